@@ -1,0 +1,2 @@
+//! aftercast.
+fn main() {}

@@ -1,0 +1,190 @@
+//! What is wrong with a recording. A defect is data that travels with the recording, never an error.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// One thing that is wrong with a recording or that was repaired while it was finished.
+///
+/// Serialised with a `kind` tag; the names are part of the stable JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", rename_all_fields = "camelCase")]
+#[non_exhaustive]
+pub enum Defect {
+    /// The file has no bytes.
+    Empty,
+    /// The bytes are no container we know.
+    NotMedia,
+    /// ISO base media without a `moov` box (ISO/IEC 14496-12 §8.2.1): the writer died before it wrote the header.
+    NoMovieHeader,
+    /// No track holds a packet.
+    NoPackets,
+    /// A video track without a keyframe: nothing in it can be decoded.
+    NoKeyframe,
+    /// The file is shorter than it declares, or stops in the middle of a unit.
+    Truncated {
+        /// What is missing, in words (bytes, samples, milliseconds).
+        missing: String,
+    },
+    /// Samples the header declares that lie outside the file.
+    SamplesOutside {
+        /// Track number, starting at 1.
+        track: u32,
+        /// How many samples point outside.
+        samples: u64,
+    },
+    /// The structure contradicts itself.
+    Malformed {
+        /// Where (byte offset in the file), if known.
+        offset: Option<u64>,
+        /// What the standard asks for and what is there.
+        detail: String,
+    },
+    /// Packets before the first keyframe that the finished file does not begin with.
+    LeadingPacketsDropped {
+        /// Track number, starting at 1.
+        track: u32,
+        /// How many packets.
+        packets: u64,
+    },
+    /// Packets the demuxer itself called corrupt; they were left out.
+    CorruptPackets {
+        /// Track number, starting at 1.
+        track: u32,
+        /// How many packets.
+        packets: u64,
+    },
+    /// Timestamps that had to be made monotonic.
+    TimestampsRepaired {
+        /// Track number, starting at 1.
+        track: u32,
+        /// How many packets were moved.
+        packets: u64,
+        /// The furthest a packet was moved, in milliseconds.
+        worst_ms: i64,
+    },
+    /// A jump in the timeline of a track.
+    TimestampGap {
+        /// Track number, starting at 1.
+        track: u32,
+        /// Where it starts, milliseconds from the start.
+        at_ms: i64,
+        /// Its length in milliseconds.
+        length_ms: i64,
+    },
+    /// A track that the finished container cannot carry and that was left out.
+    TrackLeftOut {
+        /// Track number, starting at 1.
+        track: u32,
+        /// The codec's name.
+        codec: String,
+        /// Why.
+        reason: String,
+    },
+    /// A declared track with no packets in it; nothing is lost by leaving it out.
+    EmptyTrack {
+        /// Track number, starting at 1.
+        track: u32,
+        /// The codec's name.
+        codec: String,
+    },
+    /// The container's claim of the duration and the samples disagree.
+    DurationMismatch {
+        /// What the container says, milliseconds.
+        declared_ms: i64,
+        /// What the samples say, milliseconds.
+        measured_ms: i64,
+    },
+    /// A packet or frame that does not decode.
+    Undecodable {
+        /// Track number, starting at 1.
+        track: u32,
+        /// How many errors the decoder reported.
+        errors: u64,
+    },
+    /// The process died while it worked on this file, and again on the second try.
+    KillsTheProcess {
+        /// How many attempts were made.
+        attempts: u32,
+    },
+    /// Encrypted media that cannot be checked or converted.
+    Encrypted,
+}
+
+impl Defect {
+    /// Whether the recording cannot be finished because of it and is quarantined where it is.
+    pub const fn is_fatal(&self) -> bool {
+        matches!(
+            self,
+            Self::Empty
+                | Self::NotMedia
+                | Self::NoMovieHeader
+                | Self::NoPackets
+                | Self::NoKeyframe
+                | Self::KillsTheProcess { .. }
+        )
+    }
+
+    /// Whether the finished file lacks something the original holds, so that the original must stay (promise 7).
+    pub const fn leaves_something_out(&self) -> bool {
+        matches!(
+            self,
+            Self::Truncated { .. }
+                | Self::SamplesOutside { .. }
+                | Self::LeadingPacketsDropped { .. }
+                | Self::CorruptPackets { .. }
+                | Self::TrackLeftOut { .. }
+        ) || self.is_fatal()
+    }
+}
+
+impl fmt::Display for Defect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => write!(f, "empty: the file has no bytes"),
+            Self::NotMedia => write!(f, "not a recording: the bytes are no container that is known here"),
+            Self::NoMovieHeader => write!(f, "no moov: the writer died before it wrote the MP4 header"),
+            Self::NoPackets => write!(f, "no packets: the container is there, media is not"),
+            Self::NoKeyframe => write!(f, "no keyframe: nothing in the video can be decoded"),
+            Self::Truncated { missing } => write!(f, "truncated: {missing}"),
+            Self::SamplesOutside { track, samples } => {
+                write!(f, "track {track}: {samples} samples lie outside the file")
+            }
+            Self::Malformed { offset: Some(at), detail } => write!(f, "malformed at byte {at}: {detail}"),
+            Self::Malformed { offset: None, detail } => write!(f, "malformed: {detail}"),
+            Self::LeadingPacketsDropped { track, packets } => {
+                write!(f, "track {track}: {packets} packets before the first keyframe left out")
+            }
+            Self::CorruptPackets { track, packets } => write!(f, "track {track}: {packets} corrupt packets left out"),
+            Self::TimestampsRepaired { track, packets, worst_ms } => {
+                write!(f, "track {track}: {packets} timestamps repaired, the worst by {worst_ms} ms")
+            }
+            Self::TimestampGap { track, at_ms, length_ms } => {
+                write!(f, "track {track}: gap of {length_ms} ms at {at_ms} ms")
+            }
+            Self::TrackLeftOut { track, codec, reason } => write!(f, "track {track} ({codec}) left out: {reason}"),
+            Self::EmptyTrack { track, codec } => write!(f, "track {track} ({codec}) is declared but holds no packets"),
+            Self::DurationMismatch { declared_ms, measured_ms } => {
+                write!(f, "the container says {declared_ms} ms, the samples say {measured_ms} ms")
+            }
+            Self::Undecodable { track, errors } => write!(f, "track {track}: {errors} decoding errors"),
+            Self::KillsTheProcess { attempts } => {
+                write!(f, "the process died {attempts} times while it worked on this file")
+            }
+            Self::Encrypted => write!(f, "encrypted: kept as it is"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_json_is_tagged_and_comes_back() {
+        let defect = Defect::TimestampsRepaired { track: 1, packets: 3, worst_ms: 40 };
+        let json = serde_json::to_string(&defect).unwrap();
+        assert_eq!(json, r#"{"kind":"timestamps_repaired","track":1,"packets":3,"worstMs":40}"#);
+        assert_eq!(serde_json::from_str::<Defect>(&json).unwrap(), defect);
+    }
+}

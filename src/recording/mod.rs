@@ -1,0 +1,22 @@
+//! The vocabulary: what a recording is, what it is called, what is wrong with it, where it stands.
+//!
+//! Pure data and pure functions. Nothing here opens a file, reads a clock or talks to a network; every
+//! other room speaks in these words.
+
+mod container;
+mod defect;
+mod fingerprint;
+pub mod journey;
+mod key;
+mod kind;
+pub mod name;
+mod vod;
+
+pub use container::Container;
+pub use defect::Defect;
+pub use fingerprint::Fingerprint;
+pub use key::{KeyError, KeyFacts, KeyPattern, object_key};
+pub use kind::{Kind, Kinds, KindsError};
+pub use vod::{
+    ID_SAMPLES, Outcome, RemoteObject, SpliceMethod, StartSource, TrackKind, TrackSummary, VOD_VERSION, VodRecord, VodType, vod_id,
+};

@@ -1,0 +1,1 @@
+//! Integration tests, one binary: linking FFmpeg once is enough.
