@@ -47,9 +47,9 @@ impl Fault for FileError {
                 "Nothing was changed. Give the user that runs aftercast access: `usermod -aG GROUP USER` with the group of \
                  `{path}`, or `setfacl -R -m u:USER:rwX` on its directory."
             )),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Some("The recording is safe where it is. Free space on its file system; it is tried again by itself.".into())
-            }
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(
+                "The recording is safe where it is. Free space on its file system; it is tried again by itself.".into(),
+            ),
             io::ErrorKind::ReadOnlyFilesystem => {
                 Some("The recording is safe where it is. The file system is mounted read-only.".into())
             }
@@ -148,7 +148,8 @@ impl Partial {
     ///
     /// What could not be kept of the owner is returned in words, for one warning.
     pub fn seal(mut self, like: &Metadata) -> Result<Sealed> {
-        let file = OpenOptions::new().read(true).write(true).open(&self.path).map_err(FileError::on("open", &self.path))?;
+        let file =
+            OpenOptions::new().read(true).write(true).open(&self.path).map_err(FileError::on("open", &self.path))?;
         let not_kept = keep_attributes(&file, like);
         file.sync_all().map_err(FileError::on("sync", &self.path))?;
         step("partial synced");

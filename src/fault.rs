@@ -33,9 +33,12 @@ impl Class {
             | K::ReadOnlyFilesystem
             | K::FileTooLarge
             | K::CrossesDevices => Self::Environment,
-            K::InvalidInput | K::InvalidFilename | K::InvalidData | K::Unsupported | K::IsADirectory | K::NotADirectory => {
-                Self::Permanent
-            }
+            K::InvalidInput
+            | K::InvalidFilename
+            | K::InvalidData
+            | K::Unsupported
+            | K::IsADirectory
+            | K::NotADirectory => Self::Permanent,
             _ if matches!(error.raw_os_error(), Some(EMFILE | ENFILE)) => Self::Environment,
             _ => Self::Transient,
         }

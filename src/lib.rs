@@ -1,6 +1,15 @@
 //! aftercast is what comes after the broadcast: it finds the recordings that an ingest server left on disk, finishes
 //! them, catalogues them, delivers them to object storage, and only then, if asked, frees the local disk.
 
+pub mod catalog;
+pub mod cli;
+pub mod config;
+pub mod deliver;
+pub mod discover;
 pub mod durable;
 pub mod fault;
+pub mod finish;
+pub mod isobmff;
+pub mod media;
 pub mod recording;
+pub mod retain;

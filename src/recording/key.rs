@@ -59,7 +59,11 @@ impl KeyPattern {
             is_distinct |= ["path", "name", "vod_id"].contains(&field.0);
             rest = field.1;
         }
-        if is_distinct { Ok(Self { pattern: pattern.to_owned() }) } else { Err(KeyError::NotDistinct(pattern.to_owned())) }
+        if is_distinct {
+            Ok(Self { pattern: pattern.to_owned() })
+        } else {
+            Err(KeyError::NotDistinct(pattern.to_owned()))
+        }
     }
 
     /// The pattern as written.

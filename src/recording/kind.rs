@@ -74,7 +74,9 @@ pub struct Kinds(u8);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KindsError {
     /// A number above 63 or below 0.
-    #[error("{0} is not an extension bitmask: use 0 to 63 (1 MP4 and WebM, 2 HLS, 4 previews, 8 DASH, 16 originals, 32 sidecars)")]
+    #[error(
+        "{0} is not an extension bitmask: use 0 to 63 (1 MP4 and WebM, 2 HLS, 4 previews, 8 DASH, 16 originals, 32 sidecars)"
+    )]
     OutOfRange(i64),
     /// A name that no kind has.
     #[error("`{0}` is not a kind of file: use mp4, webm, hls, previews, dash, other, sidecars")]
@@ -95,7 +97,8 @@ impl Kinds {
     /// Reads a list of names such as `["mp4", "webm", "hls", "previews"]`.
     pub fn from_names<S: AsRef<str>>(names: &[S]) -> Result<Self, KindsError> {
         names.iter().try_fold(Self::NONE, |set, name| {
-            let kind = Kind::from_name(name.as_ref()).ok_or_else(|| KindsError::UnknownName(name.as_ref().to_owned()))?;
+            let kind =
+                Kind::from_name(name.as_ref()).ok_or_else(|| KindsError::UnknownName(name.as_ref().to_owned()))?;
             Ok(Self(set.0 | kind.bit()))
         })
     }

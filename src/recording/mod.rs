@@ -5,6 +5,7 @@
 
 mod container;
 mod defect;
+mod delivery;
 mod fingerprint;
 pub mod journey;
 mod key;
@@ -14,9 +15,11 @@ mod vod;
 
 pub use container::Container;
 pub use defect::Defect;
+pub use delivery::{Asset, AssetFile, Delivery, DeliveryState};
 pub use fingerprint::Fingerprint;
 pub use key::{KeyError, KeyFacts, KeyPattern, object_key};
 pub use kind::{Kind, Kinds, KindsError};
 pub use vod::{
-    ID_SAMPLES, Outcome, RemoteObject, SpliceMethod, StartSource, TrackKind, TrackSummary, VOD_VERSION, VodRecord, VodType, vod_id,
+    ID_SAMPLES, Outcome, RemoteObject, SpliceMethod, StartSource, TrackKind, TrackSummary, VOD_VERSION, VodRecord,
+    VodType, vod_id,
 };

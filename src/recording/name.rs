@@ -53,7 +53,11 @@ pub fn numbered(stem: &str, extension: &str, n: u32) -> String {
 /// Only normal components of the subfolder count, so that it cannot lead out of the directory.
 pub fn with_subfolder(directory: &Path, subfolder: &str) -> PathBuf {
     let below: PathBuf = Path::new(subfolder).components().filter(|c| matches!(c, Component::Normal(_))).collect();
-    if below.as_os_str().is_empty() || directory.ends_with(&below) { directory.to_owned() } else { directory.join(below) }
+    if below.as_os_str().is_empty() || directory.ends_with(&below) {
+        directory.to_owned()
+    } else {
+        directory.join(below)
+    }
 }
 
 /// Makes a path safe to print: control and bidirectional characters, and bytes that are not UTF-8, are escaped.

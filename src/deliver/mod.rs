@@ -1,0 +1,5 @@
+//! Object stores.
+
+mod options;
+
+pub use options::*;

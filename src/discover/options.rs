@@ -1,0 +1,114 @@
+//! What an operator can set about finding recordings.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Settings of `[watch]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// Directories to watch, each with its own preset.
+    pub roots: Vec<RootOptions>,
+    /// How long a finished name must stay unchanged when its close was not seen. Default 5 s.
+    pub settle: Duration,
+    /// How long a file must stay unchanged when only weak evidence can be had. Default 120 s.
+    pub quiet: Duration,
+    /// How old a temporary name must be before it counts as orphaned while a server runs. Default 10 min.
+    pub orphan_after: Duration,
+    /// Time between two full scans. Default 60 s.
+    pub rescan: Duration,
+    /// What is done with recordings that were there before the first start.
+    pub existing: Existing,
+    /// Suffixes that mark a file as temporary, besides the presets' own. Default `.tmp`, `.tmp_extension`.
+    pub temporary_suffixes: Vec<String>,
+    /// Whether to poll although notifications would work. Network file systems are polled anyway. Default false.
+    pub poll: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            roots: Vec::new(),
+            settle: Duration::from_secs(5),
+            quiet: Duration::from_secs(120),
+            orphan_after: Duration::from_secs(600),
+            rescan: Duration::from_secs(60),
+            existing: Existing::All,
+            temporary_suffixes: vec![".tmp".into(), ".tmp_extension".into()],
+            poll: false,
+        }
+    }
+}
+
+/// One watched directory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RootOptions {
+    /// The directory, absolute.
+    pub path: PathBuf,
+    /// Which ingest server writes there.
+    pub server: Server,
+    /// A name template such as `{stream}/{start:%Y-%m-%d_%H-%M-%S}_{part}.{ext}`; overrides the preset's.
+    pub template: Option<String>,
+    /// A stream id that holds for every file (`--stream`).
+    pub stream: Option<String>,
+}
+
+/// The ingest server whose names are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub enum Server {
+    /// Found out from the names and files that are there; the choice and its reason are printed.
+    #[default]
+    Auto,
+    /// Ant Media Server.
+    AntMedia,
+    /// MediaMTX.
+    MediaMtx,
+    /// SRS.
+    Srs,
+    /// OvenMediaEngine.
+    Ome,
+    /// nginx with the RTMP module.
+    NginxRtmp,
+    /// LiveKit egress.
+    LiveKit,
+    /// OBS Studio.
+    Obs,
+}
+
+impl Server {
+    /// All of them, `auto` first.
+    pub const ALL: [Self; 8] =
+        [Self::Auto, Self::AntMedia, Self::MediaMtx, Self::Srs, Self::Ome, Self::NginxRtmp, Self::LiveKit, Self::Obs];
+
+    /// The name in configuration and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::AntMedia => "antmedia",
+            Self::MediaMtx => "mediamtx",
+            Self::Srs => "srs",
+            Self::Ome => "ome",
+            Self::NginxRtmp => "nginx-rtmp",
+            Self::LiveKit => "livekit",
+            Self::Obs => "obs",
+        }
+    }
+
+    /// The server of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|s| s.name() == name)
+    }
+}
+
+/// What is done with recordings that were there before the first start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Existing {
+    /// Everything is taken.
+    #[default]
+    All,
+    /// Only temporary names are taken.
+    Orphans,
+    /// Nothing is taken.
+    None,
+    /// What was modified at or after this time is taken, milliseconds since the Unix epoch.
+    Since(i64),
+}

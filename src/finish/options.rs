@@ -1,0 +1,70 @@
+//! What an operator can set about finishing recordings.
+
+use jiff::tz::TimeZone;
+
+use crate::recording::name::DEFAULT_DATE_PATTERN;
+
+/// Settings of `[finish]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// `mp4MuxingEnabled`: other containers become MP4 where every track fits. Default true.
+    pub mp4_muxing_enabled: bool,
+    /// `webMMuxingEnabled`: other containers become WebM where every track fits and MP4 was not made. Default false.
+    pub webm_muxing_enabled: bool,
+    /// `addDateTimeToMp4FileName`: the start of the recording is added to names that have none. Default false.
+    pub add_date_time_to_mp4_file_name: bool,
+    /// The `strftime` pattern of that date. Default `_%Y-%m-%d_%H-%M-%S`.
+    pub date_pattern: String,
+    /// `recordingSubfolder`: finished files go there, below the recording's directory; `{stream}` and `{date}` allowed.
+    pub recording_subfolder: String,
+    /// The time zone of dates in names. Default the system's.
+    pub time_zone: TimeZone,
+    /// How much of a recording is read before it counts as sound.
+    pub validate: Validate,
+    /// Whether `x.flv` stays beside `x.mp4`. Default false.
+    pub keep_original: bool,
+    /// Threads that finish recordings; 0 means all cores but one. Default 0.
+    pub jobs: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            mp4_muxing_enabled: true,
+            webm_muxing_enabled: false,
+            add_date_time_to_mp4_file_name: false,
+            date_pattern: DEFAULT_DATE_PATTERN.to_owned(),
+            recording_subfolder: String::new(),
+            time_zone: TimeZone::system(),
+            validate: Validate::Structure,
+            keep_original: false,
+            jobs: 0,
+        }
+    }
+}
+
+/// How much of a recording is read before it counts as sound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Validate {
+    /// Headers and sample tables.
+    #[default]
+    Structure,
+    /// Every packet is read and digested.
+    Packets,
+    /// Every packet is decoded and errors are counted.
+    Decode,
+}
+
+impl Validate {
+    /// All of them, cheapest first.
+    pub const ALL: [Self; 3] = [Self::Structure, Self::Packets, Self::Decode];
+
+    /// The name in configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Structure => "structure",
+            Self::Packets => "packets",
+            Self::Decode => "decode",
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! FFmpeg behind one door.

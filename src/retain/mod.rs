@@ -1,0 +1,5 @@
+//! What may be freed locally.
+
+mod options;
+
+pub use options::*;
