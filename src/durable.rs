@@ -9,7 +9,8 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, FileTimes, Metadata, OpenOptions, Permissions};
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -85,7 +86,6 @@ pub type Result<T> = std::result::Result<T, FileError>;
 /// ends the process with SIGKILL after the N-th.
 #[cfg(debug_assertions)]
 pub fn step(name: &str) {
-    use std::io::Write;
     use std::sync::atomic::{AtomicU64, Ordering};
     static STEPS: AtomicU64 = AtomicU64::new(0);
     let count = STEPS.fetch_add(1, Ordering::SeqCst) + 1;
@@ -199,6 +199,26 @@ fn keep_attributes(file: &File, like: &Metadata) -> Option<String> {
 pub fn sync_file(path: &Path) -> Result<()> {
     File::open(path).and_then(|f| f.sync_all()).map_err(FileError::on("sync", path))?;
     step("file synced");
+    Ok(())
+}
+
+/// Writes `head` and then ranges of another file into an existing partial; the ranges are copied inside the kernel
+/// (shared, where the file system can) or read and written where it cannot.
+pub fn copy_ranges(from: &Path, to: &Path, head: &[u8], ranges: &[Range<u64>]) -> Result<()> {
+    let mut source = File::open(from).map_err(FileError::on("open", from))?;
+    let mut target = OpenOptions::new().write(true).truncate(true).open(to).map_err(FileError::on("open", to))?;
+    target.write_all(head).map_err(FileError::on("write", to))?;
+    for range in ranges {
+        source.seek(SeekFrom::Start(range.start)).map_err(FileError::on("read", from))?;
+        let wanted = range.end - range.start;
+        // On Linux this is copy_file_range, which falls back by itself.
+        let copied = io::copy(&mut (&mut source).take(wanted), &mut target).map_err(FileError::on("copy into", to))?;
+        if copied != wanted {
+            let source = io::Error::from(io::ErrorKind::UnexpectedEof);
+            return Err(FileError { verb: "copy all of", path: from.to_owned(), source });
+        }
+    }
+    step("partial written");
     Ok(())
 }
 

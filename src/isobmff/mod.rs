@@ -1,1 +1,47 @@
-//! ISO base media.
+//! ISO base media (ISO/IEC 14496-12): what a file's header says, whether it holds, and a header written anew.
+//!
+//! Nearly everything that is wrong with an MP4 on disk is in its header, so this room reads and writes headers only. It
+//! is pure over `Read + Seek` and never reads the body of an `mdat`, except to digest payloads ([`payloads`]).
+//!
+//! ```text
+//! file ─ boxes::top_level ─▶ Layout ─ Movie::read ─▶ Movie ─ validate ─▶ Verdict (defects, track summaries)
+//!                               │                      │
+//!                               ├─ fragment::read ─────┤  (tables of moof … become tables of moov)
+//!                               │                      │
+//!                               ╰──── FrontPlan ◀──────╯  (new header, ranges of the old file behind it)
+//! ```
+//!
+//! Every limit is a named constant. A hostile header ends in a defect or an error within time and memory that its own
+//! bytes pay for: tables are taken as far as their bytes go, and walks are over tables, not over claimed counts.
+
+pub mod boxes;
+mod codec;
+mod cursor;
+mod encode;
+mod error;
+pub mod fragment;
+pub mod headers;
+pub mod movie;
+pub mod payloads;
+pub mod place;
+pub mod plan;
+pub mod samples;
+pub mod tables;
+mod timeline;
+pub mod track;
+pub mod validate;
+mod writer;
+
+pub use boxes::{BoxHeader, FourCc, Layout, Shape, top_level};
+pub use error::IsoError;
+pub use movie::Movie;
+pub use payloads::{first_payload_digests, payload_digests};
+pub use place::{Tail, front_header, relocated};
+pub use plan::FrontPlan;
+pub use samples::{Chunk, Sample, SampleTables};
+pub use track::Track;
+pub use validate::{Verdict, validate};
+pub use writer::has_brand;
+
+#[cfg(test)]
+mod tests;

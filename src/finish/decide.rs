@@ -1,0 +1,75 @@
+//! What a recording needs: a pure decision on what the headers told.
+
+use super::container::finished_container;
+use super::{Inspection, Options};
+use crate::isobmff::Shape;
+use crate::media;
+use crate::recording::{Container, Defect};
+
+/// What is done to finish a recording.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// It is complete; it gets its final name.
+    Keep,
+    /// Its header goes to the front; the media stays as it is.
+    Front,
+    /// Its packets go into a container.
+    Remux,
+    /// It stays where it is.
+    Quarantine(Vec<Defect>),
+}
+
+impl Action {
+    /// The word for plans and reports.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Front => "header to the front",
+            Self::Remux => "remux",
+            Self::Quarantine(_) => "quarantine",
+        }
+    }
+}
+
+/// A decision, and the container of the finished file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// What is done.
+    pub action: Action,
+    /// Container of the finished file; of a quarantined one its own, if it is known.
+    pub container: Container,
+}
+
+/// Decides what a recording needs. What dry runs print is what runs apply.
+pub fn decide(inspection: &Inspection, options: &Options) -> Plan {
+    let source = inspection.container.unwrap_or(Container::Mp4);
+    if inspection.is_hopeless() {
+        let action = Action::Quarantine(inspection.defects.clone());
+        return Plan { action, container: source };
+    }
+    let container = finished_container(source, &inspection.codecs(), options, media::fits);
+    let action = match inspection.shape() {
+        Some(shape) => iso_action(inspection, shape),
+        None if container == source && is_complete(inspection) => Action::Keep,
+        None => Action::Remux,
+    };
+    Plan { action, container }
+}
+
+fn iso_action(inspection: &Inspection, shape: Shape) -> Action {
+    let has_movie = inspection.iso.as_ref().is_some_and(|iso| iso.movie.is_some());
+    let is_sound = has_movie && !inspection.defects.iter().any(Defect::leaves_something_out);
+    match shape {
+        // Encrypted fragments cannot be checked or moved; they play as they are.
+        _ if inspection.defects.contains(&Defect::Encrypted) => Action::Keep,
+        Shape::HeaderFirst if is_sound => Action::Keep,
+        Shape::HeaderLast if is_sound => Action::Front,
+        _ => Action::Remux,
+    }
+}
+
+/// Whether a file that is not ISO base media has what its container's finished files have.
+fn is_complete(inspection: &Inspection) -> bool {
+    let is_whole = !inspection.defects.iter().any(|d| matches!(d, Defect::Truncated { .. }));
+    is_whole && inspection.is_seekable
+}

@@ -1,0 +1,94 @@
+//! What a finished file holds: tracks, durations, and what its id is made from. The same for a file that was just
+//! written and for one that a rebuild of the catalogue finds.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+
+use super::FinishError;
+use super::inspect::header_error;
+use crate::durable::FileError;
+use crate::isobmff::{self, Movie, Shape};
+use crate::media::{self, Reading};
+use crate::recording::{Container, Defect, TrackSummary};
+
+/// What a file holds.
+#[derive(Debug, Clone)]
+pub struct Description {
+    /// Its container.
+    pub container: Container,
+    /// Its tracks in file order.
+    pub tracks: Vec<TrackSummary>,
+    /// Largest end of a track minus smallest start, milliseconds.
+    pub duration_ms: i64,
+    /// What the container claims, milliseconds.
+    pub declared_ms: Option<i64>,
+    /// When the container says it was made, milliseconds since the Unix epoch.
+    pub created_ms: Option<i64>,
+    /// Per track the sample count and the SHA-256 of its first payloads, for `recording::vod_id`.
+    pub id_tracks: Vec<(u64, [u8; 32])>,
+    /// What is wrong with it.
+    pub defects: Vec<Defect>,
+}
+
+/// Describes a file: ISO base media with a movie header from its tables, anything else by reading its packets.
+pub fn describe(path: &Path, container: Container, watch: &media::Watch<'_>) -> Result<Description, FinishError> {
+    if container.is_iso()
+        && let Some(description) = describe_iso(path, container)?
+    {
+        return Ok(description);
+    }
+    Ok(of_reading(container, &media::read(path, container, watch)?))
+}
+
+/// Describes what one pass over the packets told.
+pub fn of_reading(container: Container, reading: &Reading) -> Description {
+    Description {
+        container,
+        tracks: reading.summaries(),
+        duration_ms: reading.duration_ms(),
+        declared_ms: reading.declared_ms,
+        created_ms: reading.created_ms,
+        id_tracks: reading.id_tracks(),
+        defects: reading.defects.clone(),
+    }
+}
+
+fn describe_iso(path: &Path, container: Container) -> Result<Option<Description>, FinishError> {
+    let file = File::open(path).map_err(FileError::on("open", path))?;
+    let size = file.metadata().map_err(FileError::on("read the state of", path))?.len();
+    let mut reader = BufReader::new(&file);
+    let layout = isobmff::top_level(&mut reader, size).map_err(|e| header_error(path, e))?;
+    if !matches!(layout.shape(), Shape::HeaderFirst | Shape::HeaderLast) {
+        return Ok(None);
+    }
+    let movie = isobmff::read_movie(&mut reader, &layout).map_err(|e| header_error(path, e))?;
+    let id_tracks = isobmff::first_payload_digests(&mut reader, &movie).map_err(|e| header_error(path, e))?;
+    let defects = isobmff::validate(&movie, &layout);
+    Ok(Some(of_movie(container, &movie, id_tracks, defects)))
+}
+
+fn of_movie(
+    container: Container,
+    movie: &Movie,
+    id_tracks: Vec<(u64, [u8; 32])>,
+    defects: Vec<Defect>,
+) -> Description {
+    let tracks = isobmff::summaries(movie);
+    Description {
+        container,
+        duration_ms: span_ms(&tracks),
+        declared_ms: movie.declared_duration_ms(),
+        created_ms: movie.creation_time_ms(),
+        tracks,
+        id_tracks,
+        defects,
+    }
+}
+
+/// From the earliest start to the latest end of the tracks, milliseconds.
+fn span_ms(tracks: &[TrackSummary]) -> i64 {
+    let start = tracks.iter().map(|t| t.start_ms).min().unwrap_or(0);
+    let end = tracks.iter().map(|t| t.start_ms + t.duration_ms).max().unwrap_or(0);
+    end - start
+}

@@ -1,0 +1,98 @@
+//! What can go wrong while a recording is finished. Whatever it is, the source is where it was.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use crate::durable::FileError;
+use crate::fault::{Class, Fault};
+use crate::isobmff::IsoError;
+use crate::media::MediaError;
+use crate::recording::name::printable;
+
+/// An error of this room.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FinishError {
+    /// A file operation.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// FFmpeg.
+    #[error(transparent)]
+    Media(#[from] MediaError),
+    /// Reading or writing an ISO base media header.
+    #[error("cannot read the header of `{}`", printable(path))]
+    Header {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: IsoError,
+    },
+    /// The finished file does not hold what the source holds; it was thrown away.
+    #[error("the file made from `{}` does not hold the same media: {detail}", printable(path))]
+    NotTheSame {
+        /// The source.
+        path: PathBuf,
+        /// Where they differ.
+        detail: String,
+    },
+    /// The source changed while it was worked on: somebody writes it after all.
+    #[error("`{}` changed while it was being finished", printable(path))]
+    Changed {
+        /// The source.
+        path: PathBuf,
+    },
+    /// Not enough room for the finished file beside its source.
+    #[error("finishing `{}` needs {needed_bytes} bytes, {free_bytes} are free", printable(path))]
+    NoSpace {
+        /// The source.
+        path: PathBuf,
+        /// What the finished file may need.
+        needed_bytes: u64,
+        /// What is there.
+        free_bytes: u64,
+    },
+    /// The final name could not be chosen or reserved.
+    #[error("cannot reserve a name for the finished file")]
+    NoName {
+        /// Why.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// Every numbered name is taken.
+    #[error("every name for `{}` is taken", printable(path))]
+    TooManyNames {
+        /// The source.
+        path: PathBuf,
+    },
+}
+
+impl Fault for FinishError {
+    fn class(&self) -> Class {
+        match self {
+            Self::File(e) => e.class(),
+            Self::Media(e) => e.class(),
+            Self::Header { source, .. } => source.class(),
+            Self::Changed { .. } => Class::Transient,
+            Self::NoSpace { .. } | Self::NoName { .. } => Class::Environment,
+            Self::NotTheSame { .. } | Self::TooManyNames { .. } => Class::Permanent,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::File(e) => e.hint(),
+            Self::Media(e) => e.hint(),
+            Self::Header { source, .. } => source.hint(),
+            Self::Changed { .. } => Some("The recording is untouched; it is taken again when it rests.".into()),
+            Self::NoSpace { .. } => {
+                Some("The recording is safe where it is. Free space on its file system; it is tried again by itself.".into())
+            }
+            Self::NotTheSame { path, .. } => Some(format!(
+                "The recording is untouched and nothing was published. Please report it with the output of `aftercast inspect {}`.",
+                printable(path)
+            )),
+            Self::NoName { .. } | Self::TooManyNames { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The VoD record of a finished file, and when its recording began.
+
+use std::path::{Path, PathBuf};
+
+use super::Description;
+use crate::recording::journey::{Settled, Start};
+use crate::recording::{
+    Defect, Fingerprint, Outcome, SpliceMethod, StartSource, VOD_VERSION, VodRecord, VodType, vod_id,
+};
+
+/// Container times before this are the epochs of writers that set none (2000-01-01, milliseconds).
+const EARLIEST_BELIEVABLE_MS: i64 = 946_684_800_000;
+
+/// What the container says and the samples say may differ by this much before it is a defect.
+const DURATION_TOLERANCE_MS: i64 = 1_000;
+
+/// When a recording began: from its name, else the container, else its last modification minus its duration.
+pub fn start_of(settled: &Settled, created_ms: Option<i64>, duration_ms: i64) -> Start {
+    let mtime_ms = settled.candidate.fingerprint.mtime_ms();
+    let is_believable = |ms: &i64| *ms >= EARLIEST_BELIEVABLE_MS && *ms <= mtime_ms;
+    match (settled.candidate.facts.start_ms, created_ms.filter(is_believable)) {
+        (Some(start), _) => (start, StartSource::Name),
+        (None, Some(start)) => (start, StartSource::Container),
+        (None, None) => (mtime_ms - duration_ms, StartSource::Mtime),
+    }
+}
+
+/// How the finished file came about.
+#[derive(Debug, Clone, Copy)]
+pub struct Making {
+    /// What was done.
+    pub outcome: Outcome,
+    /// How its header came to the front.
+    pub splice: Option<SpliceMethod>,
+    /// Whether the source stays beside it.
+    pub keeps_original: bool,
+}
+
+/// Makes the record of a finished file. `file` is its description, `source_defects` what was found on the way to it,
+/// `declared_ms` the claim of the source's container, `fingerprint` that of the complete file.
+pub fn record_of_finished(
+    settled: &Settled,
+    file_path: PathBuf,
+    file: Description,
+    source_defects: Vec<Defect>,
+    start: Start,
+    fingerprint: Fingerprint,
+    making: Making,
+    now_ms: i64,
+) -> VodRecord {
+    let candidate = &settled.candidate;
+    let vod_name = name_of(&file_path);
+    let declared_duration = file.declared_ms;
+    let mut defects = source_defects;
+    defects.extend(file.defects.iter().filter(|d| !defects.contains(d)).cloned().collect::<Vec<_>>());
+    defects.extend(duration_mismatch(declared_duration, file.duration_ms));
+    VodRecord {
+        version: VOD_VERSION,
+        vod_id: vod_id(&candidate.facts.stream_id, &vod_name, &file.id_tracks),
+        stream_id: candidate.facts.stream_id.clone(),
+        stream_name: candidate.facts.stream_id.clone(),
+        vod_name,
+        root: candidate.root.clone(),
+        duration: file.duration_ms,
+        creation_date: now_ms,
+        start_time: start.0,
+        start_source: start.1,
+        file_size: fingerprint.size_bytes,
+        preview_file_path: None,
+        vod_type: VodType::Stream,
+        container: file.container,
+        bitrate: bits_per_second(fingerprint.size_bytes, file.duration_ms),
+        tracks: file.tracks,
+        declared_duration,
+        wall_clock: (start.1 == StartSource::Name).then(|| candidate.fingerprint.mtime_ms() - start.0),
+        defects,
+        outcome: making.outcome,
+        splice: making.splice,
+        salvaged: making.outcome == Outcome::Salvaged,
+        digest: None,
+        server: candidate.server.clone(),
+        rendition: candidate.facts.rendition.clone(),
+        source_path: candidate.path.clone(),
+        source: candidate.fingerprint,
+        evidence: settled.evidence,
+        original_path: making.keeps_original.then(|| candidate.path.clone()),
+        fingerprint,
+        file_path,
+        remote: Vec::new(),
+        freed_at: None,
+    }
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn bits_per_second(bytes: u64, duration_ms: i64) -> u64 {
+    u64::try_from(duration_ms).ok().filter(|ms| *ms > 0).map_or(0, |ms| bytes.saturating_mul(8000) / ms)
+}
+
+/// A container that never got its duration (0 or none) is no contradiction; one that claims another is.
+fn duration_mismatch(declared_ms: Option<i64>, measured_ms: i64) -> Option<Defect> {
+    let declared_ms = declared_ms.filter(|ms| *ms > 0)?;
+    let differs = (declared_ms - measured_ms).abs() > DURATION_TOLERANCE_MS.max(measured_ms / 100);
+    differs.then_some(Defect::DurationMismatch { declared_ms, measured_ms })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recording::journey::{Candidate, Evidence, NameFacts};
+
+    fn settled(start_ms: Option<i64>, mtime_ms: i64) -> Settled {
+        Settled {
+            candidate: Candidate {
+                path: "/r/x.flv".into(),
+                root: "/r".into(),
+                server: "srs".into(),
+                is_temporary: false,
+                facts: NameFacts { stream_id: "x".into(), stem: "x".into(), start_ms, ..NameFacts::default() },
+                fingerprint: Fingerprint { device: 0, inode: 0, size_bytes: 1, mtime_ns: mtime_ms * 1_000_000 },
+            },
+            evidence: Evidence::Lease,
+        }
+    }
+
+    #[test]
+    fn the_start_is_from_the_name_then_the_container_then_the_clock() {
+        let now = 1_772_634_615_000;
+        assert_eq!(start_of(&settled(Some(5), now), Some(now - 9), 1000), (5, StartSource::Name));
+        assert_eq!(start_of(&settled(None, now), Some(now - 9), 1000), (now - 9, StartSource::Container));
+        assert_eq!(start_of(&settled(None, now), Some(0), 1000), (now - 1000, StartSource::Mtime));
+        assert_eq!(start_of(&settled(None, now), Some(now + 99), 1000), (now - 1000, StartSource::Mtime));
+        assert_eq!(start_of(&settled(None, now), None, 1000), (now - 1000, StartSource::Mtime));
+    }
+
+    #[test]
+    fn only_a_claim_that_is_made_can_be_wrong() {
+        assert_eq!(duration_mismatch(None, 10_000), None);
+        assert_eq!(duration_mismatch(Some(0), 10_000), None);
+        assert_eq!(duration_mismatch(Some(10_400), 10_000), None);
+        let wrong = Defect::DurationMismatch { declared_ms: 536_400_000, measured_ms: 600_000 };
+        assert_eq!(duration_mismatch(Some(536_400_000), 600_000), Some(wrong));
+    }
+}

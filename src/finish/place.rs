@@ -1,0 +1,144 @@
+//! Where the finished file goes and what it is called: fixed once, never changed afterwards.
+
+use std::path::{Path, PathBuf};
+
+use super::Options;
+use crate::recording::journey::Candidate;
+use crate::recording::name::{DEFAULT_DATE_PATTERN, finished_stem, format_time, numbered, with_subfolder};
+
+/// Gives out final names; implemented over the catalogue.
+pub trait Names {
+    /// Promises a name that is free on disk to this recording; false if a VoD has it, also one whose local file was
+    /// freed, or if it is promised to another recording.
+    fn claim(&self, path: &Path) -> bool;
+}
+
+/// How many numbers are tried before giving up; a directory with so many equal names has another problem.
+const MOST_NUMBERS: u32 = 100_000;
+
+/// Chooses the path of the finished file: directory, stem, `_1`, `_2` … until the name is free.
+///
+/// The candidate's own name is free for itself. `temporary_suffixes` mark names that a running server owns.
+pub fn finished_path(
+    candidate: &Candidate,
+    extension: &str,
+    start_ms: i64,
+    options: &Options,
+    temporary_suffixes: &[String],
+    names: &dyn Names,
+) -> Option<PathBuf> {
+    let directory = finished_directory(candidate, start_ms, options);
+    let stem = dated_stem(candidate, start_ms, options);
+    let paths = (0..MOST_NUMBERS).map(|n| directory.join(numbered(&stem, extension, n)));
+    paths.into_iter().find(|path| is_free(path, candidate, temporary_suffixes) && names.claim(path))
+}
+
+/// Whether neither the name nor one of its temporary forms is on disk, but for the candidate itself.
+pub fn is_free(path: &Path, candidate: &Candidate, temporary_suffixes: &[String]) -> bool {
+    let is_own_or_absent = |path: &Path| path == candidate.path || !exists(path);
+    is_own_or_absent(path) && temporary_suffixes.iter().all(|suffix| is_own_or_absent(&with_suffix(path, suffix)))
+}
+
+fn finished_directory(candidate: &Candidate, start_ms: i64, options: &Options) -> PathBuf {
+    let parent = candidate.path.parent().unwrap_or(Path::new("/"));
+    let date = format_time(start_ms, &options.time_zone, "%Y-%m-%d").unwrap_or_default();
+    let stream = candidate.facts.stream_id.replace('/', "_");
+    with_subfolder(parent, &options.recording_subfolder.replace("{stream}", &stream).replace("{date}", &date))
+}
+
+fn dated_stem(candidate: &Candidate, start_ms: i64, options: &Options) -> String {
+    let date = options.add_date_time_to_mp4_file_name.then(|| {
+        format_time(start_ms, &options.time_zone, &options.date_pattern)
+            .or_else(|| format_time(start_ms, &options.time_zone, DEFAULT_DATE_PATTERN))
+            .unwrap_or_default()
+    });
+    finished_stem(&candidate.facts.stem, date.as_deref())
+}
+
+fn exists(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok()
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::recording::Fingerprint;
+    use crate::recording::journey::NameFacts;
+
+    struct Promised(Vec<PathBuf>);
+
+    impl Names for Promised {
+        fn claim(&self, path: &Path) -> bool {
+            self.0.iter().all(|p| p != path)
+        }
+    }
+
+    fn candidate(path: PathBuf, stem: &str) -> Candidate {
+        Candidate {
+            root: path.parent().unwrap().to_owned(),
+            path,
+            server: "antmedia".into(),
+            is_temporary: true,
+            facts: NameFacts { stream_id: stem.into(), stem: stem.into(), ..NameFacts::default() },
+            fingerprint: Fingerprint { device: 1, inode: 1, size_bytes: 1, mtime_ns: 0 },
+        }
+    }
+
+    fn suffixes() -> Vec<String> {
+        vec![".tmp".into(), ".tmp_extension".into()]
+    }
+
+    #[test]
+    fn a_name_is_taken_by_the_disk_a_live_temporary_and_the_catalogue() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let source = at("x.flv.tmp");
+        fs::write(&source, "").unwrap();
+        let choose = |names: &Promised| {
+            finished_path(&candidate(source.clone(), "x"), "mp4", 0, &Options::default(), &suffixes(), names).unwrap()
+        };
+        assert_eq!(choose(&Promised(vec![])), at("x.mp4"));
+        fs::write(at("x.mp4"), "").unwrap();
+        assert_eq!(choose(&Promised(vec![])), at("x_1.mp4"));
+        fs::write(at("x_1.mp4.tmp_extension"), "").unwrap();
+        assert_eq!(choose(&Promised(vec![])), at("x_2.mp4"));
+        assert_eq!(choose(&Promised(vec![at("x_2.mp4")])), at("x_3.mp4"));
+    }
+
+    #[test]
+    fn a_recordings_own_names_are_free_for_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let temporary = dir.path().join("x.mp4.tmp_extension");
+        fs::write(&temporary, "").unwrap();
+        let path = finished_path(
+            &candidate(temporary, "x"),
+            "mp4",
+            0,
+            &Options::default(),
+            &suffixes(),
+            &Promised(vec![]),
+        );
+        assert_eq!(path, Some(dir.path().join("x.mp4")));
+    }
+
+    #[test]
+    fn subfolder_and_date_are_filled_from_the_start() {
+        let options = Options {
+            recording_subfolder: "vod/{date}/{stream}".into(),
+            add_date_time_to_mp4_file_name: true,
+            time_zone: jiff::tz::TimeZone::UTC,
+            ..Options::default()
+        };
+        let candidate = candidate(PathBuf::from("/srv/none/room1.flv"), "room1");
+        let path = finished_path(&candidate, "mp4", 1_772_634_615_000, &options, &suffixes(), &Promised(vec![]));
+        assert_eq!(path, Some("/srv/none/vod/2026-03-04/room1/room1_2026-03-04_14-30-15.mp4".into()));
+    }
+}

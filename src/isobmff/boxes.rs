@@ -1,0 +1,313 @@
+//! The top level of a file: which boxes there are, in which order, and whether the last one is whole.
+//!
+//! Reads box headers only (and the headers of what is inside `moov`, to see whether it announces fragments); the body
+//! of no `mdat` is touched. It must not decide what is done about what it finds.
+
+use std::fmt;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
+
+use super::error::IsoError;
+
+/// Most boxes at the top level that are read: two million boxes hold half a million fragments, 24 hours at six a second.
+pub const MAX_TOP_LEVEL_BOXES: usize = 2_000_000;
+/// Most boxes directly inside `moov` that are looked at for `mvex`.
+pub const MAX_MOVIE_CHILDREN: usize = 4096;
+
+/// Boxes that a file may begin with; four letters alone are no proof.
+const FIRST_BOXES: [[u8; 4]; 17] = [
+    *b"ftyp", *b"styp", *b"moov", *b"mdat", *b"free", *b"skip", *b"wide", *b"moof", *b"pnot", *b"sidx", *b"uuid",
+    *b"meta", *b"pdin", *b"udta", *b"emsg", *b"prft", *b"mfra",
+];
+
+/// Four characters that name a box, a handler, a codec or a brand.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FourCc(pub [u8; 4]);
+
+impl FourCc {
+    /// Whether it looks like a name: printable, or the copyright sign that QuickTime begins names with.
+    pub fn is_plausible(self) -> bool {
+        self.0.iter().all(|b| matches!(b, 0x20..=0x7E | 0xA9))
+    }
+}
+
+impl fmt::Display for FourCc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.escape_ascii())
+    }
+}
+
+impl fmt::Debug for FourCc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{self}`")
+    }
+}
+
+/// One box at the top level (ISO/IEC 14496-12 §4.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BoxHeader {
+    /// Its type.
+    pub fourcc: FourCc,
+    /// 8, or 16 with a 64-bit size.
+    pub header_bytes: u8,
+    /// Whether the size field is 0: the box goes to the end of the file, however long that is.
+    pub is_open_ended: bool,
+    /// Byte offset in the file.
+    pub offset: u64,
+    /// Size with the header as declared; of an open-ended box up to the end of the file.
+    pub size_bytes: u64,
+}
+
+impl BoxHeader {
+    /// Byte offset of what follows the header.
+    pub const fn body_offset(&self) -> u64 {
+        self.offset + self.header_bytes as u64
+    }
+
+    /// Byte offset behind the box as declared; saturates on an absurd size.
+    pub const fn end(&self) -> u64 {
+        self.offset.saturating_add(self.size_bytes)
+    }
+
+    /// Whether the type is the given one.
+    pub fn is(&self, fourcc: &[u8; 4]) -> bool {
+        self.fourcc.0 == *fourcc
+    }
+}
+
+/// How header and media lie in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Shape {
+    /// `moov` before the first `mdat`: nothing needs to move.
+    HeaderFirst,
+    /// `moov` behind the media.
+    HeaderLast,
+    /// `moof` boxes, or a `moov` that announces them with `mvex` (§8.8).
+    Fragmented,
+    /// Boxes, but no whole `moov`: the writer died.
+    NoMovieHeader,
+    /// The file has no bytes.
+    Empty,
+    /// The first bytes are no box.
+    NotMedia,
+}
+
+/// The top-level boxes of a file, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// Length of the file in bytes.
+    pub len: u64,
+    /// Every box up to the first place where none can be; the last one may reach past `len`.
+    pub boxes: Vec<BoxHeader>,
+    /// Where bytes begin that are no box (zeros of a crash, a size below 8), if there are such.
+    pub garbage_at: Option<u64>,
+    /// Whether the `moov` box has an `mvex`.
+    pub announces_fragments: bool,
+}
+
+impl Layout {
+    /// All boxes of one type.
+    pub fn all<'a>(&'a self, fourcc: &'a [u8; 4]) -> impl Iterator<Item = &'a BoxHeader> {
+        self.boxes.iter().filter(move |b| b.is(fourcc))
+    }
+
+    /// The first box of a type.
+    pub fn first(&self, fourcc: &[u8; 4]) -> Option<&BoxHeader> {
+        self.boxes.iter().find(|b| b.is(fourcc))
+    }
+
+    /// The `moov` box that is used: the first whole one.
+    pub fn movie_header(&self) -> Option<&BoxHeader> {
+        self.all(b"moov").find(|b| b.end() <= self.len)
+    }
+
+    /// The last box, if the file ends before it does.
+    pub fn torn(&self) -> Option<&BoxHeader> {
+        self.boxes.last().filter(|b| b.end() > self.len)
+    }
+
+    /// Bytes that the last box declares and the file does not have.
+    pub fn missing_bytes(&self) -> u64 {
+        self.torn().map_or(0, |b| b.end() - self.len)
+    }
+
+    /// How header and media lie.
+    pub fn shape(&self) -> Shape {
+        if self.len == 0 {
+            return Shape::Empty;
+        }
+        if !self.boxes.first().is_some_and(|b| FIRST_BOXES.contains(&b.fourcc.0)) {
+            return Shape::NotMedia;
+        }
+        let Some(moov) = self.movie_header() else { return Shape::NoMovieHeader };
+        if self.announces_fragments || self.first(b"moof").is_some() {
+            return Shape::Fragmented;
+        }
+        let is_behind_media = self.first(b"mdat").is_some_and(|mdat| mdat.offset < moov.offset);
+        if is_behind_media { Shape::HeaderLast } else { Shape::HeaderFirst }
+    }
+
+    /// Where samples may lie: everything but the boxes that are headers themselves, clipped to the file, in order.
+    pub fn media_ranges(&self) -> Vec<Range<u64>> {
+        let mut ranges: Vec<Range<u64>> = Vec::new();
+        for b in self.boxes.iter().filter(|b| !is_header(b)) {
+            let range = b.body_offset()..b.end().min(self.len);
+            match ranges.last_mut() {
+                Some(last) if last.end == b.offset && !b.is(b"mdat") => last.end = range.end,
+                _ => ranges.push(range),
+            }
+        }
+        ranges
+    }
+}
+
+fn is_header(b: &BoxHeader) -> bool {
+    [b"ftyp", b"moov", b"moof", b"styp", b"sidx", b"mfra", b"meta"].iter().any(|fourcc| b.is(fourcc))
+}
+
+/// Reads the top-level boxes of a file of `len` bytes.
+///
+/// Ends without an error at the first place that is no box; fails only where the reader fails or a limit is reached.
+pub fn top_level<R: Read + Seek>(reader: &mut R, len: u64) -> Result<Layout, IsoError> {
+    let mut layout = Layout { len, boxes: Vec::new(), garbage_at: None, announces_fragments: false };
+    let mut at = 0;
+    while at < len {
+        let Some(header) = header_at(reader, at, len)? else {
+            layout.garbage_at = Some(at);
+            break;
+        };
+        at = header.end();
+        layout.boxes.push(header);
+        if layout.boxes.len() > MAX_TOP_LEVEL_BOXES {
+            return Err(too_many_boxes(layout.boxes.len()));
+        }
+    }
+    layout.announces_fragments = match layout.movie_header() {
+        Some(moov) => has_child(reader, &moov.clone(), b"mvex")?,
+        None => false,
+    };
+    Ok(layout)
+}
+
+fn too_many_boxes(found: usize) -> IsoError {
+    IsoError::Limit { what: "number of top-level boxes", found: found as u64, limit: MAX_TOP_LEVEL_BOXES as u64 }
+}
+
+/// Whether a box has a child of a type, told from the headers of its children.
+fn has_child<R: Read + Seek>(reader: &mut R, parent: &BoxHeader, fourcc: &[u8; 4]) -> Result<bool, IsoError> {
+    let mut at = parent.body_offset();
+    for _ in 0..MAX_MOVIE_CHILDREN {
+        match header_at(reader, at, parent.end())? {
+            Some(child) if child.is(fourcc) => return Ok(true),
+            Some(child) if child.end() < parent.end() => at = child.end(),
+            _ => return Ok(false),
+        }
+    }
+    Ok(false)
+}
+
+/// The box header at `at`, or `None` if what is there cannot be one.
+fn header_at<R: Read + Seek>(reader: &mut R, at: u64, end: u64) -> Result<Option<BoxHeader>, IsoError> {
+    let mut head = [0; 16];
+    let have = usize::try_from(end - at).unwrap_or(16).min(16);
+    read_at(reader, at, &mut head[..have])?;
+    let [s0, s1, s2, s3, n0, n1, n2, n3, large @ ..] = head;
+    let fourcc = FourCc([n0, n1, n2, n3]);
+    if have < 8 || !fourcc.is_plausible() {
+        return Ok(None);
+    }
+    let (header_bytes, size_bytes) = match u32::from_be_bytes([s0, s1, s2, s3]) {
+        0 => (8, end - at),
+        1 if have == 16 => (16, u64::from_be_bytes(large)),
+        size => (8, u64::from(size)),
+    };
+    let is_open_ended = [s0, s1, s2, s3] == [0; 4];
+    let header = BoxHeader { fourcc, header_bytes, is_open_ended, offset: at, size_bytes };
+    Ok((size_bytes >= u64::from(header_bytes)).then_some(header))
+}
+
+pub(super) fn read_at<R: Read + Seek>(reader: &mut R, at: u64, into: &mut [u8]) -> Result<(), IsoError> {
+    reader.seek(SeekFrom::Start(at)).map_err(IsoError::io(at))?;
+    reader.read_exact(into).map_err(IsoError::io(at))
+}
+
+/// Reads one whole box with its header into memory, refusing more than `limit` bytes.
+pub(super) fn read_box<R: Read + Seek>(
+    reader: &mut R,
+    header: &BoxHeader,
+    what: &'static str,
+    limit: u64,
+) -> Result<Vec<u8>, IsoError> {
+    let len = usize::try_from(header.size_bytes).ok().filter(|_| header.size_bytes <= limit);
+    let len = len.ok_or(IsoError::Limit { what, found: header.size_bytes, limit })?;
+    let mut bytes = vec![0; len];
+    read_at(reader, header.offset, &mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    fn layout(bytes: &[u8]) -> Layout {
+        top_level(&mut Cursor::new(bytes), bytes.len() as u64).unwrap()
+    }
+
+    fn boxes(parts: &[(&[u8; 4], usize)]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (fourcc, body) in parts {
+            out.extend(u32::try_from(body + 8).unwrap().to_be_bytes());
+            out.extend(*fourcc);
+            out.extend(vec![0; *body]);
+        }
+        out
+    }
+
+    #[test]
+    fn the_order_of_header_and_media_is_the_shape() {
+        assert_eq!(layout(&boxes(&[(b"ftyp", 8), (b"moov", 0), (b"mdat", 9)])).shape(), Shape::HeaderFirst);
+        assert_eq!(layout(&boxes(&[(b"ftyp", 8), (b"mdat", 9), (b"moov", 0)])).shape(), Shape::HeaderLast);
+        assert_eq!(layout(&boxes(&[(b"moov", 0), (b"moof", 0), (b"mdat", 0)])).shape(), Shape::Fragmented);
+        assert_eq!(layout(&boxes(&[(b"ftyp", 8), (b"mdat", 9)])).shape(), Shape::NoMovieHeader);
+        assert_eq!(layout(b"").shape(), Shape::Empty);
+        assert_eq!(layout(b"not a media file").shape(), Shape::NotMedia);
+    }
+
+    #[test]
+    fn a_movie_that_announces_fragments_is_fragmented_before_the_first_one() {
+        let mut file = boxes(&[(b"moov", 8)]);
+        file[8..16].copy_from_slice(b"\0\0\0\x08mvex");
+        assert_eq!(layout(&file).shape(), Shape::Fragmented);
+    }
+
+    #[test]
+    fn sizes_zero_and_one_are_resolved() {
+        let mut file = b"\0\0\0\x01free\0\0\0\0\0\0\0\x12ab".to_vec();
+        file.extend(b"\0\0\0\0mdatxyz");
+        let layout = layout(&file);
+        assert_eq!((layout.boxes[0].size_bytes, layout.boxes[0].body_offset()), (18, 16));
+        assert_eq!((layout.boxes[1].size_bytes, layout.boxes[1].is_open_ended), (11, true));
+        assert_eq!(layout.missing_bytes(), 0);
+    }
+
+    #[test]
+    fn a_torn_last_box_and_garbage_are_flagged() {
+        let mut cut = boxes(&[(b"ftyp", 8), (b"mdat", 100)]);
+        cut.truncate(50);
+        assert_eq!(layout(&cut).missing_bytes(), 74);
+        let mut zeros = boxes(&[(b"ftyp", 8)]);
+        zeros.extend([0; 40]);
+        assert_eq!(layout(&zeros).garbage_at, Some(16));
+        let huge = b"\0\0\0\x01mdat\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF";
+        assert_eq!(layout(huge).torn().map(BoxHeader::end), Some(u64::MAX));
+    }
+
+    #[test]
+    fn a_torn_movie_header_is_none() {
+        let mut cut = boxes(&[(b"ftyp", 8), (b"mdat", 4), (b"moov", 100)]);
+        cut.truncate(60);
+        assert_eq!(layout(&cut).shape(), Shape::NoMovieHeader);
+    }
+}

@@ -1,0 +1,168 @@
+//! Big-endian reading out of a byte slice and the walk over the boxes in it.
+//!
+//! Nothing here allocates or panics; what is not there reads as `None`, and a walk ends at the first box that does
+//! not fit. It must not know what any box means.
+
+use super::boxes::FourCc;
+
+/// A position in a byte slice.
+#[derive(Debug, Clone)]
+pub(super) struct Cursor<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Cursor<'a> {
+    pub(super) const fn new(data: &'a [u8]) -> Self {
+        Self { rest: data }
+    }
+
+    pub(super) fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (head, rest) = self.rest.split_at_checked(len)?;
+        self.rest = rest;
+        Some(head)
+    }
+
+    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.rest.split_first_chunk::<N>()?;
+        self.rest = rest;
+        Some(*head)
+    }
+
+    pub(super) fn u8(&mut self) -> Option<u8> {
+        self.array::<1>().map(|[b]| b)
+    }
+
+    pub(super) fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    pub(super) fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    pub(super) fn i32(&mut self) -> Option<i32> {
+        self.array().map(i32::from_be_bytes)
+    }
+
+    pub(super) fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_be_bytes)
+    }
+
+    /// A 32-bit number in version 0 of a box, a 64-bit number in version 1.
+    pub(super) fn wide(&mut self, version: u8) -> Option<u64> {
+        if version == 0 { self.u32().map(u64::from) } else { self.u64() }
+    }
+
+    /// Version and flags of a full box (ISO/IEC 14496-12 §4.2.2).
+    pub(super) fn full(&mut self) -> Option<(u8, u32)> {
+        let word = self.u32()?;
+        let [version, ..] = word.to_be_bytes();
+        Some((version, word & 0x00FF_FFFF))
+    }
+
+    pub(super) const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    pub(super) const fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+}
+
+/// A box inside a byte slice.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Child<'a> {
+    pub(super) fourcc: FourCc,
+    /// Byte offset in the file.
+    pub(super) offset: u64,
+    /// The whole box with its header, clipped to what is there.
+    pub(super) raw: &'a [u8],
+    /// What follows the header.
+    pub(super) body: &'a [u8],
+    /// Whether the box says that it is longer than its parent.
+    pub(super) is_torn: bool,
+}
+
+impl Child<'_> {
+    /// Byte offset of the body in the file.
+    pub(super) const fn body_offset(&self) -> u64 {
+        self.offset + (self.raw.len() - self.body.len()) as u64
+    }
+}
+
+/// The boxes in a slice, in order.
+#[derive(Debug, Clone)]
+pub(super) struct Children<'a> {
+    data: &'a [u8],
+    offset: u64,
+}
+
+/// Walks the boxes in `data`, which begins at byte `offset` of the file.
+pub(super) const fn children(data: &[u8], offset: u64) -> Children<'_> {
+    Children { data, offset }
+}
+
+/// Walks the boxes inside a box.
+pub(super) const fn children_of<'a>(parent: &Child<'a>) -> Children<'a> {
+    children(parent.body, parent.body_offset())
+}
+
+impl<'a> Iterator for Children<'a> {
+    type Item = Child<'a>;
+
+    fn next(&mut self) -> Option<Child<'a>> {
+        let mut head = Cursor::new(self.data);
+        let size32 = head.u32()?;
+        let fourcc = FourCc(head.array()?);
+        let size = match size32 {
+            0 => self.data.len() as u64,
+            1 => head.u64()?,
+            n => u64::from(n),
+        };
+        let header_bytes = self.data.len() - head.remaining();
+        if size < header_bytes as u64 {
+            self.data = &[];
+            return None;
+        }
+        let taken = usize::try_from(size).unwrap_or(usize::MAX).min(self.data.len());
+        let (raw, rest) = self.data.split_at(taken);
+        let child =
+            Child { fourcc, offset: self.offset, raw, body: &raw[header_bytes..], is_torn: size > taken as u64 };
+        self.data = rest;
+        self.offset += taken as u64;
+        Some(child)
+    }
+}
+
+impl Children<'_> {
+    /// Bytes that the walk has not come past: not zero at its end if they are no box.
+    pub(super) const fn remaining(&self) -> usize {
+        self.data.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_walk_ends_at_what_is_no_box() {
+        let data = b"\0\0\0\x09abcdX\0\0\0\x04efgh";
+        let found: Vec<_> = children(data, 100).map(|c| (c.fourcc, c.offset, c.body.len())).collect();
+        assert_eq!(found, [(FourCc(*b"abcd"), 100, 1)]);
+    }
+
+    #[test]
+    fn a_box_longer_than_its_parent_is_clipped_and_says_so() {
+        let child = children(b"\0\0\0\x01wide\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFFab", 0).next().unwrap();
+        assert!(child.is_torn);
+        assert_eq!(child.body, b"ab");
+        assert_eq!(child.body_offset(), 16);
+    }
+
+    #[test]
+    fn a_size_of_zero_goes_to_the_end_of_the_parent() {
+        let child = children(b"\0\0\0\0lastxyz", 0).next().unwrap();
+        assert_eq!((child.body, child.is_torn), (&b"xyz"[..], false));
+    }
+}

@@ -1,0 +1,39 @@
+//! `trex`: what the samples of a track's fragments are unless a fragment says otherwise (ISO/IEC 14496-12 §8.8.3).
+
+use crate::isobmff::cursor::{Child, Cursor, children_of};
+use crate::isobmff::error::Notes;
+use crate::isobmff::movie::MAX_TRACKS;
+
+/// Defaults of one track.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in super::super) struct FragmentDefaults {
+    pub(in super::super) track_id: u32,
+    pub(in super::super) description_index: u32,
+    pub(in super::super) duration: u32,
+    pub(in super::super) size_bytes: u32,
+    pub(in super::super) flags: u32,
+}
+
+/// Reads the `trex` boxes in `mvex`.
+pub(in super::super) fn read(mvex: &Child<'_>, notes: &mut Notes) -> Vec<FragmentDefaults> {
+    let mut defaults = Vec::new();
+    for trex in children_of(mvex).filter(|b| b.fourcc.0 == *b"trex").take(MAX_TRACKS) {
+        match read_one(trex.body) {
+            Some(found) => defaults.push(found),
+            None => notes.malformed(trex.offset, "`trex` is too short (§8.8.3)"),
+        }
+    }
+    defaults
+}
+
+fn read_one(body: &[u8]) -> Option<FragmentDefaults> {
+    let mut cursor = Cursor::new(body);
+    cursor.full()?;
+    Some(FragmentDefaults {
+        track_id: cursor.u32()?,
+        description_index: cursor.u32()?,
+        duration: cursor.u32()?,
+        size_bytes: cursor.u32()?,
+        flags: cursor.u32()?,
+    })
+}

@@ -1,0 +1,154 @@
+//! A movie as its `moov` box says it: clock, tracks, sample tables; what is not understood is kept byte for byte.
+//!
+//! Reading is lenient: what can be used is used, every contradiction is noted in [`Movie::defects`], and only a header
+//! from which nothing can be taken is an error. Assumes that the whole `moov` fits into memory.
+
+use std::io::{Read, Seek};
+
+use super::boxes::{Layout, read_box};
+use super::cursor::{Child, children, children_of};
+use super::error::{IsoError, Notes};
+use super::fragment::trex::FragmentDefaults;
+use super::headers::mvhd::MovieHeader;
+use super::track::{Track, saturating_i64};
+use crate::recording::Defect;
+
+/// Largest `moov` that is read: a week of 60 fps video and audio.
+pub const MAX_MOVIE_HEADER_BYTES: u64 = 512 << 20;
+/// Most tracks that are read.
+pub const MAX_TRACKS: usize = 256;
+
+/// A movie (ISO/IEC 14496-12 §8.2.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Movie {
+    /// `mvhd`.
+    pub header: MovieHeader,
+    /// The tracks in file order.
+    pub tracks: Vec<Track>,
+    /// What was wrong with the header.
+    pub defects: Vec<Defect>,
+    /// `trex` of each track, if the movie announces fragments with `mvex`.
+    pub(super) fragment_defaults: Option<Vec<FragmentDefaults>>,
+    /// Whether there is a `pssh` or an encrypted sample description (§8.1.1 of ISO/IEC 23001-7).
+    pub(super) is_encrypted: bool,
+    /// Other boxes in `moov`, byte for byte.
+    pub(super) kept: Vec<u8>,
+    /// The `moov` box as it was read; empty if the movie was made from something else.
+    pub(super) raw: Vec<u8>,
+}
+
+impl Movie {
+    /// Makes an empty movie.
+    pub fn new(timescale: u32) -> Self {
+        Self {
+            header: MovieHeader::new(timescale),
+            tracks: Vec::new(),
+            defects: Vec::new(),
+            fragment_defaults: None,
+            is_encrypted: false,
+            kept: Vec::new(),
+            raw: Vec::new(),
+        }
+    }
+
+    /// Reads the `moov` that a layout found.
+    pub fn read<R: Read + Seek>(reader: &mut R, layout: &Layout) -> Result<Self, IsoError> {
+        let header = layout.movie_header().ok_or(IsoError::NoMovieHeader)?;
+        let bytes = read_box(reader, header, "size of the movie header in bytes", MAX_MOVIE_HEADER_BYTES)?;
+        let mut movie = Self::from_moov_at(bytes, header.offset)?;
+        if layout.all(b"moov").nth(1).is_some() {
+            let detail = "more than one `moov` (§8.2.1); the first whole one is used".to_owned();
+            movie.defects.push(Defect::Malformed { offset: Some(header.offset), detail });
+        }
+        Ok(movie)
+    }
+
+    /// Reads a whole `moov` box.
+    pub fn from_moov(bytes: Vec<u8>) -> Result<Self, IsoError> {
+        Self::from_moov_at(bytes, 0)
+    }
+
+    /// Reads a whole `moov` box that lies at a byte offset of a file; defects name offsets in that file.
+    pub fn from_moov_at(bytes: Vec<u8>, offset: u64) -> Result<Self, IsoError> {
+        let moov = children(&bytes, offset).next().filter(|b| b.fourcc.0 == *b"moov" && !b.is_torn);
+        let moov = moov.ok_or_else(|| IsoError::malformed(offset, "no whole `moov` box (§8.2.1)"))?;
+        let mut notes = Notes::default();
+        let mut movie = Self::read_children(&moov, &mut notes)?;
+        movie.is_encrypted |= movie.tracks.iter().any(|t| t.descriptions.is_encrypted());
+        movie.defects = notes.into_defects();
+        movie.raw = bytes;
+        Ok(movie)
+    }
+
+    fn read_children(moov: &Child<'_>, notes: &mut Notes) -> Result<Self, IsoError> {
+        let mvhd = children_of(moov).find(|b| b.fourcc.0 == *b"mvhd");
+        let header = mvhd.and_then(|b| MovieHeader::read(b.body)).filter(|header| header.timescale > 0);
+        let is_compressed = children_of(moov).any(|b| b.fourcc.0 == *b"cmov");
+        let header = header.ok_or_else(|| no_header(moov, is_compressed))?;
+        let mut movie = Self { header, ..Self::new(1) };
+        for found in children_of(moov) {
+            movie.take(&found, notes)?;
+        }
+        Ok(movie)
+    }
+
+    fn take(&mut self, found: &Child<'_>, notes: &mut Notes) -> Result<(), IsoError> {
+        match &found.fourcc.0 {
+            b"mvhd" => {}
+            b"trak" => self.take_track(found, notes)?,
+            b"mvex" => self.fragment_defaults = Some(super::fragment::trex::read(found, notes)),
+            fourcc => {
+                self.is_encrypted |= fourcc == b"pssh";
+                self.kept.extend(found.raw);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_track(&mut self, trak: &Child<'_>, notes: &mut Notes) -> Result<(), IsoError> {
+        let found = self.tracks.len() as u64 + 1;
+        if self.tracks.len() >= MAX_TRACKS {
+            return Err(IsoError::Limit { what: "number of tracks", found, limit: MAX_TRACKS as u64 });
+        }
+        let Some(track) = Track::read(trak, notes) else { return Ok(()) };
+        if self.tracks.iter().any(|other| other.id() == track.id()) {
+            notes.malformed(trak.offset, format!("track id {} is used twice (§8.3.2)", track.id()));
+        }
+        self.tracks.push(track);
+        Ok(())
+    }
+
+    /// The `moov` box as it was read, byte for byte; empty for a movie that was not read from one.
+    pub fn raw(&self) -> &[u8] {
+        &self.raw
+    }
+
+    /// Whether samples are encrypted.
+    pub const fn is_encrypted(&self) -> bool {
+        self.is_encrypted
+    }
+
+    /// Whether the movie announces fragments.
+    pub const fn announces_fragments(&self) -> bool {
+        self.fragment_defaults.is_some()
+    }
+
+    /// When the movie was made, milliseconds since the Unix epoch, if the writer said so.
+    pub fn created_ms(&self) -> Option<i64> {
+        self.header.created_ms()
+    }
+
+    /// The duration that `mvhd` claims, in milliseconds; `None` if it claims none.
+    pub fn declared_duration_ms(&self) -> Option<i64> {
+        let ms = super::track::rescaled(self.header.duration, 1000, u64::from(self.header.timescale));
+        (self.header.duration > 0).then(|| saturating_i64(ms))
+    }
+}
+
+fn no_header(moov: &Child<'_>, is_compressed: bool) -> IsoError {
+    if is_compressed {
+        let fourcc = super::boxes::FourCc(*b"cmov");
+        return IsoError::Unmovable { fourcc, detail: "compressed movie headers are not read" };
+    }
+    IsoError::malformed(moov.offset, "`moov` without a sound `mvhd` (§8.2.2)")
+}

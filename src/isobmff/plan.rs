@@ -1,0 +1,167 @@
+//! What a file with its header in front consists of: new bytes, then ranges of the old file.
+//!
+//! The same plan serves every way of splicing. Where the range is the whole old file and the header a multiple of the
+//! block, the header can be inserted in front of it or the old file be shared behind it; where it is not, the ranges
+//! are copied. Nothing is read or written here.
+
+use std::ops::Range;
+
+use super::boxes::{BoxHeader, Layout, Shape};
+use super::error::IsoError;
+use super::movie::Movie;
+use super::place::{Tail, front_header, least_front_bytes, relocated};
+
+/// Largest allocation unit that a front is rounded up to; beyond it the file system has no blocks like that.
+pub const MAX_BLOCK_BYTES: u64 = 16 << 20;
+/// Most rounds until the header's length settles: each round can only widen tables, and there are few of them.
+const MAX_ROUNDS: usize = 1 + 2 * super::movie::MAX_TRACKS;
+
+/// A new file: `header`, then `body_ranges` of the old file, one after the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FrontPlan {
+    /// `ftyp`, `moov`, `free` and what else stands in front of the media.
+    pub header: Vec<u8>,
+    /// Byte ranges of the old file in ascending order.
+    pub body_ranges: Vec<Range<u64>>,
+}
+
+impl FrontPlan {
+    /// The header in front of the whole old file, its length a multiple of `block_bytes`: for inserting or sharing.
+    ///
+    /// `ftyp` is the old file type box, or empty if there is none. The old `ftyp` is covered; the old `moov` is still
+    /// there at its old place (moved by the header's length) and is the caller's to retire.
+    pub fn whole(layout: &Layout, movie: &Movie, ftyp: &[u8], block_bytes: u64) -> Result<Self, IsoError> {
+        refuse_absolute(layout)?;
+        let covers_bytes = layout.boxes.first().filter(|b| b.is(b"ftyp")).map_or(0, BoxHeader::end);
+        let tail = Tail::Free { covers_bytes };
+        let place = |front: u64| relocated(movie.raw(), &|offset| offset.saturating_add(front));
+        let header = settle(ftyp, checked_block(block_bytes)?, tail, place)?;
+        Ok(Self { header, body_ranges: vec![0..layout.len] })
+    }
+
+    /// The header in front of what is worth keeping: the old `ftyp` and every old `moov` are left out.
+    ///
+    /// The header is padded so that the first kept range keeps its place within a block of `block_bytes` (1: no padding).
+    pub fn compact(layout: &Layout, movie: &Movie, ftyp: &[u8], block_bytes: u64) -> Result<Self, IsoError> {
+        refuse_absolute(layout)?;
+        let body_ranges = kept_ranges(layout);
+        let block_bytes = checked_block(block_bytes)?;
+        let phase = body_ranges.first().map_or(0, |r| r.start % block_bytes);
+        let kept = placed(&body_ranges);
+        let place = |front: u64| relocated(movie.raw(), &|offset| moved_into(&kept, front, offset));
+        let header = settle_at(ftyp, block_bytes, phase, Tail::Free { covers_bytes: 0 }, place)?;
+        Ok(Self { header, body_ranges })
+    }
+
+    /// The header that was written from a movie (fragments, salvage) in front of the whole old file, which becomes the
+    /// content of one `mdat`; the header's length is a multiple of `block_bytes`.
+    ///
+    /// `len` is the length of the old file, or where it is to end.
+    pub fn spanning(movie: &Movie, ftyp: &[u8], len: u64, block_bytes: u64) -> Result<Self, IsoError> {
+        let place = |front: u64| movie.to_moov(front);
+        let header = settle(ftyp, checked_block(block_bytes)?, Tail::Media { body_bytes: len }, place)?;
+        Ok(Self { header, body_ranges: vec![0..len] })
+    }
+
+    /// Length of the new file in bytes.
+    pub fn len(&self) -> u64 {
+        self.header.len() as u64 + self.body_ranges.iter().map(|r| r.end - r.start).sum::<u64>()
+    }
+
+    /// Whether the new file would have no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+fn checked_block(block_bytes: u64) -> Result<u64, IsoError> {
+    if block_bytes > MAX_BLOCK_BYTES {
+        return Err(IsoError::Limit { what: "allocation unit in bytes", found: block_bytes, limit: MAX_BLOCK_BYTES });
+    }
+    Ok(block_bytes.max(1))
+}
+
+/// Refuses boxes outside `moov` that hold offsets of the file: the items of a `meta` (§8.11.3) and the index in `mfra`
+/// (`tfra`, §8.8.10) of a file that is not to be rewritten from its fragments.
+fn refuse_absolute(layout: &Layout) -> Result<(), IsoError> {
+    let unmovable = |b: &BoxHeader, detail| IsoError::Unmovable { fourcc: b.fourcc, detail };
+    if let Some(meta) = layout.first(b"meta") {
+        return Err(unmovable(meta, "a `meta` box outside `moov` may hold items at offsets of the file"));
+    }
+    if let Some(mfra) = layout.first(b"mfra") {
+        return Err(unmovable(mfra, "its `tfra` holds offsets of the file"));
+    }
+    if layout.shape() == Shape::Fragmented {
+        let found = layout.first(b"moof").or_else(|| layout.first(b"moov")).ok_or(IsoError::NoMovieHeader)?;
+        return Err(unmovable(found, "a fragmented file is written anew from its fragments, not moved"));
+    }
+    Ok(())
+}
+
+/// Everything but `ftyp` in front and `moov`, merged where adjacent, clipped to the file; bytes that are no box are kept.
+fn kept_ranges(layout: &Layout) -> Vec<Range<u64>> {
+    let mut ranges = Vec::new();
+    let mut at = 0;
+    for left_out in layout.boxes.iter().filter(|b| b.is(b"moov") || b.offset == 0 && b.is(b"ftyp")) {
+        ranges.push(at..left_out.offset);
+        at = left_out.end().min(layout.len);
+    }
+    ranges.push(at..layout.len);
+    ranges.retain(|r| r.start < r.end);
+    ranges
+}
+
+/// Where an offset of the old file lies in the new one. What is left out, and what lay outside, lies behind the end.
+fn moved_into(kept: &[(Range<u64>, u64)], front: u64, offset: u64) -> u64 {
+    let behind = kept.partition_point(|(range, _)| range.start <= offset);
+    let within = kept[..behind].last().filter(|(range, _)| offset < range.end);
+    let body_bytes = kept.last().map_or(0, |(range, at)| at + (range.end - range.start));
+    front.saturating_add(within.map_or(body_bytes.saturating_add(offset), |(range, at)| at + (offset - range.start)))
+}
+
+/// Each range with its place behind the new header.
+fn placed(ranges: &[Range<u64>]) -> Vec<(Range<u64>, u64)> {
+    let place = |at: &mut u64, range: &Range<u64>| {
+        Some((range.clone(), std::mem::replace(at, *at + (range.end - range.start))))
+    };
+    ranges.iter().scan(0, place).collect()
+}
+
+fn settle(
+    ftyp: &[u8],
+    block_bytes: u64,
+    tail: Tail,
+    place: impl Fn(u64) -> Result<Vec<u8>, IsoError>,
+) -> Result<Vec<u8>, IsoError> {
+    settle_at(ftyp, block_bytes, 0, tail, place)
+}
+
+/// Finds the front's length: a longer front moves offsets further, which may widen tables, which makes it longer.
+/// Lengths only grow from round to round, so a table that was widened stays so, and the rounds end.
+fn settle_at(
+    ftyp: &[u8],
+    block_bytes: u64,
+    phase: u64,
+    tail: Tail,
+    place: impl Fn(u64) -> Result<Vec<u8>, IsoError>,
+) -> Result<Vec<u8>, IsoError> {
+    let mut front = 0;
+    for _ in 0..MAX_ROUNDS {
+        let moov = place(front)?;
+        if let Some(header) = front_header(ftyp, &moov, front, tail) {
+            return Ok(header);
+        }
+        let least = least_front_bytes(ftyp, &moov, 1, tail).max(front);
+        front = in_phase(least, block_bytes, phase);
+        if front_header(ftyp, &moov, front, tail).is_none() {
+            front = in_phase(front + 1, block_bytes, phase);
+        }
+    }
+    let limit = MAX_ROUNDS as u64;
+    Err(IsoError::Limit { what: "number of rounds to place the header", found: limit + 1, limit })
+}
+
+/// The least length from `least` on that leaves `phase` when divided by the block.
+fn in_phase(least: u64, block_bytes: u64, phase: u64) -> u64 {
+    (least + (block_bytes - phase) % block_bytes).next_multiple_of(block_bytes) - (block_bytes - phase) % block_bytes
+}

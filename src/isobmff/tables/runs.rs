@@ -1,0 +1,125 @@
+//! Run-length coded values, one per sample: the form of `stts` and `ctts`.
+
+/// The same value for a number of consecutive samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run<T> {
+    /// How many samples.
+    pub count: u32,
+    /// The value of each.
+    pub value: T,
+}
+
+/// Values in runs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Runs<T> {
+    runs: Vec<Run<T>>,
+}
+
+impl<T: Copy + PartialEq> Runs<T> {
+    /// Takes runs as they are.
+    pub const fn new(runs: Vec<Run<T>>) -> Self {
+        Self { runs }
+    }
+
+    /// The runs.
+    pub fn as_slice(&self) -> &[Run<T>] {
+        &self.runs
+    }
+
+    /// Number of values.
+    pub fn count(&self) -> u64 {
+        self.runs.iter().map(|r| u64::from(r.count)).sum()
+    }
+
+    /// Whether there is no value.
+    pub fn is_empty(&self) -> bool {
+        self.runs.iter().all(|r| r.count == 0)
+    }
+
+    /// Appends `count` times the same value.
+    pub fn push_many(&mut self, value: T, count: u32) {
+        match self.runs.last_mut() {
+            Some(last) if last.value == value && last.count.checked_add(count).is_some() => last.count += count,
+            _ if count > 0 => self.runs.push(Run { count, value }),
+            _ => {}
+        }
+    }
+
+    /// Appends one value.
+    pub fn push(&mut self, value: T) {
+        self.push_many(value, 1);
+    }
+
+    /// Takes the last run off.
+    pub(in super::super) fn pop_run(&mut self) -> Option<Run<T>> {
+        self.runs.pop()
+    }
+
+    /// Goes through the values one by one.
+    pub fn cursor(&self) -> RunCursor<'_, T> {
+        RunCursor { runs: &self.runs, used: 0 }
+    }
+}
+
+/// A position in [`Runs`].
+#[derive(Debug, Clone)]
+pub struct RunCursor<'a, T> {
+    runs: &'a [Run<T>],
+    used: u32,
+}
+
+impl<T: Copy> RunCursor<'_, T> {
+    /// What is left of the current run: its value and how many more samples have it.
+    pub fn current(&mut self) -> Option<Run<T>> {
+        loop {
+            let first = self.runs.first()?;
+            if self.used < first.count {
+                return Some(Run { count: first.count - self.used, value: first.value });
+            }
+            self.runs = &self.runs[1..];
+            self.used = 0;
+        }
+    }
+
+    /// Goes on by at most what is left of the current run.
+    pub fn advance(&mut self, count: u32) {
+        self.used = self.used.saturating_add(count);
+    }
+}
+
+impl<T: Copy> Iterator for RunCursor<'_, T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        let run = self.current()?;
+        self.advance(1);
+        Some(run.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_neighbours_share_a_run_and_come_back_one_by_one() {
+        let mut runs = Runs::default();
+        [3, 3, 5, 3].into_iter().for_each(|v| runs.push(v));
+        assert_eq!(runs.as_slice().len(), 3);
+        assert_eq!(runs.count(), 4);
+        assert_eq!(runs.cursor().collect::<Vec<_>>(), [3, 3, 5, 3]);
+    }
+
+    #[test]
+    fn a_run_that_is_full_is_followed_by_another() {
+        let mut runs = Runs::new(vec![Run { count: u32::MAX, value: 1u32 }]);
+        runs.push(1);
+        assert_eq!(runs.count(), u64::from(u32::MAX) + 1);
+    }
+
+    #[test]
+    fn empty_runs_are_stepped_over() {
+        let runs = Runs::new(vec![Run { count: 0, value: 9 }, Run { count: 1, value: 4 }, Run { count: 0, value: 9 }]);
+        assert_eq!(runs.cursor().collect::<Vec<_>>(), [4]);
+    }
+}

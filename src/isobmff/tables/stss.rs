@@ -1,0 +1,18 @@
+//! `stss`: which samples are sync samples (ISO/IEC 14496-12 §8.6.2). Without the table, all are.
+
+use crate::isobmff::cursor::Child;
+use crate::isobmff::encode::{full_boxed, put_count, put_u32};
+use crate::isobmff::error::Notes;
+
+/// Sample numbers, starting at 1, in ascending order if the file is sound.
+pub(in super::super) fn read(table: &Child<'_>, notes: &mut Notes) -> Vec<u32> {
+    let Some((_, count, mut cursor)) = super::open(table, notes, |_| 4) else { return Vec::new() };
+    (0..count).map_while(|_| cursor.u32()).collect()
+}
+
+pub(in super::super) fn write(out: &mut Vec<u8>, numbers: &[u32]) {
+    full_boxed(out, *b"stss", 0, 0, |out| {
+        put_count(out, numbers.len());
+        numbers.iter().for_each(|number| put_u32(out, *number));
+    });
+}

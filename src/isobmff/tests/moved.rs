@@ -1,0 +1,82 @@
+//! Headers brought to the front: FFmpeg reads the same packets at the same times.
+
+use super::{applied, fixture, framehash, ftyp, made, opened, read};
+use crate::isobmff::{FrontPlan, Movie, Shape, first_payload_digests, payload_digests, relocated};
+
+const BLOCK: u64 = 4096;
+
+#[test]
+fn a_header_in_front_of_the_whole_file_plays_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let new = dir.path().join("new.mp4");
+    for (name, options) in
+        [("a.mp4", &["-map", "0:v", "-map", "1:a"][..]), ("b.mov", &["-map", "0:v", "-map", "1:a", "-map", "2:a"])]
+    {
+        let old = made(dir.path(), name, options);
+        let (mut file, layout, movie) = read(&old);
+        let plan = FrontPlan::whole(&layout, &movie, &ftyp(&old, &layout), BLOCK).unwrap();
+        assert_eq!(plan.header.len() as u64 % BLOCK, 0);
+        applied(&plan, &old, &new);
+        assert_eq!(framehash(&new), framehash(&old));
+        let (mut moved, layout, again) = read(&new);
+        assert_eq!(layout.shape(), Shape::HeaderFirst);
+        assert_eq!(layout.garbage_at, None);
+        assert_eq!(
+            first_payload_digests(&mut moved, &again).unwrap(),
+            first_payload_digests(&mut file, &movie).unwrap()
+        );
+        assert_eq!(payload_digests(&mut moved, &again).unwrap(), payload_digests(&mut file, &movie).unwrap());
+    }
+}
+
+#[test]
+fn a_compact_file_leaves_only_the_old_headers_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = made(dir.path(), "old.mp4", &["-map", "0:v", "-map", "1:a"]);
+    let new = dir.path().join("new.mp4");
+    let (_, layout, movie) = read(&old);
+    for block in [1, BLOCK] {
+        let plan = FrontPlan::compact(&layout, &movie, &ftyp(&old, &layout), block).unwrap();
+        applied(&plan, &old, &new);
+        assert_eq!(framehash(&new), framehash(&old));
+        assert_eq!(plan.header.len() as u64 % block, plan.body_ranges[0].start % block);
+        let (_, layout) = opened(&new);
+        assert_eq!((layout.shape(), layout.all(b"moov").count()), (Shape::HeaderFirst, 1));
+    }
+    let exact = FrontPlan::compact(&layout, &movie, &ftyp(&old, &layout), 1).unwrap();
+    assert_eq!(exact.len(), layout.len);
+}
+
+#[test]
+fn offsets_beyond_four_gibibytes_widen_the_table_and_its_parents() {
+    let (_, _, movie) = read(&fixture());
+    let shift = u64::from(u32::MAX) - 1000;
+    let bytes = relocated(movie.raw(), &|offset| offset + shift).unwrap();
+    assert!(bytes.len() > movie.raw().len());
+    let moved = Movie::from_moov(bytes).unwrap();
+    assert_eq!(moved.defects, []);
+    for (old, new) in movie.tracks.iter().zip(&moved.tracks) {
+        assert!(old.samples().zip(new.samples()).all(|(old, new)| old.offset + shift == new.offset));
+        assert_eq!(old.tables.sizes, new.tables.sizes);
+    }
+}
+
+#[test]
+fn a_move_by_nothing_changes_no_byte() {
+    let (_, _, movie) = read(&fixture());
+    assert_eq!(relocated(movie.raw(), &|offset| offset).unwrap(), movie.raw());
+}
+
+#[test]
+fn a_header_written_from_the_movie_plays_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let new = dir.path().join("new.mp4");
+    let old = made(dir.path(), "old.mp4", &["-map", "0:v", "-map", "1:a", "-map", "2:a"]);
+    let (_, layout, movie) = read(&old);
+    let plan = FrontPlan::spanning(&movie, &movie.to_ftyp(&ftyp(&old, &layout)), layout.len, BLOCK).unwrap();
+    applied(&plan, &old, &new);
+    assert_eq!(framehash(&new), framehash(&old));
+    let (_, layout, again) = read(&new);
+    assert_eq!(layout.boxes.iter().map(|b| b.fourcc.to_string()).collect::<Vec<_>>(), ["ftyp", "moov", "free", "mdat"]);
+    assert_eq!(again.tracks[0].descriptions, movie.tracks[0].descriptions);
+}

@@ -1,0 +1,92 @@
+//! Whether a header holds: every sample inside the media, tables that agree with each other, times that make sense.
+//!
+//! Reads no media. The cost follows the bytes of the tables and not the counts that they claim, so a hostile header is
+//! judged as fast as a sound one of its size.
+
+mod places;
+mod summary;
+mod times;
+
+use super::boxes::{Layout, Shape};
+use super::movie::Movie;
+use super::track::Track;
+use crate::recording::{Defect, TrackKind, TrackSummary};
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Verdict {
+    /// What is wrong, most general first.
+    pub defects: Vec<Defect>,
+    /// The tracks in file order; digests are not filled in.
+    pub tracks: Vec<TrackSummary>,
+    /// When the last sample of all tracks ends, milliseconds from the start of the presentation.
+    pub duration_ms: i64,
+    /// How much later (+) or earlier (−) than the picture the sound begins, milliseconds, if there are both.
+    pub start_skew_ms: Option<i64>,
+    /// How much later (+) or earlier (−) than the picture the sound ends, milliseconds, if there are both.
+    pub end_skew_ms: Option<i64>,
+}
+
+/// Judges a movie against the file it was read from.
+pub fn validate(movie: &Movie, layout: &Layout) -> Verdict {
+    let media = layout.media_ranges();
+    let mut defects = movie.defects.clone();
+    defects.extend(file_defects(layout));
+    defects.extend(movie_defects(movie));
+    for (number, track) in (1..).zip(&movie.tracks) {
+        defects.extend(places::defects(track, number, &media));
+        defects.extend(times::defects(track, number));
+    }
+    let tracks: Vec<_> = movie.tracks.iter().map(|track| summary::track(track, movie.header.timescale)).collect();
+    let duration_ms = movie.tracks.iter().filter_map(|t| summary::end_ms(t, movie.header.timescale)).max().unwrap_or(0);
+    defects.extend(times::duration_mismatch(movie.declared_duration_ms(), duration_ms));
+    let skew = |time: fn(&Track, u32) -> Option<i64>| skew(movie, time);
+    Verdict { start_skew_ms: skew(summary::start_ms), end_skew_ms: skew(summary::end_ms), defects, tracks, duration_ms }
+}
+
+/// Sound minus picture, each by its first track with samples.
+fn skew(movie: &Movie, time: fn(&Track, u32) -> Option<i64>) -> Option<i64> {
+    let of = |kind| movie.tracks.iter().filter(|t| t.kind() == kind).find_map(|t| time(t, movie.header.timescale));
+    Some(of(TrackKind::Audio)? - of(TrackKind::Video)?)
+}
+
+/// What the top level shows by itself.
+pub fn file_defects(layout: &Layout) -> Vec<Defect> {
+    let mut defects = match layout.shape() {
+        Shape::Empty => vec![Defect::Empty],
+        Shape::NotMedia => vec![Defect::NotMedia],
+        Shape::NoMovieHeader => vec![Defect::NoMovieHeader],
+        Shape::HeaderFirst | Shape::HeaderLast | Shape::Fragmented => Vec::new(),
+    };
+    if let Some(torn) = layout.torn().filter(|b| !b.is(b"free") && !b.is(b"skip")) {
+        let missing = format!("{} of {} bytes of `{}`", layout.missing_bytes(), torn.size_bytes, torn.fourcc);
+        defects.push(Defect::Truncated { missing });
+    }
+    if let Some(at) = layout.garbage_at.filter(|_| !layout.boxes.is_empty()) {
+        let detail = format!("{} bytes that are no box (ISO/IEC 14496-12 §4.2)", layout.len - at);
+        defects.push(Defect::Malformed { offset: Some(at), detail });
+    }
+    defects
+}
+
+fn movie_defects(movie: &Movie) -> Vec<Defect> {
+    let mut defects = Vec::new();
+    if movie.is_encrypted() {
+        defects.push(Defect::Encrypted);
+    }
+    if movie.tracks.iter().all(|t| t.tables.count_in_chunks() == 0) {
+        defects.push(Defect::NoPackets);
+        return defects;
+    }
+    for (number, track) in (1..).zip(&movie.tracks) {
+        if track.tables.count() == 0 {
+            defects.push(Defect::EmptyTrack { track: number, codec: track.codec() });
+        } else if track.kind() == TrackKind::Video && track.tables.sync.as_ref().is_some_and(Vec::is_empty) {
+            defects.push(Defect::NoKeyframe);
+        }
+    }
+    defects
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! The house at work: the pool that finishes, the couriers that carry, and what the last process left to be done.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tracing::info;
+
+use super::courier::Couriers;
+use super::house::{House, HouseError, Settings, Stop};
+use super::journey::{self, Ended};
+use super::pool::{Pool, Urgency};
+use crate::catalog::CatalogError;
+use crate::recording::journey::Settled;
+
+/// A running house. `watch`, `process` and `recover` all work on one.
+#[derive(Debug)]
+pub struct Engine {
+    house: Arc<House>,
+    pool: Pool,
+    couriers: Couriers,
+}
+
+/// The engine cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The house cannot be opened.
+    #[error(transparent)]
+    House(#[from] HouseError),
+    /// The threads cannot be started.
+    #[error("cannot start the threads that finish recordings")]
+    Threads(#[source] rayon::ThreadPoolBuildError),
+}
+
+impl crate::fault::Fault for EngineError {
+    fn class(&self) -> crate::fault::Class {
+        match self {
+            Self::House(e) => e.class(),
+            Self::Threads(_) => crate::fault::Class::Environment,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::House(e) => e.hint(),
+            Self::Threads(_) => None,
+        }
+    }
+}
+
+impl Engine {
+    /// Opens the house and starts its threads.
+    pub fn start(settings: Settings, stop: Stop) -> Result<Self, EngineError> {
+        let jobs = settings.finish.jobs;
+        let house = Arc::new(House::open(settings, stop)?);
+        let pool = Pool::start(jobs).map_err(EngineError::Threads)?;
+        let couriers = Couriers::start(&house);
+        Ok(Self { house, pool, couriers })
+    }
+
+    /// The house it works in.
+    pub fn house(&self) -> &Arc<House> {
+        &self.house
+    }
+
+    /// Its queue and threads.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Its couriers.
+    pub fn couriers(&self) -> &Couriers {
+        &self.couriers
+    }
+
+    /// Carries on with what the journal says was under way; call once, before anything is submitted.
+    pub fn resume(&self) -> Result<(), CatalogError> {
+        let again = journey::resume(&self.house)?;
+        if !again.is_empty() {
+            info!(recordings = again.len(), "Begins again with what the last process left half done.");
+        }
+        for settled in again {
+            self.submit(settled, Urgency::Live, |_, _| ());
+        }
+        Ok(())
+    }
+
+    /// Queues a recording; `then` hears how its journey ended. Says whether it was taken.
+    pub fn submit<F>(&self, settled: Settled, urgency: Urgency, then: F) -> bool
+    where
+        F: FnOnce(PathBuf, Ended) + Send + 'static,
+    {
+        let house = Arc::clone(&self.house);
+        self.pool.submit(settled, urgency, move |settled| {
+            if !house.stop.is_requested() {
+                let ended = journey::travel(&house, &settled);
+                then(settled.candidate.path, ended);
+            }
+        })
+    }
+
+    /// Ends in order: takes nothing new, lets what is under way come to its next safe point, joins the threads.
+    pub fn shut_down(self) {
+        self.pool.close();
+        self.pool.wait_until_idle();
+        self.couriers.join();
+    }
+}

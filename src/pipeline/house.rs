@@ -1,0 +1,140 @@
+//! What every stage of the pipeline shares: settings, catalogue, targets, and the wish to stop.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use crate::catalog::{Catalog, CatalogError};
+use crate::deliver::{DeliverError, Targets};
+use crate::{deliver, discover, finish, retain};
+
+/// Settings of all the rooms that the pipeline drives.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Where the catalogue, the journal, the lock and the socket live.
+    pub state_dir: PathBuf,
+    /// Finding recordings.
+    pub watch: discover::Options,
+    /// Finishing them.
+    pub finish: finish::Options,
+    /// Delivering them.
+    pub deliver: deliver::Options,
+    /// Freeing them.
+    pub retain: retain::Options,
+}
+
+/// The wish to stop: work in progress looks at it and ends at its next safe point.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Asks everything to stop.
+    pub fn request(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether a stop was asked for.
+    pub fn is_requested(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// The flag itself, for work that polls it.
+    pub fn flag(&self) -> &AtomicBool {
+        &self.0
+    }
+}
+
+/// Milliseconds since the Unix epoch, now.
+pub fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+/// The open house: one process owns it, for as long as this lives.
+#[derive(Debug)]
+pub struct House {
+    settings: RwLock<Arc<Settings>>,
+    targets: RwLock<Arc<Targets>>,
+    /// The VoD index, the journal and the queues.
+    pub catalog: Catalog,
+    /// The wish to stop.
+    pub stop: Stop,
+    /// Wakes the couriers when something may be due.
+    pub(super) bell: super::courier::Bell,
+    /// Serialises the choice of a final name and its reservation.
+    pub(super) naming: Mutex<()>,
+}
+
+/// The house cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum HouseError {
+    /// The state directory or the catalogue.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// A target's settings.
+    #[error(transparent)]
+    Deliver(#[from] DeliverError),
+}
+
+impl crate::fault::Fault for HouseError {
+    fn class(&self) -> crate::fault::Class {
+        match self {
+            Self::Catalog(e) => e.class(),
+            Self::Deliver(e) => e.class(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Catalog(e) => e.hint(),
+            Self::Deliver(e) => e.hint(),
+        }
+    }
+}
+
+impl House {
+    /// Takes the state directory's lock, opens the catalogue and the targets.
+    pub fn open(settings: Settings, stop: Stop) -> Result<Self, HouseError> {
+        let targets = Targets::open(&settings.deliver)?;
+        let catalog = Catalog::open(&settings.state_dir)?;
+        Ok(Self {
+            settings: RwLock::new(Arc::new(settings)),
+            targets: RwLock::new(Arc::new(targets)),
+            catalog,
+            stop,
+            bell: super::courier::Bell::default(),
+            naming: Mutex::default(),
+        })
+    }
+
+    /// The settings in force; a reload replaces them for what begins afterwards.
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The targets in force.
+    pub fn targets(&self) -> Arc<Targets> {
+        Arc::clone(&self.targets.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts new settings in force, except the state directory, which stays.
+    pub fn reload(&self, settings: Settings) -> Result<(), HouseError> {
+        let targets = Targets::open(&settings.deliver)?;
+        let settings = Settings { state_dir: self.settings().state_dir.clone(), ..settings };
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+        *self.targets.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(targets);
+        self.bell.ring();
+        Ok(())
+    }
+
+    /// Directories that never hold candidates: our own state and the `file://` targets.
+    pub fn excluded(&self) -> Vec<PathBuf> {
+        let settings = self.settings();
+        let stores = settings.deliver.targets.iter().filter_map(|t| t.url.strip_prefix("file://")).map(PathBuf::from);
+        std::iter::once(settings.state_dir.clone()).chain(stores).collect()
+    }
+
+    /// Path of the socket through which other commands talk to the daemon.
+    pub fn socket_path(state_dir: &Path) -> PathBuf {
+        state_dir.join("aftercast.sock")
+    }
+}

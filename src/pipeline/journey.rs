@@ -1,0 +1,335 @@
+//! One recording's way from settled to catalogued, in the order that lets every step be cut (promise 4).
+//!
+//! 1. The attempt is journalled before anything is read (promise 6).
+//! 2. The final name is reserved before the partial beside it is written.
+//! 3. The complete, compared file is journalled as *publishing* before it is renamed (promise 2).
+//! 4. Record, index rows and deliveries appear in one transaction.
+//! 5. Only then is the source removed, if it is to be removed at all (promises 1 and 7).
+//!
+//! [`resume`] goes on from whatever step the journal holds.
+
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
+
+use tracing::{info, warn};
+
+use super::house::{House, now_ms};
+use super::queueing;
+use crate::catalog::{Begun, CatalogError, JournalKey, Known, next_try_ms};
+use crate::durable::{self, FileError};
+use crate::fault::{Class, Fault, chain};
+use crate::finish::{self, Conclusion, FinishError, Finished, Names};
+use crate::recording::journey::{Entry, Settled, Step};
+use crate::recording::{Defect, Fingerprint, VodRecord};
+
+/// How a recording's journey ended, for now.
+#[derive(Debug)]
+pub enum Ended {
+    /// It is finished and catalogued.
+    Finished(Box<VodRecord>),
+    /// It was before.
+    AlreadyFinished {
+        /// Id of its record, if it has one.
+        vod_id: Option<String>,
+    },
+    /// It cannot be finished and stays where it is.
+    Quarantined(Vec<Defect>),
+    /// It was left out on the first start.
+    LeftOut,
+    /// The attempt failed; the recording is where it was.
+    Failed {
+        /// What to do about it.
+        class: Class,
+        /// What went wrong.
+        message: String,
+        /// What is safe and what to do.
+        hint: Option<String>,
+    },
+}
+
+/// Anything that can go wrong on the way.
+#[derive(Debug, thiserror::Error)]
+enum JourneyError {
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    #[error(transparent)]
+    Finish(#[from] FinishError),
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+impl JourneyError {
+    fn fault(&self) -> &dyn Fault {
+        match self {
+            Self::Catalog(e) => e,
+            Self::Finish(e) => e,
+            Self::File(e) => e,
+        }
+    }
+}
+
+/// Takes one settled recording through to the catalogue.
+pub fn travel(house: &House, settled: &Settled) -> Ended {
+    match house.catalog.begin(settled, now_ms()) {
+        Err(error) => failed(&error),
+        Ok(Begun::Known(known)) => ended_before(house, settled.path(), &settled.candidate.fingerprint, &known),
+        Ok(Begun::KillsTheProcess { key, attempts }) => {
+            quarantine(house, &key, settled, vec![Defect::KillsTheProcess { attempts }])
+        }
+        Ok(Begun::Attempt { key, attempt, .. }) => {
+            conclude(house, &key, settled, attempt, attempt_journey(house, &key, settled))
+        }
+        Ok(Begun::Interrupted { key, entry }) => {
+            conclude(house, &key, settled, entry.attempts, continue_journey(house, &key, &entry))
+        }
+    }
+}
+
+/// How a recording that the catalogue knows has ended.
+pub fn ended_before(house: &House, path: &Path, fingerprint: &Fingerprint, known: &Known) -> Ended {
+    match known {
+        Known::LeftOut => Ended::LeftOut,
+        Known::Quarantined => {
+            let entry = house.catalog.entry_for(path, fingerprint).ok().flatten();
+            let defects = entry.map(|e| e.step).and_then(|step| match step {
+                Step::Quarantined { defects } => Some(defects),
+                _ => None,
+            });
+            Ended::Quarantined(defects.unwrap_or_default())
+        }
+        Known::Failed { .. } => failed_before(house, path, fingerprint),
+        other => Ended::AlreadyFinished { vod_id: other.vod_id().map(str::to_owned) },
+    }
+}
+
+fn failed_before(house: &House, path: &Path, fingerprint: &Fingerprint) -> Ended {
+    let entry = house.catalog.entry_for(path, fingerprint).ok().flatten();
+    match entry.map(|e| e.step) {
+        Some(Step::Failed { class, message, .. }) => Ended::Failed { class, message, hint: None },
+        _ => Ended::AlreadyFinished { vod_id: None },
+    }
+}
+
+fn continue_journey(house: &House, key: &JournalKey, entry: &Entry) -> Result<Ended, JourneyError> {
+    if !resume_one(house, key, entry)? {
+        return attempt_journey(house, key, &entry.settled);
+    }
+    let vod_id = match &entry.step {
+        Step::Publishing { record, .. } => Some(record.vod_id.clone()),
+        Step::Catalogued { vod_id, .. } | Step::Done { vod_id } => Some(vod_id.clone()),
+        _ => None,
+    };
+    Ok(Ended::AlreadyFinished { vod_id })
+}
+
+fn attempt_journey(house: &House, key: &JournalKey, settled: &Settled) -> Result<Ended, JourneyError> {
+    let settings = house.settings();
+    let choose = |extension: &str, start_ms: i64| reserve(house, key, settled, extension, start_ms);
+    let work = finish::Work {
+        settled,
+        options: &settings.finish,
+        stop: house.stop.flag(),
+        now_ms: now_ms(),
+        choose_path: &choose,
+    };
+    match finish::finish(&work)? {
+        Conclusion::Quarantined(defects) => Ok(quarantine(house, key, settled, defects)),
+        Conclusion::Finished(finished) => publish(house, key, *finished).map(|record| Ended::Finished(Box::new(record))),
+    }
+}
+
+/// Chooses a free final name and promises it to this recording, durably; the same one again after a cut.
+fn reserve(
+    house: &House,
+    key: &JournalKey,
+    settled: &Settled,
+    extension: &str,
+    start_ms: i64,
+) -> Result<PathBuf, FinishError> {
+    let _one_at_a_time = house.naming.lock().unwrap_or_else(PoisonError::into_inner);
+    let settings = house.settings();
+    let suffixes = &settings.watch.temporary_suffixes;
+    let candidate = &settled.candidate;
+    let unreadable = |e: CatalogError| FinishError::NoName { source: Box::new(e) };
+    if let Some(path) = house.catalog.reserved_by(key).map_err(unreadable)?
+        && path.extension().is_some_and(|e| e == extension)
+        && finish::is_free(&path, candidate, suffixes)
+    {
+        return Ok(path);
+    }
+    finish::finished_path(candidate, extension, start_ms, &settings.finish, suffixes, &Claims { house, key })
+        .ok_or(FinishError::TooManyNames { path: settled.path().to_owned() })
+}
+
+struct Claims<'a> {
+    house: &'a House,
+    key: &'a JournalKey,
+}
+
+impl Names for Claims<'_> {
+    fn claim(&self, path: &Path) -> bool {
+        // A catalogue that cannot be written must not lead to a name that is taken: the next step fails and says why.
+        self.house.catalog.reserve_name(path, self.key).unwrap_or(false)
+    }
+}
+
+/// Journal, rename, catalogue, clear the source: steps 3 to 5.
+fn publish(house: &House, key: &JournalKey, finished: Finished) -> Result<VodRecord, JourneyError> {
+    for warning in &finished.warnings {
+        warn!(path = %finished.record.file_path.display(), warning, "Finished with a reservation.");
+    }
+    let Finished { written_path, written, record, removes_source, .. } = finished;
+    if written_path != record.file_path {
+        let step = Step::Publishing {
+            written_path: written_path.clone(),
+            written,
+            record: Box::new(record.clone()),
+            removes_source,
+        };
+        house.catalog.set_step(key, step, now_ms())?;
+        durable::rename_no_replace(&written_path, &record.file_path)?;
+    }
+    commit(house, key, record, removes_source)
+}
+
+fn commit(
+    house: &House,
+    key: &JournalKey,
+    mut record: VodRecord,
+    removes_source: bool,
+) -> Result<VodRecord, JourneyError> {
+    record.preview_file_path = queueing::preview_of(&record.file_path, &record.root);
+    let deliveries = queueing::deliveries_for(house, &record);
+    house.catalog.commit_vod(key, &record, &deliveries, removes_source, now_ms())?;
+    house.bell.ring();
+    info!(
+        vod_id = record.vod_id,
+        path = %record.file_path.display(),
+        stream = record.stream_id,
+        duration_ms = record.duration,
+        outcome = ?record.outcome,
+        defects = record.defects.len(),
+        "Finished and catalogued.",
+    );
+    if removes_source {
+        clear_source(house, key, &record)?;
+    }
+    Ok(record)
+}
+
+/// Removes the source whose every packet the durable, compared, catalogued file holds; only if it is still that source.
+fn clear_source(house: &House, key: &JournalKey, record: &VodRecord) -> Result<(), JourneyError> {
+    match durable::fingerprint(&record.source_path) {
+        Ok(now) if now == record.source => durable::remove(&record.source_path)?,
+        Ok(_) => warn!(path = %record.source_path.display(), "The original changed after it was finished; it stays."),
+        Err(error) if error.is_missing() => {}
+        Err(error) => return Err(error.into()),
+    }
+    house.catalog.set_step(key, Step::Done { vod_id: record.vod_id.clone() }, now_ms())?;
+    Ok(())
+}
+
+fn conclude(
+    house: &House,
+    key: &JournalKey,
+    settled: &Settled,
+    attempt: u32,
+    outcome: Result<Ended, JourneyError>,
+) -> Ended {
+    let error = match outcome {
+        Ok(ended) => return ended,
+        Err(error) => error,
+    };
+    let class = error.fault().class();
+    let message = chain(&error);
+    if !settled.path().exists() && is_not_ours_yet(house, key) {
+        let _ = house.catalog.forget(key);
+    } else if class == Class::Cancelled {
+        let _ = house.catalog.forget(key);
+    } else {
+        let due_ms = next_try_ms(attempt, class, now_ms(), 0);
+        let step = Step::Failed { class, message: message.clone(), due_ms };
+        if let Err(error) = house.catalog.set_step(key, step, now_ms()) {
+            warn!(error = chain(&error), "The failure could not be journalled.");
+        }
+        warn!(path = %settled.path().display(), class = ?class, error = message, "Not finished; the recording stays as it is.");
+    }
+    Ended::Failed { class, message, hint: error.fault().hint() }
+}
+
+/// Whether the journal holds nothing that would have to be carried on without the source.
+fn is_not_ours_yet(house: &House, key: &JournalKey) -> bool {
+    let entry = house.catalog.entry(key).ok().flatten();
+    entry.is_none_or(|e| matches!(e.step, Step::Begun | Step::Failed { .. }))
+}
+
+fn quarantine(house: &House, key: &JournalKey, settled: &Settled, defects: Vec<Defect>) -> Ended {
+    let reasons = defects.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    warn!(path = %settled.path().display(), reasons, "Quarantined where it is; it is never deleted.");
+    match house.catalog.set_step(key, Step::Quarantined { defects: defects.clone() }, now_ms()) {
+        Ok(()) => Ended::Quarantined(defects),
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &CatalogError) -> Ended {
+    Ended::Failed { class: error.class(), message: chain(error), hint: error.hint() }
+}
+
+/// Carries on with everything the journal says was under way when the last process ended.
+///
+/// Recordings that must begin again are returned; the others are at their end already.
+pub fn resume(house: &House) -> Result<Vec<Settled>, CatalogError> {
+    let mut again = Vec::new();
+    for (key, entry) in house.catalog.open_entries()?.items {
+        match resume_one(house, &key, &entry) {
+            Ok(true) => {}
+            Ok(false) => again.push(entry.settled),
+            Err(error) => {
+                warn!(path = %entry.settled.path().display(), error = chain(&error), "Could not be carried on; tried again later.");
+            }
+        }
+    }
+    Ok(again)
+}
+
+/// Returns whether the recording is at its end; `false` means that it has to begin again.
+fn resume_one(house: &House, key: &JournalKey, entry: &Entry) -> Result<bool, JourneyError> {
+    match &entry.step {
+        Step::Publishing { written_path, written, record, removes_source } => {
+            if stands_at(&record.file_path, written) {
+                commit(house, key, (**record).clone(), *removes_source).map(|_| true)
+            } else if stands_at(written_path, written) && !record.file_path.exists() {
+                durable::rename_no_replace(written_path, &record.file_path)?;
+                commit(house, key, (**record).clone(), *removes_source).map(|_| true)
+            } else {
+                begin_again(house, key, entry)
+            }
+        }
+        Step::Catalogued { vod_id, removes_source } => {
+            let record = house.catalog.vod(vod_id)?;
+            match record {
+                Some(record) if *removes_source => clear_source(house, key, &record)?,
+                _ => house.catalog.set_step(key, Step::Done { vod_id: vod_id.clone() }, now_ms())?,
+            }
+            Ok(true)
+        }
+        _ => begin_again(house, key, entry),
+    }
+}
+
+fn stands_at(path: &Path, expected: &Fingerprint) -> bool {
+    durable::fingerprint(path).is_ok_and(|now| now == *expected)
+}
+
+/// Removes what the cut attempt wrote aside. The reserved name stays promised, so that the same one is used again.
+fn begin_again(house: &House, key: &JournalKey, entry: &Entry) -> Result<bool, JourneyError> {
+    if let Some(reserved) = house.catalog.reserved_by(key)? {
+        durable::remove(&durable::partial_path(&reserved))?;
+    }
+    if !entry.settled.path().exists() {
+        house.catalog.forget(key)?;
+        return Ok(true);
+    }
+    Ok(false)
+}

@@ -1,0 +1,26 @@
+//! The order of the stages, the rayon pool, bounded queues, retries, start-up recovery.
+//!
+//! This room decides nothing about media, names, stores or retention: it asks the rooms that do, journals each step
+//! before the next begins, and sees to it that nothing is done twice. It must not print.
+
+mod batch;
+mod courier;
+mod engine;
+mod finding;
+mod freeing;
+mod house;
+mod journey;
+mod pool;
+mod queueing;
+mod rebuilding;
+mod watching;
+
+pub use batch::{Batch, Report, run};
+pub use engine::{Engine, EngineError};
+pub use finding::{Place, places_of};
+pub use freeing::{free_what_is_due, plan as retention_plan, required_targets};
+pub use house::{House, HouseError, Settings, Stop, now_ms};
+pub use journey::Ended;
+pub use pool::threads_for;
+pub use rebuilding::{Rebuilt, rebuild};
+pub use watching::{Control, watch};

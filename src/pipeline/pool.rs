@@ -1,0 +1,228 @@
+//! One rayon pool for media work; the queue before it is ordered, bounded, and holds each recording once.
+//!
+//! What finishes now overtakes the backlog: a free thread takes the most urgent recording at that moment, not the
+//! one that was queued first. What does not fit into the queue is not lost: the next scan finds it again.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::recording::journey::Settled;
+
+/// How urgent a recording is; the greater is taken first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// Found by a scan.
+    Backlog,
+    /// Its end was seen just now.
+    Live,
+}
+
+/// Recordings that wait at most; the scan finds the others again.
+pub const MOST_WAITING: usize = 65_536;
+
+type Rank = (Urgency, i64, PathBuf);
+
+#[derive(Debug, Default)]
+struct Queue {
+    ranks: BTreeSet<Rank>,
+    waiting: HashMap<PathBuf, (Rank, Settled)>,
+    working: HashMap<PathBuf, ()>,
+    is_closed: bool,
+}
+
+/// The pool and its queue.
+pub struct Pool {
+    threads: rayon::ThreadPool,
+    queue: Arc<(Mutex<Queue>, Condvar)>,
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool").field("threads", &self.threads.current_num_threads()).finish_non_exhaustive()
+    }
+}
+
+/// Threads for a setting of `jobs`: 0 leaves one core to the ingest server.
+pub fn threads_for(jobs: usize) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if jobs == 0 { cores.saturating_sub(1).max(1) } else { jobs }
+}
+
+fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Pool {
+    /// Starts the threads.
+    pub fn start(jobs: usize) -> Result<Self, rayon::ThreadPoolBuildError> {
+        let threads = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads_for(jobs))
+            .thread_name(|n| format!("finish-{n}"))
+            .panic_handler(|_| tracing::error!("A finishing thread panicked; the recording is tried again at the next scan."))
+            .build()?;
+        Ok(Self { threads, queue: Arc::default() })
+    }
+
+    /// Queues a recording unless it is queued or worked on already; says whether it was taken.
+    pub fn submit<F>(&self, settled: Settled, urgency: Urgency, work: F) -> bool
+    where
+        F: FnOnce(Settled) + Send + 'static,
+    {
+        if !lock(&self.queue.0).insert(settled, urgency) {
+            return false;
+        }
+        let queue = Arc::clone(&self.queue);
+        self.threads.spawn(move || {
+            let Some(settled) = lock(&queue.0).take_most_urgent() else { return };
+            let _working = Working { queue: &queue, path: settled.path().to_owned() };
+            work(settled);
+        });
+        true
+    }
+
+    /// Waits until nothing is queued or worked on.
+    pub fn wait_until_idle(&self) {
+        let mut queue = lock(&self.queue.0);
+        while !queue.is_idle() {
+            queue = self.queue.1.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Takes nothing more from the queue; what is being worked on goes on.
+    pub fn close(&self) {
+        let mut queue = lock(&self.queue.0);
+        queue.is_closed = true;
+        queue.ranks.clear();
+        queue.waiting.clear();
+        self.queue.1.notify_all();
+    }
+
+    /// Recordings that wait and recordings that are worked on.
+    pub fn load(&self) -> (usize, usize) {
+        let queue = lock(&self.queue.0);
+        (queue.waiting.len(), queue.working.len())
+    }
+
+    /// Whether a path waits or is worked on.
+    pub fn holds(&self, path: &Path) -> bool {
+        let queue = lock(&self.queue.0);
+        queue.waiting.contains_key(path) || queue.working.contains_key(path)
+    }
+}
+
+impl Queue {
+    fn insert(&mut self, settled: Settled, urgency: Urgency) -> bool {
+        let path = settled.path().to_owned();
+        if self.is_closed || self.working.contains_key(&path) || self.waiting.len() >= MOST_WAITING {
+            return false;
+        }
+        let rank = (urgency, settled.candidate.fingerprint.mtime_ns, path.clone());
+        if let Some((old, _)) = self.waiting.get(&path) {
+            // Already queued: only its urgency may rise, the task that will take it is already spawned.
+            let old = old.clone();
+            self.ranks.remove(&old);
+            let rank = rank.max(old);
+            self.ranks.insert(rank.clone());
+            self.waiting.insert(path, (rank, settled));
+            return false;
+        }
+        self.ranks.insert(rank.clone());
+        self.waiting.insert(path, (rank, settled));
+        true
+    }
+
+    fn take_most_urgent(&mut self) -> Option<Settled> {
+        let (_, _, path) = self.ranks.pop_last()?;
+        let (_, settled) = self.waiting.remove(&path)?;
+        self.working.insert(path, ());
+        Some(settled)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.working.is_empty()
+    }
+}
+
+/// Takes the recording out of the set of those worked on, also when the work panics.
+struct Working<'a> {
+    queue: &'a Arc<(Mutex<Queue>, Condvar)>,
+    path: PathBuf,
+}
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        lock(&self.queue.0).working.remove(&self.path);
+        self.queue.1.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recording::Fingerprint;
+    use crate::recording::journey::{Candidate, Evidence, NameFacts};
+    use crossbeam_channel::unbounded;
+
+    fn settled(name: &str, mtime_ns: i64) -> Settled {
+        let candidate = Candidate {
+            path: name.into(),
+            root: "/".into(),
+            server: "auto".into(),
+            is_temporary: false,
+            facts: NameFacts::default(),
+            fingerprint: Fingerprint { device: 0, inode: 0, size_bytes: 0, mtime_ns },
+        };
+        Settled { candidate, evidence: Evidence::Lease }
+    }
+
+    #[test]
+    fn what_finishes_now_overtakes_the_backlog_and_the_newest_comes_first() {
+        let pool = Pool::start(1).unwrap();
+        let (hold, held) = unbounded::<()>();
+        let (said, heard) = unbounded();
+        pool.submit(settled("/first", 0), Urgency::Backlog, move |_| drop(held.recv()));
+        while pool.load() != (0, 1) {
+            std::thread::yield_now();
+        }
+        for (name, mtime, urgency) in
+            [("/old", 1, Urgency::Backlog), ("/newer", 2, Urgency::Backlog), ("/live", 0, Urgency::Live)]
+        {
+            let said = said.clone();
+            pool.submit(settled(name, mtime), urgency, move |s| said.send(s.path().to_owned()).unwrap());
+        }
+        drop(hold);
+        pool.wait_until_idle();
+        let order: Vec<PathBuf> = heard.try_iter().collect();
+        assert_eq!(order, [PathBuf::from("/live"), "/newer".into(), "/old".into()]);
+    }
+
+    #[test]
+    fn a_recording_is_queued_once_and_worked_on_once() {
+        let pool = Pool::start(2).unwrap();
+        let (hold, held) = unbounded::<()>();
+        assert!(pool.submit(settled("/x", 0), Urgency::Backlog, move |_| drop(held.recv())));
+        while pool.load() != (0, 1) {
+            std::thread::yield_now();
+        }
+        assert!(!pool.submit(settled("/x", 0), Urgency::Live, |_| unreachable!()));
+        assert!(pool.holds(Path::new("/x")));
+        drop(hold);
+        pool.wait_until_idle();
+        assert!(!pool.holds(Path::new("/x")));
+    }
+
+    #[test]
+    fn a_panic_does_not_keep_the_recording_locked() {
+        let pool = rayon_quiet(1);
+        pool.submit(settled("/x", 0), Urgency::Backlog, |_| panic!("expected by this test"));
+        pool.wait_until_idle();
+        assert!(!pool.holds(Path::new("/x")));
+    }
+
+    /// A pool whose panics are swallowed instead of aborting the test process.
+    fn rayon_quiet(jobs: usize) -> Pool {
+        let threads = rayon::ThreadPoolBuilder::new().num_threads(jobs).panic_handler(|_| ()).build().unwrap();
+        Pool { threads, queue: Arc::default() }
+    }
+}

@@ -1,0 +1,102 @@
+//! What of a finished recording waits for delivery: the file itself, its previews and sidecars, its kept original.
+
+use std::path::{Path, PathBuf};
+
+use super::house::{House, Settings, now_ms};
+use crate::discover::Unit;
+use crate::durable;
+use crate::recording::{Asset, AssetFile, Delivery, DeliveryState, Kind, VodRecord};
+
+const PREVIEW_EXTENSIONS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
+const SIDECAR_EXTENSIONS: [&str; 4] = ["json", "xml", "vtt", "srt"];
+
+/// The deliveries of a recording that is about to be catalogued, one per asset and target.
+pub fn deliveries_for(house: &House, record: &VodRecord) -> Vec<Delivery> {
+    let settings = house.settings();
+    let assets = assets_of(record).into_iter().filter(|a| settings.deliver.upload_extensions.contains(a.kind));
+    assets.flat_map(|asset| to_every_target(&settings, &asset)).collect()
+}
+
+fn to_every_target(settings: &Settings, asset: &Asset) -> Vec<Delivery> {
+    let delivery = |target: &str| Delivery {
+        id: Delivery::id_of(&asset.id, target),
+        asset: asset.clone(),
+        target: target.to_owned(),
+        state: DeliveryState::Waiting { due_ms: now_ms(), last_fault: None },
+        attempts: 0,
+        queued_ms: now_ms(),
+    };
+    settings.deliver.targets.iter().map(|t| delivery(&t.name)).collect()
+}
+
+fn assets_of(record: &VodRecord) -> Vec<Asset> {
+    let asset = |kind: Kind, id: String, path: &Path| {
+        let fingerprint = durable::fingerprint(path).ok()?;
+        Some(Asset {
+            id,
+            kind,
+            vod_id: Some(record.vod_id.clone()),
+            stream_id: record.stream_id.clone(),
+            root: record.root.clone(),
+            start_ms: record.start_time,
+            files: vec![AssetFile { path: path.to_owned(), fingerprint }],
+        })
+    };
+    let id = |what: &str| format!("{}.{what}", record.vod_id);
+    let mut assets = Vec::new();
+    assets.extend(asset(Kind::Recording, record.vod_id.clone(), &record.file_path));
+    assets.extend(record.preview_file_path.iter().filter_map(|p| asset(Kind::Preview, id("preview"), p)));
+    assets.extend(record.original_path.iter().filter_map(|p| asset(Kind::OtherContainer, id("original"), p)));
+    assets.extend(sidecars(&record.file_path).into_iter().filter_map(|p| {
+        let extension = p.extension()?.to_string_lossy().into_owned();
+        asset(Kind::Sidecar, id(&extension), &p)
+    }));
+    assets
+}
+
+/// The preview image that a server left for a recording: beside it, or in `previews/` beside or above its directory.
+pub fn preview_of(recording: &Path, root: &Path) -> Option<PathBuf> {
+    let stem = recording.file_stem()?;
+    let parent = recording.parent()?;
+    let near = [Some(parent.to_owned()), Some(parent.join("previews")), root.parent().map(|p| p.join("previews"))];
+    let candidates = near.into_iter().flatten().flat_map(|dir| {
+        PREVIEW_EXTENSIONS.map(|extension| dir.join(format!("{}.{extension}", stem.to_string_lossy())))
+    });
+    candidates.into_iter().find(|p| p.is_file())
+}
+
+fn sidecars(recording: &Path) -> Vec<PathBuf> {
+    SIDECAR_EXTENSIONS.map(|extension| recording.with_extension(extension)).into_iter().filter(|p| p.is_file()).collect()
+}
+
+/// The deliveries of an HLS or DASH unit. Its id follows from its files' fingerprints, so that the same unit is
+/// queued once and a grown one again.
+pub fn deliveries_for_unit(house: &House, unit: &Unit, root: &Path, stream_id: &str) -> Vec<Delivery> {
+    let settings = house.settings();
+    if !settings.deliver.upload_extensions.contains(unit.kind) {
+        return Vec::new();
+    }
+    unit_asset(unit, root, stream_id).map(|asset| to_every_target(&settings, &asset)).unwrap_or_default()
+}
+
+fn unit_asset(unit: &Unit, root: &Path, stream_id: &str) -> Option<Asset> {
+    let mut hash = blake3::Hasher::new();
+    let mut files = Vec::new();
+    for path in &unit.files {
+        let fingerprint = durable::fingerprint(path).ok()?;
+        hash.update(path.as_os_str().as_encoded_bytes());
+        hash.update(&fingerprint.size_bytes.to_be_bytes());
+        hash.update(&fingerprint.mtime_ns.to_be_bytes());
+        files.push(AssetFile { path: path.clone(), fingerprint });
+    }
+    let start_ms = files.first()?.fingerprint.mtime_ms();
+    Some(Asset {
+        id: format!("unit-{}", &hash.finalize().to_hex()[..24]),
+        kind: unit.kind,
+        vod_id: None,
+        stream_id: stream_id.to_owned(),
+        root: root.to_owned(),
+        start_ms,
+        files,
+    })
+}

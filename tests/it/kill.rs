@@ -1,0 +1,155 @@
+//! `process` over 40 recordings is killed after its n-th file-system or journal operation and started again:
+//! every recording is finished once, catalogued once, delivered once, none is lost, no partial is left (promise 4).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+
+use crate::support::recordings::{cut, made, without_moov};
+use crate::support::{House, standard_config, tree};
+
+/// How often each transition must have been the last thing that happened.
+const TIMES_EACH: usize = 3;
+/// Starts that a cut run may need; one is enough unless the kill hits a start again.
+const MOST_STARTS: usize = 3;
+
+fn fill(house: &House) {
+    let recipes: [(&str, &str); 10] = [
+        ("mp4-faststart", "mp4.tmp_extension"),
+        ("mp4-faststart", "mp4"),
+        ("mp4", "mp4.tmp"),
+        ("mp4-fragmented", "mp4"),
+        ("flv", "flv.tmp"),
+        ("flv", "flv"),
+        ("ts", "ts"),
+        ("mkv", "mkv"),
+        ("webm", "webm"),
+        ("webm-live", "webm.tmp_extension"),
+    ];
+    for (n, (recipe, extension)) in recipes.iter().enumerate() {
+        for copy in 0..3 {
+            house.put(&made(recipe, 2), &format!("room{n}/take{copy}-{n}.{extension}"));
+        }
+    }
+    for copy in 0..2 {
+        house.put(&cut(&made("ts", 2), 0.7), &format!("cut/ts{copy}.ts"));
+        house.put(&cut(&made("flv", 2), 0.7), &format!("cut/flv{copy}.flv.tmp"));
+        house.put(&cut(&made("webm-vp9", 2), 0.7), &format!("cut/webm{copy}.webm.tmp"));
+        house.put(&without_moov(&made("mp4", 2)), &format!("lost/crashed{copy}.mp4.tmp"));
+    }
+    fs::write(house.root().join("lost/empty.mp4"), "").unwrap();
+    fs::write(house.root().join("lost/noise.mp4"), [0x5A; 4096]).unwrap();
+}
+
+const RECORDINGS: usize = 40;
+const QUARANTINED: [&str; 4] = ["lost/crashed0.mp4.tmp", "lost/crashed1.mp4.tmp", "lost/empty.mp4", "lost/noise.mp4"];
+
+fn filled_house() -> House {
+    let more = "[finish]\njobs = 1\n[retain]\ndelete_local = \"delivered\"";
+    let house = House::with_config(|dir| standard_config(dir, more));
+    fill(&house);
+    assert_eq!(tree(&house.root()).len(), RECORDINGS);
+    house
+}
+
+/// Runs `recover` (temporary names count as orphaned) with the seam's log; killed after `kill_after` operations.
+fn run(house: &House, kill_after: Option<usize>) -> (bool, Vec<String>) {
+    let log = house.path().join("steps.log");
+    let _ = fs::remove_file(&log);
+    let root = house.root();
+    let mut command = house.command(&["recover", root.to_str().unwrap()]);
+    command.env("AFTERCAST_STEP_LOG", &log);
+    if let Some(n) = kill_after {
+        command.env("AFTERCAST_KILL_AFTER", n.to_string());
+    }
+    let output = command.output().unwrap();
+    let steps = fs::read_to_string(&log).unwrap_or_default();
+    let steps = steps.lines().filter_map(|l| l.split_once(' ')).map(|(_, name)| name.to_owned()).collect();
+    let was_killed = output.status.signal() == Some(9);
+    if !was_killed {
+        let code = output.status.code();
+        assert_eq!(code, Some(4), "only the quarantined fail: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    (was_killed, steps)
+}
+
+/// What a finished house holds: id → (vod name, digest of the object in the store).
+fn holdings(house: &House) -> BTreeMap<String, (String, String)> {
+    let store = tree(&house.store());
+    let vods = house.vods();
+    let holdings: BTreeMap<_, _> = vods
+        .iter()
+        .map(|vod| {
+            let key = vod["remote"][0]["key"].as_str().unwrap_or_else(|| panic!("not delivered: {vod}"));
+            let object = store.get(key).unwrap_or_else(|| panic!("no object {key}"));
+            (vod["vodId"].as_str().unwrap().to_owned(), (vod["vodName"].as_str().unwrap().to_owned(), object.3.clone()))
+        })
+        .collect();
+    assert_eq!(holdings.len(), vods.len(), "a VoD is there twice");
+    assert_eq!(store.len(), vods.len(), "objects without a VoD: {:?}", store.keys());
+    holdings
+}
+
+fn assert_nothing_lost(house: &House, expected: &BTreeMap<String, (String, String)>, when: &str) {
+    assert_eq!(&holdings(house), expected, "{when}");
+    let left = tree(&house.root());
+    for name in QUARANTINED {
+        assert!(left.contains_key(name), "{when}: {name} is gone");
+    }
+    let partials: Vec<_> = left.keys().filter(|n| n.contains(".aftercast-") || n.contains(".partial")).collect();
+    assert!(partials.is_empty(), "{when}: {partials:?}");
+}
+
+/// Picks operations so that each transition is hit `TIMES_EACH` times, spread over its occurrences.
+fn picks(steps: &[String], already: &BTreeMap<String, usize>) -> BTreeSet<usize> {
+    let mut places: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (at, name) in steps.iter().enumerate() {
+        places.entry(name).or_default().push(at + 1);
+    }
+    let mut picked = BTreeSet::new();
+    for (name, places) in places {
+        let missing = TIMES_EACH.saturating_sub(*already.get(name).unwrap_or(&0));
+        picked.extend((0..missing).map(|i| places[(i * places.len() / TIMES_EACH.max(1)).min(places.len() - 1)]));
+    }
+    picked
+}
+
+#[test]
+fn a_kill_after_any_operation_loses_nothing_and_repeats_nothing() {
+    let calm = filled_house();
+    let (_, steps) = run(&calm, None);
+    let expected = holdings(&calm);
+    assert_eq!(expected.len(), RECORDINGS - QUARANTINED.len());
+    assert_nothing_lost(&calm, &expected, "without a kill");
+
+    let transitions: BTreeSet<&str> = steps.iter().map(String::as_str).collect();
+    let mut hits: BTreeMap<String, usize> = BTreeMap::new();
+    for _round in 0..4 {
+        for kill_after in picks(&steps, &hits) {
+            if let Some(hit) = killed_and_started_again(kill_after, &expected) {
+                *hits.entry(hit).or_default() += 1;
+            }
+        }
+    }
+    for (transition, times) in &hits {
+        println!("{times:3} kills after: {transition}");
+    }
+    for transition in transitions {
+        let times = hits.get(transition).copied().unwrap_or(0);
+        assert!(times >= TIMES_EACH, "`{transition}` was hit {times} times");
+    }
+}
+
+/// Returns the transition after which the process died, or `None` if it ended before it came so far.
+fn killed_and_started_again(kill_after: usize, expected: &BTreeMap<String, (String, String)>) -> Option<String> {
+    let house = filled_house();
+    let (was_killed, steps) = run(&house, Some(kill_after));
+    let hit = was_killed.then(|| steps.last().cloned()).flatten();
+    for _start in 0..MOST_STARTS {
+        if !run(&house, None).0 {
+            break;
+        }
+    }
+    assert_nothing_lost(&house, expected, &format!("killed after operation {kill_after} ({hit:?})"));
+    hit
+}

@@ -1,0 +1,160 @@
+//! What several integration tests need: the real binary, a scratch house, recordings made by ffmpeg.
+
+#![expect(clippy::missing_panics_doc, reason = "test support says what failed by panicking")]
+
+pub mod recordings;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Output, Stdio};
+
+use serde_json::Value;
+
+/// A scratch directory with a root of recordings, a state directory and a place for `file://` objects.
+#[derive(Debug)]
+pub struct House {
+    dir: tempfile::TempDir,
+    config: String,
+}
+
+/// What a run of the program said.
+#[derive(Debug)]
+pub struct Run {
+    pub status: ExitStatus,
+    pub out: String,
+    pub err: String,
+}
+
+impl Run {
+    /// Exit code; −1 when a signal ended it.
+    pub fn code(&self) -> i32 {
+        self.status.code().unwrap_or(-1)
+    }
+
+    /// Each line of standard output as JSON.
+    pub fn json_lines(&self) -> Vec<Value> {
+        self.out.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e}: {l}"))).collect()
+    }
+
+    /// Fails with everything that was said unless the exit code is the expected one.
+    #[track_caller]
+    pub fn expect_code(self, code: i32) -> Self {
+        assert_eq!(self.code(), code, "stdout:\n{}\nstderr:\n{}", self.out, self.err);
+        self
+    }
+}
+
+impl From<Output> for Run {
+    fn from(output: Output) -> Self {
+        Self {
+            status: output.status,
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl House {
+    /// A house with a `file://` target and the given lines of configuration in place of the defaults.
+    pub fn with_config(config: impl FnOnce(&Path) -> String) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for sub in ["root", "state", "store"] {
+            fs::create_dir(dir.path().join(sub)).unwrap();
+        }
+        let config = config(dir.path());
+        fs::write(dir.path().join("config.toml"), &config).unwrap();
+        Self { dir, config }
+    }
+
+    /// A house with one `file://` target, everything else at its defaults.
+    pub fn new() -> Self {
+        Self::with_config(|dir| standard_config(dir, ""))
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn root(&self) -> PathBuf {
+        self.path().join("root")
+    }
+
+    pub fn store(&self) -> PathBuf {
+        self.path().join("store")
+    }
+
+    pub fn config(&self) -> &str {
+        &self.config
+    }
+
+    /// A command of the program with this house's configuration.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_aftercast"));
+        command.arg("--config").arg(self.path().join("config.toml")).args(args);
+        command.stdin(Stdio::null()).env_remove("AFTERCAST_CONFIG").env("TZ", "UTC").current_dir(self.path());
+        command
+    }
+
+    /// Runs the program to its end.
+    pub fn run(&self, args: &[&str]) -> Run {
+        self.command(args).output().unwrap().into()
+    }
+
+    /// Runs `process` over the root.
+    pub fn process(&self) -> Run {
+        let root = self.root();
+        self.run(&["process", root.to_str().unwrap()])
+    }
+
+    /// All VoDs, oldest first.
+    pub fn vods(&self) -> Vec<Value> {
+        self.run(&["--json", "vod", "list", "--oldest-first", "--limit", "100000"]).expect_code(0).json_lines()
+    }
+
+    /// Puts a copy of a file into the root under a name (directories are made).
+    pub fn put(&self, from: &Path, name: &str) -> PathBuf {
+        let to = self.root().join(name);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(from, &to).unwrap();
+        to
+    }
+}
+
+impl Default for House {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The configuration of a scratch house: one root, one `file://` target, then `more`.
+pub fn standard_config(dir: &Path, more: &str) -> String {
+    let dir = dir.display();
+    format!(
+        "state_dir = \"{dir}/state\"\n\
+         [watch]\nroots = [\"{dir}/root\"]\nsettle = \"0s\"\nquiet = \"1s\"\n\
+         [[deliver.target]]\nname = \"store\"\nurl = \"file://{dir}/store\"\n{more}\n"
+    )
+}
+
+/// Every file below a directory: relative path → (size, inode, mtime in ns, BLAKE3).
+pub fn tree(dir: &Path) -> BTreeMap<String, (u64, u64, i64, String)> {
+    use std::os::unix::fs::MetadataExt;
+    let mut found = BTreeMap::new();
+    let mut open = vec![dir.to_owned()];
+    while let Some(next) = open.pop() {
+        for entry in fs::read_dir(&next).unwrap() {
+            let path = entry.unwrap().path();
+            let metadata = fs::symlink_metadata(&path).unwrap();
+            if metadata.is_dir() {
+                open.push(path);
+            } else if metadata.is_file() {
+                let digest = blake3::hash(&fs::read(&path).unwrap()).to_hex().to_string();
+                let name = path.strip_prefix(dir).unwrap().to_string_lossy().into_owned();
+                let mtime_ns = metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec();
+                found.insert(name, (metadata.len(), metadata.ino(), mtime_ns, digest));
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,109 @@
+//! Recordings made by ffmpeg, once per test run, and the ways in which a crash damages them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, OnceLock};
+
+/// Where made recordings are kept for one test process.
+fn workshop() -> &'static Path {
+    static DIR: OnceLock<tempfile::TempDir> = OnceLock::new();
+    DIR.get_or_init(|| tempfile::tempdir().unwrap()).path()
+}
+
+/// Runs ffmpeg and fails with what it said.
+#[track_caller]
+pub fn ffmpeg(args: &[&str]) {
+    let run = Command::new("ffmpeg").args(["-nostdin", "-v", "error", "-y"]).args(args).output().unwrap();
+    assert!(run.status.success(), "ffmpeg {args:?}: {}", String::from_utf8_lossy(&run.stderr));
+}
+
+const H264: &str = "-c:v libx264 -preset ultrafast -bf 2 -g 15 -pix_fmt yuv420p";
+const H265: &str = "-c:v libx265 -preset ultrafast -x265-params log-level=none:keyint=15 -pix_fmt yuv420p";
+
+/// Makes a recording of `seconds` by name of its recipe; the same recipe is made once.
+pub fn made(recipe: &str, seconds: u32) -> PathBuf {
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = MAKING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let (codecs, format, extension) = match recipe {
+        "mp4" => (format!("{H264} -c:a aac"), "-f mp4", "mp4"),
+        "mp4-faststart" => (format!("{H264} -c:a aac"), "-movflags +faststart -f mp4", "mp4"),
+        "mp4-fragmented" => (format!("{H264} -c:a aac"), "-movflags frag_keyframe+empty_moov -f mp4", "mp4"),
+        "mp4-vp9" => ("-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -c:a libopus".into(), "-f mp4", "mp4"),
+        "mp4-h265" => (format!("{H265} -tag:v hvc1 -c:a aac"), "-f mp4", "mp4"),
+        "flv" => (format!("{H264} -c:a aac"), "-f flv", "flv"),
+        "ts" => (format!("{H264} -c:a aac"), "-f mpegts", "ts"),
+        "ts-mp2" => (format!("{H264} -c:a mp2"), "-f mpegts", "ts"),
+        "mkv" => (format!("{H264} -c:a aac"), "-f matroska", "mkv"),
+        "mkv-vp9" => ("-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -c:a libopus".into(), "-f matroska", "mkv"),
+        "webm" => ("-c:v libvpx -deadline realtime -cpu-used 8 -c:a libvorbis".into(), "-f webm", "webm"),
+        "webm-vp9" => ("-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -c:a libopus".into(), "-f webm", "webm"),
+        "webm-live" => ("-c:v libvpx -deadline realtime -cpu-used 8 -c:a libvorbis".into(), "-live 1 -f webm", "webm"),
+        other => panic!("no recipe {other}"),
+    };
+    let path = workshop().join(format!("{recipe}-{seconds}.{extension}"));
+    if !path.exists() {
+        let video = format!("testsrc2=s=160x120:r=15:d={seconds}");
+        let audio = format!("sine=f=440:b=2:r=48000:d={seconds}");
+        let mut args = vec!["-f", "lavfi", "-i", &video, "-f", "lavfi", "-i", &audio, "-map", "0:v", "-map", "1:a"];
+        args.extend(codecs.split(' '));
+        args.extend(format.split(' '));
+        let unfinished = path.with_extension("making");
+        args.push(unfinished.to_str().unwrap());
+        ffmpeg(&args);
+        fs::rename(&unfinished, &path).unwrap();
+    }
+    path
+}
+
+/// A copy that stops after `share` of its bytes, as a writer that died leaves it.
+pub fn cut(path: &Path, share: f64) -> PathBuf {
+    let bytes = fs::read(path).unwrap();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a share")]
+    let keep = (bytes.len() as f64 * share) as usize;
+    let to = path.with_file_name(format!("cut-{}", path.file_name().unwrap().to_string_lossy()));
+    fs::write(&to, &bytes[..keep]).unwrap();
+    to
+}
+
+/// A crashed MP4: `ftyp`, `free`, `mdat` of size 0 and no `moov`.
+pub fn without_moov(mp4: &Path) -> PathBuf {
+    let bytes = fs::read(mp4).unwrap();
+    let moov = bytes.windows(4).rposition(|w| w == b"moov").unwrap() - 4;
+    let to = mp4.with_file_name(format!("crashed-{}", mp4.file_name().unwrap().to_string_lossy()));
+    fs::write(&to, &bytes[..moov]).unwrap();
+    to
+}
+
+/// One line per packet of a file, by ffprobe: stream kind, pts, dts, flags, size and payload hash.
+pub fn packets(path: &Path) -> Vec<String> {
+    let show = "packet=codec_type,pts_time,dts_time,size,data_hash";
+    let run = Command::new("ffprobe")
+        .args(["-v", "error", "-show_packets", "-show_data_hash", "md5", "-show_entries", show, "-of", "compact=p=0"])
+        .arg(path)
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "ffprobe {}: {}", path.display(), String::from_utf8_lossy(&run.stderr));
+    String::from_utf8_lossy(&run.stdout).lines().map(str::to_owned).collect()
+}
+
+/// What ffmpeg says while it decodes everything; empty when all is well.
+pub fn decode_errors(path: &Path) -> String {
+    let run = Command::new("ffmpeg")
+        .args(["-nostdin", "-v", "error", "-i"])
+        .arg(path)
+        .args(["-map", "0", "-f", "null", "-"])
+        .output()
+        .unwrap();
+    String::from_utf8_lossy(&run.stderr).into_owned()
+}
+
+/// Duration that ffprobe reports, in seconds.
+pub fn duration_s(path: &Path) -> f64 {
+    let run = Command::new("ffprobe")
+        .args(["-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0"])
+        .arg(path)
+        .output()
+        .unwrap();
+    String::from_utf8_lossy(&run.stdout).trim().parse().unwrap_or(0.0)
+}
