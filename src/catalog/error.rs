@@ -1,0 +1,205 @@
+//! What can go wrong with the catalogue, by meaning.
+//!
+//! Nothing here endangers a recording: the catalogue is a record of the disk and can be rebuilt from it. Every hint
+//! says so. sled's own errors stay inside [`StorageError`], which nobody outside can take apart.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::JournalKey;
+use crate::fault::{Class, Fault};
+use crate::recording::name::printable;
+
+/// A catalogue operation that did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// Another process owns the state directory (promise 8).
+    #[error("the state directory `{}` is in use{}", printable(path), by(*pid))]
+    InUse {
+        /// The state directory.
+        path: PathBuf,
+        /// The process that owns it, if it said so.
+        pid: Option<u32>,
+    },
+    /// The state directory itself cannot be used.
+    #[error("cannot {verb} `{}`", printable(path))]
+    StateDirectory {
+        /// What was tried, to be read after "cannot".
+        verb: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The database does not open, or opened without its contents.
+    #[error("the catalogue `{}` is damaged", printable(path))]
+    Damaged {
+        /// Directory of the database.
+        path: PathBuf,
+        /// What it did.
+        source: StorageError,
+    },
+    /// A newer version of this program wrote the database.
+    #[error("the catalogue `{}` has schema {found}, this version reads up to {known}", printable(path))]
+    NewerSchema {
+        /// Directory of the database.
+        path: PathBuf,
+        /// Its schema version.
+        found: u32,
+        /// The newest schema version this program reads.
+        known: u32,
+    },
+    /// The database failed while it was read or written.
+    #[error("the catalogue cannot be read or written")]
+    Storage(#[from] StorageError),
+    /// The file system of the state directory is (almost) full; nothing was written.
+    #[error("only {free_bytes} bytes are free for the catalogue in `{}`", printable(path))]
+    NoRoom {
+        /// Directory of the database.
+        path: PathBuf,
+        /// Bytes that are free there.
+        free_bytes: u64,
+    },
+    /// A stored value that is not what this version writes; everything else is unaffected.
+    #[error("the catalogue's entry `{key}` in `{tree}` cannot be read")]
+    Unreadable {
+        /// The tree that holds it.
+        tree: &'static str,
+        /// Its key, printable.
+        key: String,
+        /// Where the value stops making sense.
+        source: serde_json::Error,
+    },
+    /// A value that cannot be stored, such as a path that is not UTF-8.
+    #[error("`{key}` cannot be written to the catalogue's `{tree}`")]
+    Unwritable {
+        /// The tree it was meant for.
+        tree: &'static str,
+        /// Its key, printable.
+        key: String,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// A step of a recording that the journal does not know: it was forgotten, or never begun.
+    #[error("the journal has no entry `{key}`")]
+    NotJournalled {
+        /// The journal's key.
+        key: JournalKey,
+    },
+    /// An id that no VoD has.
+    #[error("there is no VoD `{id}`")]
+    NoSuchVod {
+        /// The id.
+        id: String,
+    },
+    /// An id that no delivery has.
+    #[error("there is no delivery `{id}`")]
+    NoSuchDelivery {
+        /// The id.
+        id: String,
+    },
+}
+
+fn by(pid: Option<u32>) -> String {
+    pid.map_or_else(String::new, |pid| format!(" by process {pid}"))
+}
+
+/// What the database itself said.
+#[derive(Debug, thiserror::Error)]
+#[error("{words}")]
+pub struct StorageError {
+    words: String,
+    class: Class,
+}
+
+impl StorageError {
+    pub(super) fn because(words: impl Into<String>) -> Self {
+        Self { words: words.into(), class: Class::Permanent }
+    }
+
+    pub(super) fn of_io(error: &io::Error) -> Self {
+        Self { words: error.to_string(), class: Class::of_io(error) }
+    }
+
+    /// Said for every use of the database after its first failure: it is not touched again.
+    pub(super) fn given_up() -> Self {
+        Self { words: "it failed before and is not touched again".into(), class: Class::Environment }
+    }
+}
+
+impl From<sled::Error> for StorageError {
+    fn from(error: sled::Error) -> Self {
+        match error {
+            sled::Error::Io(error) => Self::of_io(&error),
+            other => Self::because(other.to_string()),
+        }
+    }
+}
+
+impl From<sled::Error> for CatalogError {
+    fn from(error: sled::Error) -> Self {
+        Self::Storage(error.into())
+    }
+}
+
+impl Fault for CatalogError {
+    fn class(&self) -> Class {
+        match self {
+            Self::InUse { .. } | Self::NoRoom { .. } | Self::NewerSchema { .. } => Class::Environment,
+            Self::StateDirectory { source, .. } => Class::of_io(source),
+            Self::Storage(storage) => storage.class,
+            _ => Class::Permanent,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::InUse { path, .. } => format!(
+                "One process at a time owns a state directory. The commands `vod`, `queue`, `process` and `recover` talk to \
+                 a running `watch` by themselves when they are given the same state directory; otherwise wait until the \
+                 other process ends, or give this one its own `--state-dir`. The lock is `{}`.",
+                printable(&super::lock::lock_path(path))
+            ),
+            Self::StateDirectory { path, source, .. } => directory_hint(path, source),
+            Self::Damaged { path, .. } => format!(
+                "All recordings are safe: the catalogue only describes them. `aftercast catalog rebuild` moves \
+                 `{}` aside and makes a new one from the files on disk.",
+                printable(path)
+            ),
+            Self::NewerSchema { .. } => {
+                "Nothing was changed. Use the newer version of aftercast that wrote it, or give this one its own \
+                 `--state-dir`."
+                    .into()
+            }
+            Self::NoRoom { path, .. } => format!(
+                "All recordings are safe where they are. Free space on the file system of `{}`; it is tried again by itself.",
+                printable(path)
+            ),
+            Self::Storage(_) => "All recordings are safe where they are. See to the file system of the state directory \
+                 (full, read-only, failing disk) and start aftercast again; it continues where it was."
+                .into(),
+            Self::Unreadable { .. } => "The recording itself is safe, and everything else in the catalogue is readable. \
+                 `aftercast catalog rebuild` makes the record again from the file on disk; `aftercast process --again PATH` \
+                 takes the recording anew."
+                .into(),
+            Self::Unwritable { .. } => {
+                "The recording is safe where it is. Rename it so that its path is valid UTF-8.".into()
+            }
+            Self::NotJournalled { .. } | Self::NoSuchVod { .. } | Self::NoSuchDelivery { .. } => return None,
+        })
+    }
+}
+
+fn directory_hint(path: &std::path::Path, source: &io::Error) -> String {
+    let path = printable(path);
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => format!(
+            "Nothing was changed. Give the user that runs aftercast the state directory (`chown USER {path}`), or set \
+             `state_dir` (or `--state-dir`) to a directory it may write."
+        ),
+        io::ErrorKind::StorageFull => {
+            "Nothing was changed. Free space on the file system of the state directory.".into()
+        }
+        _ => format!("Nothing was changed. See that `{path}` is a directory on a file system that can be written."),
+    }
+}

@@ -1,0 +1,188 @@
+//! Keys: how records are found again without a scan. Pure.
+//!
+//! ```text
+//! by_stream   stream id · 0 · start (8) · vod id
+//! by_created  creation date (8) · vod id
+//! by_path     path · 0 · vod id
+//! by_due      due time (8) · newest first (8) · delivery id
+//! ```
+//!
+//! Times are milliseconds since the Unix epoch, stored so that bytes sort as numbers do. The index rows are made from the
+//! records alone, so they can be checked and made again.
+
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::str::FromStr;
+
+use super::store::In;
+use crate::recording::{Fingerprint, VodRecord};
+
+const KEY_BYTES: usize = 16;
+
+/// The journal's key of a source: the same for the same file under the same path, as long as nobody changes it.
+///
+/// Made from path, inode, size and modification time. The device number is left out on purpose: network, overlay and
+/// Btrfs mounts get another one at every mount, and a restart must not make every known file a new recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct JournalKey([u8; KEY_BYTES]);
+
+impl JournalKey {
+    /// The key of a file with this path and fingerprint.
+    pub fn of(path: &Path, fingerprint: &Fingerprint) -> Self {
+        let path = path.as_os_str().as_bytes();
+        let mut hash = blake3::Hasher::new();
+        hash.update(&(path.len() as u64).to_be_bytes());
+        hash.update(path);
+        hash.update(&fingerprint.inode.to_be_bytes());
+        hash.update(&fingerprint.size_bytes.to_be_bytes());
+        hash.update(&fingerprint.mtime_ns.to_be_bytes());
+        let mut key = [0; KEY_BYTES];
+        hash.finalize_xof().fill(&mut key);
+        Self(key)
+    }
+
+    /// As it is stored: hex digits, readable in a dump.
+    pub(super) fn stored(self) -> String {
+        self.to_string()
+    }
+
+    pub(super) fn from_stored(key: &[u8]) -> Option<Self> {
+        std::str::from_utf8(key).ok()?.parse().ok()
+    }
+}
+
+impl fmt::Display for JournalKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+/// Text that is no key of the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a key of the journal: 32 hex digits")]
+pub struct NotAKey;
+
+impl FromStr for JournalKey {
+    type Err = NotAKey;
+
+    fn from_str(text: &str) -> Result<Self, NotAKey> {
+        unhex(text).and_then(|bytes| bytes.try_into().ok()).map(Self).ok_or(NotAKey)
+    }
+}
+
+/// Lower-case hex digits of some bytes.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    use fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The bytes of hex digits.
+pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |c: u8| char::from(c).to_digit(16).and_then(|d| u8::try_from(d).ok());
+    let pairs = text.as_bytes().chunks(2);
+    pairs.map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?)).collect()
+}
+
+/// One row of an index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Row {
+    pub tree: In,
+    pub key: Vec<u8>,
+    pub value: Vec<u8>,
+}
+
+/// A time so that bytes sort as times do.
+pub(super) fn ordered(ms: i64) -> [u8; 8] {
+    (ms.cast_unsigned() ^ (1 << 63)).to_be_bytes()
+}
+
+/// The time back from its ordered form at the beginning of a key.
+pub(super) fn from_ordered(key: &[u8]) -> Option<i64> {
+    let bytes = key.get(..8)?.try_into().ok()?;
+    Some((u64::from_be_bytes(bytes) ^ (1 << 63)).cast_signed())
+}
+
+/// All rows of `by_stream` that can belong to a stream begin with this.
+pub(super) fn stream_prefix(stream_id: &str) -> Vec<u8> {
+    [stream_id.as_bytes(), &[0]].concat()
+}
+
+/// All rows of `by_path` of one path begin with this; a path holds no NUL.
+pub(super) fn path_prefix(path: &Path) -> Vec<u8> {
+    [path.as_os_str().as_bytes(), &[0]].concat()
+}
+
+/// The index rows of a record.
+pub(super) fn rows(record: &VodRecord) -> [Row; 3] {
+    let id = record.vod_id.as_bytes();
+    let row = |tree, key: Vec<u8>| Row { tree, key: [&key, id].concat(), value: id.to_vec() };
+    [
+        row(In::ByStream, [&stream_prefix(&record.stream_id)[..], &ordered(record.start_time)].concat()),
+        row(In::ByCreated, ordered(record.creation_date).to_vec()),
+        row(In::ByPath, path_prefix(&record.file_path)),
+    ]
+}
+
+/// What a row of `known` says about a file, in its first byte; the VoD id follows.
+pub(super) const FINISHED: u8 = b'f';
+/// The kept original of a VoD.
+pub(super) const ORIGINAL: u8 = b'o';
+
+/// The rows by which the record's files are known and never taken again.
+pub(super) fn known_rows(record: &VodRecord) -> Vec<Row> {
+    let row = |path, fingerprint, role: u8| Row {
+        tree: In::Known,
+        key: JournalKey::of(path, fingerprint).stored().into_bytes(),
+        value: [&[role], record.vod_id.as_bytes()].concat(),
+    };
+    let original = record.original_path.as_deref().map(|path| row(path, &record.source, ORIGINAL));
+    original.into_iter().chain([row(&record.file_path, &record.fingerprint, FINISHED)]).collect()
+}
+
+/// Key of a delivery in `by_due`: the earliest due first, among those the last queued, so that what finishes now overtakes
+/// the backlog.
+pub(super) fn due_key(due_ms: i64, queued_ms: i64, delivery_id: &str) -> Vec<u8> {
+    let newest_first = ordered(queued_ms).map(|byte| !byte);
+    [&ordered(due_ms)[..], &newest_first, delivery_id.as_bytes()].concat()
+}
+
+/// The delivery's id in a key of `by_due`.
+pub(super) fn id_in_due_key(key: &[u8]) -> Option<&str> {
+    std::str::from_utf8(key.get(16..)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_sort_as_bytes() {
+        let times = [i64::MIN, -1, 0, 1, 1_772_634_615_000, i64::MAX];
+        assert!(times.is_sorted_by_key(|ms| ordered(*ms)));
+        assert!(times.iter().all(|ms| from_ordered(&ordered(*ms)) == Some(*ms)));
+    }
+
+    #[test]
+    fn the_earliest_due_comes_first_and_among_those_the_last_queued() {
+        let keys = [due_key(1, 5, "a"), due_key(1, 4, "a"), due_key(2, 9, "a")];
+        assert!(keys.is_sorted());
+        assert_eq!(id_in_due_key(&keys[0]), Some("a"));
+    }
+
+    #[test]
+    fn a_key_of_the_journal_depends_on_path_and_content_but_not_on_the_mount() {
+        let fingerprint = Fingerprint { device: 1, inode: 2, size_bytes: 3, mtime_ns: 4 };
+        let key = JournalKey::of(Path::new("/a"), &fingerprint);
+        assert_eq!(key, JournalKey::of(Path::new("/a"), &Fingerprint { device: 9, ..fingerprint }));
+        assert_ne!(key, JournalKey::of(Path::new("/b"), &fingerprint));
+        assert_ne!(key, JournalKey::of(Path::new("/a"), &Fingerprint { inode: 9, ..fingerprint }));
+        assert_ne!(key, JournalKey::of(Path::new("/a"), &Fingerprint { size_bytes: 9, ..fingerprint }));
+        assert_ne!(key, JournalKey::of(Path::new("/a"), &Fingerprint { mtime_ns: 9, ..fingerprint }));
+        assert_eq!(key.to_string().parse(), Ok(key));
+        assert_eq!("xyz".parse::<JournalKey>(), Err(NotAKey));
+    }
+}

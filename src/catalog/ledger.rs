@@ -1,0 +1,50 @@
+//! What other rooms ask to have remembered between starts: the state of multipart uploads, and the last good codec
+//! configuration of each stream. Opaque here.
+
+use serde_json::Value;
+
+use super::store::{In, decode, encode};
+use super::{Catalog, Result};
+
+impl Catalog {
+    /// Remembers the state of an upload; durable on return.
+    pub fn put_ledger(&self, key: &str, state: &Value) -> Result<()> {
+        self.store().transact(|tx| tx.write(In::Ledger, key, state))?;
+        self.store().flush("ledger written")
+    }
+
+    /// The state of an upload.
+    pub fn ledger(&self, key: &str) -> Result<Option<Value>> {
+        self.store().read(In::Ledger, key)
+    }
+
+    /// The states of all uploads whose keys begin with `prefix`, by key.
+    pub fn ledgers(&self, prefix: &str) -> Result<Vec<(String, Value)>> {
+        let rows = self.store().prefix(In::Ledger, prefix.as_bytes())?;
+        let read = |(key, value): (sled::IVec, sled::IVec)| {
+            Ok((String::from_utf8_lossy(&key).into_owned(), decode(In::Ledger, &key, &value)?))
+        };
+        rows.map(|row| row.and_then(read)).collect()
+    }
+
+    /// Forgets an upload; durable on return.
+    pub fn remove_ledger(&self, key: &str) -> Result<()> {
+        self.store().transact(|tx| tx.remove(In::Ledger, key))?;
+        self.store().flush("ledger removed")
+    }
+
+    /// Remembers the codec configuration of a stream, in place of the one before. Writes nothing if it is the same, and is
+    /// durable no later than the next step of any recording.
+    pub fn remember_codec(&self, stream_id: &str, configuration: &Value) -> Result<()> {
+        let value = encode(In::Codecs, stream_id.as_bytes(), configuration)?;
+        if self.store().get(In::Codecs, stream_id)?.is_some_and(|old| *old == *value) {
+            return Ok(());
+        }
+        self.store().transact(|tx| tx.put(In::Codecs, stream_id, value.as_slice()))
+    }
+
+    /// The last good codec configuration of a stream.
+    pub fn codecs(&self, stream_id: &str) -> Result<Option<Value>> {
+        self.store().read(In::Codecs, stream_id)
+    }
+}

@@ -1,0 +1,79 @@
+//! Events that wait to be announced. They are written in the transaction of what they tell of, so that none is lost and none
+//! tells of what did not happen; who announces them drops them afterwards.
+
+use std::ops::Bound;
+
+use serde_json::{Value, json};
+
+use super::store::{In, Stop, Tx, decode};
+use super::vods::Listing;
+use super::{Catalog, Result};
+use crate::recording::VodRecord;
+
+const LAST_KEY: &[u8] = b"last_event";
+
+/// An event in the outbox.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Its number; later events have greater ones.
+    pub id: u64,
+    /// What happened; `event` names it.
+    pub body: Value,
+}
+
+impl Catalog {
+    /// Adds an event and returns its number; durable on return.
+    pub fn announce(&self, body: &Value) -> Result<u64> {
+        let id = self.store().transact(|tx| {
+            announce_in(tx, body)?;
+            last_in(tx)
+        })?;
+        self.store().flush("event written")?;
+        Ok(id)
+    }
+
+    /// Events after a number (0: from the first), in order.
+    pub fn events(&self, after: u64, limit: usize) -> Result<Listing<Event>> {
+        let mut events = Listing::default();
+        let from = after.saturating_add(1).to_be_bytes().to_vec();
+        for row in self.store().range(In::Outbox, (Bound::Included(from), Bound::Unbounded))?.take(limit) {
+            let (key, value) = row?;
+            let body = decode(In::Outbox, &key, &value);
+            events.add(body.map(|body| number(&key).map(|id| Event { id, body })));
+        }
+        Ok(events)
+    }
+
+    /// Drops the events up to a number, itself included. Not flushed: one that comes back is announced twice, which those who
+    /// listen must bear anyway.
+    pub fn drop_events(&self, up_to: u64) -> Result<()> {
+        let to = up_to.saturating_add(1).to_be_bytes().to_vec();
+        let keys =
+            self.store().range(In::Outbox, (Bound::Unbounded, Bound::Excluded(to)))?.map(|row| row.map(|(key, _)| key));
+        let keys = keys.collect::<Result<Vec<_>>>()?;
+        self.store().transact(|tx| keys.iter().try_for_each(|key| tx.remove(In::Outbox, key)))
+    }
+}
+
+fn number(key: &[u8]) -> Option<u64> {
+    key.try_into().ok().map(u64::from_be_bytes)
+}
+
+fn last_in(tx: &Tx<'_>) -> std::result::Result<u64, Stop> {
+    Ok(tx.get(In::Meta, LAST_KEY)?.and_then(|last| number(&last)).unwrap_or(0))
+}
+
+/// Adds an event to a transaction.
+pub(super) fn announce_in(tx: &Tx<'_>, body: &Value) -> std::result::Result<(), Stop> {
+    let id = last_in(tx)?.saturating_add(1).to_be_bytes();
+    tx.put(In::Meta, LAST_KEY, &id)?;
+    tx.write(In::Outbox, id, body)
+}
+
+/// An event about a VoD.
+pub(super) fn about_vod(event: &str, vod: &VodRecord, now_ms: i64) -> Value {
+    json!({
+        "event": event, "vodId": vod.vod_id, "streamId": vod.stream_id, "vodName": vod.vod_name,
+        "filePath": vod.file_path, "atMs": now_ms,
+    })
+}

@@ -1,0 +1,328 @@
+//! The delivery queue: what goes where, what is due now, and how far each delivery has come.
+//!
+//! Assumes that whoever begins a delivery ends it with [`Catalog::delivered`] or [`Catalog::delivery_failed`], or with the
+//! process; one that was begun is not handed out again meanwhile. Must not decide when to try again: that time is handed in.
+//!
+//! Rows of `by_due` whose time has come are moved to the front of the tree, where they stand newest first: so a recording
+//! that finishes now overtakes a backlog that has been due for long.
+
+use std::ops::Bound;
+
+use serde_json::json;
+
+use super::index::{due_key, from_ordered, id_in_due_key, ordered};
+use super::store::{In, Stop, Tx, decode, stop};
+use super::vods::Listing;
+use super::{Catalog, CatalogError, Result, commit, outbox};
+use crate::fault::Class;
+use crate::recording::{Delivery, DeliveryState, Kind, RemoteObject, VodRecord};
+
+/// The time of rows that are due already.
+const DUE_MS: i64 = i64::MIN;
+/// Rows moved to the front in one transaction.
+const BATCH: usize = 1_000;
+
+/// Which deliveries to list.
+#[derive(Debug, Clone, Default)]
+pub struct DeliveryFilter<'a> {
+    /// Only those that are not delivered yet.
+    pub pending_only: bool,
+    /// Only those to this target.
+    pub target: Option<&'a str>,
+    /// How many at most; all if none.
+    pub limit: Option<usize>,
+}
+
+/// Which deliveries a person wants tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry<'a> {
+    /// All that are not delivered.
+    All,
+    /// One.
+    One(&'a str),
+}
+
+impl Catalog {
+    /// Queues deliveries; those that are known already, whatever their state, stay as they are. Returns how many are new.
+    pub fn enqueue(&self, deliveries: &[Delivery]) -> Result<usize> {
+        let queued = self.store().transact(|tx| enqueue_in(tx, deliveries))?;
+        if queued > 0 {
+            self.store().flush("delivery queued")?;
+        }
+        Ok(queued)
+    }
+
+    /// What is due and not begun, the last queued first.
+    pub fn due(&self, now_ms: i64, limit: usize) -> Result<Vec<Delivery>> {
+        self.bring_forward(now_ms)?;
+        let in_flight = self.in_flight().clone();
+        let mut due = Vec::new();
+        for row in self.store().prefix(In::ByDue, &ordered(DUE_MS))? {
+            let (key, _) = row?;
+            match id_in_due_key(&key) {
+                Some(id) if in_flight.contains(id) => {}
+                Some(id) => due.extend(self.due_delivery(&key, id)?),
+                None => self.drop_due_row(&key)?,
+            }
+            if due.len() >= limit {
+                break;
+            }
+        }
+        Ok(due)
+    }
+
+    /// The delivery behind a row of `by_due`; a row that leads to none is dropped, or the queue would never be empty.
+    fn due_delivery(&self, key: &[u8], id: &str) -> Result<Option<Delivery>> {
+        match self.store().read::<Delivery>(In::Deliveries, id) {
+            Ok(Some(delivery)) if matches!(delivery.state, DeliveryState::Waiting { .. }) => return Ok(Some(delivery)),
+            Ok(_) => {}
+            Err(error @ CatalogError::Unreadable { .. }) => {
+                tracing::error!(delivery = id, error = %error, "Delivery taken out of the queue: it cannot be read.");
+            }
+            Err(other) => return Err(other),
+        }
+        self.drop_due_row(key).map(|()| None)
+    }
+
+    fn drop_due_row(&self, key: &[u8]) -> Result<()> {
+        self.store().transact(|tx| tx.remove(In::ByDue, key))
+    }
+
+    /// Moves the rows whose time has come to the front. An index only: not flushed.
+    fn bring_forward(&self, now_ms: i64) -> Result<()> {
+        let from = ordered(DUE_MS.saturating_add(1)).to_vec();
+        let to = ordered(now_ms.saturating_add(1)).to_vec();
+        let keys = self
+            .store()
+            .range(In::ByDue, (Bound::Included(from), Bound::Excluded(to)))?
+            .map(|row| row.map(|(key, _)| key));
+        for batch in keys.collect::<Result<Vec<_>>>()?.chunks(BATCH) {
+            self.store().transact(|tx| batch.iter().try_for_each(|key| bring_forward_in(tx, key)))?;
+        }
+        Ok(())
+    }
+
+    /// When the next delivery that is not under way is due, milliseconds since the Unix epoch; a time in the past means now.
+    pub fn next_due_ms(&self) -> Result<Option<i64>> {
+        let in_flight = self.in_flight().clone();
+        for row in self.store().prefix(In::ByDue, b"")? {
+            let (key, _) = row?;
+            if id_in_due_key(&key).is_some_and(|id| !in_flight.contains(id)) {
+                return Ok(from_ordered(&key));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Journals an attempt and returns its number, from 1; durable on return. `None` if it is under way or not waiting.
+    pub fn begin_delivery(&self, id: &str) -> Result<Option<u32>> {
+        if !self.in_flight().insert(id.to_owned()) {
+            return Ok(None);
+        }
+        let begun = self.store().transact(|tx| {
+            let mut delivery = delivery_in(tx, id)?;
+            if !matches!(delivery.state, DeliveryState::Waiting { .. }) {
+                return Ok(None);
+            }
+            delivery.attempts = delivery.attempts.saturating_add(1);
+            tx.write(In::Deliveries, id, &delivery)?;
+            Ok(Some(delivery.attempts))
+        });
+        let begun = begun.and_then(|begun| self.store().flush("delivery begun").map(|()| begun));
+        if !matches!(begun, Ok(Some(_))) {
+            self.in_flight().remove(id);
+        }
+        begun
+    }
+
+    /// Remembers that every file is in the store, in the delivery and in its VoD's record together; durable on return.
+    pub fn delivered(&self, id: &str, objects: &[RemoteObject], now_ms: i64) -> Result<()> {
+        self.end_delivery(id, "delivered", |tx, delivery| {
+            delivery.state = DeliveryState::Delivered { objects: objects.to_vec() };
+            add_remote(tx, delivery, objects)?;
+            let event = json!({
+                "event": "delivered", "deliveryId": delivery.id, "target": delivery.target, "assetId": delivery.asset.id,
+                "vodId": delivery.asset.vod_id, "streamId": delivery.asset.stream_id, "atMs": now_ms,
+                "urls": objects.iter().map(|object| &object.url).collect::<Vec<_>>(),
+            });
+            outbox::announce_in(tx, &event)
+        })
+    }
+
+    /// Remembers that an attempt failed: it waits until `due_ms`, or for a person if there is none; durable on return.
+    pub fn delivery_failed(&self, id: &str, class: Class, message: &str, due_ms: Option<i64>) -> Result<()> {
+        self.end_delivery(id, "delivery failed", |_, delivery| {
+            delivery.state = match due_ms {
+                Some(due_ms) => DeliveryState::Waiting { due_ms, last_fault: Some((class, message.to_owned())) },
+                None => DeliveryState::Stuck { message: message.to_owned() },
+            };
+            Ok(())
+        })
+    }
+
+    fn end_delivery(
+        &self,
+        id: &str,
+        step: &'static str,
+        change: impl Fn(&Tx<'_>, &mut Delivery) -> std::result::Result<(), Stop>,
+    ) -> Result<()> {
+        let ended = self.store().transact(|tx| {
+            let old = delivery_in(tx, id)?;
+            let mut new = old.clone();
+            change(tx, &mut new)?;
+            replace_in(tx, &old, &new)
+        });
+        let ended = ended.and_then(|()| self.store().flush(step));
+        self.in_flight().remove(id);
+        ended
+    }
+
+    /// Makes deliveries due now, as if they had never failed; those delivered or under way stay. Returns how many.
+    pub fn retry(&self, which: Retry<'_>, now_ms: i64) -> Result<usize> {
+        let ids = match which {
+            Retry::One(id) => vec![id.to_owned()],
+            Retry::All => self.pending_ids()?,
+        };
+        let in_flight = self.in_flight().clone();
+        let mut retried = 0;
+        for id in ids.iter().filter(|id| !in_flight.contains(*id)) {
+            retried += usize::from(self.store().transact(|tx| retry_in(tx, id, now_ms))?);
+        }
+        if retried > 0 {
+            self.store().flush("delivery queued again")?;
+        }
+        Ok(retried)
+    }
+
+    fn pending_ids(&self) -> Result<Vec<String>> {
+        let filter = DeliveryFilter { pending_only: true, ..DeliveryFilter::default() };
+        Ok(self.deliveries(&filter)?.items.into_iter().map(|delivery| delivery.id).collect())
+    }
+
+    /// Deliveries by id.
+    pub fn deliveries(&self, filter: &DeliveryFilter<'_>) -> Result<Listing<Delivery>> {
+        let mut listing = Listing::default();
+        let is_wanted = |delivery: &Delivery| {
+            (!filter.pending_only || delivery.is_pending()) && filter.target.is_none_or(|t| t == delivery.target)
+        };
+        for row in self.store().prefix(In::Deliveries, b"")? {
+            if filter.limit.is_some_and(|limit| listing.items.len() >= limit) {
+                break;
+            }
+            let (id, value) = row?;
+            let delivery = decode::<Delivery>(In::Deliveries, &id, &value);
+            listing.add(delivery.map(|delivery| Some(delivery).filter(is_wanted)));
+        }
+        Ok(listing)
+    }
+
+    /// One delivery.
+    pub fn delivery(&self, id: &str) -> Result<Option<Delivery>> {
+        self.store().read(In::Deliveries, id)
+    }
+
+    /// All deliveries of an asset, one per target, as the journal has them: what a permit to free is granted from.
+    pub fn deliveries_of(&self, asset_id: &str) -> Result<Vec<Delivery>> {
+        self.deliveries_beginning(&Delivery::id_of(asset_id, ""))
+    }
+
+    /// The deliveries of an asset that have not ended well.
+    pub fn pending_for(&self, asset_id: &str) -> Result<Vec<Delivery>> {
+        let mut pending = self.deliveries_of(asset_id)?;
+        pending.retain(Delivery::is_pending);
+        Ok(pending)
+    }
+
+    /// The deliveries of all assets of a VoD; the ids of such assets begin with the VoD's id.
+    pub fn deliveries_of_vod(&self, vod_id: &str) -> Result<Vec<Delivery>> {
+        let mut deliveries = self.deliveries_beginning(vod_id)?;
+        deliveries.retain(|d| d.asset.id == vod_id || d.asset.vod_id.as_deref() == Some(vod_id));
+        Ok(deliveries)
+    }
+
+    fn deliveries_beginning(&self, prefix: &str) -> Result<Vec<Delivery>> {
+        let rows = self.store().prefix(In::Deliveries, prefix.as_bytes())?;
+        rows.map(|row| row.and_then(|(id, value)| decode(In::Deliveries, &id, &value))).collect()
+    }
+}
+
+fn delivery_in(tx: &Tx<'_>, id: &str) -> std::result::Result<Delivery, Stop> {
+    let delivery = tx.read(In::Deliveries, id)?;
+    delivery.ok_or_else(|| stop(CatalogError::NoSuchDelivery { id: id.to_owned() }))
+}
+
+/// Queues what is not known yet; returns how many.
+pub(super) fn enqueue_in(tx: &Tx<'_>, deliveries: &[Delivery]) -> std::result::Result<usize, Stop> {
+    let mut queued = 0;
+    for delivery in deliveries {
+        if tx.get(In::Deliveries, &delivery.id)?.is_none() {
+            replace_in(tx, delivery, delivery)?;
+            queued += 1;
+        }
+    }
+    Ok(queued)
+}
+
+/// Writes a delivery and its place in the queue instead of the old one.
+fn replace_in(tx: &Tx<'_>, old: &Delivery, new: &Delivery) -> std::result::Result<(), Stop> {
+    remove_due_in(tx, old)?;
+    if let Some(key) = due_row(new) {
+        tx.put(In::ByDue, key, b"")?;
+    }
+    tx.write(In::Deliveries, &new.id, new)
+}
+
+/// Removes a delivery and its place in the queue.
+pub(super) fn remove_in(tx: &Tx<'_>, delivery: &Delivery) -> std::result::Result<(), Stop> {
+    remove_due_in(tx, delivery)?;
+    tx.remove(In::Deliveries, &delivery.id)
+}
+
+fn remove_due_in(tx: &Tx<'_>, delivery: &Delivery) -> std::result::Result<(), Stop> {
+    tx.remove(In::ByDue, due_key(DUE_MS, delivery.queued_ms, &delivery.id))?;
+    due_row(delivery).map_or(Ok(()), |key| tx.remove(In::ByDue, key))
+}
+
+/// Where a delivery stands in the queue before its time has come.
+pub(super) fn due_row(delivery: &Delivery) -> Option<Vec<u8>> {
+    match &delivery.state {
+        DeliveryState::Waiting { due_ms, .. } => Some(due_key(*due_ms, delivery.queued_ms, &delivery.id)),
+        _ => None,
+    }
+}
+
+/// Where a delivery stands in the queue once its time has come.
+pub(super) fn front_row(delivery: &Delivery) -> Vec<u8> {
+    due_key(DUE_MS, delivery.queued_ms, &delivery.id)
+}
+
+fn bring_forward_in(tx: &Tx<'_>, key: &[u8]) -> std::result::Result<(), Stop> {
+    if tx.get(In::ByDue, key)?.is_some() {
+        tx.remove(In::ByDue, key)?;
+        tx.put(In::ByDue, [&ordered(DUE_MS), &key[8..]].concat(), b"")?;
+    }
+    Ok(())
+}
+
+fn retry_in(tx: &Tx<'_>, id: &str, now_ms: i64) -> std::result::Result<bool, Stop> {
+    let old = delivery_in(tx, id)?;
+    let last_fault = match &old.state {
+        DeliveryState::Delivered { .. } => return Ok(false),
+        DeliveryState::Waiting { last_fault, .. } => last_fault.clone(),
+        DeliveryState::Stuck { message } => Some((Class::Permanent, message.clone())),
+    };
+    let state = DeliveryState::Waiting { due_ms: now_ms, last_fault };
+    replace_in(tx, &old, &Delivery { state, attempts: 0, ..old.clone() }).map(|()| true)
+}
+
+/// Notes the copies of a finished file in its VoD's record; those of posters and originals are not the VoD's own.
+fn add_remote(tx: &Tx<'_>, delivery: &Delivery, objects: &[RemoteObject]) -> std::result::Result<(), Stop> {
+    let Some(vod_id) = delivery.asset.vod_id.as_deref().filter(|_| delivery.asset.kind == Kind::Recording) else {
+        return Ok(());
+    };
+    let Some(old) = tx.read::<VodRecord>(In::Vods, vod_id)? else { return Ok(()) };
+    let mut new = old.clone();
+    new.remote.retain(|object| object.target != delivery.target);
+    new.remote.extend_from_slice(objects);
+    commit::write_vod(tx, Some(&old), &new)
+}

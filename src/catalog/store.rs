@@ -1,0 +1,372 @@
+//! The database under the catalogue: its trees, its transactions, and the one shell through which everything is written.
+//!
+//! Assumes the state directory's lock is held. Must not know what a recording is: keys and values only.
+//!
+//! What sled 0.34.7 was seen to do here, and what is done about it:
+//!
+//! - `flush` ends in `sync_file_range`, which neither empties the disk's cache nor makes a grown file's length durable:
+//!   every [`Store::flush`] adds `fdatasync`.
+//! - Values above 128 KiB go to files of their own that are never synced: they are synced here.
+//! - A database file that was emptied or overwritten opens as an empty database: a marker file beside it tells a lost
+//!   database from a new one. Other damage panics inside `open`: the panic is caught.
+//! - After a failed write (disk full) later calls may never return: room is checked before every write, and after the first
+//!   failure the database is not touched again, not even by its destructor.
+//! - The lock of a database closed a moment ago may still be held by a thread that is ending: opening tries again.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sled::transaction::{ConflictableTransactionError, TransactionError, TransactionalTree};
+use sled::{IVec, Transactional, Tree};
+
+use super::CatalogError;
+use super::error::StorageError;
+use crate::durable;
+
+/// Version of the trees and their keys; a database with a greater one is refused.
+pub(super) const SCHEMA_VERSION: u32 = 1;
+const SCHEMA_KEY: &[u8] = b"schema";
+const MARKER_FILE: &str = "aftercast-schema";
+/// Below this many free bytes nothing is written: sled grows in steps of 512 KiB and does not survive a full disk.
+const RESERVE_BYTES: u64 = 8 << 20;
+const CACHE_BYTES: u64 = 8 << 20;
+/// sled's own thread only collects garbage; what must be durable is flushed by [`Store::flush`].
+const HOUSEKEEPING_MS: u64 = 30_000;
+
+/// The trees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum In {
+    /// VoD id → record.
+    Vods,
+    /// Stream id, NUL, start, id → id.
+    ByStream,
+    /// Creation date, id → id.
+    ByCreated,
+    /// Path of the finished file, NUL, id → id.
+    ByPath,
+    /// Journal key of a finished file or a kept original → role and VoD id.
+    Known,
+    /// Journal key → entry.
+    Journal,
+    /// Journal key of an open entry → the attempts that ended in the death of the process.
+    Open,
+    /// `p` and reserved path → journal key; `k` and journal key → reserved path.
+    Names,
+    /// Stream id → codec configuration.
+    Codecs,
+    /// Opaque key → state of a multipart upload.
+    Ledger,
+    /// Delivery id → delivery.
+    Deliveries,
+    /// Due time, newest first, delivery id → nothing.
+    ByDue,
+    /// Event number → event.
+    Outbox,
+    /// Schema version, last event number.
+    Meta,
+}
+
+impl In {
+    pub(super) const ALL: [Self; 14] = [
+        Self::Vods,
+        Self::ByStream,
+        Self::ByCreated,
+        Self::ByPath,
+        Self::Known,
+        Self::Journal,
+        Self::Open,
+        Self::Names,
+        Self::Codecs,
+        Self::Ledger,
+        Self::Deliveries,
+        Self::ByDue,
+        Self::Outbox,
+        Self::Meta,
+    ];
+
+    /// Its name in the database and in messages.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Vods => "vods",
+            Self::ByStream => "by_stream",
+            Self::ByCreated => "by_created",
+            Self::ByPath => "by_path",
+            Self::Known => "known",
+            Self::Journal => "journal",
+            Self::Open => "open",
+            Self::Names => "names",
+            Self::Codecs => "codecs",
+            Self::Ledger => "ledger",
+            Self::Deliveries => "deliveries",
+            Self::ByDue => "by_due",
+            Self::Outbox => "outbox",
+            Self::Meta => "meta",
+        }
+    }
+}
+
+/// What ends a transaction without a result.
+pub(super) type Stop = ConflictableTransactionError<CatalogError>;
+
+/// Ends a transaction: nothing of it is written.
+pub(super) fn stop(error: CatalogError) -> Stop {
+    ConflictableTransactionError::Abort(error)
+}
+
+/// All trees inside one transaction. Everything a transaction needs is read through it; the trees themselves would wait
+/// for the transaction to end.
+pub(super) struct Tx<'a>(&'a [TransactionalTree]);
+
+impl Tx<'_> {
+    pub(super) fn get(&self, tree: In, key: impl AsRef<[u8]>) -> Result<Option<IVec>, Stop> {
+        Ok(self.0[tree as usize].get(key)?)
+    }
+
+    pub(super) fn put(&self, tree: In, key: impl AsRef<[u8]>, value: impl Into<IVec>) -> Result<(), Stop> {
+        self.0[tree as usize].insert(IVec::from(key.as_ref()), value)?;
+        Ok(())
+    }
+
+    pub(super) fn remove(&self, tree: In, key: impl AsRef<[u8]>) -> Result<(), Stop> {
+        self.0[tree as usize].remove(IVec::from(key.as_ref()))?;
+        Ok(())
+    }
+
+    pub(super) fn read<T: DeserializeOwned>(&self, tree: In, key: impl AsRef<[u8]>) -> Result<Option<T>, Stop> {
+        let value = self.get(tree, key.as_ref())?;
+        value.map(|value| decode(tree, key.as_ref(), &value)).transpose().map_err(stop)
+    }
+
+    pub(super) fn write(&self, tree: In, key: impl AsRef<[u8]>, value: &impl Serialize) -> Result<(), Stop> {
+        let value = encode(tree, key.as_ref(), value).map_err(stop)?;
+        self.put(tree, key, value)
+    }
+}
+
+/// Reads a stored value.
+pub(super) fn decode<T: DeserializeOwned>(tree: In, key: &[u8], value: &[u8]) -> Result<T, CatalogError> {
+    serde_json::from_slice(value).map_err(|source| CatalogError::Unreadable {
+        tree: tree.name(),
+        key: printable_key(key),
+        source,
+    })
+}
+
+/// Makes a value to be stored.
+pub(super) fn encode(tree: In, key: &[u8], value: &impl Serialize) -> Result<Vec<u8>, CatalogError> {
+    serde_json::to_vec(value).map_err(|source| CatalogError::Unwritable {
+        tree: tree.name(),
+        key: printable_key(key),
+        source,
+    })
+}
+
+fn printable_key(key: &[u8]) -> String {
+    crate::recording::name::printable_text(&String::from_utf8_lossy(key))
+}
+
+/// The open database.
+pub(super) struct Store {
+    path: PathBuf,
+    db: sled::Db,
+    trees: Vec<Tree>,
+    file: File,
+    synced_blobs: Mutex<HashSet<OsString>>,
+    has_failed: AtomicBool,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens the database in a directory, or makes a new one.
+    pub(super) fn open(path: &Path) -> Result<Self, CatalogError> {
+        let damaged = |source| CatalogError::Damaged { path: path.to_owned(), source };
+        require_room(path)?;
+        let db = open_patiently(path)?;
+        let trees = In::ALL.iter().map(|tree| db.open_tree(tree.name())).collect::<sled::Result<Vec<_>>>();
+        let trees = trees.map_err(|e| damaged(e.into()))?;
+        let file = File::open(path.join("db")).map_err(|e| damaged(StorageError::of_io(&e)))?;
+        let synced_blobs = Mutex::new(HashSet::new());
+        let store = Self { path: path.to_owned(), db, trees, file, synced_blobs, has_failed: AtomicBool::new(false) };
+        store.check_schema()?;
+        Ok(store)
+    }
+
+    fn check_schema(&self) -> Result<(), CatalogError> {
+        let damaged = |words: &str| CatalogError::Damaged {
+            path: self.path.clone(),
+            source: StorageError::because(words.to_owned()),
+        };
+        let marker = self.path.join(MARKER_FILE);
+        match self.get(In::Meta, SCHEMA_KEY)? {
+            None if marker.exists() => Err(damaged("its contents are gone")),
+            None => self.write_schema(&marker),
+            Some(value) => match std::str::from_utf8(&value).ok().and_then(|text| text.parse().ok()) {
+                Some(found) if found > SCHEMA_VERSION => {
+                    Err(CatalogError::NewerSchema { path: self.path.clone(), found, known: SCHEMA_VERSION })
+                }
+                Some(_) if marker.exists() => Ok(()),
+                Some(_) => self.write_marker(&marker),
+                None => Err(damaged("its schema version is unreadable")),
+            },
+        }
+    }
+
+    fn write_schema(&self, marker: &Path) -> Result<(), CatalogError> {
+        self.transact(|tx| tx.put(In::Meta, SCHEMA_KEY, SCHEMA_VERSION.to_string().as_bytes()))?;
+        self.flush("catalogue created")?;
+        self.write_marker(marker)
+    }
+
+    fn write_marker(&self, marker: &Path) -> Result<(), CatalogError> {
+        let on = |path: &Path| {
+            let path = path.to_owned();
+            move |source| CatalogError::StateDirectory { verb: "write", path, source }
+        };
+        let written =
+            std::fs::write(marker, format!("{SCHEMA_VERSION}\n")).and_then(|()| File::open(marker)?.sync_all());
+        written.map_err(on(marker))?;
+        durable::sync_parent(marker)
+            .and_then(|()| durable::sync_parent(&self.path))
+            .map_err(|e| on(&e.path.clone())(e.source))
+    }
+
+    /// Reads one value.
+    pub(super) fn get(&self, tree: In, key: impl AsRef<[u8]>) -> Result<Option<IVec>, CatalogError> {
+        self.refuse_after_failure()?;
+        self.trees[tree as usize].get(key).map_err(|e| self.give_up(e))
+    }
+
+    /// Reads and decodes one value.
+    pub(super) fn read<T: DeserializeOwned>(&self, tree: In, key: impl AsRef<[u8]>) -> Result<Option<T>, CatalogError> {
+        let value = self.get(tree, key.as_ref())?;
+        value.map(|value| decode(tree, key.as_ref(), &value)).transpose()
+    }
+
+    /// The rows of a range of keys, in order; reversible.
+    pub(super) fn range<'a>(
+        &'a self,
+        tree: In,
+        (from, to): (Bound<Vec<u8>>, Bound<Vec<u8>>),
+    ) -> Result<impl DoubleEndedIterator<Item = Result<(IVec, IVec), CatalogError>> + use<'a>, CatalogError> {
+        self.refuse_after_failure()?;
+        Ok(self.trees[tree as usize].range((from, to)).map(|row| row.map_err(|e| self.give_up(e))))
+    }
+
+    /// The rows whose keys begin with some bytes, in order.
+    pub(super) fn prefix<'a>(
+        &'a self,
+        tree: In,
+        prefix: &[u8],
+    ) -> Result<impl DoubleEndedIterator<Item = Result<(IVec, IVec), CatalogError>> + use<'a>, CatalogError> {
+        self.refuse_after_failure()?;
+        Ok(self.trees[tree as usize].scan_prefix(prefix).map(|row| row.map_err(|e| self.give_up(e))))
+    }
+
+    /// Changes any trees at once: everything or nothing, also after a crash. Durable with the next [`Store::flush`].
+    ///
+    /// The function may run more than once and must read through the transaction only.
+    pub(super) fn transact<A>(&self, change: impl Fn(&Tx<'_>) -> Result<A, Stop>) -> Result<A, CatalogError> {
+        self.refuse_after_failure()?;
+        require_room(&self.path)?;
+        self.trees.as_slice().transaction(|trees| change(&Tx(trees))).map_err(|error| match error {
+            TransactionError::Abort(error) => error,
+            TransactionError::Storage(error) => self.give_up(error),
+        })
+    }
+
+    /// Makes everything written so far survive a power loss, then passes the counting seam.
+    pub(super) fn flush(&self, step: &'static str) -> Result<(), CatalogError> {
+        self.refuse_after_failure()?;
+        self.db.flush().map_err(|e| self.give_up(e))?;
+        let synced = self.sync_blobs().and_then(|()| self.file.sync_data());
+        synced.map_err(|e| self.give_up(sled::Error::Io(e)))?;
+        durable::step(step);
+        Ok(())
+    }
+
+    fn sync_blobs(&self) -> io::Result<()> {
+        let directory = self.path.join("blobs");
+        let mut synced = self.synced_blobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut there = HashSet::new();
+        for blob in std::fs::read_dir(&directory)? {
+            there.insert(blob?.file_name());
+        }
+        for blob in there.difference(&synced) {
+            match File::open(directory.join(blob)).and_then(|file| file.sync_all()) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => {}
+            }
+        }
+        if there.iter().any(|blob| !synced.contains(blob)) {
+            File::open(&directory)?.sync_all()?;
+        }
+        *synced = there;
+        Ok(())
+    }
+
+    fn refuse_after_failure(&self) -> Result<(), CatalogError> {
+        if self.has_failed.load(Ordering::SeqCst) { Err(StorageError::given_up().into()) } else { Ok(()) }
+    }
+
+    /// Remembers that the database failed, and keeps its destructor from ever running: it could wait for good.
+    fn give_up(&self, error: sled::Error) -> CatalogError {
+        if !self.has_failed.swap(true, Ordering::SeqCst) {
+            std::mem::forget((self.db.clone(), self.trees.clone()));
+            tracing::error!(path = %self.path.display(), error = %error, "Catalogue failed; it is not used again before a restart.");
+        }
+        error.into()
+    }
+}
+
+fn require_room(path: &Path) -> Result<(), CatalogError> {
+    let nearest = path.ancestors().find(|p| p.exists()).unwrap_or(path);
+    match durable::free_bytes(nearest) {
+        Ok(free_bytes) if free_bytes < RESERVE_BYTES => Err(CatalogError::NoRoom { path: path.to_owned(), free_bytes }),
+        _ => Ok(()),
+    }
+}
+
+const OPEN_TRIES: u32 = 50;
+const OPEN_AGAIN_AFTER: Duration = Duration::from_millis(20);
+
+fn open_patiently(path: &Path) -> Result<sled::Db, CatalogError> {
+    let damaged = |source| CatalogError::Damaged { path: path.to_owned(), source };
+    for _ in 0..OPEN_TRIES {
+        match open_once(path).map_err(damaged)? {
+            Ok(db) => return Ok(db),
+            Err(sled::Error::Io(e)) if e.to_string().contains("could not acquire lock") => {
+                std::thread::sleep(OPEN_AGAIN_AFTER);
+            }
+            Err(sled::Error::Io(source)) => {
+                return Err(CatalogError::StateDirectory { verb: "open the catalogue", path: path.to_owned(), source });
+            }
+            Err(other) => return Err(damaged(other.into())),
+        }
+    }
+    Err(CatalogError::InUse { path: path.to_owned(), pid: None })
+}
+
+fn open_once(path: &Path) -> Result<sled::Result<sled::Db>, StorageError> {
+    let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(Some(HOUSEKEEPING_MS));
+    catch_unwind(AssertUnwindSafe(|| config.open())).map_err(|panic| {
+        let words = panic.downcast_ref::<String>().map(String::as_str);
+        let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
+        StorageError::because(format!("the database gave up: {}", crate::recording::name::printable_text(words)))
+    })
+}

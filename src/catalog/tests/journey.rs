@@ -1,0 +1,266 @@
+//! The journal: promises 4 and 6, names, and what is never taken again.
+
+use super::*;
+use crate::fault::Class;
+
+fn failed(due_ms: Option<i64>) -> Step {
+    Step::Failed { class: Class::Transient, message: "busy".into(), due_ms }
+}
+
+fn publishing(vod: &VodRecord) -> Step {
+    Step::Publishing {
+        written_path: "/srv/.aftercast-x.partial".into(),
+        written: vod.fingerprint,
+        record: Box::new(vod.clone()),
+        removes_source: true,
+    }
+}
+
+#[test]
+fn an_attempt_is_on_the_disk_before_the_work_begins() {
+    let home = Home::new();
+    let key = attempt(&home, &settled("room1", 1), 5);
+    let entry = home.as_left_by_a_kill().entry(&key).unwrap().unwrap();
+    assert_eq!((entry.step, entry.attempts, entry.changed_ms), (Step::Begun, 1, 5));
+}
+
+#[test]
+fn every_step_survives_a_kill_right_after_it() {
+    let home = Home::new();
+    let key = attempt(&home, &settled("room1", 1), 1);
+    let vod = record("room1", 1, 2);
+    home.set_step(&key, publishing(&vod), 2).unwrap();
+    assert_eq!(home.as_left_by_a_kill().entry(&key).unwrap().unwrap().step, publishing(&vod));
+
+    home.commit_vod(&key, &vod, &[delivery(&vod, "primary", 3)], true, 3).unwrap();
+    let left = home.as_left_by_a_kill();
+    let catalogued = Step::Catalogued { vod_id: vod.vod_id.clone(), removes_source: true };
+    assert_eq!(left.entry(&key).unwrap().unwrap().step, catalogued);
+    assert_eq!(left.vod(&vod.vod_id).unwrap(), Some(vod.clone()));
+    assert_eq!(left.due(3, 9).unwrap().len(), 1);
+    assert_eq!(left.open_entries().unwrap().items.len(), 1);
+
+    home.set_step(&key, Step::Done { vod_id: vod.vod_id.clone() }, 4).unwrap();
+    let left = home.as_left_by_a_kill();
+    assert!(left.open_entries().unwrap().items.is_empty());
+    assert!(left.check(false).unwrap().is_sound());
+}
+
+#[test]
+fn a_file_that_kills_the_process_twice_is_not_tried_a_third_time() {
+    let mut home = Home::new();
+    let file = settled("room1", 1);
+    assert!(matches!(home.begin(&file, 1).unwrap(), Begun::Attempt { attempt: 1, is_suspect: false, .. }));
+    home.restart();
+    assert!(matches!(home.begin(&file, 2).unwrap(), Begun::Attempt { attempt: 2, is_suspect: true, .. }));
+    home.restart();
+    let Begun::KillsTheProcess { key, attempts: 2 } = home.begin(&file, 3).unwrap() else { panic!() };
+    assert!(matches!(home.begin(&file, 3).unwrap(), Begun::KillsTheProcess { .. }));
+
+    let defects = vec![Defect::KillsTheProcess { attempts: 2 }];
+    home.set_step(&key, Step::Quarantined { defects }, 4).unwrap();
+    home.restart();
+    assert_eq!(home.begin(&file, 5).unwrap(), Begun::Known(Known::Quarantined));
+}
+
+#[test]
+fn orderly_failures_and_restarts_without_an_attempt_are_no_deaths() {
+    let mut home = Home::new();
+    let file = settled("room1", 1);
+    for now_ms in 0..5 {
+        let key = attempt(&home, &file, now_ms);
+        home.set_step(&key, failed(Some(now_ms)), now_ms).unwrap();
+        home.restart();
+    }
+    let key = attempt(&home, &file, 9);
+    home.restart();
+    home.restart();
+    home.restart();
+    let Begun::Attempt { attempt: 7, is_suspect: true, .. } = home.begin(&file, 10).unwrap() else { panic!() };
+    assert_eq!(home.entry(&key).unwrap().unwrap().attempts, 7);
+}
+
+#[test]
+fn a_recording_that_came_further_is_continued_and_not_begun_again() {
+    let mut home = Home::new();
+    let file = settled("room1", 1);
+    let key = attempt(&home, &file, 1);
+    let vod = record("room1", 1, 2);
+    home.set_step(&key, publishing(&vod), 2).unwrap();
+    home.restart();
+    let Begun::Interrupted { key: same, entry } = home.begin(&file, 3).unwrap() else { panic!() };
+    assert_eq!((same, entry.step), (key, publishing(&vod)));
+    assert_eq!(home.knows(file.path(), &file.candidate.fingerprint).unwrap(), Known::UnderWay);
+}
+
+#[test]
+fn what_is_known_is_never_taken_again_and_what_was_written_again_is() {
+    let home = Home::new();
+    let file = settled("room1", 1);
+    let source = |catalog: &Catalog| catalog.knows(file.path(), &file.candidate.fingerprint).unwrap();
+    assert!(source(&home).may_be_taken(0));
+
+    let key = attempt(&home, &file, 1);
+    assert_eq!(source(&home), Known::UnderWay);
+    assert!(!source(&home).may_be_taken(i64::MAX));
+
+    home.set_step(&key, failed(Some(50)), 2).unwrap();
+    assert!(!source(&home).may_be_taken(49) && source(&home).may_be_taken(50));
+    home.set_step(&key, failed(None), 2).unwrap();
+    assert!(!source(&home).may_be_taken(i64::MAX));
+
+    attempt(&home, &file, 3);
+    let original = PathBuf::from("/srv/room1.flv");
+    let vod = VodRecord { original_path: Some(original.clone()), ..record("room1", 1, 3) };
+    home.commit_vod(&key, &vod, &[], false, 3).unwrap();
+    let vod_id = vod.vod_id.clone();
+    assert_eq!(source(&home), Known::Source { vod_id: vod_id.clone() });
+    assert_eq!(home.knows(&original, &vod.source).unwrap(), Known::Original { vod_id: vod_id.clone() });
+    assert_eq!(home.knows(&vod.file_path, &vod.fingerprint).unwrap(), Known::Finished { vod_id: vod_id.clone() });
+    let finished = Settled {
+        candidate: Candidate { path: vod.file_path.clone(), fingerprint: vod.fingerprint, ..file.candidate.clone() },
+        ..file.clone()
+    };
+    assert_eq!(home.begin(&finished, 4).unwrap(), Begun::Known(Known::Finished { vod_id }));
+
+    let appended = Fingerprint { size_bytes: 9_999, ..vod.source };
+    assert_eq!(home.knows(file.path(), &appended).unwrap(), Known::Unknown);
+    let remounted = Fingerprint { device: 77, ..vod.fingerprint };
+    assert_ne!(home.knows(&vod.file_path, &remounted).unwrap(), Known::Unknown);
+}
+
+#[test]
+fn what_was_left_out_is_remembered_until_a_person_asks() {
+    let mut home = Home::new();
+    let old = (0..1_200).map(|n| settled("old", n).candidate).collect::<Vec<_>>();
+    attempt(&home, &settled("old", 0), 1);
+    assert_eq!(home.leave_out(&old, 2).unwrap(), 1_199);
+    assert_eq!(home.leave_out(&old, 3).unwrap(), 0);
+    home.restart();
+    assert_eq!(home.knows(&old[7].path, &old[7].fingerprint).unwrap(), Known::LeftOut);
+    assert_eq!(home.begin(&settled("old", 7), 4).unwrap(), Begun::Known(Known::LeftOut));
+    home.forget(&JournalKey::of(&old[7].path, &old[7].fingerprint)).unwrap();
+    attempt(&home, &settled("old", 7), 5);
+    assert_eq!(home.entries().unwrap().items.len(), 1_200);
+}
+
+#[test]
+fn a_step_of_an_unknown_recording_is_refused() {
+    let home = Home::new();
+    let key = JournalKey::of(Path::new("/x"), &fingerprint(1));
+    assert!(matches!(home.set_step(&key, Step::LeftOut, 1), Err(CatalogError::NotJournalled { .. })));
+    let vod = record("room1", 1, 1);
+    assert!(matches!(home.commit_vod(&key, &vod, &[], false, 1), Err(CatalogError::NotJournalled { .. })));
+    assert_eq!((home.vod(&vod.vod_id).unwrap(), home.count().unwrap()), (None, 0));
+}
+
+#[test]
+fn a_commit_repeated_after_a_crash_changes_nothing_a_user_could_see() {
+    let mut home = Home::new();
+    let key = attempt(&home, &settled("room1", 1), 1);
+    let vod = record("room1", 1, 2);
+    let queued = [delivery(&vod, "primary", 2), delivery(&vod, "archive", 2)];
+    let first = home.commit_vod(&key, &vod, &queued, true, 2).unwrap();
+    assert!(first.is_new && first.queued == 2);
+    home.begin_delivery(&queued[0].id).unwrap();
+    home.delivered(&queued[0].id, &[object(&vod, "primary")], 3).unwrap();
+    let (events, stands) = (home.events(0, 99).unwrap().items, home.vod(&vod.vod_id).unwrap().unwrap());
+
+    home.restart();
+    let again = VodRecord { creation_date: 77, ..vod.clone() };
+    let second = home.commit_vod(&key, &again, &queued, true, 77).unwrap();
+    assert!(!second.is_new && second.queued == 0);
+    assert_eq!(second.record, stands);
+    assert_eq!(home.count().unwrap(), 1);
+    assert_eq!(home.pending_for(&vod.vod_id).unwrap().len(), 1);
+    assert_eq!(home.events(0, 99).unwrap().items, events);
+    assert!(home.check(false).unwrap().is_sound());
+
+    home.set_step(&key, Step::Done { vod_id: vod.vod_id.clone() }, 78).unwrap();
+    home.commit_vod(&key, &vod, &queued, true, 79).unwrap();
+    assert_eq!(home.entry(&key).unwrap().unwrap().step.name(), "finished");
+}
+
+#[test]
+fn a_copy_of_a_finished_file_elsewhere_is_no_second_vod_and_is_not_taken_again() {
+    let home = Home::new();
+    let first = catalogue(&home, "room1", 1, 1);
+    let key = attempt(&home, &settled("copy", 2), 2);
+    let copy = VodRecord { file_path: "/srv/copy/room1.mp4".into(), fingerprint: fingerprint(9), ..first.clone() };
+    let committed = home.commit_vod(&key, &copy, &[], false, 2).unwrap();
+    assert_eq!((committed.record, committed.is_new), (first.clone(), false));
+    let known = home.knows(&copy.file_path, &copy.fingerprint).unwrap();
+    assert_eq!(known, Known::Finished { vod_id: first.vod_id });
+    assert!(home.check(false).unwrap().is_sound());
+}
+
+#[test]
+fn two_recordings_never_get_the_same_name_and_a_redo_gets_its_own() {
+    let mut home = Home::new();
+    let (one, two) = (attempt(&home, &settled("room1", 1), 1), attempt(&home, &settled("room1", 2), 1));
+    let (name, other) = (Path::new("/srv/room1.mp4"), Path::new("/srv/room1_1.mp4"));
+    assert!(!home.is_name_taken(name).unwrap());
+    assert!(home.reserve_name(name, &one).unwrap() && home.reserve_name(name, &one).unwrap());
+    assert!(!home.reserve_name(name, &two).unwrap());
+    assert!(home.reserve_name(other, &two).unwrap());
+    home.set_step(&one, failed(Some(2)), 2).unwrap();
+    home.restart();
+    assert_eq!(home.reserved_by(&one).unwrap().as_deref(), Some(name));
+    assert!(home.is_name_taken(name).unwrap() && home.is_name_taken(other).unwrap());
+
+    home.set_step(&two, Step::Quarantined { defects: vec![] }, 3).unwrap();
+    assert!(!home.is_name_taken(other).unwrap());
+    assert_eq!(home.reserved_by(&two).unwrap(), None);
+
+    let vod = record("room1", 1, 4);
+    home.commit_vod(&one, &vod, &[], false, 4).unwrap();
+    home.freed(&vod.vod_id, 5).unwrap();
+    assert_eq!(home.reserved_by(&one).unwrap(), None);
+    assert!(home.is_name_taken(name).unwrap(), "the name of a freed VoD stays taken");
+    let three = attempt(&home, &settled("room1", 3), 6);
+    assert!(!home.reserve_name(name, &three).unwrap());
+    let itself = JournalKey::of(&vod.file_path, &vod.fingerprint);
+    assert!(home.reserve_name(name, &itself).unwrap(), "its own finished file keeps its name");
+}
+
+#[test]
+fn another_name_gives_the_first_one_back() {
+    let home = Home::new();
+    let key = attempt(&home, &settled("room1", 1), 1);
+    assert!(home.reserve_name(Path::new("/a"), &key).unwrap());
+    assert!(home.reserve_name(Path::new("/b"), &key).unwrap());
+    assert!(!home.is_name_taken(Path::new("/a")).unwrap());
+    assert_eq!(home.reserved_by(&key).unwrap(), Some("/b".into()));
+}
+
+#[test]
+fn names_are_chosen_by_threads_without_a_collision() {
+    let home = Home::new();
+    let taken = std::thread::scope(|scope| {
+        let threads = (0..4_u64).map(|thread| {
+            let catalog = home.catalog.clone().unwrap();
+            scope.spawn(move || {
+                let choose = |n: u64| {
+                    let key = JournalKey::of(Path::new("/src"), &fingerprint(thread * 1_000 + n));
+                    let names = (0..1_000).map(|n| PathBuf::from(format!("/srv/x_{n}.mp4")));
+                    names.into_iter().find(|name| catalog.reserve_name(name, &key).unwrap()).unwrap()
+                };
+                (0..20).map(choose).collect::<Vec<_>>()
+            })
+        });
+        let threads = threads.collect::<Vec<_>>();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<std::collections::HashSet<_>>()
+    });
+    assert_eq!(taken.len(), 80);
+}
+
+#[test]
+fn an_entry_keeps_its_form() {
+    let home = Home::new();
+    let file = settled("room1", 1);
+    let key = attempt(&home, &file, 1);
+    let stored = home.store().get(super::store::In::Journal, key.to_string()).unwrap().unwrap();
+    let entry: Entry = serde_json::from_slice(&stored).unwrap();
+    assert_eq!((entry.version, entry.settled), (1, file.clone()));
+    assert_eq!(home.entry_for(file.path(), &file.candidate.fingerprint).unwrap().unwrap().attempts, 1);
+}

@@ -1,0 +1,153 @@
+//! Records: order, pages, streams, changes.
+
+use super::*;
+
+fn page(catalog: &Catalog, page: &Page<'_>) -> Listing<VodRecord> {
+    let listing = catalog.vods(page).unwrap();
+    assert!(listing.unreadable.is_empty());
+    listing
+}
+
+#[test]
+fn everything_is_there_after_a_restart() {
+    let mut home = Home::new();
+    let vod = catalogue(&home, "room1", 1, 10);
+    home.freed(&vod.vod_id, 20).unwrap();
+    home.put_ledger("upload", &serde_json::json!({ "parts": [1] })).unwrap();
+    home.remember_codec("room1", &serde_json::json!({ "sps": "Z0" })).unwrap();
+    home.restart();
+    assert_eq!(home.vod(&vod.vod_id).unwrap().unwrap().freed_at, Some(20));
+    assert_eq!(home.vod_at_path(&vod.file_path).unwrap().unwrap().vod_id, vod.vod_id);
+    assert_eq!(home.due(10, 9).unwrap().len(), 1);
+    assert_eq!(home.ledger("upload").unwrap().unwrap()["parts"][0], 1);
+    assert_eq!(home.codecs("room1").unwrap().unwrap()["sps"], "Z0");
+    assert!(home.check(false).unwrap().is_sound());
+    home.remove_ledger("upload").unwrap();
+    assert!(home.ledgers("up").unwrap().is_empty());
+}
+
+#[test]
+fn pages_join_into_the_whole_in_both_orders() {
+    let home = Home::new();
+    for n in 0..7 {
+        catalogue(&home, &format!("room{n}"), n, [5, -3, 40, 4, 9, 1_000_000, 6][usize::try_from(n).unwrap()]);
+    }
+    let oldest_first =
+        ["room1", "room3", "room0", "room6", "room4", "room2", "room5"].map(|name| format!("{name}.mp4"));
+    for newest_first in [false, true] {
+        let (mut after, mut listed) = (None, Vec::new());
+        loop {
+            let listing = page(&home, &Page { after, limit: 3, newest_first, stream: None });
+            listed.extend(listing.items.iter().map(|vod| vod.vod_name.clone()));
+            after = listing.next.map(|next| next.to_string().parse::<Cursor>().unwrap());
+            if after.is_none() {
+                break;
+            }
+        }
+        if newest_first {
+            listed.reverse();
+        }
+        assert_eq!(listed, oldest_first);
+    }
+    assert_eq!(home.count().unwrap(), 7);
+    let all = home.all_vods().unwrap().collect::<Result<Vec<_>>>().unwrap();
+    assert_eq!(names(&all), oldest_first);
+    assert!(page(&home, &Page { limit: 7, ..Page::default() }).next.is_none());
+    assert!("".parse::<Cursor>().is_err() && "zz".parse::<Cursor>().is_err() && "abc".parse::<Cursor>().is_err());
+}
+
+#[test]
+fn a_stream_lists_its_own_recordings_by_start() {
+    let home = Home::new();
+    for (n, stream) in ["room1", "room10", "room1", "room", "room1\0x"].into_iter().enumerate() {
+        let n = u64::try_from(n).unwrap();
+        let key = attempt(&home, &settled(&format!("f{n}"), n), 1);
+        let vod = VodRecord {
+            stream_id: stream.into(),
+            start_time: -1_000 * i64::try_from(n).unwrap(),
+            ..record(&format!("f{n}"), n, 1)
+        };
+        home.commit_vod(&key, &vod, &[], false, 1).unwrap();
+    }
+    let of = |stream| {
+        let listing = page(&home, &Page { limit: 9, newest_first: true, stream: Some(stream), after: None });
+        names(&listing.items).join(" ")
+    };
+    assert_eq!(of("room1"), "f0.mp4 f2.mp4");
+    assert_eq!(of("room10"), "f1.mp4");
+    assert_eq!(of("room"), "f3.mp4");
+    assert_eq!(of("nobody"), "");
+    let first = page(&home, &Page { limit: 1, stream: Some("room1"), ..Page::default() });
+    let rest = page(&home, &Page { limit: 9, stream: Some("room1"), after: first.next.clone(), newest_first: false });
+    assert_eq!((names(&first.items), names(&rest.items)), (vec!["f2.mp4"], vec!["f0.mp4"]));
+    let foreign = page(&home, &Page { limit: 9, stream: Some("room10"), after: first.next, newest_first: false });
+    assert!(foreign.items.is_empty());
+}
+
+#[test]
+fn a_change_moves_the_index_rows_with_it() {
+    let home = Home::new();
+    let vod = catalogue(&home, "room1", 1, 10);
+    let changed = home.update_vod(&vod.vod_id, |vod| {
+        vod.file_path = "/elsewhere/room1.mp4".into();
+        vod.start_time = 99;
+        vod.vod_id = "not allowed".into();
+    });
+    assert_eq!(changed.unwrap().vod_id, vod.vod_id);
+    assert_eq!(home.vod_at_path(&vod.file_path).unwrap(), None);
+    assert!(home.vod_at_path(Path::new("/elsewhere/room1.mp4")).unwrap().is_some());
+    assert!(home.check(false).unwrap().is_sound());
+    assert!(matches!(home.update_vod("nobody", |_| {}), Err(CatalogError::NoSuchVod { .. })));
+}
+
+#[test]
+fn changes_by_many_threads_are_all_kept() {
+    let home = Home::new();
+    let vod = catalogue(&home, "room1", 1, 10);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                (0..10).for_each(|_| home.update_vod(&vod.vod_id, |vod| vod.bitrate += 1).map(drop).unwrap())
+            });
+        }
+    });
+    assert_eq!(home.vod(&vod.vod_id).unwrap().unwrap().bitrate, vod.bitrate + 40);
+}
+
+#[test]
+fn a_deleted_vod_leaves_nothing_and_is_not_made_again_by_a_scan() {
+    let mut home = Home::new();
+    let (gone, stays) = (catalogue(&home, "room1", 1, 10), catalogue(&home, "room2", 2, 10));
+    assert_eq!(home.delete_vod(&gone.vod_id).unwrap(), gone);
+    home.restart();
+    assert_eq!(home.vod(&gone.vod_id).unwrap(), None);
+    assert_eq!(names(&page(&home, &Page { limit: 9, ..Page::default() }).items), ["room2.mp4"]);
+    assert_eq!(ids(&home.due(99, 9).unwrap()), ["room2"]);
+    assert!(!home.is_name_taken(&gone.file_path).unwrap() && home.is_name_taken(&stays.file_path).unwrap());
+    assert!(!home.knows(&gone.file_path, &gone.fingerprint).unwrap().may_be_taken(0));
+    assert!(home.check(false).unwrap().is_sound());
+    assert!(matches!(home.delete_vod(&gone.vod_id), Err(CatalogError::NoSuchVod { .. })));
+}
+
+#[test]
+fn the_same_name_recorded_again_after_freeing_is_another_vod() {
+    let home = Home::new();
+    let first = catalogue(&home, "room1", 1, 10);
+    home.freed(&first.vod_id, 20).unwrap();
+    home.freed(&first.vod_id, 30).unwrap();
+    assert_eq!(home.vod(&first.vod_id).unwrap().unwrap().freed_at, Some(20));
+    let second = catalogue(&home, "room1", 2, 40);
+    assert_ne!(first.vod_id, second.vod_id);
+    assert_eq!(home.count().unwrap(), 2);
+    assert_eq!(home.vod_at_path(&first.file_path).unwrap().unwrap().vod_id, second.vod_id);
+}
+
+#[test]
+fn a_stored_record_speaks_ant_medias_names() {
+    let home = Home::new();
+    let vod = catalogue(&home, "room1", 1, 10);
+    let stored = home.store().get(super::store::In::Vods, &vod.vod_id).unwrap().unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&stored).unwrap();
+    assert_eq!((json["vodId"].as_str(), json["creationDate"].as_i64()), (Some(vod.vod_id.as_str()), Some(10)));
+    assert_eq!((json["type"].as_str(), json["version"].as_u64()), (Some("streamVod"), Some(1)));
+}

@@ -1,0 +1,132 @@
+//! The delivery queue and the outbox.
+
+use super::*;
+use crate::fault::Class;
+
+#[test]
+fn what_finishes_now_overtakes_the_backlog() {
+    let home = Home::new();
+    for n in 0..5_u64 {
+        catalogue(&home, &format!("old{n}"), n, 10 + i64::try_from(n).unwrap());
+    }
+    assert_eq!(ids(&home.due(100, 2).unwrap()), ["old4", "old3"]);
+    catalogue(&home, "new", 9, 100);
+    assert_eq!(ids(&home.due(100, 2).unwrap()), ["new", "old4"]);
+    assert!(home.check(false).unwrap().is_sound());
+}
+
+#[test]
+fn a_delivery_is_due_at_its_time_and_handed_out_once() {
+    let mut home = Home::new();
+    let vod = catalogue(&home, "room1", 1, 10);
+    let id = Delivery::id_of(&vod.vod_id, "primary");
+    assert_eq!((home.due(9, 9).unwrap().len(), home.next_due_ms().unwrap()), (0, Some(10)));
+    assert_eq!(home.due(10, 9).unwrap()[0].id, id);
+    assert!(home.next_due_ms().unwrap().unwrap() <= 10);
+
+    assert_eq!(home.begin_delivery(&id).unwrap(), Some(1));
+    assert_eq!(home.begin_delivery(&id).unwrap(), None);
+    assert_eq!((home.due(99, 9).unwrap().len(), home.next_due_ms().unwrap()), (0, None));
+
+    home.restart();
+    assert_eq!(home.due(99, 9).unwrap()[0].attempts, 1, "the attempt was journalled, and is over with its process");
+    assert_eq!(home.begin_delivery(&id).unwrap(), Some(2));
+    home.delivery_failed(&id, Class::Transient, "connection reset", Some(500)).unwrap();
+    assert_eq!((home.due(499, 9).unwrap().len(), home.next_due_ms().unwrap()), (0, Some(500)));
+    let DeliveryState::Waiting { last_fault, .. } = home.due(500, 9).unwrap()[0].state.clone() else { panic!() };
+    assert_eq!(last_fault, Some((Class::Transient, "connection reset".into())));
+    assert!(home.check(false).unwrap().is_sound());
+}
+
+#[test]
+fn delivered_is_said_in_the_delivery_and_in_the_record_together() {
+    let home = Home::new();
+    let vod = catalogue(&home, "room1", 1, 10);
+    let id = Delivery::id_of(&vod.vod_id, "primary");
+    home.due(10, 9).unwrap();
+    home.begin_delivery(&id).unwrap();
+    home.delivered(&id, &[object(&vod, "primary")], 20).unwrap();
+    home.delivered(&id, &[object(&vod, "primary")], 20).unwrap();
+
+    let left = home.as_left_by_a_kill();
+    assert_eq!(left.vod(&vod.vod_id).unwrap().unwrap().remote, [object(&vod, "primary")]);
+    assert!(matches!(left.delivery(&id).unwrap().unwrap().state, DeliveryState::Delivered { .. }));
+    assert!(left.due(i64::MAX, 9).unwrap().is_empty());
+    assert_eq!(left.begin_delivery(&id).unwrap(), None);
+    assert_eq!((left.retry(Retry::All, 30).unwrap(), left.retry(Retry::One(&id), 30).unwrap()), (0, 0));
+    assert!(left.pending_for(&vod.vod_id).unwrap().is_empty());
+    assert_eq!(left.deliveries_of(&vod.vod_id).unwrap().len(), 1);
+}
+
+#[test]
+fn the_copies_of_a_poster_are_not_those_of_the_recording() {
+    let home = Home::new();
+    let vod = catalogue(&home, "room1", 1, 10);
+    let mut poster = delivery(&vod, "primary", 10);
+    poster.asset.id = format!("{}-preview", vod.vod_id);
+    poster.asset.kind = Kind::Preview;
+    poster.id = Delivery::id_of(&poster.asset.id, "primary");
+    assert_eq!(home.enqueue(std::slice::from_ref(&poster)).unwrap(), 1);
+    assert_eq!(home.enqueue(std::slice::from_ref(&poster)).unwrap(), 0);
+    home.begin_delivery(&poster.id).unwrap();
+    home.delivered(&poster.id, &[object(&vod, "primary")], 20).unwrap();
+    assert!(home.vod(&vod.vod_id).unwrap().unwrap().remote.is_empty());
+    assert_eq!(home.deliveries_of_vod(&vod.vod_id).unwrap().len(), 2);
+    home.delete_vod(&vod.vod_id).unwrap();
+    assert!(home.deliveries(&DeliveryFilter::default()).unwrap().items.is_empty());
+}
+
+#[test]
+fn what_is_stuck_waits_for_a_person() {
+    let mut home = Home::new();
+    let (one, two) = (catalogue(&home, "room1", 1, 10), catalogue(&home, "room2", 2, 10));
+    for vod in [&one, &two] {
+        let id = Delivery::id_of(&vod.vod_id, "primary");
+        home.begin_delivery(&id).unwrap();
+        home.delivery_failed(&id, Class::Permanent, "no such bucket", None).unwrap();
+    }
+    home.restart();
+    assert_eq!((home.due(i64::MAX - 1, 9).unwrap().len(), home.next_due_ms().unwrap()), (0, None));
+    assert_eq!(home.retry(Retry::One(&Delivery::id_of(&one.vod_id, "primary")), 50).unwrap(), 1);
+    assert_eq!(ids(&home.due(50, 9).unwrap()), ["room1"]);
+    assert_eq!(home.retry(Retry::All, 60).unwrap(), 2);
+    assert_eq!(home.due(60, 9).unwrap().iter().map(|d| d.attempts).max(), Some(0));
+    let missing = home.retry(Retry::One("nobody"), 60);
+    assert!(matches!(missing, Err(CatalogError::NoSuchDelivery { .. })));
+    let filter = DeliveryFilter { pending_only: true, target: Some("archive"), limit: None };
+    assert!(home.deliveries(&filter).unwrap().items.is_empty());
+    let filter = DeliveryFilter { pending_only: true, target: Some("primary"), limit: Some(1) };
+    assert_eq!(home.deliveries(&filter).unwrap().items.len(), 1);
+}
+
+#[test]
+fn a_unit_with_more_files_than_fit_a_page_is_kept_whole() {
+    let mut home = Home::new();
+    let vod = record("room1", 1, 10);
+    let mut unit = delivery(&vod, "primary", 10);
+    let file = |n| AssetFile { path: format!("/srv/room1/segment{n:09}.ts").into(), fingerprint: fingerprint(n) };
+    unit.asset.files = (0..5_000).map(file).collect();
+    home.enqueue(std::slice::from_ref(&unit)).unwrap();
+    assert_eq!(home.as_left_by_a_kill().delivery(&unit.id).unwrap(), Some(unit.clone()));
+    home.restart();
+    assert_eq!(home.due(10, 9).unwrap(), [unit]);
+}
+
+#[test]
+fn events_are_numbered_in_order_and_stay_until_dropped() {
+    let mut home = Home::new();
+    let vod = catalogue(&home, "room1", 1, 10);
+    home.freed(&vod.vod_id, 20).unwrap();
+    let body = serde_json::json!({ "event": "custom" });
+    let id = home.announce(&body).unwrap();
+    home.restart();
+    let events = home.events(0, 9).unwrap().items;
+    let said = events.iter().map(|event| (event.id, event.body["event"].as_str().unwrap())).collect::<Vec<_>>();
+    assert_eq!(said, [(1, "vod_catalogued"), (2, "vod_freed"), (3, "custom")]);
+    assert_eq!(home.events(2, 9).unwrap().items, [Event { id, body: body.clone() }]);
+    assert_eq!(home.events(0, 1).unwrap().items.len(), 1);
+    home.drop_events(2).unwrap();
+    assert_eq!(home.events(0, 9).unwrap().items.len(), 1);
+    home.drop_events(3).unwrap();
+    assert_eq!(home.announce(&body).unwrap(), 4, "numbers are not given twice");
+}
