@@ -1,4 +1,4 @@
-//! Builds object_store's clients for S3, Azure and Google from a target's options and the environment.
+//! Builds `object_store`'s clients for S3, Azure and Google from a target's options and the environment.
 //!
 //! It must not reach the network: a wrong key is found by the first request, a wrong setting here. Credentials of the
 //! machine itself (instance metadata) are taken only where the operator points to them; otherwise a forgotten key would
@@ -100,8 +100,13 @@ fn s3(options: &TargetOptions, bucket: &str, environment: &Environment, secrets:
     let mut builder = AmazonS3Builder::new();
     for (name, value) in environment.settings("AWS_") {
         match name.parse() {
-            Ok(AmazonS3ConfigKey::Endpoint | AmazonS3ConfigKey::S3Endpoint | AmazonS3ConfigKey::Bucket) | Err(_) => {}
-            Ok(AmazonS3ConfigKey::Client(_)) => {}
+            Err(_)
+            | Ok(
+                AmazonS3ConfigKey::Endpoint
+                | AmazonS3ConfigKey::S3Endpoint
+                | AmazonS3ConfigKey::Bucket
+                | AmazonS3ConfigKey::Client(_),
+            ) => {}
             Ok(key) => builder = builder.with_config(key, value),
         }
     }

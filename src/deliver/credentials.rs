@@ -44,7 +44,7 @@ impl Environment {
         names.iter().find_map(|n| self.get(n))
     }
 
-    /// Variables with a prefix, names in lower case, as object_store's builders know them.
+    /// Variables with a prefix, names in lower case, as `object_store`'s builders know them.
     pub fn settings(&self, prefix: &str) -> impl Iterator<Item = (String, &str)> {
         let with_prefix = self.0.iter().filter(move |(name, _)| name.starts_with(prefix));
         with_prefix.map(|(name, value)| (name.to_ascii_lowercase(), value.as_str()))

@@ -194,9 +194,10 @@ fn denied(verb: Verb, provider: Provider) -> Cause {
 fn by_code(seen: &Seen, verb: Verb, provider: Provider) -> Option<Cause> {
     Some(match seen.code.as_deref()? {
         "InvalidAccessKeyId" | "NotSignedUp" => Cause::UnknownKeyId,
-        "SignatureDoesNotMatch" | "AuthenticationFailed" | "AuthorizationFailure" => Cause::WrongSecret,
+        "SignatureDoesNotMatch" | "AuthenticationFailed" | "AuthorizationFailure" | "InvalidToken" => {
+            Cause::WrongSecret
+        }
         "ExpiredToken" | "TokenRefreshRequired" | "ExpiredAuthenticationToken" => Cause::ExpiredCredentials,
-        "InvalidToken" => Cause::WrongSecret,
         "RequestTimeTooSkewed" => Cause::ClockSkew { by_s: seen.skew_s },
         "AccessDenied" => return access_denied(seen, verb, provider),
         "AuthorizationPermissionMismatch" | "AllAccessDisabled" | "AccountProblem" => denied(verb, provider),
@@ -245,7 +246,7 @@ fn by_text(text: &str, verb: Verb, provider: Provider) -> Option<Cause> {
         () if says(&["invalid HTTP version parsed"]) => Cause::EndpointIsHttps,
         () if says(&["dns error", "Name or service not known", "failed to lookup address"]) => Cause::Dns,
         () if says(&["Connection refused"]) => Cause::Refused,
-        _ => return None,
+        () => return None,
     })
 }
 

@@ -23,7 +23,7 @@ use crate::recording::{Asset, RemoteObject};
 /// All configured targets.
 #[derive(Debug)]
 pub struct Targets {
-    targets: Vec<Target>,
+    all: Vec<Target>,
     buffers: Semaphore,
     runtime: Runtime,
 }
@@ -93,17 +93,17 @@ impl Targets {
     pub(super) fn with(targets: Vec<Target>) -> Result<Self> {
         let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("deliver").enable_all().build();
         let runtime = runtime.map_err(DeliverError::Runtime)?;
-        Ok(Self { targets, buffers: Semaphore::new(BUFFERS as usize), runtime })
+        Ok(Self { all: targets, buffers: Semaphore::new(BUFFERS as usize), runtime })
     }
 
     /// Names of all targets, in the order of the configuration.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.targets.iter().map(|t| t.options.name.as_str())
+        self.all.iter().map(|t| t.options.name.as_str())
     }
 
     /// Names of the targets that "delivered" needs.
     pub fn required(&self) -> Vec<String> {
-        self.targets.iter().filter(|t| t.options.required).map(|t| t.options.name.clone()).collect()
+        self.all.iter().filter(|t| t.options.required).map(|t| t.options.name.clone()).collect()
     }
 
     /// Puts an asset into a target and gives what the store confirmed, one object per file, in their order.
@@ -162,7 +162,7 @@ impl Targets {
     }
 
     fn find(&self, name: &str) -> Result<&Target> {
-        let found = self.targets.iter().find(|t| t.options.name == name);
+        let found = self.all.iter().find(|t| t.options.name == name);
         found.ok_or_else(|| DeliverError::UnknownTarget(name.to_owned()))
     }
 }

@@ -161,10 +161,8 @@ impl Transfer<'_> {
     pub async fn send(&self, attributes: Attributes) -> Result<Stored> {
         self.source.rewind()?;
         let plan = PartPlan::for_size(self.source.size_bytes());
-        let ended = match plan.is_single() {
-            true => self.put_single(attributes).await,
-            false => self.put_parts(attributes, plan).await,
-        }?;
+        let ended =
+            if plan.is_single() { self.put_single(attributes).await } else { self.put_parts(attributes, plan).await }?;
         match ended.last {
             Ok(put) => self.confirm(&put, &ended.sums).await.map(Stored::Here),
             Err(error) => self.settle(error, &ended.sums).await,

@@ -1,8 +1,8 @@
-//! The connector under object_store: keeps what answers say beside their bodies (checksums, region, date, error code),
-//! which object_store does not pass on.
+//! The connector under `object_store`: keeps what answers say beside their bodies (checksums, region, date, error code),
+//! which `object_store` does not pass on.
 //!
 //! It must not change what is sent, with one exception: the end of a multipart upload gets `If-None-Match: *` where the
-//! caller asks for it, because object_store has no way to say so. Progress by byte, stall detection and bandwidth limits
+//! caller asks for it, because `object_store` has no way to say so. Progress by byte, stall detection and bandwidth limits
 //! belong here when they come.
 
 use std::cell::{Cell, RefCell};
@@ -102,10 +102,11 @@ impl HttpService for Service {
 impl Service {
     async fn answer(&self, mut request: HttpRequest) -> Result<HttpResponse, HttpError> {
         note(None);
-        if CREATE_ONLY.try_with(Cell::get).unwrap_or(false) && ends_multipart(&request) {
-            if let Ok(any) = "*".parse() {
-                request.headers_mut().insert("if-none-match", any);
-            }
+        if CREATE_ONLY.try_with(Cell::get).unwrap_or(false)
+            && ends_multipart(&request)
+            && let Ok(any) = "*".parse()
+        {
+            request.headers_mut().insert("if-none-match", any);
         }
         let mut response = self.0.execute(request).await?;
         let answer = Answer::of(&response);

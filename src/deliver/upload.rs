@@ -74,7 +74,7 @@ impl Placing<'_> {
     /// The proofs in the order of the files; `None` if a key holds other content.
     async fn place(&self, keys: &[String]) -> Result<Option<Vec<Proof>>> {
         let Some(mut proofs) = self.survey(keys).await? else { return Ok(None) };
-        for group in self.groups(keys) {
+        for group in Self::groups(keys) {
             let missing: Vec<_> = group.filter(|i| proofs[*i].is_none()).collect();
             let sent = stream::iter(missing).map(|i| self.send(i, &keys[i])).buffered(FILES_AT_ONCE);
             for (i, stored) in sent.try_collect::<Vec<_>>().await? {
@@ -88,7 +88,7 @@ impl Placing<'_> {
     }
 
     /// Runs of files that may appear in any order; a manifest is a run of its own.
-    fn groups(&self, keys: &[String]) -> Vec<std::ops::Range<usize>> {
+    fn groups(keys: &[String]) -> Vec<std::ops::Range<usize>> {
         let mut groups = Vec::new();
         let mut begin = 0;
         for (i, key) in keys.iter().enumerate() {
