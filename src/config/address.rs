@@ -2,27 +2,49 @@
 //!
 //! A URL with credentials in it is refused without being repeated.
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use url::Url;
 
-const SCHEMES: [&str; 4] = ["s3", "az", "gs", "file"];
+const SCHEMES: [&str; 3] = ["s3", "az", "gs"];
+const FILE: &str = "file://";
 
 /// Checks the URL of a target and gives it back without surrounding space.
+///
+/// A path is taken as written, without percent signs read; so does the store.
 pub(super) fn target_url(text: &str) -> Result<String, String> {
     let text = text.trim();
-    let url = parse(text)?;
-    if !SCHEMES.contains(&url.scheme()) {
-        return Err(format!("`{}` is no scheme of a store: use s3, az, gs or file", url.scheme()));
+    let (scheme, rest) = text.split_once("://").ok_or("it has no scheme")?;
+    no_secrets(rest)?;
+    match scheme {
+        "file" => directory(rest)?,
+        _ if SCHEMES.contains(&scheme) => bucket(scheme, rest)?,
+        _ => return Err(format!("`{scheme}` is no scheme of a store: use s3, az, gs or file")),
     }
-    let is_file = url.scheme() == "file";
-    match url.host_str().filter(|host| !host.is_empty()) {
-        Some(_) if is_file => Err("a file URL has three slashes: `file:///path`".into()),
-        None if !is_file => Err(format!("it names no bucket: `{}://bucket/prefix`", url.scheme())),
-        _ if is_file && file_path(text).is_none_or(|path| path.parent().is_none()) => {
-            Err("it names no directory: `file:///path`".into())
-        }
-        _ => Ok(text.to_owned()),
+    Ok(text.to_owned())
+}
+
+fn directory(path: &str) -> Result<(), String> {
+    if !path.starts_with('/') {
+        return Err("a file URL has three slashes: `file:///path`".into());
+    }
+    let path = Path::new(path);
+    if path.components().any(|part| part == Component::ParentDir) {
+        return Err("it has `..` in it: write the path without".into());
+    }
+    path.parent().map(|_| ()).ok_or_else(|| "it names no directory: `file:///path`".into())
+}
+
+fn bucket(scheme: &str, rest: &str) -> Result<(), String> {
+    let bucket = rest.split('/').next().unwrap_or_default();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.$".contains(c);
+    if bucket.is_empty() {
+        return Err(format!("it names no bucket: `{scheme}://bucket/prefix`"));
+    }
+    if bucket.chars().all(is_plain) {
+        Ok(())
+    } else {
+        Err("the bucket's name has characters that no bucket has".into())
     }
 }
 
@@ -33,7 +55,8 @@ pub(super) fn endpoint(text: &str) -> Result<String, String> {
     if !has_scheme {
         return Err("it does not begin with `http://` or `https://`".into());
     }
-    let url = parse(text)?;
+    no_secrets(text.split_once("://").map_or(text, |(_, rest)| rest))?;
+    let url = Url::parse(text).map_err(|why| format!("`{text}` is no URL: {why}"))?;
     if url.host_str().is_none_or(str::is_empty) {
         return Err("it names no host".into());
     }
@@ -42,28 +65,20 @@ pub(super) fn endpoint(text: &str) -> Result<String, String> {
 
 /// The directory of a `file://` target.
 pub(super) fn file_path(url: &str) -> Option<PathBuf> {
-    let url = Url::parse(url).ok().filter(|url| url.scheme() == "file")?;
-    let path = url.to_file_path().ok()?;
-    Some(path.components().collect())
+    url.strip_prefix(FILE).map(|path| Path::new(path).components().collect())
 }
 
-fn parse(text: &str) -> Result<Url, String> {
-    // An authority with an `@` is checked in the text: what cannot be parsed must not be repeated either.
-    let authority = text.split_once("://").map_or(text, |(_, rest)| rest).split('/').next().unwrap_or_default();
-    if authority.contains('@') {
+/// Refuses what follows `://` with credentials, a signature or a token in it.
+fn no_secrets(rest: &str) -> Result<(), String> {
+    if rest.split('/').next().is_some_and(|authority| authority.contains('@')) {
         return Err(
             "credentials do not belong in it: set them in the environment, or name files in credential_files".into()
         );
     }
-    let url = Url::parse(text).map_err(|why| format!("`{}` is no URL: {why}", without_query(text)))?;
-    if url.query().is_some() || url.fragment().is_some() {
+    if rest.contains(['?', '#']) {
         return Err("a `?` or `#` does not belong in it (signatures and tokens go into the environment)".into());
     }
-    Ok(url)
-}
-
-fn without_query(text: &str) -> &str {
-    text.split(['?', '#']).next().unwrap_or_default()
+    Ok(())
 }
 
 #[cfg(test)]
@@ -75,15 +90,23 @@ mod tests {
         for url in ["s3://bucket/prefix", "s3://Bucket", "az://container/a/b", "gs://b/p", "file:///srv/archive"] {
             assert_eq!(target_url(url), Ok(url.to_owned()));
         }
-        assert_eq!(file_path("file:///srv/with%20space/"), Some("/srv/with space".into()));
+        assert_eq!(file_path("file:///srv//with space/"), Some("/srv/with space".into()));
         assert_eq!(file_path("s3://bucket/x"), None);
     }
 
     #[test]
     fn what_is_no_store_is_refused() {
-        for url in
-            ["bucket/prefix", "ftp://host/x", "s3:///prefix", "file://srv/archive", "file:///", "s3://b/p?X=1", ""]
-        {
+        for url in [
+            "bucket/prefix",
+            "ftp://host/x",
+            "s3:///prefix",
+            "file://srv/archive",
+            "file:///",
+            "file:///a/../b",
+            "s3://b:9/p",
+            "s3://b/p?X=1",
+            "",
+        ] {
             assert!(target_url(url).is_err(), "{url}");
         }
     }

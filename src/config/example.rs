@@ -17,24 +17,26 @@ const HEAD: &str = "\
 # A line that begins with `#` and no space is an example, not the default. Secrets do not belong in this file.
 ";
 
+const WIDTH: usize = 110;
+
 /// The text of `config.toml.example`.
 pub fn example() -> String {
     let mut text = HEAD.to_owned();
     for section in Section::ALL {
-        let _ = write!(text, "\n{}", opening(section));
+        text.push_str(&opening(section));
         for key in keys().filter(|key| key.section == section) {
-            let _ = write!(text, "\n# {}\n{}\n", comment(key), line(key));
+            let _ = write!(text, "\n{}{}\n", comment(&prose(key)), line(key));
         }
     }
     text
 }
 
 fn opening(section: Section) -> String {
-    let about = about(section).lines().flat_map(|line| ["# ", line, "\n"]).collect::<String>();
+    let about = comment(about(section));
     match section {
         Section::Top => String::new(),
-        _ if section.is_repeated() => format!("{about}#{}\n", section.header()),
-        _ => format!("{about}{}\n", section.header()),
+        _ if section.is_repeated() => format!("\n{about}#{}\n", section.header()),
+        _ => format!("\n{about}{}\n", section.header()),
     }
 }
 
@@ -47,18 +49,33 @@ fn about(section: Section) -> &'static str {
         Section::Finish => "Making a finished file of each.",
         Section::Deliver => "Uploading.",
         Section::Target => {
-            "One store; as often as needed. Credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the same of\nAzure and Google, the cloud's own chain, or credential_files."
+            "One store; as often as needed. Credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the same of Azure and Google, the cloud's own chain, or credential_files."
         }
         Section::Retain => "Freeing local disk space. Needs a target with `required = true`.",
     }
 }
 
-fn comment(key: &Key) -> String {
+fn prose(key: &Key) -> String {
     let kind = format!("({})", key.unit);
     match (key.default, key.example) {
         (Some(_), example) if !example.is_empty() => format!("{} {kind} For example: {example}", key.why),
         _ => format!("{} {kind}", key.why),
     }
+}
+
+/// Comment lines of at most [`WIDTH`] columns.
+fn comment(prose: &str) -> String {
+    let mut text = String::from("#");
+    let mut used = 1;
+    for word in prose.split(' ') {
+        if used + word.chars().count() >= WIDTH {
+            text.push_str("\n#");
+            used = 1;
+        }
+        text.extend([" ", word]);
+        used += 1 + word.chars().count();
+    }
+    text + "\n"
 }
 
 fn line(key: &Key) -> String {
@@ -77,8 +94,7 @@ fn reference_of(section: Section) -> String {
         Section::Top => "Above the first section".to_owned(),
         _ => format!("`{}`", section.header()),
     };
-    let about =
-        if section == Section::Top { String::new() } else { format!("{}\n\n", about(section).replace('\n', " ")) };
+    let about = if section == Section::Top { String::new() } else { format!("{}\n\n", about(section)) };
     let head = "| key | value | default | what for |\n|---|---|---|---|\n";
     let rows: String = keys().filter(|key| key.section == section).map(row).collect();
     format!("### {title}\n\n{about}{head}{rows}")

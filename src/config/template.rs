@@ -3,18 +3,14 @@
 //! Looks at shape and field names only; what a field matches is known where it is used.
 
 /// Fields of a name template (`watch.template`).
-const NAME_FIELDS: [&str; 8] = ["stream", "start", "part", "rendition", "app", "name", "any", "ext"];
+const NAME_FIELDS: [&str; 6] = ["stream", "start", "part", "rendition", "ext", "any"];
 /// Fields of `finish.recording_subfolder`.
 const SUBFOLDER_FIELDS: [&str; 2] = ["stream", "date"];
 
-/// Checks a name template: braces in pairs, known fields, `{stream}` among them.
+/// Checks a name template: braces in pairs, known fields, at least one.
 pub(super) fn check_name_template(template: &str) -> Result<(), String> {
     let fields = fields(template, &NAME_FIELDS)?;
-    if fields.contains(&"stream") {
-        Ok(())
-    } else {
-        Err(format!("`{template}` has no {{stream}}: nothing would say which stream a file belongs to"))
-    }
+    if fields.is_empty() { Err(format!("`{template}` has no field: only one name could match")) } else { Ok(()) }
 }
 
 /// Checks a subfolder: braces in pairs, known fields.
@@ -57,7 +53,7 @@ mod tests {
     fn slips_are_named() {
         assert!(check_name_template("{strem}.mp4").unwrap_err().contains("`{strem}`"));
         assert!(check_name_template("{stream").unwrap_err().contains("brace"));
-        assert!(check_name_template("{start}.mp4").unwrap_err().contains("{stream}"));
+        assert!(check_name_template("room1.mp4").unwrap_err().contains("no field"));
         assert!(check_subfolder("{vod_id}").unwrap_err().contains("{stream} {date}"));
     }
 }

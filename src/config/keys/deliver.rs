@@ -1,11 +1,12 @@
 //! Keys of `[deliver]`, `[[deliver.target]]` and `[retain]`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use super::{Access, COUNT, Key, SWITCH, Section, Shape, TEXT, absolute_table, put};
+use super::{Access, COUNT, Key, SWITCH, Section, Shape, put};
 use crate::config::address;
 use crate::config::units;
-use crate::config::value::{Value, Wrong, quote, quote_table};
+use crate::config::value::{Value, Wrong, absolute, quote, quote_table};
 use crate::deliver::TargetOptions;
 use crate::recording::{KeyPattern, Kinds};
 use crate::retain::DeleteLocal;
@@ -22,12 +23,16 @@ const KEY: Shape = Shape { unit: "pattern", wants: r#"a pattern such as "{path}"
 const TABLE: Shape = Shape { unit: "table of texts", wants: r#"a table such as { team = "news" }"# };
 const FILES: Shape = Shape {
     unit: "table of absolute paths",
-    wants: r#"a table such as { secret_access_key_file = "/etc/aftercast/secret" }"#,
+    wants: r#"a table such as { secret_access_key_file = "/etc/aftercast/secret", access_key_id = "env:KEY_ID" }"#,
 };
 const DELETE: Shape = Shape {
     unit: "name, duration or table",
     wants: r#""never", "delivered", a duration such as "24h", or { below_free = "50GiB" }"#,
 };
+
+const fn text(wants: &'static str) -> Shape {
+    Shape { unit: "text", wants }
+}
 
 pub(super) static KEYS: [Key; 14] = [
     Key::new(
@@ -93,7 +98,7 @@ pub(super) static KEYS: [Key; 14] = [
     Key::new(
         Section::Target,
         "region",
-        TEXT,
+        text(r#"text in quotes, such as "eu-central-1""#),
         Access::Target(|t, v| put(&mut t.region, v.filled_text().map(Some)), |t| t.region.as_deref().map(quote)),
         "Region; without: AWS_REGION, or us-east-1 where an endpoint is given.",
     )
@@ -109,7 +114,7 @@ pub(super) static KEYS: [Key; 14] = [
     Key::new(
         Section::Target,
         "storage_class",
-        TEXT,
+        text(r#"text in quotes, such as "STANDARD_IA""#),
         Access::Target(
             |t, v| put(&mut t.storage_class, v.filled_text().map(Some)),
             |t| t.storage_class.as_deref().map(quote),
@@ -120,7 +125,7 @@ pub(super) static KEYS: [Key; 14] = [
     Key::new(
         Section::Target,
         "cache_control",
-        TEXT,
+        text(r#"text in quotes, such as "max-age=86400""#),
         Access::Target(
             |t, v| put(&mut t.cache_control, v.filled_text().map(Some)),
             |t| t.cache_control.as_deref().map(quote),
@@ -131,14 +136,14 @@ pub(super) static KEYS: [Key; 14] = [
     Key::new(
         Section::Target,
         "content_type",
-        TEXT,
+        text(r#"text in quotes, such as "video/mp4""#),
         Access::Target(
             |t, v| put(&mut t.content_type, v.filled_text().map(Some)),
             |t| t.content_type.as_deref().map(quote),
         ),
         "Content type of every object; without: by its extension.",
     )
-    .like(r#""application/octet-stream""#),
+    .like(r#""video/mp4""#),
     Key::new(
         Section::Target,
         "metadata",
@@ -153,8 +158,8 @@ pub(super) static KEYS: [Key; 14] = [
         Section::Target,
         "credential_files",
         FILES,
-        Access::Target(|t, v| put(&mut t.credential_files, absolute_table(v)), show_credential_files),
-        "Files that hold the credentials, instead of the environment and the cloud's own chain.",
+        Access::Target(|t, v| put(&mut t.credential_files, credential_files(v)), show_credential_files),
+        "Files that hold the credentials (or env:NAME), instead of the environment and the cloud's own chain.",
     )
     .like(r#"{ access_key_id_file = "/etc/aftercast/key-id", secret_access_key_file = "/etc/aftercast/secret" }"#),
 ];
@@ -204,6 +209,18 @@ fn metadata(value: &Value) -> Result<BTreeMap<String, String>, Wrong> {
         }
         None => Ok(table),
     }
+}
+
+/// Each is an absolute path, or `env:NAME` for an environment variable.
+fn credential_files(value: &Value) -> Result<BTreeMap<String, PathBuf>, Wrong> {
+    let is_name = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let place = |text: &str| match text.strip_prefix("env:") {
+        Some(name) if is_name(name) => Ok(PathBuf::from(text)),
+        Some(_) => Err(Wrong::meaning("`env:` is followed by the name of an environment variable")),
+        None => absolute(text)
+            .map_err(|_| Wrong::meaning("each is an absolute path or `env:NAME`, never the secret itself")),
+    };
+    value.table()?.into_iter().map(|(key, text)| Ok((key, place(&text)?))).collect()
 }
 
 fn show_credential_files(target: &TargetOptions) -> Option<String> {

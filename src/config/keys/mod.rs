@@ -8,14 +8,12 @@ mod finish;
 mod lookup;
 mod watch;
 
-use std::path::PathBuf;
-
 use crate::deliver::TargetOptions;
 use crate::discover::RootOptions;
 
 pub(super) use lookup::{find, find_alias, nearest, section_named};
 
-use super::value::{Value, Wrong, absolute};
+use super::value::{Value, Wrong};
 use super::{Config, value};
 
 /// Where a key is written. The order is the order of reading: the time zone is known before the first date.
@@ -115,7 +113,7 @@ struct Shape {
 const SWITCH: Shape = Shape { unit: "true or false", wants: "true or false" };
 const DURATION: Shape = Shape { unit: "duration", wants: r#"a duration such as "500ms", "90s", "10m" or "24h""# };
 const COUNT: Shape = Shape { unit: "count", wants: "a whole number, 0 or more, such as 4" };
-const TEXT: Shape = Shape { unit: "text", wants: r#"text in quotes, such as "news""# };
+const TEXT: Shape = Shape { unit: "text", wants: r#"text in quotes, such as "studio-1""# };
 const PATH: Shape = Shape { unit: "absolute path", wants: r#"an absolute path such as "/srv/recordings""# };
 
 impl Key {
@@ -211,10 +209,6 @@ fn put<T>(place: &mut T, value: Result<T, Wrong>) -> Result<(), Wrong> {
 
 fn quote_path(path: &std::path::Path) -> String {
     value::quote(&path.to_string_lossy())
-}
-
-fn absolute_table(value: &Value) -> Result<std::collections::BTreeMap<String, PathBuf>, Wrong> {
-    value.table()?.into_iter().map(|(key, path)| Ok((key, absolute(&path)?))).collect()
 }
 
 #[cfg(test)]

@@ -50,6 +50,16 @@ fn the_documentation_has_the_table_and_names_every_variable_form() {
 }
 
 #[test]
+fn the_file_shown_in_the_documentation_loads() {
+    let text = std::fs::read_to_string(repository().join("docs/configuration.md")).unwrap();
+    let blocks: Vec<_> = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        from_text(block).unwrap_or_else(|error| panic!("{error}\n{block}"));
+    }
+}
+
+#[test]
 fn environment_names_set_the_keys_that_they_are_said_to_set() {
     for key in keys().filter(|key| key.default.is_some()) {
         let raw = key.default.unwrap().trim_matches('"');
