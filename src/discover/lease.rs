@@ -133,6 +133,18 @@ fn take_and_give_back(file: &File) -> io::Result<()> {
     set(libc::F_SETLEASE, libc::F_UNLCK)
 }
 
+/// For tests: waits until no process has a file open for writing.
+///
+/// A test that starts a process meanwhile hands it, from fork to exec, every file that other tests have open.
+#[cfg(test)]
+pub(super) fn until_free(path: &Path) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while probe(path) == Lease::Held {
+        assert!(std::time::Instant::now() < deadline, "{} stays open for writing", path.display());
+        std::thread::yield_now();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,6 +164,7 @@ mod tests {
         writer.write_all(b"x").unwrap();
         assert_eq!(probe(&path), Lease::Held);
         drop(writer);
+        until_free(&path);
         assert_eq!(probe(&path), Lease::Free);
         let _reader = File::open(&path).unwrap();
         assert_eq!(probe(&path), Lease::Free, "readers do not count");

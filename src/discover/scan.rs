@@ -224,7 +224,7 @@ impl Search<'_> {
         scan.files_seen += 1;
         let class = self.namer.rules().class(&name);
         if kind.is_symlink() {
-            return self.refuse_link(directory.join(&name), class, scan);
+            return self.refuse_link(&directory.join(&name), class, scan);
         }
         if kind.is_file() {
             sort_file(name, class, entries);
@@ -239,14 +239,14 @@ impl Search<'_> {
     }
 
     /// A link is never followed: what it names inside the root is found by itself.
-    fn refuse_link(&self, path: PathBuf, class: NameClass, scan: &mut Scan) {
+    fn refuse_link(&self, path: &Path, class: NameClass, scan: &mut Scan) {
         let may_matter = match class {
             NameClass::Recording { .. } => true,
             NameClass::Never => !is_hidden_name(path.file_name().unwrap_or_default()) && path.is_dir(),
             NameClass::Playlist(_) | NameClass::Segment => false,
         };
         if may_matter {
-            scan.problems.extend(self.leads_out(&path));
+            scan.problems.extend(self.leads_out(path));
         }
     }
 

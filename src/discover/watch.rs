@@ -85,6 +85,12 @@ impl Shared {
         self.polled.lock().unwrap_or_else(PoisonError::into_inner).insert(root.to_owned());
     }
 
+    fn poll_all<'a>(&self, roots: impl IntoIterator<Item = &'a PathBuf>) {
+        for root in roots {
+            self.poll(root);
+        }
+    }
+
     fn unpoll(&self, root: &Path) {
         self.polled.lock().unwrap_or_else(PoisonError::into_inner).remove(root);
     }
@@ -122,10 +128,10 @@ impl Watch {
         let (events, received) = crossbeam_channel::bounded(capacity);
         let (orders, ordered) = crossbeam_channel::unbounded();
         let shared = Arc::new(Shared::default());
-        let watched = |root: &RootOptions| !options.poll && !lease::is_remote(lease::magic_of(&root.path));
-        let to_watch: Vec<PathBuf> = roots.iter().filter(|r| watched(r)).map(|r| r.path.clone()).collect();
-        let never_watched: HashSet<PathBuf> = roots.iter().filter(|r| !watched(r)).map(|r| r.path.clone()).collect();
-        never_watched.iter().for_each(|root| shared.poll(root));
+        let may_watch = |root: &RootOptions| !options.poll && !lease::is_remote(lease::magic_of(&root.path));
+        let to_watch: Vec<PathBuf> = roots.iter().filter(|r| may_watch(r)).map(|r| r.path.clone()).collect();
+        let never_watched: HashSet<PathBuf> = roots.iter().filter(|r| !may_watch(r)).map(|r| r.path.clone()).collect();
+        shared.poll_all(&never_watched);
 
         let translator = Translator {
             rules: NameRules::new(&options.temporary_suffixes),
@@ -185,7 +191,7 @@ fn start_watcher(
     match RecommendedWatcher::new(move |event| translator.handle(event), config) {
         Ok(watcher) => Some(watcher),
         Err(error) => {
-            roots.iter().for_each(|root| shared.poll(root));
+            shared.poll_all(roots);
             let _ = orders.send(Order::Tell(translate::problem(error, first)));
             None
         }

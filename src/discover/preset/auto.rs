@@ -64,18 +64,18 @@ pub fn choose_server<'a>(names: impl IntoIterator<Item = &'a str>) -> Choice {
         COMPILED.iter().zip(&hits).filter(|(m, _)| m.server == server).map(|(_, h)| h).sum()
     };
     let mut ranked: Vec<_> = Server::ALL.into_iter().map(|s| (total(s), s)).filter(|(n, _)| *n > 0).collect();
-    ranked.sort_by(|a, b| b.0.cmp(&a.0));
+    ranked.sort_by_key(|(hits, _)| std::cmp::Reverse(*hits));
     match ranked.as_slice() {
         [(first, server), rest @ ..] if rest.first().is_none_or(|second| second.0 < *first) => {
             Choice { server: *server, reason: reason(*server, seen, &hits) }
         }
-        [] => undecided(format!("none of {seen} names bears the marks of a server we know")),
-        [(_, a), (_, b), ..] => undecided(format!("names look as much like {} as like {}", a.name(), b.name())),
-        [_] => undecided("the names do not tell".into()),
+        [] => undecided(&format!("none of {seen} names bears the marks of a server we know")),
+        [(_, a), (_, b), ..] => undecided(&format!("names look as much like {} as like {}", a.name(), b.name())),
+        [_] => undecided("the names do not tell"),
     }
 }
 
-fn undecided(why: String) -> Choice {
+fn undecided(why: &str) -> Choice {
     Choice { server: Server::Auto, reason: format!("{why}; each name is read by the preset that fits it") }
 }
 

@@ -34,6 +34,7 @@ impl Tree {
     fn write(&self, name: &str, text: &str) {
         fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
         fs::write(self.path(name), text).unwrap();
+        lease::until_free(&self.path(name));
     }
 
     /// A search at a time when every temporary that is there is fresh.
@@ -260,7 +261,7 @@ fn an_unreadable_directory_is_a_problem_and_the_scan_goes_on() {
     let scan = Search { root: &missing, ..tree.search() }.scan();
     assert!(matches!(scan.problems.as_slice(), [DiscoverError::Unreadable { .. }]));
 
-    fs::set_permissions(tree.path("a"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(tree.path("a"), fs::Permissions::from_mode(0o000)).unwrap();
     let scan = tree.search().scan();
     fs::set_permissions(tree.path("a"), fs::Permissions::from_mode(0o755)).unwrap();
     assert!(tree.names(&scan).contains(&"b/y.mp4".to_owned()));

@@ -20,6 +20,11 @@ fn candidate(path: &Path, is_temporary: bool) -> Candidate {
     }
 }
 
+fn write(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    lease::until_free(path);
+}
+
 fn settler() -> Settler {
     Settler::new(&Options::default())
 }
@@ -67,7 +72,7 @@ impl Writer {
 fn a_writer_under_another_uid_that_pauses_and_goes_on_is_never_taken() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("room1.mp4");
-    fs::write(&path, "begun").unwrap();
+    write(&path, "begun");
     let Some(mut writer) = Writer::start(&path).filter(|_| has_leases(&path)) else { return };
     writer.write(&path, b"one");
     let paused = candidate(&path, false);
@@ -81,6 +86,7 @@ fn a_writer_under_another_uid_that_pauses_and_goes_on_is_never_taken() {
     writer.write(&path, b"two");
     let Settling::Changed(grown) = settler().settle(paused, None, Mode::Watch, now_ms()) else { panic!("it grew") };
     writer.finish();
+    lease::until_free(&path);
     let Settling::Settled(settled) = settler().settle(grown, None, Mode::Watch, now_ms()) else { panic!("it ended") };
     assert_eq!(settled.evidence, Evidence::Lease);
 }
@@ -89,7 +95,7 @@ fn a_writer_under_another_uid_that_pauses_and_goes_on_is_never_taken() {
 fn a_close_that_was_seen_is_the_evidence() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.mp4");
-    fs::write(&path, "x").unwrap();
+    write(&path, "x");
     let found = candidate(&path, false);
     let seen = Some(SeenEvent::Closed { at_ms: now_ms() });
     let Settling::Settled(settled) = settler().settle(found, seen, Mode::Watch, now_ms()) else {
@@ -102,9 +108,9 @@ fn a_close_that_was_seen_is_the_evidence() {
 fn what_is_gone_or_changed_is_said() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.mp4");
-    fs::write(&path, "x").unwrap();
+    write(&path, "x");
     let found = candidate(&path, false);
-    fs::write(&path, "longer").unwrap();
+    write(&path, "longer");
     let Settling::Changed(now) = settler().settle(found.clone(), None, Mode::Watch, now_ms()) else {
         panic!("changed")
     };
@@ -119,7 +125,7 @@ fn what_is_gone_or_changed_is_said() {
 fn an_orphan_waits_unless_it_is_recovered() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.mp4.tmp_extension");
-    fs::write(&path, "x").unwrap();
+    write(&path, "x");
     if !has_leases(&path) {
         return;
     }
@@ -137,8 +143,8 @@ fn a_final_name_beside_a_live_temporary_waits_and_an_old_one_does_not_hold_it_up
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.mp4");
     let temporary = dir.path().join("x.mp4.tmp_extension");
-    fs::write(&path, "x").unwrap();
-    fs::write(&temporary, "x").unwrap();
+    write(&path, "x");
+    write(&temporary, "x");
     if !has_leases(&path) {
         return;
     }
@@ -153,7 +159,7 @@ fn a_final_name_beside_a_live_temporary_waits_and_an_old_one_does_not_hold_it_up
 fn a_time_in_the_future_is_replaced_by_the_first_sight() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.mp4");
-    fs::write(&path, "x").unwrap();
+    write(&path, "x");
     let settler = settler();
     let state = State::of(&path).unwrap().unwrap();
     let future = State { ctime_ms: now_ms() + 1_000_000_000, ..state };

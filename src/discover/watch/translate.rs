@@ -26,13 +26,13 @@ pub(super) fn each(rules: &NameRules, event: notify::Event, mut tell: impl FnMut
         return;
     }
     for path in event.paths {
-        if let Some(told) = one(rules, &event.kind, path) {
+        if let Some(told) = one(rules, event.kind, path) {
             tell(told);
         }
     }
 }
 
-fn one(rules: &NameRules, kind: &EventKind, path: PathBuf) -> Option<Told> {
+fn one(rules: &NameRules, kind: EventKind, path: PathBuf) -> Option<Told> {
     let matters = || is_interesting(rules, &path);
     Some(match kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) if matters() => Told::Event(Event::Closed(path)),
