@@ -83,7 +83,7 @@ impl Decoding {
 
 fn open(source: &Source, index: usize) -> Option<Opened> {
     let stream = source.input().stream(index)?;
-    let context = Context::from_parameters(stream.parameters()).ok()?;
-    let decoder = context.decoder();
-    decoder.open().ok()
+    let parameters = stream.parameters();
+    let codec = ffmpeg_next::codec::decoder::find(parameters.id())?;
+    Context::from_parameters(parameters).ok()?.decoder().open_as(codec).ok()
 }

@@ -135,12 +135,15 @@ impl Fault for MediaError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                "The original is untouched. Free space on that file system; the recording is tried again by itself.".into()
+                "The original is untouched. Free space on that file system; the recording is tried again by itself."
+                    .into()
             }
             Self::UnreadableTrack { .. } => {
                 "The original is untouched. A newer FFmpeg may read it; nothing is left out silently.".into()
             }
-            Self::NotReadable { .. } | Self::Unfinishable { .. } => "The original is untouched and stays where it is.".into(),
+            Self::NotReadable { .. } | Self::Unfinishable { .. } => {
+                "The original is untouched and stays where it is.".into()
+            }
             Self::Missing { .. } => "Install a complete FFmpeg; `aftercast doctor` lists what is missing.".into(),
             _ => return None,
         })

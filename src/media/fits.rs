@@ -8,7 +8,18 @@ const MOV_TOO: &[&str] = &["mp2", "mjpeg", "prores", "dnxhd", "png", "mpeg2video
 const WEBM: &[&str] = &["vp8", "vp9", "av1", "vorbis", "opus", "webvtt"];
 const FLV: &[&str] = &["h264", "flv1", "vp6f", "vp6a", "flashsv", "aac", "mp3", "speex", "nellymoser", "adpcm_swf"];
 const MPEGTS: &[&str] = &[
-    "h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "aac", "aac_latm", "mp2", "mp3", "ac3", "eac3", "opus",
+    "h264",
+    "hevc",
+    "mpeg1video",
+    "mpeg2video",
+    "mpeg4",
+    "aac",
+    "aac_latm",
+    "mp2",
+    "mp3",
+    "ac3",
+    "eac3",
+    "opus",
     "dvb_subtitle",
 ];
 /// Nothing we could write into Matroska holds these; an unknown codec cannot be named there either.
@@ -36,7 +47,10 @@ mod tests {
     #[test]
     fn the_table_of_the_design() {
         let all = |codecs: &[&str], container| codecs.iter().all(|c| fits(c, container));
-        assert!(all(&["h264", "hevc", "av1", "vp9", "mpeg4", "aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"], Container::Mp4));
+        assert!(all(
+            &["h264", "hevc", "av1", "vp9", "mpeg4", "aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"],
+            Container::Mp4
+        ));
         assert!(all(&["vp8", "vp9", "av1", "vorbis", "opus"], Container::Webm));
         assert!(!fits("mp2", Container::Mp4));
         assert!(fits("mp2", Container::Matroska));

@@ -203,7 +203,7 @@ impl Meter {
     }
 
     fn note_dts(&mut self, facts: &PacketFacts) {
-        let Some(dts) = facts.dts.or(facts.pts) else { return };
+        let Some(dts) = facts.dts else { return };
         let (first, last) = self.dts.unwrap_or((dts, dts));
         if self.dts.is_some() {
             let step = dts - last;

@@ -170,9 +170,8 @@ fn without_adts(payload: &[u8]) -> &[u8] {
 }
 
 fn adts_frame_bytes(payload: &[u8]) -> Option<usize> {
-    is_adts(payload).then(|| {
-        usize::from(payload[3] & 3) << 11 | usize::from(payload[4]) << 3 | usize::from(payload[5] >> 5)
-    })
+    is_adts(payload)
+        .then(|| usize::from(payload[3] & 3) << 11 | usize::from(payload[4]) << 3 | usize::from(payload[5] >> 5))
 }
 
 /// Hashes the OBUs that containers keep; temporal delimiters, redundant headers, tile lists and padding they drop.

@@ -179,9 +179,9 @@ fn shortfall(reading: &Reading) -> Vec<Defect> {
     let Some(declared_ms) = reading.declared_ms.filter(|_| measured_ms > 0) else { return defects };
     let slack_ms = DECLARED_SLACK_MS.max(declared_ms / 20);
     match declared_ms - measured_ms {
-        off if off > slack_ms && !reading.container.is_iso() => defects.push(Defect::Truncated {
-            missing: format!("{off} ms of the declared {declared_ms} ms"),
-        }),
+        off if off > slack_ms && !reading.container.is_iso() => {
+            defects.push(Defect::Truncated { missing: format!("{off} ms of the declared {declared_ms} ms") })
+        }
         off if off.abs() > slack_ms => defects.push(Defect::DurationMismatch { declared_ms, measured_ms }),
         _ => {}
     }

@@ -46,12 +46,22 @@ impl TrackClock {
     /// `base_us` is the instant that becomes zero; `is_steady` tracks (sound, picture) have their pauses named.
     pub(super) fn new(time_base: TimeBase, base_us: i64, is_steady: bool) -> Self {
         let base = TimeBase::MICROSECONDS.rescale(base_us, time_base);
-        Self { time_base, base, shift: 0, last_dts: None, last_duration: 0, is_steady, repaired: 0, worst: 0, gaps: vec![] }
+        Self {
+            time_base,
+            base,
+            shift: 0,
+            last_dts: None,
+            last_duration: 0,
+            is_steady,
+            repaired: 0,
+            worst: 0,
+            gaps: vec![],
+        }
     }
 
     /// Places the next packet.
     pub(super) fn place(&mut self, pts: Option<i64>, dts: Option<i64>, duration: i64, common: &mut Common) -> Stamp {
-        let Some(raw) = dts.or(pts) else { return self.place_unstamped(duration) };
+        let Some(raw) = dts.or_else(|| self.decode_time(pts)) else { return self.place_unstamped(duration) };
         let wanted = self.follow_clock(raw.saturating_sub(self.base), common);
         let dts = self.last_dts.map_or(wanted, |last| wanted.max(last + 1));
         let raw_pts = pts.map_or(wanted, |p| p.saturating_sub(self.base).saturating_add(self.shift));
@@ -60,6 +70,12 @@ impl TrackClock {
         self.last_dts = Some(dts);
         self.last_duration = duration.max(0);
         Stamp { pts, dts }
+    }
+
+    /// The decoding time of a packet that has only a presentation time: right after the one before, not after itself.
+    fn decode_time(&self, pts: Option<i64>) -> Option<i64> {
+        let next = self.last_dts.map(|last| last + self.last_duration.max(1) + self.base - self.shift);
+        pts.map(|pts| next.map_or(pts, |next| next.min(pts)))
     }
 
     fn place_unstamped(&mut self, duration: i64) -> Stamp {
@@ -176,6 +192,15 @@ mod tests {
         place(&mut clock, &mut common, 0, 0);
         assert_eq!(place(&mut clock, &mut common, 5000, 5000), (5000, 5000));
         assert_eq!(clock.gaps(), &[(0, 4960)]);
+    }
+
+    #[test]
+    fn a_decoding_time_is_made_where_only_the_presentation_is_known() {
+        let (mut clock, mut common) = (TrackClock::new(MS, 0, true), Common::default());
+        place(&mut clock, &mut common, 0, -80);
+        assert_eq!(clock.place(Some(120), None, 40, &mut common), Stamp { pts: 120, dts: -40 });
+        assert_eq!(clock.place(Some(40), None, 40, &mut common), Stamp { pts: 40, dts: 0 });
+        assert_eq!(clock.repairs(), (0, 0));
     }
 
     #[test]

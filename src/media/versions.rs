@@ -16,15 +16,10 @@ pub struct Versions {
     pub missing: Vec<String>,
 }
 
-const CONTAINERS: [Container; 6] = [
-    Container::Mp4,
-    Container::Mov,
-    Container::Matroska,
-    Container::Webm,
-    Container::Flv,
-    Container::MpegTs,
-];
-const DECODERS: &[&str] = &["h264", "hevc", "vp8", "vp9", "mpeg4", "aac", "mp3", "ac3", "eac3", "opus", "vorbis", "flac"];
+const CONTAINERS: [Container; 6] =
+    [Container::Mp4, Container::Mov, Container::Matroska, Container::Webm, Container::Flv, Container::MpegTs];
+const DECODERS: &[&str] =
+    &["h264", "hevc", "vp8", "vp9", "mpeg4", "aac", "mp3", "ac3", "eac3", "opus", "vorbis", "flac"];
 
 /// Asks the linked FFmpeg what it is.
 pub fn versions() -> Versions {

@@ -41,9 +41,7 @@ fn redirect() {
 mod callback {
     use std::ffi::{CStr, c_char, c_int, c_void};
 
-    use ffmpeg_next::ffi::{
-        __va_list_tag, AV_LOG_ERROR, AV_LOG_WARNING, av_log_format_line2, av_log_set_callback,
-    };
+    use ffmpeg_next::ffi::{__va_list_tag, AV_LOG_ERROR, AV_LOG_WARNING, av_log_format_line2, av_log_set_callback};
 
     const LINE_BYTES: usize = 512;
 

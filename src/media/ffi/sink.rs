@@ -13,9 +13,9 @@ use ffmpeg_next::ffi::{
 use ffmpeg_next::format::context::{Output, StreamIo};
 use ffmpeg_next::{Error, Packet, Rational, Stream};
 
+use super::log;
 use super::source::{Source, checked, stream_metadata};
 use super::stream::{Tap, Tapped, TimeBase};
-use super::log;
 use crate::media::MediaError;
 use crate::recording::Container;
 
@@ -53,7 +53,8 @@ impl Sink {
 
     /// Adds a track like the source's and returns its index here.
     pub(in crate::media) fn add_track(&mut self, source: &Source, index: usize) -> Result<usize, MediaError> {
-        let stream = source.input().stream(index).ok_or_else(|| self.refused("add a track to", Error::StreamNotFound))?;
+        let stream =
+            source.input().stream(index).ok_or_else(|| self.refused("add a track to", Error::StreamNotFound))?;
         add_stream(&mut self.output, &stream, source.container()).map_err(|e| self.refused("add a track to", e))?;
         Ok(self.output.nb_streams() as usize - 1)
     }
@@ -93,9 +94,7 @@ impl Sink {
         }
         match error {
             Error::Other { errno } => write_error(&self.path)(io::Error::from_raw_os_error(errno)),
-            error => {
-                MediaError::Refused { path: self.path.clone(), action, detail: log::last_or(&error.to_string()) }
-            }
+            error => MediaError::Refused { path: self.path.clone(), action, detail: log::last_or(&error.to_string()) },
         }
     }
 }

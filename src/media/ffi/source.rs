@@ -6,9 +6,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ffmpeg_next::ffi::{
-    AV_DICT_IGNORE_SUFFIX, AV_DISPOSITION_ATTACHED_PIC, AV_NOPTS_VALUE, AVCodecParameters, AVDictionary, AVERROR, AVFMT_FLAG_CUSTOM_IO,
-    AVFMT_FLAG_NOBUFFER, AVFormatContext, AVIOContext, AVStream, EPERM, av_dict_get, av_find_input_format, avcodec_get_name,
-    avformat_alloc_context, avformat_find_stream_info, avformat_open_input,
+    AV_DICT_IGNORE_SUFFIX, AV_DISPOSITION_ATTACHED_PIC, AV_NOPTS_VALUE, AVCodecParameters, AVDictionary, AVERROR,
+    AVFMT_FLAG_CUSTOM_IO, AVFMT_FLAG_NOBUFFER, AVFormatContext, AVIOContext, AVStream, EPERM, av_dict_get,
+    av_find_input_format, avcodec_get_name, avformat_alloc_context, avformat_find_stream_info, avformat_open_input,
 };
 use ffmpeg_next::format::context::{Input, StreamIo};
 use ffmpeg_next::{Dictionary, Error, Packet, Stream, media};
@@ -194,11 +194,9 @@ fn refusal(path: &Path, container: Container, tap: &Tap, error: Error) -> MediaE
         (None, Error::DemuxerNotFound) => {
             MediaError::Missing { part: format!("demuxer {}", demuxer(container).to_string_lossy()) }
         }
-        (None, error) => MediaError::NotReadable {
-            path: path.to_owned(),
-            container,
-            detail: log::last_or(&error.to_string()),
-        },
+        (None, error) => {
+            MediaError::NotReadable { path: path.to_owned(), container, detail: log::last_or(&error.to_string()) }
+        }
     }
 }
 

@@ -14,9 +14,13 @@ use crate::recording::{Container, Defect, TrackKind};
 pub(super) enum Ended {
     Done(Box<Remuxed>),
     /// A sound or picture track turned up, or sent its first packet, at this byte, and its parameters are not known.
-    LateTrack { at: u64 },
+    LateTrack {
+        at: u64,
+    },
     /// The picture track that should decide the beginning has no packet.
-    Silent { track: usize },
+    Silent {
+        track: usize,
+    },
 }
 
 pub(super) struct Attempt<'a> {
@@ -139,7 +143,12 @@ impl<'a> Attempt<'a> {
         self.write(packet)
     }
 
-    fn write(&mut self, mut packet: Packet) -> Result<(), MediaError> {
+    fn write(&mut self, packet: Packet) -> Result<(), MediaError> {
+        let packets = self.tracks[packet.stream()].date(packet);
+        packets.into_iter().try_for_each(|packet| self.write_dated(packet))
+    }
+
+    fn write_dated(&mut self, mut packet: Packet) -> Result<(), MediaError> {
         let zero_us = self.start.zero_us().unwrap_or(0);
         let track = &mut self.tracks[packet.stream()];
         let Route::Output(output) = track.route else { return Ok(()) };
@@ -207,6 +216,10 @@ impl<'a> Attempt<'a> {
                 track.drop_corrupt(&packet);
             }
         }
+        for index in 0..self.tracks.len() {
+            let packets = self.tracks[index].date_rest();
+            packets.into_iter().try_for_each(|packet| self.write_dated(packet))?;
+        }
         Ok(())
     }
 }
@@ -254,9 +267,8 @@ fn lay_out(
 
 /// The first picture track that is no cover art decides where the file begins.
 fn lead(tracks: &[Track]) -> Option<usize> {
-    let is_lead = |t: &&Track| {
-        t.facts.kind == TrackKind::Video && !t.facts.is_picture && matches!(t.route, Route::Output(_))
-    };
+    let is_lead =
+        |t: &&Track| t.facts.kind == TrackKind::Video && !t.facts.is_picture && matches!(t.route, Route::Output(_));
     tracks.iter().find(is_lead).map(|t| t.facts.index)
 }
 

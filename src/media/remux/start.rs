@@ -89,7 +89,8 @@ impl Start {
         let before = zero - time_base.rescale(at, TimeBase::MICROSECONDS);
         let lead = if self.is_strict { 0 } else { LEAD_MICROSECONDS };
         // Ticks of another track round to the microsecond below; one of them is no time before.
-        let is_before = before > lead.max(TimeBase { num: time_base.num, den: time_base.den }.rescale(1, TimeBase::MICROSECONDS));
+        let is_before =
+            before > lead.max(TimeBase { num: time_base.num, den: time_base.den }.rescale(1, TimeBase::MICROSECONDS));
         if is_before && self.lead.is_some() { Verdict::Drop(packet) } else { Verdict::Keep(packet) }
     }
 

@@ -19,6 +19,9 @@ pub(super) enum Route {
     Unknown,
 }
 
+/// No codec reorders more pictures than this (ITU-T H.264 §E.2.1 allows 16).
+const UNDATED_PACKETS: usize = 32;
+
 pub(super) struct Track {
     pub(super) facts: StreamFacts,
     pub(super) route: Route,
@@ -28,6 +31,8 @@ pub(super) struct Track {
     pub(super) clock: Option<TrackClock>,
     /// The newest packet, where it may turn out to be a cut last one.
     pub(super) held: Option<Packet>,
+    /// Packets at the beginning whose decoding time is not known yet (Matroska stores none).
+    undated: Vec<Packet>,
     /// Whether the file's end cuts this track's last unit.
     pub(super) is_cut: bool,
     leading_dropped: u64,
@@ -48,6 +53,7 @@ impl Track {
             source,
             clock: None,
             held: None,
+            undated: Vec::new(),
             is_cut,
             leading_dropped: 0,
             corrupt_dropped: 0,
@@ -85,6 +91,39 @@ impl Track {
     pub(super) fn drop_corrupt(&mut self, packet: &Packet) {
         self.leave_out(packet);
         self.corrupt_dropped += 1;
+    }
+
+    /// Holds back packets at the beginning of a track until one has a decoding time, and then gives each its own,
+    /// counted back from that one. Returns what can be written now, in order.
+    pub(super) fn date(&mut self, packet: Packet) -> Vec<Packet> {
+        let is_beginning = self.clock.is_none() && self.facts.kind == TrackKind::Video;
+        match packet.dts() {
+            None if is_beginning && packet.pts().is_some() && self.undated.len() < UNDATED_PACKETS => {
+                self.undated.push(packet);
+                Vec::new()
+            }
+            dts => {
+                let mut packets = self.date_back(dts);
+                packets.push(packet);
+                packets
+            }
+        }
+    }
+
+    /// The packets that are still held back, all dated before the first of them is shown.
+    pub(super) fn date_rest(&mut self) -> Vec<Packet> {
+        let first = self.undated.iter().filter_map(Packet::pts).min();
+        self.date_back(first)
+    }
+
+    fn date_back(&mut self, known: Option<i64>) -> Vec<Packet> {
+        let mut packets = std::mem::take(&mut self.undated);
+        let mut at = known;
+        for packet in packets.iter_mut().rev() {
+            at = at.map(|at| at - packet.duration().max(1));
+            packet.set_dts(at.or(packet.pts()));
+        }
+        packets
     }
 
     /// Counts a packet that goes into the output at `stamp`.

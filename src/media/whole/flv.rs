@@ -34,9 +34,8 @@ pub struct Head {
 /// Fails where the picture track is one that libavformat would take for something else or pass on without a codec.
 pub(in crate::media) fn refuse_unreadable(path: &Path, container: Container) -> Result<(), MediaError> {
     let head = head(path, container).map_err(MediaError::open(path))?;
-    head.unreadable_video.map_or(Ok(()), |codec| {
-        Err(MediaError::UnreadableTrack { path: path.to_owned(), track: 1, codec, container })
-    })
+    head.unreadable_video
+        .map_or(Ok(()), |codec| Err(MediaError::UnreadableTrack { path: path.to_owned(), track: 1, codec, container }))
 }
 
 /// Reads the head of an FLV file; that of any other container is empty.

@@ -77,8 +77,8 @@ fn note(packet: &[u8], units: &mut BTreeMap<u16, Unit>) {
     if pid == NULL_PID || field & 1 == 0 {
         return;
     }
-    let stuffing = if field & 2 == 0 { 0 } else { 1 + usize::from(packet[4]) };
-    let payload = packet.get(4 + stuffing..).unwrap_or_default();
+    let adaptation_bytes = if field & 2 == 0 { 0 } else { 1 + usize::from(packet[4]) };
+    let payload = packet.get(4 + adaptation_bytes..).unwrap_or_default();
     if begins && !is_pes(payload) {
         units.remove(&pid);
         return;
@@ -88,8 +88,15 @@ fn note(packet: &[u8], units: &mut BTreeMap<u16, Unit>) {
     }
     if let Some(unit) = units.get_mut(&pid).filter(|unit| unit.is_begun) {
         unit.present += payload.len();
-        unit.is_stuffed = stuffing > 0;
+        unit.is_stuffed = field & 2 != 0 && has_stuffing(packet[4], packet[5]);
     }
+}
+
+/// Whether an adaptation field (§2.4.3.5) is longer than its clock references and splice countdown need.
+fn has_stuffing(length: u8, flags: u8) -> bool {
+    let needed =
+        1 + [(0x10, 6), (0x08, 6), (0x04, 1)].iter().filter(|(bit, _)| flags & bit != 0).map(|(_, n)| n).sum::<u8>();
+    length == 0 || length > needed
 }
 
 const PES_HEAD_BYTES: usize = 6;
@@ -159,6 +166,14 @@ mod tests {
         let tail = judge(&bytes);
         assert_eq!(tail.cut_pids, [256]);
         assert_eq!(tail.missing.as_deref(), Some("the end of the last unit of PID 256"));
+    }
+
+    #[test]
+    fn a_clock_reference_is_no_stuffing() {
+        let mut first = vec![SYNC, 0x41, 0, 0x30, 7, 0x10];
+        first.extend([0; 6]);
+        first.extend(pes(0, 176));
+        assert_eq!(judge(&first).cut_pids, [256]);
     }
 
     #[test]
