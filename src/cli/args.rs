@@ -131,8 +131,8 @@ pub enum VodCommand {
         /// At most this many
         #[arg(long, default_value_t = 100, value_name = "N")]
         limit: usize,
-        /// Go on after this VoD id
-        #[arg(long, value_name = "VOD")]
+        /// Go on after the place that the page before ended with
+        #[arg(long, value_name = "PLACE")]
         after: Option<String>,
         /// Oldest first
         #[arg(long)]

@@ -53,6 +53,11 @@ impl Exit {
         }
     }
 
+    /// The exit of a number, as another process of ours ended with it; an unknown one is an internal fault.
+    pub fn from_code(code: u8) -> Self {
+        Self::ALL.into_iter().find(|exit| exit.code() == code).unwrap_or(Self::Internal)
+    }
+
     /// The worse of two, in the order of [`ALL`](Self::ALL): a run in which one recording failed and the store could not be reached ends with 5.
     #[must_use]
     pub fn merge(self, other: Self) -> Self {

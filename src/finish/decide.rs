@@ -57,13 +57,16 @@ pub fn decide(inspection: &Inspection, options: &Options) -> Plan {
 }
 
 fn iso_action(inspection: &Inspection, shape: Shape) -> Action {
-    let has_movie = inspection.iso.as_ref().is_some_and(|iso| iso.movie.is_some());
-    let is_sound = has_movie && !inspection.defects.iter().any(Defect::leaves_something_out);
+    let Some(iso) = inspection.iso.as_ref().filter(|iso| iso.movie.is_some()) else { return Action::Remux };
+    let is_sound = !inspection.defects.iter().any(Defect::leaves_something_out);
     match shape {
-        // Encrypted fragments cannot be checked or moved; they play as they are.
-        _ if inspection.defects.contains(&Defect::Encrypted) => Action::Keep,
+        // Encrypted media cannot be checked or moved, and some fragments say more than one header can: they play as
+        // they are.
+        _ if inspection.defects.contains(&Defect::Encrypted) || iso.stays_fragmented.is_some() => Action::Keep,
         Shape::HeaderFirst if is_sound => Action::Keep,
         Shape::HeaderLast if is_sound => Action::Front,
+        // What is torn or outside is not in these tables, so what they name is whole.
+        Shape::Fragmented => Action::Front,
         _ => Action::Remux,
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::FinishError;
 use crate::durable::FileError;
-use crate::isobmff::{self, Layout, Movie, Shape};
+use crate::isobmff::{self, IsoError, Layout, Movie, Shape};
 use crate::media::{self, Probe};
 use crate::recording::{Container, Defect, TrackKind};
 
@@ -33,8 +33,13 @@ pub struct Inspection {
 pub struct Iso {
     /// Where its boxes lie.
     pub layout: Layout,
-    /// Its movie header, where there is a whole one that can be read.
+    /// Its movie header, where there is a whole one that can be read; of a fragmented file with the samples of all
+    /// its fragments.
     pub movie: Option<Movie>,
+    /// Where the last whole sample of a fragmented file ends; the whole file for others.
+    pub whole_bytes: u64,
+    /// Why a fragmented file must stay so, if it must.
+    pub stays_fragmented: Option<&'static str>,
 }
 
 impl Inspection {
@@ -76,44 +81,39 @@ pub fn inspect(path: &Path) -> Result<Inspection, FinishError> {
 fn inspect_iso(path: &Path, file: &File, container: Container, found: &mut Inspection) -> Result<(), FinishError> {
     let mut reader = BufReader::new(file);
     let layout = isobmff::top_level(&mut reader, found.size_bytes).map_err(|e| header_error(path, e))?;
-    match layout.shape() {
-        Shape::Empty => found.defects.push(Defect::Empty),
-        Shape::NotMedia => found.defects.push(Defect::NotMedia),
-        Shape::NoMovieHeader => found.defects.push(Defect::NoMovieHeader),
-        Shape::Fragmented => probe(path, container, found)?,
-        Shape::HeaderFirst | Shape::HeaderLast => {}
+    let mut iso = Iso { whole_bytes: layout.len, layout, movie: None, stays_fragmented: None };
+    match iso.layout.shape() {
+        Shape::HeaderFirst | Shape::HeaderLast | Shape::Fragmented => {
+            read_movie(&mut reader, &mut iso, found).or_else(|e| take_defect(path, e, found))?;
+            probe(path, container, found)?;
+        }
+        Shape::Empty | Shape::NotMedia | Shape::NoMovieHeader => {
+            found.defects.extend(isobmff::validate::file_defects(&iso.layout).into_iter().filter(Defect::is_fatal));
+        }
     }
-    let movie = match layout.shape() {
-        Shape::HeaderFirst | Shape::HeaderLast => read_movie(path, &mut reader, &layout, found)?,
-        _ => None,
-    };
-    if movie.is_some() {
-        probe(path, container, found)?;
-    }
-    found.iso = Some(Iso { layout, movie });
+    found.iso = Some(iso);
     Ok(())
 }
 
-/// Reads and checks the movie header; one that contradicts itself is a defect and FFmpeg may still read it.
-fn read_movie(
-    path: &Path,
-    reader: &mut BufReader<&File>,
-    layout: &Layout,
-    found: &mut Inspection,
-) -> Result<Option<Movie>, FinishError> {
-    match Movie::read(reader, layout) {
-        Ok(movie) => {
-            found.defects.extend(isobmff::validate(&movie, layout).defects);
-            Ok(Some(movie))
-        }
-        Err(error) => match error.defect() {
-            Some(defect) => {
-                found.defects.push(defect);
-                Ok(None)
-            }
-            None => Err(header_error(path, error)),
-        },
+/// Reads and checks the movie header, and of a fragmented file all fragments.
+fn read_movie(reader: &mut BufReader<&File>, iso: &mut Iso, found: &mut Inspection) -> Result<(), IsoError> {
+    let mut movie = Movie::read(reader, &iso.layout)?;
+    if iso.layout.shape() == Shape::Fragmented {
+        let whole = isobmff::fragment::read(reader, &iso.layout, movie)?;
+        iso.whole_bytes = whole.whole_bytes;
+        iso.stays_fragmented = whole.stays_fragmented;
+        movie = whole.movie;
     }
+    found.defects.extend(isobmff::validate(&movie, &iso.layout).defects);
+    iso.movie = Some(movie);
+    Ok(())
+}
+
+/// A header that contradicts itself is a defect; FFmpeg may still read the file.
+fn take_defect(path: &Path, error: IsoError, found: &mut Inspection) -> Result<(), FinishError> {
+    let Some(defect) = error.defect() else { return Err(header_error(path, error)) };
+    found.defects.push(defect);
+    Ok(())
 }
 
 fn probe(path: &Path, container: Container, found: &mut Inspection) -> Result<(), FinishError> {
@@ -125,6 +125,6 @@ fn probe(path: &Path, container: Container, found: &mut Inspection) -> Result<()
     Ok(())
 }
 
-pub(super) fn header_error(path: &Path, source: isobmff::IsoError) -> FinishError {
+pub(super) fn header_error(path: &Path, source: IsoError) -> FinishError {
     FinishError::Header { path: path.to_owned(), source }
 }

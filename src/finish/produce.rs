@@ -10,12 +10,12 @@ use super::decide::{Action, decide};
 use super::describe::{Description, describe, of_reading};
 use super::identity::{Made, Making, record_of_finished, start_of};
 use super::inspect::header_error;
-use super::{FinishError, Inspection, Options, inspect, sameness};
+use super::{FinishError, Inspection, Iso, Options, inspect, sameness};
 use crate::durable::{self, FileError, Partial};
-use crate::isobmff::{FrontPlan, Layout};
+use crate::isobmff::{self, FrontPlan, Layout, Movie, Shape};
 use crate::media::{self, MediaError, Remux, Watch};
 use crate::recording::journey::{Settled, Start};
-use crate::recording::{Container, Defect, Fingerprint, Outcome, SpliceMethod, VodRecord};
+use crate::recording::{Container, Defect, Fingerprint, Outcome, SpliceMethod, StartSource, VodRecord};
 
 /// Chooses and reserves the final path for an extension and a start time.
 pub type ChoosePath<'a> = dyn Fn(&str, i64) -> Result<PathBuf, FinishError> + 'a;
@@ -155,7 +155,7 @@ fn keep(work: &Work<'_>, inspection: &Inspection, container: Container) -> Resul
     let source = work.settled.path();
     let description = describe(source, container, &watch(work))?;
     if description.tracks.iter().all(|t| t.packets == 0) {
-        return Err(MediaError::unfinishable(source, Defect::NoPackets).into());
+        return Err(MediaError::Unfinishable { path: source.to_owned(), defects: vec![Defect::NoPackets] }.into());
     }
     if description.defects.iter().any(Defect::leaves_something_out) && !container.is_iso() {
         // Only the packets told that it is not whole after all.
@@ -219,14 +219,17 @@ fn seal(work: &Work<'_>, partial: Partial) -> Result<(PathBuf, Fingerprint, Vec<
 /// The header goes to the front of a copy that the kernel makes; every sample is compared afterwards.
 fn front(work: &Work<'_>, inspection: &Inspection, container: Container) -> Result<Written, FinishError> {
     let source = work.settled.path();
-    let described = describe(source, container, &watch(work))?;
-    let start = start_of(work.settled, described.created_ms, described.duration_ms);
+    let parts = inspection.iso.as_ref().and_then(|iso| Some((iso, iso.movie.as_ref()?)));
+    let (iso, movie) = parts.ok_or_else(|| FinishError::Changed { path: source.to_owned() })?;
+    let duration_ms = isobmff::validate(movie, &iso.layout).duration_ms;
+    let start = start_of(work.settled, movie.created_ms(), duration_ms);
     let final_path = (work.choose_path)(extension_of(source, container), start.0)?;
-    let plan = front_plan(source, inspection)?;
-    let partial = partial_with_room(work, &final_path, inspection.size_bytes)?;
+    let plan = front_plan(source, iso, movie)?;
+    let partial = partial_with_room(work, &final_path, plan.len())?;
     durable::copy_ranges(source, partial.path(), &plan.header, &plan.body_ranges)?;
-    sameness::compare(source, partial.path())?;
-    let description = describe(partial.path(), container, &watch(work))?;
+    sameness::compare(source, movie, partial.path())?;
+    let mut description = describe(partial.path(), container, &watch(work))?;
+    description.declared_ms = movie.declared_duration_ms();
     let (path, fingerprint, warnings) = seal(work, partial)?;
     Ok(Written {
         path,
@@ -241,14 +244,17 @@ fn front(work: &Work<'_>, inspection: &Inspection, container: Container) -> Resu
     })
 }
 
-/// The plan of the new file: the same movie header with its offsets moved, and every byte of media.
-fn front_plan(source: &Path, inspection: &Inspection) -> Result<FrontPlan, FinishError> {
+/// The plan of the new file: the same movie header with its offsets moved, or one written from all fragments, and
+/// every byte of media behind it.
+fn front_plan(source: &Path, iso: &Iso, movie: &Movie) -> Result<FrontPlan, FinishError> {
     let file = File::open(source).map_err(FileError::on("open", source))?;
-    let iso = inspection.iso.as_ref();
-    let parts = iso.and_then(|iso| Some((&iso.layout, iso.movie.as_ref()?)));
-    let (layout, movie) = parts.ok_or(FinishError::Changed { path: source.to_owned() })?;
-    let ftyp = file_type(&file, layout).map_err(FileError::on("read", source))?;
-    FrontPlan::compact(layout, movie, &ftyp, 1).map_err(|e| header_error(source, e))
+    let ftyp = file_type(&file, &iso.layout).map_err(FileError::on("read", source))?;
+    let plan = if iso.layout.shape() == Shape::Fragmented {
+        FrontPlan::spanning(movie, &movie.to_ftyp(&ftyp), iso.whole_bytes, 1)
+    } else {
+        FrontPlan::compact(&iso.layout, movie, &ftyp, 1)
+    };
+    plan.map_err(|e| header_error(source, e))
 }
 
 /// The file type box as it stands; empty where there is none (old QuickTime).
@@ -267,9 +273,10 @@ fn remux(work: &Work<'_>, inspection: &Inspection, container: Container) -> Resu
     let start = start_of(work.settled, probe.and_then(|p| p.created_ms), probe.and_then(|p| p.declared_ms).unwrap_or(0));
     let final_path = (work.choose_path)(container.extension(), start.0)?;
     let partial = partial_with_room(work, &final_path, inspection.size_bytes)?;
-    let request = Remux { source, from, output: partial.path(), to: container };
-    let remuxed = media::remux(&request, &watch(work))?;
-    let reading = media::read(partial.path(), container, &watch(work))?;
+    let created_ms = (start.1 != StartSource::Mtime).then_some(start.0);
+    let request = Remux { created_ms, watch: watch(work), ..Remux::new(source, from, partial.path(), container) };
+    let remuxed = media::remux(&request)?;
+    let reading = media::read(partial.path(), container, watch(work))?;
     media::compare(&remuxed, &reading).map_err(|m| FinishError::NotTheSame {
         path: source.to_owned(),
         detail: m.to_string(),

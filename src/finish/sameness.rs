@@ -9,9 +9,10 @@ use super::inspect::header_error;
 use crate::durable::FileError;
 use crate::isobmff::{self, IsoError, Movie};
 
-/// Compares a finished file with its source; `Err` inside says where they differ.
-pub(super) fn compare(source: &Path, written: &Path) -> Result<(), FinishError> {
-    let (before, after) = (Held::read(source)?, Held::read(written)?);
+/// Compares a finished file with its source, whose movie (of a fragmented file: with all fragments) is given.
+pub(super) fn compare(source: &Path, movie: &Movie, written: &Path) -> Result<(), FinishError> {
+    let before = Held::read(source, Some(movie.clone()))?;
+    let after = Held::read(written, None)?;
     before.compare(&after).map_err(|detail| FinishError::NotTheSame { path: source.to_owned(), detail })
 }
 
@@ -22,15 +23,20 @@ struct Held {
 }
 
 impl Held {
-    fn read(path: &Path) -> Result<Self, FinishError> {
+    fn read(path: &Path, movie: Option<Movie>) -> Result<Self, FinishError> {
         let file = File::open(path).map_err(FileError::on("open", path))?;
         let size = file.metadata().map_err(FileError::on("read the state of", path))?.len();
-        Self::read_from(BufReader::new(file), size).map_err(|e| header_error(path, e))
+        Self::read_from(BufReader::new(file), size, movie).map_err(|e| header_error(path, e))
     }
 
-    fn read_from(mut reader: BufReader<File>, size: u64) -> Result<Self, IsoError> {
-        let layout = isobmff::top_level(&mut reader, size)?;
-        let movie = Movie::read(&mut reader, &layout)?;
+    fn read_from(mut reader: BufReader<File>, size: u64, movie: Option<Movie>) -> Result<Self, IsoError> {
+        let movie = match movie {
+            Some(movie) => movie,
+            None => {
+                let layout = isobmff::top_level(&mut reader, size)?;
+                Movie::read(&mut reader, &layout)?
+            }
+        };
         let digests = isobmff::payload_digests(&mut reader, &movie)?;
         Ok(Self { movie, digests })
     }
@@ -63,15 +69,15 @@ mod tests {
 
     #[test]
     fn a_file_is_the_same_as_itself_and_not_as_one_with_a_flipped_bit() {
-        compare(&fixture(), &fixture()).unwrap();
+        let held = Held::read(&fixture(), None).unwrap();
+        compare(&fixture(), &held.movie, &fixture()).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let flipped = dir.path().join("x.mp4");
         let mut bytes = std::fs::read(fixture()).unwrap();
-        let held = Held::read(&fixture()).unwrap();
         let sample = held.movie.tracks[0].samples().nth(40).unwrap();
         bytes[usize::try_from(sample.offset).unwrap() + 9] ^= 1;
         std::fs::write(&flipped, bytes).unwrap();
-        let error = compare(&fixture(), &flipped).unwrap_err();
+        let error = compare(&fixture(), &held.movie, &flipped).unwrap_err();
         assert!(matches!(error, FinishError::NotTheSame { .. }), "{error}");
     }
 }

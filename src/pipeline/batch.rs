@@ -3,17 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use super::engine::Engine;
-use super::finding::{self, Place, Settling};
+use super::finding::{self, Place};
 use super::freeing;
 use super::house::{House, now_ms};
 use super::journey::{self, Ended};
 use super::pool::Urgency;
 use super::queueing;
 use crate::catalog::{CatalogError, DeliveryFilter, JournalKey, Known};
-use crate::discover::{Mode, Problem, Waiting};
+use crate::discover::{DiscoverError, Mode, Problem, Settling, Unit, Waiting};
+use crate::fault::{Class, Fault};
 use crate::recording::Delivery;
 use crate::recording::journey::{Candidate, Settled};
 
@@ -37,150 +38,167 @@ pub struct Report {
     pub ended: Vec<(PathBuf, Ended)>,
     /// Recordings that are still being written, or whose rest is not proven.
     pub not_settled: Vec<(PathBuf, Waiting)>,
+    /// HLS and DASH units that were queued for delivery.
+    pub units: usize,
     /// Places that could not be read.
     pub problems: Vec<Problem>,
     /// What could not be delivered yet.
     pub undelivered: Vec<Delivery>,
-    /// Files that were freed at the end.
-    pub freed: usize,
+}
+
+/// A batch cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum BatchError {
+    /// The catalogue.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// A root's names.
+    #[error(transparent)]
+    Discover(#[from] DiscoverError),
+}
+
+impl Fault for BatchError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Catalog(e) => e.class(),
+            Self::Discover(e) => e.class(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Catalog(e) => e.hint(),
+            Self::Discover(e) => e.hint(),
+        }
+    }
 }
 
 /// How long a batch waits between two looks at what may settle or be delivered.
 const TICK: Duration = Duration::from_millis(100);
 
+type Said = (PathBuf, Ended);
+
 /// Takes everything to its end; `hear` is told each recording's end as it comes.
-pub fn run(engine: &Engine, batch: &Batch, hear: &dyn Fn(&Path, &Ended)) -> Result<Report, CatalogError> {
+pub fn run(engine: &Engine, batch: &Batch, hear: &dyn Fn(&Path, &Ended)) -> Result<Report, BatchError> {
     let house = engine.house();
     let found = finding::find(house, &batch.places)?;
     let mut report = Report { problems: found.problems, ..Report::default() };
+    report.not_settled.extend(found.waiting.into_iter().map(|path| (path, Waiting::Temporary)));
     let (say, heard) = unbounded();
-    let waiting = submit_all(engine, batch, found.candidates, &say)?;
-    wait_for_settling(engine, batch, waiting, &say, &mut report)?;
-    drop(say);
-    collect(engine, &heard, hear, &mut report);
-    for (unit, stream_id) in &found.units {
-        house.catalog.enqueue(&queueing::deliveries_for_unit(house, unit, stream_id))?;
-    }
+    let mut run = Run { engine, batch, say: Some(say), waiting: Vec::new() };
+    run.submit_all(found.candidates, &mut report)?;
+    run.listen(&heard, hear, &mut report);
+    queue_units(house, &found.units, &mut report)?;
     house.bell.ring();
     deliver(engine, batch.wait)?;
-    report.freed = freeing::free_what_is_due(house);
+    freeing::free_what_is_due(house);
     report.undelivered = undelivered(house)?;
+    report.ended.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(report)
 }
 
-type Said = (PathBuf, Ended);
-
-/// Submits what is settled; returns what is not.
-fn submit_all(
-    engine: &Engine,
-    batch: &Batch,
-    candidates: Vec<Candidate>,
-    say: &Sender<Said>,
-) -> Result<Vec<Candidate>, CatalogError> {
-    let mut waiting = Vec::new();
-    for candidate in candidates {
-        if engine.house().stop.is_requested() {
-            break;
-        }
-        if batch.again {
-            engine.house().catalog.forget(&JournalKey::of(&candidate.path, &candidate.fingerprint))?;
-        }
-        if let Some(candidate) = submit_if_settled(engine, batch, candidate, say).0 {
-            waiting.push(candidate);
-        }
-    }
-    Ok(waiting)
-}
-
-/// Submits a candidate if it is settled; gives it back, with the reason, if not.
-fn submit_if_settled(
-    engine: &Engine,
-    batch: &Batch,
-    candidate: Candidate,
-    say: &Sender<Said>,
-) -> (Option<Candidate>, Option<Waiting>) {
-    let house = engine.house();
-    if let Some(ended) = already_ended(engine, &candidate) {
-        let _ = say.send((candidate.path, ended));
-        return (None, None);
-    }
-    match finding::settle(&house.settings(), candidate, None, batch.mode) {
-        Settling::Settled(settled) => {
-            submit(engine, settled, say);
-            (None, None)
-        }
-        Settling::Wait { candidate, reason, .. } => (Some(candidate), Some(reason)),
-        Settling::Gone => (None, None),
-    }
-}
-
-/// What the catalogue knows by path and fingerprint is not even opened again; what failed is tried again.
-fn already_ended(engine: &Engine, candidate: &Candidate) -> Option<Ended> {
-    let house = engine.house();
-    let known = house.catalog.knows(&candidate.path, &candidate.fingerprint).ok()?;
-    let is_new = matches!(known, Known::Unknown | Known::Failed { .. } | Known::UnderWay);
-    (!is_new).then(|| journey::ended_before(house, &candidate.path, &candidate.fingerprint, &known))
-}
-
-fn submit(engine: &Engine, settled: Settled, say: &Sender<Said>) {
-    let path = settled.candidate.path.clone();
-    let then = say.clone();
-    let is_taken = engine.submit(settled.clone(), Urgency::Backlog, move |path, ended| drop(then.send((path, ended))));
-    if !is_taken {
-        // The daemon's own scan has it already: its end is ours.
-        while engine.pool().holds(&path) && !engine.house().stop.is_requested() {
-            std::thread::sleep(TICK);
-        }
-        let _ = say.send((path, journey::travel(engine.house(), &settled)));
-    }
-}
-
-/// Waits for those whose rest is not proven yet, as long as their reason says that waiting helps.
-fn wait_for_settling(
-    engine: &Engine,
-    batch: &Batch,
+struct Run<'a> {
+    engine: &'a Engine,
+    batch: &'a Batch,
+    /// Gone when nothing more will be submitted.
+    say: Option<Sender<Said>>,
     waiting: Vec<Candidate>,
-    say: &Sender<Said>,
-    report: &mut Report,
-) -> Result<(), CatalogError> {
-    let mut waiting = waiting;
-    while !waiting.is_empty() && !engine.house().stop.is_requested() {
-        let mut still = Vec::new();
-        for candidate in waiting {
-            let path = candidate.path.clone();
-            match submit_if_settled(engine, batch, candidate, say) {
-                (Some(candidate), Some(reason)) if reason.ends_by_itself() => still.push(candidate),
-                (Some(_), Some(reason)) => report.not_settled.push((path, reason)),
-                _ => {}
+}
+
+impl Run<'_> {
+    fn house(&self) -> &House {
+        self.engine.house()
+    }
+
+    fn submit_all(&mut self, candidates: Vec<Candidate>, report: &mut Report) -> Result<(), CatalogError> {
+        for candidate in candidates {
+            if self.house().stop.is_requested() {
+                break;
+            }
+            if self.batch.again {
+                self.house().catalog.forget(&JournalKey::of(&candidate.path, &candidate.fingerprint))?;
+            }
+            self.consider(candidate, report);
+        }
+        self.end_if_nothing_waits();
+        Ok(())
+    }
+
+    /// Submits a candidate that is settled, or keeps it for later.
+    fn consider(&mut self, candidate: Candidate, report: &mut Report) {
+        if let Some(ended) = self.already_ended(&candidate) {
+            return self.tell(candidate.path, ended);
+        }
+        match self.house().settler().settle(candidate.clone(), None, self.batch.mode, now_ms()) {
+            Settling::Settled(settled) => self.submit(settled),
+            Settling::Wait { reason: Waiting::Quiet | Waiting::Settle, .. } => self.waiting.push(candidate),
+            Settling::Changed(now) => self.waiting.push(now),
+            Settling::Wait { reason, .. } => report.not_settled.push((candidate.path, reason)),
+            Settling::Gone => {}
+        }
+    }
+
+    /// What the catalogue knows by path and fingerprint is not even opened again; what failed is tried again.
+    fn already_ended(&self, candidate: &Candidate) -> Option<Ended> {
+        let known = self.house().catalog.knows(&candidate.path, &candidate.fingerprint).ok()?;
+        let is_new = matches!(known, Known::Unknown | Known::Failed { .. } | Known::UnderWay);
+        (!is_new).then(|| journey::ended_before(self.house(), &candidate.path, &candidate.fingerprint, &known))
+    }
+
+    fn tell(&self, path: PathBuf, ended: Ended) {
+        if let Some(say) = &self.say {
+            let _ = say.send((path, ended));
+        }
+    }
+
+    fn submit(&self, settled: Settled) {
+        let Some(say) = self.say.clone() else { return };
+        let path = settled.candidate.path.clone();
+        let then = move |path, ended| drop(say.send((path, ended)));
+        if !self.engine.submit(settled.clone(), Urgency::Backlog, then) {
+            // The daemon's own scan has it already: its end is ours.
+            while self.engine.pool().holds(&path) && !self.house().stop.is_requested() {
+                std::thread::sleep(TICK);
+            }
+            self.tell(path, journey::travel(self.house(), &settled));
+        }
+    }
+
+    /// Hears ends until the last, and looks again at those whose rest is not proven yet.
+    fn listen(&mut self, heard: &Receiver<Said>, hear: &dyn Fn(&Path, &Ended), report: &mut Report) {
+        loop {
+            match heard.recv_timeout(TICK) {
+                Ok((path, ended)) => {
+                    hear(&path, &ended);
+                    report.ended.push((path, ended));
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) if self.house().stop.is_requested() => return,
+                Err(RecvTimeoutError::Timeout) => self.look_again(report),
             }
         }
-        waiting = still;
-        if !waiting.is_empty() {
-            std::thread::sleep(TICK);
+    }
+
+    fn look_again(&mut self, report: &mut Report) {
+        for candidate in std::mem::take(&mut self.waiting) {
+            self.consider(candidate, report);
         }
+        self.end_if_nothing_waits();
+    }
+
+    fn end_if_nothing_waits(&mut self) {
+        if self.waiting.is_empty() {
+            self.say = None;
+        }
+    }
+}
+
+fn queue_units(house: &House, units: &[(Unit, String)], report: &mut Report) -> Result<(), CatalogError> {
+    for (unit, stream_id) in units {
+        let queued = house.catalog.enqueue(&queueing::deliveries_for_unit(house, unit, stream_id))?;
+        report.units += usize::from(queued > 0);
     }
     Ok(())
-}
-
-fn collect(engine: &Engine, heard: &Receiver<Said>, hear: &dyn Fn(&Path, &Ended), report: &mut Report) {
-    while let Some((path, ended)) = next(engine, heard) {
-        hear(&path, &ended);
-        report.ended.push((path, ended));
-    }
-    report.ended.sort_by(|a, b| a.0.cmp(&b.0));
-}
-
-fn next(engine: &Engine, heard: &Receiver<Said>) -> Option<Said> {
-    loop {
-        match heard.recv_timeout(TICK) {
-            Ok(said) => return Some(said),
-            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => return None,
-            Err(crossbeam_channel::RecvTimeoutError::Timeout) if engine.house().stop.is_requested() => {
-                return heard.try_recv().ok();
-            }
-            Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
-        }
-    }
 }
 
 fn deliver(engine: &Engine, wait: bool) -> Result<(), CatalogError> {

@@ -61,7 +61,7 @@ impl Bell {
 #[derive(Debug)]
 pub struct Couriers {
     house: Arc<House>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Couriers {
@@ -77,12 +77,12 @@ impl Couriers {
             let house = Arc::clone(house);
             std::thread::Builder::new().name(format!("courier-{n}")).spawn(move || carry_all(&house)).ok()
         };
-        Self { house: Arc::clone(house), threads: (0..wanted).filter_map(spawn).collect() }
+        Self { house: Arc::clone(house), threads: Mutex::new((0..wanted).filter_map(spawn).collect()) }
     }
 
     /// Waits until nothing is due now and nothing is under way.
     pub fn wait_until_nothing_is_due(&self) -> Result<(), CatalogError> {
-        if self.threads.is_empty() {
+        if self.lock().is_empty() {
             return Ok(());
         }
         let mut carried = self.house.bell.lock();
@@ -98,11 +98,15 @@ impl Couriers {
     }
 
     /// Lets what is under way end (it looks at the wish to stop) and joins the threads.
-    pub fn join(self) {
+    pub fn join(&self) {
         self.house.bell.close();
-        for thread in self.threads {
+        for thread in std::mem::take(&mut *self.lock()) {
             let _ = thread.join();
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -48,10 +48,10 @@ impl crate::fault::Fault for EngineError {
 }
 
 impl Engine {
-    /// Opens the house and starts its threads.
-    pub fn start(settings: Settings, stop: Stop) -> Result<Self, EngineError> {
+    /// Opens the house and starts its threads. With `sets_aside` a damaged catalogue is moved aside first.
+    pub fn start(settings: Settings, stop: Stop, sets_aside: bool) -> Result<Self, EngineError> {
         let jobs = settings.finish.jobs;
-        let house = Arc::new(House::open(settings, stop)?);
+        let house = Arc::new(House::open(settings, stop, sets_aside)?);
         let pool = Pool::start(jobs).map_err(EngineError::Threads)?;
         let couriers = Couriers::start(&house);
         Ok(Self { house, pool, couriers })
@@ -99,7 +99,7 @@ impl Engine {
     }
 
     /// Ends in order: takes nothing new, lets what is under way come to its next safe point, joins the threads.
-    pub fn shut_down(self) {
+    pub fn stop_working(&self) {
         self.pool.close();
         self.pool.wait_until_idle();
         self.couriers.join();

@@ -130,7 +130,7 @@ pub fn find(house: &House, places: &[Place]) -> Result<Found, DiscoverError> {
         let reader = Reader::new(house, &place.root)?;
         match std::fs::symlink_metadata(&place.path) {
             Ok(_) => reader.find(house, &place.path, &mut found),
-            Err(source) => found.problems.push(Problem::unreadable(&place.path, source)),
+            Err(source) => found.problems.push(Problem::Unreadable { path: place.path.clone(), source }),
         }
     }
     discover::newest_first(&mut found.candidates);

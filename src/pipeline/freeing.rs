@@ -1,75 +1,117 @@
 //! Frees local files by the plan that `retain` makes; each only with a permit (promise 3).
 
-use tracing::{info, warn};
+use std::collections::{BTreeMap, BTreeSet};
+
+use tracing::{error, info, warn};
 
 use super::house::{House, now_ms};
+use crate::catalog::CatalogError;
 use crate::durable;
 use crate::fault::chain;
 use crate::recording::VodRecord;
-use crate::retain::{self, DeleteLocal, Plan};
-
-/// Records looked at in one sweep; the next sweep goes on.
-const PAGE: usize = 10_000;
+use crate::retain::{self, DeleteLocal, Facts, Inventory, Permit, Plan};
 
 /// Makes the plan for now; what `retain --dry-run` prints and [`free_what_is_due`] applies.
-pub fn plan(house: &House) -> Plan {
+pub fn plan(house: &House) -> Result<Plan, CatalogError> {
     let settings = house.settings();
-    let records = house.catalog.unfreed_vods(PAGE).unwrap_or_else(|error| {
-        warn!(error = chain(&error), "The catalogue cannot be read; nothing is freed.");
-        Vec::new()
-    });
-    let required = required_targets(house);
-    let free_bytes = free_bytes(&records);
-    retain::plan(&records, &settings.retain, &required, free_bytes, now_ms())
-}
-
-/// Names of the targets that must hold a file before it may be freed.
-pub fn required_targets(house: &House) -> Vec<String> {
-    let settings = house.settings();
-    settings.deliver.targets.iter().filter(|t| t.required).map(|t| t.name.clone()).collect()
+    let mut records = Vec::new();
+    for vod in house.catalog.all_vods()? {
+        let vod = vod?;
+        if vod.freed_at.is_none() {
+            records.push(vod);
+        }
+    }
+    let mut deliveries = BTreeMap::new();
+    for vod in &records {
+        deliveries.insert(vod.vod_id.clone(), house.catalog.deliveries_of_vod(&vod.vod_id)?);
+    }
+    let inventory = Inventory {
+        records: &records,
+        deliveries: &deliveries,
+        required: &house.targets().required(),
+        uploaded: settings.deliver.upload_extensions,
+        free_bytes: free_bytes(&records),
+        now_ms: now_ms(),
+    };
+    Ok(retain::plan(&inventory, &settings.retain))
 }
 
 /// The least free space of the file systems that hold the records' files.
 fn free_bytes(records: &[VodRecord]) -> u64 {
-    let roots: std::collections::BTreeSet<_> = records.iter().map(|r| &r.root).collect();
+    let roots: BTreeSet<_> = records.iter().map(|r| &r.root).collect();
     roots.into_iter().filter_map(|root| durable::free_bytes(root).ok()).min().unwrap_or(u64::MAX)
 }
 
-/// Applies the plan; returns how many files were freed.
+/// Applies the plan; returns how many VoDs were freed.
 pub fn free_what_is_due(house: &House) -> usize {
     if house.settings().retain.delete_local == DeleteLocal::Never {
         return 0;
     }
-    let plan = plan(house);
-    plan.frees.iter().filter(|free| free_one(house, &free.vod_id)).count()
+    match plan(house) {
+        Err(fault) => {
+            warn!(error = chain(&fault), "The catalogue cannot be read; nothing is freed.");
+            0
+        }
+        Ok(plan) => {
+            if plan.short_bytes > 0 {
+                error!(short_bytes = plan.short_bytes, "The disk is short of room and nothing more may be freed.");
+            }
+            plan.frees.iter().filter(|planned| free_vod(house, &planned.vod_id)).count()
+        }
+    }
 }
 
-fn free_one(house: &House, vod_id: &str) -> bool {
-    // The record is read back: the permit is granted on what the journal holds, not on what memory believes.
-    let Ok(Some(record)) = house.catalog.vod(vod_id) else { return false };
-    let settings = house.settings();
-    let now = match durable::fingerprint(&record.file_path) {
-        Ok(now) => now,
-        Err(error) if error.is_missing() => return house.catalog.freed(vod_id, now_ms()).is_ok(),
-        Err(error) => {
-            warn!(error = chain(&error), "A delivered file cannot be looked at; it stays.");
-            return false;
-        }
-    };
-    match retain::permit(&record, &settings.retain, &required_targets(house), &now, now_ms()) {
-        Err(refusal) => {
-            warn!(vod_id, reason = %refusal, "A planned file may not be freed; it stays.");
+/// Frees one VoD right after its delivery, where the policy says so.
+pub fn free_if_due(house: &House, vod_id: &str) {
+    if house.settings().retain.delete_local == DeleteLocal::Delivered {
+        free_vod(house, vod_id);
+    }
+}
+
+/// The record is read back: the permit is granted on what the journal holds, not on what memory believes.
+fn free_vod(house: &House, vod_id: &str) -> bool {
+    match permit(house, vod_id) {
+        Ok(Some(permit)) => free_with(house, permit),
+        Ok(None) => false,
+        Err(fault) => {
+            warn!(vod_id, error = chain(&fault), "The catalogue cannot be read; nothing is freed.");
             false
         }
-        Ok(permit) => match retain::free(permit) {
-            Ok(_) => {
-                info!(vod_id, path = %record.file_path.display(), "Freed; every required target holds it.");
-                house.catalog.freed(vod_id, now_ms()).is_ok()
-            }
-            Err(error) => {
-                warn!(vod_id, error = chain(&error), "A delivered file could not be freed; tried again later.");
-                false
-            }
-        },
+    }
+}
+
+fn permit(house: &House, vod_id: &str) -> Result<Option<Permit>, CatalogError> {
+    let settings = house.settings();
+    let Some(record) = house.catalog.vod(vod_id)?.filter(|r| r.freed_at.is_none()) else { return Ok(None) };
+    let facts = Facts {
+        record: &record,
+        deliveries: &house.catalog.deliveries_of_vod(vod_id)?,
+        required: &house.targets().required(),
+        uploaded: settings.deliver.upload_extensions,
+        fingerprint_now: durable::fingerprint(&record.file_path).ok(),
+        free_bytes: durable::free_bytes(&record.root).unwrap_or(u64::MAX),
+        now_ms: now_ms(),
+    };
+    match retain::permit(&facts, &settings.retain) {
+        Ok(permit) => Ok(Some(permit)),
+        Err(refusal) => {
+            tracing::debug!(vod_id, reason = %refusal, "The local file stays.");
+            Ok(None)
+        }
+    }
+}
+
+fn free_with(house: &House, permit: Permit) -> bool {
+    let vod_id = permit.vod_id().to_owned();
+    match retain::free(permit) {
+        Err(fault) => {
+            warn!(vod_id, error = chain(&fault), "A delivered file could not be freed; tried again later.");
+            false
+        }
+        Ok(_) => {
+            info!(vod_id, "Freed; every required target holds it.");
+            let noted = house.catalog.freed(&vod_id, now_ms());
+            noted.inspect_err(|fault| warn!(vod_id, error = chain(fault), "The freeing could not be noted.")).is_ok()
+        }
     }
 }

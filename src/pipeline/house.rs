@@ -95,9 +95,15 @@ impl crate::fault::Fault for HouseError {
 
 impl House {
     /// Takes the state directory's lock, opens the catalogue and the targets.
-    pub fn open(settings: Settings, stop: Stop) -> Result<Self, HouseError> {
+    ///
+    /// With `sets_aside` a damaged catalogue is moved aside and an empty one made (`catalog rebuild`).
+    pub fn open(settings: Settings, stop: Stop, sets_aside: bool) -> Result<Self, HouseError> {
         let targets = Targets::open(&settings.deliver)?;
-        let catalog = Catalog::open(&settings.state_dir)?;
+        let catalog = if sets_aside {
+            Catalog::open_or_set_aside(&settings.state_dir, now_ms())?.0
+        } else {
+            Catalog::open(&settings.state_dir)?
+        };
         let settler = Settler::new(&settings.watch);
         Ok(Self {
             settler: RwLock::new(Arc::new(settler)),

@@ -4,6 +4,7 @@
 pub mod catalog;
 pub mod config;
 pub mod doctor;
+pub mod help;
 pub mod inspect;
 pub mod process;
 pub mod queue;
@@ -11,23 +12,27 @@ pub mod retain;
 pub mod vod;
 pub mod watch;
 
-use std::error::Error;
 use std::io;
 
+use crate::catalog::CatalogError;
 use crate::fault::Fault;
 
 /// Why a command ended early: an error with its class and hint, or output that nobody reads any more.
 #[derive(Debug)]
 pub enum Failure {
+    /// The configuration is wrong.
+    Configuration(Box<dyn Fault>),
+    /// Another process owns the state directory and does not answer.
+    InUse(CatalogError),
     /// A room's error.
-    Fault(Box<dyn Fault + Send + Sync>),
+    Fault(Box<dyn Fault>),
     /// The command was used wrongly.
     Usage(String),
     /// Writing the results failed.
     Output(io::Error),
 }
 
-impl<E: Fault + Send + Sync + 'static> From<E> for Failure {
+impl<E: Fault + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         Self::Fault(Box::new(error))
     }
@@ -37,13 +42,5 @@ impl Failure {
     /// For results that cannot be written.
     pub const fn output(error: io::Error) -> Self {
         Self::Output(error)
-    }
-
-    /// The error itself, where there is one.
-    pub fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::Fault(_) | Self::Usage(_) => None,
-            Self::Output(error) => Some(error),
-        }
     }
 }

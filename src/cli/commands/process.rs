@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::super::args::ProcessArgs;
 use super::super::exit::Exit;
-use super::super::output::{Output, human_bytes, human_duration};
+use super::super::human;
+use super::super::output::Output;
 use super::Failure;
 use crate::discover::Mode;
 use crate::fault::Class;
@@ -16,7 +17,13 @@ use crate::recording::name::{printable, printable_text};
 use crate::recording::{DeliveryState, VodRecord};
 
 /// Runs the batch and prints each recording's end as it comes.
-pub fn run(engine: &Engine, args: &ProcessArgs, places: Vec<Place>, mode: Mode, out: &mut Output<'_>) -> Result<Exit, Failure> {
+pub fn run(
+    engine: &Engine,
+    args: &ProcessArgs,
+    places: Vec<Place>,
+    mode: Mode,
+    out: &mut Output<'_>,
+) -> Result<Exit, Failure> {
     let batch = Batch { places, mode, wait: args.wait, again: args.again };
     let printed = std::cell::RefCell::new(out);
     let hear = |path: &Path, ended: &Ended| {
@@ -26,6 +33,28 @@ pub fn run(engine: &Engine, args: &ProcessArgs, places: Vec<Place>, mode: Mode, 
     let out = printed.into_inner();
     print_rest(out, &report)?;
     Ok(exit_of(engine, &report))
+}
+
+/// Prints what a run would do; nothing is journalled, written or asked of a store.
+pub fn dry_run(engine: &Engine, places: &[Place], mode: Mode, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let planned = pipeline::plan(engine.house(), places, mode)?;
+    for item in &planned.items {
+        if out.is_json {
+            let line = json!({ "path": item.path, "plan": item.plan, "to": item.to, "defects": item.defects });
+            out.json(&line).map_err(Failure::output)?;
+            continue;
+        }
+        let to = item.to.as_deref().map(|to| format!(" → {}", printable(to))).unwrap_or_default();
+        writeln!(out.out, "{:<19}  {}{to}", item.plan, printable(&item.path)).map_err(Failure::output)?;
+        for defect in &item.defects {
+            writeln!(out.out, "                     {defect}").map_err(Failure::output)?;
+        }
+    }
+    for problem in &planned.problems {
+        writeln!(out.err, "unreadable           {problem}").map_err(Failure::output)?;
+    }
+    writeln!(out.err, "Nothing was done.").map_err(Failure::output)?;
+    Ok(if planned.problems.is_empty() { Exit::Done } else { Exit::Environment })
 }
 
 /// What `process --json` says of one recording.
@@ -76,11 +105,11 @@ fn print_ended(out: &mut Output<'_>, path: &Path, ended: &Ended) -> io::Result<(
 }
 
 fn print_finished(out: &mut Output<'_>, path: &str, vod: &VodRecord) -> io::Result<()> {
-    let (length, size) = (human_duration(vod.duration), human_bytes(vod.file_size));
+    let (length, size) = (human::duration(vod.duration), human::size(vod.file_size));
     let to = printable(Path::new(&vod.vod_name));
     writeln!(out.out, "finished          {path} → {to}  {length}  {size}  {}", outcome(vod))?;
     vod.defects.iter().try_for_each(|d| writeln!(out.out, "                    {d}"))?;
-    let original = vod.original_path.iter().map(|p| printable(p));
+    let original = vod.original_path.iter().map(|p| printable(p.as_path()));
     original.into_iter().try_for_each(|p| writeln!(out.out, "                    the original stays: {p}"))
 }
 
@@ -98,7 +127,7 @@ fn print_rest(out: &mut Output<'_>, report: &Report) -> io::Result<()> {
     }
     for problem in &report.problems {
         if out.is_json {
-            out.json(&json!({ "path": problem.path(), "state": "unreadable", "message": problem.to_string() }))?;
+            out.json(&json!({ "state": "unreadable", "message": problem.to_string() }))?;
         } else {
             writeln!(out.out, "unreadable        {problem}")?;
         }

@@ -18,7 +18,7 @@ pub fn run(house: &House, args: &RetainArgs, out: &mut Output<'_>) -> Result<Exi
         writeln!(out.out, "{said}").map_err(Failure::output)?;
         return Ok(Exit::Done);
     }
-    let plan = pipeline::retention_plan(house);
+    let plan = pipeline::retention_plan(house)?;
     if out.is_json {
         for free in &plan.frees {
             let line = json!({ "vodId": free.vod_id, "path": free.path, "bytes": free.bytes, "frees": true, "reason": free.reason.to_string() });

@@ -20,8 +20,9 @@ use crate::recording::{RemoteObject, VodRecord};
 pub fn run(house: &House, command: &VodCommand, out: &mut Output<'_>) -> Result<Exit, Failure> {
     match command {
         VodCommand::List { stream, limit, after, oldest_first } => {
-            let place = after.as_deref().map(|id| place_after(house, id, stream.as_deref())).transpose()?;
-            let page = Page { after: place, limit: *limit, newest_first: !oldest_first, stream: stream.as_deref() };
+            let not_a_place = |_| Failure::Usage("--after wants the place that the page before ended with".into());
+            let after = after.as_deref().map(str::parse).transpose().map_err(not_a_place)?;
+            let page = Page { after, limit: *limit, newest_first: !oldest_first, stream: stream.as_deref() };
             list(house, &page, out)
         }
         VodCommand::Show { id } => show(house, id, out),
@@ -39,10 +40,6 @@ fn known(house: &House, id: &str) -> Result<VodRecord, Failure> {
     house.catalog.vod(id)?.ok_or_else(unknown)
 }
 
-fn place_after(house: &House, id: &str, stream: Option<&str>) -> Result<crate::catalog::Cursor, Failure> {
-    Ok(house.catalog.place_of(&known(house, id)?, stream.is_some()))
-}
-
 fn list(house: &House, page: &Page<'_>, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let listing = house.catalog.vods(page)?;
     for error in &listing.unreadable {
@@ -53,6 +50,9 @@ fn list(house: &House, page: &Page<'_>, out: &mut Output<'_>) -> Result<Exit, Fa
     } else {
         let table = table_of(house, &listing.items);
         out.table(&table, "The catalogue is empty.").map_err(Failure::output)?;
+    }
+    if let Some(next) = &listing.next {
+        writeln!(out.err, "There is more: --after {next}").map_err(Failure::output)?;
     }
     Ok(if listing.unreadable.is_empty() { Exit::Done } else { Exit::SomeFailed })
 }

@@ -1,0 +1,64 @@
+//! `config check | print | import-antmedia`.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::super::args::ConfigCommand;
+use super::super::exit::Exit;
+use super::super::output::Output;
+use super::super::table::Table;
+use super::Failure;
+use crate::config::{self, Config};
+use crate::deliver::Targets;
+
+/// Runs `check` or `print` on a configuration that was read already.
+pub fn run(config: &Config, command: &ConfigCommand, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    match command {
+        ConfigCommand::Print => print(config, out),
+        ConfigCommand::Check => check(config, out),
+        ConfigCommand::ImportAntmedia { file } => import(file, out),
+    }
+}
+
+fn check(config: &Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    Targets::open(&config.deliver).map_err(|e| Failure::Configuration(Box::new(e)))?;
+    let read = config.file.as_ref().map_or_else(
+        || "No configuration file; the defaults hold.".to_owned(),
+        |file| format!("`{}` is sound.", crate::recording::name::printable(file)),
+    );
+    if out.is_json {
+        out.json(&json!({ "sound": true, "file": config.file })).map_err(Failure::output)?;
+    } else {
+        writeln!(out.out, "{read}").map_err(Failure::output)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn print(config: &Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let printed = config::print(config);
+    let file = config.file.as_ref().map(|f| f.display().to_string());
+    if out.is_json {
+        for value in &printed {
+            let origin = value.origin.to_string();
+            out.json(&json!({ "key": value.key, "value": value.value, "origin": origin })).map_err(Failure::output)?;
+        }
+        return Ok(Exit::Done);
+    }
+    if let Some(file) = file {
+        writeln!(out.err, "File: {file}").map_err(Failure::output)?;
+    }
+    let mut table = Table::new(&["KEY", "VALUE", "FROM"]);
+    for value in printed {
+        table.row([value.key, value.value, value.origin.to_string()]);
+    }
+    out.table(&table, "").map_err(Failure::output)?;
+    Ok(Exit::Done)
+}
+
+/// Prints a configuration made from Ant Media's properties.
+pub fn import(file: &Path, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let text = config::import_antmedia_file(file).map_err(|e| Failure::Configuration(Box::new(e)))?;
+    write!(out.out, "{text}").map_err(Failure::output)?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,151 @@
+//! `doctor`: directories, permissions, leases, disk, FFmpeg and every target. Says what is missing and what to do.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::json;
+
+use super::super::exit::Exit;
+use super::super::human;
+use super::super::output::Output;
+use super::super::table::Table;
+use super::Failure;
+use crate::config::Config;
+use crate::deliver::Targets;
+use crate::discover::{self, Lease, Unavailable};
+use crate::durable::{self, Partial};
+use crate::fault::{Fault, chain};
+use crate::media;
+use crate::recording::name::printable;
+
+struct Check {
+    subject: String,
+    name: &'static str,
+    is_ok: bool,
+    detail: String,
+    hint: Option<String>,
+}
+
+/// Runs every check; something that is missing is exit code 5.
+pub fn run(config: &Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let mut checks = vec![ffmpeg()];
+    checks.extend(state(config));
+    for root in &config.watch.roots {
+        checks.extend(root_checks(&root.path));
+    }
+    checks.extend(targets(config));
+    let is_well = checks.iter().all(|c| c.is_ok);
+    print(&checks, out).map_err(Failure::output)?;
+    Ok(if is_well { Exit::Done } else { Exit::Environment })
+}
+
+fn ffmpeg() -> Check {
+    let versions = media::versions();
+    let is_ok = versions.missing.is_empty();
+    let hint = (!is_ok).then(|| format!("Install an FFmpeg with: {}.", versions.missing.join(", ")));
+    Check { subject: "FFmpeg".into(), name: "codecs", is_ok, detail: versions.libraries.join(", "), hint }
+}
+
+fn of_result(subject: &Path, name: &'static str, result: Result<String, impl Fault>) -> Check {
+    let subject = printable(subject);
+    match result {
+        Ok(detail) => Check { subject, name, is_ok: true, detail, hint: None },
+        Err(error) => Check { subject, name, is_ok: false, detail: chain(&error), hint: error.hint() },
+    }
+}
+
+fn free_space(path: &Path) -> Check {
+    of_result(path, "disk", durable::free_bytes(path).map(|bytes| format!("{} free", human::size(bytes))))
+}
+
+fn state(config: &Config) -> Vec<Check> {
+    let directory = &config.state_dir;
+    let made = durable::create_directories(directory).map(|()| "there".to_owned());
+    let is_there = made.is_ok();
+    let mut checks = vec![of_result(directory, "state directory", made)];
+    if is_there {
+        checks.push(of_result(directory, "write", written(directory)));
+        checks.push(free_space(directory));
+    }
+    checks
+}
+
+/// Writes and removes an empty partial, as finishing would.
+fn written(directory: &Path) -> Result<String, durable::FileError> {
+    let partial = Partial::create(&directory.join("doctor"))?;
+    drop(partial);
+    Ok("works".to_owned())
+}
+
+fn root_checks(root: &Path) -> Vec<Check> {
+    let read = fs::read_dir(root).map(|entries| format!("{} entries", entries.count()));
+    let read = of_result(root, "read", read.map_err(durable::FileError::on("read", root)));
+    if !read.is_ok {
+        return vec![read];
+    }
+    vec![read, of_result(root, "write", written(root)), lease(root), free_space(root)]
+}
+
+/// Asks for a lease on a file that is there; the right to it is what makes evidence strong.
+fn lease(root: &Path) -> Check {
+    let files = fs::read_dir(root).into_iter().flatten().flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_file()));
+    let answer = files.map(|entry| discover::probe(&entry.path())).next();
+    let (is_ok, detail) = match answer {
+        None => (true, "no file there to try it on"),
+        Some(Lease::Free | Lease::Held) => (true, "works"),
+        Some(Lease::Unavailable(Unavailable::NotOwner)) => (false, "refused: the files belong to another user"),
+        Some(Lease::Unavailable(Unavailable::FileSystem)) => (false, "not on this file system"),
+        Some(Lease::Unavailable(_)) => (false, "not available"),
+    };
+    let hint = (!is_ok).then(|| {
+        "Recordings wait until they have rested for `quiet`. Give the program CAP_LEASE (`AmbientCapabilities=CAP_LEASE` in \
+         the unit) to know at once."
+            .to_owned()
+    });
+    Check { subject: printable(root), name: "lease", is_ok, detail: detail.to_owned(), hint }
+}
+
+fn targets(config: &Config) -> Vec<Check> {
+    let targets = match Targets::open(&config.deliver) {
+        Ok(targets) => targets,
+        Err(error) => return vec![of_result(Path::new("targets"), "settings", Err::<String, _>(error))],
+    };
+    let names: Vec<String> = targets.names().map(str::to_owned).collect();
+    names.iter().flat_map(|name| target(&targets, name)).collect()
+}
+
+fn target(targets: &Targets, name: &str) -> Vec<Check> {
+    match targets.probe(name) {
+        Err(error) => vec![of_result(Path::new(name), "probe", Err::<String, _>(error))],
+        Ok(probed) => {
+            let check = |c: crate::deliver::Check| Check {
+                subject: name.to_owned(),
+                name: c.name,
+                is_ok: c.ok,
+                detail: c.detail,
+                hint: c.hint,
+            };
+            probed.into_iter().map(check).collect()
+        }
+    }
+}
+
+fn print(checks: &[Check], out: &mut Output<'_>) -> std::io::Result<()> {
+    if out.is_json {
+        return checks.iter().try_for_each(|c| {
+            out.json(&json!({ "subject": c.subject, "check": c.name, "ok": c.is_ok, "detail": c.detail, "hint": c.hint }))
+        });
+    }
+    let mut table = Table::new(&["", "SUBJECT", "CHECK", "DETAIL"]);
+    for check in checks {
+        let mark = if check.is_ok { "ok" } else { "MISSING" };
+        table.row([mark, &check.subject, check.name, &check.detail]);
+    }
+    out.table(&table, "")?;
+    for check in checks {
+        if let Some(hint) = &check.hint {
+            writeln!(out.out, "{}, {}: {}", check.subject, check.name, crate::recording::name::printable_text(hint))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,29 @@
+//! `completions` and `man`: the arguments' own description in other forms.
+
+use std::io::Write as _;
+
+use clap::CommandFactory as _;
+
+use super::super::args::Cli;
+use super::super::exit::Exit;
+use super::super::output::Output;
+use super::Failure;
+
+/// Prints a shell's completions.
+pub fn completions(shell: clap_complete::Shell, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "aftercast", &mut script);
+    out.out.write_all(&script).map_err(Failure::output)?;
+    Ok(Exit::Done)
+}
+
+/// Prints the manual page, every command included.
+pub fn man(out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let mut command = Cli::command();
+    command.build();
+    clap_mangen::Man::new(command.clone()).render(&mut out.out).map_err(Failure::output)?;
+    for sub in command.get_subcommands().filter(|c| c.get_name() != "help") {
+        clap_mangen::Man::new(sub.clone()).render(&mut out.out).map_err(Failure::output)?;
+    }
+    Ok(Exit::Done)
+}

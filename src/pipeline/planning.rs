@@ -1,0 +1,101 @@
+//! What a run would do: the same finding, settling and deciding as a run, applied to nothing.
+
+use std::path::{Path, PathBuf};
+
+use super::finding::{self, Place};
+use super::house::{House, now_ms};
+use crate::catalog::Known;
+use crate::discover::{DiscoverError, Mode, Problem, Settling};
+use crate::fault::chain;
+use crate::finish::{self, Action, Names};
+use crate::recording::Defect;
+use crate::recording::journey::{Candidate, Settled};
+
+/// The plan of a run.
+#[derive(Debug, Default)]
+pub struct Planned {
+    /// One line per recording or unit.
+    pub items: Vec<PlannedItem>,
+    /// Places that could not be read.
+    pub problems: Vec<Problem>,
+}
+
+/// What would be done with one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedItem {
+    /// The file.
+    pub path: PathBuf,
+    /// What would be done, in a few words.
+    pub plan: String,
+    /// The name of the finished file, where there would be one.
+    pub to: Option<PathBuf>,
+    /// What is wrong with it, as far as headers tell.
+    pub defects: Vec<Defect>,
+}
+
+impl PlannedItem {
+    fn new(path: &Path, plan: impl Into<String>) -> Self {
+        Self { path: path.to_owned(), plan: plan.into(), to: None, defects: Vec::new() }
+    }
+}
+
+/// Plans a run over places.
+pub fn plan(house: &House, places: &[Place], mode: Mode) -> Result<Planned, DiscoverError> {
+    let found = finding::find(house, places)?;
+    let mut items: Vec<_> = found.candidates.into_iter().map(|candidate| plan_one(house, candidate, mode)).collect();
+    items.extend(found.waiting.iter().map(|path| PlannedItem::new(path, "wait: a temporary of its name is written")));
+    items.extend(found.units.iter().map(|(unit, _)| {
+        PlannedItem::new(&unit.playlist, if unit.ready.is_ready() { "deliver as a unit" } else { "wait: a live unit" })
+    }));
+    items.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(Planned { items, problems: found.problems })
+}
+
+fn plan_one(house: &House, candidate: Candidate, mode: Mode) -> PlannedItem {
+    let path = candidate.path.clone();
+    match house.catalog.knows(&path, &candidate.fingerprint) {
+        Err(error) => return PlannedItem::new(&path, format!("unknown: {}", chain(&error))),
+        Ok(Known::Unknown | Known::Failed { .. } | Known::UnderWay) => {}
+        Ok(Known::Quarantined) => return PlannedItem::new(&path, "stays quarantined"),
+        Ok(Known::LeftOut) => return PlannedItem::new(&path, "stays left out"),
+        Ok(_) => return PlannedItem::new(&path, "already finished"),
+    }
+    match house.settler().settle(candidate, None, mode, now_ms()) {
+        Settling::Settled(settled) => plan_settled(house, &settled),
+        Settling::Wait { reason, .. } => PlannedItem::new(&path, format!("wait: {reason}")),
+        Settling::Changed(_) => PlannedItem::new(&path, "wait: it changes"),
+        Settling::Gone => PlannedItem::new(&path, "gone"),
+    }
+}
+
+/// Nothing is promised in a plan: a name is free unless a VoD has it.
+struct AsItStands<'a>(&'a House);
+
+impl Names for AsItStands<'_> {
+    fn claim(&self, path: &Path) -> bool {
+        !self.0.catalog.is_name_taken(path).unwrap_or(true)
+    }
+}
+
+fn plan_settled(house: &House, settled: &Settled) -> PlannedItem {
+    let path = settled.path();
+    let settings = house.settings();
+    let inspection = match finish::inspect(path) {
+        Ok(inspection) => inspection,
+        Err(error) => return PlannedItem::new(path, format!("fail: {}", chain(&error))),
+    };
+    let plan = finish::decide(&inspection, &settings.finish);
+    let to = (!matches!(plan.action, Action::Quarantine(_))).then(|| {
+        let created_ms = inspection.probe.as_ref().and_then(|p| p.created_ms);
+        let duration_ms = inspection.probe.as_ref().and_then(|p| p.declared_ms).unwrap_or(0);
+        let start = finish::start_of(settled, created_ms, duration_ms);
+        let (suffixes, extension) = (&settings.watch.temporary_suffixes, plan.container.extension());
+        finish::finished_path(&settled.candidate, extension, start.0, &settings.finish, suffixes, &AsItStands(house))
+    });
+    PlannedItem {
+        path: path.to_owned(),
+        plan: plan.action.name().to_owned(),
+        to: to.flatten(),
+        defects: inspection.defects,
+    }
+}
