@@ -249,7 +249,7 @@ fn names_are_chosen_by_threads_without_a_collision() {
             })
         });
         let threads = threads.collect::<Vec<_>>();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<std::collections::HashSet<_>>()
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<HashSet<_>>()
     });
     assert_eq!(taken.len(), 80);
 }
@@ -259,7 +259,7 @@ fn an_entry_keeps_its_form() {
     let home = Home::new();
     let file = settled("room1", 1);
     let key = attempt(&home, &file, 1);
-    let stored = home.store().get(super::store::In::Journal, key.to_string()).unwrap().unwrap();
+    let stored = home.store().get(store::In::Journal, key.to_string()).unwrap().unwrap();
     let entry: Entry = serde_json::from_slice(&stored).unwrap();
     assert_eq!((entry.version, entry.settled), (1, file.clone()));
     assert_eq!(home.entry_for(file.path(), &file.candidate.fingerprint).unwrap().unwrap().attempts, 1);
