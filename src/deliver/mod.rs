@@ -1,5 +1,34 @@
-//! Object stores.
+//! Object stores: puts finished recordings into buckets and directories, and proves that they arrived.
+//!
+//! Owns `object_store` and the tokio runtime and shows a blocking face, [`Targets`]. A delivery succeeds only when the
+//! store itself reports the size and, where it reports one, the checksum of what was read from disk in the same pass.
+//!
+//! It must not decide what is delivered when (the pipeline does), nor free anything locally (`retain` does).
 
+mod attributes;
+mod backend;
+mod bucket;
+mod checksum;
+mod credentials;
+mod diagnose;
+mod directory;
+mod doctor;
+mod error;
+mod names;
 mod options;
+mod parts;
+mod place;
+mod source;
+mod target;
+#[cfg(test)]
+mod tests;
+mod transfer;
+mod uplink;
+mod upload;
 
+pub use diagnose::{Cause, Provider, Verb};
+pub use doctor::Check;
+pub use error::{DeliverError, Result};
 pub use options::*;
+pub use parts::{PartPlan, SINGLE_PUT_MAX_BYTES};
+pub use target::{RemoteState, Targets};

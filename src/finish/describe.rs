@@ -38,7 +38,7 @@ pub fn describe(path: &Path, container: Container, watch: &media::Watch<'_>) -> 
     {
         return Ok(description);
     }
-    Ok(of_reading(container, &media::read(path, container, watch)?))
+    Ok(of_reading(container, &media::read(path, container, *watch)?))
 }
 
 /// Describes what one pass over the packets told.
@@ -62,33 +62,17 @@ fn describe_iso(path: &Path, container: Container) -> Result<Option<Description>
     if !matches!(layout.shape(), Shape::HeaderFirst | Shape::HeaderLast) {
         return Ok(None);
     }
-    let movie = isobmff::read_movie(&mut reader, &layout).map_err(|e| header_error(path, e))?;
+    let movie = Movie::read(&mut reader, &layout).map_err(|e| header_error(path, e))?;
     let id_tracks = isobmff::first_payload_digests(&mut reader, &movie).map_err(|e| header_error(path, e))?;
-    let defects = isobmff::validate(&movie, &layout);
-    Ok(Some(of_movie(container, &movie, id_tracks, defects)))
-}
-
-fn of_movie(
-    container: Container,
-    movie: &Movie,
-    id_tracks: Vec<(u64, [u8; 32])>,
-    defects: Vec<Defect>,
-) -> Description {
-    let tracks = isobmff::summaries(movie);
-    Description {
+    let verdict = isobmff::validate(&movie, &layout);
+    Ok(Some(Description {
         container,
-        duration_ms: span_ms(&tracks),
+        duration_ms: verdict.duration_ms,
         declared_ms: movie.declared_duration_ms(),
-        created_ms: movie.creation_time_ms(),
-        tracks,
+        created_ms: movie.created_ms(),
+        tracks: verdict.tracks,
         id_tracks,
-        defects,
-    }
+        defects: verdict.defects,
+    }))
 }
 
-/// From the earliest start to the latest end of the tracks, milliseconds.
-fn span_ms(tracks: &[TrackSummary]) -> i64 {
-    let start = tracks.iter().map(|t| t.start_ms).min().unwrap_or(0);
-    let end = tracks.iter().map(|t| t.start_ms + t.duration_ms).max().unwrap_or(0);
-    end - start
-}

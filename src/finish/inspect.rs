@@ -8,7 +8,7 @@ use super::FinishError;
 use crate::durable::FileError;
 use crate::isobmff::{self, Layout, Movie, Shape};
 use crate::media::{self, Probe};
-use crate::recording::{Container, Defect};
+use crate::recording::{Container, Defect, TrackKind};
 
 /// Bytes of the head that are looked at to recognise a container.
 const HEAD_BYTES: u64 = 1024;
@@ -50,7 +50,9 @@ impl Inspection {
 
     /// Names of its codecs, as FFmpeg says them, sound and pictures only.
     pub fn codecs(&self) -> Vec<&str> {
-        self.probe.iter().flat_map(Probe::media_codecs).collect()
+        let tracks = self.probe.iter().flat_map(|p| &p.tracks);
+        let media = tracks.filter(|t| matches!(t.kind, TrackKind::Video | TrackKind::Audio));
+        media.map(|t| t.codec.as_str()).collect()
     }
 }
 
@@ -99,9 +101,9 @@ fn read_movie(
     layout: &Layout,
     found: &mut Inspection,
 ) -> Result<Option<Movie>, FinishError> {
-    match isobmff::read_movie(reader, layout) {
+    match Movie::read(reader, layout) {
         Ok(movie) => {
-            found.defects.extend(isobmff::validate(&movie, layout));
+            found.defects.extend(isobmff::validate(&movie, layout).defects);
             Ok(Some(movie))
         }
         Err(error) => match error.defect() {

@@ -19,13 +19,14 @@ mod inspect;
 mod options;
 mod place;
 mod produce;
+mod sameness;
 
 pub use container::finished_container;
 pub use decide::{Action, Plan, decide};
 pub use describe::{Description, describe};
 pub use error::FinishError;
-pub use identity::{record_of_finished, start_of};
-pub use inspect::{Inspection, inspect};
+pub use identity::{Making, record_of_finished, start_of};
+pub use inspect::{Inspection, Iso, inspect};
 pub use options::*;
 pub use place::{Names, finished_path, is_free};
 pub use produce::{ChoosePath, Conclusion, Finished, Work, finish};

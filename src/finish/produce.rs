@@ -1,7 +1,8 @@
 //! Produces the finished file of one recording, aside, compared and durable; the source is only read.
 
 use std::fs::{self, File};
-use std::io::BufReader;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -9,15 +10,18 @@ use super::decide::{Action, decide};
 use super::describe::{Description, describe, of_reading};
 use super::identity::{Making, record_of_finished, start_of};
 use super::inspect::header_error;
-use super::{FinishError, Inspection, Options, inspect};
+use super::{FinishError, Inspection, Options, inspect, sameness};
 use crate::durable::{self, FileError, Partial};
-use crate::isobmff::{self, FrontPlan};
+use crate::isobmff::{FrontPlan, Layout};
 use crate::media::{self, MediaError, Remux, Watch};
 use crate::recording::journey::{Settled, Start};
 use crate::recording::{Container, Defect, Fingerprint, Outcome, SpliceMethod, VodRecord};
 
 /// Chooses and reserves the final path for an extension and a start time.
 pub type ChoosePath<'a> = dyn Fn(&str, i64) -> Result<PathBuf, FinishError> + 'a;
+
+/// No file type box that means something is longer.
+const LARGEST_FTYP_BYTES: u64 = 1 << 16;
 
 /// One recording to finish.
 pub struct Work<'a> {
@@ -222,7 +226,7 @@ fn front(work: &Work<'_>, inspection: &Inspection, container: Container) -> Resu
     let plan = front_plan(source, inspection)?;
     let partial = partial_with_room(work, &final_path, inspection.size_bytes)?;
     durable::copy_ranges(source, partial.path(), &plan.header, &plan.body_ranges)?;
-    compare_headers(source, partial.path())?;
+    sameness::compare(source, partial.path())?;
     let description = describe(partial.path(), container, &watch(work))?;
     let (path, fingerprint, warnings) = seal(work, partial)?;
     Ok(Written {
@@ -238,19 +242,22 @@ fn front(work: &Work<'_>, inspection: &Inspection, container: Container) -> Resu
     })
 }
 
+/// The plan of the new file: the same movie header with its offsets moved, and every byte of media.
 fn front_plan(source: &Path, inspection: &Inspection) -> Result<FrontPlan, FinishError> {
     let file = File::open(source).map_err(FileError::on("open", source))?;
-    let layout = inspection.iso.as_ref().map(|iso| &iso.layout);
-    let layout = layout.ok_or(FinishError::Changed { path: source.to_owned() })?;
-    isobmff::front_plan(&mut BufReader::new(file), layout).map_err(|e| header_error(source, e))
+    let iso = inspection.iso.as_ref();
+    let parts = iso.and_then(|iso| Some((&iso.layout, iso.movie.as_ref()?)));
+    let (layout, movie) = parts.ok_or(FinishError::Changed { path: source.to_owned() })?;
+    let ftyp = file_type(&file, layout).map_err(FileError::on("read", source))?;
+    FrontPlan::compact(layout, movie, &ftyp, 1).map_err(|e| header_error(source, e))
 }
 
-/// Compares two files with the same media: every sample's size, times and flags, and every track's payload digest.
-fn compare_headers(source: &Path, written: &Path) -> Result<(), FinishError> {
-    let open = |path: &Path| File::open(path).map(BufReader::new).map_err(FileError::on("open", path));
-    let (mut before, mut after) = (open(source)?, open(written)?);
-    let same = isobmff::compare(&mut before, &mut after).map_err(|e| header_error(written, e))?;
-    same.map_err(|detail| FinishError::NotTheSame { path: source.to_owned(), detail })
+/// The file type box as it stands; empty where there is none (old QuickTime).
+fn file_type(file: &File, layout: &Layout) -> io::Result<Vec<u8>> {
+    let Some(ftyp) = layout.first(b"ftyp").filter(|b| b.size_bytes <= LARGEST_FTYP_BYTES) else { return Ok(Vec::new()) };
+    let mut bytes = vec![0; usize::try_from(ftyp.size_bytes).unwrap_or(0)];
+    file.read_exact_at(&mut bytes, ftyp.offset)?;
+    Ok(bytes)
 }
 
 /// The packets go into a container in one pass; the result is reopened and compared packet by packet.
@@ -258,7 +265,7 @@ fn remux(work: &Work<'_>, inspection: &Inspection, container: Container) -> Resu
     let source = work.settled.path();
     let from = inspection.container.unwrap_or(container);
     let probe = inspection.probe.as_ref();
-    let start = start_of(work.settled, probe.and_then(|p| p.created_ms), probe.and_then(|p| p.duration_ms).unwrap_or(0));
+    let start = start_of(work.settled, probe.and_then(|p| p.created_ms), probe.and_then(|p| p.declared_ms).unwrap_or(0));
     let final_path = (work.choose_path)(container.extension(), start.0)?;
     let partial = partial_with_room(work, &final_path, inspection.size_bytes)?;
     let request = Remux { source, from, output: partial.path(), to: container };

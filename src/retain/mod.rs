@@ -1,5 +1,16 @@
-//! What may be freed locally.
+//! What may be freed locally: policy and proof give a plan, a permit frees.
+//!
+//! Deciding is pure ([`plan`], [`permit`]); only [`free`] touches the disk. Never freed: what no required target is
+//! proven to hold, quarantined recordings (they have no record), kinds outside the mask, and directories.
 
+mod free;
 mod options;
+mod permit;
+mod plan;
+#[cfg(test)]
+mod tests;
 
+pub use free::{FreeError, Freed, free};
 pub use options::*;
+pub use permit::{Facts, Permit, Refusal, permit};
+pub use plan::{Inventory, Plan, PlannedFree, plan};

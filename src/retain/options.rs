@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use crate::deliver;
+
 /// Settings of `[retain]`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Options {
     /// When a delivered and proven local file is freed. Default never.
     pub delete_local: DeleteLocal,
+    /// Whether the size alone proves a copy in a store that reports no checksum. Default false: such files stay.
+    pub accept_size_only: bool,
 }
 
 /// When a delivered and proven local file is freed.
@@ -21,4 +25,52 @@ pub enum DeleteLocal {
     After(Duration),
     /// Oldest first, while the file system has less than this many bytes free.
     BelowFree(u64),
+}
+
+/// A retention that could never be safe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OptionsError {
+    /// Nothing would have to hold a file before it is freed.
+    #[error("`delete_local` needs a target with `required = true`: nothing would hold the recordings")]
+    NoRequiredTarget,
+    /// Nothing would be uploaded.
+    #[error("`delete_local` needs `upload_extensions` with bit 1 (MP4 and WebM): finished recordings are not uploaded")]
+    NothingUploaded,
+}
+
+/// Checks the settings of freeing against those of delivery.
+pub fn check(options: &Options, delivery: &deliver::Options) -> Result<(), OptionsError> {
+    use crate::recording::Kind;
+    if options.delete_local == DeleteLocal::Never {
+        return Ok(());
+    }
+    if !delivery.targets.iter().any(|t| t.required) {
+        return Err(OptionsError::NoRequiredTarget);
+    }
+    if delivery.upload_extensions.contains(Kind::Recording) { Ok(()) } else { Err(OptionsError::NothingUploaded) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deliver::TargetOptions;
+    use crate::recording::Kinds;
+
+    #[test]
+    fn freeing_needs_a_required_target_and_a_mask() {
+        let freeing = Options { delete_local: DeleteLocal::Delivered, ..Options::default() };
+        let mut delivery = deliver::Options::default();
+        assert_eq!(check(&Options::default(), &delivery), Ok(()));
+        assert_eq!(check(&freeing, &delivery), Err(OptionsError::NoRequiredTarget));
+        let mut target = TargetOptions::new("t", "file:///x");
+        target.required = false;
+        delivery.targets.push(target);
+        assert_eq!(check(&freeing, &delivery), Err(OptionsError::NoRequiredTarget));
+        delivery.targets[0].required = true;
+        assert_eq!(check(&freeing, &delivery), Ok(()));
+        for bits in [0, 4] {
+            delivery.upload_extensions = Kinds::from_bits(bits).unwrap();
+            assert_eq!(check(&freeing, &delivery), Err(OptionsError::NothingUploaded));
+        }
+    }
 }

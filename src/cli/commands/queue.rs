@@ -1,0 +1,105 @@
+//! `queue list | retry`: what waits for delivery, what failed, what is quarantined.
+
+use serde_json::{Value, json};
+
+use super::super::args::QueueCommand;
+use super::super::exit::Exit;
+use super::super::output::Output;
+use super::super::table::Table;
+use super::Failure;
+use crate::catalog::{DeliveryFilter, Retry};
+use crate::pipeline::{House, now_ms};
+use crate::recording::DeliveryState;
+use crate::recording::journey::{Entry, Step};
+use crate::recording::name::format_time;
+
+/// Runs one of them.
+pub fn run(house: &House, command: &QueueCommand, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    match command {
+        QueueCommand::List { all } => list(house, *all, out),
+        QueueCommand::Retry { ids } => retry(house, ids, out),
+    }
+}
+
+/// When a delivery is tried next and why it waits, in words.
+pub fn next_try(state: &DeliveryState) -> (String, String) {
+    match state {
+        DeliveryState::Waiting { due_ms, last_fault } => {
+            (when(*due_ms), last_fault.as_ref().map_or_else(String::new, |(_, message)| message.clone()))
+        }
+        DeliveryState::Stuck { message } => ("by hand".to_owned(), message.clone()),
+        DeliveryState::Delivered { .. } => ("delivered".to_owned(), String::new()),
+    }
+}
+
+fn when(due_ms: i64) -> String {
+    let zone = jiff::tz::TimeZone::system();
+    if due_ms <= now_ms() { "now".to_owned() } else { format_time(due_ms, &zone, "%H:%M:%S").unwrap_or_default() }
+}
+
+fn list(house: &House, all: bool, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let filter = DeliveryFilter { pending_only: !all, ..DeliveryFilter::default() };
+    let deliveries = house.catalog.deliveries(&filter)?;
+    let entries = house.catalog.entries()?;
+    let stopped = entries.items.iter().map(|(_, entry)| entry).filter(|e| is_stopped(&e.step));
+    for error in deliveries.unreadable.iter().chain(&entries.unreadable) {
+        writeln!(out.err, "Warning: {}", crate::fault::chain(error)).map_err(Failure::output)?;
+    }
+    if out.is_json {
+        for delivery in &deliveries.items {
+            out.json(&json!({ "delivery": delivery })).map_err(Failure::output)?;
+        }
+        return stopped.into_iter().try_for_each(|e| out.json(&json_of(e))).map_err(Failure::output).map(|()| Exit::Done);
+    }
+    let mut table = Table::new(&["WHAT", "STATE", ">TRIES", "NEXT TRY", "WHY"]);
+    for delivery in &deliveries.items {
+        let (next, why) = next_try(&delivery.state);
+        let state = if delivery.is_pending() { "waits" } else { "delivered" };
+        table.row([delivery.id.clone(), state.to_owned(), delivery.attempts.to_string(), next, why]);
+    }
+    for entry in stopped {
+        let (next, why) = reason_of(&entry.step);
+        let path = entry.settled.path().to_string_lossy().into_owned();
+        table.row([path, entry.step.name().to_owned(), entry.attempts.to_string(), next, why]);
+    }
+    out.table(&table, "Nothing waits.").map_err(Failure::output)?;
+    Ok(Exit::Done)
+}
+
+const fn is_stopped(step: &Step) -> bool {
+    matches!(step, Step::Quarantined { .. } | Step::Failed { .. } | Step::LeftOut)
+}
+
+fn reason_of(step: &Step) -> (String, String) {
+    match step {
+        Step::Failed { message, due_ms, .. } => (due_ms.map_or_else(|| "by hand".to_owned(), when), message.clone()),
+        Step::Quarantined { defects } => {
+            ("by hand".to_owned(), defects.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+        }
+        _ => ("by hand".to_owned(), "there before the first start (`existing`)".to_owned()),
+    }
+}
+
+fn json_of(entry: &Entry) -> Value {
+    json!({ "path": entry.settled.path(), "state": entry.step.name(), "attempts": entry.attempts, "step": entry.step })
+}
+
+fn retry(house: &House, ids: &[String], out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let mut count = 0;
+    if ids.is_empty() {
+        count += house.catalog.retry(Retry::All, now_ms())?;
+    }
+    for id in ids {
+        if house.catalog.delivery(id)?.is_none() {
+            return Err(Failure::Usage(format!("no delivery has the id `{id}`; `aftercast queue list` shows them")));
+        }
+        count += house.catalog.retry(Retry::One(id), now_ms())?;
+    }
+    house.resume_targets();
+    if out.is_json {
+        out.json(&json!({ "retried": count })).map_err(Failure::output)?;
+    } else {
+        writeln!(out.out, "{count} tried again now.").map_err(Failure::output)?;
+    }
+    Ok(Exit::Done)
+}

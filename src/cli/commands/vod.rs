@@ -1,0 +1,226 @@
+//! `vod list | show | delete | verify | export`.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::super::args::{ExportFormat, VodCommand};
+use super::super::exit::Exit;
+use super::super::human;
+use super::super::output::Output;
+use super::super::table::Table;
+use super::Failure;
+use crate::catalog::Page;
+use crate::durable;
+use crate::pipeline::House;
+use crate::recording::name::{format_time, printable, printable_text};
+use crate::recording::{RemoteObject, VodRecord};
+
+/// Runs one of them.
+pub fn run(house: &House, command: &VodCommand, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    match command {
+        VodCommand::List { stream, limit, after, oldest_first } => {
+            let place = after.as_deref().map(|id| place_after(house, id, stream.as_deref())).transpose()?;
+            let page = Page { after: place, limit: *limit, newest_first: !oldest_first, stream: stream.as_deref() };
+            list(house, &page, out)
+        }
+        VodCommand::Show { id } => show(house, id, out),
+        VodCommand::Delete { ids, yes, keep_file, keep_objects } => {
+            let what = Deletion { is_confirmed: *yes, keeps_file: *keep_file, keeps_objects: *keep_objects };
+            ids.iter().try_fold(Exit::Done, |exit, id| Ok(exit.merge(delete(house, id, what, out)?)))
+        }
+        VodCommand::Verify { ids } => verify(house, ids, out),
+        VodCommand::Export { format } => export(house, *format, out),
+    }
+}
+
+fn known(house: &House, id: &str) -> Result<VodRecord, Failure> {
+    let unknown = || Failure::Usage(format!("no VoD has the id `{}`", printable_text(id)));
+    house.catalog.vod(id)?.ok_or_else(unknown)
+}
+
+fn place_after(house: &House, id: &str, stream: Option<&str>) -> Result<crate::catalog::Cursor, Failure> {
+    Ok(house.catalog.place_of(&known(house, id)?, stream.is_some()))
+}
+
+fn list(house: &House, page: &Page<'_>, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let listing = house.catalog.vods(page)?;
+    for error in &listing.unreadable {
+        writeln!(out.err, "Warning: {}", crate::fault::chain(error)).map_err(Failure::output)?;
+    }
+    if out.is_json {
+        listing.items.iter().try_for_each(|vod| out.json(vod)).map_err(Failure::output)?;
+    } else {
+        let table = table_of(house, &listing.items);
+        out.table(&table, "The catalogue is empty.").map_err(Failure::output)?;
+    }
+    Ok(if listing.unreadable.is_empty() { Exit::Done } else { Exit::SomeFailed })
+}
+
+fn table_of(house: &House, vods: &[VodRecord]) -> Table {
+    let zone = &house.settings().finish.time_zone;
+    let mut table = Table::new(&["ID", "STREAM", "NAME", "START", ">LENGTH", ">SIZE", "MEDIA", "OUTCOME", "WHERE"]);
+    for vod in vods {
+        table.row([
+            vod.vod_id.clone(),
+            vod.stream_id.clone(),
+            vod.vod_name.clone(),
+            format_time(vod.start_time, zone, "%Y-%m-%d %H:%M:%S").unwrap_or_default(),
+            human::duration(vod.duration),
+            human::size(vod.file_size),
+            media_of(vod),
+            format!("{}{}", word(&vod.outcome), if vod.defects.is_empty() { "" } else { ", with defects" }),
+            places_of(vod),
+        ]);
+    }
+    table
+}
+
+/// A serialised enum's own word.
+fn word(value: &impl serde::Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+fn media_of(vod: &VodRecord) -> String {
+    let codecs: Vec<_> = vod.tracks.iter().map(|t| t.codec.as_str()).collect();
+    let size = vod.tracks.iter().find_map(|t| Some((t.width?, t.height?)));
+    let size = size.map(|(w, h)| format!(" {w}x{h}")).unwrap_or_default();
+    format!("{} {}{size}", vod.container.extension(), codecs.join("+"))
+}
+
+fn places_of(vod: &VodRecord) -> String {
+    let local = vod.freed_at.is_none().then_some("local");
+    let places: Vec<_> = local.into_iter().chain(vod.remote.iter().map(|r| r.target.as_str())).collect();
+    places.join(", ")
+}
+
+fn show(house: &House, id: &str, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let vod = known(house, id)?;
+    let text = if out.is_json { serde_json::to_string(&vod) } else { serde_json::to_string_pretty(&vod) };
+    let text = text.map_err(|e| Failure::output(e.into()))?;
+    writeln!(out.out, "{text}").map_err(Failure::output)?;
+    Ok(Exit::Done)
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Deletion {
+    is_confirmed: bool,
+    keeps_file: bool,
+    keeps_objects: bool,
+}
+
+/// Deletes exactly what the record names: its objects in every target, its local file, then the record itself.
+fn delete(house: &House, id: &str, what: Deletion, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let vod = known(house, id)?;
+    let objects: &[RemoteObject] = if what.keeps_objects { &[] } else { &vod.remote };
+    let is_local = vod.freed_at.is_none() && !what.keeps_file;
+    for object in objects {
+        writeln!(out.err, "{} {}", verb(what), printable_text(&object.url)).map_err(Failure::output)?;
+    }
+    if is_local {
+        writeln!(out.err, "{} {}", verb(what), printable(&vod.file_path)).map_err(Failure::output)?;
+    }
+    if !what.is_confirmed {
+        writeln!(out.err, "Nothing was deleted; --yes deletes.").map_err(Failure::output)?;
+        return Ok(Exit::Done);
+    }
+    for object in objects {
+        house.targets().delete(&object.target, &object.key)?;
+    }
+    if is_local && durable::fingerprint(&vod.file_path).is_ok_and(|now| now == vod.fingerprint) {
+        durable::remove(&vod.file_path)?;
+    }
+    house.catalog.delete_vod(id)?;
+    if out.is_json {
+        out.json(&json!({ "vodId": id, "state": "deleted" })).map_err(Failure::output)?;
+    }
+    Ok(Exit::Done)
+}
+
+const fn verb(what: Deletion) -> &'static str {
+    if what.is_confirmed { "Deletes" } else { "Would delete" }
+}
+
+/// Asks every store for what the records name; a difference is said and is a failure.
+fn verify(house: &House, ids: &[String], out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let vods: Vec<VodRecord> = if ids.is_empty() {
+        house.catalog.all_vods()?.collect::<Result<_, _>>()?
+    } else {
+        ids.iter().map(|id| known(house, id)).collect::<Result<_, _>>()?
+    };
+    let mut exit = Exit::Done;
+    for (vod, object) in vods.iter().flat_map(|vod| vod.remote.iter().map(move |object| (vod, object))) {
+        let state = house.targets().head(&object.target, &object.key);
+        let (is_same, said) = match &state {
+            Ok(Some(found)) if found.size_bytes != object.size_bytes => {
+                (false, format!("{} bytes, {} recorded", found.size_bytes, object.size_bytes))
+            }
+            Ok(Some(found)) if object.etag.is_some() && found.etag != object.etag => (false, "another ETag".to_owned()),
+            Ok(Some(_)) => (true, "as recorded".to_owned()),
+            Ok(None) => (false, "missing".to_owned()),
+            Err(error) => (false, crate::fault::chain(error)),
+        };
+        exit = exit.merge(if is_same { Exit::Done } else { Exit::SomeFailed });
+        if out.is_json {
+            let line = json!({ "vodId": vod.vod_id, "url": object.url, "same": is_same, "message": said });
+            out.json(&line).map_err(Failure::output)?;
+        } else {
+            writeln!(out.out, "{}  {}  {}", vod.vod_id, printable_text(&object.url), printable_text(&said))
+                .map_err(Failure::output)?;
+        }
+    }
+    Ok(exit)
+}
+
+fn export(house: &House, format: ExportFormat, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let vods = house.catalog.all_vods()?;
+    match format {
+        ExportFormat::Json => {
+            for vod in vods {
+                out.json(&vod?).map_err(Failure::output)?;
+            }
+        }
+        ExportFormat::Csv => {
+            let mut csv = csv::Writer::from_writer(&mut *out.out);
+            csv.write_record(CSV_COLUMNS).map_err(csv_failure)?;
+            for vod in vods {
+                csv.write_record(csv_row(&vod?)).map_err(csv_failure)?;
+            }
+            csv.flush().map_err(Failure::output)?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn csv_failure(error: csv::Error) -> Failure {
+    Failure::output(std::io::Error::other(error))
+}
+
+const CSV_COLUMNS: [&str; 14] = [
+    "vodId", "streamId", "vodName", "filePath", "startTime", "creationDate", "duration", "fileSize", "container",
+    "codecs", "outcome", "defects", "freedAt", "remote",
+];
+
+fn csv_row(vod: &VodRecord) -> [String; 14] {
+    let join = |words: Vec<String>, by: &str| words.join(by);
+    [
+        vod.vod_id.clone(),
+        vod.stream_id.clone(),
+        vod.vod_name.clone(),
+        path_text(&vod.file_path),
+        vod.start_time.to_string(),
+        vod.creation_date.to_string(),
+        vod.duration.to_string(),
+        vod.file_size.to_string(),
+        word(&vod.container),
+        join(vod.tracks.iter().map(|t| t.codec.clone()).collect(), "+"),
+        word(&vod.outcome),
+        join(vod.defects.iter().map(ToString::to_string).collect(), "; "),
+        vod.freed_at.map(|ms| ms.to_string()).unwrap_or_default(),
+        join(vod.remote.iter().map(|r| r.url.clone()).collect(), " "),
+    ]
+}
+
+fn path_text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}

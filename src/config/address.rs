@@ -1,0 +1,131 @@
+//! URLs of targets and endpoints: checked before a store's library sees them (some panic on what is no URL).
+//!
+//! A URL with credentials in it is refused without being repeated.
+
+use std::path::{Component, Path, PathBuf};
+
+use url::Url;
+
+const SCHEMES: [&str; 3] = ["s3", "az", "gs"];
+const FILE: &str = "file://";
+
+/// Checks the URL of a target and gives it back without surrounding space.
+///
+/// A path is taken as written, without percent signs read; so does the store.
+pub(super) fn target_url(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let (scheme, rest) = text.split_once("://").ok_or("it has no scheme")?;
+    no_secrets(rest)?;
+    match scheme {
+        "file" => directory(rest)?,
+        _ if SCHEMES.contains(&scheme) => bucket(scheme, rest)?,
+        _ => return Err(format!("`{scheme}` is no scheme of a store: use s3, az, gs or file")),
+    }
+    Ok(text.to_owned())
+}
+
+fn directory(path: &str) -> Result<(), String> {
+    if !path.starts_with('/') {
+        return Err("a file URL has three slashes: `file:///path`".into());
+    }
+    let path = Path::new(path);
+    if path.components().any(|part| part == Component::ParentDir) {
+        return Err("it has `..` in it: write the path without".into());
+    }
+    path.parent().map(|_| ()).ok_or_else(|| "it names no directory: `file:///path`".into())
+}
+
+fn bucket(scheme: &str, rest: &str) -> Result<(), String> {
+    let bucket = rest.split('/').next().unwrap_or_default();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.$".contains(c);
+    if bucket.is_empty() {
+        return Err(format!("it names no bucket: `{scheme}://bucket/prefix`"));
+    }
+    if bucket.chars().all(is_plain) {
+        Ok(())
+    } else {
+        Err("the bucket's name has characters that no bucket has".into())
+    }
+}
+
+/// Checks the URL of an endpoint: http or https, a host, nothing secret. The final slash goes.
+pub(super) fn endpoint(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let has_scheme = ["http://", "https://"].iter().any(|scheme| text.to_ascii_lowercase().starts_with(scheme));
+    if !has_scheme {
+        return Err("it does not begin with `http://` or `https://`".into());
+    }
+    no_secrets(text.split_once("://").map_or(text, |(_, rest)| rest))?;
+    let url = Url::parse(text).map_err(|why| format!("`{text}` is no URL: {why}"))?;
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err("it names no host".into());
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// The directory of a `file://` target.
+pub(super) fn file_path(url: &str) -> Option<PathBuf> {
+    url.strip_prefix(FILE).map(|path| Path::new(path).components().collect())
+}
+
+/// Refuses what follows `://` with credentials, a signature or a token in it.
+fn no_secrets(rest: &str) -> Result<(), String> {
+    if rest.split('/').next().is_some_and(|authority| authority.contains('@')) {
+        return Err(
+            "credentials do not belong in it: set them in the environment, or name files in credential_files".into()
+        );
+    }
+    if rest.contains(['?', '#']) {
+        return Err("a `?` or `#` does not belong in it (signatures and tokens go into the environment)".into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_four_stores_are_taken() {
+        for url in ["s3://bucket/prefix", "s3://Bucket", "az://container/a/b", "gs://b/p", "file:///srv/archive"] {
+            assert_eq!(target_url(url), Ok(url.to_owned()));
+        }
+        assert_eq!(file_path("file:///srv//with space/"), Some("/srv/with space".into()));
+        assert_eq!(file_path("s3://bucket/x"), None);
+    }
+
+    #[test]
+    fn what_is_no_store_is_refused() {
+        for url in [
+            "bucket/prefix",
+            "ftp://host/x",
+            "s3:///prefix",
+            "file://srv/archive",
+            "file:///",
+            "file:///a/../b",
+            "s3://b:9/p",
+            "s3://b/p?X=1",
+            "",
+        ] {
+            assert!(target_url(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn secrets_in_a_url_are_refused_and_never_repeated() {
+        for url in ["s3://AKIA:hunter2@bucket/x", "s3://a:hunter2@", "az://c/p?sig=hunter2", "s3://[a:hunter2@b"] {
+            assert!(!target_url(url).unwrap_err().contains("hunter2"), "{url}");
+        }
+        for url in ["https://AKIA:hunter2@host", "http://h/?token=hunter2", "http://[x?hunter2"] {
+            assert!(!endpoint(url).unwrap_err().contains("hunter2"), "{url}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_has_its_scheme() {
+        assert_eq!(endpoint("http://127.0.0.1:9000/"), Ok("http://127.0.0.1:9000".into()));
+        assert!(endpoint("127.0.0.1:9000").is_err());
+        assert!(endpoint("localhost:9000").is_err());
+        assert!(endpoint("https://").is_err());
+    }
+}

@@ -1,0 +1,119 @@
+//! Rules between keys: what is right by itself and cannot be together.
+//!
+//! Lexical only: nothing is looked up on a disk or a network, so that a check says the same everywhere. A rule is
+//! skipped where a problem with one of its keys was already found.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::error::{Origin, Problem, What};
+use super::{Config, address};
+use crate::recording::name::printable;
+use crate::retain::DeleteLocal;
+
+/// Everything that does not go together.
+pub(super) fn rules(config: &Config, known: &[Problem]) -> Vec<Problem> {
+    let mut found = Vec::new();
+    same_names(config, &mut found);
+    overlapping_roots(config, &mut found);
+    targets_in_roots(config, &mut found);
+    let is_known = |prefix: &str| known.iter().any(|problem| problem.key.starts_with(prefix));
+    if !is_known("deliver") {
+        deleting_without_delivery(config, &mut found);
+    }
+    found
+}
+
+fn rule(config: &Config, key: String, text: String) -> Problem {
+    let origin = config.origin(&key).clone();
+    Problem { origin, key, what: What::Rule(text) }
+}
+
+fn same_names(config: &Config, found: &mut Vec<Problem>) {
+    let mut first_of: BTreeMap<&str, usize> = BTreeMap::new();
+    for (index, target) in config.deliver.targets.iter().enumerate().filter(|(_, t)| !t.name.is_empty()) {
+        match first_of.get(target.name.as_str()) {
+            Some(first) => {
+                let text = format!(
+                    "two targets are called `{}` (the other: {}): records could not tell them apart",
+                    target.name,
+                    config.origin(&format!("deliver.target.{first}.name"))
+                );
+                found.push(rule(config, format!("deliver.target.{index}.name"), text));
+            }
+            None => drop(first_of.insert(&target.name, index)),
+        }
+    }
+}
+
+fn overlapping_roots(config: &Config, found: &mut Vec<Problem>) {
+    let roots = &config.watch.roots;
+    for (index, later) in roots.iter().enumerate() {
+        let hits = roots[..index].iter().find(|earlier| nest(&earlier.path, &later.path));
+        if let Some(earlier) = hits {
+            let (earlier, later) = (printable(&earlier.path), printable(&later.path));
+            let text = if earlier == later {
+                format!("the root `{later}` is there twice")
+            } else {
+                format!(
+                    "the roots `{earlier}` and `{later}` overlap: one recording would belong to both; keep the outer one"
+                )
+            };
+            found.push(rule(config, format!("watch.root.{index}.path"), text));
+        }
+    }
+}
+
+fn nest(a: &Path, b: &Path) -> bool {
+    a.starts_with(b) || b.starts_with(a)
+}
+
+fn targets_in_roots(config: &Config, found: &mut Vec<Problem>) {
+    let file_targets = config
+        .deliver
+        .targets
+        .iter()
+        .enumerate()
+        .filter_map(|(index, target)| address::file_path(&target.url).map(|path| (index, path)));
+    for (index, path) in file_targets {
+        if let Some(root) = config.watch.roots.iter().find(|root| nest(&root.path, &path)) {
+            found.push(rule(config, format!("deliver.target.{index}.url"), target_text(&path, &root.path)));
+        }
+    }
+}
+
+fn target_text(target: &Path, root: &Path) -> String {
+    let (shown, root_shown) = (printable(target), printable(root));
+    if target.starts_with(root) {
+        format!(
+            "the target `{shown}` lies in the root `{root_shown}`: what is delivered would be found as a new recording; put it elsewhere"
+        )
+    } else {
+        format!(
+            "the target `{shown}` holds the root `{root_shown}`: files in a target are never recordings; put it elsewhere"
+        )
+    }
+}
+
+fn deleting_without_delivery(config: &Config, found: &mut Vec<Problem>) {
+    if config.retain.delete_local == DeleteLocal::Never {
+        return;
+    }
+    let key = "retain.delete_local";
+    let has_required = config.deliver.targets.iter().any(|target| target.required);
+    if !has_required {
+        let text = "`retain.delete_local` needs a target with `required = true`: without one nothing is ever proven to be elsewhere";
+        found.push(rule(config, key.into(), text.into()));
+    }
+    if config.deliver.upload_extensions.is_empty() {
+        let text = "`retain.delete_local` needs an `upload_extensions` other than 0: with 0 nothing is uploaded";
+        found.push(rule(config, key.into(), text.into()));
+    }
+}
+
+impl Config {
+    /// Where the value of a key came from, by its path (`watch.quiet`, `deliver.target.0.url`).
+    pub fn origin(&self, path: &str) -> &Origin {
+        self.origins.get(path).unwrap_or(&Origin::Default)
+    }
+}

@@ -1,0 +1,108 @@
+//! The table of keys as text: `config.toml.example` and the tables of `docs/configuration.md`.
+//!
+//! Tests compare both files with this, so that neither can say what the code does not do.
+
+use std::fmt::Write as _;
+
+use super::keys::{Key, Section, keys};
+
+const HEAD: &str = "\
+# aftercast: every key with its default, its kind of value and one line why.
+#
+# Read from `--config FILE`, else AFTERCAST_CONFIG, else ./config.toml, else /etc/aftercast/config.toml.
+# Every key can be set in the environment, too: watch.quiet is AFTERCAST_WATCH__QUIET, the url of the first target is
+# AFTERCAST_DELIVER__TARGET__0__URL. Flag > environment > file > default; `aftercast config print` shows what holds and
+# where it came from, `aftercast config check` checks without starting anything.
+#
+# A line that begins with `#` and no space is an example, not the default. Secrets do not belong in this file.
+";
+
+const WIDTH: usize = 110;
+
+/// The text of `config.toml.example`.
+pub fn example() -> String {
+    let mut text = HEAD.to_owned();
+    for section in Section::ALL {
+        text.push_str(&opening(section));
+        for key in keys().filter(|key| key.section == section) {
+            let _ = write!(text, "\n{}{}\n", comment(&prose(key)), line(key));
+        }
+    }
+    text
+}
+
+fn opening(section: Section) -> String {
+    let about = comment(about(section));
+    match section {
+        Section::Top => String::new(),
+        _ if section.is_repeated() => format!("\n{about}#{}\n", section.header()),
+        _ => format!("\n{about}{}\n", section.header()),
+    }
+}
+
+/// What a section is for.
+fn about(section: Section) -> &'static str {
+    match section {
+        Section::Top => "Above the first section.",
+        Section::Watch => "Finding recordings that nobody writes any more.",
+        Section::Root => "One directory with a server or template of its own; instead of `roots`, as often as needed.",
+        Section::Finish => "Making a finished file of each.",
+        Section::Deliver => "Uploading.",
+        Section::Target => {
+            "One store; as often as needed. Credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the same of Azure and Google, the cloud's own chain, or credential_files."
+        }
+        Section::Retain => "Freeing local disk space. Needs a target with `required = true`.",
+    }
+}
+
+fn prose(key: &Key) -> String {
+    let kind = format!("({})", key.unit);
+    match (key.default, key.example) {
+        (Some(_), example) if !example.is_empty() => format!("{} {kind} For example: {example}", key.why),
+        _ => format!("{} {kind}", key.why),
+    }
+}
+
+/// Comment lines of at most [`WIDTH`] columns.
+fn comment(prose: &str) -> String {
+    let mut text = String::from("#");
+    let mut used = 1;
+    for word in prose.split(' ') {
+        if used + word.chars().count() >= WIDTH {
+            text.push_str("\n#");
+            used = 1;
+        }
+        text.extend([" ", word]);
+        used += 1 + word.chars().count();
+    }
+    text + "\n"
+}
+
+fn line(key: &Key) -> String {
+    let value = key.default.unwrap_or(key.example);
+    let is_set = key.default.is_some() && !key.section.is_repeated();
+    format!("{}{} = {value}", if is_set { "" } else { "#" }, key.name)
+}
+
+/// The tables of `docs/configuration.md`, one per section.
+pub fn reference() -> String {
+    Section::ALL.into_iter().map(reference_of).collect::<Vec<_>>().join("\n")
+}
+
+fn reference_of(section: Section) -> String {
+    let title = match section {
+        Section::Top => "Above the first section".to_owned(),
+        _ => format!("`{}`", section.header()),
+    };
+    let about = if section == Section::Top { String::new() } else { format!("{}\n\n", about(section)) };
+    let head = "| key | value | default | what for |\n|---|---|---|---|\n";
+    let rows: String = keys().filter(|key| key.section == section).map(row).collect();
+    format!("### {title}\n\n{about}{head}{rows}")
+}
+
+fn row(key: &Key) -> String {
+    let aliases: String = key.aliases.iter().flat_map(|alias| [", `", alias, "`"]).collect();
+    let default = key.default.map_or_else(|| "not set".to_owned(), |default| format!("`{default}`"));
+    let wants = key.wants.replace('|', "\\|");
+    format!("| `{}`{aliases} | {wants} | {default} | {} |\n", key.name, key.why.replace('|', "\\|"))
+}

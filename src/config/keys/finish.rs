@@ -1,0 +1,141 @@
+//! Keys of `[finish]`.
+
+use jiff::tz::TimeZone;
+
+use super::{Access, COUNT, Key, SWITCH, Section, Shape, put};
+use crate::config::moment;
+use crate::config::template;
+use crate::config::value::{Value, Wrong, quote};
+use crate::finish::Validate;
+use crate::recording::name::format_time;
+
+const VALIDATE: Shape = Shape { unit: "name", wants: r#""structure", "packets" or "decode""# };
+const SUBFOLDER: Shape =
+    Shape { unit: "relative path", wants: r#"a path below the recording such as "vod" or "{stream}/{date}""# };
+const PATTERN: Shape = Shape { unit: "strftime pattern", wants: r#"a strftime pattern such as "_%Y-%m-%d_%H-%M-%S""# };
+const ZONE: Shape = Shape { unit: "time zone", wants: r#""local", "UTC" or an IANA name such as "Europe/Berlin""# };
+
+pub(super) static KEYS: [Key; 9] = [
+    Key::new(
+        Section::Finish,
+        "mp4_muxing_enabled",
+        SWITCH,
+        Access::Whole(
+            |c, v| put(&mut c.finish.mp4_muxing_enabled, v.boolean()),
+            |c| Some(c.finish.mp4_muxing_enabled.to_string()),
+        ),
+        "Other containers become MP4 where every track fits. MP4, MOV and WebM keep theirs.",
+    )
+    .also(&["mp4MuxingEnabled"])
+    .or("true"),
+    Key::new(
+        Section::Finish,
+        "webm_muxing_enabled",
+        SWITCH,
+        Access::Whole(
+            |c, v| put(&mut c.finish.webm_muxing_enabled, v.boolean()),
+            |c| Some(c.finish.webm_muxing_enabled.to_string()),
+        ),
+        "Other containers become WebM where every track fits and MP4 was not made. Neither: Matroska; both off: its own.",
+    )
+    .also(&["webMMuxingEnabled"])
+    .or("false"),
+    Key::new(
+        Section::Finish,
+        "add_date_time_to_mp4_file_name",
+        SWITCH,
+        Access::Whole(
+            |c, v| put(&mut c.finish.add_date_time_to_mp4_file_name, v.boolean()),
+            |c| Some(c.finish.add_date_time_to_mp4_file_name.to_string()),
+        ),
+        "The start of the recording is added to names that have no date.",
+    )
+    .also(&["addDateTimeToMp4FileName"])
+    .or("false"),
+    Key::new(
+        Section::Finish,
+        "date_pattern",
+        PATTERN,
+        Access::Whole(|c, v| put(&mut c.finish.date_pattern, date_pattern(v)), |c| Some(quote(&c.finish.date_pattern))),
+        "How that date looks; \"-%Y-%m-%d_%H-%M-%S%.3f\" is Ant Media's own.",
+    )
+    .or(r#""_%Y-%m-%d_%H-%M-%S""#),
+    Key::new(
+        Section::Finish,
+        "recording_subfolder",
+        SUBFOLDER,
+        Access::Whole(
+            |c, v| put(&mut c.finish.recording_subfolder, subfolder(v)),
+            |c| Some(quote(&c.finish.recording_subfolder)),
+        ),
+        "Finished files go there, below the recording's directory; {stream} and {date} are filled in.",
+    )
+    .also(&["recordingSubfolder"])
+    .or(r#""""#),
+    Key::new(
+        Section::Finish,
+        "time_zone",
+        ZONE,
+        Access::Whole(
+            |c, v| put(&mut c.finish.time_zone, zone(v)),
+            |c| Some(quote(&moment::zone_name(&c.finish.time_zone))),
+        ),
+        "Of dates in names: local, UTC, or an IANA name. Catalogue and JSON are always UTC.",
+    )
+    .or(r#""local""#),
+    Key::new(
+        Section::Finish,
+        "validate",
+        VALIDATE,
+        Access::Whole(
+            |c, v| put(&mut c.finish.validate, v.choice(&Validate::ALL.map(|v| (v.name(), v)))),
+            |c| Some(quote(c.finish.validate.name())),
+        ),
+        "How much is read before a recording counts as sound: structure (tables), packets (all read), decode (all decoded).",
+    )
+    .or(r#""structure""#),
+    Key::new(
+        Section::Finish,
+        "keep_original",
+        SWITCH,
+        Access::Whole(
+            |c, v| put(&mut c.finish.keep_original, v.boolean()),
+            |c| Some(c.finish.keep_original.to_string()),
+        ),
+        "true: x.flv stays beside x.mp4, and nothing is finished in place.",
+    )
+    .or("false"),
+    Key::new(
+        Section::Finish,
+        "jobs",
+        COUNT,
+        Access::Whole(|c, v| put(&mut c.finish.jobs, v.count()), |c| Some(c.finish.jobs.to_string())),
+        "Threads that finish recordings; 0: all cores but one.",
+    )
+    .or("0"),
+];
+
+fn date_pattern(value: &Value) -> Result<String, Wrong> {
+    let pattern = value.filled_text()?;
+    let formatted = format_time(0, &TimeZone::UTC, &pattern);
+    match formatted {
+        Some(date) if date != pattern && !date.contains('/') => Ok(pattern),
+        Some(date) if date.contains('/') => Err(Wrong::meaning("a `/` in it would make directories")),
+        Some(_) => Err(Wrong::meaning("it has no date in it")),
+        None => Err(Wrong::meaning(format!("`{pattern}` is no strftime pattern"))),
+    }
+}
+
+fn subfolder(value: &Value) -> Result<String, Wrong> {
+    let text = value.text()?;
+    if text.starts_with('/') || text.split('/').any(|part| part == "..") {
+        return Err(Wrong::meaning("it leads out of the recording's directory"));
+    }
+    template::check_subfolder(text).map_err(Wrong::Meaning)?;
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+fn zone(value: &Value) -> Result<TimeZone, Wrong> {
+    let name = value.filled_text()?;
+    moment::zone(&name).ok_or_else(|| Wrong::Meaning(format!("`{name}` is no time zone known here")))
+}

@@ -1,0 +1,177 @@
+//! Keys of `[watch]` and `[[watch.root]]`.
+
+use super::{Access, DURATION, Key, PATH, SWITCH, Section, Shape, TEXT, put, quote_path};
+use crate::config::Config;
+use crate::config::value::{Value, Wrong, quote, quote_list};
+use crate::config::{moment, template, units};
+use crate::discover::Server;
+use crate::recording::Container;
+
+const SERVER: Shape = Shape {
+    unit: "name",
+    wants: r#"one of "auto", "antmedia", "mediamtx", "srs", "ome", "nginx-rtmp", "livekit", "obs""#,
+};
+const TEMPLATE: Shape =
+    Shape { unit: "template", wants: r#"a name template such as "{stream}/{start:%Y-%m-%d_%H-%M-%S}_{part}.{ext}""# };
+const EXISTING: Shape =
+    Shape { unit: "name or date", wants: r#""all", "orphans", "none", or a date such as "since:2026-01-01""# };
+const PATHS: Shape =
+    Shape { unit: "list of absolute paths", wants: r#"a list of absolute paths such as ["/srv/recordings"]"# };
+const SUFFIXES: Shape = Shape { unit: "list of texts", wants: r#"a list of suffixes such as [".tmp", ".part"]"# };
+
+pub(super) static KEYS: [Key; 14] = [
+    Key::new(
+        Section::Watch,
+        "roots",
+        PATHS,
+        Access::Spread,
+        "Directories that the ingest server records into. Where they differ in server or template: [[watch.root]] instead.",
+    )
+    .or("[]")
+    .like(r#"["/usr/local/antmedia/webapps/live/streams"]"#),
+    Key::new(
+        Section::Watch,
+        "server",
+        SERVER,
+        Access::Whole(
+            |c, v| put(&mut c.root_defaults.server, server(v)),
+            |c| Some(quote(c.root_defaults.server.name())),
+        ),
+        "Whose file names they are: auto, antmedia, mediamtx, srs, ome, nginx-rtmp, livekit, obs. auto says what it chose and why.",
+    )
+    .or(r#""auto""#),
+    Key::new(
+        Section::Watch,
+        "template",
+        TEMPLATE,
+        Access::Whole(
+            |c, v| put(&mut c.root_defaults.template, template(v).map(Some)),
+            |c| c.root_defaults.template.as_deref().map(quote),
+        ),
+        "How any other server names its files; overrides the preset's names.",
+    )
+    .like(r#""{stream}/{start:%Y-%m-%d_%H-%M-%S}_{part}.{ext}""#),
+    Key::new(
+        Section::Watch,
+        "settle",
+        DURATION,
+        Access::Whole(|c, v| put(&mut c.watch.settle, v.duration()), |c| Some(show(c.watch.settle))),
+        "How long a finished name must stay unchanged when its close was not seen; after strong evidence none is needed.",
+    )
+    .or(r#""5s""#),
+    Key::new(
+        Section::Watch,
+        "quiet",
+        DURATION,
+        Access::Whole(|c, v| put(&mut c.watch.quiet, v.some_duration()), |c| Some(show(c.watch.quiet))),
+        "How long a file must stay unchanged when nothing but its size and time can be seen.",
+    )
+    .or(r#""120s""#),
+    Key::new(
+        Section::Watch,
+        "orphan_after",
+        DURATION,
+        Access::Whole(|c, v| put(&mut c.watch.orphan_after, v.duration()), |c| Some(show(c.watch.orphan_after))),
+        "How old a temporary name must be before it counts as left behind while a server runs.",
+    )
+    .or(r#""10m""#),
+    Key::new(
+        Section::Watch,
+        "rescan",
+        DURATION,
+        Access::Whole(|c, v| put(&mut c.watch.rescan, v.some_duration()), |c| Some(show(c.watch.rescan))),
+        "Time between two full scans; notifications are hints, the scan is the truth.",
+    )
+    .or(r#""60s""#),
+    Key::new(
+        Section::Watch,
+        "existing",
+        EXISTING,
+        Access::Whole(set_existing, |c| Some(quote(&moment::show_existing(c.watch.existing, &c.finish.time_zone)))),
+        "Recordings that were there before the first start: all, orphans, none, or since:2026-01-01.",
+    )
+    .or(r#""all""#),
+    Key::new(
+        Section::Watch,
+        "temporary_suffixes",
+        SUFFIXES,
+        Access::Whole(
+            |c, v| put(&mut c.watch.temporary_suffixes, suffixes(v)),
+            |c| Some(quote_list(&c.watch.temporary_suffixes)),
+        ),
+        "Suffixes that mark a file as still being written, besides the preset's own.",
+    )
+    .or(r#"[".tmp", ".tmp_extension"]"#),
+    Key::new(
+        Section::Watch,
+        "poll",
+        SWITCH,
+        Access::Whole(|c, v| put(&mut c.watch.poll, v.boolean()), |c| Some(c.watch.poll.to_string())),
+        "Poll although notifications would work; network file systems are polled anyway.",
+    )
+    .or("false"),
+    Key::new(
+        Section::Root,
+        "path",
+        PATH,
+        Access::Root(|r, v| put(&mut r.path, v.absolute_path()), |r| Some(quote_path(&r.path))),
+        "The directory.",
+    )
+    .like(r#""/srv/other/recordings""#),
+    Key::new(
+        Section::Root,
+        "server",
+        SERVER,
+        Access::Root(|r, v| put(&mut r.server, server(v)), |r| Some(quote(r.server.name()))),
+        "Whose file names are in it; without: server of [watch].",
+    )
+    .like(r#""mediamtx""#),
+    Key::new(
+        Section::Root,
+        "template",
+        TEMPLATE,
+        Access::Root(|r, v| put(&mut r.template, template(v).map(Some)), |r| r.template.as_deref().map(quote)),
+        "Its name template; without: template of [watch].",
+    )
+    .like(r#""{stream}_{start:%s}.{ext}""#),
+    Key::new(
+        Section::Root,
+        "stream",
+        TEXT,
+        Access::Root(|r, v| put(&mut r.stream, v.filled_text().map(Some)), |r| r.stream.as_deref().map(quote)),
+        "One stream id for every file in it, whatever the names say.",
+    )
+    .like(r#""studio-1""#),
+];
+
+fn show(duration: std::time::Duration) -> String {
+    quote(&units::show_duration(duration))
+}
+
+fn server(value: &Value) -> Result<Server, Wrong> {
+    value.choice(&Server::ALL.map(|server| (server.name(), server)))
+}
+
+fn template(value: &Value) -> Result<String, Wrong> {
+    let text = value.filled_text()?;
+    template::check_name_template(&text).map_err(Wrong::Meaning)?;
+    Ok(text)
+}
+
+fn set_existing(config: &mut Config, value: &Value) -> Result<(), Wrong> {
+    config.watch.existing = moment::parse_existing(value.text()?, &config.finish.time_zone)?;
+    Ok(())
+}
+
+fn suffixes(value: &Value) -> Result<Vec<String>, Wrong> {
+    let suffixes = value.list()?;
+    for suffix in &suffixes {
+        if suffix.is_empty() || suffix.contains('/') {
+            return Err(Wrong::meaning(format!("`{suffix}` is no suffix of a file name")));
+        }
+        if Container::from_extension(suffix.trim_start_matches('.')).is_some() {
+            return Err(Wrong::meaning(format!("`{suffix}` is what finished recordings end in")));
+        }
+    }
+    Ok(suffixes)
+}

@@ -1,0 +1,266 @@
+//! A value before it is understood: from a TOML file (typed) or from the environment and flags (raw text), and the
+//! readers that turn it into what a key wants.
+//!
+//! Readers say what they found instead; the key knows what it wanted and where it stands.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{document, units};
+
+/// A value as found.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Value {
+    Bool(bool),
+    Integer(i64),
+    Float(String),
+    Moment(String),
+    Text(String),
+    List(Vec<Value>),
+    Table(Vec<Entry>),
+    /// From the environment or a flag: not typed yet.
+    Raw(String),
+}
+
+/// One line of a table.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Entry {
+    pub(super) key: String,
+    pub(super) line: u32,
+    pub(super) value: Value,
+}
+
+/// Why a value cannot be taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Wrong {
+    /// It is of another kind; says which.
+    Kind(String),
+    /// It is of the right kind and means nothing; says why, as a clause.
+    Meaning(String),
+}
+
+impl Wrong {
+    pub(super) fn meaning(why: impl Into<String>) -> Self {
+        Self::Meaning(why.into())
+    }
+}
+
+type Read<T> = Result<T, Wrong>;
+
+impl Value {
+    /// What it is, to be read after "not".
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Bool(_) => "true or false",
+            Self::Integer(_) => "a whole number",
+            Self::Float(_) => "a number with a fraction",
+            Self::Moment(_) => "a date without quotes",
+            Self::Text(_) | Self::Raw(_) => "text",
+            Self::List(_) => "a list",
+            Self::Table(_) => "a table",
+        }
+    }
+
+    fn wrong(&self) -> Wrong {
+        Wrong::Kind(self.kind().to_owned())
+    }
+
+    pub(super) fn boolean(&self) -> Read<bool> {
+        match self {
+            Self::Bool(value) => Ok(*value),
+            Self::Raw(text) => match text.trim().to_ascii_lowercase().as_str() {
+                "true" => Ok(true),
+                "false" => Ok(false),
+                _ => Err(Wrong::Kind(format!("`{text}`"))),
+            },
+            _ => Err(self.wrong()),
+        }
+    }
+
+    pub(super) fn text(&self) -> Read<&str> {
+        let (Self::Text(text) | Self::Raw(text)) = self else { return Err(self.wrong()) };
+        if text.chars().any(char::is_control) {
+            return Err(Wrong::meaning("it holds a control character"));
+        }
+        Ok(text)
+    }
+
+    pub(super) fn filled_text(&self) -> Read<String> {
+        match self.text()?.trim() {
+            "" => Err(Wrong::meaning("it is empty")),
+            text => Ok(text.to_owned()),
+        }
+    }
+
+    pub(super) fn integer(&self) -> Read<i64> {
+        match self {
+            Self::Integer(value) => Ok(*value),
+            Self::Raw(text) => text.trim().parse().map_err(|_| Wrong::Kind(format!("`{text}`"))),
+            _ => Err(self.wrong()),
+        }
+    }
+
+    /// A number of things: 0 or more.
+    pub(super) fn count(&self) -> Read<usize> {
+        let value = self.integer()?;
+        usize::try_from(value).map_err(|_| Wrong::Kind(format!("`{value}`")))
+    }
+
+    pub(super) fn duration(&self) -> Read<Duration> {
+        units::parse_duration(self.text()?).map_err(Wrong::Meaning)
+    }
+
+    /// A duration that may not be zero.
+    pub(super) fn some_duration(&self) -> Read<Duration> {
+        let duration = self.duration()?;
+        if duration.is_zero() { Err(Wrong::meaning("it may not be zero")) } else { Ok(duration) }
+    }
+
+    pub(super) fn size(&self) -> Read<u64> {
+        match self {
+            Self::Integer(bytes) => u64::try_from(*bytes).map_err(|_| Wrong::Kind(format!("`{bytes}`"))),
+            _ => units::parse_size(self.text()?).map_err(Wrong::Meaning),
+        }
+    }
+
+    /// One of several names.
+    pub(super) fn choice<T>(&self, all: &[(&'static str, T)]) -> Read<T>
+    where
+        T: Copy,
+    {
+        let text = self.text()?.trim();
+        let found = all.iter().find(|(name, _)| *name == text);
+        found.map(|(_, value)| *value).ok_or_else(|| Wrong::Kind(format!("`{text}`")))
+    }
+
+    pub(super) fn list(&self) -> Read<Vec<String>> {
+        match self {
+            Self::List(items) => items.iter().map(|item| item.text().map(str::to_owned)).collect(),
+            Self::Raw(text) if text.trim_start().starts_with('[') => document::parse_value(text)?.list(),
+            Self::Raw(text) => {
+                Ok(text.split([',', ':']).map(str::trim).filter(|s| !s.is_empty()).map(Into::into).collect())
+            }
+            _ => Err(self.wrong()),
+        }
+    }
+
+    /// A table of text by name, such as `{ team = "news" }`.
+    pub(super) fn table(&self) -> Read<BTreeMap<String, String>> {
+        match self {
+            Self::Table(entries) => entries.iter().map(text_entry).collect(),
+            Self::Raw(text) if text.trim_start().starts_with('{') => document::parse_value(text)?.table(),
+            _ => Err(self.wrong()),
+        }
+    }
+
+    /// An absolute path without `..`.
+    pub(super) fn absolute_path(&self) -> Read<PathBuf> {
+        let text = self.filled_text()?;
+        absolute(&text)
+    }
+}
+
+fn text_entry(entry: &Entry) -> Read<(String, String)> {
+    let named = |found: Wrong| match found {
+        Wrong::Kind(kind) => Wrong::Meaning(format!("`{}` in it is {kind}, not text", entry.key)),
+        Wrong::Meaning(why) => Wrong::Meaning(format!("of `{}` in it: {why}", entry.key)),
+    };
+    Ok((entry.key.clone(), entry.value.text().map_err(named)?.to_owned()))
+}
+
+/// Checks that a path is absolute and has no `..`; never repeats it in the message where it is neither.
+pub(super) fn absolute(text: &str) -> Read<PathBuf> {
+    let path = Path::new(text);
+    if !path.is_absolute() {
+        return Err(Wrong::meaning("it is relative: write the whole path from `/`"));
+    }
+    if path.components().any(|part| part == std::path::Component::ParentDir) {
+        return Err(Wrong::meaning("it has `..` in it: write the path without"));
+    }
+    Ok(path.components().collect())
+}
+
+/// Writes text as a TOML basic string.
+pub(super) fn quote(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            _ if c.is_control() => {
+                let _ = write!(quoted, "\\u{:04X}", u32::from(c));
+            }
+            _ => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// Writes a list of texts as TOML.
+pub(super) fn quote_list<S: AsRef<str>>(items: impl IntoIterator<Item = S>) -> String {
+    let items: Vec<String> = items.into_iter().map(|item| quote(item.as_ref())).collect();
+    format!("[{}]", items.join(", "))
+}
+
+/// Writes a table of texts as TOML.
+pub(super) fn quote_table<'a>(entries: impl IntoIterator<Item = (&'a str, String)>) -> String {
+    let entries: Vec<String> =
+        entries.into_iter().map(|(key, value)| format!("{} = {}", quote_key(key), quote(&value))).collect();
+    format!("{{ {} }}", entries.join(", "))
+}
+
+fn quote_key(key: &str) -> String {
+    let is_bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    if is_bare { key.to_owned() } else { quote(key) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(text: &str) -> Value {
+        Value::Raw(text.into())
+    }
+
+    #[test]
+    fn raw_lists_are_arrays_or_separated_by_comma_or_colon() {
+        let expected = Ok(vec!["/a".to_owned(), "/b".to_owned()]);
+        for text in ["/a:/b", "/a,/b", "/a, /b", r#"["/a", "/b"]"#] {
+            assert_eq!(raw(text).list(), expected, "{text}");
+        }
+        assert_eq!(raw("").list(), Ok(vec![]));
+        assert_eq!(raw(r#"["/with:colon"]"#).list(), Ok(vec!["/with:colon".to_owned()]));
+        assert!(raw(r#"["/a""#).list().is_err());
+        assert!(Value::Text("/a".into()).list().is_err());
+    }
+
+    #[test]
+    fn typed_values_are_not_bent_into_another_type() {
+        assert!(Value::Text("true".into()).boolean().is_err());
+        assert!(Value::Text("7".into()).integer().is_err());
+        assert_eq!(raw("7").integer(), Ok(7));
+        assert_eq!(raw("true").boolean(), Ok(true));
+        assert!(Value::Integer(-1).count().is_err());
+        assert_eq!(Value::Integer(5).duration(), Err(Wrong::Kind("a whole number".into())));
+    }
+
+    #[test]
+    fn quoted_text_reads_back() {
+        for text in ["plain", "with \"quotes\" and \\", "tab\tnew\nline", "\u{1b}[31m"] {
+            assert_eq!(document::parse_value(&quote(text)), Ok(Value::Text(text.into())));
+        }
+        assert_eq!(document::parse_value(&quote_table([("a b", "c".into())])).unwrap().table().unwrap()["a b"], "c");
+    }
+
+    #[test]
+    fn paths_are_absolute_and_plain() {
+        assert_eq!(absolute("/srv//streams/"), Ok(PathBuf::from("/srv/streams")));
+        assert!(absolute("streams").is_err());
+        assert!(absolute("/srv/../etc").is_err());
+    }
+}

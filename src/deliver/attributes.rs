@@ -1,0 +1,103 @@
+//! What an object is given besides its bytes: content type, cache control, storage class, metadata. Pure.
+
+use std::borrow::Cow;
+
+use object_store::{Attribute, Attributes};
+
+use super::TargetOptions;
+use super::diagnose::Provider;
+use crate::recording::{Asset, Container};
+
+/// Metadata name under which an object remembers which asset it is.
+pub(super) const ASSET_ID: &str = "asset-id";
+
+/// Media type by extension; what is not known travels as bytes.
+pub(super) fn content_type(key: &str) -> &'static str {
+    let extension = key.rsplit_once('.').map(|(_, e)| e.to_ascii_lowercase()).unwrap_or_default();
+    match extension.as_str() {
+        "m3u8" => "application/vnd.apple.mpegurl",
+        "mpd" => "application/dash+xml",
+        "m4s" | "fmp4" => "video/iso.segment",
+        "png" => "image/png",
+        "jpg" | "jpeg" => "image/jpeg",
+        "webp" => "image/webp",
+        "json" => "application/json",
+        "vtt" => "text/vtt",
+        "srt" | "txt" => "text/plain; charset=utf-8",
+        other => Container::from_extension(other).map_or("application/octet-stream", Container::content_type),
+    }
+}
+
+/// The attributes of one object of an asset.
+pub(super) fn attributes(options: &TargetOptions, provider: Provider, asset: &Asset, key: &str) -> Attributes {
+    let content_type = options.content_type.clone().unwrap_or_else(|| content_type(key).to_owned());
+    let mut attributes = Attributes::new();
+    attributes.insert(Attribute::ContentType, content_type.into());
+    if let Some(cache_control) = &options.cache_control {
+        attributes.insert(Attribute::CacheControl, cache_control.clone().into());
+    }
+    if let Some(storage_class) = &options.storage_class {
+        attributes.insert(Attribute::StorageClass, storage_class.clone().into());
+    }
+    for (name, value) in metadata(options, asset) {
+        attributes.insert(metadata_name(provider, &name), header_text(&value).into());
+    }
+    attributes
+}
+
+fn metadata(options: &TargetOptions, asset: &Asset) -> Vec<(String, String)> {
+    let mut metadata: Vec<_> = options.metadata.clone().into_iter().collect();
+    metadata.push(("stream-id".into(), asset.stream_id.clone()));
+    metadata.push((ASSET_ID.into(), asset.id.clone()));
+    metadata.extend(asset.vod_id.clone().map(|id| ("vod-id".into(), id)));
+    metadata
+}
+
+/// The attribute that holds a metadata name; Azure takes only names that are C# identifiers.
+pub(super) fn metadata_name(provider: Provider, name: &str) -> Attribute {
+    let name = if provider == Provider::Azure { name.replace('-', "_") } else { name.to_owned() };
+    Attribute::Metadata(Cow::Owned(name))
+}
+
+/// Metadata travels in headers, which carry visible ASCII; the rest is percent-encoded as UTF-8.
+pub(super) fn header_text(text: &str) -> String {
+    use std::fmt::Write as _;
+    text.bytes().fold(String::new(), |mut said, byte| {
+        match byte {
+            b' '..=b'~' if byte != b'%' => said.push(char::from(byte)),
+            _ => {
+                let _ = write!(said, "%{byte:02X}");
+            }
+        }
+        said
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_extension_gives_the_type() {
+        for (key, expected) in [
+            ("a/x.mp4", "video/mp4"),
+            ("x.webm", "video/webm"),
+            ("x.mkv", "video/x-matroska"),
+            ("x.M3U8", "application/vnd.apple.mpegurl"),
+            ("x.ts", "video/mp2t"),
+            ("x.m4s", "video/iso.segment"),
+            ("x.mpd", "application/dash+xml"),
+            ("x.jpg", "image/jpeg"),
+            ("x", "application/octet-stream"),
+        ] {
+            assert_eq!(content_type(key), expected, "{key}");
+        }
+    }
+
+    #[test]
+    fn metadata_fits_into_headers() {
+        assert_eq!(header_text("Wohnzimmer"), "Wohnzimmer");
+        assert_eq!(header_text("Küche\n100%"), "K%C3%BCche%0A100%25");
+        assert_eq!(metadata_name(Provider::Azure, "stream-id"), Attribute::Metadata("stream_id".into()));
+    }
+}

@@ -1,0 +1,180 @@
+//! One bucket (container) of a cloud: looks at objects, removes them, and turns what went wrong into our words.
+//!
+//! Assumes nothing about the naming of objects; what goes where is decided in `upload`.
+
+use std::error::Error as _;
+use std::future::Future;
+
+use futures::StreamExt;
+use object_store::client::{HttpError, HttpErrorKind};
+use object_store::path::Path as Key;
+use object_store::{GetOptions, ObjectStoreExt};
+
+use super::attributes::{ASSET_ID, metadata_name};
+use super::backend::Backend;
+use super::checksum::{Reported, reported};
+use super::diagnose::{Network, Seen, Verb, diagnose};
+use super::error::{DeliverError, Result};
+use super::uplink::{Answer, observed};
+
+/// One bucket.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    /// Name of the target, for errors.
+    pub target: String,
+    /// The clients.
+    pub backend: Backend,
+}
+
+/// An object as the store reports it.
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    pub size_bytes: u64,
+    pub etag: Option<String>,
+    pub version: Option<String>,
+    pub modified_ms: i64,
+    /// Its whole-object checksum.
+    pub reported: Option<Reported>,
+    /// The asset it says it belongs to.
+    pub asset_id: Option<String>,
+}
+
+/// The store's form of a key. Keys that it would refuse (control characters) are percent-encoded.
+pub(super) fn key_of(text: &str) -> Key {
+    Key::parse(text).unwrap_or_else(|_| Key::from(text))
+}
+
+impl Bucket {
+    /// Makes a call and turns its failure into our words.
+    pub async fn call<T>(
+        &self,
+        verb: Verb,
+        key: &str,
+        call: impl Future<Output = object_store::Result<T>>,
+    ) -> Result<T> {
+        let (result, answer) = observed(call).await;
+        result.map_err(|error| self.fault(verb, key, error, answer.as_ref()))
+    }
+
+    /// Our words for a failed call.
+    pub fn fault(&self, verb: Verb, key: &str, error: object_store::Error, answer: Option<&Answer>) -> DeliverError {
+        let provider = self.backend.provider;
+        let cause = diagnose(&seen(&error, answer), verb, provider);
+        let source = Box::new(error);
+        DeliverError::Store { target: self.target.clone(), verb, key: key.to_owned(), provider, cause, source }
+    }
+
+    /// What stands under a key.
+    pub async fn head(&self, key: &str) -> Result<Option<Held>> {
+        let options = GetOptions { head: true, ..GetOptions::default() };
+        let (result, answer) = observed(self.backend.check.get_opts(&key_of(key), options)).await;
+        let found = match result {
+            Ok(found) => found,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(self.fault(Verb::Head, key, error, answer.as_ref())),
+        };
+        let provider = self.backend.provider;
+        let header = |name: &str| answer.as_ref().and_then(|a| a.header(name));
+        let asset_id = found.attributes.get(&metadata_name(provider, ASSET_ID));
+        Ok(Some(Held {
+            size_bytes: found.meta.size,
+            reported: reported(provider, found.meta.e_tag.as_deref(), header),
+            etag: found.meta.e_tag,
+            version: found.meta.version,
+            modified_ms: found.meta.last_modified.timestamp_millis(),
+            asset_id: asset_id.map(|v| v.as_ref().to_owned()),
+        }))
+    }
+
+    /// Removes an object; its absence is a success.
+    pub async fn delete(&self, key: &str) -> Result<()> {
+        let (result, answer) = observed(self.backend.store.delete(&key_of(key))).await;
+        match result {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(self.fault(Verb::Delete, key, error, answer.as_ref())),
+        }
+    }
+
+    /// Reads a small object whole.
+    pub async fn read(&self, key: &str) -> Result<Vec<u8>> {
+        let read = async { self.backend.store.get(&key_of(key)).await?.bytes().await };
+        self.call(Verb::Get, key, read).await.map(|bytes| bytes.to_vec())
+    }
+
+    /// Whether a listing below a prefix works and shows a key among its first answers.
+    pub async fn lists(&self, prefix: &str, key: &str) -> Result<bool> {
+        let prefix = (!prefix.is_empty()).then(|| key_of(prefix));
+        let wanted = key_of(key);
+        let look = async {
+            let mut listing = self.backend.store.list(prefix.as_ref()).take(LISTED_MAX);
+            while let Some(found) = listing.next().await {
+                if found?.location == wanted {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        self.call(Verb::List, key, look).await
+    }
+}
+
+/// One page of a listing.
+const LISTED_MAX: usize = 1000;
+
+fn seen(error: &object_store::Error, answer: Option<&Answer>) -> Seen {
+    let text = crate::fault::chain(error);
+    let header = |name: &str| answer.and_then(|a| a.header(name)).map(str::to_owned);
+    Seen {
+        status: answer.map(|a| a.status),
+        code: header("x-ms-error-code").or_else(|| tag(&text, "Code")),
+        region: header("x-amz-bucket-region").or_else(|| tag(&text, "Region")),
+        skew_s: answer.and_then(Answer::skew_s),
+        is_html: header("content-type").is_some_and(|t| t.starts_with("text/html")),
+        network: network(error),
+        text,
+    }
+}
+
+/// The text of an XML element, wherever it is in a text.
+pub(super) fn tag(text: &str, name: &str) -> Option<String> {
+    let (_, rest) = text.split_once(&format!("<{name}>"))?;
+    rest.split_once("</").map(|(value, _)| value.trim().to_owned())
+}
+
+fn network(error: &object_store::Error) -> Option<Network> {
+    let mut next = error.source();
+    while let Some(source) = next {
+        if let Some(http) = source.downcast_ref::<HttpError>() {
+            return Some(match http.kind() {
+                HttpErrorKind::Connect => Network::Connect,
+                HttpErrorKind::Timeout => Network::Timeout,
+                HttpErrorKind::Interrupted | HttpErrorKind::Request => Network::Lost,
+                _ => Network::Other,
+            });
+        }
+        next = source.source();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_servers_code_is_read_out_of_its_answer() {
+        let body = "403: <?xml version=\"1.0\"?><Error><Code>SlowDown</Code><Region> eu-1 </Region></Error>";
+        assert_eq!(tag(body, "Code").as_deref(), Some("SlowDown"));
+        assert_eq!(tag(body, "Region").as_deref(), Some("eu-1"));
+        assert_eq!(tag(body, "Message"), None);
+        assert_eq!(tag("<Code>never closed", "Code"), None);
+    }
+
+    #[test]
+    fn odd_names_become_keys() {
+        for text in ["a/ü b.mp4", "x#1.mp4", "q?x=1&y.mp4", "100%.mp4"] {
+            assert_eq!(key_of(text).as_ref(), text);
+        }
+        assert!(!key_of("a\nb.mp4").as_ref().contains('\n'));
+    }
+}

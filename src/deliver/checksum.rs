@@ -1,0 +1,309 @@
+//! Checksums: what one read pass computes, what stores report, and whether the two agree. Pure.
+//!
+//! S3 reports CRC-64/NVME over the whole object where it was asked for at the upload; else its entity tag is MD5 (single
+//! put) or MD5 over the parts' MD5s with `-N` (multipart), unless KMS or customer keys encrypt. Azure reports MD5 of
+//! blobs that were put in one request, and CRC-64 (the same polynomial, least significant byte first) of each block as it
+//! arrives. Google reports CRC-32C.
+
+use crc_fast::{CrcAlgorithm, Digest as Crc};
+use md5::{Digest, Md5};
+
+use super::diagnose::Provider;
+
+/// One part's or file's checksums in the making.
+pub(super) struct Hasher {
+    crc64: Option<Crc>,
+    crc32c: Option<Crc>,
+    md5: Option<Md5>,
+}
+
+impl std::fmt::Debug for Hasher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hasher")
+    }
+}
+
+/// The checksums of what was read from disk, as far as they were computed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Sums {
+    /// Bytes.
+    pub size_bytes: u64,
+    /// CRC-64/NVME, base64 of eight bytes, most significant first, as S3 writes it.
+    pub crc64nvme: Option<String>,
+    /// CRC-32C, base64 of four bytes, most significant first, as Google writes it.
+    pub crc32c: Option<String>,
+    /// MD5, hex.
+    pub md5: Option<String>,
+    /// MD5 over the parts' MD5s, hex and number of parts, as S3 makes the entity tag of a multipart upload.
+    pub md5_of_parts: Option<(String, u64)>,
+    /// Whether the store confirmed the checksum of every part as it arrived and then put exactly those together.
+    pub every_part_confirmed: bool,
+}
+
+/// A whole-object checksum as a store reports it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reported {
+    /// Base64 as in the header.
+    Crc64Nvme(String),
+    /// Base64 as in the header.
+    Crc32c(String),
+    /// Hex.
+    Md5(String),
+    /// Hex and number of parts.
+    Md5OfParts(String, u64),
+}
+
+/// What came of a comparison.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Comparison {
+    /// Equal; `algorithm:value`.
+    Same(String),
+    /// Not equal.
+    Differs {
+        /// What was read from disk.
+        ours: String,
+        /// What the store reports.
+        theirs: String,
+    },
+    /// The store reports nothing that was computed here.
+    NotComparable,
+}
+
+impl Hasher {
+    /// Computes what uploads to a provider may be compared by; MD5 only where asked, it is the expensive one.
+    pub fn for_provider(provider: Provider, wants_md5: bool) -> Self {
+        let crc64 = matches!(provider, Provider::S3 | Provider::Azure).then(|| Crc::new(CrcAlgorithm::Crc64Nvme));
+        let crc32c = (provider == Provider::Gcs).then(|| Crc::new(CrcAlgorithm::Crc32Iscsi));
+        Self { crc64, crc32c, md5: wants_md5.then(Md5::new) }
+    }
+
+    /// Computes exactly what a store reported.
+    pub fn for_report(report: &Reported) -> Self {
+        let crc64 = matches!(report, Reported::Crc64Nvme(_)).then(|| Crc::new(CrcAlgorithm::Crc64Nvme));
+        let crc32c = matches!(report, Reported::Crc32c(_)).then(|| Crc::new(CrcAlgorithm::Crc32Iscsi));
+        let md5 = matches!(report, Reported::Md5(_) | Reported::Md5OfParts(..)).then(Md5::new);
+        Self { crc64, crc32c, md5 }
+    }
+
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.crc64.iter_mut().chain(self.crc32c.iter_mut()).for_each(|c| c.update(bytes));
+        self.md5.iter_mut().for_each(|m| m.update(bytes));
+    }
+
+    pub fn finish(self, size_bytes: u64) -> Sums {
+        Sums {
+            size_bytes,
+            crc64nvme: self.crc64.map(|c| base64(&c.finalize().to_be_bytes())),
+            crc32c: self.crc32c.map(|c| base64(&c.finalize().to_be_bytes()[4..])),
+            md5: self.md5.map(|m| hex(&m.finalize())),
+            ..Sums::default()
+        }
+    }
+}
+
+/// CRC-64/NVME of one part, as S3 and as Azure write it.
+pub(super) fn part_crc64(bytes: &[u8]) -> (String, String) {
+    let crc = crc_fast::crc64_nvme(bytes);
+    (base64(&crc.to_be_bytes()), base64(&crc.to_le_bytes()))
+}
+
+/// MD5 of one part.
+pub(super) fn part_md5(bytes: &[u8]) -> [u8; 16] {
+    Md5::digest(bytes).into()
+}
+
+/// MD5 over the parts' MD5s.
+pub(super) fn md5_of_parts(parts: &[[u8; 16]]) -> (String, u64) {
+    (hex(&Md5::digest(parts.concat())), parts.len() as u64)
+}
+
+/// The whole-object checksum that an answer carries, the strongest first.
+///
+/// `header` looks a header up by its lower-case name.
+pub(super) fn reported<'a>(
+    provider: Provider,
+    etag: Option<&str>,
+    header: impl Fn(&str) -> Option<&'a str>,
+) -> Option<Reported> {
+    match provider {
+        Provider::S3 => s3_crc(&header).or_else(|| s3_etag(etag, &header)),
+        Provider::Azure => header("content-md5").and_then(base64_to_hex).map(Reported::Md5),
+        Provider::Gcs => header("x-goog-hash").and_then(goog_crc32c).map(Reported::Crc32c),
+        Provider::Disk => None,
+    }
+}
+
+fn s3_crc<'a>(header: &impl Fn(&str) -> Option<&'a str>) -> Option<Reported> {
+    let value = header("x-amz-checksum-crc64nvme")?;
+    let is_whole = header("x-amz-checksum-type").is_none_or(|t| t.eq_ignore_ascii_case("FULL_OBJECT"));
+    (is_whole && !value.contains('-')).then(|| Reported::Crc64Nvme(value.to_owned()))
+}
+
+/// An entity tag is a digest only where neither KMS nor customer keys encrypt.
+fn s3_etag<'a>(etag: Option<&str>, header: &impl Fn(&str) -> Option<&'a str>) -> Option<Reported> {
+    let by_kms = header("x-amz-server-side-encryption").is_some_and(|s| s.starts_with("aws:kms"));
+    if by_kms || header("x-amz-server-side-encryption-customer-algorithm").is_some() {
+        return None;
+    }
+    let etag = etag?.trim_matches('"').to_ascii_lowercase();
+    let (digest, parts) = match etag.split_once('-') {
+        Some((digest, parts)) => (digest, Some(parts.parse::<u64>().ok()?)),
+        None => (etag.as_str(), None),
+    };
+    let is_md5 = digest.len() == 32 && digest.bytes().all(|b| b.is_ascii_hexdigit());
+    is_md5.then(|| match parts {
+        Some(parts) => Reported::Md5OfParts(digest.to_owned(), parts),
+        None => Reported::Md5(digest.to_owned()),
+    })
+}
+
+fn goog_crc32c(value: &str) -> Option<String> {
+    value.split(',').find_map(|v| v.trim().strip_prefix("crc32c=")).map(str::to_owned)
+}
+
+/// Compares what was read from disk with what the store reports.
+pub(super) fn compare(ours: &Sums, theirs: Option<&Reported>) -> Comparison {
+    let pair = match theirs {
+        Some(Reported::Crc64Nvme(value)) => ("crc64nvme", ours.crc64nvme.clone(), value.clone()),
+        Some(Reported::Crc32c(value)) => ("crc32c", ours.crc32c.clone(), value.clone()),
+        Some(Reported::Md5(value)) => ("md5", ours.md5.clone(), value.clone()),
+        Some(Reported::Md5OfParts(value, parts)) => {
+            // Cut differently, the same content has another tag.
+            let same_cut = ours.md5_of_parts.as_ref().filter(|(_, n)| n == parts);
+            ("md5-of-parts", same_cut.map(|(v, n)| format!("{v}-{n}")), format!("{value}-{parts}"))
+        }
+        None => return parts_confirmed(ours),
+    };
+    match pair {
+        (name, Some(ours), theirs) if ours == theirs => Comparison::Same(format!("{name}:{ours}")),
+        (name, Some(ours), theirs) => {
+            Comparison::Differs { ours: format!("{name}:{ours}"), theirs: format!("{name}:{theirs}") }
+        }
+        (_, None, _) => parts_confirmed(ours),
+    }
+}
+
+fn parts_confirmed(ours: &Sums) -> Comparison {
+    match &ours.crc64nvme {
+        Some(crc) if ours.every_part_confirmed => Comparison::Same(format!("crc64nvme-by-part:{crc}")),
+        _ => Comparison::NotComparable,
+    }
+}
+
+const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// RFC 4648 §4, with padding.
+pub(super) fn base64(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let word = chunk.iter().chain(&[0, 0]).take(3).fold(0u32, |w, b| w << 8 | u32::from(*b));
+        for digit in 0..4 {
+            let sextet = (word >> (18 - 6 * digit) & 63) as usize;
+            text.push(if digit <= chunk.len() { char::from(BASE64[sextet]) } else { '=' });
+        }
+    }
+    text
+}
+
+fn base64_to_hex(text: &str) -> Option<String> {
+    let mut bytes = Vec::new();
+    let (mut word, mut bits) = (0u32, 0u32);
+    for digit in text.trim().trim_end_matches('=').bytes() {
+        let value = u32::try_from(BASE64.iter().position(|b| *b == digit)?).ok()?;
+        word = word << 6 | value;
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            bytes.push(u8::try_from(word >> bits & 0xFF).ok()?);
+        }
+    }
+    Some(hex(&bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, b| {
+        let _ = write!(text, "{b:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sums_of(bytes: &[u8], provider: Provider) -> Sums {
+        let mut hasher = Hasher::for_provider(provider, true);
+        hasher.update(bytes);
+        hasher.finish(bytes.len() as u64)
+    }
+
+    fn none(_: &str) -> Option<&'static str> {
+        None
+    }
+
+    #[test]
+    fn the_check_values_of_the_algorithms_come_out() {
+        // CRC catalogue check values over "123456789": CRC-64/NVME ae8b14860a799888, CRC-32C e3069283.
+        let s3 = sums_of(b"123456789", Provider::S3);
+        assert_eq!(s3.crc64nvme.unwrap(), base64(&0xae8b_1486_0a79_9888u64.to_be_bytes()));
+        assert_eq!(s3.md5.unwrap(), "25f9e794323b453885f5181f1b624d0b");
+        let gcs = sums_of(b"123456789", Provider::Gcs);
+        assert_eq!(gcs.crc32c.unwrap(), base64(&0xe306_9283u32.to_be_bytes()));
+    }
+
+    #[test]
+    fn base64_follows_the_vectors_of_rfc_4648() {
+        for (bytes, text) in [("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy"), ("", "")] {
+            assert_eq!(base64(bytes.as_bytes()), text);
+            assert_eq!(base64_to_hex(text).unwrap(), hex(bytes.as_bytes()));
+        }
+        assert_eq!(base64_to_hex("!"), None);
+    }
+
+    #[test]
+    fn an_entity_tag_is_compared_only_where_it_is_a_digest() {
+        let sums = sums_of(b"hello", Provider::S3);
+        let etag = |tag: &str| compare(&sums, reported(Provider::S3, Some(tag), none).as_ref());
+        assert_eq!(
+            etag("\"5d41402abc4b2a76b9719d911017c592\""),
+            Comparison::Same("md5:5d41402abc4b2a76b9719d911017c592".into())
+        );
+        assert!(matches!(etag("\"00000000000000000000000000000000\""), Comparison::Differs { .. }));
+        assert_eq!(etag("\"0x8D9\""), Comparison::NotComparable);
+        assert_eq!(etag("\"5d41402abc4b2a76b9719d911017c592-3\""), Comparison::NotComparable);
+        let kms = |name: &str| (name == "x-amz-server-side-encryption").then_some("aws:kms");
+        assert_eq!(reported(Provider::S3, Some("\"00000000000000000000000000000000\""), kms), None);
+    }
+
+    #[test]
+    fn a_whole_object_crc_is_preferred_and_a_composite_one_is_not_taken_for_it() {
+        let sums = sums_of(b"hello", Provider::S3);
+        let crc = sums.crc64nvme.clone().unwrap();
+        let whole = |name: &str| (name == "x-amz-checksum-crc64nvme").then_some(crc.as_str());
+        let report = reported(Provider::S3, Some("\"00000000000000000000000000000000\""), whole);
+        assert_eq!(compare(&sums, report.as_ref()), Comparison::Same(format!("crc64nvme:{crc}")));
+        let composite = |name: &str| match name {
+            "x-amz-checksum-crc64nvme" => Some("AAAAAAAAAAA=-2"),
+            _ => None,
+        };
+        assert_eq!(reported(Provider::S3, None, composite), None);
+    }
+
+    #[test]
+    fn parts_that_were_confirmed_count_where_the_whole_is_not_reported() {
+        let mut sums = sums_of(b"hello", Provider::Azure);
+        assert_eq!(compare(&sums, None), Comparison::NotComparable);
+        sums.every_part_confirmed = true;
+        assert!(matches!(compare(&sums, None), Comparison::Same(s) if s.starts_with("crc64nvme-by-part:")));
+    }
+
+    #[test]
+    fn googles_and_azures_headers_are_read() {
+        let goog = |name: &str| (name == "x-goog-hash").then_some("crc32c=4waSgw==,md5=x");
+        assert_eq!(reported(Provider::Gcs, None, goog), Some(Reported::Crc32c("4waSgw==".into())));
+        let azure = |name: &str| (name == "content-md5").then_some("XUFAKrxLKna5cZ2REBfFkg==");
+        let md5 = Reported::Md5("5d41402abc4b2a76b9719d911017c592".into());
+        assert_eq!(reported(Provider::Azure, None, azure), Some(md5));
+    }
+}

@@ -1,0 +1,129 @@
+//! Where the settings and secrets of a store come from: the environment, and files that a target names.
+//!
+//! Values pass through here to the builders and are kept nowhere else; nothing here prints one.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use super::TargetOptions;
+use super::error::{DeliverError, Result};
+use crate::durable::FileError;
+
+/// The environment variables a store is set up from.
+#[derive(Clone, Default)]
+pub(super) struct Environment(BTreeMap<String, String>);
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.keys()).finish()
+    }
+}
+
+impl Environment {
+    /// This process's own.
+    pub fn of_process() -> Self {
+        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        Self(std::env::vars_os().filter_map(text).filter(|(_, value)| !value.is_empty()).collect())
+    }
+
+    #[cfg(test)]
+    pub fn of(pairs: &[(&str, &str)]) -> Self {
+        Self(pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect())
+    }
+
+    /// A variable that is set and not empty.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// The first of several that is set.
+    pub fn first(&self, names: &[&str]) -> Option<&str> {
+        names.iter().find_map(|n| self.get(n))
+    }
+
+    /// Variables with a prefix, names in lower case, as `object_store`'s builders know them.
+    pub fn settings(&self, prefix: &str) -> impl Iterator<Item = (String, &str)> {
+        let with_prefix = self.0.iter().filter(move |(name, _)| name.starts_with(prefix));
+        with_prefix.map(|(name, value)| (name.to_ascii_lowercase(), value.as_str()))
+    }
+}
+
+/// One secret or setting of `credential_files`.
+pub(super) struct Secret {
+    /// Its name, lower case, without `_file`.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// Reads what a target's `credential_files` name: a path, or `env:NAME` for an environment variable.
+pub(super) fn secrets(options: &TargetOptions, environment: &Environment) -> Result<Vec<Secret>> {
+    let one = |(name, from): (&String, &std::path::PathBuf)| {
+        let value = match from.to_str().and_then(|f| f.strip_prefix("env:")) {
+            Some(variable) => from_variable(options, environment, name, variable),
+            None => from_file(options, name, from),
+        }?;
+        let name = name.to_ascii_lowercase();
+        Ok(Secret { name: name.strip_suffix("_file").unwrap_or(&name).to_owned(), value })
+    };
+    options.credential_files.iter().map(one).collect()
+}
+
+fn from_variable(options: &TargetOptions, environment: &Environment, name: &str, variable: &str) -> Result<String> {
+    environment.get(variable).map(str::to_owned).ok_or_else(|| {
+        let problem = format!("`{name}` comes from the environment variable {variable}, which is not set");
+        DeliverError::configuration(&options.name, problem, format!("Set {variable} for this process."))
+    })
+}
+
+fn from_file(options: &TargetOptions, name: &str, path: &Path) -> Result<String> {
+    let read = std::fs::read_to_string(path).map_err(FileError::on("read", path));
+    let text = read.map_err(|e| {
+        let problem = format!("`{name}`: {}", crate::fault::chain(&e));
+        DeliverError::configuration(
+            &options.name,
+            problem,
+            "Correct `credential_files`, or let this user read the file.",
+        )
+    })?;
+    Ok(text.trim().to_owned())
+}
+
+/// The error for a name in `credential_files` that the store does not know.
+pub(super) fn unknown(options: &TargetOptions, name: &str, known: &str) -> DeliverError {
+    let problem = format!("`{name}` is not a credential of this store");
+    DeliverError::configuration(&options.name, problem, format!("Known here: {known}."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_comes_from_a_file_or_a_variable_and_is_never_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("key");
+        std::fs::write(&file, "from file\n").unwrap();
+        let mut options = TargetOptions::new("t", "s3://b");
+        options.credential_files.insert("access_key_id_file".into(), file);
+        options.credential_files.insert("secret_access_key".into(), "env:MY_SECRET".into());
+        let environment = Environment::of(&[("MY_SECRET", "from variable")]);
+        let found = secrets(&options, &environment).unwrap();
+        let pairs: Vec<_> = found.iter().map(|s| (s.name.as_str(), s.value.as_str())).collect();
+        assert_eq!(pairs, [("access_key_id", "from file"), ("secret_access_key", "from variable")]);
+        assert!(!format!("{environment:?}").contains("from variable"));
+    }
+
+    #[test]
+    fn a_missing_file_or_variable_is_a_configuration_error_that_names_it() {
+        let mut options = TargetOptions::new("t", "s3://b");
+        options.credential_files.insert("secret_access_key".into(), "/nowhere/secret".into());
+        let error = secrets(&options, &Environment::default()).err().unwrap();
+        assert!(error.is_configuration() && error.to_string().contains("/nowhere/secret"), "{error}");
+        options.credential_files.insert("secret_access_key".into(), "env:NOT_SET".into());
+        assert!(secrets(&options, &Environment::default()).err().unwrap().to_string().contains("NOT_SET"));
+    }
+}

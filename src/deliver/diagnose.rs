@@ -1,0 +1,469 @@
+//! Says in the operator's words why a store refused or could not be reached.
+//!
+//! Pure: it takes what was seen on the wire ([`Seen`]) and gives a [`Cause`]. The status and the server's own code
+//! decide, then the kind of network failure; the text of the error chain is the last resort, because several meanings
+//! share one status (403 is a wrong secret, a wrong clock and a missing permission alike).
+
+use std::fmt;
+
+use crate::fault::Class;
+
+/// What was asked of the store, to name the permission that is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Read an object's size and checksum.
+    Head,
+    /// Store an object.
+    Put,
+    /// Read an object.
+    Get,
+    /// List objects.
+    List,
+    /// Remove an object.
+    Delete,
+    /// Give up a multipart upload.
+    Abort,
+}
+
+/// Which family of stores a target belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Provider {
+    /// Amazon S3 and everything that speaks its protocol.
+    S3,
+    /// Azure Blob Storage.
+    Azure,
+    /// Google Cloud Storage.
+    Gcs,
+    /// A directory.
+    Disk,
+}
+
+impl Verb {
+    /// To be read after "cannot".
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Head => "look at",
+            Self::Put => "store",
+            Self::Get => "read",
+            Self::List => "list",
+            Self::Delete => "delete",
+            Self::Abort => "give up the upload of",
+        }
+    }
+
+    /// The least permission that the provider wants for it, by its own name.
+    pub const fn permission(self, provider: Provider) -> &'static str {
+        match (provider, self) {
+            (Provider::S3, Self::Head | Self::Get) => {
+                "s3:GetObject (and s3:ListBucket, to tell missing from forbidden)"
+            }
+            (Provider::S3, Self::Put) => "s3:PutObject",
+            (Provider::S3, Self::List) => "s3:ListBucket",
+            (Provider::S3, Self::Delete) => "s3:DeleteObject",
+            (Provider::S3, Self::Abort) => "s3:AbortMultipartUpload",
+            (Provider::Azure, Self::Head | Self::Get) => "blobs/read (role Storage Blob Data Contributor, SAS `r`)",
+            (Provider::Azure, Self::Put | Self::Abort) => {
+                "blobs/write (role Storage Blob Data Contributor, SAS `c` and `w`)"
+            }
+            (Provider::Azure, Self::List) => "containers/read (role Storage Blob Data Contributor, SAS `l`)",
+            (Provider::Azure, Self::Delete) => "blobs/delete (role Storage Blob Data Contributor, SAS `d`)",
+            (Provider::Gcs, Self::Head | Self::Get) => "storage.objects.get",
+            (Provider::Gcs, Self::Put) => "storage.objects.create",
+            (Provider::Gcs, Self::List) => "storage.objects.list",
+            (Provider::Gcs, Self::Delete) => "storage.objects.delete",
+            (Provider::Gcs, Self::Abort) => "storage.multipartUploads.abort",
+            (Provider::Disk, _) => "write permission on the directory",
+        }
+    }
+}
+
+/// How a request failed before an answer came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Network {
+    /// No connection.
+    Connect,
+    /// Nothing came in time.
+    Timeout,
+    /// The connection broke.
+    Lost,
+    /// Something else.
+    Other,
+}
+
+/// What was seen of a failed request.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Seen {
+    /// Status of the last answer.
+    pub status: Option<u16>,
+    /// The server's own error code.
+    pub code: Option<String>,
+    /// Everything that was said, joined.
+    pub text: String,
+    /// Region that the server named.
+    pub region: Option<String>,
+    /// Server's clock minus ours, seconds, if the answer was dated.
+    pub skew_s: Option<i64>,
+    /// Whether the answer was a web page.
+    pub is_html: bool,
+    /// How the request failed if no answer came.
+    pub network: Option<Network>,
+}
+
+/// Why a store refused or could not be reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The access key id is not known there.
+    UnknownKeyId,
+    /// The signature is wrong: the secret does not belong to the key id.
+    WrongSecret,
+    /// Temporary credentials have run out.
+    ExpiredCredentials,
+    /// No credentials could be obtained.
+    NoCredentials,
+    /// The credentials are good but may not do this.
+    Denied {
+        /// The permission by its name.
+        permission: String,
+    },
+    /// The key management service refused.
+    KmsDenied,
+    /// This machine's clock is too far off.
+    ClockSkew {
+        /// Server's clock minus ours, seconds, if it is known.
+        by_s: Option<i64>,
+    },
+    /// The bucket or container does not exist.
+    NoSuchBucket,
+    /// The object (or upload) does not exist.
+    NoSuchObject,
+    /// The bucket lies in another region.
+    WrongRegion {
+        /// The region that the server named.
+        region: Option<String>,
+    },
+    /// The account's quota is used up.
+    Quota,
+    /// The store has no room.
+    StoreFull,
+    /// The store asks to slow down.
+    Throttled,
+    /// The store reported an error of its own.
+    ServerError,
+    /// What arrived is not what was sent.
+    Corrupted,
+    /// The key is taken.
+    Taken,
+    /// The object is locked against change.
+    Locked,
+    /// The store does not know what it was asked for.
+    NotSupported,
+    /// The host name cannot be resolved.
+    Dns,
+    /// Nothing listens there.
+    Refused,
+    /// The certificate is not trusted, or the connection could not be secured.
+    Tls,
+    /// `https` was asked of a server that speaks `http`.
+    EndpointIsHttp,
+    /// `http` was asked of a server that speaks `https`.
+    EndpointIsHttps,
+    /// No answer in time.
+    Timeout,
+    /// The connection broke.
+    ConnectionLost,
+    /// Whatever answers there is not an object store (a login page, a proxy).
+    NotAStore,
+    /// Anything else; the words of the server follow.
+    Other,
+}
+
+/// Finds the cause of a failed request.
+pub(super) fn diagnose(seen: &Seen, verb: Verb, provider: Provider) -> Cause {
+    by_code(seen, verb, provider)
+        .or_else(|| by_text(&seen.text, verb, provider))
+        .or_else(|| by_status(seen, verb, provider))
+        .or_else(|| seen.network.map(|network| by_network(network, &seen.text)))
+        .unwrap_or_else(|| by_shape(seen))
+}
+
+fn denied(verb: Verb, provider: Provider) -> Cause {
+    Cause::Denied { permission: verb.permission(provider).to_owned() }
+}
+
+fn by_code(seen: &Seen, verb: Verb, provider: Provider) -> Option<Cause> {
+    Some(match seen.code.as_deref()? {
+        "InvalidAccessKeyId" | "NotSignedUp" => Cause::UnknownKeyId,
+        "SignatureDoesNotMatch" | "AuthenticationFailed" | "AuthorizationFailure" | "InvalidToken" => {
+            Cause::WrongSecret
+        }
+        "ExpiredToken" | "TokenRefreshRequired" | "ExpiredAuthenticationToken" => Cause::ExpiredCredentials,
+        "RequestTimeTooSkewed" => Cause::ClockSkew { by_s: seen.skew_s },
+        "AccessDenied" => return access_denied(seen, verb, provider),
+        "AuthorizationPermissionMismatch" | "AllAccessDisabled" | "AccountProblem" => denied(verb, provider),
+        "NoSuchBucket" | "ContainerNotFound" | "ResourceNotFound" | "InvalidBucketName" => Cause::NoSuchBucket,
+        "NoSuchKey" | "BlobNotFound" | "NoSuchUpload" => Cause::NoSuchObject,
+        "PermanentRedirect"
+        | "TemporaryRedirect"
+        | "AuthorizationHeaderMalformed"
+        | "IllegalLocationConstraintException" => Cause::WrongRegion { region: seen.region.clone() },
+        "QuotaExceeded" | "ServiceQuotaExceeded" => Cause::Quota,
+        "XMinioStorageFull" | "InsufficientStorage" => Cause::StoreFull,
+        "SlowDown" | "ServerBusy" | "TooManyRequests" | "RequestLimitExceeded" => Cause::Throttled,
+        "InternalError" | "ServiceUnavailable" | "OperationTimedOut" => Cause::ServerError,
+        "RequestTimeout" => Cause::Timeout,
+        "BadDigest" | "InvalidDigest" | "Md5Mismatch" | "Crc64Mismatch" | "XAmzContentSHA256Mismatch" => {
+            Cause::Corrupted
+        }
+        "PreconditionFailed" | "BlobAlreadyExists" | "ConditionNotMet" => Cause::Taken,
+        "ObjectLocked" | "BlobImmutableDueToPolicy" | "InvalidRetentionPeriod" => Cause::Locked,
+        "NotImplemented" | "MethodNotAllowed" => Cause::NotSupported,
+        _ => return None,
+    })
+}
+
+/// `AccessDenied` is what several servers say for everything; their text tells more.
+fn access_denied(seen: &Seen, verb: Verb, provider: Provider) -> Option<Cause> {
+    by_text(&seen.text, verb, provider).or_else(|| Some(denied(verb, provider)))
+}
+
+fn by_text(text: &str, verb: Verb, provider: Provider) -> Option<Cause> {
+    let says = |words: &[&str]| words.iter().any(|w| text.contains(w));
+    Some(match () {
+        () if says(&["kms:", "KMS."]) => Cause::KmsDenied,
+        () if says(&["not authorized to perform: "]) => {
+            Cause::Denied { permission: named_permission(text, verb, provider) }
+        }
+        () if says(&["Invalid signature"]) => Cause::WrongSecret,
+        () if says(&["difference between the request time", "Date is too old"]) => Cause::ClockSkew { by_s: None },
+        () if says(&["/latest/api/token", "/latest/meta-data", "metadata.google.internal", "169.254.169.254"]) => {
+            Cause::NoCredentials
+        }
+        () if says(&["invalid peer certificate", "UnknownIssuer", "CertificateExpired", "NotValidForName"]) => {
+            Cause::Tls
+        }
+        () if says(&["InvalidContentType", "corrupt message"]) => Cause::EndpointIsHttp,
+        () if says(&["invalid HTTP version parsed"]) => Cause::EndpointIsHttps,
+        () if says(&["dns error", "Name or service not known", "failed to lookup address"]) => Cause::Dns,
+        () if says(&["Connection refused"]) => Cause::Refused,
+        () => return None,
+    })
+}
+
+/// The action of AWS's "… is not authorized to perform: s3:PutObject on resource …".
+fn named_permission(text: &str, verb: Verb, provider: Provider) -> String {
+    let action = text.split("not authorized to perform: ").nth(1).and_then(|rest| rest.split_whitespace().next());
+    action.map_or_else(|| verb.permission(provider).to_owned(), str::to_owned)
+}
+
+fn by_status(seen: &Seen, verb: Verb, provider: Provider) -> Option<Cause> {
+    Some(match seen.status? {
+        301 | 307 | 308 => Cause::WrongRegion { region: seen.region.clone() },
+        401 => Cause::WrongSecret,
+        403 if seen.skew_s.is_some_and(|s| s.abs() > MAX_SKEW_S) => Cause::ClockSkew { by_s: seen.skew_s },
+        403 => denied(verb, provider),
+        404 => Cause::NoSuchObject,
+        409 | 412 => Cause::Taken,
+        408 | 504 => Cause::Timeout,
+        429 | 503 => Cause::Throttled,
+        501 => Cause::NotSupported,
+        507 => Cause::StoreFull,
+        500..=599 => Cause::ServerError,
+        200..=299 if seen.is_html => Cause::NotAStore,
+        _ => return None,
+    })
+}
+
+/// S3 refuses signatures that are further off than this.
+const MAX_SKEW_S: i64 = 900;
+
+fn by_network(network: Network, text: &str) -> Cause {
+    match network {
+        Network::Connect if text.contains("timed out") => Cause::Timeout,
+        Network::Connect => Cause::Refused,
+        Network::Timeout => Cause::Timeout,
+        Network::Lost => Cause::ConnectionLost,
+        Network::Other => Cause::Other,
+    }
+}
+
+fn by_shape(seen: &Seen) -> Cause {
+    let lacks = ["ETag Header missing", "missing field `UploadId`", "missing field `ETag`"];
+    if seen.is_html || lacks.iter().any(|l| seen.text.contains(l)) { Cause::NotAStore } else { Cause::Other }
+}
+
+impl Cause {
+    /// What to do about it.
+    pub const fn class(&self) -> Class {
+        match self {
+            Self::UnknownKeyId
+            | Self::WrongSecret
+            | Self::ExpiredCredentials
+            | Self::NoCredentials
+            | Self::Denied { .. }
+            | Self::KmsDenied
+            | Self::ClockSkew { .. }
+            | Self::NoSuchBucket
+            | Self::WrongRegion { .. }
+            | Self::Quota
+            | Self::StoreFull
+            | Self::Tls
+            | Self::EndpointIsHttp
+            | Self::EndpointIsHttps
+            | Self::NotSupported
+            | Self::NotAStore => Class::Environment,
+            Self::Taken | Self::Locked => Class::Permanent,
+            _ => Class::Transient,
+        }
+    }
+
+    /// What the operator can do next.
+    pub fn advice(&self) -> String {
+        match self {
+            Self::UnknownKeyId => "Check the access key id and that it belongs to this endpoint.".into(),
+            Self::WrongSecret => "Check the secret (account key, SAS, token): it does not fit the key id.".into(),
+            Self::ExpiredCredentials => "Renew the temporary credentials, then send SIGHUP or restart.".into(),
+            Self::NoCredentials => "Give credentials by the environment or `credential_files`.".into(),
+            Self::Denied { permission } => format!("Grant {permission} on this bucket and prefix."),
+            Self::KmsDenied => "Grant kms:GenerateDataKey and kms:Decrypt on the bucket's key.".into(),
+            Self::ClockSkew { by_s: Some(s) } => format!("Set this machine's clock: it is {} s off.", s.abs()),
+            Self::ClockSkew { by_s: None } => "Set this machine's clock.".into(),
+            Self::NoSuchBucket => "Create the bucket (container), or correct the target's `url`.".into(),
+            Self::NoSuchObject => "It was removed there, or never arrived.".into(),
+            Self::WrongRegion { region: Some(r) } => format!("Set `region = \"{r}\"` for this target."),
+            Self::WrongRegion { region: None } => "Set the target's `region` or `endpoint`.".into(),
+            Self::Quota | Self::StoreFull => "Make room in the store or raise its quota.".into(),
+            Self::Throttled | Self::ServerError => "The store is busy; it is tried again by itself.".into(),
+            Self::Corrupted => "It is sent again; if it happens often, check this machine's memory and network.".into(),
+            Self::Taken => "Another writer took the key.".into(),
+            Self::Locked => "The object is under retention or legal hold.".into(),
+            Self::NotSupported => "The store lacks something this target asks for (storage class, metadata).".into(),
+            Self::Dns => "Check the endpoint's host name and this machine's resolver.".into(),
+            Self::Refused => "Check the endpoint's host and port, and that the store runs.".into(),
+            Self::Tls => {
+                "Trust the store's certificate on this machine (SSL_CERT_FILE), or correct the host name.".into()
+            }
+            Self::EndpointIsHttp => "The endpoint speaks http: write `http://` in `endpoint`.".into(),
+            Self::EndpointIsHttps => "The endpoint speaks https: write `https://` in `endpoint`.".into(),
+            Self::Timeout | Self::ConnectionLost => "It is tried again by itself.".into(),
+            Self::NotAStore => {
+                "Check `endpoint`: what answers there is no object store (a proxy, a login page).".into()
+            }
+            Self::Other => "It is tried again by itself; see the words of the store above.".into(),
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Denied { permission } => write!(f, "permission missing: {permission}"),
+            Self::ClockSkew { by_s: Some(s) } => write!(f, "this machine's clock is {} s off", s.abs()),
+            Self::WrongRegion { region: Some(r) } => write!(f, "the bucket lies in region {r}"),
+            other => f.write_str(other.plain()),
+        }
+    }
+}
+
+impl Cause {
+    const fn plain(&self) -> &'static str {
+        match self {
+            Self::UnknownKeyId => "the access key id is not known there",
+            Self::WrongSecret => "the secret is wrong",
+            Self::ExpiredCredentials => "the credentials have expired",
+            Self::NoCredentials => "no credentials could be obtained",
+            Self::Denied { .. } => "permission missing",
+            Self::KmsDenied => "the key management service refused",
+            Self::ClockSkew { .. } => "this machine's clock is off",
+            Self::NoSuchBucket => "the bucket does not exist",
+            Self::NoSuchObject => "the object does not exist",
+            Self::WrongRegion { .. } => "the bucket lies in another region",
+            Self::Quota => "the quota is used up",
+            Self::StoreFull => "the store is full",
+            Self::Throttled => "the store asks to slow down",
+            Self::ServerError => "the store reported an error of its own",
+            Self::Corrupted => "what arrived is not what was sent",
+            Self::Taken => "the key is taken",
+            Self::Locked => "the object is locked",
+            Self::NotSupported => "the store does not support this",
+            Self::Dns => "the host name cannot be resolved",
+            Self::Refused => "nothing listens there",
+            Self::Tls => "the certificate is not trusted",
+            Self::EndpointIsHttp => "the endpoint speaks http, not https",
+            Self::EndpointIsHttps => "the endpoint speaks https, not http",
+            Self::Timeout => "no answer in time",
+            Self::ConnectionLost => "the connection was lost",
+            Self::NotAStore => "what answers there is not an object store",
+            Self::Other => "the store refused",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn coded(status: u16, code: &str, text: &str) -> Cause {
+        let seen = Seen { status: Some(status), code: Some(code.into()), text: text.into(), ..Seen::default() };
+        diagnose(&seen, Verb::Put, Provider::S3)
+    }
+
+    #[test]
+    fn the_servers_code_tells_what_a_403_means() {
+        assert_eq!(coded(403, "InvalidAccessKeyId", ""), Cause::UnknownKeyId);
+        assert_eq!(coded(403, "SignatureDoesNotMatch", ""), Cause::WrongSecret);
+        assert_eq!(coded(403, "RequestTimeTooSkewed", ""), Cause::ClockSkew { by_s: None });
+        assert_eq!(coded(403, "AccessDenied", ""), Cause::Denied { permission: "s3:PutObject".into() });
+        assert_eq!(coded(403, "AccessDenied", "Forbidden: Invalid signature"), Cause::WrongSecret);
+        assert_eq!(coded(403, "AccessDenied", "no kms:GenerateDataKey"), Cause::KmsDenied);
+        let named = "User is not authorized to perform: s3:PutObjectTagging on resource: x";
+        assert_eq!(coded(403, "AccessDenied", named), Cause::Denied { permission: "s3:PutObjectTagging".into() });
+        assert_eq!(coded(404, "NoSuchBucket", ""), Cause::NoSuchBucket);
+        assert_eq!(coded(400, "ExpiredToken", ""), Cause::ExpiredCredentials);
+        assert_eq!(coded(400, "BadDigest", ""), Cause::Corrupted);
+        assert_eq!(coded(400, "RequestTimeout", ""), Cause::Timeout);
+    }
+
+    #[test]
+    fn a_redirect_names_the_region_and_a_bare_403_with_a_wrong_clock_names_the_clock() {
+        let redirect = Seen { status: Some(301), region: Some("eu-west-1".into()), ..Seen::default() };
+        let cause = diagnose(&redirect, Verb::Head, Provider::S3);
+        assert_eq!(cause, Cause::WrongRegion { region: Some("eu-west-1".into()) });
+        assert!(cause.advice().contains("eu-west-1"));
+        let skewed = Seen { status: Some(403), skew_s: Some(-1200), ..Seen::default() };
+        assert_eq!(diagnose(&skewed, Verb::Head, Provider::S3), Cause::ClockSkew { by_s: Some(-1200) });
+    }
+
+    #[test]
+    fn the_network_speaks_through_the_chain() {
+        let network = |network, text: &str| {
+            let seen = Seen { network: Some(network), text: text.into(), ..Seen::default() };
+            diagnose(&seen, Verb::Put, Provider::Gcs)
+        };
+        assert_eq!(network(Network::Connect, "dns error: Name or service not known"), Cause::Dns);
+        assert_eq!(network(Network::Connect, "tcp connect error: Connection refused (os error 111)"), Cause::Refused);
+        assert_eq!(network(Network::Connect, "invalid peer certificate: UnknownIssuer"), Cause::Tls);
+        assert_eq!(
+            network(Network::Connect, "received corrupt message of type InvalidContentType"),
+            Cause::EndpointIsHttp
+        );
+        assert_eq!(network(Network::Other, "invalid HTTP version parsed"), Cause::EndpointIsHttps);
+        assert_eq!(network(Network::Timeout, "operation timed out"), Cause::Timeout);
+        assert_eq!(network(Network::Lost, "connection reset"), Cause::ConnectionLost);
+    }
+
+    #[test]
+    fn what_an_operator_must_change_is_the_environment_and_the_rest_is_tried_again() {
+        assert_eq!(Cause::WrongSecret.class(), Class::Environment);
+        assert_eq!(Cause::NoSuchBucket.class(), Class::Environment);
+        assert_eq!(Cause::Throttled.class(), Class::Transient);
+        assert_eq!(Cause::Refused.class(), Class::Transient);
+        assert_eq!(Cause::Taken.class(), Class::Permanent);
+    }
+
+    #[test]
+    fn a_login_page_is_not_a_store() {
+        let seen = Seen { status: Some(200), is_html: true, ..Seen::default() };
+        assert_eq!(diagnose(&seen, Verb::Put, Provider::S3), Cause::NotAStore);
+    }
+}

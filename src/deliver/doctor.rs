@@ -1,0 +1,123 @@
+//! Asks a target whether everything that a delivery needs is allowed: writes, reads, lists and deletes a probe object.
+//!
+//! It must leave nothing behind, and touch nothing but its own probe.
+
+use std::time::SystemTime;
+
+use object_store::{ObjectStoreExt, PutPayload};
+
+use super::bucket::{Bucket, key_of};
+use super::diagnose::{Provider, Verb};
+use super::error::{DeliverError, Result};
+use super::target::{Store, Target};
+use crate::durable::{self, FileError, Partial};
+use crate::fault::{Fault, chain};
+
+/// One thing that was tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// What was tried: `write`, `read back`, `list`, `delete`.
+    pub name: &'static str,
+    /// Whether it worked.
+    pub ok: bool,
+    /// What was seen.
+    pub detail: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+const PROBE_BYTES: &[u8] = b"aftercast was here to see whether it may be; this object can be deleted\n";
+
+pub(super) async fn probe(target: &Target) -> Vec<Check> {
+    let key = probe_key(target.place.prefix());
+    match &target.store {
+        Store::Bucket(bucket) => probe_bucket(bucket, target.place.prefix(), &key).await,
+        Store::Directory(directory) => {
+            let ready = directory.ensure();
+            let mut checks = vec![check("directory", ready, || directory.base.display().to_string())];
+            if checks[0].ok {
+                checks.extend(probe_directory(&directory.target, &directory.path_of(&key)));
+            }
+            checks
+        }
+    }
+}
+
+/// A name that no other probe has.
+fn probe_key(prefix: &str) -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let seed = format!("{} {}", std::process::id(), now.as_nanos());
+    let random = &blake3::hash(seed.as_bytes()).to_hex()[..16];
+    let name = format!("{}probe-{random}", durable::PARTIAL_PREFIX);
+    if prefix.is_empty() { name } else { format!("{prefix}/{name}") }
+}
+
+fn check(name: &'static str, result: Result<()>, detail: impl FnOnce() -> String) -> Check {
+    match result {
+        Ok(()) => Check { name, ok: true, detail: detail(), hint: None },
+        Err(error) => Check { name, ok: false, detail: chain(&error), hint: error.hint() },
+    }
+}
+
+async fn probe_bucket(bucket: &Bucket, prefix: &str, key: &str) -> Vec<Check> {
+    let path = key_of(key);
+    let put = bucket.backend.store.put(&path, PutPayload::from_static(PROBE_BYTES));
+    let written = bucket.call(Verb::Put, key, put).await.map(drop);
+    let is_written = written.is_ok();
+    let mut checks = vec![check("write", written, || format!("`{key}`"))];
+    let listed = bucket.lists(prefix, key).await.map(drop);
+    if is_written {
+        let read = bucket.read(key).await.and_then(|bytes| same(&bucket.target, key, &bytes));
+        checks.push(check("read back", read, || format!("{} bytes, equal", PROBE_BYTES.len())));
+        checks.push(check("checksum", bucket.head(key).await.map(drop), || "size and entity tag reported".into()));
+    }
+    checks.push(check("list", listed, || format!("below `{prefix}/`")));
+    if is_written {
+        checks.push(check("delete", bucket.delete(key).await, || "nothing left behind".into()));
+    }
+    for failed in checks.iter_mut().filter(|c| !c.ok) {
+        let policy = least_privilege(bucket.backend.provider);
+        failed.hint = Some(format!("{} Least privilege: {policy}", failed.hint.take().unwrap_or_default()));
+    }
+    checks
+}
+
+/// What a delivery needs and no more.
+const fn least_privilege(provider: Provider) -> &'static str {
+    match provider {
+        Provider::S3 => {
+            "s3:PutObject, s3:GetObject, s3:AbortMultipartUpload and s3:DeleteObject on bucket/prefix/*, s3:ListBucket on \
+             the bucket."
+        }
+        Provider::Azure => "role Storage Blob Data Contributor on the container, or a SAS with `racwdl`.",
+        Provider::Gcs => {
+            "storage.objects.create, get, list, delete and storage.multipartUploads.create, abort on the bucket (role \
+             roles/storage.objectUser)."
+        }
+        Provider::Disk => "read and write on the directory.",
+    }
+}
+
+fn same(target: &str, key: &str, bytes: &[u8]) -> Result<()> {
+    if bytes == PROBE_BYTES {
+        return Ok(());
+    }
+    Err(DeliverError::Mismatch {
+        target: target.to_owned(),
+        key: key.to_owned(),
+        what: "the size",
+        ours: PROBE_BYTES.len().to_string(),
+        theirs: bytes.len().to_string(),
+    })
+}
+
+fn probe_directory(target: &str, path: &std::path::Path) -> Vec<Check> {
+    let failed = |verb| move |e| DeliverError::disk(target)(FileError::on(verb, path)(e));
+    let written = Partial::create(path).map_err(DeliverError::disk(target)).and_then(|partial| {
+        std::fs::write(partial.path(), PROBE_BYTES).map_err(failed("write"))?;
+        let read = std::fs::read(partial.path()).map_err(failed("read"))?;
+        same(target, &path.to_string_lossy(), &read)
+    });
+    let free = durable::free_bytes(path.parent().unwrap_or(path)).unwrap_or_default();
+    vec![check("write and read back", written, || format!("{} MiB free", free / (1024 * 1024)))]
+}

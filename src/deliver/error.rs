@@ -1,0 +1,176 @@
+//! What can go wrong in a delivery, by meaning.
+//!
+//! The outside crates' errors are kept only as boxed sources; no message carries a credential.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+use super::diagnose::{Cause, Provider, Verb};
+use crate::durable::FileError;
+use crate::fault::{Class, Fault};
+use crate::recording::name::{printable, printable_text};
+
+/// A delivery that did not succeed. The local recording is untouched in every case.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeliverError {
+    /// A target that cannot work as it is configured.
+    #[error("target `{target}`: {problem}")]
+    Configuration {
+        /// Name of the target.
+        target: String,
+        /// What is wrong.
+        problem: String,
+        /// What to write instead.
+        advice: String,
+    },
+    /// A name that no target has.
+    #[error("there is no target `{0}`")]
+    UnknownTarget(String),
+    /// The work was told to stop.
+    #[error("the upload was stopped")]
+    Cancelled,
+    /// The local file cannot be read.
+    #[error("the recording cannot be uploaded")]
+    Source(#[source] FileError),
+    /// The local file is not the one that was queued, or changed while it was read.
+    #[error("`{}` changed since it was queued", printable(path))]
+    SourceChanged {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The store refused or could not be reached.
+    #[error("target `{target}`: cannot {} `{}`: {cause}", verb.words(), printable_text(key))]
+    Store {
+        /// Name of the target.
+        target: String,
+        /// What was tried.
+        verb: Verb,
+        /// On which key.
+        key: String,
+        /// Which family of stores it is.
+        provider: Provider,
+        /// Why.
+        cause: Cause,
+        /// What the store or the network said.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The store reports something else than what was sent.
+    #[error("target `{target}`: `{}` arrived wrong: {what} is {theirs}, sent was {ours}", printable_text(key))]
+    Mismatch {
+        /// Name of the target.
+        target: String,
+        /// On which key.
+        key: String,
+        /// What was compared.
+        what: &'static str,
+        /// What was read from disk.
+        ours: String,
+        /// What the store reports.
+        theirs: String,
+    },
+    /// The directory of a `file://` target is not there.
+    #[error("target `{target}`: the directory `{}` is not there", printable(path))]
+    DirectoryMissing {
+        /// Name of the target.
+        target: String,
+        /// Which directory.
+        path: PathBuf,
+    },
+    /// A `file://` target cannot be written.
+    #[error("target `{target}` cannot be written")]
+    Disk {
+        /// Name of the target.
+        target: String,
+        /// What the operating system said.
+        #[source]
+        source: FileError,
+    },
+    /// Every numbered key is taken by other content.
+    #[error("target `{target}`: `{}` and {tried} numbered names are taken by other content", printable_text(key))]
+    NoFreeName {
+        /// Name of the target.
+        target: String,
+        /// The first key tried.
+        key: String,
+        /// How many numbers were tried.
+        tried: u32,
+    },
+    /// The machinery for talking to stores could not be started.
+    #[error("cannot start the network runtime")]
+    Runtime(#[source] std::io::Error),
+}
+
+/// Result of a delivery.
+pub type Result<T> = std::result::Result<T, DeliverError>;
+
+impl DeliverError {
+    /// Whether the configuration has to change first.
+    pub const fn is_configuration(&self) -> bool {
+        matches!(self, Self::Configuration { .. } | Self::UnknownTarget(_))
+    }
+
+    /// Why the store refused, if it did.
+    pub const fn cause(&self) -> Option<&Cause> {
+        match self {
+            Self::Store { cause, .. } => Some(cause),
+            _ => None,
+        }
+    }
+
+    pub(super) fn configuration(target: &str, problem: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self::Configuration { target: target.to_owned(), problem: problem.into(), advice: advice.into() }
+    }
+
+    pub(super) fn changed(path: &Path) -> Self {
+        Self::SourceChanged { path: path.to_owned() }
+    }
+
+    pub(super) fn disk(target: &str) -> impl FnOnce(FileError) -> Self {
+        let target = target.to_owned();
+        move |source| Self::Disk { target, source }
+    }
+}
+
+impl Fault for DeliverError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Configuration { .. } | Self::UnknownTarget(_) | Self::DirectoryMissing { .. } | Self::Runtime(_) => {
+                Class::Environment
+            }
+            Self::Cancelled => Class::Cancelled,
+            Self::Source(file) if file.is_missing() => Class::Permanent,
+            Self::Source(source) | Self::Disk { source, .. } => source.class(),
+            Self::SourceChanged { .. } | Self::Mismatch { .. } => Class::Transient,
+            Self::Store { cause, .. } => cause.class(),
+            Self::NoFreeName { .. } => Class::Permanent,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Configuration { advice, .. } => advice.clone(),
+            Self::UnknownTarget(_) => {
+                "Use a name that `[[deliver.target]]` gives; queued deliveries to it wait.".into()
+            }
+            Self::Cancelled | Self::Runtime(_) => return None,
+            Self::Source(source) | Self::Disk { source, .. } => return source.hint(),
+            Self::SourceChanged { .. } => {
+                "Nothing counts as delivered. It is taken again when nobody writes it any more.".into()
+            }
+            Self::Store { cause, .. } => format!("The recording is safe on the local disk. {}", cause.advice()),
+            Self::Mismatch { .. } => {
+                "The recording is safe on the local disk and is sent again; nothing is freed without proof.".into()
+            }
+            Self::DirectoryMissing { path, .. } => format!(
+                "Mount the disk or create `{}`; it is not created by itself, because an unmounted disk would be filled \
+                 under its mount point. The recording is safe where it is.",
+                printable(path)
+            ),
+            Self::NoFreeName { .. } => {
+                "Look at what stands under this key in the store, and at the key pattern.".into()
+            }
+        })
+    }
+}

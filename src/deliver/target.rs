@@ -1,0 +1,194 @@
+//! The targets of a configuration and the blocking face of this room.
+//!
+//! Owns the tokio runtime: every method blocks its thread until it is done and may be called from several threads at
+//! once, but not from inside another asynchronous runtime. It must not retry for long: the delivery queue does.
+
+use std::sync::atomic::AtomicBool;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Semaphore;
+
+use super::backend;
+use super::bucket::Bucket;
+use super::checksum::Reported;
+use super::credentials::Environment;
+use super::directory::Directory;
+use super::doctor::{self, Check};
+use super::error::{DeliverError, Result};
+use super::place::Place;
+use super::transfer::{BUFFERS, Run};
+use super::{Options, TargetOptions, upload};
+use crate::recording::{Asset, RemoteObject};
+
+/// All configured targets.
+#[derive(Debug)]
+pub struct Targets {
+    all: Vec<Target>,
+    buffers: Semaphore,
+    runtime: Runtime,
+}
+
+#[derive(Debug)]
+pub(super) struct Target {
+    pub options: TargetOptions,
+    pub place: Place,
+    pub store: Store,
+}
+
+#[derive(Debug)]
+pub(super) enum Store {
+    Bucket(Bucket),
+    Directory(Directory),
+}
+
+/// An object as the store reports it now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteState {
+    /// Its size.
+    pub size_bytes: u64,
+    /// Its entity tag, if it has one.
+    pub etag: Option<String>,
+    /// Its version, if the bucket keeps versions.
+    pub version: Option<String>,
+    /// `algorithm:value` of the whole object, if the store reports one.
+    pub checksum: Option<String>,
+    /// When it was last written, milliseconds since the Unix epoch.
+    pub modified_ms: i64,
+}
+
+impl RemoteState {
+    /// Whether it still is what a delivery proved; what neither side knows is not compared.
+    pub fn agrees_with(&self, proven: &RemoteObject) -> bool {
+        let algorithm = |text: &str| text.split(':').next().map(str::to_owned);
+        let same_checksum = match (&self.checksum, &proven.checksum) {
+            (Some(now), Some(then)) if algorithm(now) == algorithm(then) => now == then,
+            _ => true,
+        };
+        let same_etag = match (&self.etag, &proven.etag) {
+            (Some(now), Some(then)) => now == then,
+            _ => true,
+        };
+        self.size_bytes == proven.size_bytes && same_checksum && same_etag
+    }
+}
+
+impl Targets {
+    /// Reads and checks the targets of a configuration. Nothing is reached over the network and no directory is made.
+    pub fn open(options: &Options) -> Result<Self> {
+        Self::open_in(options, &Environment::of_process())
+    }
+
+    pub(super) fn open_in(options: &Options, environment: &Environment) -> Result<Self> {
+        let open_one = |target: &TargetOptions| Target::open(target, environment);
+        let targets = options.targets.iter().map(open_one).collect::<Result<Vec<_>>>()?;
+        for (i, target) in targets.iter().enumerate() {
+            if targets[..i].iter().any(|t| t.options.name == target.options.name) {
+                let advice = "Give every target a name of its own.";
+                return Err(DeliverError::configuration(&target.options.name, "two targets have this name", advice));
+            }
+        }
+        Self::with(targets)
+    }
+
+    pub(super) fn with(targets: Vec<Target>) -> Result<Self> {
+        let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("deliver").enable_all().build();
+        let runtime = runtime.map_err(DeliverError::Runtime)?;
+        Ok(Self { all: targets, buffers: Semaphore::new(BUFFERS as usize), runtime })
+    }
+
+    /// Names of all targets, in the order of the configuration.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.all.iter().map(|t| t.options.name.as_str())
+    }
+
+    /// Names of the targets that "delivered" needs.
+    pub fn required(&self) -> Vec<String> {
+        self.all.iter().filter(|t| t.options.required).map(|t| t.options.name.clone()).collect()
+    }
+
+    /// Puts an asset into a target and gives what the store confirmed, one object per file, in their order.
+    ///
+    /// What is there already is adopted, so that a repeated call sends one request per object. `date` is the start date
+    /// (`YYYY-MM-DD`, in the configured time zone) for `{date}` in keys. `cancel` stops it within a moment; `progress`
+    /// is told of every further stretch of bytes that the store has acknowledged.
+    pub fn upload(
+        &self,
+        target: &str,
+        asset: &Asset,
+        date: &str,
+        cancel: &AtomicBool,
+        progress: &dyn Fn(u64),
+    ) -> Result<Vec<RemoteObject>> {
+        let target = self.find(target)?;
+        let run = Run { cancel, progress, buffers: &self.buffers };
+        self.runtime.block_on(upload::deliver(target, asset, date, &run))
+    }
+
+    /// What a target reports of an object now; `None` if it has none.
+    pub fn head(&self, target: &str, key: &str) -> Result<Option<RemoteState>> {
+        match &self.find(target)?.store {
+            Store::Directory(directory) => {
+                let state = |(size_bytes, modified_ms)| RemoteState {
+                    size_bytes,
+                    etag: None,
+                    version: None,
+                    checksum: None,
+                    modified_ms,
+                };
+                Ok(directory.head(key)?.map(state))
+            }
+            Store::Bucket(bucket) => Ok(self.runtime.block_on(bucket.head(key))?.map(|held| RemoteState {
+                size_bytes: held.size_bytes,
+                etag: held.etag,
+                version: held.version,
+                checksum: held.reported.map(|r| r.to_string()),
+                modified_ms: held.modified_ms,
+            })),
+        }
+    }
+
+    /// Removes an object from a target; its absence is a success.
+    pub fn delete(&self, target: &str, key: &str) -> Result<()> {
+        match &self.find(target)?.store {
+            Store::Directory(directory) => directory.delete(key),
+            Store::Bucket(bucket) => self.runtime.block_on(bucket.delete(key)),
+        }
+    }
+
+    /// Writes, reads, lists and deletes a probe object, and says of each what is missing.
+    pub fn probe(&self, target: &str) -> Result<Vec<Check>> {
+        let target = self.find(target)?;
+        Ok(self.runtime.block_on(doctor::probe(target)))
+    }
+
+    fn find(&self, name: &str) -> Result<&Target> {
+        let found = self.all.iter().find(|t| t.options.name == name);
+        found.ok_or_else(|| DeliverError::UnknownTarget(name.to_owned()))
+    }
+}
+
+impl Target {
+    fn open(options: &TargetOptions, environment: &Environment) -> Result<Self> {
+        let place = Place::parse(options)?;
+        let target = options.name.clone();
+        let store = match &place {
+            Place::Directory(base) => Store::Directory(Directory { target, base: base.clone() }),
+            Place::Bucket { provider, bucket, .. } => {
+                let backend = backend::open(options, *provider, bucket, environment)?;
+                Store::Bucket(Bucket { target, backend })
+            }
+        };
+        Ok(Self { options: options.clone(), place, store })
+    }
+}
+
+impl std::fmt::Display for Reported {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Crc64Nvme(value) => write!(f, "crc64nvme:{value}"),
+            Self::Crc32c(value) => write!(f, "crc32c:{value}"),
+            Self::Md5(value) => write!(f, "md5:{value}"),
+            Self::Md5OfParts(value, parts) => write!(f, "md5-of-parts:{value}-{parts}"),
+        }
+    }
+}

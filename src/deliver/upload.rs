@@ -1,0 +1,160 @@
+//! One asset to one target: which keys it gets, in which order its files appear, and what counts as done already.
+//!
+//! The steps, in this order:
+//!
+//! 1. every key is looked at once; what holds the same content is adopted, and if one holds other content the whole
+//!    asset goes under the next number, in this target alone;
+//! 2. what is missing is sent, segments a few at once, each playlist or manifest only after all that came before it;
+//! 3. every object is confirmed by the store before it counts.
+//!
+//! So an upload that was cut off continues with what is missing, and a second run sends one request per object.
+
+use std::time::SystemTime;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+
+use super::attributes::{attributes, header_text};
+use super::bucket::Bucket;
+use super::error::{DeliverError, Result};
+use super::names::{is_manifest, keys};
+use super::source::Source;
+use super::target::{Store, Target};
+use super::transfer::{Proof, Run, Stored, Transfer};
+use crate::recording::{Asset, AssetFile, RemoteObject};
+
+/// Numbered names tried before it is given up.
+const NUMBERS_MAX: u32 = 100;
+/// Small files looked at or sent at once.
+const FILES_AT_ONCE: usize = 4;
+
+/// Delivers an asset; the objects in the order of its files.
+pub(super) async fn deliver(target: &Target, asset: &Asset, date: &str, run: &Run<'_>) -> Result<Vec<RemoteObject>> {
+    for n in 0..NUMBERS_MAX {
+        let keys = keys(&target.options, target.place.prefix(), asset, date, n);
+        let placing = Placing { target, asset, run, asset_id: header_text(&asset.id) };
+        if let Some(proofs) = placing.place(&keys).await? {
+            let now_ms = now_ms();
+            let done = asset.files.iter().zip(keys).zip(proofs);
+            return Ok(done.map(|((file, key), proof)| object(target, file, key, proof, now_ms)).collect());
+        }
+    }
+    let key = keys(&target.options, target.place.prefix(), asset, date, 0).pop().unwrap_or_default();
+    Err(DeliverError::NoFreeName { target: target.options.name.clone(), key, tried: NUMBERS_MAX })
+}
+
+fn now_ms() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn object(target: &Target, file: &AssetFile, key: String, proof: Proof, verified_ms: i64) -> RemoteObject {
+    RemoteObject {
+        target: target.options.name.clone(),
+        url: target.place.url_of(&key),
+        key,
+        size_bytes: proof.size_bytes,
+        etag: proof.etag,
+        version: proof.version,
+        checksum_compared: proof.checksum.is_some(),
+        checksum: proof.checksum,
+        verified_ms,
+        source: file.fingerprint,
+    }
+}
+
+/// One try to place an asset under one set of keys.
+struct Placing<'a> {
+    target: &'a Target,
+    asset: &'a Asset,
+    run: &'a Run<'a>,
+    asset_id: String,
+}
+
+impl Placing<'_> {
+    /// The proofs in the order of the files; `None` if a key holds other content.
+    async fn place(&self, keys: &[String]) -> Result<Option<Vec<Proof>>> {
+        let Some(mut proofs) = self.survey(keys).await? else { return Ok(None) };
+        for group in Self::groups(keys) {
+            let missing: Vec<_> = group.filter(|i| proofs[*i].is_none()).collect();
+            let sent = stream::iter(missing).map(|i| self.send(i, &keys[i])).buffered(FILES_AT_ONCE);
+            for (i, stored) in sent.try_collect::<Vec<_>>().await? {
+                match stored {
+                    Stored::Here(proof) => proofs[i] = Some(proof),
+                    Stored::Taken => return Ok(None),
+                }
+            }
+        }
+        Ok(proofs.into_iter().collect())
+    }
+
+    /// Runs of files that may appear in any order; a manifest is a run of its own.
+    fn groups(keys: &[String]) -> Vec<std::ops::Range<usize>> {
+        let mut groups = Vec::new();
+        let mut begin = 0;
+        for (i, key) in keys.iter().enumerate() {
+            if is_manifest(key) || i + 1 == keys.len() {
+                groups.extend([begin..i, i..i + 1]);
+                begin = i + 1;
+            }
+        }
+        groups
+    }
+
+    /// Looks at every key once: what may be adopted, what is missing; `None` if one holds other content.
+    async fn survey(&self, keys: &[String]) -> Result<Option<Vec<Option<Proof>>>> {
+        let looks = self.asset.files.iter().zip(keys).map(|(file, key)| self.look(file, key));
+        let mut seen = stream::iter(looks).buffered(FILES_AT_ONCE);
+        let mut proofs = Vec::new();
+        while let Some(look) = seen.next().await {
+            match look? {
+                Look::Free => proofs.push(None),
+                Look::Same(proof) => proofs.push(Some(proof)),
+                Look::Other => return Ok(None),
+            }
+        }
+        Ok(Some(proofs))
+    }
+
+    async fn look(&self, file: &AssetFile, key: &str) -> Result<Look> {
+        self.run.check()?;
+        let source = Source::open(file)?;
+        let adopted = match &self.target.store {
+            Store::Bucket(bucket) => match bucket.head(key).await? {
+                None => return Ok(Look::Free),
+                Some(held) => self.transfer(bucket, key, &source).adopt(&held)?,
+            },
+            Store::Directory(directory) => match directory.head(key)? {
+                None => return Ok(Look::Free),
+                Some((size_bytes, _)) => directory.adopt(key, size_bytes, &source, self.run)?,
+            },
+        };
+        source.check()?;
+        Ok(adopted.map_or(Look::Other, |proof| {
+            (self.run.progress)(proof.size_bytes);
+            Look::Same(proof)
+        }))
+    }
+
+    async fn send(&self, index: usize, key: &str) -> Result<(usize, Stored)> {
+        self.run.check()?;
+        let source = Source::open(&self.asset.files[index])?;
+        let stored = match &self.target.store {
+            Store::Directory(directory) => directory.send(key, &source, self.run)?,
+            Store::Bucket(bucket) => {
+                let attributes = attributes(&self.target.options, bucket.backend.provider, self.asset, key);
+                self.transfer(bucket, key, &source).send(attributes).await?
+            }
+        };
+        Ok((index, stored))
+    }
+
+    fn transfer<'a>(&'a self, bucket: &'a Bucket, key: &'a str, source: &'a Source) -> Transfer<'a> {
+        Transfer { bucket, key, source, asset_id: &self.asset_id, run: self.run }
+    }
+}
+
+enum Look {
+    Free,
+    Same(Proof),
+    Other,
+}

@@ -1,0 +1,222 @@
+//! The permit to free a local file: granted by one pure function, from facts, or refused with the reason (promise 3).
+//!
+//! Nothing else can make a [`Permit`], and `free` wants one. The record must have been read back from the catalogue
+//! after it was flushed; what is only in memory proves nothing.
+
+use std::path::{Path, PathBuf};
+
+use super::{DeleteLocal, Options};
+use crate::recording::{Asset, Delivery, DeliveryState, Fingerprint, Kind, Kinds, RemoteObject, VodRecord};
+
+/// What the decision is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// The record as read back from the catalogue.
+    pub record: &'a VodRecord,
+    /// Every delivery of this VoD and of what belongs to it, as read back from the catalogue.
+    pub deliveries: &'a [Delivery],
+    /// Names of the targets that "delivered" needs.
+    pub required: &'a [String],
+    /// Which kinds of files are uploaded at all.
+    pub uploaded: Kinds,
+    /// The fingerprint of the finished file now; `None` if it is not there.
+    pub fingerprint_now: Option<Fingerprint>,
+    /// Bytes free now on its file system.
+    pub free_bytes: u64,
+    /// The time now, milliseconds since the Unix epoch.
+    pub now_ms: i64,
+}
+
+/// The right to free one finished file and what belongs to it. Cannot be made but by [`permit`].
+#[derive(Debug, PartialEq, Eq)]
+pub struct Permit {
+    vod_id: String,
+    finished: (PathBuf, Fingerprint),
+    companions: Vec<(PathBuf, Fingerprint)>,
+}
+
+impl Permit {
+    /// Id of the VoD.
+    pub fn vod_id(&self) -> &str {
+        &self.vod_id
+    }
+
+    /// The finished file.
+    pub fn path(&self) -> &Path {
+        &self.finished.0
+    }
+
+    /// Bytes that it frees.
+    pub fn bytes(&self) -> u64 {
+        self.files().map(|(_, f)| f.size_bytes).sum()
+    }
+
+    /// What it frees, companions (kept original, poster) first, and the fingerprint that each must still have.
+    pub fn files(&self) -> impl Iterator<Item = (&Path, Fingerprint)> {
+        self.companions.iter().chain([&self.finished]).map(|(path, seen)| (path.as_path(), *seen))
+    }
+}
+
+/// Why a local file stays.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// `delete_local = "never"`.
+    #[error("local files are never freed (`delete_local = \"never\"`)")]
+    Policy,
+    /// There is no required target, so that nothing can count as delivered.
+    #[error("there is no required target")]
+    NoRequiredTarget,
+    /// The mask leaves finished recordings out.
+    #[error("finished recordings are not uploaded (`upload_extensions`)")]
+    KindNotUploaded,
+    /// It was freed before.
+    #[error("it is already freed")]
+    AlreadyFreed,
+    /// The file is not where the record says.
+    #[error("the local file is not there")]
+    LocalMissing,
+    /// The file is not the one that the record describes.
+    #[error("the local file has changed since it was catalogued")]
+    LocalChanged,
+    /// A required target does not hold it.
+    #[error("target `{0}` does not hold it yet")]
+    NotDelivered(String),
+    /// The object's size is not the file's.
+    #[error("target `{target}` reports {remote_bytes} bytes, the file has {local_bytes}")]
+    SizeDiffers {
+        /// Name of the target.
+        target: String,
+        /// What the store reports.
+        remote_bytes: u64,
+        /// What is on disk.
+        local_bytes: u64,
+    },
+    /// The store reported no checksum that could be compared.
+    #[error("target `{0}` confirmed only the size, not a checksum (`accept_size_only` would allow it)")]
+    NoChecksum(String),
+    /// The object was made from another state of the file.
+    #[error("what target `{0}` holds was read from another state of the file")]
+    OtherSource(String),
+    /// An upload to another target has not been tried yet.
+    #[error("target `{0}` has not had it yet")]
+    StillNeeded(String),
+    /// The time has not come.
+    #[error("its time has not come")]
+    TooEarly {
+        /// When it has, milliseconds since the Unix epoch.
+        due_ms: i64,
+    },
+    /// There is room enough.
+    #[error("there is room enough: {free_bytes} bytes are free")]
+    EnoughRoom {
+        /// Bytes free now.
+        free_bytes: u64,
+    },
+}
+
+/// Grants the permit to free a VoD's local files, or says why not.
+pub fn permit(facts: &Facts<'_>, options: &Options) -> Result<Permit, Refusal> {
+    let record = facts.record;
+    if record.freed_at.is_some() {
+        return Err(Refusal::AlreadyFreed);
+    }
+    let proven_ms = proven_since(facts, options)?;
+    is_due(options.delete_local, facts, proven_ms)?;
+    let finished = (record.file_path.clone(), record.fingerprint);
+    Ok(Permit { vod_id: record.vod_id.clone(), finished, companions: companions(facts, options) })
+}
+
+/// Since when every required target is proven to hold the file that is on disk now, or why it is not.
+pub(super) fn proven_since(facts: &Facts<'_>, options: &Options) -> Result<i64, Refusal> {
+    let record = facts.record;
+    if facts.required.is_empty() {
+        return Err(Refusal::NoRequiredTarget);
+    }
+    if !facts.uploaded.contains(Kind::Recording) {
+        return Err(Refusal::KindNotUploaded);
+    }
+    let now = facts.fingerprint_now.ok_or(Refusal::LocalMissing)?;
+    if now != record.fingerprint || now.size_bytes != record.file_size {
+        return Err(Refusal::LocalChanged);
+    }
+    let since = facts.required.iter().map(|target| {
+        let object = record.remote_in(target).ok_or_else(|| Refusal::NotDelivered(target.clone()))?;
+        is_proof(object, now, options).map(|()| object.verified_ms)
+    });
+    let since = since.collect::<Result<Vec<_>, _>>()?;
+    match still_needed(facts) {
+        Some(target) => Err(Refusal::StillNeeded(target.to_owned())),
+        None => Ok(since.into_iter().max().unwrap_or(i64::MAX)),
+    }
+}
+
+/// Whether an object proves that the file with this fingerprint is in its store.
+fn is_proof(object: &RemoteObject, now: Fingerprint, options: &Options) -> Result<(), Refusal> {
+    let target = object.target.clone();
+    let has_checksum = object.checksum_compared && object.checksum.is_some();
+    match () {
+        () if object.size_bytes != now.size_bytes => {
+            Err(Refusal::SizeDiffers { target, remote_bytes: object.size_bytes, local_bytes: now.size_bytes })
+        }
+        () if object.source != now => Err(Refusal::OtherSource(target)),
+        () if !has_checksum && !options.accept_size_only => Err(Refusal::NoChecksum(target)),
+        () => Ok(()),
+    }
+}
+
+/// A target that still waits for a first try with the finished file. A target that is not required and has failed once
+/// does not hold the file back; it is not what "delivered" means.
+fn still_needed<'a>(facts: &Facts<'a>) -> Option<&'a str> {
+    let of_file = facts.deliveries.iter().filter(|d| holds(&d.asset, &facts.record.file_path));
+    let untried = of_file.filter(|d| matches!(d.state, DeliveryState::Waiting { last_fault: None, .. }));
+    untried.map(|d| d.target.as_str()).next()
+}
+
+fn holds(asset: &Asset, path: &Path) -> bool {
+    asset.files.iter().any(|f| f.path == path)
+}
+
+fn is_due(policy: DeleteLocal, facts: &Facts<'_>, proven_ms: i64) -> Result<(), Refusal> {
+    match policy {
+        DeleteLocal::Never => Err(Refusal::Policy),
+        DeleteLocal::Delivered => Ok(()),
+        DeleteLocal::After(age) => {
+            let due_ms = proven_ms.saturating_add(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
+            if facts.now_ms >= due_ms { Ok(()) } else { Err(Refusal::TooEarly { due_ms }) }
+        }
+        DeleteLocal::BelowFree(watermark) if facts.free_bytes < watermark => Ok(()),
+        DeleteLocal::BelowFree(_) => Err(Refusal::EnoughRoom { free_bytes: facts.free_bytes }),
+    }
+}
+
+/// The kept original and the poster, each only if itself delivered to every required target and proven.
+///
+/// An original of which something was left out of the finished file stays in any case (promise 7).
+fn companions(facts: &Facts<'_>, options: &Options) -> Vec<(PathBuf, Fingerprint)> {
+    let record = facts.record;
+    let is_whole = !record.defects.iter().any(|d| d.leaves_something_out());
+    let original = record.original_path.as_ref().filter(|_| is_whole);
+    let paths = original.into_iter().chain(&record.preview_file_path).filter(|p| **p != record.file_path);
+    paths.filter_map(|path| Some((path.clone(), companion(path, facts, options)?))).collect()
+}
+
+/// The fingerprint under which a companion was proven in every required target.
+fn companion(path: &Path, facts: &Facts<'_>, options: &Options) -> Option<Fingerprint> {
+    let proven = facts.required.iter().map(|target| {
+        let of_target = facts.deliveries.iter().filter(|d| d.target == *target);
+        of_target.filter(|d| facts.uploaded.contains(d.asset.kind)).find_map(|d| proven_in(d, path, options))
+    });
+    let proven: Option<Vec<_>> = proven.collect();
+    let proven = proven?;
+    let first = *proven.first()?;
+    proven.iter().all(|p| *p == first).then_some(first)
+}
+
+fn proven_in(delivery: &Delivery, path: &Path, options: &Options) -> Option<Fingerprint> {
+    let DeliveryState::Delivered { objects } = &delivery.state else { return None };
+    let belongs = delivery.asset.files.iter().zip(objects).find(|(file, _)| file.path == path);
+    let (file, object) = belongs?;
+    let is_proven = object.target == delivery.target && is_proof(object, file.fingerprint, options).is_ok();
+    is_proven.then_some(file.fingerprint)
+}

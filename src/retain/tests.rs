@@ -1,0 +1,389 @@
+//! Every refusal, the property that nothing unproven is ever freed, and freeing itself.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::durable;
+use crate::fault::Class;
+use crate::recording::journey::Evidence;
+use crate::recording::{
+    Asset, AssetFile, Container, Defect, Delivery, DeliveryState, Fingerprint, Kind, Kinds, Outcome, RemoteObject,
+    StartSource, VOD_VERSION, VodRecord, VodType,
+};
+
+const SEEN: Fingerprint = Fingerprint { device: 1, inode: 2, size_bytes: 100, mtime_ns: 3 };
+const PROVEN_MS: i64 = 1_000_000;
+
+fn record(id: &str, path: &Path, fingerprint: Fingerprint) -> VodRecord {
+    VodRecord {
+        version: VOD_VERSION,
+        vod_id: id.into(),
+        stream_id: "room1".into(),
+        stream_name: "room1".into(),
+        vod_name: "x.mp4".into(),
+        file_path: path.to_owned(),
+        root: "/srv".into(),
+        duration: 0,
+        creation_date: 0,
+        start_time: 0,
+        start_source: StartSource::Name,
+        file_size: fingerprint.size_bytes,
+        preview_file_path: None,
+        vod_type: VodType::Stream,
+        container: Container::Mp4,
+        tracks: Vec::new(),
+        bitrate: 0,
+        declared_duration: None,
+        wall_clock: None,
+        defects: Vec::new(),
+        outcome: Outcome::Kept,
+        splice: None,
+        salvaged: false,
+        digest: None,
+        server: "antmedia".into(),
+        rendition: None,
+        source_path: path.to_owned(),
+        source: fingerprint,
+        evidence: Evidence::Lease,
+        original_path: None,
+        fingerprint,
+        remote: Vec::new(),
+        freed_at: None,
+    }
+}
+
+fn object(target: &str, source: Fingerprint) -> RemoteObject {
+    RemoteObject {
+        target: target.into(),
+        key: "x.mp4".into(),
+        url: "s3://b/x.mp4".into(),
+        size_bytes: source.size_bytes,
+        etag: None,
+        version: None,
+        checksum: Some("crc64nvme:AAAA".into()),
+        checksum_compared: true,
+        verified_ms: PROVEN_MS,
+        source,
+    }
+}
+
+fn delivery(target: &str, kind: Kind, path: &Path, source: Fingerprint, state: DeliveryState) -> Delivery {
+    let asset = Asset {
+        id: "a".into(),
+        kind,
+        vod_id: Some("v".into()),
+        stream_id: "room1".into(),
+        root: "/srv".into(),
+        start_ms: 0,
+        files: vec![AssetFile { path: path.to_owned(), fingerprint: source }],
+    };
+    Delivery { id: "a@t".into(), asset, target: target.into(), state, attempts: 0, queued_ms: 0 }
+}
+
+/// A case that is granted, to be spoilt in one place.
+#[derive(Debug)]
+struct Case {
+    record: VodRecord,
+    deliveries: Vec<Delivery>,
+    required: Vec<String>,
+    uploaded: Kinds,
+    now: Option<Fingerprint>,
+    free_bytes: u64,
+    now_ms: i64,
+    options: Options,
+}
+
+fn good() -> Case {
+    let mut record = record("v", Path::new("/srv/x.mp4"), SEEN);
+    record.remote = vec![object("a", SEEN), object("b", SEEN)];
+    Case {
+        record,
+        deliveries: Vec::new(),
+        required: vec!["a".into(), "b".into()],
+        uploaded: Kinds::DEFAULT,
+        now: Some(SEEN),
+        free_bytes: 0,
+        now_ms: PROVEN_MS,
+        options: Options { delete_local: DeleteLocal::Delivered, accept_size_only: false },
+    }
+}
+
+impl Case {
+    fn decide(&self) -> Result<Permit, Refusal> {
+        let facts = Facts {
+            record: &self.record,
+            deliveries: &self.deliveries,
+            required: &self.required,
+            uploaded: self.uploaded,
+            fingerprint_now: self.now,
+            free_bytes: self.free_bytes,
+            now_ms: self.now_ms,
+        };
+        permit(&facts, &self.options)
+    }
+}
+
+fn refused(spoil: impl FnOnce(&mut Case)) -> Refusal {
+    let mut case = good();
+    spoil(&mut case);
+    case.decide().unwrap_err()
+}
+
+#[test]
+fn a_proven_file_gets_its_permit() {
+    let permit = good().decide().unwrap();
+    assert_eq!((permit.vod_id(), permit.path(), permit.bytes()), ("v", Path::new("/srv/x.mp4"), 100));
+}
+
+#[test]
+fn every_refusal_has_its_reason() {
+    let other = Fingerprint { mtime_ns: 4, ..SEEN };
+    assert_eq!(refused(|c| c.options.delete_local = DeleteLocal::Never), Refusal::Policy);
+    assert_eq!(refused(|c| c.required.clear()), Refusal::NoRequiredTarget);
+    assert_eq!(refused(|c| c.uploaded = Kinds::NONE), Refusal::KindNotUploaded);
+    assert_eq!(refused(|c| c.record.freed_at = Some(1)), Refusal::AlreadyFreed);
+    assert_eq!(refused(|c| c.now = None), Refusal::LocalMissing);
+    assert_eq!(refused(|c| c.now = Some(other)), Refusal::LocalChanged);
+    assert_eq!(refused(|c| c.record.file_size = 99), Refusal::LocalChanged);
+    assert_eq!(refused(|c| c.record.remote.truncate(1)), Refusal::NotDelivered("b".into()));
+    let short = Refusal::SizeDiffers { target: "b".into(), remote_bytes: 99, local_bytes: 100 };
+    assert_eq!(refused(|c| c.record.remote[1].size_bytes = 99), short);
+    assert_eq!(refused(|c| c.record.remote[1].checksum_compared = false), Refusal::NoChecksum("b".into()));
+    assert_eq!(refused(|c| c.record.remote[1].checksum = None), Refusal::NoChecksum("b".into()));
+    assert_eq!(refused(|c| c.record.remote[0].source = other), Refusal::OtherSource("a".into()));
+    let waiting = DeliveryState::Waiting { due_ms: 0, last_fault: None };
+    let pending = delivery("c", Kind::Recording, Path::new("/srv/x.mp4"), SEEN, waiting);
+    assert_eq!(refused(|c| c.deliveries.push(pending)), Refusal::StillNeeded("c".into()));
+    let hour = DeleteLocal::After(Duration::from_secs(3600));
+    assert_eq!(refused(|c| c.options.delete_local = hour), Refusal::TooEarly { due_ms: PROVEN_MS + 3_600_000 });
+    let room = |c: &mut Case| (c.options.delete_local, c.free_bytes) = (DeleteLocal::BelowFree(10), 10);
+    assert_eq!(refused(|c| room(c)), Refusal::EnoughRoom { free_bytes: 10 });
+}
+
+#[test]
+fn age_counts_from_the_last_required_proof_and_a_clock_set_back_waits() {
+    let mut case = good();
+    case.options.delete_local = DeleteLocal::After(Duration::from_millis(10));
+    case.record.remote[0].verified_ms = PROVEN_MS + 5;
+    case.now_ms = PROVEN_MS + 14;
+    assert_eq!(case.decide().unwrap_err(), Refusal::TooEarly { due_ms: PROVEN_MS + 15 });
+    case.now_ms = PROVEN_MS + 15;
+    assert!(case.decide().is_ok());
+    case.now_ms = 0;
+    assert!(case.decide().is_err());
+}
+
+#[test]
+fn size_alone_is_enough_only_where_it_is_allowed_and_an_optional_target_that_failed_holds_nothing_back() {
+    let mut case = good();
+    case.record.remote[1].checksum_compared = false;
+    case.options.accept_size_only = true;
+    let fault = Some((Class::Transient, "down".to_owned()));
+    let failed = DeliveryState::Waiting { due_ms: 0, last_fault: fault };
+    case.deliveries.push(delivery("c", Kind::Recording, Path::new("/srv/x.mp4"), SEEN, failed));
+    assert!(case.decide().is_ok());
+}
+
+#[test]
+fn companions_go_only_if_they_are_proven_themselves() {
+    let (original, poster) = (PathBuf::from("/srv/x.flv"), PathBuf::from("/srv/x.png"));
+    let mut case = good();
+    case.record.original_path = Some(original.clone());
+    case.record.preview_file_path = Some(poster.clone());
+    let freed = |case: &Case| case.decide().unwrap().files().map(|(p, _)| p.to_owned()).collect::<Vec<_>>();
+    assert_eq!(freed(&case), [PathBuf::from("/srv/x.mp4")]);
+
+    for target in ["a", "b"] {
+        for (kind, path) in [(Kind::OtherContainer, &original), (Kind::Preview, &poster)] {
+            let state = DeliveryState::Delivered { objects: vec![object(target, SEEN)] };
+            case.deliveries.push(delivery(target, kind, path, SEEN, state));
+        }
+    }
+    // The mask has no bit for originals, so the original stays.
+    assert_eq!(freed(&case), [poster.clone(), "/srv/x.mp4".into()]);
+    case.uploaded = Kinds::from_bits(63).unwrap();
+    assert_eq!(freed(&case), [original.clone(), poster.clone(), "/srv/x.mp4".into()]);
+    // Whatever was left out of the finished file is in the original alone.
+    case.record.defects.push(Defect::Truncated { missing: "1 s".into() });
+    assert_eq!(freed(&case), [poster, "/srv/x.mp4".into()]);
+    // One target does not hold the poster.
+    case.deliveries.retain(|d| d.target == "a");
+    assert_eq!(freed(&case), [PathBuf::from("/srv/x.mp4")]);
+}
+
+fn inventory<'a>(
+    records: &'a [VodRecord],
+    deliveries: &'a BTreeMap<String, Vec<Delivery>>,
+    required: &'a [String],
+) -> Inventory<'a> {
+    Inventory { records, deliveries, required, uploaded: Kinds::DEFAULT, free_bytes: 50, now_ms: PROVEN_MS }
+}
+
+fn three_records() -> Vec<VodRecord> {
+    let with_proof = |(i, id): (i64, &str)| {
+        let mut record = record(id, Path::new("/srv/x.mp4"), SEEN);
+        record.remote = vec![RemoteObject { verified_ms: PROVEN_MS - i, ..object("a", SEEN) }];
+        record
+    };
+    let mut records: Vec<_> = [(1, "young"), (9, "old"), (5, "unproven")].into_iter().map(with_proof).collect();
+    records[2].remote[0].checksum_compared = false;
+    records
+}
+
+#[test]
+fn below_the_watermark_the_oldest_proven_goes_first_and_only_as_much_as_is_missing() {
+    let (records, deliveries, required) = (three_records(), BTreeMap::new(), ["a".to_owned()]);
+    let at = |watermark| {
+        let options = Options { delete_local: DeleteLocal::BelowFree(watermark), accept_size_only: false };
+        plan(&inventory(&records, &deliveries, &required), &options)
+    };
+    let some = at(120);
+    assert_eq!(some.frees.iter().map(|f| f.vod_id.as_str()).collect::<Vec<_>>(), ["old"]);
+    assert_eq!((some.frees[0].bytes, some.short_bytes), (100, 0));
+    assert!(some.kept.contains(&("unproven".into(), Refusal::NoChecksum("a".into()))));
+    assert!(some.kept.contains(&("young".into(), Refusal::EnoughRoom { free_bytes: 150 })));
+    let all = at(1000);
+    assert_eq!(all.frees.iter().map(|f| f.vod_id.as_str()).collect::<Vec<_>>(), ["old", "young"]);
+    assert_eq!(all.short_bytes, 750);
+    assert_eq!(at(50).frees, []);
+}
+
+#[test]
+fn a_plan_names_what_goes_and_why_the_rest_stays() {
+    let (mut records, deliveries, required) = (three_records(), BTreeMap::new(), ["a".to_owned()]);
+    records[0].freed_at = Some(1);
+    let options = Options { delete_local: DeleteLocal::Delivered, accept_size_only: false };
+    let plan = plan(&inventory(&records, &deliveries, &required), &options);
+    assert_eq!(plan.frees.len(), 1);
+    assert!(plan.frees[0].reason.contains("1970-01-01T00:16:39.991Z"), "{}", plan.frees[0].reason);
+    assert_eq!(plan.kept, [("unproven".into(), Refusal::NoChecksum("a".into()))]);
+}
+
+fn granted_for(path: &Path) -> Permit {
+    let seen = durable::fingerprint(path).unwrap();
+    let mut case = good();
+    case.record = record("v", path, seen);
+    case.record.remote = vec![object("a", seen), object("b", seen)];
+    case.now = Some(seen);
+    case.decide().unwrap()
+}
+
+#[test]
+fn freeing_removes_the_file_and_nothing_beside_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.mp4");
+    fs::write(&path, "proven").unwrap();
+    fs::write(dir.path().join("other.mp4"), "other").unwrap();
+    let freed = free(granted_for(&path)).unwrap();
+    assert_eq!((freed.bytes, freed.paths), (6, vec![path]));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_file_that_changes_after_the_permit_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.mp4");
+    fs::write(&path, "proven").unwrap();
+    let permit = granted_for(&path);
+    fs::write(&path, "rewritten").unwrap();
+    assert!(matches!(free(permit), Err(FreeError::Changed { .. })));
+    assert_eq!(fs::read_to_string(&path).unwrap(), "rewritten");
+}
+
+fn some_fingerprint() -> impl Strategy<Value = Fingerprint> {
+    let (inode, size_bytes, mtime_ns) = (1u64..3, 99u64..102, 0i64..2);
+    (inode, size_bytes, mtime_ns).prop_map(|(inode, size_bytes, mtime_ns)| Fingerprint {
+        device: 1,
+        inode,
+        size_bytes,
+        mtime_ns,
+    })
+}
+
+prop_compose! {
+    fn some_object()(
+        target in "[abc]", size_bytes in 99u64..102, checksum in any::<bool>(), checksum_compared in any::<bool>(),
+        verified_ms in 0i64..20, source in some_fingerprint(),
+    ) -> RemoteObject {
+        let checksum = checksum.then(|| "md5:x".to_owned());
+        RemoteObject { size_bytes, checksum, checksum_compared, verified_ms, ..object(&target, source) }
+    }
+}
+
+fn some_policy() -> impl Strategy<Value = DeleteLocal> {
+    prop_oneof![
+        Just(DeleteLocal::Never),
+        Just(DeleteLocal::Delivered),
+        (0u64..20).prop_map(|ms| DeleteLocal::After(Duration::from_millis(ms))),
+        (0u64..20).prop_map(DeleteLocal::BelowFree),
+    ]
+}
+
+prop_compose! {
+    fn some_case()(
+        remote in proptest::collection::vec(some_object(), 0..4), required in proptest::collection::vec("[abc]", 0..3),
+        recorded in some_fingerprint(), now in proptest::option::of(some_fingerprint()), same_now in any::<bool>(),
+        align in any::<bool>(), file_size in 99u64..102, bits in 0i64..8, free_bytes in 0u64..20, now_ms in 0i64..40,
+        policy in some_policy(), accept_size_only in any::<bool>(), freed in proptest::option::of(0i64..2),
+    ) -> Case {
+        let mut case = good();
+        let mut recorded = recorded;
+        if align {
+            recorded = SEEN;
+        }
+        case.record.fingerprint = recorded;
+        case.record.file_size = if align { recorded.size_bytes } else { file_size };
+        case.record.remote = remote;
+        if align {
+            // Without this nearly every random case is refused for the same reason.
+            case.record.remote.iter_mut().for_each(|o| (o.source, o.size_bytes) = (SEEN, SEEN.size_bytes));
+        }
+        case.record.freed_at = freed;
+        case.now = if same_now { Some(recorded) } else { now };
+        (case.required, case.free_bytes, case.now_ms) = (required, free_bytes, now_ms);
+        case.uploaded = Kinds::from_bits(bits).unwrap();
+        case.options = Options { delete_local: policy, accept_size_only };
+        case
+    }
+}
+
+/// The oracle, written apart from the code: what must hold of every file that is freed.
+fn is_proven(case: &Case) -> bool {
+    let Some(now) = case.now else { return false };
+    let held = |target: &String| {
+        let object = case.record.remote.iter().find(|o| &o.target == target);
+        object.is_some_and(|o| {
+            o.size_bytes == now.size_bytes
+                && o.source == now
+                && ((o.checksum_compared && o.checksum.is_some()) || case.options.accept_size_only)
+        })
+    };
+    !case.required.is_empty()
+        && case.required.iter().all(held)
+        && now == case.record.fingerprint
+        && case.record.freed_at.is_none()
+        && case.options.delete_local != DeleteLocal::Never
+        && case.uploaded.bits() & 1 == 1
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+    #[test]
+    fn no_combination_frees_an_unproven_file(case in some_case()) {
+        if case.decide().is_ok() {
+            prop_assert!(is_proven(&case));
+        }
+    }
+
+    #[test]
+    fn what_is_proven_and_due_at_once_is_freed(case in some_case()) {
+        if is_proven(&case) && case.options.delete_local == DeleteLocal::Delivered {
+            prop_assert!(case.decide().is_ok());
+        }
+    }
+}
