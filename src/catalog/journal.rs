@@ -62,12 +62,10 @@ impl Catalog {
     /// Journals that a recording has come to a step; durable on return. The end of a recording gives back its reserved name.
     pub fn set_step(&self, key: &JournalKey, step: Step, now_ms: i64) -> Result<()> {
         let transition = transition_to(&step);
-        self.store().transact(|tx| {
-            let mut entry = entry_in(tx, *key)?;
-            entry.step = step.clone();
-            entry.changed_ms = now_ms;
-            write_entry(tx, *key, &entry)
-        })?;
+        let mut entry = self.entry(key)?.ok_or(CatalogError::NotJournalled { key: *key })?;
+        entry.step = step;
+        entry.changed_ms = now_ms;
+        self.store().transact(|tx| write_entry(tx, *key, &entry))?;
         self.store().flush(transition)
     }
 
