@@ -329,7 +329,7 @@ impl Store {
     }
 
     /// Remembers that the database failed, and keeps its destructor from ever running: it could wait for good.
-    fn give_up(&self, error: sled::Error) -> CatalogError {
+    pub(super) fn give_up(&self, error: sled::Error) -> CatalogError {
         if !self.has_failed.swap(true, Ordering::SeqCst) {
             std::mem::forget((self.db.clone(), self.trees.clone()));
             tracing::error!(path = %self.path.display(), error = %error, "Catalogue failed; it is not used again before a restart.");

@@ -148,3 +148,15 @@ fn a_path_that_json_cannot_carry_is_refused_and_nothing_is_half_written() {
     assert!(home.open_entries().unwrap().items.is_empty());
     assert_eq!(home.knows(file.path(), &file.candidate.fingerprint).unwrap(), Known::Unknown);
 }
+
+#[test]
+fn a_database_that_failed_once_is_not_touched_again_and_can_still_be_closed() {
+    let mut home = Home::new();
+    let vod = catalogue(&home, "room1", 1, 1);
+    home.store().give_up(sled::Error::Io(std::io::ErrorKind::StorageFull.into()));
+    let error = home.vod(&vod.vod_id).unwrap_err();
+    assert_eq!((error.class(), error.hint().is_some()), (Class::Environment, true));
+    assert!(home.begin(&settled("room2", 2), 2).is_err() && home.due(9, 9).is_err() && home.check(true).is_err());
+    assert_eq!(home.as_left_by_a_kill().vod(&vod.vod_id).unwrap(), Some(vod));
+    home.close();
+}

@@ -81,6 +81,22 @@ fn orderly_failures_and_restarts_without_an_attempt_are_no_deaths() {
 }
 
 #[test]
+fn an_impatient_operator_is_not_held_against_the_file() {
+    let mut home = Home::new();
+    let (file, further) = (settled("room1", 1), settled("room2", 2));
+    let key = attempt(&home, &further, 1);
+    home.set_step(&key, publishing(&record("room2", 2, 1)), 1).unwrap();
+    for now_ms in 0..4 {
+        attempt(&home, &file, now_ms);
+        assert_eq!(home.interrupt_attempts(now_ms).unwrap(), 1);
+        home.restart();
+        assert!(home.knows(file.path(), &file.candidate.fingerprint).unwrap().may_be_taken(now_ms));
+    }
+    assert!(matches!(home.begin(&file, 9).unwrap(), Begun::Attempt { attempt: 5, is_suspect: false, .. }));
+    assert!(matches!(home.begin(&further, 9).unwrap(), Begun::Interrupted { .. }));
+}
+
+#[test]
 fn a_recording_that_came_further_is_continued_and_not_begun_again() {
     let mut home = Home::new();
     let file = settled("room1", 1);
