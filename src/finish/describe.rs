@@ -75,3 +75,4 @@ fn describe_iso(path: &Path, container: Container) -> Result<Option<Description>
         defects: verdict.defects,
     }))
 }
+

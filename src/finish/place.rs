@@ -118,8 +118,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let temporary = dir.path().join("x.mp4.tmp_extension");
         fs::write(&temporary, "").unwrap();
-        let path =
-            finished_path(&candidate(temporary, "x"), "mp4", 0, &Options::default(), &suffixes(), &Promised(vec![]));
+        let path = finished_path(
+            &candidate(temporary, "x"),
+            "mp4",
+            0,
+            &Options::default(),
+            &suffixes(),
+            &Promised(vec![]),
+        );
         assert_eq!(path, Some(dir.path().join("x.mp4")));
     }
 

@@ -129,8 +129,11 @@ fn conclude(work: &Work<'_>, written: Written) -> Finished {
     let lacks_something = written.defects.iter().any(Defect::leaves_something_out);
     let is_sure = work.settled.evidence.is_strong();
     let removes_source = !is_source && !lacks_something && is_sure && !work.options.keep_original;
-    let making =
-        Making { outcome: written.outcome, splice: written.splice, keeps_original: !is_source && !removes_source };
+    let making = Making {
+        outcome: written.outcome,
+        splice: written.splice,
+        keeps_original: !is_source && !removes_source,
+    };
     let record = record_of_finished(
         work.settled,
         written.final_path,
@@ -141,13 +144,7 @@ fn conclude(work: &Work<'_>, written: Written) -> Finished {
         making,
         work.now_ms,
     );
-    Finished {
-        written_path: written.path,
-        written: written.fingerprint,
-        record,
-        removes_source,
-        warnings: written.warnings,
-    }
+    Finished { written_path: written.path, written: written.fingerprint, record, removes_source, warnings: written.warnings }
 }
 
 fn watch<'a>(work: &Work<'a>) -> Watch<'a> {
@@ -257,9 +254,7 @@ fn front_plan(source: &Path, inspection: &Inspection) -> Result<FrontPlan, Finis
 
 /// The file type box as it stands; empty where there is none (old QuickTime).
 fn file_type(file: &File, layout: &Layout) -> io::Result<Vec<u8>> {
-    let Some(ftyp) = layout.first(b"ftyp").filter(|b| b.size_bytes <= LARGEST_FTYP_BYTES) else {
-        return Ok(Vec::new());
-    };
+    let Some(ftyp) = layout.first(b"ftyp").filter(|b| b.size_bytes <= LARGEST_FTYP_BYTES) else { return Ok(Vec::new()) };
     let mut bytes = vec![0; usize::try_from(ftyp.size_bytes).unwrap_or(0)];
     file.read_exact_at(&mut bytes, ftyp.offset)?;
     Ok(bytes)
@@ -270,15 +265,16 @@ fn remux(work: &Work<'_>, inspection: &Inspection, container: Container) -> Resu
     let source = work.settled.path();
     let from = inspection.container.unwrap_or(container);
     let probe = inspection.probe.as_ref();
-    let start =
-        start_of(work.settled, probe.and_then(|p| p.created_ms), probe.and_then(|p| p.declared_ms).unwrap_or(0));
+    let start = start_of(work.settled, probe.and_then(|p| p.created_ms), probe.and_then(|p| p.declared_ms).unwrap_or(0));
     let final_path = (work.choose_path)(container.extension(), start.0)?;
     let partial = partial_with_room(work, &final_path, inspection.size_bytes)?;
     let request = Remux { source, from, output: partial.path(), to: container };
     let remuxed = media::remux(&request, &watch(work))?;
     let reading = media::read(partial.path(), container, &watch(work))?;
-    media::compare(&remuxed, &reading)
-        .map_err(|m| FinishError::NotTheSame { path: source.to_owned(), detail: m.to_string() })?;
+    media::compare(&remuxed, &reading).map_err(|m| FinishError::NotTheSame {
+        path: source.to_owned(),
+        detail: m.to_string(),
+    })?;
     let mut description = describe_output(partial.path(), container, &reading)?;
     description.declared_ms = remuxed.source.declared_ms;
     let start = start_of(work.settled, remuxed.source.created_ms, description.duration_ms);
