@@ -11,5 +11,6 @@ pub mod fault;
 pub mod finish;
 pub mod isobmff;
 pub mod media;
+pub mod pipeline;
 pub mod recording;
 pub mod retain;

@@ -1,5 +1,36 @@
 //! Which files exist, what changed, and whether anybody is still writing.
+//!
+//! ```text
+//! Watch (hints) ─╮
+//! scan (truth) ──┴─▶ Candidate ─▶ Settler ─▶ Settled (with Evidence) | Wait (until, why) | Gone | Changed
+//!                 ╰▶ Unit (HLS, DASH: delivered whole, never a recording)
+//! ```
+//!
+//! Assumes nothing about what becomes of a recording. It opens files for reading only, changes none, and must not
+//! keep one open: another process may want to write it.
 
+mod candidate;
+mod error;
+mod existing;
+mod hls;
+mod lease;
 mod options;
+mod preset;
+mod root;
+mod scan;
+mod settle;
+mod watch;
+mod writers;
 
+pub use candidate::{NameClass, NameRules};
+pub use error::{DiscoverError, Problem};
+pub use existing::{KindCount, Split, Summary, split};
+pub use hls::{Readiness, Unit, UnitKind};
+pub use lease::{Lease, Unavailable, probe};
 pub use options::*;
+pub use preset::{Choice, NameReading, Namer, TemplateError, choose_server};
+pub use root::{Placed, root_of};
+pub use scan::{Look, Scan, Search, newest_first};
+pub use settle::{Facts, Mode, Processes, SeenEvent, Settler, Settling, Verdict, Waiting, judge};
+pub use watch::{Event, Watch};
+pub use writers::{OpenFiles, ServerState};

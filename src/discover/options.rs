@@ -60,15 +60,15 @@ pub enum Server {
     Auto,
     /// Ant Media Server.
     AntMedia,
-    /// MediaMTX.
+    /// `MediaMTX`.
     MediaMtx,
     /// SRS.
     Srs,
-    /// OvenMediaEngine.
+    /// `OvenMediaEngine`.
     Ome,
     /// nginx with the RTMP module.
     NginxRtmp,
-    /// LiveKit egress.
+    /// `LiveKit` egress.
     LiveKit,
     /// OBS Studio.
     Obs,

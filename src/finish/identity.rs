@@ -36,30 +36,35 @@ pub struct Making {
     pub keeps_original: bool,
 }
 
-/// Makes the record of a finished file. `file` is its description, `source_defects` what was found on the way to it,
-/// `declared_ms` the claim of the source's container, `fingerprint` that of the complete file.
-pub fn record_of_finished(
-    settled: &Settled,
-    file_path: PathBuf,
-    file: Description,
-    source_defects: Vec<Defect>,
-    start: Start,
-    fingerprint: Fingerprint,
-    making: Making,
-    now_ms: i64,
-) -> VodRecord {
+/// A complete file and everything that is known of how it came about.
+#[derive(Debug, Clone)]
+pub struct Made {
+    /// Its final path.
+    pub path: PathBuf,
+    /// What it holds.
+    pub description: Description,
+    /// What was found to be wrong on the way to it.
+    pub defects: Vec<Defect>,
+    /// When the recording began.
+    pub start: Start,
+    /// Its fingerprint.
+    pub fingerprint: Fingerprint,
+    /// How it came about.
+    pub making: Making,
+}
+
+/// Makes the record of a finished file.
+pub fn record_of_finished(settled: &Settled, made: Made, now_ms: i64) -> VodRecord {
+    let Made { path, description: file, defects, start, fingerprint, making } = made;
     let candidate = &settled.candidate;
-    let vod_name = name_of(&file_path);
-    let declared_duration = file.declared_ms;
-    let mut defects = source_defects;
-    defects.extend(file.defects.iter().filter(|d| !defects.contains(d)).cloned().collect::<Vec<_>>());
-    defects.extend(duration_mismatch(declared_duration, file.duration_ms));
+    let vod_name = name_of(&path);
     VodRecord {
         version: VOD_VERSION,
         vod_id: vod_id(&candidate.facts.stream_id, &vod_name, &file.id_tracks),
         stream_id: candidate.facts.stream_id.clone(),
         stream_name: candidate.facts.stream_id.clone(),
         vod_name,
+        file_path: path,
         root: candidate.root.clone(),
         duration: file.duration_ms,
         creation_date: now_ms,
@@ -70,10 +75,10 @@ pub fn record_of_finished(
         vod_type: VodType::Stream,
         container: file.container,
         bitrate: bits_per_second(fingerprint.size_bytes, file.duration_ms),
-        tracks: file.tracks,
-        declared_duration,
+        declared_duration: file.declared_ms,
         wall_clock: (start.1 == StartSource::Name).then(|| candidate.fingerprint.mtime_ms() - start.0),
-        defects,
+        defects: all_defects(defects, &file),
+        tracks: file.tracks,
         outcome: making.outcome,
         splice: making.splice,
         salvaged: making.outcome == Outcome::Salvaged,
@@ -85,10 +90,24 @@ pub fn record_of_finished(
         evidence: settled.evidence,
         original_path: making.keeps_original.then(|| candidate.path.clone()),
         fingerprint,
-        file_path,
         remote: Vec::new(),
         freed_at: None,
     }
+}
+
+/// What was found on the way and in the file itself, each once.
+fn all_defects(found: Vec<Defect>, file: &Description) -> Vec<Defect> {
+    let mut all = found;
+    let mismatch = duration_mismatch(file.declared_ms, file.duration_ms);
+    for defect in file.defects.iter().cloned().chain(mismatch) {
+        let is_said = |d: &Defect| {
+            *d == defect || matches!((d, &defect), (Defect::DurationMismatch { .. }, Defect::DurationMismatch { .. }))
+        };
+        if !all.iter().any(is_said) {
+            all.push(defect);
+        }
+    }
+    all
 }
 
 fn name_of(path: &Path) -> String {

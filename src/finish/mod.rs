@@ -25,7 +25,7 @@ pub use container::finished_container;
 pub use decide::{Action, Plan, decide};
 pub use describe::{Description, describe};
 pub use error::FinishError;
-pub use identity::{Making, record_of_finished, start_of};
+pub use identity::{Made, Making, record_of_finished, start_of};
 pub use inspect::{Inspection, Iso, inspect};
 pub use options::*;
 pub use place::{Names, finished_path, is_free};

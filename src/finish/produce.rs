@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::decide::{Action, decide};
 use super::describe::{Description, describe, of_reading};
-use super::identity::{Making, record_of_finished, start_of};
+use super::identity::{Made, Making, record_of_finished, start_of};
 use super::inspect::header_error;
 use super::{FinishError, Inspection, Options, inspect, sameness};
 use crate::durable::{self, FileError, Partial};
@@ -134,16 +134,15 @@ fn conclude(work: &Work<'_>, written: Written) -> Finished {
         splice: written.splice,
         keeps_original: !is_source && !removes_source,
     };
-    let record = record_of_finished(
-        work.settled,
-        written.final_path,
-        written.description,
-        written.defects,
-        written.start,
-        written.fingerprint,
+    let made = Made {
+        path: written.final_path,
+        description: written.description,
+        defects: written.defects,
+        start: written.start,
+        fingerprint: written.fingerprint,
         making,
-        work.now_ms,
-    );
+    };
+    let record = record_of_finished(work.settled, made, work.now_ms);
     Finished { written_path: written.path, written: written.fingerprint, record, removes_source, warnings: written.warnings }
 }
 

@@ -69,6 +69,11 @@ impl BoxHeader {
         self.offset.saturating_add(self.size_bytes)
     }
 
+    /// Whether it is a box that media lies in, or a fragment's header.
+    pub fn holds_media(&self) -> bool {
+        self.is(b"mdat") || self.is(b"moof")
+    }
+
     /// Whether the type is the given one.
     pub fn is(&self, fourcc: &[u8; 4]) -> bool {
         self.fourcc.0 == *fourcc
@@ -183,7 +188,7 @@ pub fn top_level<R: Read + Seek>(reader: &mut R, len: u64) -> Result<Layout, Iso
         }
     }
     layout.announces_fragments = match layout.movie_header() {
-        Some(moov) => has_child(reader, &moov.clone(), b"mvex")?,
+        Some(moov) => has_child(reader, &moov.clone(), *b"mvex")?,
         None => false,
     };
     Ok(layout)
@@ -194,11 +199,11 @@ fn too_many_boxes(found: usize) -> IsoError {
 }
 
 /// Whether a box has a child of a type, told from the headers of its children.
-fn has_child<R: Read + Seek>(reader: &mut R, parent: &BoxHeader, fourcc: &[u8; 4]) -> Result<bool, IsoError> {
+fn has_child<R: Read + Seek>(reader: &mut R, parent: &BoxHeader, fourcc: [u8; 4]) -> Result<bool, IsoError> {
     let mut at = parent.body_offset();
     for _ in 0..MAX_MOVIE_CHILDREN {
         match header_at(reader, at, parent.end())? {
-            Some(child) if child.is(fourcc) => return Ok(true),
+            Some(child) if child.is(&fourcc) => return Ok(true),
             Some(child) if child.end() < parent.end() => at = child.end(),
             _ => return Ok(false),
         }

@@ -4,15 +4,15 @@ use super::headers::stsd::SampleEntry;
 
 /// The codec's name, or the coding name itself where FFmpeg has none that is known here.
 pub fn codec_name(entry: &SampleEntry) -> String {
-    let known = match &entry.original.0 {
-        b"mp4a" | b"mp4v" | b"mp4s" => mpeg4_codec(entry),
+    let known = match entry.original.0 {
+        [b'm', b'p', b'4', b'a' | b'v' | b's'] => mpeg4_codec(entry),
         other => by_coding_name(other),
     };
     known.map_or_else(|| entry.original.to_string().trim().to_owned(), str::to_owned)
 }
 
-fn by_coding_name(fourcc: &[u8; 4]) -> Option<&'static str> {
-    Some(match fourcc {
+fn by_coding_name(fourcc: [u8; 4]) -> Option<&'static str> {
+    Some(match &fourcc {
         b"avc1" | b"avc2" | b"avc3" | b"avc4" => "h264",
         b"hvc1" | b"hev1" | b"dvh1" | b"dvhe" => "hevc",
         b"av01" => "av1",

@@ -15,6 +15,7 @@
 //! bytes pay for: tables are taken as far as their bytes go, and walks are over tables, not over claimed counts.
 
 pub mod boxes;
+pub mod build;
 mod codec;
 mod cursor;
 mod encode;
@@ -26,6 +27,7 @@ pub mod payloads;
 pub mod place;
 pub mod plan;
 pub mod samples;
+mod schedule;
 pub mod tables;
 mod timeline;
 pub mod track;
@@ -33,7 +35,9 @@ pub mod validate;
 mod writer;
 
 pub use boxes::{BoxHeader, FourCc, Layout, Shape, top_level};
+pub use build::{NewSample, TableBuilder};
 pub use error::IsoError;
+pub use fragment::Fragmented;
 pub use movie::Movie;
 pub use payloads::{first_payload_digests, payload_digests};
 pub use place::{Tail, front_header, relocated};

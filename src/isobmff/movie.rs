@@ -110,11 +110,11 @@ impl Movie {
         if self.tracks.len() >= MAX_TRACKS {
             return Err(IsoError::Limit { what: "number of tracks", found, limit: MAX_TRACKS as u64 });
         }
-        let Some(track) = Track::read(trak, notes) else { return Ok(()) };
-        if self.tracks.iter().any(|other| other.id() == track.id()) {
-            notes.malformed(trak.offset, format!("track id {} is used twice (§8.3.2)", track.id()));
+        let Some(read) = Track::read(trak, notes) else { return Ok(()) };
+        if self.tracks.iter().any(|other| other.id() == read.id()) {
+            notes.malformed(trak.offset, format!("track id {} is used twice (§8.3.2)", read.id()));
         }
-        self.tracks.push(track);
+        self.tracks.push(read);
         Ok(())
     }
 

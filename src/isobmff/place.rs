@@ -71,11 +71,11 @@ fn walk_end(parent: &Child<'_>, walk: &super::cursor::Children<'_>) -> usize {
 
 /// Whether the samples of a track lie in other files, so that its offsets do not move (§8.7.2).
 fn is_elsewhere(trak: &Child<'_>) -> Result<bool, IsoError> {
-    let Some(track) = Track::read(trak, &mut Notes::default()) else { return Ok(false) };
-    if !track.is_external() {
+    let Some(read) = Track::read(trak, &mut Notes::default()) else { return Ok(false) };
+    if !read.is_external() {
         return Ok(false);
     }
-    if track.data_references.iter().any(|is_here| *is_here) {
+    if read.data_references.iter().any(|is_here| *is_here) {
         return Err(unmovable(*b"dref", "some samples of one track lie in this file and some in others"));
     }
     Ok(true)
@@ -90,11 +90,13 @@ fn move_chunks(table: &Child<'_>, moved: &Moved<'_>, out: &mut Vec<u8>) -> Resul
             format!("`{}` is shorter than its count (§8.7.5)", table.fourcc),
         ));
     }
-    offsets.iter_mut().for_each(|offset| *offset = moved(*offset));
+    for offset in &mut offsets {
+        *offset = moved(*offset);
+    }
     if table.fourcc.0 == *b"co64" {
-        stco::write_wide(out, &offsets)
+        stco::write_wide(out, &offsets);
     } else {
-        stco::write(out, &offsets)
+        stco::write(out, &offsets);
     }
     Ok(())
 }
@@ -109,7 +111,9 @@ fn move_auxiliary(table: &Child<'_>, moved: &Moved<'_>, out: &mut Vec<u8>) -> Re
     full_boxed(out, *b"saio", version, flags, |out| {
         out.extend(kind);
         put_count(out, offsets.len());
-        offsets.iter().for_each(|offset| put_wide(out, version, *offset));
+        for offset in offsets {
+            put_wide(out, version, offset);
+        }
     });
     Ok(())
 }

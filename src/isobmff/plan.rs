@@ -4,6 +4,7 @@
 //! block, the header can be inserted in front of it or the old file be shared behind it; where it is not, the ranges
 //! are copied. Nothing is read or written here.
 
+use std::iter;
 use std::ops::Range;
 
 use super::boxes::{BoxHeader, Layout, Shape};
@@ -36,7 +37,7 @@ impl FrontPlan {
         let tail = Tail::Free { covers_bytes };
         let place = |front: u64| relocated(movie.raw(), &|offset| offset.saturating_add(front));
         let header = settle(ftyp, checked_block(block_bytes)?, tail, place)?;
-        Ok(Self { header, body_ranges: vec![0..layout.len] })
+        Ok(Self { header, body_ranges: iter::once(0..layout.len).collect() })
     }
 
     /// The header in front of what is worth keeping: the old `ftyp` and every old `moov` are left out.
@@ -60,7 +61,7 @@ impl FrontPlan {
     pub fn spanning(movie: &Movie, ftyp: &[u8], len: u64, block_bytes: u64) -> Result<Self, IsoError> {
         let place = |front: u64| movie.to_moov(front);
         let header = settle(ftyp, checked_block(block_bytes)?, Tail::Media { body_bytes: len }, place)?;
-        Ok(Self { header, body_ranges: vec![0..len] })
+        Ok(Self { header, body_ranges: iter::once(0..len).collect() })
     }
 
     /// Length of the new file in bytes.

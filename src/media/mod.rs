@@ -1,1 +1,39 @@
 //! FFmpeg behind one door.
+//!
+//! What media is in a file ([`probe`]), one full pass over its packets ([`read`]), the same packets in another
+//! container ([`remux`]), and whether two readings hold the same media ([`compare`]). This is the only room that
+//! knows ffmpeg-next, and [`ffi`] is the only place with `unsafe`; no FFmpeg type leaves.
+//!
+//! Files are opened by us and handed over as streams: libavformat opens nothing by itself, so a hostile recording
+//! cannot reach the network, a playlist or another file, and a name need not be UTF-8. A clean end of file says
+//! nothing about wholeness; [`whole`] compares what the container declares with what is there.
+
+mod compare;
+mod decode;
+mod error;
+mod ffi;
+mod fits;
+mod meter;
+mod payload;
+mod poster;
+mod probe;
+mod reading;
+mod remux;
+#[cfg(test)]
+mod tests;
+mod timeline;
+mod versions;
+mod watch;
+pub mod whole;
+
+pub use compare::{Mismatch, compare};
+pub use decode::{DecodeErrors, decode_check};
+pub use error::MediaError;
+pub use fits::fits;
+pub use meter::TrackReading;
+pub use poster::{Poster, poster};
+pub use probe::{Probe, ProbedTrack, probe};
+pub use reading::{Reading, read};
+pub use remux::{Header, Remux, Remuxed, remux};
+pub use versions::{Versions, versions};
+pub use watch::Watch;

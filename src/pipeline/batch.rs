@@ -51,15 +51,15 @@ const TICK: Duration = Duration::from_millis(100);
 /// Takes everything to its end; `hear` is told each recording's end as it comes.
 pub fn run(engine: &Engine, batch: &Batch, hear: &dyn Fn(&Path, &Ended)) -> Result<Report, CatalogError> {
     let house = engine.house();
-    let found = finding::find(&house.settings(), &batch.places, &house.excluded());
+    let found = finding::find(house, &batch.places)?;
     let mut report = Report { problems: found.problems, ..Report::default() };
     let (say, heard) = unbounded();
     let waiting = submit_all(engine, batch, found.candidates, &say)?;
     wait_for_settling(engine, batch, waiting, &say, &mut report)?;
     drop(say);
     collect(engine, &heard, hear, &mut report);
-    for (unit, root, stream_id) in &found.units {
-        house.catalog.enqueue(&queueing::deliveries_for_unit(house, unit, root, stream_id))?;
+    for (unit, stream_id) in &found.units {
+        house.catalog.enqueue(&queueing::deliveries_for_unit(house, unit, stream_id))?;
     }
     house.bell.ring();
     deliver(engine, batch.wait)?;

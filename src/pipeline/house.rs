@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::catalog::{Catalog, CatalogError};
 use crate::deliver::{DeliverError, Targets};
+use crate::discover::Settler;
 use crate::{deliver, discover, finish, retain};
 
 /// Settings of all the rooms that the pipeline drives.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Settings {
     /// Where the catalogue, the journal, the lock and the socket live.
     pub state_dir: PathBuf,
@@ -58,6 +59,7 @@ pub struct House {
     pub catalog: Catalog,
     /// The wish to stop.
     pub stop: Stop,
+    settler: RwLock<Arc<Settler>>,
     /// Wakes the couriers when something may be due.
     pub(super) bell: super::courier::Bell,
     /// Serialises the choice of a final name and its reservation.
@@ -96,7 +98,9 @@ impl House {
     pub fn open(settings: Settings, stop: Stop) -> Result<Self, HouseError> {
         let targets = Targets::open(&settings.deliver)?;
         let catalog = Catalog::open(&settings.state_dir)?;
+        let settler = Settler::new(&settings.watch);
         Ok(Self {
+            settler: RwLock::new(Arc::new(settler)),
             settings: RwLock::new(Arc::new(settings)),
             targets: RwLock::new(Arc::new(targets)),
             catalog,
@@ -116,10 +120,21 @@ impl House {
         Arc::clone(&self.targets.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// What gathers evidence that nobody writes a file any more.
+    pub fn settler(&self) -> Arc<Settler> {
+        Arc::clone(&self.settler.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Forgets that targets wait after a fault, so that they are tried at once.
+    pub fn resume_targets(&self) {
+        self.bell.resume_targets();
+    }
+
     /// Puts new settings in force, except the state directory, which stays.
     pub fn reload(&self, settings: Settings) -> Result<(), HouseError> {
         let targets = Targets::open(&settings.deliver)?;
         let settings = Settings { state_dir: self.settings().state_dir.clone(), ..settings };
+        *self.settler.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Settler::new(&settings.watch));
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
         *self.targets.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(targets);
         self.bell.ring();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::house::{House, Settings, now_ms};
-use crate::discover::Unit;
+use crate::discover::{Unit, UnitKind};
 use crate::durable;
 use crate::recording::{Asset, AssetFile, Delivery, DeliveryState, Kind, VodRecord};
 
@@ -71,15 +71,22 @@ fn sidecars(recording: &Path) -> Vec<PathBuf> {
 
 /// The deliveries of an HLS or DASH unit. Its id follows from its files' fingerprints, so that the same unit is
 /// queued once and a grown one again.
-pub fn deliveries_for_unit(house: &House, unit: &Unit, root: &Path, stream_id: &str) -> Vec<Delivery> {
+pub fn deliveries_for_unit(house: &House, unit: &Unit, stream_id: &str) -> Vec<Delivery> {
     let settings = house.settings();
-    if !settings.deliver.upload_extensions.contains(unit.kind) {
+    if !unit.ready.is_ready() || !settings.deliver.upload_extensions.contains(kind_of(unit)) {
         return Vec::new();
     }
-    unit_asset(unit, root, stream_id).map(|asset| to_every_target(&settings, &asset)).unwrap_or_default()
+    unit_asset(unit, stream_id).map(|asset| to_every_target(&settings, &asset)).unwrap_or_default()
 }
 
-fn unit_asset(unit: &Unit, root: &Path, stream_id: &str) -> Option<Asset> {
+const fn kind_of(unit: &Unit) -> Kind {
+    match unit.kind {
+        UnitKind::Hls => Kind::Hls,
+        UnitKind::Dash => Kind::Dash,
+    }
+}
+
+fn unit_asset(unit: &Unit, stream_id: &str) -> Option<Asset> {
     let mut hash = blake3::Hasher::new();
     let mut files = Vec::new();
     for path in &unit.files {
@@ -92,10 +99,10 @@ fn unit_asset(unit: &Unit, root: &Path, stream_id: &str) -> Option<Asset> {
     let start_ms = files.first()?.fingerprint.mtime_ms();
     Some(Asset {
         id: format!("unit-{}", &hash.finalize().to_hex()[..24]),
-        kind: unit.kind,
+        kind: kind_of(unit),
         vod_id: None,
         stream_id: stream_id.to_owned(),
-        root: root.to_owned(),
+        root: unit.root.clone(),
         start_ms,
         files,
     })

@@ -1,3 +1,49 @@
-//! Fragments (ISO/IEC 14496-12 §8.8).
+//! Fragments (ISO/IEC 14496-12 §8.8): the sample tables of every `moof` become those of one movie.
+//!
+//! The movie that comes out says of the same file what its fragments said: every sample that is wholly there, where it
+//! lies, when it is due. Gaps between fragments become longer samples, overlaps shorter ones; the edit list gets the
+//! duration that a fragmented file leaves open. Reads `moof` boxes and nothing of the media.
 
+mod assembly;
+mod traf;
 pub(super) mod trex;
+
+use std::io::{Read, Seek};
+
+use super::boxes::{BoxHeader, Layout, read_box};
+use super::error::{IsoError, Notes};
+use super::movie::Movie;
+use assembly::Assembly;
+
+/// Largest `moof` that is read.
+pub const MAX_FRAGMENT_HEADER_BYTES: u64 = 64 << 20;
+
+/// What the fragments of a file amount to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fragmented {
+    /// The movie with the samples of all fragments; chunk offsets are those of the file as it is.
+    pub movie: Movie,
+    /// Number of fragments.
+    pub fragments: u64,
+    /// Where the last whole sample ends; behind it is nothing of use.
+    pub whole_bytes: u64,
+    /// Why the file must stay fragmented, if it must.
+    pub stays_fragmented: Option<&'static str>,
+}
+
+/// Reads all fragments of a file whose `moov` was read as `movie`.
+///
+/// What is torn or contradicts itself is left out and noted in the movie's defects.
+pub fn read<R: Read + Seek>(reader: &mut R, layout: &Layout, movie: Movie) -> Result<Fragmented, IsoError> {
+    let mut notes = Notes::default();
+    let mut assembly = Assembly::new(movie, layout)?;
+    let mut fragments = 0;
+    for header in layout.all(b"moof").filter(|b| b.end() <= layout.len) {
+        let bytes = read_box(reader, header, "size of a fragment header in bytes", MAX_FRAGMENT_HEADER_BYTES)?;
+        assembly.take(&bytes, header.offset, &mut notes)?;
+        fragments += 1;
+    }
+    let ends_in_header = layout.boxes.last().is_some_and(|b| b.is(b"moof"));
+    let is_torn = ends_in_header || layout.torn().is_some_and(BoxHeader::holds_media);
+    Ok(assembly.finish(fragments, is_torn, notes))
+}

@@ -54,7 +54,9 @@ pub(in super::super) fn write(out: &mut Vec<u8>, edits: &[Edit]) {
     boxed(out, *b"edts", |out| {
         full_boxed(out, *b"elst", version, 0, |out| {
             put_count(out, edits.len());
-            edits.iter().for_each(|edit| write_entry(out, version, edit));
+            for edit in edits {
+                write_entry(out, version, edit);
+            }
         });
     });
 }

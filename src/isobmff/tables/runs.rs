@@ -104,7 +104,9 @@ mod tests {
     #[test]
     fn equal_neighbours_share_a_run_and_come_back_one_by_one() {
         let mut runs = Runs::default();
-        [3, 3, 5, 3].into_iter().for_each(|v| runs.push(v));
+        for value in [3, 3, 5, 3] {
+            runs.push(value);
+        }
         assert_eq!(runs.as_slice().len(), 3);
         assert_eq!(runs.count(), 4);
         assert_eq!(runs.cursor().collect::<Vec<_>>(), [3, 3, 5, 3]);

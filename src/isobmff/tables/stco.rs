@@ -19,7 +19,9 @@ pub(in super::super) fn write(out: &mut Vec<u8>, offsets: &[u64]) {
 fn write_narrow(out: &mut Vec<u8>, offsets: &[u64]) {
     full_boxed(out, *b"stco", 0, 0, |out| {
         put_count(out, offsets.len());
-        offsets.iter().for_each(|offset| put_wide(out, 0, *offset));
+        for offset in offsets {
+            put_wide(out, 0, *offset);
+        }
     });
 }
 
@@ -27,6 +29,8 @@ fn write_narrow(out: &mut Vec<u8>, offsets: &[u64]) {
 pub(in super::super) fn write_wide(out: &mut Vec<u8>, offsets: &[u64]) {
     full_boxed(out, *b"co64", 0, 0, |out| {
         put_count(out, offsets.len());
-        offsets.iter().for_each(|offset| put_u64(out, *offset));
+        for offset in offsets {
+            put_u64(out, *offset);
+        }
     });
 }

@@ -13,6 +13,8 @@ pub(in super::super) fn read(table: &Child<'_>, notes: &mut Notes) -> Vec<u32> {
 pub(in super::super) fn write(out: &mut Vec<u8>, numbers: &[u32]) {
     full_boxed(out, *b"stss", 0, 0, |out| {
         put_count(out, numbers.len());
-        numbers.iter().for_each(|number| put_u32(out, *number));
+        for number in numbers {
+            put_u32(out, *number);
+        }
     });
 }

@@ -118,7 +118,9 @@ pub(in super::super) fn write(out: &mut Vec<u8>, sizes: &SampleSizes) {
         SampleSizes::List(sizes) => {
             put_u32(out, 0);
             put_count(out, sizes.len());
-            sizes.iter().for_each(|size| put_u32(out, *size));
+            for size in sizes {
+                put_u32(out, *size);
+            }
         }
     });
 }

@@ -1,5 +1,6 @@
 //! Whole files: made with the FFmpeg command line, compared with what `ffprobe` reads from them.
 
+mod fragmented;
 mod hostile;
 mod moved;
 mod probe;
@@ -18,24 +19,12 @@ pub(super) fn fixture() -> PathBuf {
 /// Four seconds of test pictures with B-frames and two tones, muxed with the given options into `name`.
 pub(super) fn made(dir: &Path, name: &str, options: &[&str]) -> PathBuf {
     let path = dir.join(name);
-    let inputs = [
-        "-f",
-        "lavfi",
-        "-i",
-        "testsrc2=size=160x120:rate=25:duration=4",
-        "-f",
-        "lavfi",
-        "-i",
-        "sine=frequency=440:sample_rate=48000:duration=4",
-        "-f",
-        "lavfi",
-        "-i",
-        "sine=frequency=880:sample_rate=44100:duration=4",
-    ];
     let codecs = ["-c:v", "libx264", "-preset", "veryfast", "-g", "25", "-bf", "2", "-c:a", "aac", "-b:a", "64k"];
     let status = Command::new("ffmpeg")
         .args(["-nostdin", "-v", "error", "-y"])
-        .args(inputs)
+        .args(["-f", "lavfi", "-i", "testsrc2=size=160x120:rate=25:duration=4"])
+        .args(["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000:duration=4"])
+        .args(["-f", "lavfi", "-i", "sine=frequency=880:sample_rate=44100:duration=4"])
         .args(codecs)
         .args(options)
         .arg(&path)

@@ -20,7 +20,9 @@ pub(super) fn defects(track: &Track, number: u32) -> Vec<Defect> {
     if timed != samples {
         defects.push(malformed(format!("`stts` times {timed} samples of {samples} (§8.6.1.2)")));
     }
-    if let Some(composed) = tables.compositions.as_ref().map(|c| c.count()).filter(|count| *count != samples) {
+    if let Some(composed) =
+        tables.compositions.as_ref().map(super::super::tables::runs::Runs::count).filter(|count| *count != samples)
+    {
         defects.push(malformed(format!("`ctts` composes {composed} samples of {samples} (§8.6.1.3)")));
     }
     if let Some(sync) = &tables.sync {

@@ -1,0 +1,115 @@
+//! What can go wrong while looking for recordings, and what the operator can do about it.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::fault::{Class, Fault};
+use crate::recording::name::printable;
+
+use super::preset::TemplateError;
+
+/// Something that keeps recordings from being found. None of these loses one.
+#[derive(Debug, thiserror::Error)]
+pub enum DiscoverError {
+    /// A directory or file whose contents or state cannot be read.
+    #[error("cannot read `{}`", printable(path))]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A recording whose path is not UTF-8.
+    #[error("the name of `{}` is not UTF-8", printable(path))]
+    NotUtf8 {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A symbolic link with a recording's name, or to a directory, that leads out of the root.
+    #[error("`{}` is a symbolic link out of the root, to `{}`", printable(path), printable(target))]
+    LeadsOut {
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+    },
+    /// A limit of the kernel on notifications is reached.
+    #[error("cannot be notified of changes below `{}`: the limit `{sysctl}` is reached", printable(path))]
+    WatchLimit {
+        /// The root, or the directory in it, that is not watched.
+        path: PathBuf,
+        /// The setting that limits it.
+        sysctl: &'static str,
+    },
+    /// Notifications cannot be had for another reason.
+    #[error("cannot be notified of changes below `{}`", printable(path))]
+    NotWatched {
+        /// The root, or the directory in it, that is not watched.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A root that was there has been removed or renamed.
+    #[error("the root `{}` is gone", printable(path))]
+    RootGone {
+        /// The root.
+        path: PathBuf,
+    },
+    /// A name template that means nothing.
+    #[error("the name template of `{}` cannot be used", printable(path))]
+    Template {
+        /// The root it was given for.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: TemplateError,
+    },
+    /// The thread that watches cannot be started.
+    #[error("cannot start watching")]
+    Thread(#[source] io::Error),
+}
+
+/// A problem that a scan met and went on from.
+pub type Problem = DiscoverError;
+
+impl Fault for DiscoverError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => Class::Environment,
+            Self::Unreadable { source, .. } => Class::of_io(source),
+            Self::NotUtf8 { .. } | Self::LeadsOut { .. } | Self::Template { .. } => Class::Permanent,
+            Self::WatchLimit { .. } | Self::NotWatched { .. } | Self::RootGone { .. } | Self::Thread(_) => {
+                Class::Environment
+            }
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Unreadable { path, source } if source.kind() == io::ErrorKind::PermissionDenied => format!(
+                "Nothing was changed. Give the user that runs aftercast access: `usermod -aG GROUP USER` with the \
+                 group of `{path}`, or `setfacl -R -m u:USER:rwX {path}`. The other directories are scanned.",
+                path = printable(path)
+            ),
+            Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                "Create the directory or correct the path; it is looked for again at every scan.".into()
+            }
+            Self::Unreadable { .. } => "Nothing was changed; it is tried again at the next scan.".into(),
+            Self::NotUtf8 { .. } => {
+                "The file is left as it is. Rename it to a UTF-8 name and it is taken at the next scan.".into()
+            }
+            Self::LeadsOut { target, .. } => {
+                format!("It is not followed. Give `{}` as a root of its own if it holds recordings.", printable(target))
+            }
+            Self::WatchLimit { sysctl, .. } => format!(
+                "Nothing is lost: this root is scanned periodically instead. Raise the limit with \
+                 `sysctl -w {sysctl}={}` (and a line in /etc/sysctl.d), then restart.",
+                if sysctl.ends_with("watches") { 524_288 } else { 1024 }
+            ),
+            Self::NotWatched { .. } => "Nothing is lost: this root is scanned periodically instead.".into(),
+            Self::RootGone { .. } => {
+                "Recordings that are finished and delivered are safe. It is watched again as soon as it is back.".into()
+            }
+            Self::Template { .. } | Self::Thread(_) => return None,
+        })
+    }
+}

@@ -1,0 +1,40 @@
+//! `MediaMTX`: `%path/%Y-%m-%d_%H-%M-%S-%f` in local time with microseconds, or `%path/%s-%f`. Final name from the
+//! start; a path may have several levels and all of them are the stream's name.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::{Parsed, Subject, date};
+
+static DATE: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(concat!(
+        r"^(?:(?P<stream>.+?)[_-])?",
+        r"(?P<Y>\d{4})-(?P<m>\d{2})-(?P<d>\d{2})_(?P<H>\d{2})-(?P<M>\d{2})-(?P<S>\d{2})(?:-(?P<f>\d{6}))?$"
+    ))
+    .ok()
+});
+
+static EPOCH: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^(?P<s>\d{10})(?:[-._](?P<f>\d{6}))?$").ok());
+
+pub(super) fn read(subject: Subject<'_>) -> Option<Parsed> {
+    by_date(subject).or_else(|| by_epoch(subject))
+}
+
+fn path(subject: Subject<'_>) -> Option<String> {
+    (!subject.directory.is_empty()).then(|| subject.directory.to_owned())
+}
+
+fn by_date(subject: Subject<'_>) -> Option<Parsed> {
+    let found = DATE.as_ref()?.captures(subject.stem)?;
+    let start_ms = Some(date::from_groups(&found, subject.zone)?);
+    let stream = found.name("stream").map(|m| m.as_str().to_owned()).or_else(|| path(subject));
+    Some(Parsed { stream, start_ms, ..Parsed::default() })
+}
+
+fn by_epoch(subject: Subject<'_>) -> Option<Parsed> {
+    let found = EPOCH.as_ref()?.captures(subject.stem)?;
+    let fraction_ms = found.name("f").map_or(0, |f| i64::from(date::fraction_ms(f.as_str())));
+    let start_ms = Some(date::epoch_ms(&found["s"])? + fraction_ms);
+    Some(Parsed { stream: path(subject), start_ms, ..Parsed::default() })
+}

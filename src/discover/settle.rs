@@ -1,0 +1,235 @@
+//! Is anybody still writing? Evidence is gathered here and judged by one pure function (design §4).
+//!
+//! Strong evidence of no writer: its close or rename was seen, a lease was granted, or every process's open files were
+//! read. Weak evidence: size and times unchanged. Weak evidence waits `quiet`, always. A temporary name needs, besides
+//! no writer, a reason to be called orphaned.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::recording::Fingerprint;
+use crate::recording::journey::{Candidate, Evidence, Settled};
+
+use super::candidate::NameRules;
+use super::lease::{self, Lease, Unavailable};
+use super::options::Options;
+use super::scan::temporaries_of;
+use super::writers::{OpenFiles, ServerState};
+
+mod verdict;
+
+pub use verdict::{Facts, Mode, Processes, SeenEvent, Verdict, Waiting, judge};
+
+/// What became of a candidate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settling {
+    /// Nobody writes it any more.
+    Settled(Settled),
+    /// It may still be written, or its time has not come.
+    Wait {
+        /// When to ask again, milliseconds since the Unix epoch; an event may come earlier.
+        until_ms: i64,
+        /// What is waited for.
+        reason: Waiting,
+    },
+    /// It is no longer there, or no longer a file.
+    Gone,
+    /// It is another file, or has grown, since it was found. Ask again with this one.
+    Changed(Candidate),
+}
+
+/// Gathers evidence, remembers what it has seen and said.
+#[derive(Debug)]
+pub struct Settler {
+    options: Options,
+    rules: NameRules,
+    processes: Mutex<Option<(Instant, Arc<OpenFiles>)>>,
+    /// First sight of files whose times lie in the future and so tell nothing.
+    observed: Mutex<HashMap<PathBuf, (Fingerprint, i64)>>,
+    /// Roots for which the missing capability has been named.
+    told: Mutex<HashSet<PathBuf>>,
+}
+
+/// How long one reading of `/proc` serves. Far below `settle`, so that it is younger than the last change it judges.
+const PROCESSES_SERVE: Duration = Duration::from_secs(1);
+
+impl Settler {
+    /// A settler with these times and temporary suffixes.
+    pub fn new(options: &Options) -> Self {
+        Self {
+            options: options.clone(),
+            rules: NameRules::new(&options.temporary_suffixes),
+            processes: Mutex::default(),
+            observed: Mutex::default(),
+            told: Mutex::default(),
+        }
+    }
+
+    /// Decides whether a candidate is settled. `seen` is the last close or rename that was seen of its path.
+    pub fn settle(&self, candidate: Candidate, seen: Option<SeenEvent>, mode: Mode, now_ms: i64) -> Settling {
+        let state = match State::of(&candidate.path) {
+            Ok(Some(state)) => state,
+            Ok(None) => return Settling::Gone,
+            Err(_) => return self.wait(now_ms, Waiting::Unreadable),
+        };
+        if state.fingerprint != candidate.fingerprint {
+            return Settling::Changed(Candidate { fingerprint: state.fingerprint, ..candidate });
+        }
+        let facts = self.gather(&candidate, state, seen, mode, now_ms);
+        self.tell_once(&candidate.root, &facts);
+        match judge(&facts, &self.options, now_ms, mode) {
+            Verdict::Wait { until_ms, reason } => Settling::Wait { until_ms, reason },
+            Verdict::Settled(evidence) => self.confirm(candidate, evidence),
+        }
+    }
+
+    /// Looks once more: the evidence was about the file as it was found.
+    fn confirm(&self, candidate: Candidate, evidence: Evidence) -> Settling {
+        match State::of(&candidate.path) {
+            Ok(Some(now)) if now.fingerprint == candidate.fingerprint => {
+                lock(&self.observed).remove(&candidate.path);
+                Settling::Settled(Settled { candidate, evidence })
+            }
+            Ok(Some(now)) => Settling::Changed(Candidate { fingerprint: now.fingerprint, ..candidate }),
+            Ok(None) | Err(_) => Settling::Gone,
+        }
+    }
+
+    fn wait(&self, now_ms: i64, reason: Waiting) -> Settling {
+        Settling::Wait { until_ms: now_ms.saturating_add(verdict::ms(self.options.quiet)), reason }
+    }
+
+    fn gather(&self, candidate: &Candidate, state: State, seen: Option<SeenEvent>, mode: Mode, now_ms: i64) -> Facts {
+        let is_remote = lease::is_remote(lease::magic_of(&candidate.path));
+        let lease = lease::probe(&candidate.path);
+        // Another machine's writer is invisible to this one's events, processes and kernel.
+        let seen = seen.filter(|_| !is_remote);
+        let needs_writers = matches!(lease, Lease::Unavailable(_));
+        let needs_server = candidate.is_temporary && mode != Mode::Recover;
+        let processes = (needs_writers || needs_server).then(|| self.processes());
+        let server = processes.as_ref().map_or(ServerState::Unknown, |p| server_state(p, candidate, mode));
+        Facts {
+            is_temporary: candidate.is_temporary,
+            has_live_temporary: !candidate.is_temporary && self.has_live_temporary(&candidate.path, mode, now_ms),
+            seen,
+            lease,
+            processes: processes.map(|p| Processes {
+                is_written: p.is_written(&candidate.fingerprint),
+                is_complete: p.is_complete() && !is_remote,
+            }),
+            server: if is_remote { ServerState::Unknown } else { server },
+            last_write_ms: candidate.fingerprint.mtime_ms(),
+            unchanged_since_ms: self.unchanged_since_ms(&candidate.path, state, now_ms),
+        }
+    }
+
+    fn processes(&self) -> Arc<OpenFiles> {
+        let mut kept = lock(&self.processes);
+        if let Some((_, processes)) = kept.as_ref().filter(|(at, _)| at.elapsed() < PROCESSES_SERVE) {
+            return Arc::clone(processes);
+        }
+        let processes = Arc::new(OpenFiles::read());
+        *kept = Some((Instant::now(), Arc::clone(&processes)));
+        processes
+    }
+
+    /// Since when nothing has changed. The change time cannot be set by anybody and so counts beside the modification
+    /// time; where both lie in the future (a clock was wrong), the first sight of this state stands in.
+    fn unchanged_since_ms(&self, path: &Path, state: State, now_ms: i64) -> i64 {
+        let changed_ms = state.fingerprint.mtime_ms().max(state.ctime_ms);
+        if changed_ms <= now_ms {
+            return changed_ms;
+        }
+        let mut observed = lock(&self.observed);
+        let first = observed.entry(path.to_owned()).or_insert((state.fingerprint, now_ms));
+        if first.0 != state.fingerprint {
+            *first = (state.fingerprint, now_ms);
+        }
+        first.1
+    }
+
+    /// Whether a temporary of the same name is in use. An old one that nobody writes does not hold up its final name.
+    fn has_live_temporary(&self, path: &Path, mode: Mode, now_ms: i64) -> bool {
+        temporaries_of(path, self.rules.suffixes()).any(|(temporary, changed_ms)| {
+            let age_ms = now_ms.saturating_sub(changed_ms);
+            match lease::probe(&temporary) {
+                Lease::Held => true,
+                Lease::Free if mode == Mode::Recover => false,
+                Lease::Unavailable(_) if mode == Mode::Recover => age_ms < verdict::ms(self.options.quiet),
+                Lease::Free | Lease::Unavailable(_) => age_ms < verdict::ms(self.options.orphan_after),
+            }
+        })
+    }
+
+    /// Names, once per root, what would make the evidence strong.
+    fn tell_once(&self, root: &Path, facts: &Facts) {
+        let Lease::Unavailable(why) = facts.lease else { return };
+        let is_strong = facts.processes.is_some_and(|p| p.is_complete);
+        let Some(remedy) = remedy(why).filter(|_| !is_strong) else { return };
+        if lock(&self.told).insert(root.to_owned()) {
+            tracing::warn!(
+                root = %crate::recording::name::printable(root),
+                quiet_s = self.options.quiet.as_secs(),
+                remedy,
+                "Writers here cannot be seen, so recordings wait until they have been quiet."
+            );
+        }
+    }
+}
+
+/// What would let this process see writers; `None` where nothing is missing.
+fn remedy(why: Unavailable) -> Option<&'static str> {
+    match why {
+        Unavailable::NotOwner => Some(
+            "Give aftercast CAP_LEASE (`AmbientCapabilities=CAP_LEASE` in its unit) or run it as the recordings' owner.",
+        ),
+        Unavailable::NoAccess => {
+            Some("Put the user that runs aftercast into the group of the recordings and let the group read them.")
+        }
+        Unavailable::FileSystem => Some("This file system gives no leases. Run aftercast on the machine that records."),
+        Unavailable::Gone | Unavailable::Other => None,
+    }
+}
+
+/// A server that runs in another container is invisible to a daemon beside it, so that "none runs" says nothing there.
+/// A person who names paths is believed to see more than the daemon does.
+fn server_state(processes: &OpenFiles, candidate: &Candidate, mode: Mode) -> ServerState {
+    match processes.server(&candidate.server) {
+        ServerState::NotRunning if mode == Mode::Watch && !processes.sees_machine() => ServerState::Unknown,
+        state => state,
+    }
+}
+
+/// A file now: its fingerprint and change time.
+#[derive(Debug, Clone, Copy)]
+struct State {
+    fingerprint: Fingerprint,
+    ctime_ms: i64,
+}
+
+impl State {
+    fn of(path: &Path) -> io::Result<Option<Self>> {
+        match fs::symlink_metadata(path) {
+            Ok(found) if found.is_file() => Ok(Some(Self {
+                fingerprint: Fingerprint::of(&found),
+                ctime_ms: found.ctime().saturating_mul(1000).saturating_add(found.ctime_nsec() / 1_000_000),
+            })),
+            Ok(_) => Ok(None),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // Every value behind these locks is complete at any time, so a panic elsewhere leaves nothing half done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+use super::*;
+use crate::discover::lease::probe;
+use crate::recording::journey::NameFacts;
+use std::fs::File;
+use std::io::Write;
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+fn candidate(path: &Path, is_temporary: bool) -> Candidate {
+    Candidate {
+        path: path.to_owned(),
+        root: path.parent().unwrap().to_owned(),
+        server: "template".into(),
+        is_temporary,
+        facts: NameFacts::default(),
+        fingerprint: Fingerprint::of(&fs::symlink_metadata(path).unwrap()),
+    }
+}
+
+fn write(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    lease::until_free(path);
+}
+
+fn settler() -> Settler {
+    Settler::new(&Options::default())
+}
+
+/// Whether the kernel can be asked here; without it these tests have nothing to show.
+fn has_leases(path: &Path) -> bool {
+    !matches!(probe(path), Lease::Unavailable(_))
+}
+
+/// Another process, under another user, that has the file open for writing and writes what it is told.
+struct Writer {
+    child: Child,
+    input: Option<ChildStdin>,
+}
+
+impl Writer {
+    /// `None` where this test may not become another user.
+    fn start(path: &Path) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            return None;
+        }
+        let file = File::options().append(true).open(path).unwrap();
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "cat"]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::from(file)).spawn().ok()?;
+        let input = child.stdin.take();
+        Some(Self { child, input })
+    }
+
+    fn write(&mut self, path: &Path, bytes: &[u8]) {
+        let before = fs::metadata(path).unwrap().len();
+        self.input.as_mut().unwrap().write_all(bytes).unwrap();
+        while fs::metadata(path).unwrap().len() == before {
+            std::thread::yield_now();
+        }
+    }
+
+    fn finish(mut self) {
+        self.input = None;
+        self.child.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_writer_under_another_uid_that_pauses_and_goes_on_is_never_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("room1.mp4");
+    write(&path, "begun");
+    let Some(mut writer) = Writer::start(&path).filter(|_| has_leases(&path)) else { return };
+    writer.write(&path, b"one");
+    let paused = candidate(&path, false);
+    // It says nothing for half a minute, and for a day: it is still open.
+    for pause_ms in [0, 30_000, 86_400_000] {
+        for mode in [Mode::Watch, Mode::Process, Mode::Recover] {
+            let settling = settler().settle(paused.clone(), None, mode, now_ms() + pause_ms);
+            assert!(matches!(settling, Settling::Wait { reason: Waiting::Writer, .. }), "{settling:?}");
+        }
+    }
+    writer.write(&path, b"two");
+    let Settling::Changed(grown) = settler().settle(paused, None, Mode::Watch, now_ms()) else { panic!("it grew") };
+    writer.finish();
+    lease::until_free(&path);
+    let Settling::Settled(settled) = settler().settle(grown, None, Mode::Watch, now_ms()) else { panic!("it ended") };
+    assert_eq!(settled.evidence, Evidence::Lease);
+}
+
+#[test]
+fn a_close_that_was_seen_is_the_evidence() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.mp4");
+    write(&path, "x");
+    let found = candidate(&path, false);
+    let seen = Some(SeenEvent::Closed { at_ms: now_ms() });
+    let Settling::Settled(settled) = settler().settle(found, seen, Mode::Watch, now_ms()) else {
+        panic!("not settled")
+    };
+    assert_eq!(settled.evidence, Evidence::CloseSeen);
+}
+
+#[test]
+fn what_is_gone_or_changed_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.mp4");
+    write(&path, "x");
+    let found = candidate(&path, false);
+    write(&path, "longer");
+    let Settling::Changed(now) = settler().settle(found.clone(), None, Mode::Watch, now_ms()) else {
+        panic!("changed")
+    };
+    assert_eq!(now.fingerprint.size_bytes, 6);
+    fs::remove_file(&path).unwrap();
+    assert_eq!(settler().settle(found.clone(), None, Mode::Watch, now_ms()), Settling::Gone);
+    fs::create_dir(&path).unwrap();
+    assert_eq!(settler().settle(found, None, Mode::Watch, now_ms()), Settling::Gone);
+}
+
+#[test]
+fn an_orphan_waits_unless_it_is_recovered() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.mp4.tmp_extension");
+    write(&path, "x");
+    if !has_leases(&path) {
+        return;
+    }
+    // Of a template's server nothing is known, so that only time or a person makes its temporary an orphan.
+    let waits = settler().settle(candidate(&path, true), None, Mode::Watch, now_ms());
+    assert!(matches!(waits, Settling::Wait { reason: Waiting::Orphan, .. }), "{waits:?}");
+    for (mode, later_ms) in [(Mode::Recover, 0), (Mode::Process, 600_000)] {
+        let taken = settler().settle(candidate(&path, true), None, mode, now_ms() + later_ms);
+        assert!(matches!(taken, Settling::Settled(_)), "{taken:?}");
+    }
+}
+
+#[test]
+fn a_final_name_beside_a_live_temporary_waits_and_an_old_one_does_not_hold_it_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.mp4");
+    let temporary = dir.path().join("x.mp4.tmp_extension");
+    write(&path, "x");
+    write(&temporary, "x");
+    if !has_leases(&path) {
+        return;
+    }
+    let settle = |later_ms| settler().settle(candidate(&path, false), None, Mode::Watch, now_ms() + later_ms);
+    assert!(matches!(settle(0), Settling::Wait { reason: Waiting::Temporary, .. }));
+    assert!(matches!(settle(600_000), Settling::Settled(_)));
+    let _server = File::options().append(true).open(&temporary).unwrap();
+    assert!(matches!(settle(600_000), Settling::Wait { reason: Waiting::Temporary, .. }));
+}
+
+#[test]
+fn a_time_in_the_future_is_replaced_by_the_first_sight() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.mp4");
+    write(&path, "x");
+    let settler = settler();
+    let state = State::of(&path).unwrap().unwrap();
+    let future = State { ctime_ms: now_ms() + 1_000_000_000, ..state };
+    let first_ms = now_ms();
+    assert_eq!(settler.unchanged_since_ms(&path, future, first_ms), first_ms);
+    assert_eq!(settler.unchanged_since_ms(&path, future, first_ms + 500), first_ms);
+    let grown = State { fingerprint: Fingerprint { size_bytes: 9, ..future.fingerprint }, ..future };
+    assert_eq!(settler.unchanged_since_ms(&path, grown, first_ms + 900), first_ms + 900);
+}

@@ -1,0 +1,178 @@
+//! The judgement: facts and the time in, settled or waiting out. Pure.
+
+use std::time::Duration;
+
+use crate::discover::lease::Lease;
+use crate::discover::options::Options;
+use crate::discover::writers::ServerState;
+use crate::recording::journey::Evidence;
+
+/// On whose behalf is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// The daemon.
+    Watch,
+    /// A batch run over paths that a person named.
+    Process,
+    /// A recovery: temporary names count as orphaned at once where no writer is certain.
+    Recover,
+}
+
+/// What was seen happening to a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SeenEvent {
+    /// `IN_CLOSE_WRITE`.
+    Closed {
+        /// When it reached us, milliseconds since the Unix epoch.
+        at_ms: i64,
+    },
+    /// A rename to this name.
+    Renamed {
+        /// When it reached us, milliseconds since the Unix epoch.
+        at_ms: i64,
+    },
+}
+
+impl SeenEvent {
+    const fn at_ms(self) -> i64 {
+        match self {
+            Self::Closed { at_ms } | Self::Renamed { at_ms } => at_ms,
+        }
+    }
+
+    const fn evidence(self) -> Evidence {
+        match self {
+            Self::Closed { .. } => Evidence::CloseSeen,
+            Self::Renamed { .. } => Evidence::RenameSeen,
+        }
+    }
+}
+
+/// What `/proc` says about one file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Processes {
+    /// Some process has it open for writing.
+    pub is_written: bool,
+    /// Every process of the machine could be read.
+    pub is_complete: bool,
+}
+
+/// All that the judgement needs to know of a candidate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts {
+    /// Whether it bears a temporary name.
+    pub is_temporary: bool,
+    /// Whether a live temporary of the same name stands beside it.
+    pub has_live_temporary: bool,
+    /// The last close or rename that was seen of it.
+    pub seen: Option<SeenEvent>,
+    /// The kernel's answer about writers.
+    pub lease: Lease,
+    /// What `/proc` says, if it was asked.
+    pub processes: Option<Processes>,
+    /// Whether the server that wrote it runs.
+    pub server: ServerState,
+    /// Modification time, milliseconds since the Unix epoch.
+    pub last_write_ms: i64,
+    /// Since when neither size nor times have changed, milliseconds since the Unix epoch.
+    pub unchanged_since_ms: i64,
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Waiting {
+    /// A process has it open for writing.
+    Writer,
+    /// A live temporary of the same name has to go first.
+    Temporary,
+    /// Only weak evidence can be had: it must have been quiet for long enough.
+    Quiet,
+    /// It must have been unchanged a little longer.
+    Settle,
+    /// A temporary name whose server may still come back to it.
+    Orphan,
+    /// Its state cannot be read.
+    Unreadable,
+}
+
+/// The judgement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nobody writes it any more, for this reason.
+    Settled(Evidence),
+    /// Not yet.
+    Wait {
+        /// When to ask again, milliseconds since the Unix epoch.
+        until_ms: i64,
+        /// What is waited for.
+        reason: Waiting,
+    },
+}
+
+/// Shortest time between two questions about a file that is being written.
+const ASK_AGAIN_MS: i64 = 1000;
+
+/// Judges whether a file is settled.
+///
+/// A writer that is seen outweighs everything. Then the strongest evidence of none counts; a temporary name must be
+/// orphaned besides.
+pub fn judge(facts: &Facts, options: &Options, now_ms: i64, mode: Mode) -> Verdict {
+    let again_ms = now_ms.saturating_add(ms(options.settle).max(ASK_AGAIN_MS));
+    if facts.lease == Lease::Held || facts.processes.is_some_and(|p| p.is_written) {
+        return Verdict::Wait { until_ms: again_ms, reason: Waiting::Writer };
+    }
+    if facts.has_live_temporary {
+        return Verdict::Wait { until_ms: again_ms, reason: Waiting::Temporary };
+    }
+    match no_writer(facts, options, now_ms) {
+        Verdict::Settled(evidence) => unless_awaited(facts, options, now_ms, mode, evidence),
+        wait @ Verdict::Wait { .. } => wait,
+    }
+}
+
+/// The strongest evidence that nobody writes, whatever the name.
+fn no_writer(facts: &Facts, options: &Options, now_ms: i64) -> Verdict {
+    // An event older than the last write tells of an earlier writer.
+    if let Some(seen) = facts.seen.filter(|s| s.at_ms() >= facts.last_write_ms) {
+        return Verdict::Settled(seen.evidence());
+    }
+    if facts.lease == Lease::Free {
+        return Verdict::Settled(Evidence::Lease);
+    }
+    let unchanged_ms = now_ms.saturating_sub(facts.unchanged_since_ms);
+    // Processes are read one after the other, so a short-lived writer may slip through: `settle` stands in for that.
+    if facts.processes.is_some_and(|p| p.is_complete) {
+        return unless_sooner(facts, options.settle, now_ms, Waiting::Settle, Evidence::ProcScan);
+    }
+    let for_s = u64::try_from(unchanged_ms / 1000).unwrap_or(0);
+    unless_sooner(facts, options.quiet, now_ms, Waiting::Quiet, Evidence::Unchanged { for_s })
+}
+
+fn unless_sooner(facts: &Facts, after: Duration, now_ms: i64, reason: Waiting, evidence: Evidence) -> Verdict {
+    let due_ms = facts.unchanged_since_ms.saturating_add(ms(after));
+    if now_ms >= due_ms { Verdict::Settled(evidence) } else { Verdict::Wait { until_ms: due_ms, reason } }
+}
+
+/// A temporary name without a writer waits until it is orphaned.
+fn unless_awaited(facts: &Facts, options: &Options, now_ms: i64, mode: Mode, evidence: Evidence) -> Verdict {
+    let due_ms = facts.unchanged_since_ms.saturating_add(ms(options.orphan_after));
+    let server_is_past = match facts.server {
+        ServerState::NotRunning => true,
+        ServerState::Running { since_ms } => since_ms > facts.last_write_ms,
+        ServerState::Unknown => false,
+    };
+    if !facts.is_temporary || mode == Mode::Recover || server_is_past || now_ms >= due_ms {
+        return Verdict::Settled(evidence);
+    }
+    // The server may end earlier than that, so it is asked again meanwhile.
+    let until_ms = due_ms.min(now_ms.saturating_add(ms(options.quiet).max(ASK_AGAIN_MS)));
+    Verdict::Wait { until_ms, reason: Waiting::Orphan }
+}
+
+/// A duration as milliseconds, saturating.
+pub(super) fn ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

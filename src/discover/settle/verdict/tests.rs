@@ -1,0 +1,182 @@
+use super::*;
+use crate::discover::lease::Unavailable;
+use proptest::prelude::*;
+
+const T: i64 = 1_700_000_000_000;
+const NO_LEASE: Lease = Lease::Unavailable(Unavailable::NotOwner);
+
+/// A finished name last written at `T`, of which nothing is known.
+const UNKNOWN: Facts = Facts {
+    is_temporary: false,
+    has_live_temporary: false,
+    seen: None,
+    lease: NO_LEASE,
+    processes: None,
+    server: ServerState::Unknown,
+    last_write_ms: T,
+    unchanged_since_ms: T,
+};
+const FREE: Facts = Facts { lease: Lease::Free, ..UNKNOWN };
+const ORPHAN: Facts = Facts { is_temporary: true, ..FREE };
+
+const COMPLETE: Option<Processes> = Some(Processes { is_written: false, is_complete: true });
+const INCOMPLETE: Option<Processes> = Some(Processes { is_written: false, is_complete: false });
+
+fn at(facts: Facts, after_s: i64, mode: Mode) -> Verdict {
+    judge(&facts, &Options::default(), T + after_s * 1000, mode)
+}
+
+fn wait(after_s: i64, reason: Waiting) -> Verdict {
+    Verdict::Wait { until_ms: T + after_s * 1000, reason }
+}
+
+#[test]
+fn strong_evidence_needs_no_waiting() {
+    let closed = Facts { seen: Some(SeenEvent::Closed { at_ms: T + 3 }), ..UNKNOWN };
+    assert_eq!(at(closed, 1, Mode::Watch), Verdict::Settled(Evidence::CloseSeen));
+    let renamed = Facts { seen: Some(SeenEvent::Renamed { at_ms: T }), ..UNKNOWN };
+    assert_eq!(at(renamed, 0, Mode::Watch), Verdict::Settled(Evidence::RenameSeen));
+    assert_eq!(at(FREE, 0, Mode::Process), Verdict::Settled(Evidence::Lease));
+}
+
+#[test]
+fn a_close_that_was_followed_by_a_write_counts_no_more() {
+    let stale = Facts { seen: Some(SeenEvent::Closed { at_ms: T - 1 }), ..UNKNOWN };
+    assert_eq!(at(stale, 30, Mode::Watch), wait(120, Waiting::Quiet));
+}
+
+#[test]
+fn a_writer_outweighs_every_other_evidence() {
+    let closed = Some(SeenEvent::Closed { at_ms: T });
+    let held = Facts { lease: Lease::Held, seen: closed, ..ORPHAN };
+    let listed = Facts { processes: Some(Processes { is_written: true, is_complete: false }), seen: closed, ..UNKNOWN };
+    for facts in [held, listed] {
+        for mode in [Mode::Watch, Mode::Process, Mode::Recover] {
+            assert_eq!(at(facts, 1_000_000, mode), wait(1_000_005, Waiting::Writer));
+        }
+    }
+}
+
+#[test]
+fn a_complete_look_at_all_processes_is_strong_once_settled() {
+    let facts = Facts { processes: COMPLETE, ..UNKNOWN };
+    assert_eq!(at(facts, 4, Mode::Watch), wait(5, Waiting::Settle));
+    assert_eq!(at(facts, 5, Mode::Watch), Verdict::Settled(Evidence::ProcScan));
+}
+
+#[test]
+fn weak_evidence_waits_quiet_always() {
+    for mode in [Mode::Watch, Mode::Process, Mode::Recover] {
+        for facts in [UNKNOWN, Facts { processes: INCOMPLETE, ..UNKNOWN }] {
+            assert_eq!(at(facts, 119, mode), wait(120, Waiting::Quiet));
+            assert_eq!(at(facts, 120, mode), Verdict::Settled(Evidence::Unchanged { for_s: 120 }));
+        }
+    }
+}
+
+#[test]
+fn a_writer_under_another_uid_that_pauses_30_s_is_not_taken() {
+    let paused = Facts { processes: INCOMPLETE, ..UNKNOWN };
+    for mode in [Mode::Watch, Mode::Process, Mode::Recover] {
+        assert!(matches!(at(paused, 30, mode), Verdict::Wait { .. }));
+        assert!(matches!(at(Facts { is_temporary: true, ..paused }, 30, mode), Verdict::Wait { .. }));
+    }
+}
+
+#[test]
+fn a_temporary_name_is_orphaned_by_its_server_or_by_time() {
+    let server = |server| Facts { server, ..ORPHAN };
+    let taken = Verdict::Settled(Evidence::Lease);
+    assert_eq!(at(server(ServerState::NotRunning), 0, Mode::Watch), taken);
+    assert_eq!(at(server(ServerState::Running { since_ms: T + 1 }), 2, Mode::Watch), taken);
+    for state in [ServerState::Running { since_ms: T - 1 }, ServerState::Unknown] {
+        for mode in [Mode::Watch, Mode::Process] {
+            assert_eq!(at(server(state), 0, mode), wait(120, Waiting::Orphan), "asked again meanwhile");
+            assert_eq!(at(server(state), 599, mode), wait(600, Waiting::Orphan));
+            assert_eq!(at(server(state), 600, mode), taken);
+        }
+        assert_eq!(at(server(state), 0, Mode::Recover), taken);
+    }
+}
+
+#[test]
+fn a_close_seen_of_a_temporary_name_is_no_reason_to_take_it_from_its_server() {
+    let closed = Facts {
+        seen: Some(SeenEvent::Closed { at_ms: T }),
+        server: ServerState::Running { since_ms: T - 5000 },
+        ..ORPHAN
+    };
+    assert_eq!(at(closed, 1, Mode::Watch), wait(121, Waiting::Orphan));
+}
+
+#[test]
+fn a_weak_orphan_waits_quiet_even_under_recover() {
+    let weak = Facts { lease: NO_LEASE, server: ServerState::NotRunning, ..ORPHAN };
+    assert_eq!(at(weak, 60, Mode::Recover), wait(120, Waiting::Quiet));
+    assert_eq!(at(weak, 120, Mode::Recover), Verdict::Settled(Evidence::Unchanged { for_s: 120 }));
+}
+
+#[test]
+fn a_final_name_waits_for_its_live_temporary_to_go() {
+    let beside = Facts { has_live_temporary: true, ..FREE };
+    assert_eq!(at(beside, 10, Mode::Watch), wait(15, Waiting::Temporary));
+}
+
+fn any_facts() -> impl Strategy<Value = Facts> {
+    let lease = prop_oneof![Just(Lease::Free), Just(Lease::Held), Just(NO_LEASE)];
+    let processes = proptest::option::of(
+        (any::<bool>(), any::<bool>()).prop_map(|(is_written, is_complete)| Processes { is_written, is_complete }),
+    );
+    let server = prop_oneof![
+        Just(ServerState::Unknown),
+        Just(ServerState::NotRunning),
+        (-2000..2000_i64).prop_map(|s| ServerState::Running { since_ms: T + s * 1000 }),
+    ];
+    let seen = proptest::option::of((-2_000_000..2_000_000_i64).prop_map(|ms| SeenEvent::Closed { at_ms: T + ms }));
+    (any::<bool>(), any::<bool>(), seen, lease, processes, server).prop_map(
+        |(is_temporary, has_live_temporary, seen, lease, processes, server)| Facts {
+            is_temporary,
+            has_live_temporary,
+            seen,
+            lease,
+            processes,
+            server,
+            ..UNKNOWN
+        },
+    )
+}
+
+fn any_mode() -> impl Strategy<Value = Mode> {
+    prop_oneof![Just(Mode::Watch), Just(Mode::Process), Just(Mode::Recover)]
+}
+
+proptest! {
+    #[test]
+    fn weak_evidence_is_never_given_before_quiet(facts in any_facts(), after_s in 0..2000_i64, mode in any_mode()) {
+        if let Verdict::Settled(evidence) = at(facts, after_s, mode) {
+            prop_assert!(facts.lease != Lease::Held && !facts.processes.is_some_and(|p| p.is_written));
+            prop_assert!(evidence.is_strong() || after_s >= 120);
+        }
+    }
+
+    #[test]
+    fn waiting_always_ends_later_than_now(facts in any_facts(), after_s in 0..2000_i64, mode in any_mode()) {
+        if let Verdict::Wait { until_ms, .. } = at(facts, after_s, mode) {
+            prop_assert!(until_ms > T + after_s * 1000);
+        }
+    }
+
+    #[test]
+    fn what_is_settled_stays_settled_while_nothing_changes(facts in any_facts(), after_s in 0..2000_i64, mode in any_mode()) {
+        if matches!(at(facts, after_s, mode), Verdict::Settled(_)) {
+            prop_assert!(matches!(at(facts, after_s + 1, mode), Verdict::Settled(_)));
+        }
+    }
+
+    #[test]
+    fn recover_takes_whatever_a_batch_takes(facts in any_facts(), after_s in 0..2000_i64) {
+        if let Verdict::Settled(evidence) = at(facts, after_s, Mode::Process) {
+            prop_assert_eq!(at(facts, after_s, Mode::Recover), Verdict::Settled(evidence));
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Who has which file open for writing, and which ingest servers run: `/proc`, read as a whole.
+//!
+//! Assumes Linux. The answer is complete only if the open files of every process on the machine could be read. What
+//! it cannot see are files held by the kernel (an NFS server) and mappings whose descriptor is closed; the lease sees
+//! both and is asked first. It must not stop at the first process that may not be read.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use crate::recording::Fingerprint;
+
+use super::options::Server;
+
+/// Whether the ingest server that wrote a file runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerState {
+    /// It cannot be told: processes are hidden, it may run in another container or on another machine.
+    Unknown,
+    /// No process of it runs.
+    NotRunning,
+    /// It runs since then, milliseconds since the Unix epoch; of several processes the oldest.
+    Running {
+        /// When its oldest process started.
+        since_ms: i64,
+    },
+}
+
+/// The state of all processes at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct OpenFiles {
+    /// Device and inode of every file that some process has open for writing.
+    written: HashSet<(u64, u64)>,
+    /// Whether every process's open files could be read.
+    is_complete: bool,
+    /// Known ingest servers that run, with their start.
+    servers: Vec<(Server, i64)>,
+    /// Whether other processes are visible at all.
+    sees_others: bool,
+    /// Whether this process sees the whole machine, not only its container.
+    sees_machine: bool,
+}
+
+/// `/proc/self/ns/pid` of the machine's first namespace (`PROC_PID_INIT_INO`).
+const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
+
+/// Units of `/proc/PID/stat` field 22. The kernel shows 100 per second to programs on every architecture we run on.
+const TICKS_PER_S: i64 = 100;
+
+/// `O_ACCMODE`; read-only is 0.
+const ACCESS_MODE: u32 = 0o3;
+
+/// What the name or the command line of a server's process contains.
+const SERVER_MARKS: [(Server, &[&str], &[&str]); 7] = [
+    (Server::AntMedia, &[], &["antmedia", "ant-media", "org.red5.server"]),
+    (Server::MediaMtx, &["mediamtx", "rtsp-simple-ser"], &[]),
+    (Server::Srs, &["srs"], &[]),
+    (Server::Ome, &["ovenmediaengine"], &[]),
+    (Server::NginxRtmp, &["nginx"], &[]),
+    (Server::LiveKit, &["egress", "livekit-egress"], &[]),
+    (Server::Obs, &["obs", "obs64", "obs-studio"], &[]),
+];
+
+impl OpenFiles {
+    /// Reads all of `/proc` once.
+    pub fn read() -> Self {
+        Self::read_from(Path::new("/proc"))
+    }
+
+    fn read_from(proc: &Path) -> Self {
+        let namespace = fs::read_link(proc.join("self/ns/pid"));
+        let sees_machine = namespace.is_ok_and(|n| n.as_os_str() == FIRST_PID_NAMESPACE);
+        let mut seen = Self { is_complete: sees_machine, sees_machine, ..Self::default() };
+        let boot_ms = boot_ms(proc);
+        let own = std::process::id();
+        let Ok(entries) = fs::read_dir(proc) else { return Self::default() };
+        for pid in entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok()) {
+            let process = proc.join(pid.to_string());
+            seen.add_server(&process, boot_ms);
+            // What this process itself writes are its partials and journals, never a recording.
+            if pid != own {
+                seen.add_files(&process);
+            }
+        }
+        // With `hidepid` the first process, which always runs, is not there or has no name.
+        seen.sees_others = fs::read(proc.join("1/cmdline")).is_ok();
+        seen.is_complete &= seen.sees_others;
+        seen
+    }
+
+    /// Whether some process has the file open for writing.
+    pub fn is_written(&self, file: &Fingerprint) -> bool {
+        self.written.contains(&(file.device, file.inode))
+    }
+
+    /// Whether the absence of a writer is certain.
+    pub const fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
+    /// Whether this process sees the whole machine, not only its container.
+    pub const fn sees_machine(&self) -> bool {
+        self.sees_machine
+    }
+
+    /// Whether the server of that name runs. A name that is no server's (`template`) cannot be told; `auto` stands for
+    /// all that we know.
+    pub fn server(&self, name: &str) -> ServerState {
+        let Some(server) = Server::from_name(name).filter(|_| self.sees_others) else { return ServerState::Unknown };
+        let of = |s: Server| server == Server::Auto || s == server;
+        let oldest = self.servers.iter().filter(|(s, _)| of(*s)).map(|(_, since)| *since).min();
+        oldest.map_or(ServerState::NotRunning, |since_ms| ServerState::Running { since_ms })
+    }
+
+    fn add_server(&mut self, process: &Path, boot_ms: i64) {
+        let Ok(stat) = fs::read_to_string(process.join("stat")) else { return };
+        let Some((name, start_ticks)) = name_and_start(&stat) else { return };
+        if name == "nfsd" {
+            // The kernel's NFS server writes for others without a descriptor that anybody could list.
+            self.is_complete = false;
+        }
+        let command = fs::read(process.join("cmdline")).unwrap_or_default();
+        if let Some(server) = server_of(&name, &String::from_utf8_lossy(&command)) {
+            self.servers.push((server, boot_ms + start_ticks * (1000 / TICKS_PER_S)));
+        }
+    }
+
+    fn add_files(&mut self, process: &Path) {
+        let descriptors = match fs::read_dir(process.join("fd")) {
+            Ok(descriptors) => descriptors,
+            Err(e) => return self.is_complete &= is_over(&e),
+        };
+        for descriptor in descriptors {
+            let Ok(descriptor) = descriptor else { return };
+            let number = descriptor.file_name();
+            let Ok(flags) = fs::read_to_string(process.join("fdinfo").join(&number)) else { continue };
+            if is_for_writing(&flags) {
+                self.add_file(&descriptor.path());
+            }
+        }
+    }
+
+    fn add_file(&mut self, descriptor: &Path) {
+        match fs::metadata(descriptor) {
+            Ok(file) if file.is_file() => {
+                self.written.insert((file.dev(), file.ino()));
+            }
+            Ok(_) => {}
+            Err(e) => self.is_complete &= is_over(&e),
+        }
+    }
+}
+
+/// Whether an error means only that the process or descriptor has ended meanwhile.
+fn is_over(error: &io::Error) -> bool {
+    const ESRCH: i32 = 3;
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH)
+}
+
+/// `flags:` of `/proc/PID/fdinfo/N` is octal; `O_PATH` descriptors can write nothing.
+fn is_for_writing(fdinfo: &str) -> bool {
+    const O_PATH: u32 = 0o10_000_000;
+    let flags = fdinfo.lines().find_map(|line| line.strip_prefix("flags:"));
+    let flags = flags.and_then(|f| u32::from_str_radix(f.trim(), 8).ok()).unwrap_or(0);
+    flags & ACCESS_MODE != 0 && flags & O_PATH == 0
+}
+
+/// Name (field 2, in parentheses, which may itself hold parentheses) and start (field 22) of `/proc/PID/stat`.
+fn name_and_start(stat: &str) -> Option<(String, i64)> {
+    let (open, close) = (stat.find('(')?, stat.rfind(')')?);
+    let name = stat.get(open + 1..close)?.to_owned();
+    // Field 3 is the first after the name.
+    let ticks = stat.get(close + 1..)?.split_ascii_whitespace().nth(22 - 3)?.parse().ok()?;
+    Some((name, ticks))
+}
+
+/// `btime` of `/proc/stat`, milliseconds since the Unix epoch.
+fn boot_ms(proc: &Path) -> i64 {
+    let stat = fs::read_to_string(proc.join("stat")).unwrap_or_default();
+    let seconds = stat.lines().find_map(|line| line.strip_prefix("btime "));
+    seconds.and_then(|s| s.trim().parse::<i64>().ok()).unwrap_or(0).saturating_mul(1000)
+}
+
+fn server_of(name: &str, command: &str) -> Option<Server> {
+    let name = name.to_ascii_lowercase();
+    // Of the command line only programs and classes count, not the paths of recordings in later arguments.
+    let is_java = name == "java" || command.split('\0').next().is_some_and(|program| program.ends_with("java"));
+    let command = command.to_ascii_lowercase();
+    let matches = |(_, names, words): &&(Server, &[&str], &[&str])| {
+        // The kernel cuts names after 15 bytes.
+        names.iter().any(|n| name == n[..n.len().min(15)]) || (is_java && words.iter().any(|w| command.contains(w)))
+    };
+    SERVER_MARKS.iter().find(matches).map(|(server, ..)| *server)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn a_process_that_has_a_file_open_for_writing_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.flv");
+        let file = File::create(&path).unwrap();
+        let fingerprint = Fingerprint::of(&file.metadata().unwrap());
+        let mut child = Command::new("sleep").arg("60").stdout(Stdio::from(file)).spawn().unwrap();
+        let seen = OpenFiles::read().is_written(&fingerprint);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(seen);
+        // Processes that other tests start may have inherited the file for a moment.
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while OpenFiles::read().is_written(&fingerprint) {
+            assert!(std::time::Instant::now() < deadline, "it is listed although it is closed");
+        }
+    }
+
+    #[test]
+    fn flags_tell_writers_from_readers() {
+        assert!(is_for_writing("pos:\t0\nflags:\t0100001\nmnt_id:\t29\n"));
+        assert!(is_for_writing("flags:\t02100002\n"));
+        assert!(!is_for_writing("flags:\t0100000\n"));
+        assert!(!is_for_writing("flags:\t010000002\n"), "O_PATH");
+        assert!(!is_for_writing("nothing"));
+    }
+
+    #[test]
+    fn servers_are_told_by_their_process() {
+        assert_eq!(server_of("nginx", "nginx: worker process"), Some(Server::NginxRtmp));
+        assert_eq!(server_of("java", "/usr/bin/java\0-cp\0/usr/local/antmedia/x.jar"), Some(Server::AntMedia));
+        assert_eq!(server_of("OvenMediaEngine", ""), Some(Server::Ome));
+        assert_eq!(server_of("vim", "vim\0/usr/local/antmedia/conf/red5.properties"), None);
+        assert_eq!(server_of("obsidian", "obsidian"), None);
+    }
+
+    #[test]
+    fn the_start_of_a_process_is_read_past_a_strange_name() {
+        let stat = "42 (a) (b) c) S 1 42 42 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 12345 1 1";
+        assert_eq!(name_and_start(stat), Some(("a) (b) c".into(), 12345)));
+        assert_eq!(name_and_start("42 (x"), None);
+        let own = fs::read_to_string("/proc/self/stat").unwrap();
+        let start_ms = boot_ms(Path::new("/proc")) + name_and_start(&own).unwrap().1 * 10;
+        let now_ms = jiff::Timestamp::now().as_millisecond();
+        assert!(start_ms <= now_ms + 2000 && start_ms > now_ms - 3_600_000, "{start_ms} {now_ms}");
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_not_taken_for_absent() {
+        let none = OpenFiles::read_from(Path::new("/nowhere"));
+        assert!(!none.is_complete());
+        assert_eq!(none.server("srs"), ServerState::Unknown);
+        let seen =
+            OpenFiles { sees_others: true, servers: vec![(Server::NginxRtmp, 7), (Server::NginxRtmp, 5)], ..none };
+        assert_eq!(seen.server("nginx-rtmp"), ServerState::Running { since_ms: 5 });
+        assert_eq!(seen.server("auto"), ServerState::Running { since_ms: 5 });
+        assert_eq!(seen.server("srs"), ServerState::NotRunning);
+        assert_eq!(seen.server("template"), ServerState::Unknown);
+    }
+}

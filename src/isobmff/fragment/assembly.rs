@@ -1,0 +1,198 @@
+//! The tables of all tracks while fragment after fragment is added.
+
+use super::Fragmented;
+use super::traf::{self, Base, RunSample, TrackFragment};
+use super::trex::FragmentDefaults;
+use crate::isobmff::boxes::Layout;
+use crate::isobmff::build::{NewSample, TableBuilder};
+use crate::isobmff::cursor::{Child, children, children_of};
+use crate::isobmff::error::{IsoError, Notes};
+use crate::isobmff::movie::Movie;
+use crate::isobmff::track::{rescaled, saturating_i64};
+use crate::recording::Defect;
+
+/// One track on its way through the fragments.
+struct Lane {
+    trex: FragmentDefaults,
+    tables: TableBuilder,
+    /// Decoding time of the track's first sample on the fragments' timeline.
+    first_dts: u64,
+    /// Samples that are not wholly in the file.
+    lost: u64,
+    /// Samples that were shortened because fragments overlap, and the longest overlap in ticks.
+    repaired: (u64, u64),
+}
+
+pub(super) struct Assembly {
+    movie: Movie,
+    lanes: Vec<Lane>,
+    len: u64,
+    whole_bytes: u64,
+    stays_fragmented: Option<&'static str>,
+}
+
+/// Where the data of a `moof`'s track fragments lies.
+struct DataPlace {
+    moof: u64,
+    /// End of the data so far, for fragments that do not say where theirs begins.
+    end: u64,
+    is_first: bool,
+}
+
+impl Assembly {
+    pub(super) fn new(mut movie: Movie, layout: &Layout) -> Result<Self, IsoError> {
+        let defaults = movie.fragment_defaults.take().unwrap_or_default();
+        let mut lanes = Vec::with_capacity(movie.tracks.len());
+        for track in &movie.tracks {
+            let trex = defaults.iter().find(|d| d.track_id == track.id()).copied();
+            let trex = trex.unwrap_or(FragmentDefaults { track_id: track.id(), ..FragmentDefaults::default() });
+            let tables = TableBuilder::resume(&track.tables)?;
+            lanes.push(Lane { trex, tables, first_dts: 0, lost: 0, repaired: (0, 0) });
+        }
+        let stays_fragmented = movie.is_encrypted.then_some(ENCRYPTED);
+        Ok(Self { movie, lanes, len: layout.len, whole_bytes: 0, stays_fragmented })
+    }
+
+    /// Adds one `moof`.
+    pub(super) fn take(&mut self, bytes: &[u8], offset: u64, notes: &mut Notes) -> Result<(), IsoError> {
+        let Some(moof) = children(bytes, offset).next() else { return Ok(()) };
+        let mut place = DataPlace { moof: offset, end: offset, is_first: true };
+        for found in children_of(&moof) {
+            match &found.fourcc.0 {
+                b"traf" => self.take_traf(&found, &mut place, notes)?,
+                b"pssh" => self.stay_encrypted(),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn stay_encrypted(&mut self) {
+        self.movie.is_encrypted = true;
+        self.stays_fragmented = Some(ENCRYPTED);
+    }
+
+    fn take_traf(&mut self, traf: &Child<'_>, place: &mut DataPlace, notes: &mut Notes) -> Result<(), IsoError> {
+        if children_of(traf).any(|b| matches!(&b.fourcc.0, b"senc" | b"saiz" | b"saio")) {
+            self.stay_encrypted();
+        }
+        let id = traf::track_id(traf);
+        let lane = id.and_then(|id| self.lanes.iter_mut().find(|lane| lane.trex.track_id == id));
+        let header = lane.as_ref().and_then(|lane| traf::header(traf, lane.trex));
+        let (Some(lane), Some(header)) = (lane, header) else {
+            notes.malformed(traf.offset, "`traf` of no track that `moov` has (§8.8.6)");
+            return Ok(());
+        };
+        if let Some(at) = traf::decode_time(traf) {
+            lane.move_to(at, traf.offset, notes);
+        }
+        let base = place.base_of(header.base);
+        let mut at = base;
+        for trun in children_of(traf).filter(|b| b.fourcc.0 == *b"trun") {
+            at = lane.take_run(&trun, &header, (base, at), self.len, notes)?;
+        }
+        place.end = at;
+        place.is_first = false;
+        self.whole_bytes = self.whole_bytes.max(at.min(self.len));
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self, fragments: u64, is_torn: bool, notes: Notes) -> Fragmented {
+        let lanes = std::mem::take(&mut self.lanes);
+        let mut starts = Vec::with_capacity(lanes.len());
+        self.movie.defects.extend(notes.into_defects());
+        for (index, lane) in lanes.into_iter().enumerate() {
+            starts.push(lane.first_dts);
+            let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
+            self.movie.defects.extend(lane.defects(number, is_torn, self.movie.tracks[index].timescale()));
+            self.movie.tracks[index].tables = lane.tables.finish();
+        }
+        self.movie.start_at(&starts);
+        self.movie.settle_durations();
+        self.movie.raw = Vec::new();
+        Fragmented {
+            movie: self.movie,
+            fragments,
+            whole_bytes: self.whole_bytes,
+            stays_fragmented: self.stays_fragmented,
+        }
+    }
+}
+
+const ENCRYPTED: &str = "its samples are encrypted";
+
+impl DataPlace {
+    const fn base_of(&self, base: Base) -> u64 {
+        match base {
+            Base::File(at) => at,
+            Base::Implicit if !self.is_first => self.end,
+            Base::Implicit | Base::Moof => self.moof,
+        }
+    }
+}
+
+impl Lane {
+    /// Goes to the decoding time that a fragment begins at.
+    fn move_to(&mut self, at: u64, offset: u64, notes: &mut Notes) {
+        if self.tables.count() == 0 {
+            self.first_dts = at;
+            return;
+        }
+        let end = self.first_dts.saturating_add(self.tables.end_dts());
+        if at > end && !self.tables.extend_last(at - end) {
+            notes.malformed(offset, format!("`tfdt` jumps by {} ticks, more than a sample can last", at - end));
+        }
+        if at < end {
+            let shortened = self.tables.take_back(end - at);
+            self.repaired = (self.repaired.0 + shortened, self.repaired.1.max(end - at));
+        }
+    }
+
+    /// Appends the samples of a `trun` as far as they are wholly in the file; says where their data ends.
+    fn take_run(
+        &mut self,
+        trun: &Child<'_>,
+        header: &TrackFragment,
+        (base, next): (u64, u64),
+        len: u64,
+        notes: &mut Notes,
+    ) -> Result<u64, IsoError> {
+        let Some(mut run) = traf::run(trun, header.defaults, notes) else {
+            notes.malformed(trun.offset, "`trun` is shorter than its own header (§8.8.8)");
+            return Ok(next);
+        };
+        let mut at = run.data_offset.map_or(next, |offset| base.saturating_add_signed(i64::from(offset)));
+        self.tables.close_chunk();
+        while let Some(sample) = run.next() {
+            let end = at.saturating_add(u64::from(sample.size_bytes));
+            if end > len {
+                self.lost += 1 + u64::from(run.left());
+                break;
+            }
+            self.tables.push(placed(sample, at, header.defaults.description_index.max(1)))?;
+            at = end;
+        }
+        Ok(at)
+    }
+
+    fn defects(&self, number: u32, is_torn: bool, timescale: u32) -> Vec<Defect> {
+        let mut defects = Vec::new();
+        let samples = self.lost;
+        match (samples, is_torn) {
+            (0, _) => {}
+            (_, true) => defects.push(Defect::Truncated { missing: format!("{samples} samples of track {number}") }),
+            (_, false) => defects.push(Defect::SamplesOutside { track: number, samples }),
+        }
+        let (packets, ticks) = self.repaired;
+        if packets > 0 {
+            let worst_ms = saturating_i64(rescaled(ticks, 1000, u64::from(timescale)));
+            defects.push(Defect::TimestampsRepaired { track: number, packets, worst_ms });
+        }
+        defects
+    }
+}
+
+fn placed(sample: RunSample, offset: u64, description_index: u32) -> NewSample {
+    let RunSample { size_bytes, duration, composition, is_sync, dependency } = sample;
+    NewSample { offset, size_bytes, duration, composition, is_sync, description_index, dependency }
+}

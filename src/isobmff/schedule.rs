@@ -1,0 +1,135 @@
+//! When a movie that was assembled is presented: its start brought to zero, its edit lists and durations filled in.
+
+use super::movie::Movie;
+use super::tables::elst::{Edit, RATE_ONE};
+use super::timeline::extent;
+use super::track::{Track, rescaled, saturating_i64};
+
+impl Movie {
+    /// Takes decoding times of the tracks' first samples (ticks of each track) that the tables do not hold.
+    ///
+    /// What all tracks have in common is left out, so that the movie starts at zero; what is between them becomes part
+    /// of their edit lists. A track whose edit list does more than delay and trim keeps it as it is.
+    pub(super) fn start_at(&mut self, first_dts: &[u64]) {
+        let starts = self.tracks.iter().zip(first_dts).filter(|(track, _)| track.tables.count() > 0);
+        let earlier = |a: &(u64, u64), b: &(u64, u64)| {
+            (u128::from(a.0) * u128::from(b.1)).cmp(&(u128::from(b.0) * u128::from(a.1)))
+        };
+        let common = starts.map(|(track, start)| (*start, u64::from(track.timescale()))).min_by(earlier);
+        let Some((start, timescale)) = common else { return };
+        let old_timescale = self.header.timescale;
+        let shifts: Vec<Option<i64>> = (self.tracks.iter().zip(first_dts))
+            .map(|(track, first)| {
+                let common = rescaled(start, u64::from(track.timescale()), timescale);
+                let delay = saturating_i64(first.saturating_sub(common));
+                is_simple(&track.edits).then(|| track.presentation_shift(old_timescale).saturating_add(delay))
+            })
+            .collect();
+        self.refine_timescale(&shifts);
+        let timescale = self.header.timescale;
+        for (track, shift) in self.tracks.iter_mut().zip(shifts) {
+            if let Some(shift) = shift {
+                track.edits = edits_for(shift, track.timescale(), timescale, !track.edits.is_empty());
+            }
+        }
+    }
+
+    /// Makes the movie's clock fine enough for delays to be exact, where 32 bits hold such a clock.
+    fn refine_timescale(&mut self, shifts: &[Option<i64>]) {
+        let old = self.header.timescale;
+        let is_inexact = |(track, shift): &(&Track, &Option<i64>)| {
+            let delay = shift.unwrap_or(0).max(0).unsigned_abs();
+            !(u128::from(delay) * u128::from(old)).is_multiple_of(u128::from(track.timescale()))
+        };
+        let needed = self.tracks.iter().zip(shifts).filter(is_inexact).map(|(track, _)| track.timescale());
+        let Some(fine) = needed.into_iter().try_fold(old, lcm).filter(|fine| *fine != old) else { return };
+        self.header.timescale = fine;
+        for edit in self.tracks.iter_mut().flat_map(|track| &mut track.edits) {
+            edit.segment_duration = edit.segment_duration.saturating_mul(u64::from(fine / old));
+        }
+    }
+
+    /// Computes the durations of media, edits, tracks and movie from the samples.
+    ///
+    /// An edit of duration 0, as fragmented files have it, lasts to the end of the samples.
+    pub fn settle_durations(&mut self) {
+        let timescale = self.header.timescale;
+        for track in &mut self.tracks {
+            settle_track(track, timescale);
+        }
+        self.header.duration = self.tracks.iter().map(|track| track.header.duration).max().unwrap_or(0);
+    }
+}
+
+/// Whether an edit list only delays, then trims the beginning, at normal speed.
+fn is_simple(edits: &[Edit]) -> bool {
+    let media = edits.iter().skip_while(|edit| edit.media_time.is_none());
+    media.clone().count() <= 1 && media.clone().all(|edit| edit.rate == RATE_ONE)
+}
+
+/// The edit list that presents composition time 0 at `shift` ticks of the track.
+fn edits_for(shift: i64, track_timescale: u32, movie_timescale: u32, is_wanted: bool) -> Vec<Edit> {
+    match u64::try_from(shift) {
+        Ok(0) if !is_wanted => Vec::new(),
+        Ok(0) | Err(_) => vec![Edit::media(0, shift.unsigned_abs())],
+        Ok(delay) => {
+            let delay = rescaled(delay, u64::from(movie_timescale), u64::from(track_timescale));
+            vec![Edit::empty(delay), Edit::media(0, 0)]
+        }
+    }
+}
+
+fn settle_track(track: &mut Track, movie_timescale: u32) {
+    let extent = extent(&track.tables).unwrap_or_default();
+    track.media.duration = u64::try_from(extent.end_dts).unwrap_or(0);
+    let end = u64::try_from(extent.end_pts).unwrap_or(0);
+    let ticks = u64::from(track.timescale());
+    let presented = |media_time: u64| ceil_rescaled(end.saturating_sub(media_time), u64::from(movie_timescale), ticks);
+    for edit in track.edits.iter_mut().filter(|edit| edit.segment_duration == 0) {
+        edit.segment_duration = edit.media_time.map_or(0, presented);
+    }
+    track.header.duration = match &track.edits[..] {
+        [] => presented(0),
+        edits => edits.iter().map(|edit| edit.segment_duration).fold(0, u64::saturating_add),
+    };
+}
+
+/// `value · to / from`, rounded up.
+fn ceil_rescaled(value: u64, to: u64, from: u64) -> u64 {
+    let product = u128::from(value) * u128::from(to);
+    u64::try_from(product.div_ceil(u128::from(from.max(1)))).unwrap_or(u64::MAX)
+}
+
+/// Least common multiple, if 31 bits hold it.
+fn lcm(a: u32, b: u32) -> Option<u32> {
+    let (mut x, mut y) = (a, b);
+    while y > 0 {
+        (x, y) = (y, x % y);
+    }
+    (a / x.max(1)).checked_mul(b).filter(|lcm| *lcm <= i32::MAX.cast_unsigned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delay_is_an_empty_edit_and_a_trim_a_media_time() {
+        assert_eq!(edits_for(0, 48_000, 1000, false), []);
+        assert_eq!(edits_for(-1024, 48_000, 1000, true), [Edit::media(0, 1024)]);
+        assert_eq!(edits_for(4800, 48_000, 1000, false), [Edit::empty(100), Edit::media(0, 0)]);
+    }
+
+    #[test]
+    fn a_clock_is_refined_only_as_far_as_it_goes() {
+        assert_eq!(lcm(1000, 44_100), Some(441_000));
+        assert_eq!(lcm(1_000_000_007, 90_000), None);
+    }
+
+    #[test]
+    fn only_delay_and_trim_are_simple() {
+        assert!(is_simple(&[]) && is_simple(&[Edit::empty(5), Edit::media(0, 7)]));
+        assert!(!is_simple(&[Edit::media(5, 7), Edit::media(5, 0)]));
+        assert!(!is_simple(&[Edit { rate: 0, ..Edit::media(5, 7) }]));
+    }
+}

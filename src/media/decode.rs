@@ -1,0 +1,89 @@
+//! Whether every packet decodes: the dearest of the three validations.
+
+use std::path::Path;
+
+use ffmpeg_next::codec::Context;
+use ffmpeg_next::decoder::Opened;
+use ffmpeg_next::{Error, frame};
+
+use super::ffi::{Packet, Source};
+use super::reading::Pass;
+use super::{MediaError, Watch};
+use crate::recording::{Container, TrackKind};
+
+/// Decoding errors of one track.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecodeErrors {
+    /// Track number, starting at 1.
+    pub track: u32,
+    /// Packets the decoder refused and frames it called corrupt.
+    pub errors: u64,
+}
+
+/// Decodes all sound and pictures and counts what does not decode; tracks without errors are not listed.
+pub fn decode_check(path: &Path, container: Container, watch: Watch<'_>) -> Result<Vec<DecodeErrors>, MediaError> {
+    super::whole::flv::refuse_unreadable(path, container)?;
+    let mut pass = Pass::open(path, container, watch)?;
+    let mut tracks: Vec<Decoding> = Vec::new();
+    let mut packet = Packet::empty();
+    while pass.next(&mut packet)? {
+        while tracks.len() < pass.source.track_count() {
+            tracks.push(Decoding::of(&pass.source, tracks.len()));
+        }
+        if let Some(track) = tracks.get_mut(packet.stream()) {
+            track.decode(&packet);
+        }
+        packet = Packet::empty();
+    }
+    tracks.iter_mut().for_each(Decoding::finish);
+    let found = tracks.iter().zip(1..).map(|(t, track)| DecodeErrors { track, errors: t.errors });
+    Ok(found.filter(|f| f.errors > 0).collect())
+}
+
+struct Decoding {
+    decoder: Option<Opened>,
+    frame: frame::Video,
+    errors: u64,
+}
+
+impl Decoding {
+    fn of(source: &Source, index: usize) -> Self {
+        let decoder = open(source, index);
+        let is_media = source.track(index).is_some_and(|t| matches!(t.kind, TrackKind::Video | TrackKind::Audio));
+        Self { errors: u64::from(decoder.is_none() && is_media), decoder, frame: frame::Video::empty() }
+    }
+
+    fn decode(&mut self, packet: &Packet) {
+        let Some(decoder) = &mut self.decoder else { return };
+        self.errors += u64::from(decoder.send_packet(packet).is_err());
+        self.drain();
+    }
+
+    fn finish(&mut self) {
+        if let Some(decoder) = &mut self.decoder {
+            self.errors += u64::from(decoder.send_eof().is_err());
+            self.drain();
+        }
+    }
+
+    fn drain(&mut self) {
+        let Some(decoder) = &mut self.decoder else { return };
+        loop {
+            match decoder.receive_frame(&mut self.frame) {
+                Ok(()) => self.errors += u64::from(self.frame.is_corrupt()),
+                Err(Error::Eof | Error::Other { .. }) => return,
+                Err(_) => {
+                    self.errors += 1;
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn open(source: &Source, index: usize) -> Option<Opened> {
+    let stream = source.input().stream(index)?;
+    let parameters = stream.parameters();
+    let codec = ffmpeg_next::codec::decoder::find(parameters.id())?;
+    Context::from_parameters(parameters).ok()?.decoder().open_as(codec).ok()
+}

@@ -1,0 +1,31 @@
+//! What the linked FFmpeg is and has.
+
+use std::ffi::CString;
+
+use ffmpeg_next::ffi::{av_find_input_format, av_guess_format, avcodec_find_decoder_by_name};
+
+use super::sink::muxer;
+use super::source::demuxer;
+use crate::recording::Container;
+
+/// Whether the demuxer of a container is there.
+#[expect(unsafe_code, reason = "ffmpeg-next has no look-up of demuxers by name")]
+pub(in crate::media) fn has_demuxer(container: Container) -> bool {
+    // SAFETY: the name is terminated; the answer is only compared with null.
+    unsafe { !av_find_input_format(demuxer(container).as_ptr()).is_null() }
+}
+
+/// Whether the muxer of a container is there.
+#[expect(unsafe_code, reason = "ffmpeg-next has no look-up of muxers by name")]
+pub(in crate::media) fn has_muxer(container: Container) -> bool {
+    // SAFETY: the name is terminated; the answer is only compared with null.
+    unsafe { !av_guess_format(muxer(container).as_ptr(), std::ptr::null(), std::ptr::null()).is_null() }
+}
+
+/// Whether a decoder is there.
+#[expect(unsafe_code, reason = "the look-up of ffmpeg-next panics on names with a zero byte")]
+pub(in crate::media) fn has_decoder(name: &str) -> bool {
+    let Ok(name) = CString::new(name) else { return false };
+    // SAFETY: the name is terminated; the answer is only compared with null.
+    unsafe { !avcodec_find_decoder_by_name(name.as_ptr()).is_null() }
+}

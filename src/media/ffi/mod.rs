@@ -1,0 +1,16 @@
+//! The only `unsafe` of the house: safe faces over libavformat, libavcodec and libswscale.
+//!
+//! Everything here hands plain Rust values to the rest of the room. Files are opened by us and given to FFmpeg as
+//! streams ([`stream::Tapped`]), so errors keep their kind and FFmpeg opens nothing.
+
+pub(in crate::media) mod library;
+pub(in crate::media) mod log;
+pub(in crate::media) mod sink;
+pub(in crate::media) mod source;
+pub(in crate::media) mod stream;
+
+pub(in crate::media) use ffmpeg_next::Packet;
+pub(in crate::media) use ffmpeg_next::packet::Flags;
+pub(in crate::media) use sink::Sink;
+pub(in crate::media) use source::{Depth, Next, Source};
+pub(in crate::media) use stream::TimeBase;

@@ -1,0 +1,219 @@
+//! A finished file as libavformat muxes it, written through a stream of ours.
+
+use std::ffi::{CStr, CString};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use ffmpeg_next::ffi::{
+    AVFMT_FLAG_CUSTOM_IO, AVFormatContext, AVStream, FF_COMPLIANCE_EXPERIMENTAL, av_dict_set, av_stream_new_side_data,
+    av_write_trailer, avcodec_parameters_copy, avformat_alloc_output_context2, avformat_new_stream, avio_flush,
+};
+use ffmpeg_next::format::context::{Output, StreamIo};
+use ffmpeg_next::{Error, Packet, Rational, Stream};
+
+use super::log;
+use super::source::{Source, checked, stream_metadata};
+use super::stream::{Tap, Tapped, TimeBase};
+use crate::media::MediaError;
+use crate::recording::Container;
+
+/// An output that is being written.
+pub(in crate::media) struct Sink {
+    output: Output,
+    tap: Tap,
+    path: PathBuf,
+    time_bases: Vec<TimeBase>,
+}
+
+const BUFFER_BYTES: usize = 1 << 20;
+/// How far tracks may drift apart before the muxer stops waiting for the one that is silent; bounds its memory.
+const INTERLEAVE_MICROSECONDS: i64 = 1_000_000;
+/// `hvc1` in little-endian: the sample entry that Apple's players ask for.
+const HVC1: u32 = u32::from_le_bytes(*b"hvc1");
+
+impl Sink {
+    /// Opens an existing file and empties it.
+    pub(in crate::media) fn create(path: &Path, container: Container) -> Result<Self, MediaError> {
+        log::install();
+        log::forget();
+        let tap = Tap::default();
+        let file = open_empty(path).map_err(write_error(path))?;
+        let made = StreamIo::from_write_seek_with_capacity(Tapped::new(file, tap.clone()), BUFFER_BYTES)
+            .and_then(|io| make_output(io, container, path));
+        let output = made.map_err(|error| match error {
+            Error::MuxerNotFound => {
+                MediaError::Missing { part: format!("muxer {}", muxer(container).to_string_lossy()) }
+            }
+            error => MediaError::Refused { path: path.to_owned(), action: "open", detail: error.to_string() },
+        })?;
+        Ok(Self { output, tap, path: path.to_owned(), time_bases: Vec::new() })
+    }
+
+    /// Adds a track like the source's and returns its index here.
+    pub(in crate::media) fn add_track(&mut self, source: &Source, index: usize) -> Result<usize, MediaError> {
+        let stream =
+            source.input().stream(index).ok_or_else(|| self.refused("add a track to", Error::StreamNotFound))?;
+        add_stream(&mut self.output, &stream, source.container()).map_err(|e| self.refused("add a track to", e))?;
+        Ok(self.output.nb_streams() as usize - 1)
+    }
+
+    /// Writes the header.
+    pub(in crate::media) fn begin(
+        &mut self,
+        metadata: &[(String, String)],
+        options: &[(&str, &str)],
+    ) -> Result<(), MediaError> {
+        self.output.set_metadata(metadata.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect());
+        let begun = self.output.write_header_with(options.iter().collect()).map(drop);
+        begun.map_err(|error| self.refused("begin", error))?;
+        self.time_bases = self.output.streams().map(|s| time_base(s.time_base())).collect();
+        Ok(())
+    }
+
+    /// Time base of a track, as the muxer chose it in [`Self::begin`].
+    pub(in crate::media) fn time_base(&self, track: usize) -> TimeBase {
+        self.time_bases.get(track).copied().unwrap_or(TimeBase::MILLISECONDS)
+    }
+
+    /// Hands a packet to the muxer, which takes its payload away.
+    pub(in crate::media) fn write(&mut self, packet: &Packet) -> Result<(), MediaError> {
+        packet.write_interleaved(&mut self.output).map_err(|error| self.refused("write", error))
+    }
+
+    /// Writes the trailer and all that is buffered; the file is complete afterwards, though not yet durable.
+    pub(in crate::media) fn finish(mut self) -> Result<(), MediaError> {
+        finish(&mut self.output).map_err(|error| self.refused("complete", error))?;
+        self.tap.take_error().map_or(Ok(()), |source| Err(write_error(&self.path)(source)))
+    }
+
+    fn refused(&self, action: &'static str, error: Error) -> MediaError {
+        if let Some(source) = self.tap.take_error() {
+            return write_error(&self.path)(source);
+        }
+        match error {
+            Error::Other { errno } => write_error(&self.path)(io::Error::from_raw_os_error(errno)),
+            error => MediaError::Refused { path: self.path.clone(), action, detail: log::last_or(&error.to_string()) },
+        }
+    }
+}
+
+fn write_error(path: &Path) -> impl FnOnce(io::Error) -> MediaError {
+    move |source| MediaError::Write { path: path.to_owned(), source }
+}
+
+fn open_empty(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    if file.metadata()?.is_file() {
+        file.set_len(0)?;
+    }
+    Ok(file)
+}
+
+fn time_base(rational: Rational) -> TimeBase {
+    TimeBase { num: rational.numerator().max(1), den: rational.denominator().max(1) }
+}
+
+/// FFmpeg's name of the muxer.
+pub(super) const fn muxer(container: Container) -> &'static CStr {
+    match container {
+        Container::Mp4 => c"mp4",
+        Container::Mov => c"mov",
+        Container::Webm => c"webm",
+        Container::Matroska => c"matroska",
+        Container::Flv => c"flv",
+        Container::MpegTs => c"mpegts",
+    }
+}
+
+#[expect(unsafe_code, reason = "ffmpeg-next takes only UTF-8 names and panics on others")]
+fn make_output(mut io: StreamIo, container: Container, path: &Path) -> Result<Output, Error> {
+    let url = [b"file:", path.as_os_str().as_bytes()].concat();
+    let url = CString::new(url).map_err(|_| Error::InvalidData)?;
+    let mut context: *mut AVFormatContext = std::ptr::null_mut();
+    // SAFETY: names are terminated and live through the call; on success the context is ours and then `Output`'s,
+    // which also keeps the stream alive.
+    unsafe {
+        let name = muxer(container).as_ptr();
+        if avformat_alloc_output_context2(&raw mut context, std::ptr::null_mut(), name, url.as_ptr()) < 0 {
+            return Err(Error::MuxerNotFound);
+        }
+        (*context).pb = io.as_mut_ptr();
+        (*context).flags |= AVFMT_FLAG_CUSTOM_IO;
+        (*context).max_interleave_delta = INTERLEAVE_MICROSECONDS;
+        (*context).strict_std_compliance = FF_COMPLIANCE_EXPERIMENTAL;
+        Ok(Output::wrap_with_custom_io(context, io))
+    }
+}
+
+#[expect(unsafe_code, reason = "copies parameters, side data and metadata of a track, which has no safe face")]
+fn add_stream(output: &mut Output, from: &Stream<'_>, container: Container) -> Result<(), Error> {
+    // SAFETY: both contexts are alive and not touched by anyone else; the new stream belongs to the output.
+    unsafe {
+        let to = avformat_new_stream(output.as_mut_ptr(), std::ptr::null());
+        if to.is_null() {
+            return Err(Error::Unknown);
+        }
+        let (raw, to) = (&*from.as_ptr(), &mut *to);
+        checked(avcodec_parameters_copy(to.codecpar, raw.codecpar))?;
+        (*to.codecpar).codec_tag = if is_hevc_for_mp4(from, output) { HVC1 } else { 0 };
+        to.time_base = raw.time_base;
+        to.sample_aspect_ratio = raw.sample_aspect_ratio;
+        to.avg_frame_rate = raw.avg_frame_rate;
+        to.r_frame_rate = raw.r_frame_rate;
+        to.disposition = raw.disposition;
+        if container == Container::MpegTs {
+            to.id = raw.id;
+        }
+        copy_side_data(from, to)?;
+        copy_metadata(from, to)
+    }
+}
+
+fn is_hevc_for_mp4(from: &Stream<'_>, output: &Output) -> bool {
+    from.parameters().id() == ffmpeg_next::codec::Id::HEVC && matches!(output.format().name(), "mp4" | "mov")
+}
+
+/// Rotation (the display matrix), stereo and spherical layout, colour volume: whatever the track carries.
+#[expect(unsafe_code, reason = "writes into memory that FFmpeg allocates for the new track")]
+unsafe fn copy_side_data(from: &Stream<'_>, to: &mut AVStream) -> Result<(), Error> {
+    for side in from.side_data() {
+        let bytes = side.data();
+        // SAFETY: FFmpeg returns null or room for so many bytes.
+        unsafe {
+            let room = av_stream_new_side_data(to, side.kind().into(), bytes.len());
+            if room.is_null() {
+                return Err(Error::Unknown);
+            }
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), room, bytes.len());
+        }
+    }
+    Ok(())
+}
+
+/// Metadata of a track that stays true in another container; statistics and timecodes of the old one do not.
+fn is_kept(key: &str) -> bool {
+    matches!(key, "language" | "title" | "handler_name" | "creation_time" | "rotate" | "comment" | "alpha_mode")
+}
+
+#[expect(unsafe_code, reason = "sets entries of the new track's dictionary")]
+unsafe fn copy_metadata(from: &Stream<'_>, to: &mut AVStream) -> Result<(), Error> {
+    for (key, value) in stream_metadata(from).into_iter().filter(|(key, _)| is_kept(key)) {
+        let (Ok(key), Ok(value)) = (CString::new(key), CString::new(value)) else { continue };
+        // SAFETY: both strings are terminated and copied by the call.
+        checked(unsafe { av_dict_set(&raw mut to.metadata, key.as_ptr(), value.as_ptr(), 0) })?;
+    }
+    Ok(())
+}
+
+#[expect(unsafe_code, reason = "the result of the flush is only in the stream's error field")]
+fn finish(output: &mut Output) -> Result<(), Error> {
+    // SAFETY: the header was written; context and stream are alive and ours.
+    unsafe {
+        checked(av_write_trailer(output.as_mut_ptr()))?;
+        let stream = (*output.as_mut_ptr()).pb;
+        avio_flush(stream);
+        checked((*stream).error)
+    }
+}

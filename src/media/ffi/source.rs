@@ -1,0 +1,378 @@
+//! A recording as libavformat demuxes it: opened by us, by a named demuxer, allowed to open nothing else.
+
+use std::ffi::{CStr, c_char, c_int};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ffmpeg_next::ffi::{
+    AV_DICT_IGNORE_SUFFIX, AV_DISPOSITION_ATTACHED_PIC, AV_NOPTS_VALUE, AVCodecParameters, AVDictionary, AVERROR,
+    AVFMT_FLAG_CUSTOM_IO, AVFMT_FLAG_NOBUFFER, AVFormatContext, AVIOContext, AVStream, EPERM, av_dict_get,
+    av_find_input_format, avcodec_get_name, avformat_alloc_context, avformat_find_stream_info, avformat_open_input,
+};
+use ffmpeg_next::format::context::{Input, StreamIo};
+use ffmpeg_next::{Dictionary, Error, Packet, Stream, media};
+
+use super::log;
+use super::stream::{Tap, Tapped, TimeBase};
+use crate::media::MediaError;
+use crate::recording::{Container, TrackKind};
+
+/// How far a file is looked into for tracks and their parameters before packets are handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::media) enum Depth {
+    /// As far as memory for the buffered packets should go.
+    Usual,
+    /// So many bytes, and the packets seen on the way are forgotten: for parameters only.
+    ParametersOnly(u64),
+}
+
+const USUAL_BYTES: i64 = 8 << 20;
+const USUAL_MICROSECONDS: i64 = 10_000_000;
+/// What a look for parameters alone reads of any file.
+pub(in crate::media) const PARAMETER_BYTES: u64 = 32 << 20;
+const BUFFER_BYTES: usize = 128 << 10;
+
+/// What the next read gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::media) enum Next {
+    /// A packet.
+    Packet,
+    /// The end of the file; it need not be the end of the recording.
+    End,
+    /// Bytes that make no sense here; reading on may find sense again.
+    Nonsense,
+}
+
+/// An open recording.
+pub(in crate::media) struct Source {
+    input: Input,
+    tap: Tap,
+    path: PathBuf,
+    container: Container,
+    declared_us: Option<i64>,
+    /// Length of the file when it was opened.
+    pub(in crate::media) size_bytes: u64,
+}
+
+/// What a container says of one track.
+#[derive(Debug, Clone)]
+pub(in crate::media) struct StreamFacts {
+    pub(in crate::media) index: usize,
+    /// The container's own number (the PID in MPEG-TS).
+    pub(in crate::media) id: i32,
+    pub(in crate::media) kind: TrackKind,
+    pub(in crate::media) codec: String,
+    pub(in crate::media) extradata: Vec<u8>,
+    pub(in crate::media) time_base: TimeBase,
+    pub(in crate::media) width: Option<u32>,
+    pub(in crate::media) height: Option<u32>,
+    pub(in crate::media) frame_rate: Option<f64>,
+    pub(in crate::media) sample_rate_hz: Option<u32>,
+    pub(in crate::media) channels: Option<u32>,
+    pub(in crate::media) language: Option<String>,
+    pub(in crate::media) declared_ms: Option<i64>,
+    pub(in crate::media) declared_packets: Option<u64>,
+    pub(in crate::media) is_picture: bool,
+}
+
+impl StreamFacts {
+    /// Track number as people count: from 1.
+    pub(in crate::media) fn number(&self) -> u32 {
+        u32::try_from(self.index + 1).unwrap_or(u32::MAX)
+    }
+
+    /// Whether enough is known of the codec to write a track for it.
+    pub(in crate::media) fn is_described(&self) -> bool {
+        match self.kind {
+            TrackKind::Video => self.width.is_some() && self.height.is_some() && self.codec != "none",
+            TrackKind::Audio => self.sample_rate_hz.is_some() && self.channels.is_some() && self.codec != "none",
+            TrackKind::Subtitle | TrackKind::Data => true,
+        }
+    }
+}
+
+impl Source {
+    /// Opens a recording with the demuxer of its container.
+    pub(in crate::media) fn open(path: &Path, container: Container, depth: Depth) -> Result<Self, MediaError> {
+        log::install();
+        log::forget();
+        let (file, size_bytes) = open_regular(path)?;
+        let tap = Tap::default();
+        let stream = Tapped::new(file, tap.clone());
+        let opened = StreamIo::from_read_seek_with_capacity(stream, BUFFER_BYTES)
+            .and_then(|io| open_input(io, container, depth));
+        match opened {
+            Ok((input, declared_us)) => {
+                Ok(Self { input, tap, path: path.to_owned(), container, declared_us, size_bytes })
+            }
+            Err(error) => Err(refusal(path, container, &tap, error)),
+        }
+    }
+
+    /// Reads the next packet into a blank one.
+    pub(in crate::media) fn next(&mut self, packet: &mut Packet) -> Result<Next, MediaError> {
+        match packet.read(&mut self.input) {
+            Ok(()) => Ok(Next::Packet),
+            Err(error) => match (self.tap.take_error(), error) {
+                (Some(source), _) => {
+                    Err(MediaError::Read { path: self.path.clone(), offset: self.tap.furthest(), source })
+                }
+                (None, Error::Eof) => Ok(Next::End),
+                (None, Error::InvalidData | Error::Other { .. } | Error::PatchWelcome | Error::Unknown) => {
+                    Ok(Next::Nonsense)
+                }
+                (None, error) => Err(self.refused("read", error)),
+            },
+        }
+    }
+
+    pub(in crate::media) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(in crate::media) fn container(&self) -> Container {
+        self.container
+    }
+
+    /// The furthest byte that was read.
+    pub(in crate::media) fn bytes_read(&self) -> u64 {
+        self.tap.furthest()
+    }
+
+    /// The duration that the header itself claims, milliseconds.
+    pub(in crate::media) fn declared_ms(&self) -> Option<i64> {
+        self.declared_us.map(|us| TimeBase::MICROSECONDS.to_ms(us)).filter(|ms| *ms > 0)
+    }
+
+    /// First timestamp of the container, milliseconds.
+    pub(in crate::media) fn start_ms(&self) -> Option<i64> {
+        context_start(&self.input).map(|us| TimeBase::MICROSECONDS.to_ms(us))
+    }
+
+    /// The container's metadata, made UTF-8.
+    pub(in crate::media) fn metadata(&self) -> Vec<(String, String)> {
+        context_metadata(&self.input)
+    }
+
+    /// How many tracks are known; more may turn up while packets are read.
+    pub(in crate::media) fn track_count(&self) -> usize {
+        self.input.nb_streams() as usize
+    }
+
+    /// What is known of all tracks now.
+    pub(in crate::media) fn tracks(&self) -> Vec<StreamFacts> {
+        (0..self.track_count()).filter_map(|index| self.track(index)).collect()
+    }
+
+    /// What is known of one track now.
+    pub(in crate::media) fn track(&self, index: usize) -> Option<StreamFacts> {
+        self.input.stream(index).map(|stream| facts(&stream))
+    }
+
+    pub(in crate::media) fn input(&self) -> &Input {
+        &self.input
+    }
+
+    fn refused(&self, action: &'static str, error: Error) -> MediaError {
+        MediaError::Refused { path: self.path.clone(), action, detail: log::last_or(&error.to_string()) }
+    }
+}
+
+fn open_regular(path: &Path) -> Result<(File, u64), MediaError> {
+    let file = File::open(path).map_err(MediaError::open(path))?;
+    let metadata = file.metadata().map_err(MediaError::open(path))?;
+    if metadata.is_file() {
+        return Ok((file, metadata.len()));
+    }
+    Err(MediaError::open(path)(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")))
+}
+
+fn refusal(path: &Path, container: Container, tap: &Tap, error: Error) -> MediaError {
+    match (tap.take_error(), error) {
+        (Some(source), _) => MediaError::Read { path: path.to_owned(), offset: tap.furthest(), source },
+        (None, Error::DemuxerNotFound) => {
+            MediaError::Missing { part: format!("demuxer {}", demuxer(container).to_string_lossy()) }
+        }
+        (None, error) => {
+            MediaError::NotReadable { path: path.to_owned(), container, detail: log::last_or(&error.to_string()) }
+        }
+    }
+}
+
+/// FFmpeg's name of the demuxer.
+pub(super) const fn demuxer(container: Container) -> &'static CStr {
+    match container {
+        Container::Mp4 | Container::Mov => c"mov",
+        Container::Webm | Container::Matroska => c"matroska",
+        Container::Flv => c"flv",
+        Container::MpegTs => c"mpegts",
+    }
+}
+
+/// Options that keep the demuxer inside this file. Edit lists are not applied to the packets: every sample counts.
+fn options(container: Container) -> Dictionary<'static> {
+    let mut options = Dictionary::new();
+    let name = demuxer(container).to_str().unwrap_or("none");
+    options.set("protocol_whitelist", "file");
+    options.set("format_whitelist", if name == "matroska" { "matroska,webm" } else { name });
+    if container.is_iso() {
+        options.set("enable_drefs", "0");
+        options.set("use_absolute_path", "0");
+        options.set("advanced_editlist", "0");
+    }
+    options
+}
+
+/// What libavformat gets when it wants to open something on its own.
+extern "C" fn refuse_to_open(
+    _: *mut AVFormatContext,
+    _: *mut *mut AVIOContext,
+    _: *const c_char,
+    _: c_int,
+    _: *mut *mut AVDictionary,
+) -> c_int {
+    AVERROR(EPERM)
+}
+
+#[expect(unsafe_code, reason = "ffmpeg-next opens streams only by guessing the format and probes without a bound")]
+fn open_input(mut io: StreamIo, container: Container, depth: Depth) -> Result<(Input, Option<i64>), Error> {
+    // SAFETY: the context is ours until `avformat_open_input` frees it on failure or `Input` owns it on success; the
+    // stream outlives it, as `io` is dropped after the failed call and kept by `Input` otherwise. All strings and
+    // dictionaries live through the calls.
+    unsafe {
+        let format = av_find_input_format(demuxer(container).as_ptr());
+        let mut context = avformat_alloc_context();
+        if format.is_null() || context.is_null() {
+            return Err(Error::DemuxerNotFound);
+        }
+        (*context).pb = io.as_mut_ptr();
+        (*context).io_open = Some(refuse_to_open);
+        limit(&mut *context, depth);
+        let mut options = options(container).disown();
+        let opened = avformat_open_input(&raw mut context, c"".as_ptr(), format.cast_mut().cast(), &raw mut options);
+        drop(Dictionary::own(options));
+        checked(opened)?;
+        let input = Input::wrap_with_custom_io(context, io);
+        let declared = (*context).duration;
+        checked(avformat_find_stream_info(context, std::ptr::null_mut()))?;
+        Ok((input, (declared != AV_NOPTS_VALUE).then_some(declared)))
+    }
+}
+
+fn limit(context: &mut AVFormatContext, depth: Depth) {
+    context.flags |= AVFMT_FLAG_CUSTOM_IO;
+    context.probesize = USUAL_BYTES;
+    context.max_analyze_duration = USUAL_MICROSECONDS;
+    if let Depth::ParametersOnly(bytes) = depth {
+        context.flags |= AVFMT_FLAG_NOBUFFER;
+        context.probesize = i64::try_from(bytes).unwrap_or(i64::MAX);
+        context.max_analyze_duration = i64::from(i32::MAX) * 1_000_000;
+    }
+}
+
+pub(super) fn checked(code: c_int) -> Result<(), Error> {
+    if code < 0 { Err(Error::from(code)) } else { Ok(()) }
+}
+
+#[expect(unsafe_code, reason = "ffmpeg-next has no accessor for the start time of a container")]
+fn context_start(input: &Input) -> Option<i64> {
+    // SAFETY: the context lives as long as `input`.
+    let start = unsafe { (*input.as_ptr()).start_time };
+    (start != AV_NOPTS_VALUE).then_some(start)
+}
+
+#[expect(unsafe_code, reason = "ffmpeg-next has no accessors for most codec parameters")]
+fn facts(stream: &Stream<'_>) -> StreamFacts {
+    // SAFETY: stream and parameters live as long as the context, which `stream` borrows; nothing is kept.
+    let (raw, parameters): (&AVStream, &AVCodecParameters) = unsafe {
+        let raw = &*stream.as_ptr();
+        (raw, &*raw.codecpar)
+    };
+    let time_base = TimeBase { num: raw.time_base.num.max(1), den: raw.time_base.den.max(1) };
+    StreamFacts {
+        index: stream.index(),
+        id: raw.id,
+        kind: kind(stream.parameters().medium()),
+        codec: codec_name(parameters),
+        extradata: extradata(parameters),
+        time_base,
+        width: positive(parameters.width),
+        height: positive(parameters.height),
+        frame_rate: frame_rate(stream),
+        sample_rate_hz: positive(parameters.sample_rate),
+        channels: positive(parameters.ch_layout.nb_channels),
+        language: language(stream),
+        declared_ms: (raw.duration != AV_NOPTS_VALUE && raw.duration > 0).then(|| time_base.to_ms(raw.duration)),
+        declared_packets: u64::try_from(raw.nb_frames).ok().filter(|n| *n > 0),
+        is_picture: raw.disposition & AV_DISPOSITION_ATTACHED_PIC != 0,
+    }
+}
+
+fn language(stream: &Stream<'_>) -> Option<String> {
+    stream_metadata(stream).into_iter().find(|(key, value)| key == "language" && value != "und").map(|(_, value)| value)
+}
+
+#[expect(unsafe_code, reason = "ffmpeg-next takes metadata for UTF-8 unseen")]
+fn context_metadata(input: &Input) -> Vec<(String, String)> {
+    // SAFETY: the context lives as long as `input`.
+    unsafe { entries((*input.as_ptr()).metadata) }
+}
+
+/// Metadata of a track, made UTF-8.
+#[expect(unsafe_code, reason = "ffmpeg-next takes metadata for UTF-8 unseen")]
+pub(super) fn stream_metadata(stream: &Stream<'_>) -> Vec<(String, String)> {
+    // SAFETY: the stream lives as long as the context that `stream` borrows.
+    unsafe { entries((*stream.as_ptr()).metadata) }
+}
+
+/// Copies a dictionary. The caller vouches that the pointer is null or a live dictionary.
+#[expect(unsafe_code, reason = "walks a C dictionary")]
+unsafe fn entries(dictionary: *const AVDictionary) -> Vec<(String, String)> {
+    let mut entry = std::ptr::null_mut();
+    let next = move || {
+        // SAFETY: `entry` is null at first and then an entry of this dictionary; strings are terminated.
+        unsafe {
+            entry = av_dict_get(dictionary, c"".as_ptr(), entry, AV_DICT_IGNORE_SUFFIX);
+            let entry = entry.as_ref()?;
+            let text = |raw| CStr::from_ptr(raw).to_string_lossy().into_owned();
+            Some((text(entry.key), text(entry.value)))
+        }
+    };
+    std::iter::from_fn(next).collect()
+}
+
+fn kind(medium: media::Type) -> TrackKind {
+    match medium {
+        media::Type::Video => TrackKind::Video,
+        media::Type::Audio => TrackKind::Audio,
+        media::Type::Subtitle => TrackKind::Subtitle,
+        _ => TrackKind::Data,
+    }
+}
+
+fn positive(value: c_int) -> Option<u32> {
+    u32::try_from(value).ok().filter(|v| *v > 0)
+}
+
+fn frame_rate(stream: &Stream<'_>) -> Option<f64> {
+    let rate = stream.avg_frame_rate();
+    (rate.numerator() > 0 && rate.denominator() > 0)
+        .then(|| f64::from(rate.numerator()) / f64::from(rate.denominator()))
+}
+
+#[expect(unsafe_code, reason = "reads two C strings and a byte range that FFmpeg owns")]
+fn codec_name(parameters: &AVCodecParameters) -> String {
+    // SAFETY: always a static, terminated string.
+    unsafe { CStr::from_ptr(avcodec_get_name(parameters.codec_id)) }.to_string_lossy().into_owned()
+}
+
+#[expect(unsafe_code, reason = "reads a byte range that FFmpeg owns")]
+fn extradata(parameters: &AVCodecParameters) -> Vec<u8> {
+    let length = usize::try_from(parameters.extradata_size).unwrap_or(0);
+    if parameters.extradata.is_null() || length == 0 {
+        return Vec::new();
+    }
+    // SAFETY: the pointer is not null and FFmpeg says that so many bytes are there.
+    unsafe { std::slice::from_raw_parts(parameters.extradata, length) }.to_vec()
+}

@@ -1,0 +1,220 @@
+//! One full pass over the packets of a file: what every track holds, and whether the file is whole.
+
+use std::path::Path;
+
+use super::ffi::{Depth, Flags, Next, Packet, Source};
+use super::meter::{Meter, PacketFacts, TrackReading, align};
+use super::{MediaError, Watch, whole};
+use crate::recording::{Container, Defect, TrackKind, TrackSummary};
+
+/// A file after a full pass.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reading {
+    /// What it was read as.
+    pub container: Container,
+    /// Length of the file, bytes.
+    pub size_bytes: u64,
+    /// The furthest byte that was read.
+    pub bytes_read: u64,
+    /// Every track, in file order, also those without a packet.
+    pub tracks: Vec<TrackReading>,
+    /// Duration that the container claims, milliseconds.
+    pub declared_ms: Option<i64>,
+    /// Creation time that the container claims, milliseconds since the Unix epoch.
+    pub created_ms: Option<i64>,
+    /// What is wrong with it.
+    pub defects: Vec<Defect>,
+}
+
+impl Reading {
+    /// From the earliest presentation to the latest end over all tracks, milliseconds.
+    pub fn duration_ms(&self) -> i64 {
+        self.tracks.iter().filter(|t| t.packets > 0).map(|t| t.start_ms + t.duration_ms).max().unwrap_or(0)
+    }
+
+    /// The tracks as the catalogue keeps them; tracks without packets are none.
+    pub fn summaries(&self) -> Vec<TrackSummary> {
+        self.tracks.iter().filter(|t| t.packets > 0).map(TrackReading::summary).collect()
+    }
+
+    /// Packets and digest of the first payloads per track, as [`vod_id`](crate::recording::vod_id) wants them.
+    pub fn id_tracks(&self) -> Vec<(u64, [u8; 32])> {
+        self.tracks.iter().filter(|t| t.packets > 0).map(|t| (t.packets, t.id_digest)).collect()
+    }
+
+    /// Whether one of the defects forbids to finish the file.
+    pub fn is_fatal(&self) -> bool {
+        self.defects.iter().any(Defect::is_fatal)
+    }
+}
+
+/// Reads a file through once.
+///
+/// Damage comes back as defects of the reading; an error means that the file could not be read (permission, a
+/// failing disk, a container that is none).
+pub fn read(path: &Path, container: Container, watch: Watch<'_>) -> Result<Reading, MediaError> {
+    whole::flv::refuse_unreadable(path, container)?;
+    let mut pass = Pass::open(path, container, watch)?;
+    let mut meters: Vec<Meter> = Vec::new();
+    let mut packet = Packet::empty();
+    while pass.next(&mut packet)? {
+        let track = packet.stream();
+        pass.discover(track, &mut meters);
+        if let (Some(meter), Some(payload)) = (meters.get_mut(track), packet.data()) {
+            meter.take(&facts_of(&packet), payload);
+        }
+        packet = Packet::empty();
+    }
+    pass.discover_all(&mut meters);
+    let tracks = meters.iter().zip(pass.source.tracks()).map(|(meter, facts)| meter.close(&facts)).collect();
+    pass.conclude(tracks)
+}
+
+/// What the counters want to know of a packet.
+pub(super) fn facts_of(packet: &Packet) -> PacketFacts {
+    PacketFacts {
+        pts: packet.pts(),
+        dts: packet.dts(),
+        duration: packet.duration(),
+        is_key: packet.is_key(),
+        is_corrupt: packet.flags().contains(Flags::CORRUPT),
+    }
+}
+
+/// After so many unreadable places in a row the rest counts as lost.
+const NONSENSE_IN_A_ROW: u32 = 64;
+
+/// The loop over packets that tells the end from an error, and remembers what it stumbled over.
+pub(super) struct Pass<'a> {
+    pub(super) source: Source,
+    watch: Watch<'a>,
+    nonsense: u64,
+    in_a_row: u32,
+    first_nonsense: Option<u64>,
+    last_position: u64,
+}
+
+impl<'a> Pass<'a> {
+    pub(super) fn open(path: &Path, container: Container, watch: Watch<'a>) -> Result<Self, MediaError> {
+        let source = Source::open(path, container, Depth::Usual)?;
+        Ok(Self { source, watch, nonsense: 0, in_a_row: 0, first_nonsense: None, last_position: 0 })
+    }
+
+    /// Reads the next packet into a blank one; false at the end.
+    pub(super) fn next(&mut self, packet: &mut Packet) -> Result<bool, MediaError> {
+        loop {
+            self.watch.tick(self.source.bytes_read())?;
+            match self.source.next(packet)? {
+                Next::Packet => break,
+                Next::End => return Ok(false),
+                Next::Nonsense if self.in_a_row >= NONSENSE_IN_A_ROW => return Ok(false),
+                Next::Nonsense => self.note_nonsense(),
+            }
+        }
+        self.in_a_row = 0;
+        self.last_position = self.last_position.max(u64::try_from(packet.position()).unwrap_or(0));
+        Ok(true)
+    }
+
+    fn note_nonsense(&mut self) {
+        self.nonsense += 1;
+        self.in_a_row += 1;
+        self.first_nonsense.get_or_insert(self.last_position);
+    }
+
+    /// Makes meters for the tracks up to this one.
+    fn discover(&self, track: usize, meters: &mut Vec<Meter>) {
+        while meters.len() <= track {
+            let Some(facts) = self.source.track(meters.len()) else { return };
+            meters.push(Meter::new(&facts, facts.time_base));
+        }
+    }
+
+    fn discover_all(&self, meters: &mut Vec<Meter>) {
+        if let Some(last) = self.source.track_count().checked_sub(1) {
+            self.discover(last, meters);
+        }
+    }
+
+    /// Closes the pass: compares what was read with what the container declares.
+    pub(super) fn conclude(self, mut tracks: Vec<TrackReading>) -> Result<Reading, MediaError> {
+        align(&mut tracks);
+        let path = self.source.path();
+        let container = self.source.container();
+        let tail = whole::tail(path, container, self.last_position).map_err(MediaError::open(path))?;
+        let mut reading = Reading {
+            container,
+            size_bytes: self.source.size_bytes,
+            bytes_read: self.source.bytes_read(),
+            declared_ms: tail.declared_ms.or(self.source.declared_ms()),
+            created_ms: super::probe::created_ms(&self.source.metadata()),
+            tracks,
+            defects: tail.missing.map(|missing| Defect::Truncated { missing }).into_iter().collect(),
+        };
+        let more = [self.unreadable(), shortfall(&reading), no_media(&reading), per_track(&reading)];
+        reading.defects.extend(more.into_iter().flatten());
+        Ok(reading)
+    }
+
+    fn unreadable(&self) -> Vec<Defect> {
+        let Some(near) = self.first_nonsense else { return Vec::new() };
+        let places = self.nonsense;
+        vec![Defect::Truncated { missing: format!("{places} unreadable places, the first after byte {near}") }]
+    }
+}
+
+/// How far a declared duration may be off before it says something.
+const DECLARED_SLACK_MS: i64 = 2000;
+
+/// Samples or time that the container promises and that are not there.
+fn shortfall(reading: &Reading) -> Vec<Defect> {
+    let is_short = |t: &&TrackReading| t.declared_packets.is_some_and(|declared| declared > t.packets);
+    let mut defects: Vec<Defect> = Vec::new();
+    if reading.container.is_iso() {
+        defects.extend(reading.tracks.iter().filter(is_short).map(|t| Defect::Truncated {
+            missing: format!("track {}: {} of {} samples", t.number, t.packets, t.declared_packets.unwrap_or(0)),
+        }));
+    }
+    let measured_ms = reading.duration_ms();
+    let Some(declared_ms) = reading.declared_ms.filter(|_| measured_ms > 0) else { return defects };
+    let slack_ms = DECLARED_SLACK_MS.max(declared_ms / 20);
+    match declared_ms - measured_ms {
+        off if off > slack_ms && !reading.container.is_iso() => {
+            defects.push(Defect::Truncated { missing: format!("{off} ms of the declared {declared_ms} ms") })
+        }
+        off if off.abs() > slack_ms => defects.push(Defect::DurationMismatch { declared_ms, measured_ms }),
+        _ => {}
+    }
+    defects
+}
+
+fn no_media(reading: &Reading) -> Vec<Defect> {
+    match reading.tracks.iter().all(|t| t.packets == 0) {
+        true if reading.size_bytes == 0 => vec![Defect::Empty],
+        true => vec![Defect::NoPackets],
+        false => Vec::new(),
+    }
+}
+
+fn per_track(reading: &Reading) -> Vec<Defect> {
+    let mut defects = Vec::new();
+    for track in reading.tracks.iter().filter(|t| t.kind != TrackKind::Data) {
+        let number = track.number;
+        if track.packets == 0 {
+            defects.push(Defect::EmptyTrack { track: number, codec: track.codec.clone() });
+        } else if track.kind == TrackKind::Video && track.keyframes == 0 {
+            defects.push(Defect::NoKeyframe);
+        }
+        defects.extend(gap_defects(number, &track.gaps, track.first_dts_ms));
+    }
+    defects
+}
+
+/// Gaps as defects; `start_ms` is where the track's timeline begins.
+pub(super) fn gap_defects(track: u32, gaps: &[(i64, i64)], start_ms: i64) -> Vec<Defect> {
+    const NAMED: usize = 16;
+    gaps.iter()
+        .take(NAMED)
+        .map(|(at_ms, length_ms)| Defect::TimestampGap { track, at_ms: at_ms - start_ms, length_ms: *length_ms })
+        .collect()
+}

@@ -1,0 +1,118 @@
+//! The same packets in another container, in one pass.
+//!
+//! The finished file begins at the first keyframe, its timestamps at zero, and the tracks keep their distance. What
+//! cannot be kept is named as a defect; sound and pictures are never dropped to make a recording fit. The source is
+//! digested on the way, so that a reading of the output can be compared with it ([`compare`](super::compare)).
+//! Memory is bounded: packets are held only until the first keyframe and while the muxer interleaves one second.
+//!
+//! A track that turns up only after the header was written, and a declared picture track that never sends a packet,
+//! are learned the hard way: the attempt ends, and the next one knows.
+
+mod attempt;
+mod start;
+mod track;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use attempt::{Attempt, Ended};
+
+use super::ffi::source::PARAMETER_BYTES;
+use super::{MediaError, Reading, TrackReading, Watch, whole};
+use crate::recording::{Container, Defect};
+
+/// Where the index of an MP4 goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Header {
+    /// To the front; the media is moved once more when all is written (`+faststart`).
+    #[default]
+    First,
+    /// To the end; for a caller that puts it in front in another way.
+    Last,
+}
+
+/// What to remux.
+#[derive(Debug, Clone, Copy)]
+pub struct Remux<'a> {
+    /// The recording.
+    pub source: &'a Path,
+    /// Its container.
+    pub from: Container,
+    /// An existing file that may be emptied and written.
+    pub output: &'a Path,
+    /// The wanted container.
+    pub to: Container,
+    /// Where the index of an MP4 goes.
+    pub header: Header,
+    /// When the recording began, milliseconds since the Unix epoch; used where the source does not say.
+    pub created_ms: Option<i64>,
+    /// Stops the pass and hears of its progress.
+    pub watch: Watch<'a>,
+}
+
+impl<'a> Remux<'a> {
+    /// A remux with the defaults.
+    pub fn new(source: &'a Path, from: Container, output: &'a Path, to: Container) -> Self {
+        Self { source, from, output, to, header: Header::First, created_ms: None, watch: Watch::default() }
+    }
+}
+
+/// What was written, and what the source held.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Remuxed {
+    /// The tracks of the output in its order, as they were handed to the muxer.
+    pub tracks_written: Vec<TrackReading>,
+    /// The source as it was read on the way; its numbers count what was left out, too.
+    pub source: Reading,
+    /// What is wrong with the source and what was repaired or left out.
+    pub defects: Vec<Defect>,
+}
+
+impl Remuxed {
+    /// Whether the original holds something that the output does not.
+    pub fn leaves_something_out(&self) -> bool {
+        self.defects.iter().any(Defect::leaves_something_out)
+    }
+}
+
+/// What an earlier attempt found out.
+#[derive(Debug, Clone, Default)]
+struct Lessons {
+    /// Read so many bytes for the parameters of late tracks.
+    look_bytes: Option<u64>,
+    /// Tracks (index in the source) that never send a packet.
+    silent: BTreeSet<usize>,
+}
+
+const ATTEMPTS: usize = 4;
+/// Beyond a late track's first packet, so that its parameters are found.
+const LOOK_BEYOND_BYTES: u64 = PARAMETER_BYTES / 4;
+
+/// Writes the packets of a recording into another container.
+///
+/// The output is complete and in the kernel's hands afterwards, not yet durable, and not yet compared. On any error
+/// it holds nothing of use; the source is never touched.
+///
+/// # Errors
+/// [`MediaError::Unfinishable`] where no finished file can be made (no packets, no keyframe),
+/// [`MediaError::DoesNotFit`] and [`MediaError::UnreadableTrack`] where a track would be lost,
+/// [`MediaError::Write`] with the operating system's error where the disk is full.
+pub fn remux(request: &Remux<'_>) -> Result<Remuxed, MediaError> {
+    whole::flv::refuse_unreadable(request.source, request.from)?;
+    let mut lessons = Lessons::default();
+    for _ in 0..ATTEMPTS {
+        match Attempt::begin(request, &lessons)?.run()? {
+            Ended::Done(remuxed) => return Ok(*remuxed),
+            Ended::LateTrack { at } => {
+                lessons.look_bytes = Some(at.saturating_add(LOOK_BEYOND_BYTES).max(PARAMETER_BYTES));
+            }
+            Ended::Silent { track } => drop(lessons.silent.insert(track)),
+        }
+        tracing::debug!(source = %request.source.display(), ?lessons, "The remux begins again.");
+    }
+    Err(MediaError::Refused {
+        path: request.source.to_owned(),
+        action: "settle the tracks of",
+        detail: format!("they changed in each of {ATTEMPTS} attempts"),
+    })
+}

@@ -1,0 +1,211 @@
+//! One track on its way through a remux.
+
+use crate::media::TrackReading;
+use crate::media::ffi::source::StreamFacts;
+use crate::media::ffi::{Packet, TimeBase};
+use crate::media::meter::Meter;
+use crate::media::reading::{facts_of, gap_defects};
+use crate::media::timeline::{Stamp, TrackClock};
+use crate::recording::{Container, Defect, TrackKind};
+
+/// Where the packets of a track go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Route {
+    /// Into the output, as its track of that index.
+    Output(usize),
+    /// Nowhere: data that the container cannot carry.
+    LeftOut,
+    /// Nowhere yet: sound or pictures whose parameters are not known. A packet here ends the attempt.
+    Unknown,
+}
+
+/// No codec reorders more pictures than this (ITU-T H.264 §E.2.1 allows 16).
+const UNDATED_PACKETS: usize = 32;
+
+pub(super) struct Track {
+    pub(super) facts: StreamFacts,
+    pub(super) route: Route,
+    pub(super) source: Meter,
+    pub(super) written: Meter,
+    /// Set when the timeline starts.
+    pub(super) clock: Option<TrackClock>,
+    /// The newest packet, where it may turn out to be a cut last one.
+    pub(super) held: Option<Packet>,
+    /// Packets at the beginning whose decoding time is not known yet (Matroska stores none).
+    undated: Vec<Packet>,
+    /// Whether the file's end cuts this track's last unit.
+    pub(super) is_cut: bool,
+    leading_dropped: u64,
+    corrupt_dropped: u64,
+    corrupt_kept: u64,
+    last_out_dts: Option<i64>,
+    reconfigured_at_ms: Option<i64>,
+    /// The source's digest is the written one's as long as nothing was left out.
+    is_forked: bool,
+}
+
+impl Track {
+    pub(super) fn new(facts: StreamFacts, route: Route, is_cut: bool) -> Self {
+        let source = Meter::new(&facts, facts.time_base);
+        Self {
+            route,
+            written: source.clone(),
+            source,
+            clock: None,
+            held: None,
+            undated: Vec::new(),
+            is_cut,
+            leading_dropped: 0,
+            corrupt_dropped: 0,
+            corrupt_kept: 0,
+            last_out_dts: None,
+            reconfigured_at_ms: None,
+            is_forked: false,
+            facts,
+        }
+    }
+
+    pub(super) fn is_main_media(&self) -> bool {
+        matches!(self.facts.kind, TrackKind::Video | TrackKind::Audio) && !self.facts.is_picture
+    }
+
+    /// Counts a packet of the source that has just been read.
+    pub(super) fn count(&mut self, packet: &Packet, payload: &[u8]) {
+        self.source.count(&facts_of(packet), payload);
+    }
+
+    /// Notes that a packet of the source does not come into the output.
+    pub(super) fn leave_out(&mut self, packet: &Packet) {
+        if !self.is_forked {
+            self.is_forked = true;
+            self.source.fork_digest(&self.written);
+        }
+        self.source.feed(packet.data().unwrap_or_default());
+    }
+
+    pub(super) fn drop_leading(&mut self, packet: &Packet) {
+        self.leave_out(packet);
+        self.leading_dropped += 1;
+    }
+
+    pub(super) fn drop_corrupt(&mut self, packet: &Packet) {
+        self.leave_out(packet);
+        self.corrupt_dropped += 1;
+    }
+
+    /// Holds back packets at the beginning of a track until one has a decoding time, and then gives each its own,
+    /// counted back from that one. Returns what can be written now, in order.
+    pub(super) fn date(&mut self, packet: Packet) -> Vec<Packet> {
+        let is_beginning = self.clock.is_none() && self.facts.kind == TrackKind::Video;
+        match packet.dts() {
+            None if is_beginning && packet.pts().is_some() && self.undated.len() < UNDATED_PACKETS => {
+                self.undated.push(packet);
+                Vec::new()
+            }
+            dts => {
+                let mut packets = self.date_back(dts);
+                packets.push(packet);
+                packets
+            }
+        }
+    }
+
+    /// The packets that are still held back, all dated before the first of them is shown.
+    pub(super) fn date_rest(&mut self) -> Vec<Packet> {
+        let first = self.undated.iter().filter_map(Packet::pts).min();
+        self.date_back(first)
+    }
+
+    fn date_back(&mut self, known: Option<i64>) -> Vec<Packet> {
+        let mut packets = std::mem::take(&mut self.undated);
+        let mut at = known;
+        for packet in packets.iter_mut().rev() {
+            at = at.map(|at| at - packet.duration().max(1));
+            packet.set_dts(at.or(packet.pts()));
+        }
+        packets
+    }
+
+    /// Counts a packet that goes into the output at `stamp`.
+    pub(super) fn note_written(&mut self, packet: &Packet, stamp: Stamp) {
+        let payload = packet.data().unwrap_or_default();
+        let mut facts = facts_of(packet);
+        (facts.pts, facts.dts) = (Some(stamp.pts), Some(stamp.dts));
+        self.corrupt_kept += u64::from(facts.is_corrupt);
+        self.written.take(&facts, payload);
+        if self.is_forked {
+            self.source.feed(payload);
+        }
+        self.note_configuration(packet, stamp);
+    }
+
+    fn note_configuration(&mut self, packet: &Packet, stamp: Stamp) {
+        use ffmpeg_next::packet::side_data::Type;
+        let changed = |side: ffmpeg_next::packet::SideData<'_>| {
+            side.kind() == Type::NewExtraData && !side.data().is_empty() && side.data() != self.facts.extradata
+        };
+        if self.reconfigured_at_ms.is_none() && packet.side_data().any(changed) {
+            self.reconfigured_at_ms = Some(self.facts.time_base.to_ms(stamp.pts));
+        }
+    }
+
+    /// Timestamps in the output's ticks; rounding must not make two decoding times equal.
+    pub(super) fn out_stamp(&mut self, stamp: Stamp, to: TimeBase) -> Stamp {
+        let from = self.facts.time_base;
+        let dts = from.rescale(stamp.dts, to);
+        let dts = self.last_out_dts.map_or(dts, |last| dts.max(last + 1));
+        self.last_out_dts = Some(dts);
+        Stamp { pts: from.rescale(stamp.pts, to).max(dts), dts }
+    }
+
+    /// The track as it was written; none if nothing was.
+    pub(super) fn written(&self) -> Option<TrackReading> {
+        matches!(self.route, Route::Output(_)).then(|| self.written.close(&self.facts))
+    }
+
+    /// The track as it was read.
+    pub(super) fn read(&mut self) -> TrackReading {
+        if !self.is_forked {
+            self.source.fork_digest(&self.written);
+        }
+        self.source.close(&self.facts)
+    }
+
+    /// What was repaired and what is not in the output.
+    pub(super) fn defects(&self, to: Container) -> Vec<Defect> {
+        let track = self.facts.number();
+        let (repaired, worst_ms) = self.clock.as_ref().map_or((0, 0), TrackClock::repairs);
+        let mut defects = self.left_out(to);
+        if repaired > 0 {
+            defects.push(Defect::TimestampsRepaired { track, packets: repaired, worst_ms });
+        }
+        if let Some(clock) = &self.clock {
+            defects.extend(gap_defects(track, clock.gaps(), 0));
+        }
+        defects
+    }
+
+    fn left_out(&self, to: Container) -> Vec<Defect> {
+        let track = self.facts.number();
+        let mut defects = Vec::new();
+        if self.leading_dropped > 0 {
+            defects.push(Defect::LeadingPacketsDropped { track, packets: self.leading_dropped });
+        }
+        if self.corrupt_dropped > 0 {
+            defects.push(Defect::CorruptPackets { track, packets: self.corrupt_dropped });
+        }
+        if self.corrupt_kept > 0 {
+            let detail = format!("track {track}: {} packets with transport errors were kept", self.corrupt_kept);
+            defects.push(Defect::Malformed { offset: None, detail });
+        }
+        if let Some(at_ms) = self.reconfigured_at_ms {
+            let missing = format!("the second codec configuration of track {track}, which begins at {at_ms} ms");
+            defects.push(Defect::Truncated { missing });
+        }
+        if self.route == Route::LeftOut && self.source.packets() > 0 {
+            let reason = format!("{} cannot carry it", to.extension());
+            defects.push(Defect::TrackLeftOut { track, codec: self.facts.codec.clone(), reason });
+        }
+        defects
+    }
+}

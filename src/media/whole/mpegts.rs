@@ -1,0 +1,203 @@
+//! The end of an MPEG transport stream (ISO/IEC 13818-1 §2.4.3): whole packets, whole PES packets.
+//!
+//! A PES packet says its length or, for pictures, 0. Where it says none, its end shows in the stuffing: a writer fills
+//! the last transport packet of a PES packet with an adaptation field, so one that ends without any is cut (wrongly
+//! said of one whole stream in 184, which costs no more than a kept original).
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Seek, SeekFrom};
+
+use super::Tail;
+
+const PACKET_BYTES: usize = 188;
+const SYNC: u8 = 0x47;
+const NULL_PID: u16 = 0x1FFF;
+/// How much of the end is looked at: more than the longest PES packet of any sane recording.
+const WINDOW_BYTES: u64 = 4 << 20;
+
+/// Checks the last packets of every PID.
+pub fn tail(file: &mut (impl Read + Seek), size_bytes: u64) -> io::Result<Tail> {
+    let packet_bytes = PACKET_BYTES as u64;
+    let window = (size_bytes / packet_bytes).min(WINDOW_BYTES / packet_bytes) * packet_bytes;
+    let odd = size_bytes % packet_bytes;
+    file.seek(SeekFrom::Start(size_bytes - odd - window))?;
+    let mut bytes = Vec::new();
+    file.take(window + odd).read_to_end(&mut bytes)?;
+    Ok(judge(&bytes))
+}
+
+/// The newest PES packet of one PID.
+#[derive(Debug, Clone, Copy, Default)]
+struct Unit {
+    /// Bytes it says it has, if it says so.
+    declared: Option<usize>,
+    /// Bytes of it that are there.
+    present: usize,
+    /// Whether its last transport packet has stuffing.
+    is_stuffed: bool,
+    /// Whether its first packet was seen.
+    is_begun: bool,
+}
+
+impl Unit {
+    fn is_cut(&self) -> bool {
+        match self.declared {
+            Some(declared) => self.present < declared,
+            None => self.present > 0 && !self.is_stuffed,
+        }
+    }
+}
+
+fn judge(bytes: &[u8]) -> Tail {
+    let mut units: BTreeMap<u16, Unit> = BTreeMap::new();
+    let packets = bytes.chunks_exact(PACKET_BYTES);
+    let odd = packets.remainder();
+    packets.filter(|p| p[0] == SYNC).for_each(|packet| note(packet, &mut units));
+    let mut cut: Vec<u16> = units.iter().filter(|(_, unit)| unit.is_cut()).map(|(pid, _)| *pid).collect();
+    if let Some(pid) = continued_pid(odd).filter(|pid| units.contains_key(pid) && !cut.contains(pid)) {
+        cut.push(pid);
+    }
+    Tail { missing: in_words(&cut, odd.len(), &units), declared_ms: None, cut_pids: cut }
+}
+
+/// The PID of a cut transport packet that goes on with a PES packet.
+fn continued_pid(odd: &[u8]) -> Option<u16> {
+    match odd {
+        [SYNC, high, low, ..] if high & 0x40 == 0 => Some(pid(*high, *low)),
+        _ => None,
+    }
+}
+
+fn pid(high: u8, low: u8) -> u16 {
+    u16::from(high & 0x1F) << 8 | u16::from(low)
+}
+
+fn note(packet: &[u8], units: &mut BTreeMap<u16, Unit>) {
+    let (pid, begins, field) = (pid(packet[1], packet[2]), packet[1] & 0x40 != 0, packet[3] >> 4 & 3);
+    if pid == NULL_PID || field & 1 == 0 {
+        return;
+    }
+    let adaptation_bytes = if field & 2 == 0 { 0 } else { 1 + usize::from(packet[4]) };
+    let payload = packet.get(4 + adaptation_bytes..).unwrap_or_default();
+    if begins && !is_pes(payload) {
+        units.remove(&pid);
+        return;
+    }
+    if begins {
+        units.insert(pid, Unit { declared: declared(payload), is_begun: true, ..Unit::default() });
+    }
+    if let Some(unit) = units.get_mut(&pid).filter(|unit| unit.is_begun) {
+        unit.present += payload.len();
+        unit.is_stuffed = field & 2 != 0 && has_stuffing(packet[4], packet[5]);
+    }
+}
+
+/// Whether an adaptation field (§2.4.3.5) is longer than its clock references and splice countdown need.
+fn has_stuffing(length: u8, flags: u8) -> bool {
+    let needed =
+        1 + [(0x10, 6), (0x08, 6), (0x04, 1)].iter().filter(|(bit, _)| flags & bit != 0).map(|(_, n)| n).sum::<u8>();
+    length == 0 || length > needed
+}
+
+const PES_HEAD_BYTES: usize = 6;
+
+fn is_pes(payload: &[u8]) -> bool {
+    payload.len() >= PES_HEAD_BYTES && payload.starts_with(&[0, 0, 1])
+}
+
+/// Length of the whole PES packet, if it says one.
+fn declared(payload: &[u8]) -> Option<usize> {
+    let length = usize::from(payload[4]) << 8 | usize::from(payload[5]);
+    (length > 0).then_some(length + PES_HEAD_BYTES)
+}
+
+fn in_words(cut: &[u16], odd_bytes: usize, units: &BTreeMap<u16, Unit>) -> Option<String> {
+    let mut words: Vec<String> = cut.iter().map(|pid| cut_in_words(*pid, units)).collect();
+    if odd_bytes > 0 {
+        words.push(format!("{} bytes of the last transport packet", PACKET_BYTES - odd_bytes));
+    }
+    (!words.is_empty()).then(|| words.join(", "))
+}
+
+fn cut_in_words(pid: u16, units: &BTreeMap<u16, Unit>) -> String {
+    match units.get(&pid) {
+        Some(Unit { declared: Some(declared), present, .. }) if declared > present => {
+            format!("{} bytes of the last unit of PID {pid}", declared - present)
+        }
+        _ => format!("the end of the last unit of PID {pid}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A transport packet with so many bytes of payload, stuffed where they do not fill it.
+    fn packet(pid: u16, begins: bool, payload: &[u8]) -> Vec<u8> {
+        let [high, low] = pid.to_be_bytes();
+        let room = 184 - payload.len();
+        let mut packet = vec![SYNC, high | if begins { 0x40 } else { 0 }, low];
+        packet.push(if room > 0 { 0x30 } else { 0x10 });
+        if room > 0 {
+            packet.push(u8::try_from(room - 1).unwrap());
+            packet.extend(vec![0xFF; room - 1]);
+        }
+        packet.extend(payload);
+        packet
+    }
+
+    fn pes(declared: u16, bytes: usize) -> Vec<u8> {
+        let mut head = vec![0, 0, 1, 0xE0];
+        head.extend(declared.to_be_bytes());
+        head.resize(bytes, 0xAA);
+        head
+    }
+
+    #[test]
+    fn a_whole_stream_is_whole() {
+        let video = [packet(256, true, &pes(0, 184)), packet(256, false, &[1; 100])].concat();
+        let audio = packet(257, true, &pes(94, 100));
+        assert_eq!(judge(&[video, audio].concat()), Tail::default());
+    }
+
+    #[test]
+    fn a_picture_without_stuffing_is_cut() {
+        let bytes = [packet(256, true, &pes(0, 184)), packet(256, false, &[1; 184])].concat();
+        let tail = judge(&bytes);
+        assert_eq!(tail.cut_pids, [256]);
+        assert_eq!(tail.missing.as_deref(), Some("the end of the last unit of PID 256"));
+    }
+
+    #[test]
+    fn a_clock_reference_is_no_stuffing() {
+        let mut first = vec![SYNC, 0x41, 0, 0x30, 7, 0x10];
+        first.extend([0; 6]);
+        first.extend(pes(0, 176));
+        assert_eq!(judge(&first).cut_pids, [256]);
+    }
+
+    #[test]
+    fn a_unit_shorter_than_it_says_is_cut() {
+        let tail = judge(&packet(257, true, &pes(300, 184)));
+        assert_eq!(tail.missing.as_deref(), Some("122 bytes of the last unit of PID 257"));
+    }
+
+    #[test]
+    fn a_cut_transport_packet_cuts_the_unit_that_it_goes_on_with() {
+        let mut bytes = packet(256, true, &pes(0, 100));
+        bytes.extend(&packet(256, false, &[1; 184])[..50]);
+        let tail = judge(&bytes);
+        assert_eq!(tail.cut_pids, [256]);
+        assert!(tail.missing.unwrap().contains("138 bytes of the last transport packet"));
+    }
+
+    #[test]
+    fn sections_are_no_units_and_nonsense_never_panics() {
+        let mut section = vec![0, 0, 0xB0, 0x0D];
+        section.resize(184, 0xFF);
+        assert_eq!(judge(&packet(0, true, &section)), Tail::default());
+        judge(&[SYNC; 1000]);
+        judge(&[0xFF; 400]);
+        judge(&[]);
+    }
+}

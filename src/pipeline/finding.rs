@@ -1,0 +1,138 @@
+//! Which recordings and units lie in the places that are to be worked on.
+
+use std::path::{Path, PathBuf};
+
+use super::house::{House, Settings};
+use crate::discover::{self, DiscoverError, Look, Namer, Problem, RootOptions, Search, Server, Unit};
+use crate::recording::journey::Candidate;
+
+/// A file or directory that is to be worked on, and the root that holds it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Place {
+    /// Absolute path.
+    pub path: PathBuf,
+    /// The configured root that holds it, else the directory itself, else the file's parent.
+    pub root: RootOptions,
+}
+
+/// What the command line says about names, in place of the root's own settings.
+#[derive(Debug, Clone, Default)]
+pub struct NameOverrides {
+    /// The ingest server.
+    pub server: Option<Server>,
+    /// The template.
+    pub template: Option<String>,
+    /// The stream id.
+    pub stream: Option<String>,
+}
+
+/// Finds the root of each path.
+pub fn places_of(paths: &[PathBuf], settings: &Settings, names: &NameOverrides) -> Vec<Place> {
+    let place = |path: &PathBuf| {
+        let placed = discover::root_of(path, &settings.watch.roots);
+        let mut root = placed.root;
+        root.server = names.server.unwrap_or(root.server);
+        root.template = names.template.clone().or(root.template);
+        root.stream = names.stream.clone().or(root.stream);
+        Place { path: placed.path, root }
+    };
+    paths.iter().map(place).collect()
+}
+
+/// The configured roots as places.
+pub fn configured_places(settings: &Settings) -> Vec<Place> {
+    settings.watch.roots.iter().map(|root| Place { path: root.path.clone(), root: root.clone() }).collect()
+}
+
+/// What lies there.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Files that may be recordings, the newest first.
+    pub candidates: Vec<Candidate>,
+    /// HLS and DASH units with their stream ids.
+    pub units: Vec<(Unit, String)>,
+    /// Final names whose temporary is still written.
+    pub waiting: Vec<PathBuf>,
+    /// What could not be read.
+    pub problems: Vec<Problem>,
+}
+
+/// A root with the reader of its names.
+#[derive(Debug)]
+pub struct Reader {
+    root: RootOptions,
+    namer: Namer,
+}
+
+impl Reader {
+    /// Compiles the root's names; `auto` looks at what is there and says why it chose.
+    pub fn new(house: &House, root: &RootOptions) -> Result<Self, DiscoverError> {
+        let settings = house.settings();
+        let namer = Namer::new(root, &settings.watch.temporary_suffixes, settings.finish.time_zone.clone())?;
+        if let Some(choice) = namer.choice() {
+            tracing::info!(root = %root.path.display(), server = choice.server.name(), reason = choice.reason, "Chose how names are read.");
+        }
+        Ok(Self { root: root.clone(), namer })
+    }
+
+    /// The root it reads.
+    pub const fn root(&self) -> &RootOptions {
+        &self.root
+    }
+
+    /// Looks at one path below the root, or at everything below a directory.
+    pub fn find(&self, house: &House, path: &Path, found: &mut Found) {
+        let (excluded, settings) = (house.excluded(), house.settings());
+        let search = Search {
+            root: &self.root,
+            namer: &self.namer,
+            excluded: &excluded,
+            orphan_after: settings.watch.orphan_after,
+            now_ms: super::house::now_ms(),
+        };
+        if path.is_dir() {
+            let scan = search.scan_below(path);
+            found.candidates.extend(scan.candidates);
+            found.waiting.extend(scan.waiting);
+            found.problems.extend(scan.problems);
+            self.take_units(scan.units, found);
+        } else {
+            self.look_at(&search, path, found);
+        }
+    }
+
+    fn look_at(&self, search: &Search<'_>, path: &Path, found: &mut Found) {
+        match search.look_at(path) {
+            Ok(Look::Candidate(candidate)) => found.candidates.push(*candidate),
+            Ok(Look::Waiting) => found.waiting.push(path.to_owned()),
+            Ok(Look::Unit) => {
+                let scan = search.scan_directory(path.parent().unwrap_or(path));
+                self.take_units(scan.units, found);
+            }
+            Ok(Look::Nothing) => {}
+            Err(problem) => found.problems.push(problem),
+        }
+    }
+
+    fn take_units(&self, units: Vec<Unit>, found: &mut Found) {
+        for unit in units {
+            let relative = unit.playlist.strip_prefix(&self.root.path).unwrap_or(&unit.playlist);
+            let stream_id = self.namer.read(relative).facts.stream_id;
+            found.units.push((unit, stream_id));
+        }
+    }
+}
+
+/// Looks everywhere; the newest candidate comes first.
+pub fn find(house: &House, places: &[Place]) -> Result<Found, DiscoverError> {
+    let mut found = Found::default();
+    for place in places {
+        let reader = Reader::new(house, &place.root)?;
+        match std::fs::symlink_metadata(&place.path) {
+            Ok(_) => reader.find(house, &place.path, &mut found),
+            Err(source) => found.problems.push(Problem::unreadable(&place.path, source)),
+        }
+    }
+    discover::newest_first(&mut found.candidates);
+    Ok(found)
+}

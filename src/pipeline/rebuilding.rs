@@ -1,0 +1,111 @@
+//! `catalog rebuild`: makes the records of finished files again from what is on disk, with the same ids.
+
+use std::path::{Path, PathBuf};
+
+use super::finding::{self, Place};
+use super::house::{House, now_ms};
+use crate::catalog::CatalogError;
+use crate::discover::{DiscoverError, Mode, Problem, Settling};
+use crate::fault::{Class, Fault, chain};
+use crate::finish::{self, Action, FinishError, Making};
+use crate::media::Watch;
+use crate::recording::journey::{Candidate, Settled};
+use crate::recording::{Outcome, VodRecord};
+
+/// What a rebuild did.
+#[derive(Debug, Default)]
+pub struct Rebuilt {
+    /// Records that were made and were not there.
+    pub added: usize,
+    /// Records that were there already.
+    pub known: usize,
+    /// Files that are not finished; `process` takes them.
+    pub unfinished: Vec<PathBuf>,
+    /// Files that could not be read, with the reason.
+    pub failed: Vec<(PathBuf, String)>,
+    /// Places that could not be read.
+    pub problems: Vec<Problem>,
+}
+
+/// A rebuild cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    /// The catalogue cannot be written.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// A root's names cannot be read.
+    #[error(transparent)]
+    Discover(#[from] DiscoverError),
+}
+
+impl Fault for RebuildError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Catalog(e) => e.class(),
+            Self::Discover(e) => e.class(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Catalog(e) => e.hint(),
+            Self::Discover(e) => e.hint(),
+        }
+    }
+}
+
+/// Looks at every finished file in the places; writes no media.
+pub fn rebuild(house: &House, places: &[Place]) -> Result<Rebuilt, RebuildError> {
+    let found = finding::find(house, places)?;
+    let mut rebuilt = Rebuilt { problems: found.problems, ..Rebuilt::default() };
+    let mut records = Vec::new();
+    for candidate in found.candidates {
+        let path = candidate.path.clone();
+        match record_of(house, candidate) {
+            Ok(Some(record)) => records.push(record),
+            Ok(None) => rebuilt.unfinished.push(path),
+            Err(error) => rebuilt.failed.push((path, chain(&error))),
+        }
+    }
+    let merged = house.catalog.merge_rebuilt(&records)?;
+    rebuilt.added = merged.added;
+    rebuilt.known = records.len().saturating_sub(merged.added);
+    Ok(rebuilt)
+}
+
+/// The record of a file that is finished and settled; `None` for one that `process` would still work on.
+fn record_of(house: &House, candidate: Candidate) -> Result<Option<VodRecord>, FinishError> {
+    if candidate.is_temporary {
+        return Ok(None);
+    }
+    let settings = house.settings();
+    let inspection = finish::inspect(&candidate.path)?;
+    let plan = finish::decide(&inspection, &settings.finish);
+    let Settling::Settled(settled) = house.settler().settle(candidate, None, Mode::Recover, now_ms()) else {
+        return Ok(None);
+    };
+    match plan.action {
+        Action::Keep if !has_finished_sibling(settled.path()) => record_of_settled(&settled, &inspection, plan.container).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// An original that was kept lies beside the file that was made from it.
+fn has_finished_sibling(path: &Path) -> bool {
+    let is_finished = path.extension().is_some_and(|e| ["mp4", "webm", "mov", "m4a", "m4v"].iter().any(|f| e == *f));
+    !is_finished && ["mp4", "webm", "mkv"].iter().any(|e| path.extension().is_some_and(|own| own != *e) && path.with_extension(e).exists())
+}
+
+fn record_of_settled(
+    settled: &Settled,
+    inspection: &finish::Inspection,
+    container: crate::recording::Container,
+) -> Result<VodRecord, FinishError> {
+    let watch = Watch { cancel: None, progress: None };
+    let description = finish::describe(settled.path(), container, &watch)?;
+    let start = finish::start_of(settled, description.created_ms, description.duration_ms);
+    let making = Making { outcome: Outcome::Kept, splice: None, keeps_original: false };
+    let (path, fingerprint) = (settled.candidate.path.clone(), settled.candidate.fingerprint);
+    let made = finish::Made { path, description, defects: inspection.defects.clone(), start, fingerprint, making };
+    Ok(finish::record_of_finished(settled, made, now_ms()))
+}

@@ -1,0 +1,365 @@
+//! The daemon's loop: events are hints, the scan is the truth, and what finishes now overtakes the backlog.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use serde_json::json;
+use tracing::{debug, info, warn};
+
+use super::engine::Engine;
+use super::finding::{Found, Reader};
+use super::freeing;
+use super::house::{House, HouseError, Settings, now_ms};
+use super::pool::Urgency;
+use super::queueing;
+use crate::catalog::CatalogError;
+use crate::discover::{self, DiscoverError, Event, Mode, Problem, SeenEvent, Settling, Split, Unit, Watch};
+use crate::fault::{Class, Fault, chain};
+use crate::recording::journey::Candidate;
+
+/// What the daemon is told from outside.
+#[derive(Debug)]
+pub enum Control {
+    /// New settings (SIGHUP).
+    Reload(Box<Settings>),
+}
+
+/// The daemon cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// Nothing is to be watched.
+    #[error("no directory is configured to be watched")]
+    NoRoots,
+    /// A root's names or its watch.
+    #[error(transparent)]
+    Discover(#[from] DiscoverError),
+    /// The journal.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The targets, after a reload.
+    #[error(transparent)]
+    House(#[from] HouseError),
+}
+
+impl Fault for WatchError {
+    fn class(&self) -> Class {
+        match self {
+            Self::NoRoots => Class::Permanent,
+            Self::Discover(e) => e.class(),
+            Self::Catalog(e) => e.class(),
+            Self::House(e) => e.class(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoRoots => Some("Set `roots` in the section `[watch]`.".into()),
+            Self::Discover(e) => e.hint(),
+            Self::Catalog(e) => e.hint(),
+            Self::House(e) => e.hint(),
+        }
+    }
+}
+
+/// Longest time until the wish to stop is seen.
+const TICK: Duration = Duration::from_millis(200);
+/// How often a file that changes under our eyes is looked at again before it has to wait for the next event.
+const LOOKS: usize = 3;
+
+/// Watches until a stop is asked for. `ready` is told when the first scan is done and events are heard.
+pub fn watch(engine: &Engine, control: &Receiver<Control>, ready: &dyn Fn()) -> Result<(), WatchError> {
+    let mut watcher = Watcher::start(engine)?;
+    engine.resume()?;
+    watcher.rescan(None);
+    ready();
+    while !engine.house().stop.is_requested() {
+        watcher.turn(control)?;
+    }
+    info!("Stops: brings what is under way to its next safe point.");
+    Ok(())
+}
+
+struct Pending {
+    candidate: Candidate,
+    seen: Option<SeenEvent>,
+    urgency: Urgency,
+    due_ms: i64,
+}
+
+struct Watcher<'a> {
+    engine: &'a Engine,
+    readers: Vec<Reader>,
+    watch: Watch,
+    events: Receiver<Event>,
+    pending: HashMap<PathBuf, Pending>,
+    due: BTreeSet<(i64, PathBuf)>,
+    next_rescan: Instant,
+    told: BTreeSet<String>,
+}
+
+impl<'a> Watcher<'a> {
+    fn start(engine: &'a Engine) -> Result<Self, WatchError> {
+        let settings = engine.house().settings();
+        if settings.watch.roots.is_empty() {
+            return Err(WatchError::NoRoots);
+        }
+        // Watched first, scanned afterwards: what appears in between is seen twice and taken once.
+        let (watch, events) = Watch::start(&settings.watch.roots, &settings.watch)?;
+        Ok(Self {
+            engine,
+            readers: readers(engine.house(), &settings)?,
+            watch,
+            events,
+            pending: HashMap::new(),
+            due: BTreeSet::new(),
+            next_rescan: Instant::now() + settings.watch.rescan,
+            told: BTreeSet::new(),
+        })
+    }
+
+    fn house(&self) -> &House {
+        self.engine.house()
+    }
+
+    fn turn(&mut self, control: &Receiver<Control>) -> Result<(), WatchError> {
+        while let Ok(order) = control.try_recv() {
+            self.obey(order);
+        }
+        match self.events.recv_timeout(self.nap()) {
+            Ok(event) => {
+                self.hear(event);
+                while let Ok(event) = self.events.try_recv() {
+                    self.hear(event);
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(self.nap()),
+        }
+        self.look_at_what_is_due();
+        if Instant::now() >= self.next_rescan {
+            self.watch.retry();
+            self.rescan(None);
+            freeing::free_what_is_due(self.house());
+        }
+        Ok(())
+    }
+
+    /// Until something is due, at most a tick.
+    fn nap(&self) -> Duration {
+        let due = self.due.first().map_or(TICK, |(due_ms, _)| {
+            Duration::from_millis(u64::try_from(due_ms - now_ms()).unwrap_or(0))
+        });
+        due.min(TICK)
+    }
+
+    fn obey(&mut self, order: Control) {
+        let Control::Reload(settings) = order;
+        if let Err(error) = self.reload(*settings) {
+            warn!(error = chain(&error), "The new configuration cannot be put in force; the old one stays.");
+        }
+    }
+
+    fn reload(&mut self, settings: Settings) -> Result<(), WatchError> {
+        let is_elsewhere = settings.watch != self.house().settings().watch;
+        self.house().reload(settings)?;
+        self.house().resume_targets();
+        if is_elsewhere {
+            let fresh = Watcher::start(self.engine)?;
+            let pending = std::mem::take(&mut self.pending);
+            let due = std::mem::take(&mut self.due);
+            *self = Watcher { pending, due, ..fresh };
+            self.rescan(None);
+        }
+        info!("The new configuration is in force.");
+        Ok(())
+    }
+
+    fn hear(&mut self, event: Event) {
+        debug!(?event, "Heard.");
+        match event {
+            Event::Closed(path) => self.look_at(&path, Some(SeenEvent::Closed { at_ms: now_ms() })),
+            Event::Renamed { to } => self.look_at(&to, Some(SeenEvent::Renamed { at_ms: now_ms() })),
+            Event::Changed(path) => self.look_at(&path, None),
+            Event::Removed(path) => self.forget(&path),
+            Event::Rescan { directory, reason } => {
+                debug!(?directory, reason, "Scans again.");
+                self.rescan(directory.as_deref());
+            }
+            Event::Problem(problem) => self.tell(&problem),
+        }
+    }
+
+    /// A temporary that is gone lets its final name be taken.
+    fn forget(&mut self, path: &Path) {
+        if let Some(gone) = self.pending.remove(path) {
+            self.due.remove(&(gone.due_ms, path.to_owned()));
+        }
+        let name = path.as_os_str().to_string_lossy().into_owned();
+        let settings = self.house().settings();
+        for suffix in &settings.watch.temporary_suffixes {
+            if let Some(last) = name.strip_suffix(suffix.as_str()) {
+                self.look_at(Path::new(last), None);
+            }
+        }
+    }
+
+    fn tell(&mut self, problem: &Problem) {
+        let words = chain(problem);
+        if self.told.insert(words.clone()) {
+            warn!(error = words, hint = problem.hint(), "A place cannot be read or watched.");
+        }
+    }
+
+    fn reader_of(&self, path: &Path) -> Option<&Reader> {
+        let holds = self.readers.iter().filter(|r| path.starts_with(&r.root().path));
+        holds.max_by_key(|r| r.root().path.components().count())
+    }
+
+    fn look_at(&mut self, path: &Path, seen: Option<SeenEvent>) {
+        let mut found = Found::default();
+        if let Some(reader) = self.reader_of(path) {
+            reader.find(self.engine.house(), path, &mut found);
+        }
+        let urgency = if seen.is_some() { Urgency::Live } else { Urgency::Backlog };
+        self.take(found, seen, urgency);
+    }
+
+    /// Scans a directory, or every root. A place that cannot be read is told once.
+    fn rescan(&mut self, directory: Option<&Path>) {
+        let mut found = Found::default();
+        match directory {
+            Some(directory) => {
+                if let Some(reader) = self.reader_of(directory) {
+                    reader.find(self.engine.house(), directory, &mut found);
+                }
+            }
+            None => {
+                for reader in &self.readers {
+                    let mut below = Found::default();
+                    reader.find(self.engine.house(), &reader.root().path, &mut below);
+                    self.leave_out_what_was_there(reader, &mut below);
+                    found.candidates.extend(below.candidates);
+                    found.units.extend(below.units);
+                    found.problems.extend(below.problems);
+                }
+                self.next_rescan = Instant::now() + self.house().settings().watch.rescan;
+            }
+        }
+        discover::newest_first(&mut found.candidates);
+        self.take(found, None, Urgency::Backlog);
+    }
+
+    /// On the first scan of a root, `existing` decides what is taken of what was there before.
+    fn leave_out_what_was_there(&self, reader: &Reader, found: &mut Found) {
+        let catalog = &self.house().catalog;
+        let root = &reader.root().path;
+        let mark = format!("existing/{}", root.display());
+        if !matches!(catalog.ledger(&mark), Ok(None)) {
+            return;
+        }
+        let existing = self.house().settings().watch.existing;
+        let split = discover::split(std::mem::take(&mut found.candidates), existing);
+        say_first(self.house(), root, &split);
+        found.units.retain(|(unit, _)| existing.takes_unit(unit));
+        let left_out = catalog.leave_out(&split.left_out, now_ms());
+        found.candidates = split.taken;
+        if let Err(error) = left_out.and_then(|_| catalog.put_ledger(&mark, &json!({ "decidedMs": now_ms() }))) {
+            warn!(error = chain(&error), "What is left out could not be remembered.");
+        }
+    }
+
+    fn take(&mut self, found: Found, seen: Option<SeenEvent>, urgency: Urgency) {
+        for problem in &found.problems {
+            self.tell(problem);
+        }
+        for candidate in found.candidates {
+            self.consider(candidate, seen, urgency);
+        }
+        for (unit, stream_id) in found.units {
+            self.queue_unit(&unit, &stream_id);
+        }
+    }
+
+    fn queue_unit(&self, unit: &Unit, stream_id: &str) {
+        let deliveries = queueing::deliveries_for_unit(self.house(), unit, stream_id);
+        match self.house().catalog.enqueue(&deliveries) {
+            Ok(0) => {}
+            Ok(_) => {
+                info!(playlist = %unit.playlist.display(), files = unit.files.len(), "A unit is queued for delivery.");
+                self.house().bell.ring();
+            }
+            Err(error) => warn!(error = chain(&error), "A unit could not be queued."),
+        }
+    }
+
+    /// Submits a candidate that is settled, remembers one that is not, leaves alone what is known or under way.
+    fn consider(&mut self, candidate: Candidate, seen: Option<SeenEvent>, urgency: Urgency) {
+        if self.engine.pool().holds(&candidate.path) || !self.may_be_taken(&candidate) {
+            return;
+        }
+        let known = self.pending.remove(&candidate.path);
+        if let Some(known) = &known {
+            self.due.remove(&(known.due_ms, candidate.path.clone()));
+        }
+        let seen = seen.or(known.as_ref().and_then(|k| k.seen));
+        let urgency = known.map_or(urgency, |k| urgency.max(k.urgency));
+        let mut candidate = candidate;
+        for _look in 0..LOOKS {
+            match self.house().settler().settle(candidate.clone(), seen, Mode::Watch, now_ms()) {
+                Settling::Settled(settled) => {
+                    self.engine.submit(settled, urgency, |_, _| ());
+                    return;
+                }
+                Settling::Wait { until_ms, .. } => {
+                    self.due.insert((until_ms, candidate.path.clone()));
+                    let pending = Pending { due_ms: until_ms, seen, urgency, candidate: candidate.clone() };
+                    self.pending.insert(candidate.path, pending);
+                    return;
+                }
+                Settling::Changed(now) => candidate = now,
+                Settling::Gone => return,
+            }
+        }
+    }
+
+    fn may_be_taken(&self, candidate: &Candidate) -> bool {
+        match self.house().catalog.knows(&candidate.path, &candidate.fingerprint) {
+            Ok(known) => known.may_be_taken(now_ms()),
+            Err(error) => {
+                warn!(error = chain(&error), "The catalogue cannot be read; the recording waits.");
+                false
+            }
+        }
+    }
+
+    fn look_at_what_is_due(&mut self) {
+        let now = now_ms();
+        while let Some((due_ms, path)) = self.due.first().cloned().filter(|(due, _)| *due <= now) {
+            self.due.remove(&(due_ms, path.clone()));
+            if let Some(Pending { candidate, seen, urgency, .. }) = self.pending.remove(&path) {
+                self.consider(candidate, seen, urgency);
+            }
+        }
+    }
+}
+
+fn readers(house: &House, settings: &Settings) -> Result<Vec<Reader>, DiscoverError> {
+    settings.watch.roots.iter().map(|root| Reader::new(house, root)).collect()
+}
+
+/// Before a first start touches anything: what is there, what is left out, what will be uploaded and freed.
+fn say_first(house: &House, root: &Path, split: &Split) {
+    let settings = house.settings();
+    for kind in &split.taken_summary.kinds {
+        let (files, bytes) = (kind.files, kind.size_bytes);
+        info!(root = %root.display(), kind = kind.kind, temporary = kind.is_temporary, files, bytes, "Found on the first start; taken.");
+    }
+    for kind in &split.left_out_summary.kinds {
+        let (files, bytes) = (kind.files, kind.size_bytes);
+        info!(root = %root.display(), kind = kind.kind, temporary = kind.is_temporary, files, bytes, "Found on the first start; left out.");
+    }
+    let targets = settings.deliver.targets.len();
+    info!(targets, uploads = %settings.deliver.upload_extensions, frees = ?settings.retain.delete_local, "What is taken is uploaded and freed like this.");
+}
