@@ -32,8 +32,11 @@ impl Checked {
     }
 }
 
-/// The rows that should be there, with their values.
-type Expected = Vec<(In, Vec<u8>, Vec<u8>)>;
+/// A row with its value.
+type Row = (In, Vec<u8>, Vec<u8>);
+
+/// The rows that should be there.
+type Expected = Vec<Row>;
 
 impl Catalog {
     /// Compares every index with what it indexes; with `repair` writes what is missing and removes what belongs to nothing.
@@ -63,7 +66,7 @@ impl Catalog {
             match decode::<VodRecord>(In::Vods, &key, &value) {
                 Ok(vod) => {
                     checked.vods += 1;
-                    expected.extend(index::rows(&vod).map(|row| (row.tree, row.key, row.value)));
+                    expected.extend(index::rows(&vod).into_iter().map(|row| (row.tree, row.key, row.value)));
                     expected.extend(index::known_rows(&vod).into_iter().map(|row| (row.tree, row.key, row.value)));
                 }
                 Err(unreadable) => checked.unreadable.push(unreadable),
@@ -91,7 +94,7 @@ impl Catalog {
         Ok(())
     }
 
-    fn missing(&self, expected: &Expected) -> Result<Vec<(In, Vec<u8>, Vec<u8>)>> {
+    fn missing(&self, expected: &Expected) -> Result<Vec<Row>> {
         let mut missing = Vec::new();
         for (tree, key, value) in expected {
             let stored = self.store().get(*tree, key)?;
@@ -107,7 +110,7 @@ impl Catalog {
     fn dangling(&self, expected: &Expected) -> Result<Vec<(In, Vec<u8>)>> {
         let there = expected.iter().map(|(tree, key, _)| (tree.name(), key.clone())).collect::<HashSet<_>>();
         let mut dangling = self.stale_names()?;
-        for tree in [In::ByStream, In::ByCreated, In::ByPath, In::ByDue] {
+        for tree in [In::ByStream, In::ByCreated, In::ByPath, In::Unfreed, In::ByDue] {
             for row in self.store().prefix(tree, b"")? {
                 let row = (tree.name(), row?.0.to_vec());
                 if !there.contains(&row) {

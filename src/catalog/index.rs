@@ -4,6 +4,7 @@
 //! by_stream   stream id · 0 · start (8) · vod id
 //! by_created  creation date (8) · vod id
 //! by_path     path · 0 · vod id
+//! unfreed     creation date (8) · vod id, while the local file is not freed
 //! by_due      due time (8) · newest first (8) · delivery id
 //! ```
 //!
@@ -116,15 +117,28 @@ pub(super) fn path_prefix(path: &Path) -> Vec<u8> {
     [path.as_os_str().as_bytes(), &[0]].concat()
 }
 
+/// Key of a record in `by_stream`.
+pub(super) fn stream_key(record: &VodRecord) -> Vec<u8> {
+    let time = ordered(record.start_time);
+    [&stream_prefix(&record.stream_id), &time[..], record.vod_id.as_bytes()].concat()
+}
+
+/// Key of a record in `by_created` and `unfreed`.
+pub(super) fn created_key(record: &VodRecord) -> Vec<u8> {
+    [&ordered(record.creation_date)[..], record.vod_id.as_bytes()].concat()
+}
+
 /// The index rows of a record.
-pub(super) fn rows(record: &VodRecord) -> [Row; 3] {
+pub(super) fn rows(record: &VodRecord) -> Vec<Row> {
     let id = record.vod_id.as_bytes();
-    let row = |tree, key: Vec<u8>| Row { tree, key: [&key, id].concat(), value: id.to_vec() };
-    [
-        row(In::ByStream, [&stream_prefix(&record.stream_id)[..], &ordered(record.start_time)].concat()),
-        row(In::ByCreated, ordered(record.creation_date).to_vec()),
-        row(In::ByPath, path_prefix(&record.file_path)),
-    ]
+    let row = |tree, key| Row { tree, key, value: id.to_vec() };
+    let mut rows = vec![
+        row(In::ByStream, stream_key(record)),
+        row(In::ByCreated, created_key(record)),
+        row(In::ByPath, [&path_prefix(&record.file_path), id].concat()),
+    ];
+    rows.extend(record.freed_at.is_none().then(|| row(In::Unfreed, created_key(record))));
+    rows
 }
 
 /// What a row of `known` says about a file, in its first byte; the VoD id follows.

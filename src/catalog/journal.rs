@@ -9,6 +9,7 @@ use super::known::Known;
 use super::store::{In, Stop, Tx, decode};
 use super::vods::Listing;
 use super::{Catalog, CatalogError, Result, names};
+use crate::fault::Class;
 use crate::recording::Fingerprint;
 use crate::recording::journey::{Candidate, Entry, Evidence, JOURNAL_VERSION, Settled, Step};
 
@@ -62,12 +63,10 @@ impl Catalog {
     /// Journals that a recording has come to a step; durable on return. The end of a recording gives back its reserved name.
     pub fn set_step(&self, key: &JournalKey, step: Step, now_ms: i64) -> Result<()> {
         let transition = transition_to(&step);
-        self.store().transact(|tx| {
-            let mut entry = entry_in(tx, *key)?;
-            entry.step = step.clone();
-            entry.changed_ms = now_ms;
-            write_entry(tx, *key, &entry)
-        })?;
+        let mut entry = self.entry(key)?.ok_or(CatalogError::NotJournalled { key: *key })?;
+        entry.step = step;
+        entry.changed_ms = now_ms;
+        self.store().transact(|tx| write_entry(tx, *key, &entry))?;
         self.store().flush(transition)
     }
 
@@ -127,6 +126,18 @@ impl Catalog {
             self.store().flush("journal left out")?;
         }
         Ok(left_out)
+    }
+
+    /// Ends the attempts under way because a person wants the process to end at once: they are no deaths of the process, and
+    /// the recordings may be taken again right away. Returns how many; durable on return. The process must end next.
+    pub fn interrupt_attempts(&self, now_ms: i64) -> Result<usize> {
+        let keys = self.store().prefix(In::Open, b"")?.map(|row| row.map(|(key, _)| key));
+        let mut interrupted = 0;
+        for key in keys.collect::<Result<Vec<_>>>()?.iter().filter_map(|key| JournalKey::from_stored(key)) {
+            interrupted += usize::from(self.store().transact(|tx| interrupt_in(tx, key, now_ms))?);
+        }
+        self.store().flush("journal interrupted")?;
+        Ok(interrupted)
     }
 
     /// Counts the attempts that the last process did not survive, and drops rows that mean nothing any more.
@@ -237,6 +248,16 @@ fn count_death_in(tx: &Tx<'_>, key: &[u8]) -> std::result::Result<bool, Stop> {
         Some(entry) if entry.step.is_open() => Ok(false),
         _ => tx.remove(In::Open, key).map(|()| false),
     }
+}
+
+fn interrupt_in(tx: &Tx<'_>, key: JournalKey, now_ms: i64) -> std::result::Result<bool, Stop> {
+    let mut entry = entry_in(tx, key)?;
+    if !matches!(entry.step, Step::Begun) {
+        return Ok(false);
+    }
+    entry.step = Step::Failed { class: Class::Cancelled, message: "interrupted".into(), due_ms: Some(now_ms) };
+    entry.changed_ms = now_ms;
+    write_entry(tx, key, &entry).map(|()| true)
 }
 
 /// The entry of a key that must be there.

@@ -55,6 +55,8 @@ pub(super) enum In {
     ByCreated,
     /// Path of the finished file, NUL, id → id.
     ByPath,
+    /// Creation date, id → id, of records whose local file is not freed.
+    Unfreed,
     /// Journal key of a finished file or a kept original → role and VoD id.
     Known,
     /// Journal key → entry.
@@ -78,11 +80,12 @@ pub(super) enum In {
 }
 
 impl In {
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::Vods,
         Self::ByStream,
         Self::ByCreated,
         Self::ByPath,
+        Self::Unfreed,
         Self::Known,
         Self::Journal,
         Self::Open,
@@ -102,6 +105,7 @@ impl In {
             Self::ByStream => "by_stream",
             Self::ByCreated => "by_created",
             Self::ByPath => "by_path",
+            Self::Unfreed => "unfreed",
             Self::Known => "known",
             Self::Journal => "journal",
             Self::Open => "open",
@@ -259,21 +263,21 @@ impl Store {
     }
 
     /// The rows of a range of keys, in order; reversible.
-    pub(super) fn range<'a>(
-        &'a self,
+    pub(super) fn range(
+        &self,
         tree: In,
         (from, to): (Bound<Vec<u8>>, Bound<Vec<u8>>),
-    ) -> Result<impl DoubleEndedIterator<Item = Result<(IVec, IVec), CatalogError>> + use<'a>, CatalogError> {
+    ) -> Result<impl DoubleEndedIterator<Item = Result<(IVec, IVec), CatalogError>> + use<'_>, CatalogError> {
         self.refuse_after_failure()?;
         Ok(self.trees[tree as usize].range((from, to)).map(|row| row.map_err(|e| self.give_up(e))))
     }
 
     /// The rows whose keys begin with some bytes, in order.
-    pub(super) fn prefix<'a>(
-        &'a self,
+    pub(super) fn prefix(
+        &self,
         tree: In,
         prefix: &[u8],
-    ) -> Result<impl DoubleEndedIterator<Item = Result<(IVec, IVec), CatalogError>> + use<'a>, CatalogError> {
+    ) -> Result<impl DoubleEndedIterator<Item = Result<(IVec, IVec), CatalogError>> + use<'_>, CatalogError> {
         self.refuse_after_failure()?;
         Ok(self.trees[tree as usize].scan_prefix(prefix).map(|row| row.map_err(|e| self.give_up(e))))
     }
@@ -325,7 +329,7 @@ impl Store {
     }
 
     /// Remembers that the database failed, and keeps its destructor from ever running: it could wait for good.
-    fn give_up(&self, error: sled::Error) -> CatalogError {
+    pub(super) fn give_up(&self, error: sled::Error) -> CatalogError {
         if !self.has_failed.swap(true, Ordering::SeqCst) {
             std::mem::forget((self.db.clone(), self.trees.clone()));
             tracing::error!(path = %self.path.display(), error = %error, "Catalogue failed; it is not used again before a restart.");

@@ -11,6 +11,8 @@ use super::store::{In, stop};
 use super::{Catalog, CatalogError, Result, outbox, queue};
 use crate::recording::VodRecord;
 
+type IndexRows<'a> = Box<dyn Iterator<Item = Result<(Vec<u8>, Vec<u8>)>> + 'a>;
+
 /// Which VoDs to list, and from where on.
 #[derive(Debug, Clone, Default)]
 pub struct Page<'a> {
@@ -92,7 +94,7 @@ impl Catalog {
     }
 
     /// Keys and ids of an index in the page's order, from its cursor on.
-    fn index_rows(&self, page: &Page<'_>) -> Result<Box<dyn Iterator<Item = Result<(Vec<u8>, Vec<u8>)>> + '_>> {
+    fn index_rows(&self, page: &Page<'_>) -> Result<IndexRows<'_>> {
         let (tree, first, end) = match page.stream {
             Some(stream) => {
                 let first = index::stream_prefix(stream);
@@ -110,6 +112,27 @@ impl Catalog {
         let rows = self.store().range(tree, bounds)?;
         let rows = rows.map(|row| row.map(|(key, id)| (key.to_vec(), id.to_vec())));
         Ok(if page.newest_first { Box::new(rows.rev()) } else { Box::new(rows) })
+    }
+
+    /// Where a record stands in the listing of all VoDs, or in that of its stream: the page after it begins there.
+    pub fn place_of(&self, vod: &VodRecord, in_its_stream: bool) -> Cursor {
+        Cursor(if in_its_stream { index::stream_key(vod) } else { index::created_key(vod) })
+    }
+
+    /// VoDs whose local file is not freed, the oldest first, at most `limit`; what cannot be read is left out.
+    pub fn unfreed_vods(&self, limit: usize) -> Result<Vec<VodRecord>> {
+        let mut vods = Vec::new();
+        for row in self.store().prefix(In::Unfreed, b"")? {
+            if vods.len() >= limit {
+                break;
+            }
+            match self.vod(&String::from_utf8_lossy(&row?.1)) {
+                Ok(vod) => vods.extend(vod.filter(|vod| vod.freed_at.is_none())),
+                Err(CatalogError::Unreadable { .. }) => {}
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(vods)
     }
 
     /// Every VoD by creation date, oldest first, one at a time, for export. What cannot be read comes as an error between

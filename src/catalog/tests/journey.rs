@@ -81,6 +81,22 @@ fn orderly_failures_and_restarts_without_an_attempt_are_no_deaths() {
 }
 
 #[test]
+fn an_impatient_operator_is_not_held_against_the_file() {
+    let mut home = Home::new();
+    let (file, further) = (settled("room1", 1), settled("room2", 2));
+    let key = attempt(&home, &further, 1);
+    home.set_step(&key, publishing(&record("room2", 2, 1)), 1).unwrap();
+    for now_ms in 0..4 {
+        attempt(&home, &file, now_ms);
+        assert_eq!(home.interrupt_attempts(now_ms).unwrap(), 1);
+        home.restart();
+        assert!(home.knows(file.path(), &file.candidate.fingerprint).unwrap().may_be_taken(now_ms));
+    }
+    assert!(matches!(home.begin(&file, 9).unwrap(), Begun::Attempt { attempt: 5, is_suspect: false, .. }));
+    assert!(matches!(home.begin(&further, 9).unwrap(), Begun::Interrupted { .. }));
+}
+
+#[test]
 fn a_recording_that_came_further_is_continued_and_not_begun_again() {
     let mut home = Home::new();
     let file = settled("room1", 1);
@@ -249,7 +265,7 @@ fn names_are_chosen_by_threads_without_a_collision() {
             })
         });
         let threads = threads.collect::<Vec<_>>();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<std::collections::HashSet<_>>()
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<HashSet<_>>()
     });
     assert_eq!(taken.len(), 80);
 }
@@ -259,7 +275,7 @@ fn an_entry_keeps_its_form() {
     let home = Home::new();
     let file = settled("room1", 1);
     let key = attempt(&home, &file, 1);
-    let stored = home.store().get(super::store::In::Journal, key.to_string()).unwrap().unwrap();
+    let stored = home.store().get(store::In::Journal, key.to_string()).unwrap().unwrap();
     let entry: Entry = serde_json::from_slice(&stored).unwrap();
     assert_eq!((entry.version, entry.settled), (1, file.clone()));
     assert_eq!(home.entry_for(file.path(), &file.candidate.fingerprint).unwrap().unwrap().attempts, 1);

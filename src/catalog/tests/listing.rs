@@ -107,7 +107,9 @@ fn changes_by_many_threads_are_all_kept() {
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                (0..10).for_each(|_| home.update_vod(&vod.vod_id, |vod| vod.bitrate += 1).map(drop).unwrap())
+                for _ in 0..10 {
+                    home.update_vod(&vod.vod_id, |vod| vod.bitrate += 1).unwrap();
+                }
             });
         }
     });
@@ -146,8 +148,31 @@ fn the_same_name_recorded_again_after_freeing_is_another_vod() {
 fn a_stored_record_speaks_ant_medias_names() {
     let home = Home::new();
     let vod = catalogue(&home, "room1", 1, 10);
-    let stored = home.store().get(super::store::In::Vods, &vod.vod_id).unwrap().unwrap();
+    let stored = home.store().get(store::In::Vods, &vod.vod_id).unwrap().unwrap();
     let json: serde_json::Value = serde_json::from_slice(&stored).unwrap();
     assert_eq!((json["vodId"].as_str(), json["creationDate"].as_i64()), (Some(vod.vod_id.as_str()), Some(10)));
     assert_eq!((json["type"].as_str(), json["version"].as_u64()), (Some("streamVod"), Some(1)));
+}
+
+#[test]
+fn what_is_freed_is_not_looked_at_again() {
+    let home = Home::new();
+    let vods = [3, 1, 2].map(|n| catalogue(&home, &format!("room{n}"), n, i64::try_from(n).unwrap()));
+    assert_eq!(names(&home.unfreed_vods(2).unwrap()), ["room1.mp4", "room2.mp4"]);
+    home.freed(&vods[1].vod_id, 9).unwrap();
+    assert_eq!(names(&home.unfreed_vods(9).unwrap()), ["room2.mp4", "room3.mp4"]);
+    assert!(home.check(false).unwrap().is_sound());
+}
+
+#[test]
+fn a_listing_goes_on_after_any_vod() {
+    let home = Home::new();
+    let vods = [0, 1, 2].map(|n| catalogue(&home, &format!("room{n}"), n, i64::try_from(n).unwrap()));
+    let after = |newest_first, stream: Option<&str>| {
+        let after = Some(home.place_of(&vods[1], stream.is_some()));
+        page(&home, &Page { after, limit: 9, newest_first, stream }).items
+    };
+    assert_eq!(names(&after(false, None)), ["room2.mp4"]);
+    assert_eq!(names(&after(true, None)), ["room0.mp4"]);
+    assert!(after(false, Some("room1")).is_empty());
 }

@@ -179,6 +179,6 @@ fn names(vods: &[VodRecord]) -> Vec<&str> {
 }
 
 /// Puts bytes into a tree behind the catalogue's back.
-fn tamper(catalog: &Catalog, tree: super::store::In, key: &str, value: &[u8]) {
+fn tamper(catalog: &Catalog, tree: store::In, key: &str, value: &[u8]) {
     catalog.store().transact(|tx| tx.put(tree, key, value)).unwrap();
 }

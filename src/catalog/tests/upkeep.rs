@@ -9,15 +9,15 @@ fn a_check_finds_missing_and_dangling_rows_and_repairs_them() {
     let vod = catalogue(&home, "room1", 1, 1);
     catalogue(&home, "room2", 2, 2);
     assert!(home.check(false).unwrap().is_sound());
-    let rows = super::super::index::rows(&vod);
+    let rows = index::rows(&vod);
     home.store().transact(|tx| rows.iter().try_for_each(|row| tx.remove(row.tree, &row.key))).unwrap();
-    let due = super::super::index::due_key(1, 1, &Delivery::id_of(&vod.vod_id, "primary"));
+    let due = index::due_key(1, 1, &Delivery::id_of(&vod.vod_id, "primary"));
     home.store().transact(|tx| tx.remove(In::ByDue, &due)).unwrap();
     tamper(&home, In::ByCreated, "dangling", b"nobody");
     assert!(home.reserve_name(Path::new("/srv/stale.mp4"), &JournalKey::of(Path::new("/x"), &fingerprint(9))).unwrap());
 
     let found = home.check(false).unwrap();
-    assert_eq!((found.missing_rows, found.dangling_rows), (4, 3));
+    assert_eq!((found.missing_rows, found.dangling_rows), (5, 3));
     assert_eq!(home.due(9, 9).unwrap().len(), 1);
     home.check(true).unwrap();
     home.restart();
