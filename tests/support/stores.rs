@@ -79,10 +79,15 @@ fn spawn(command: &mut Command, port: u16, directory: tempfile::TempDir, is_up: 
 
 /// One request over a connection of its own; the status, 0 if there was no answer.
 pub fn request(address: SocketAddr, head: &str) -> u16 {
+    request_with(address, head, "")
+}
+
+fn request_with(address: SocketAddr, head: &str, body: &str) -> u16 {
     let ask = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        write!(stream, "{head}Host: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
+        let length = body.len();
+        write!(stream, "{head}Host: {address}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")?;
         let mut answer = [0; 64];
         let read = stream.read(&mut answer)?;
         Ok(String::from_utf8_lossy(&answer[..read]).into_owned())
@@ -126,7 +131,11 @@ fn start_seaweed() -> Server {
     command.args(["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false", "-s3.autoCreateBucket=false"]);
     command.args(["-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false"]);
     command.current_dir(directory.path());
-    spawn(&mut command, port, directory, |address| request(address, "PUT /ready HTTP/1.1\r\n") == 200)
+    // A bucket can be made before a volume can take bytes.
+    spawn(&mut command, port, directory, |address| {
+        request(address, "PUT /ready HTTP/1.1\r\n") != 0
+            && request_with(address, "PUT /ready/x HTTP/1.1\r\n", "bytes") == 200
+    })
 }
 
 pub fn s3() -> S3 {
