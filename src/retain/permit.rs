@@ -46,6 +46,11 @@ impl Permit {
         &self.finished.0
     }
 
+    /// The fingerprint that the finished file must still have.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.finished.1
+    }
+
     /// Bytes that it frees.
     pub fn bytes(&self) -> u64 {
         self.files().map(|(_, f)| f.size_bytes).sum()

@@ -9,7 +9,7 @@ use aftercast::fault::{Class, Fault};
 
 use crate::support::assets::{MIB, asset, targets, upload, write_noise};
 use crate::support::stores::{ACCESS_KEY, READER_KEY, READER_SECRET, SECRET_KEY, free_port, s3};
-use crate::support::tap::Tap;
+use crate::support::tap::{Fault as LineFault, Tap};
 
 fn tapped(options: &TargetOptions, tap: &Tap) -> TargetOptions {
     TargetOptions { endpoint: Some(format!("http://{}", tap.address)), ..options.clone() }
@@ -106,6 +106,37 @@ fn an_upload_that_is_told_to_stop_is_aborted() {
     assert_eq!(error.class(), Class::Cancelled);
     assert_eq!(targets.head("cloud", "pre/x.mp4").unwrap(), None);
     assert!(tap.take().iter().any(|r| r.starts_with("DELETE ") && r.contains("uploadId=")));
+}
+
+#[test]
+fn a_lost_answer_to_the_last_request_is_settled_by_looking() {
+    let server = s3();
+    let options = server.bucket("lost");
+    let dir = tempfile::tempdir().unwrap();
+    for (name, len, last) in [("one.mp4", MIB, "PUT /lost/pre/one.mp4"), ("many.mp4", 20 * MIB, "?uploadId=")] {
+        let tap = Tap::on(server.address());
+        let targets = targets(tapped(&options, &tap));
+        write_noise(dir.path(), name, len, 1);
+        tap.spoil(LineFault::AnswerLost, last);
+        let object = upload(&targets, &asset(dir.path(), name, &[name])).unwrap().remove(0);
+        assert_eq!((object.key, object.checksum_compared), (format!("pre/{name}"), true));
+    }
+}
+
+#[test]
+fn what_is_damaged_on_the_way_never_counts_as_delivered() {
+    let server = s3();
+    let options = server.bucket("damage");
+    let dir = tempfile::tempdir().unwrap();
+    for (name, len) in [("one.mp4", MIB), ("many.mp4", 20 * MIB)] {
+        let tap = Tap::on(server.address());
+        let targets = targets(tapped(&options, &tap));
+        write_noise(dir.path(), name, len, 1);
+        tap.spoil(LineFault::BitFlipped, "PUT /damage");
+        let error = upload(&targets, &asset(dir.path(), name, &[name])).unwrap_err();
+        assert_eq!((error.cause(), error.class()), (Some(&Cause::Corrupted), Class::Transient), "{error:?}");
+        assert_eq!(targets.head("cloud", &format!("pre/{name}")).unwrap(), None);
+    }
 }
 
 /// The cause that the first upload of a small file to a target ends with.

@@ -9,6 +9,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -96,9 +97,10 @@ fn request_with(address: SocketAddr, head: &str, body: &str) -> u16 {
     answer.split_whitespace().nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
 }
 
-/// Writes a secret into a file, for `credential_files`.
+/// Writes a secret into a file of its own, for `credential_files`.
 fn secret(directory: &Path, name: &str, value: &str) -> PathBuf {
-    let path = directory.join(name);
+    static WRITTEN: AtomicU32 = AtomicU32::new(0);
+    let path = directory.join(format!("{name}-{}", WRITTEN.fetch_add(1, Ordering::Relaxed)));
     std::fs::write(&path, value).unwrap();
     path
 }
@@ -160,7 +162,7 @@ impl S3 {
         let directory = self.0.directory.path();
         let files = [("access_key_id", key), ("secret_access_key", secret_key)];
         for (name, value) in files {
-            let path = secret(directory, &format!("{name}-{value}"), value);
+            let path = secret(directory, name, value);
             options.credential_files.insert(name.into(), path);
         }
         options
