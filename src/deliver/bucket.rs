@@ -13,7 +13,7 @@ use object_store::{GetOptions, ObjectStoreExt};
 use super::attributes::{ASSET_ID, metadata_name};
 use super::backend::Backend;
 use super::checksum::{Reported, reported};
-use super::diagnose::{Network, Seen, Verb, diagnose};
+use super::diagnose::{Cause, Network, Seen, Verb, diagnose};
 use super::error::{DeliverError, Result};
 use super::uplink::{Answer, observed};
 
@@ -71,7 +71,7 @@ impl Bucket {
         let found = match result {
             Ok(found) => found,
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(self.fault(Verb::Head, key, error, answer.as_ref())),
+            Err(error) => return Err(self.explain(key, self.fault(Verb::Head, key, error, answer.as_ref())).await),
         };
         let provider = self.backend.provider;
         let header = |name: &str| answer.as_ref().and_then(|a| a.header(name));
@@ -84,6 +84,19 @@ impl Bucket {
             modified_ms: found.meta.last_modified.timestamp_millis(),
             asset_id: asset_id.map(|v| v.as_ref().to_owned()),
         }))
+    }
+
+    /// A refused HEAD has no body and hence no reason; the first byte of a GET is asked for to hear it.
+    async fn explain(&self, key: &str, refused: DeliverError) -> DeliverError {
+        if !matches!(refused.cause(), Some(Cause::Denied { .. } | Cause::WrongRegion { region: None } | Cause::Other)) {
+            return refused;
+        }
+        let options = GetOptions { range: Some((0..1).into()), ..GetOptions::default() };
+        let asked = self.call(Verb::Head, key, self.backend.store.get_opts(&key_of(key), options)).await;
+        match asked {
+            Err(told) if told.cause() != Some(&Cause::NoSuchObject) => told,
+            _ => refused,
+        }
     }
 
     /// Removes an object; its absence is a success.

@@ -128,7 +128,10 @@ pub(super) fn reported<'a>(
     match provider {
         Provider::S3 => s3_crc(&header).or_else(|| s3_etag(etag, &header)),
         Provider::Azure => header("content-md5").and_then(base64_to_hex).map(Reported::Md5),
-        Provider::Gcs => header("x-goog-hash").and_then(goog_crc32c).map(Reported::Crc32c),
+        // Google always reports the hash; what imitates it may have only an entity tag.
+        Provider::Gcs => {
+            header("x-goog-hash").and_then(goog_crc32c).map(Reported::Crc32c).or_else(|| s3_etag(etag, &header))
+        }
         Provider::Disk => None,
     }
 }

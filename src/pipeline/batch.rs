@@ -115,7 +115,8 @@ impl Run<'_> {
             if self.house().stop.is_requested() {
                 break;
             }
-            if self.batch.again {
+            let known = self.house().catalog.knows(&candidate.path, &candidate.fingerprint)?;
+            if self.batch.again && !matches!(known, Known::UnderWay) {
                 self.house().catalog.forget(&JournalKey::of(&candidate.path, &candidate.fingerprint))?;
             }
             self.consider(candidate, report);

@@ -54,11 +54,12 @@ impl Fault for FreeError {
 }
 
 /// Removes the companions, then the finished file. A companion that changed or is gone is left alone.
+#[expect(clippy::needless_pass_by_value, reason = "a permit is used up by freeing")]
 pub fn free(permit: Permit) -> Result<Freed, FreeError> {
     let mut freed = Freed { vod_id: permit.vod_id().to_owned(), paths: Vec::new(), bytes: 0 };
     // First of all the finished file must be what was proven, or nothing goes.
-    let (finished, promised) = permit.files().last().unwrap_or((permit.path(), NOTHING));
-    is_same(finished, promised)?;
+    let finished = permit.path();
+    is_same(finished, permit.fingerprint())?;
     for (path, promised) in permit.files() {
         match is_same(path, promised) {
             Ok(()) => {}
@@ -69,11 +70,8 @@ pub fn free(permit: Permit) -> Result<Freed, FreeError> {
         freed.bytes += promised.size_bytes;
         freed.paths.push(path.to_owned());
     }
-    drop(permit);
     Ok(freed)
 }
-
-const NOTHING: Fingerprint = Fingerprint { device: 0, inode: 0, size_bytes: 0, mtime_ns: 0 };
 
 fn is_same(path: &Path, promised: Fingerprint) -> Result<(), FreeError> {
     let now = durable::fingerprint(path).map_err(FreeError::File)?;

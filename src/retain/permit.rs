@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{DeleteLocal, Options};
-use crate::recording::{Asset, Delivery, DeliveryState, Fingerprint, Kind, Kinds, RemoteObject, VodRecord};
+use crate::recording::{Asset, Defect, Delivery, DeliveryState, Fingerprint, Kind, Kinds, RemoteObject, VodRecord};
 
 /// What the decision is made from.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +44,11 @@ impl Permit {
     /// The finished file.
     pub fn path(&self) -> &Path {
         &self.finished.0
+    }
+
+    /// The fingerprint that the finished file must still have.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.finished.1
     }
 
     /// Bytes that it frees.
@@ -195,7 +200,7 @@ fn is_due(policy: DeleteLocal, facts: &Facts<'_>, proven_ms: i64) -> Result<(), 
 /// An original of which something was left out of the finished file stays in any case (promise 7).
 fn companions(facts: &Facts<'_>, options: &Options) -> Vec<(PathBuf, Fingerprint)> {
     let record = facts.record;
-    let is_whole = !record.defects.iter().any(|d| d.leaves_something_out());
+    let is_whole = !record.defects.iter().any(Defect::leaves_something_out);
     let original = record.original_path.as_ref().filter(|_| is_whole);
     let paths = original.into_iter().chain(&record.preview_file_path).filter(|p| **p != record.file_path);
     paths.filter_map(|path| Some((path.clone(), companion(path, facts, options)?))).collect()

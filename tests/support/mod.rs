@@ -3,6 +3,7 @@
 #![expect(clippy::missing_panics_doc, reason = "test support says what failed by panicking")]
 
 pub mod recordings;
+pub mod stores;
 
 use std::collections::BTreeMap;
 use std::fs;

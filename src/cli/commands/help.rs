@@ -1,7 +1,5 @@
 //! `completions` and `man`: the arguments' own description in other forms.
 
-use std::io::Write as _;
-
 use clap::CommandFactory as _;
 
 use super::super::args::Cli;

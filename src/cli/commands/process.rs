@@ -1,6 +1,6 @@
 //! `process` and `recover`: everything in the given paths to its end, once.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ pub fn run(
     };
     let report = pipeline::run(engine, &batch, &hear)?;
     let out = printed.into_inner();
-    print_rest(out, &report)?;
+    print_rest(out, &report).map_err(Failure::output)?;
     Ok(exit_of(engine, &report))
 }
 

@@ -1,5 +1,6 @@
 //! The judgement: facts and the time in, settled or waiting out. Pure.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::discover::lease::Lease;
@@ -93,6 +94,19 @@ pub enum Waiting {
     Orphan,
     /// Its state cannot be read.
     Unreadable,
+}
+
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Writer => "it is being written",
+            Self::Temporary => "a temporary file of its name is being written",
+            Self::Quiet => "it must rest longer, as nothing proves that nobody writes it",
+            Self::Settle => "it has just changed",
+            Self::Orphan => "a temporary name that its server may still come back to; `recover` takes it at once",
+            Self::Unreadable => "its state cannot be read",
+        })
+    }
 }
 
 /// The judgement.

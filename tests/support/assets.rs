@@ -1,0 +1,44 @@
+//! Recordings to deliver: files of noise and the assets that name them.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use aftercast::deliver::{DeliverError, Options, TargetOptions, Targets};
+use aftercast::durable;
+use aftercast::recording::{Asset, AssetFile, Kind, RemoteObject};
+
+pub const MIB: usize = 1024 * 1024;
+
+/// Writes a file of noise that depends on its length and a seed.
+pub fn write_noise(root: &Path, name: &str, len: usize, seed: u64) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
+    let path = root.join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, &bytes).unwrap();
+    bytes
+}
+
+pub fn asset(root: &Path, id: &str, names: &[&str]) -> Asset {
+    let file = |name: &&str| {
+        let path = root.join(name);
+        AssetFile { fingerprint: durable::fingerprint(&path).unwrap(), path }
+    };
+    Asset {
+        id: id.into(),
+        kind: Kind::Recording,
+        vod_id: Some(id.into()),
+        stream_id: "room ü".into(),
+        root: root.to_owned(),
+        start_ms: 0,
+        files: names.iter().map(file).collect(),
+    }
+}
+
+pub fn targets(target: TargetOptions) -> Targets {
+    Targets::open(&Options { targets: vec![target], ..Options::default() }).unwrap()
+}
+
+pub fn upload(targets: &Targets, asset: &Asset) -> Result<Vec<RemoteObject>, DeliverError> {
+    targets.upload("cloud", asset, "2026-03-04", &AtomicBool::new(false), &|_| {})
+}

@@ -1,0 +1,96 @@
+//! A tap on the line between a client and a server on loopback: passes every byte on and notes the request lines; on
+//! demand it loses answers or flips a bit of a body.
+//!
+//! It finds request lines by their shape, wherever they stand in the bytes from the client; bodies of recordings do not
+//! look like them.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// A running tap. It ends with the process.
+#[derive(Clone)]
+pub struct Tap {
+    pub address: SocketAddr,
+    seen: Arc<Mutex<Vec<String>>>,
+    fault: Arc<Mutex<Option<(Fault, String)>>>,
+}
+
+/// What goes wrong with requests whose request line contains a text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The server gets the request, the client no answer.
+    AnswerLost,
+    /// One bit of the body arrives flipped.
+    BitFlipped,
+}
+
+impl Tap {
+    /// Listens on a free port and passes on to a server.
+    pub fn on(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let tap = Self { address, seen: Arc::default(), fault: Arc::default() };
+        let taps = tap.clone();
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                taps.join(&client, &TcpStream::connect(server).unwrap());
+            }
+        });
+        tap
+    }
+
+    /// From now on this happens to requests whose request line contains a text.
+    pub fn spoil(&self, fault: Fault, requests: &str) {
+        *self.fault.lock().unwrap() = Some((fault, requests.to_owned()));
+    }
+
+    fn join(&self, client: &TcpStream, server: &TcpStream) {
+        let is_mute = Arc::new(AtomicBool::new(false));
+        let (tap, mute) = (self.clone(), is_mute.clone());
+        pass(client, server, move |bytes| {
+            let lines = request_lines(bytes);
+            match tap.fault_of(&lines) {
+                Some(Fault::AnswerLost) => mute.store(true, Ordering::SeqCst),
+                Some(Fault::BitFlipped) => bytes[bytes.len() - 1] ^= 1,
+                None => {}
+            }
+            tap.seen.lock().unwrap().extend(lines);
+            true
+        });
+        pass(server, client, move |_| !is_mute.load(Ordering::SeqCst));
+    }
+
+    fn fault_of(&self, lines: &[String]) -> Option<Fault> {
+        let fault = self.fault.lock().unwrap();
+        fault.as_ref().filter(|(_, text)| lines.iter().any(|l| l.contains(text))).map(|(fault, _)| *fault)
+    }
+
+    /// The request lines since the last call, without the version: `PUT /bucket/key?query`.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.seen.lock().unwrap())
+    }
+}
+
+/// Passes bytes on until either side ends or `may_pass` says no.
+fn pass(from: &TcpStream, to: &TcpStream, mut may_pass: impl FnMut(&mut [u8]) -> bool + Send + 'static) {
+    let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(read @ 1..) = from.read(&mut buffer) {
+            if !may_pass(&mut buffer[..read]) || to.write_all(&buffer[..read]).is_err() {
+                break;
+            }
+        }
+        let _ = to.shutdown(Shutdown::Both);
+    });
+}
+
+fn request_lines(bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let lines = text.split("\r\n").filter_map(|line| line.strip_suffix(" HTTP/1.1"));
+    let methods = ["GET ", "HEAD ", "PUT ", "POST ", "DELETE "];
+    let from_method = |line: &str| methods.iter().find_map(|m| line.rfind(m).map(|at| line[at..].to_owned()));
+    lines.filter_map(from_method).collect()
+}
