@@ -22,9 +22,9 @@ fn refused(result: Result<Vec<u8>, IsoError>, expected: &str) {
 }
 
 /// The boxes of one type in the first track's sample table.
-fn table(moov: &[u8], fourcc: &[u8; 4]) -> Vec<u8> {
+fn table(moov: &[u8], fourcc: [u8; 4]) -> Vec<u8> {
     let mut found = children(moov, 0).next().unwrap();
-    for name in STBL.iter().copied().chain([fourcc]) {
+    for name in STBL.iter().copied().chain([&fourcc]) {
         found = children_of(&found).find(|b| b.fourcc.0 == *name).unwrap();
     }
     found.raw.to_vec()
@@ -40,8 +40,8 @@ fn auxiliary_information_is_moved_and_widened() {
     });
     let old = with_box(&moov(), &STBL, &saio);
     let near = relocated(&old, &|offset| offset + 4096).unwrap();
-    assert_eq!(table(&near, b"saio")[24..], 8096_u32.to_be_bytes());
-    let far = table(&relocated(&old, &|offset| offset + (1 << 32)).unwrap(), b"saio");
+    assert_eq!(table(&near, *b"saio")[24..], 8096_u32.to_be_bytes());
+    let far = table(&relocated(&old, &|offset| offset + (1 << 32)).unwrap(), *b"saio");
     assert_eq!((far[8], &far[24..]), (1, &((1_u64 << 32) + 4000).to_be_bytes()[..]));
 }
 
