@@ -17,12 +17,14 @@
 pub mod boxes;
 pub mod build;
 mod codec;
+mod compare;
 mod cursor;
 mod encode;
 mod error;
 pub mod fragment;
 pub mod headers;
 pub mod movie;
+mod nal;
 pub mod payloads;
 pub mod place;
 pub mod plan;
@@ -36,10 +38,11 @@ mod writer;
 
 pub use boxes::{BoxHeader, FourCc, Layout, Shape, top_level};
 pub use build::{NewSample, TableBuilder};
+pub use compare::first_difference;
 pub use error::IsoError;
 pub use fragment::Fragmented;
 pub use movie::Movie;
-pub use payloads::{first_payload_digests, payload_digests};
+pub use payloads::{PacketCheck, check_packets, first_payload_digests, payload_digests, spread_payload_digest};
 pub use place::{Tail, front_header, relocated};
 pub use plan::FrontPlan;
 pub use samples::{Chunk, Sample, SampleTables};

@@ -1,29 +1,41 @@
-//! Digests of sample payloads: the one place where the body of an `mdat` is read.
+//! Sample payloads: the one place where the body of an `mdat` is read, to digest it and to follow its NAL units.
 //!
 //! Samples are read in the order in which they lie in the file, whole chunks at a time, through a buffer of fixed size.
-//! Payloads that the file does not have are an error; a validated movie has them all.
+//! Payloads that the file does not have are an error; a validated movie without
+//! [`SamplesOutside`](crate::recording::Defect::SamplesOutside) has them all.
 
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{BufReader, Read, Seek};
 
 use sha2::{Digest, Sha256};
 
 use super::error::IsoError;
 use super::movie::Movie;
-use super::samples::{Chunk, Chunks};
-use crate::recording::ID_SAMPLES;
+use super::nal::NalChain;
+use super::samples::{Chunk, Chunks, Sample};
+use super::track::Track;
+use crate::recording::{Defect, ID_SAMPLES};
 
 /// Bytes read at a time.
-const BUFFER_BYTES: usize = 256 * 1024;
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// What reading every packet of a movie found; the tracks in file order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PacketCheck {
+    /// BLAKE3 of all payloads of each track in decoding order.
+    pub digests: Vec<[u8; 32]>,
+    /// Tracks with samples whose NAL units do not fill them exactly.
+    pub defects: Vec<Defect>,
+}
 
 /// For each track in file order, its number of samples and the SHA-256 of the payloads of its first [`ID_SAMPLES`]
 /// samples, as [`vod_id`](crate::recording::vod_id) takes them. A track in another file has the digest of nothing.
 pub fn first_payload_digests<R: Read + Seek>(reader: &mut R, movie: &Movie) -> Result<Vec<(u64, [u8; 32])>, IsoError> {
-    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut media = Media::new(reader, BUFFER_BYTES / 8)?;
     let mut digests = Vec::with_capacity(movie.tracks.len());
     for track in &movie.tracks {
         let mut hash = Sha256::new();
-        for sample in track.samples().take(if track.is_external() { 0 } else { ID_SAMPLES }) {
-            stream(reader, &mut buffer, sample.offset, u64::from(sample.size_bytes), |bytes| hash.update(bytes))?;
+        for sample in own_samples(track).take(ID_SAMPLES) {
+            media.stream(sample.offset, u64::from(sample.size_bytes), |bytes| hash.update(bytes))?;
         }
         digests.push((track.tables.count(), hash.finalize().into()));
     }
@@ -32,18 +44,53 @@ pub fn first_payload_digests<R: Read + Seek>(reader: &mut R, movie: &Movie) -> R
 
 /// For each track in file order, the BLAKE3 of all its payloads in decoding order.
 pub fn payload_digests<R: Read + Seek>(reader: &mut R, movie: &Movie) -> Result<Vec<[u8; 32]>, IsoError> {
-    let mut buffer = vec![0; BUFFER_BYTES];
-    let mut lanes: Vec<Lane<'_>> =
-        movie.tracks.iter().map(|track| Lane::new(track.chunks(), track.is_external())).collect();
-    while let Some(lane) = next_lane(&mut lanes) {
-        let Some(chunk) = lane.next.take() else { break };
-        let hash = &mut lane.hash;
-        stream(reader, &mut buffer, chunk.offset, chunk.size_bytes, |bytes| {
-            hash.update(bytes);
+    Ok(check_packets(reader, movie)?.digests)
+}
+
+/// Reads every payload once: digests, and for H.264 and H.265 whether NAL units fill each sample exactly
+/// (ISO/IEC 14496-15 §5.3.3, §8.3.3). Encrypted samples are digested only.
+pub fn check_packets<R: Read + Seek>(reader: &mut R, movie: &Movie) -> Result<PacketCheck, IsoError> {
+    let mut media = Media::new(reader, BUFFER_BYTES)?;
+    let mut lanes: Vec<Lane<'_>> = movie.tracks.iter().map(Lane::new).collect();
+    while let Some((lane, chunk)) = next_chunk(&mut lanes) {
+        lane.nal.begin_chunk(chunk.description_index);
+        media.stream(chunk.offset, chunk.size_bytes, |bytes| {
+            lane.hash.update(bytes);
+            lane.nal.feed(bytes);
         })?;
-        lane.next = lane.chunks.next();
     }
-    Ok(lanes.into_iter().map(|lane| *lane.hash.finalize().as_bytes()).collect())
+    let broken = |(track, lane): (u32, &Lane<'_>)| {
+        let errors = lane.nal.broken();
+        (errors > 0).then_some(Defect::Undecodable { track, errors })
+    };
+    let defects = (1..).zip(&lanes).filter_map(broken).collect();
+    Ok(PacketCheck { defects, digests: lanes.into_iter().map(|lane| *lane.hash.finalize().as_bytes()).collect() })
+}
+
+/// BLAKE3 over about `samples` payloads spread evenly over each track, for comparing a file with itself after its
+/// header moved: the same movie gives the same samples wherever they lie.
+pub fn spread_payload_digest<R: Read + Seek>(
+    reader: &mut R,
+    movie: &Movie,
+    samples: u64,
+) -> Result<[u8; 32], IsoError> {
+    let mut media = Media::new(reader, BUFFER_BYTES / 8)?;
+    let mut hash = blake3::Hasher::new();
+    for track in &movie.tracks {
+        let step = usize::try_from(track.tables.count() / samples.max(1)).unwrap_or(usize::MAX).max(1);
+        for sample in own_samples(track).step_by(step) {
+            media.stream(sample.offset, u64::from(sample.size_bytes), |bytes| {
+                hash.update(bytes);
+            })?;
+        }
+    }
+    Ok(*hash.finalize().as_bytes())
+}
+
+/// The samples of a track that lie in this file.
+fn own_samples(track: &Track) -> impl Iterator<Item = Sample> {
+    let limit = if track.is_external() { 0 } else { usize::MAX };
+    track.samples().take(limit)
 }
 
 /// One track on its way through the file.
@@ -51,34 +98,62 @@ struct Lane<'a> {
     chunks: Chunks<'a>,
     next: Option<Chunk>,
     hash: blake3::Hasher,
+    nal: NalChain<'a>,
 }
 
 impl<'a> Lane<'a> {
-    fn new(mut chunks: Chunks<'a>, is_external: bool) -> Self {
-        let next = if is_external { None } else { chunks.next() };
-        Self { chunks, next, hash: blake3::Hasher::new() }
+    fn new(track: &'a Track) -> Self {
+        let mut chunks = track.chunks();
+        let next = if track.is_external() { None } else { chunks.next() };
+        Self { chunks, next, hash: blake3::Hasher::new(), nal: NalChain::new(track) }
     }
 }
 
-/// The track whose next chunk lies first in the file.
-fn next_lane<'l, 'a>(lanes: &'l mut [Lane<'a>]) -> Option<&'l mut Lane<'a>> {
-    lanes.iter_mut().filter(|lane| lane.next.is_some()).min_by_key(|lane| lane.next.map(|chunk| chunk.offset))
+/// The chunk that lies first in the file among the tracks' next ones, and its track.
+fn next_chunk<'l, 'a>(lanes: &'l mut [Lane<'a>]) -> Option<(&'l mut Lane<'a>, Chunk)> {
+    let is_ready = |lane: &&mut Lane<'_>| lane.next.is_some();
+    let lane = lanes.iter_mut().filter(is_ready).min_by_key(|lane| lane.next.map(|chunk| chunk.offset))?;
+    let chunk = lane.next?;
+    lane.next = lane.chunks.next();
+    Some((lane, chunk))
 }
 
-fn stream<R: Read + Seek>(
-    reader: &mut R,
-    buffer: &mut [u8],
-    offset: u64,
-    size_bytes: u64,
-    mut take: impl FnMut(&[u8]),
-) -> Result<(), IsoError> {
-    reader.seek(SeekFrom::Start(offset)).map_err(IsoError::io(offset))?;
-    let mut left = size_bytes;
-    while left > 0 {
-        let len = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-        reader.read_exact(&mut buffer[..len]).map_err(IsoError::io(offset))?;
-        take(&buffer[..len]);
-        left -= len as u64;
+/// A buffered reader that keeps its buffer when it steps on by a little.
+struct Media<'r, R> {
+    reader: BufReader<&'r mut R>,
+    at: u64,
+}
+
+impl<'r, R: Read + Seek> Media<'r, R> {
+    fn new(reader: &'r mut R, buffer_bytes: usize) -> Result<Self, IsoError> {
+        let at = reader.stream_position().map_err(IsoError::io(0))?;
+        Ok(Self { reader: BufReader::with_capacity(buffer_bytes, reader), at })
     }
-    Ok(())
+
+    /// Hands on the bytes of a range, piece by piece.
+    fn stream(&mut self, offset: u64, size_bytes: u64, mut take: impl FnMut(&[u8])) -> Result<(), IsoError> {
+        self.go_to(offset).map_err(IsoError::io(offset))?;
+        let mut left = size_bytes;
+        while left > 0 {
+            let buffered = std::io::BufRead::fill_buf(&mut self.reader).map_err(IsoError::io(self.at))?;
+            let len = usize::try_from(left).unwrap_or(usize::MAX).min(buffered.len());
+            if len == 0 {
+                return Err(IsoError::io(self.at)(std::io::ErrorKind::UnexpectedEof.into()));
+            }
+            take(&buffered[..len]);
+            std::io::BufRead::consume(&mut self.reader, len);
+            self.at += len as u64;
+            left -= len as u64;
+        }
+        Ok(())
+    }
+
+    fn go_to(&mut self, offset: u64) -> std::io::Result<()> {
+        match i64::try_from(i128::from(offset) - i128::from(self.at)) {
+            Ok(distance) => self.reader.seek_relative(distance)?,
+            Err(_) => drop(self.reader.seek(std::io::SeekFrom::Start(offset))?),
+        }
+        self.at = offset;
+        Ok(())
+    }
 }

@@ -8,8 +8,8 @@ use super::boxes::FourCc;
 use super::cursor::{Child, Cursor, children, children_of};
 use super::encode::{boxed, checked, full_boxed, put_count, put_u32, put_u64, put_wide, version_for};
 use super::error::{IsoError, Notes};
+use super::headers::dref;
 use super::tables::stco;
-use super::track::Track;
 
 /// Says where the byte at an offset of the old file lies in the new one.
 pub type Moved<'a> = dyn Fn(u64) -> u64 + 'a;
@@ -71,14 +71,19 @@ fn walk_end(parent: &Child<'_>, walk: &super::cursor::Children<'_>) -> usize {
 
 /// Whether the samples of a track lie in other files, so that its offsets do not move (§8.7.2).
 fn is_elsewhere(trak: &Child<'_>) -> Result<bool, IsoError> {
-    let Some(read) = Track::read(trak, &mut Notes::default()) else { return Ok(false) };
-    if !read.is_external() {
+    let references = nested(trak, &[b"mdia", b"minf", b"dinf", b"dref"]).map(|b| dref::read(&b)).unwrap_or_default();
+    if references.iter().all(|is_here| *is_here) {
         return Ok(false);
     }
-    if read.data_references.iter().any(|is_here| *is_here) {
+    if references.iter().any(|is_here| *is_here) {
         return Err(unmovable(*b"dref", "some samples of one track lie in this file and some in others"));
     }
     Ok(true)
+}
+
+/// The first box at a path inside a box.
+fn nested<'a>(parent: &Child<'a>, path: &[&[u8; 4]]) -> Option<Child<'a>> {
+    path.iter().try_fold(*parent, |found, name| children_of(&found).find(|b| b.fourcc.0 == **name))
 }
 
 fn move_chunks(table: &Child<'_>, moved: &Moved<'_>, out: &mut Vec<u8>) -> Result<(), IsoError> {

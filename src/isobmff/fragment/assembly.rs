@@ -1,6 +1,7 @@
 //! The tables of all tracks while fragment after fragment is added.
 
 use super::Fragmented;
+use super::groups::Groups;
 use super::traf::{self, Base, RunSample, TrackFragment};
 use super::trex::FragmentDefaults;
 use crate::isobmff::boxes::Layout;
@@ -15,6 +16,7 @@ use crate::recording::Defect;
 struct Lane {
     trex: FragmentDefaults,
     tables: TableBuilder,
+    groups: Groups,
     /// Decoding time of the track's first sample on the fragments' timeline.
     first_dts: u64,
     /// Samples that are not wholly in the file.
@@ -47,7 +49,7 @@ impl Assembly {
             let trex = defaults.iter().find(|d| d.track_id == track.id()).copied();
             let trex = trex.unwrap_or(FragmentDefaults { track_id: track.id(), ..FragmentDefaults::default() });
             let tables = TableBuilder::resume(&track.tables)?;
-            lanes.push(Lane { trex, tables, first_dts: 0, lost: 0, repaired: (0, 0) });
+            lanes.push(Lane { trex, tables, groups: Groups::default(), first_dts: 0, lost: 0, repaired: (0, 0) });
         }
         let stays_fragmented = movie.is_encrypted.then_some(ENCRYPTED);
         Ok(Self { movie, lanes, len: layout.len, whole_bytes: 0, stays_fragmented })
@@ -77,7 +79,8 @@ impl Assembly {
             self.stay_encrypted();
         }
         let id = traf::track_id(traf);
-        let lane = id.and_then(|id| self.lanes.iter_mut().find(|lane| lane.trex.track_id == id));
+        let index = id.and_then(|id| self.lanes.iter().position(|lane| lane.trex.track_id == id));
+        let lane = index.and_then(|index| self.lanes.get_mut(index));
         let header = lane.as_ref().and_then(|lane| traf::header(traf, lane.trex));
         let (Some(lane), Some(header)) = (lane, header) else {
             notes.malformed(traf.offset, "`traf` of no track that `moov` has (§8.8.6)");
@@ -87,10 +90,12 @@ impl Assembly {
             lane.move_to(at, traf.offset, notes);
         }
         let base = place.base_of(header.base);
-        let mut at = base;
+        let (mut at, first) = (base, lane.tables.count());
         for trun in children_of(traf).filter(|b| b.fourcc.0 == *b"trun") {
             at = lane.take_run(&trun, &header, (base, at), self.len, notes)?;
         }
+        let stbl = index.map_or(&[][..], |index| &self.movie.tracks[index].kept.stbl);
+        lane.groups.take(traf, stbl, (first, lane.tables.count() - first), notes);
         place.end = at;
         place.is_first = false;
         self.whole_bytes = self.whole_bytes.max(at.min(self.len));
@@ -105,7 +110,9 @@ impl Assembly {
             starts.push(lane.first_dts);
             let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
             self.movie.defects.extend(lane.defects(number, is_torn, self.movie.tracks[index].timescale()));
-            self.movie.tracks[index].tables = lane.tables.finish();
+            let track = &mut self.movie.tracks[index];
+            lane.groups.write(&mut track.kept.stbl, lane.tables.count());
+            track.tables = lane.tables.finish();
         }
         self.movie.start_at(&starts);
         self.movie.settle_durations();

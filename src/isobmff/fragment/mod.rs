@@ -5,6 +5,7 @@
 //! duration that a fragmented file leaves open. Reads `moof` boxes and nothing of the media.
 
 mod assembly;
+pub mod groups;
 mod traf;
 pub(super) mod trex;
 

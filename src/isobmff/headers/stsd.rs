@@ -32,6 +32,8 @@ pub struct SampleEntry {
     pub channels: Option<u32>,
     /// `objectTypeIndication` of MPEG-4 codecs (ISO/IEC 14496-1 §7.2.6.6).
     pub object_type: Option<u8>,
+    /// Bytes of the length field in front of each NAL unit; of unencrypted H.264 and H.265 only.
+    pub nal_length_bytes: Option<u8>,
 }
 
 /// All sample descriptions of a track.
@@ -76,6 +78,7 @@ fn read_entry(entry: &Child<'_>, handler: FourCc) -> SampleEntry {
         sample_rate_hz: None,
         channels: None,
         object_type: None,
+        nal_length_bytes: None,
     };
     let nested = match &handler.0 {
         b"vide" => read_visual(&mut said, entry.body),
@@ -125,10 +128,17 @@ fn read_nested(said: &mut SampleEntry, boxes: Children<'_>, depth: u8) {
             b"esds" => take_elementary(said, esds::read(nested.body)),
             b"frma" => said.original = Cursor::new(nested.body).array().map_or(said.original, FourCc),
             b"dOps" => said.channels = nested.body.get(1).map(|c| u32::from(*c)).or(said.channels),
+            b"avcC" if said.fourcc.0 != *b"encv" => said.nal_length_bytes = nal_length_bytes(nested.body.get(4)),
+            b"hvcC" if said.fourcc.0 != *b"encv" => said.nal_length_bytes = nal_length_bytes(nested.body.get(21)),
             b"wave" | b"sinf" if depth < MAX_DEPTH => read_nested(said, children(nested.body, 0), depth + 1),
             _ => {}
         }
     }
+}
+
+/// `lengthSizeMinusOne` of a decoder configuration (ISO/IEC 14496-15 §5.3.3.1, §8.3.3.1); 3 bytes are not allowed.
+fn nal_length_bytes(field: Option<&u8>) -> Option<u8> {
+    field.map(|field| (field & 3) + 1).filter(|bytes| *bytes != 3)
 }
 
 fn take_elementary(said: &mut SampleEntry, elementary: Option<Elementary>) {

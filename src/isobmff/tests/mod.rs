@@ -4,6 +4,9 @@ mod fragmented;
 mod hostile;
 mod moved;
 mod probe;
+mod synthetic;
+mod traps;
+mod unmovable;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

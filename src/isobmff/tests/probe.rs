@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::{fixture, made, read};
-use crate::isobmff::{Movie, Shape, first_payload_digests, payload_digests, validate};
+use crate::isobmff::{Movie, Shape, check_packets, first_payload_digests, payload_digests, validate};
 use crate::recording::Defect;
 
 /// (pts, dts, size, pos, is keyframe) of a track's packets on the media timeline.
@@ -91,4 +91,22 @@ fn a_file_cut_behind_its_header_says_how_many_samples_are_lost() {
         let samples = track.samples().filter(is_lost).count() as u64;
         assert!(samples > 0 && defects.contains(&Defect::SamplesOutside { track: number, samples }), "{defects:?}");
     }
+}
+
+#[test]
+fn damage_inside_a_picture_breaks_its_chain_and_is_counted() {
+    let (mut file, _, movie) = read(&fixture());
+    assert_eq!(check_packets(&mut file, &movie).unwrap().defects, []);
+    let mut bytes = std::fs::read(fixture()).unwrap();
+    let video = movie.tracks.iter().position(|t| t.codec() == "h264").unwrap();
+    let hurt: Vec<_> = movie.tracks[video].samples().skip(100).take(3).collect();
+    for sample in &hurt {
+        bytes[usize::try_from(sample.offset).unwrap()] ^= 0x40;
+    }
+    let checked = check_packets(&mut std::io::Cursor::new(bytes), &movie).unwrap();
+    let track = u32::try_from(video + 1).unwrap();
+    assert_eq!(checked.defects, [Defect::Undecodable { track, errors: 3 }]);
+    let whole = payload_digests(&mut file, &movie).unwrap();
+    assert_ne!(checked.digests[video], whole[video]);
+    assert_eq!(checked.digests[1 - video], whole[1 - video]);
 }

@@ -1,0 +1,53 @@
+//! Whether two headers say the same of the same media (promise 2).
+
+use super::movie::Movie;
+use super::place::Moved;
+use super::samples::Sample;
+use super::track::Track;
+
+/// The first difference in words between a movie and the same movie after its header moved, or `None`.
+///
+/// Compared are tracks, codecs, clocks, presentation, and of every sample its place (`moved` says where a byte of the
+/// old file lies in the new one), size, times, sync flag and description.
+pub fn first_difference(before: &Movie, after: &Movie, moved: &Moved<'_>) -> Option<String> {
+    if before.tracks.len() != after.tracks.len() {
+        return Some(format!("{} tracks became {}", before.tracks.len(), after.tracks.len()));
+    }
+    let timescales = (before.header.timescale, after.header.timescale);
+    let pairs = (1..).zip(before.tracks.iter().zip(&after.tracks));
+    pairs.into_iter().find_map(|(number, (old, new))| {
+        let said = track_difference(old, new, timescales).or_else(|| sample_difference(old, new, moved))?;
+        Some(format!("track {number}: {said}"))
+    })
+}
+
+fn track_difference(old: &Track, new: &Track, (before, after): (u32, u32)) -> Option<String> {
+    if old.handler != new.handler || old.descriptions != new.descriptions {
+        return Some("its kind or its sample descriptions changed".into());
+    }
+    if old.timescale() != new.timescale() {
+        return Some(format!("its timescale changed from {} to {}", old.timescale(), new.timescale()));
+    }
+    let (shift, new_shift) = (old.presentation_shift(before), new.presentation_shift(after));
+    (shift != new_shift).then(|| format!("its presentation moved from {shift} to {new_shift} ticks"))
+}
+
+fn sample_difference(old: &Track, new: &Track, moved: &Moved<'_>) -> Option<String> {
+    if old.tables.count() != new.tables.count() {
+        return Some(format!("{} samples became {}", old.tables.count(), new.tables.count()));
+    }
+    let is_external = old.is_external();
+    let place = |offset| if is_external { offset } else { moved(offset) };
+    let (mut old_samples, mut new_samples) = (old.samples(), new.samples());
+    for number in 1_u64.. {
+        let expected = old_samples.next().map(|s| Sample { offset: place(s.offset), ..s });
+        let found = new_samples.next();
+        if expected != found {
+            return Some(format!("sample {number} is {found:?}, not {expected:?}"));
+        }
+        if expected.is_none() {
+            break;
+        }
+    }
+    None
+}

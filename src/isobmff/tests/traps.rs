@@ -1,0 +1,110 @@
+//! What fragments do to a timeline, one trap each.
+
+use std::io::Cursor;
+
+use super::synthetic::{Fragment, append_fragment, init, layout_of, track};
+use crate::isobmff::fragment::{self, Fragmented};
+use crate::isobmff::tables::elst::Edit;
+use crate::isobmff::{FourCc, Movie, has_brand, validate};
+use crate::recording::Defect;
+
+const PLAIN: Fragment<'_> =
+    Fragment { track: 1, begins: 0, description: 1, samples: &[(10, 40, 0), (10, 40, 0)], extra: &[] };
+
+fn assembled(file: &[u8]) -> Fragmented {
+    let layout = layout_of(file);
+    let mut reader = Cursor::new(file);
+    let movie = Movie::read(&mut reader, &layout).unwrap();
+    fragment::read(&mut reader, &layout, movie).unwrap()
+}
+
+fn file(tracks: Vec<crate::isobmff::Track>, fragments: &[Fragment<'_>]) -> Vec<u8> {
+    let mut file = init(tracks);
+    for fragment in fragments {
+        append_fragment(&mut file, fragment);
+    }
+    file
+}
+
+fn times(movie: &Movie, track: usize) -> Vec<i64> {
+    movie.tracks[track].samples().map(|s| s.dts).collect()
+}
+
+#[test]
+fn a_gap_between_fragments_belongs_to_the_last_sample() {
+    let file = file(vec![track(1, 1)], &[PLAIN, Fragment { begins: 500, ..PLAIN }]);
+    let movie = assembled(&file).movie;
+    assert_eq!(times(&movie, 0), [0, 40, 500, 540]);
+    assert_eq!(movie.defects, []);
+}
+
+#[test]
+fn an_overlap_shortens_what_came_before_and_is_said() {
+    let file = file(vec![track(1, 1)], &[PLAIN, Fragment { begins: 70, ..PLAIN }]);
+    let movie = assembled(&file).movie;
+    assert_eq!(times(&movie, 0), [0, 40, 70, 110]);
+    assert_eq!(movie.defects, [Defect::TimestampsRepaired { track: 1, packets: 1, worst_ms: 10 }]);
+}
+
+#[test]
+fn a_recording_that_begins_late_begins_at_zero_and_keeps_its_tracks_apart() {
+    let late = [Fragment { begins: 90_000, ..PLAIN }, Fragment { track: 2, begins: 90_030, ..PLAIN }];
+    let movie = assembled(&file(vec![track(1, 1), track(2, 1)], &late)).movie;
+    assert_eq!((times(&movie, 0)[0], times(&movie, 1)[0]), (0, 0));
+    assert_eq!(movie.tracks[0].edits, []);
+    assert_eq!(movie.tracks[1].edits, [Edit::empty(30), Edit::media(80, 0)]);
+    assert_eq!((movie.header.duration, movie.tracks[1].header.duration), (110, 110));
+}
+
+#[test]
+fn an_open_edit_lasts_to_the_end_of_the_samples() {
+    let mut delayed = track(1, 1);
+    delayed.edits = vec![Edit::media(0, 40)];
+    let samples = [(10, 40, 40), (10, 40, 120), (10, 40, 0)];
+    let movie = assembled(&file(vec![delayed], &[Fragment { samples: &samples, ..PLAIN }])).movie;
+    // The last composition time is 160, it lasts 40 ms, and the first 40 ms are not presented.
+    assert_eq!(movie.tracks[0].edits, [Edit::media(160, 40)]);
+    assert_eq!(movie.header.duration, 160);
+}
+
+#[test]
+fn negative_composition_offsets_need_a_brand_that_knows_them() {
+    let samples = [(10, 40, 0), (10, 40, 40), (10, 40, -40)];
+    let movie = assembled(&file(vec![track(1, 1)], &[Fragment { samples: &samples, ..PLAIN }])).movie;
+    assert!(has_brand(&movie.to_ftyp(&[]), FourCc(*b"iso4")));
+    let plain = assembled(&file(vec![track(1, 1)], &[PLAIN])).movie;
+    assert!(!has_brand(&plain.to_ftyp(&[]), FourCc(*b"iso4")));
+    let again = Movie::from_moov(movie.to_moov(0).unwrap()).unwrap();
+    assert_eq!(again.tracks[0].samples().map(|s| s.pts).collect::<Vec<_>>(), [0, 80, 40]);
+}
+
+#[test]
+fn each_sample_keeps_its_description() {
+    let movie = assembled(&file(vec![track(1, 2)], &[PLAIN, Fragment { begins: 80, description: 2, ..PLAIN }])).movie;
+    assert_eq!(movie.tracks[0].samples().map(|s| s.description_index).collect::<Vec<_>>(), [1, 1, 2, 2]);
+}
+
+#[test]
+fn encryption_boxes_in_a_fragment_keep_the_file_fragmented() {
+    for extra in [b"\0\0\0\x08senc", b"\0\0\0\x08saiz"] {
+        let fragmented = assembled(&file(vec![track(1, 1)], &[Fragment { extra, ..PLAIN }]));
+        assert!(fragmented.stays_fragmented.is_some());
+        assert!(fragmented.movie.is_encrypted());
+    }
+}
+
+#[test]
+fn a_header_written_from_fragments_announces_none() {
+    let file = file(vec![track(1, 1)], &[PLAIN]);
+    let movie = assembled(&file).movie;
+    let again = Movie::from_moov(movie.to_moov(0).unwrap()).unwrap();
+    assert!(!again.announces_fragments());
+    assert_eq!(validate(&again, &layout_of(&file)).defects, []);
+}
+
+#[test]
+fn a_fragment_of_a_track_that_is_not_there_is_said() {
+    let movie = assembled(&file(vec![track(1, 1)], &[PLAIN, Fragment { track: 9, ..PLAIN }])).movie;
+    assert!(matches!(movie.defects[..], [Defect::Malformed { .. }]));
+    assert_eq!(times(&movie, 0).len(), 2);
+}
