@@ -108,7 +108,8 @@ impl MediaError {
         move |source| Self::Open { path: path.to_owned(), source }
     }
 
-    pub(super) fn unfinishable(path: &Path, defect: Defect) -> Self {
+    /// A recording that goes into quarantine for this one defect.
+    pub fn unfinishable(path: &Path, defect: Defect) -> Self {
         Self::Unfinishable { path: path.to_owned(), defects: vec![defect] }
     }
 

@@ -234,9 +234,9 @@ impl Meter {
     /// Closes the count. `facts` are the track's at the end of the pass.
     pub(super) fn close(&self, facts: &StreamFacts) -> TrackReading {
         let ms = |ticks: i64| self.time_base.to_ms(ticks);
-        let (first_pts, last_pts) = self.pts.0.unwrap_or((0, 0));
-        let (first_dts, last_dts) = self.dts.unwrap_or((0, 0));
-        let duration_ms = self.end.map_or(0, |end| ms(end.saturating_sub(first_pts)));
+        let (earliest, latest) = self.pts.0.unwrap_or((0, 0));
+        let (first, last) = self.dts.unwrap_or((0, 0));
+        let duration_ms = self.end.map_or(0, |end| ms(end.saturating_sub(earliest)));
         let is_video = facts.kind == TrackKind::Video;
         TrackReading {
             number: facts.number(),
@@ -244,10 +244,10 @@ impl Meter {
             codec: facts.codec.clone(),
             packets: self.packets,
             bytes: self.bytes,
-            first_pts_ms: ms(first_pts),
-            last_pts_ms: ms(last_pts),
-            first_dts_ms: ms(first_dts),
-            last_dts_ms: ms(last_dts),
+            first_pts_ms: ms(earliest),
+            last_pts_ms: ms(latest),
+            first_dts_ms: ms(first),
+            last_dts_ms: ms(last),
             duration_ms,
             start_ms: 0,
             keyframes: self.keyframes,

@@ -210,7 +210,9 @@ mod tests {
 
     fn digest(framing: Framing, packets: &[&[u8]]) -> blake3::Hash {
         let mut hash = Hasher::new();
-        packets.iter().for_each(|p| framing.feed(p, &mut hash));
+        for packet in packets {
+            framing.feed(packet, &mut hash);
+        }
         hash.finalize()
     }
 

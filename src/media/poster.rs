@@ -29,7 +29,7 @@ const PATIENCE: usize = 500;
 /// Decodes the first picture and writes it as a JPEG of at most `height` pixels into `output`.
 pub fn poster(path: &Path, container: Container, output: &Path, height: u32) -> Result<Poster, MediaError> {
     let picture = first_picture(path, container)?;
-    let refused = |error: Error| refused(path, &error);
+    let refused = |error: Error| refused(path, error);
     let (width, height) = size(&picture, height);
     let scaled = scale(&picture, width, height).map_err(refused)?;
     let jpeg = encode(&scaled).map_err(refused)?;
@@ -38,7 +38,7 @@ pub fn poster(path: &Path, container: Container, output: &Path, height: u32) -> 
     Ok(Poster { width, height, size_bytes: jpeg.size() as u64 })
 }
 
-fn refused(path: &Path, error: &Error) -> MediaError {
+fn refused(path: &Path, error: Error) -> MediaError {
     MediaError::Refused { path: path.to_owned(), action: "make a poster of", detail: error.to_string() }
 }
 
@@ -48,7 +48,7 @@ fn first_picture(path: &Path, container: Container) -> Result<frame::Video, Medi
     let video = pass.source.tracks().into_iter().find(|t| t.kind == TrackKind::Video).ok_or_else(none)?;
     let stream = pass.source.input().stream(video.index).ok_or_else(none)?;
     let decoder = Context::from_parameters(stream.parameters()).and_then(|c| c.decoder().video());
-    let mut decoder = decoder.map_err(|e| refused(path, &e))?;
+    let mut decoder = decoder.map_err(|e| refused(path, e))?;
     for _ in 0..PATIENCE {
         let mut packet = Packet::empty();
         let is_there = pass.next(&mut packet)?;
@@ -84,9 +84,9 @@ fn size(picture: &frame::Video, height: u32) -> (u32, u32) {
 fn scale(picture: &frame::Video, width: u32, height: u32) -> Result<frame::Video, Error> {
     let (from, w, h) = (picture.format(), picture.width(), picture.height());
     let mut scaler = scaling::Context::get(from, w, h, Pixel::YUVJ420P, width, height, Flags::BICUBIC)?;
-    let mut scaled = frame::Video::empty();
-    scaler.run(picture, &mut scaled)?;
-    Ok(scaled)
+    let mut small = frame::Video::empty();
+    scaler.run(picture, &mut small)?;
+    Ok(small)
 }
 
 fn encode(picture: &frame::Video) -> Result<Packet, Error> {

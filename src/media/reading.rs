@@ -180,7 +180,7 @@ fn shortfall(reading: &Reading) -> Vec<Defect> {
     let slack_ms = DECLARED_SLACK_MS.max(declared_ms / 20);
     match declared_ms - measured_ms {
         off if off > slack_ms && !reading.container.is_iso() => {
-            defects.push(Defect::Truncated { missing: format!("{off} ms of the declared {declared_ms} ms") })
+            defects.push(Defect::Truncated { missing: format!("{off} ms of the declared {declared_ms} ms") });
         }
         off if off.abs() > slack_ms => defects.push(Defect::DurationMismatch { declared_ms, measured_ms }),
         _ => {}

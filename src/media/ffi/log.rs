@@ -16,7 +16,7 @@ pub(in crate::media) fn install() {
 
 /// Takes the last error line that FFmpeg said on this thread, or the given words.
 pub(in crate::media) fn last_or(words: &str) -> String {
-    let said = LAST.with(|last| last.take());
+    let said = LAST.with(RefCell::take);
     if said.is_empty() { words.to_owned() } else { said }
 }
 

@@ -123,7 +123,9 @@ impl<'a> Attempt<'a> {
                 Ok(())
             }
             Verdict::Overflow(packets) => {
-                packets.iter().for_each(|packet| self.tracks[packet.stream()].drop_leading(packet));
+                for packet in packets {
+                    self.tracks[packet.stream()].drop_leading(&packet);
+                }
                 Ok(())
             }
         }
