@@ -1,18 +1,19 @@
 //! HLS and DASH units: a playlist and the files it names. A unit is delivered whole, never remuxed, never a `VoD`.
 //!
 //! Which files belong is decided by exact names (`room1` never touches `room10`) and by Ant Media's own segment
-//! pattern. Names that lead out of the playlist's directory (`..`, absolute, a URL) are ignored. This room must not
+//! pattern, and by the numbers of a sliding playlist. Names that lead out of the playlist's directory (`..`, absolute, a URL) are ignored. This room must not
 //! change or repair a playlist.
 
 mod m3u8;
 mod mpd;
+mod sequence;
 mod unit;
 
 use std::path::PathBuf;
 
 use crate::recording::Fingerprint;
 
-pub(super) use unit::{Listing, antmedia_playlist, collect};
+pub(super) use unit::{Collected, Listing, antmedia_playlist, collect};
 
 /// What kind of unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

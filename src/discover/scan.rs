@@ -16,7 +16,7 @@ use crate::recording::journey::Candidate;
 
 use super::candidate::NameClass;
 use super::error::{DiscoverError, Problem};
-use super::hls::{self, Listing, Unit, UnitKind};
+use super::hls::{self, Collected, Listing, Unit, UnitKind};
 use super::lease::{self, Lease};
 use super::options::RootOptions;
 use super::preset::Namer;
@@ -89,7 +89,7 @@ impl Search<'_> {
     /// Scans a directory of the root and everything below it, as after the directory was created.
     pub fn scan_below(&self, directory: &Path) -> Scan {
         let mut scan = Scan::default();
-        let mut claimed = HashSet::new();
+        let mut claimed = self.claimed_from_above(directory, &mut scan);
         // Parents come before their children, so that what a playlist claims further down is known there.
         let mut stack = vec![directory.to_owned()];
         while let Some(directory) = stack.pop() {
@@ -101,8 +101,31 @@ impl Search<'_> {
     /// Scans one directory and nothing below it.
     pub fn scan_directory(&self, directory: &Path) -> Scan {
         let mut scan = Scan::default();
-        self.scan_into(directory, &mut HashSet::new(), &mut scan);
+        let mut claimed = self.claimed_from_above(directory, &mut scan);
+        self.scan_into(directory, &mut claimed, &mut scan);
         scan
+    }
+
+    /// What playlists in the directories above claim in this one; their units are found with it.
+    fn claimed_from_above(&self, directory: &Path, scan: &mut Scan) -> HashSet<PathBuf> {
+        let mut claimed = HashSet::new();
+        let above: Vec<_> = directory.ancestors().skip(1).take_while(|d| d.starts_with(&self.root.path)).collect();
+        for parent in above.into_iter().rev() {
+            let Some(found) = self.collect(parent, &claimed) else { continue };
+            let reaches = |unit: &Unit| unit.files.iter().any(|file| file.starts_with(directory));
+            scan.units.extend(found.units.into_iter().filter(reaches));
+            claimed.extend(found.claimed);
+        }
+        claimed
+    }
+
+    /// The units of one directory, if it has playlists.
+    fn collect(&self, directory: &Path, claimed: &HashSet<PathBuf>) -> Option<Collected> {
+        let entries = self.read(directory, &mut Scan::default())?;
+        let antmedia = self.namer.has_antmedia_segments();
+        let has_playlists = !entries.listing.playlists.is_empty();
+        has_playlists
+            .then(|| hls::collect(directory, &self.root.path, &entries.listing, claimed, antmedia, self.now_ms))
     }
 
     /// Looks at one path, as an event names it.
@@ -278,16 +301,8 @@ impl Search<'_> {
             return true;
         }
         let above = directory.ancestors().take_while(|d| d.starts_with(&self.root.path));
-        above.into_iter().any(|directory| self.names(directory, path))
-    }
-
-    fn names(&self, directory: &Path, path: &Path) -> bool {
-        let Some(entries) = self.read(directory, &mut Scan::default()) else { return false };
-        let antmedia = self.namer.has_antmedia_segments();
-        !entries.listing.playlists.is_empty()
-            && hls::collect(directory, &self.root.path, &entries.listing, &HashSet::new(), antmedia, self.now_ms)
-                .claimed
-                .contains(path)
+        let claims = |directory| self.collect(directory, &HashSet::new()).is_some_and(|c| c.claimed.contains(path));
+        above.into_iter().any(claims)
     }
 }
 

@@ -8,6 +8,7 @@ use crate::discover::error::DiscoverError;
 use crate::discover::lease::{self, Lease};
 use crate::recording::Fingerprint;
 
+use super::sequence::{self, Window};
 use super::{Unit, UnitFacts, UnitKind, m3u8, mpd, readiness};
 
 /// Largest playlist that is read: a day of one-second segments stays far below.
@@ -48,6 +49,8 @@ struct Parts {
     target_ms: i64,
     changed_ms: i64,
     newest: Option<PathBuf>,
+    /// Segments that a sliding playlist names no longer or not yet.
+    beside: Vec<(PathBuf, bool)>,
 }
 
 struct Reader<'a> {
@@ -68,15 +71,18 @@ pub(in crate::discover) fn collect(
 ) -> Collected {
     let reader = Reader { directory, listing };
     let mut collected = Collected::default();
-    let mut found = Vec::new();
+    let (mut found, mut beside) = (Vec::new(), Vec::new());
     for (name, kind) in listing.playlists.iter().filter(|(name, _)| !claimed.contains(&directory.join(name))) {
         match reader.read(name, *kind, now_ms) {
-            Ok(Some(unit)) => found.push(Unit { root: root.to_owned(), ..unit }),
+            Ok(Some((unit, more))) => {
+                found.push(Unit { root: root.to_owned(), ..unit });
+                beside.extend(more);
+            }
             Ok(None) => {}
             Err(problem) => collected.problems.push(problem),
         }
     }
-    collected.claimed = found.iter().flat_map(|u| u.files.iter().cloned()).collect();
+    collected.claimed = found.iter().flat_map(|u| u.files.iter().cloned()).chain(beside).collect();
     if antmedia {
         collected.claimed.extend(antmedia_segments(listing).map(|name| directory.join(name)));
     }
@@ -101,7 +107,7 @@ pub(in crate::discover) fn antmedia_playlist(name: &str) -> Option<&str> {
 }
 
 impl Reader<'_> {
-    fn read(&self, name: &str, kind: UnitKind, now_ms: i64) -> Result<Option<Unit>, DiscoverError> {
+    fn read(&self, name: &str, kind: UnitKind, now_ms: i64) -> Result<Option<(Unit, Vec<PathBuf>)>, DiscoverError> {
         let playlist = self.directory.join(name);
         let Some((text, fingerprint)) = read_playlist(&playlist)? else { return Ok(None) };
         let mut parts = Parts { changed_ms: fingerprint.mtime_ms(), ..Parts::default() };
@@ -117,16 +123,20 @@ impl Reader<'_> {
             changed_ms: parts.changed_ms,
             has_writer: !has_ended && is_written(&playlist, parts.newest.as_deref()),
         };
-        Ok(Some(Unit {
+        let ready = readiness(facts, now_ms);
+        let unit = Unit {
             kind,
             root: PathBuf::new(),
-            ready: readiness(facts, now_ms),
+            ready,
             files: in_order(parts.segments, parts.playlists, &playlist),
             playlist,
             missing: parts.missing,
             fingerprint,
             changed_ms: parts.changed_ms,
-        }))
+        };
+        // Once nothing is written any more, a segment that was never named is a recording by itself.
+        let beside = parts.beside.into_iter().filter(|(_, is_coming)| !is_coming || !ready.is_ready());
+        Ok(Some((unit, beside.map(|(path, _)| path).collect())))
     }
 
     /// Adds what an HLS playlist in the directory `below` names, and what those playlists name.
@@ -137,6 +147,17 @@ impl Reader<'_> {
         parts.has_live |= is_media && !list.has_ended;
         parts.target_ms = parts.target_ms.max(list.target_ms);
         self.add_segments(list.segments.iter().map(String::as_str), below, !list.has_ended, parts);
+        // Some servers count from 1.
+        let window = Window { slides: list.media_sequence > 1, is_live: !list.has_ended };
+        let elsewhere;
+        let names = if below.as_os_str().is_empty() {
+            &self.listing.names
+        } else {
+            elsewhere = self.names_in(&below.to_string_lossy()).into_iter().collect();
+            &elsewhere
+        };
+        let beside = sequence::beside(&list.segments, names.iter(), window);
+        parts.beside.extend(beside.into_iter().map(|b| (self.directory.join(below).join(b.name), b.is_coming)));
         for variant in list.variants.iter().filter(|_| depth < MAX_DEPTH) {
             let Some(relative) = self.resolve(variant, below) else {
                 parts.missing += usize::from(!m3u8::readings(variant).is_empty());
