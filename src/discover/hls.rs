@@ -4,6 +4,7 @@
 //! pattern, and by the numbers of a sliding playlist. Names that lead out of the playlist's directory (`..`, absolute, a URL) are ignored. This room must not
 //! change or repair a playlist.
 
+mod claim;
 mod m3u8;
 mod mpd;
 mod sequence;
@@ -13,7 +14,8 @@ use std::path::PathBuf;
 
 use crate::recording::Fingerprint;
 
-pub(super) use unit::{Collected, Listing, antmedia_playlist, collect};
+pub(super) use claim::is_claimed;
+pub(super) use unit::{Collected, Listing, collect};
 
 /// What kind of unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -142,7 +142,9 @@ impl Search<'_> {
             NameClass::Playlist(_) | NameClass::Segment => return Ok(Look::Unit),
             NameClass::Recording { is_temporary } => is_temporary,
         };
-        if !is_temporary && self.is_named_by_playlist(path) {
+        let antmedia = self.namer.has_antmedia_segments();
+        let rules = self.namer.rules();
+        if !is_temporary && hls::is_claimed(path, &self.root.path, rules, antmedia, self.now_ms) {
             return Ok(Look::Unit);
         }
         match fs::symlink_metadata(path) {
@@ -289,20 +291,6 @@ impl Search<'_> {
         let below = path.strip_prefix(&self.root.path).unwrap_or(path);
         let mut parents = below.parent().into_iter().flat_map(Path::components);
         parents.any(|c| is_hidden_name(c.as_os_str()) || c.as_os_str() == "lost+found")
-    }
-
-    /// Whether a playlist in the file's directory, or in one above it, names the file.
-    fn is_named_by_playlist(&self, path: &Path) -> bool {
-        let (Some(directory), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else {
-            return false;
-        };
-        let segment_of = hls::antmedia_playlist(name).filter(|_| self.namer.has_antmedia_segments());
-        if segment_of.is_some_and(|playlist| directory.join(format!("{playlist}.m3u8")).is_file()) {
-            return true;
-        }
-        let above = directory.ancestors().take_while(|d| d.starts_with(&self.root.path));
-        let claims = |directory| self.collect(directory, &HashSet::new()).is_some_and(|c| c.claimed.contains(path));
-        above.into_iter().any(claims)
     }
 }
 

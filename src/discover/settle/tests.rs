@@ -122,6 +122,21 @@ fn what_is_gone_or_changed_is_said() {
 }
 
 #[test]
+fn a_segment_that_is_named_after_its_close_is_no_recording() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("live-0.ts");
+    write(&path, "x");
+    let found = candidate(&path, false);
+    let seen = Some(SeenEvent::Closed { at_ms: now_ms() });
+    let first = settler().settle(found.clone(), seen, Mode::Watch, now_ms());
+    assert!(matches!(first, Settling::Wait { reason: Waiting::Settle, .. }), "{first:?}");
+    let alone = settler().settle(found.clone(), seen, Mode::Watch, now_ms() + 5000);
+    assert!(matches!(alone, Settling::Settled(_)), "{alone:?}");
+    write(&dir.path().join("live.m3u8"), "#EXTM3U\n#EXTINF:2,\nlive-0.ts\n");
+    assert_eq!(settler().settle(found, seen, Mode::Watch, now_ms() + 5000), Settling::InUnit);
+}
+
+#[test]
 fn an_orphan_waits_unless_it_is_recovered() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.mp4.tmp_extension");
