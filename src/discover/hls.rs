@@ -10,9 +10,9 @@ mod mpd;
 mod sequence;
 mod unit;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::recording::Fingerprint;
+use crate::recording::{Container, Fingerprint};
 
 pub(super) use claim::is_claimed;
 pub(super) use unit::{Collected, Listing, collect};
@@ -87,6 +87,11 @@ pub(super) struct UnitFacts {
 
 /// Target durations that must pass without a change.
 const TARGETS_UNCHANGED: i64 = 3;
+
+/// The one kind of file that stands alone and serves as a segment as well.
+pub(super) fn is_transport_stream(path: &Path) -> bool {
+    path.extension().and_then(|e| e.to_str()).and_then(Container::from_extension) == Some(Container::MpegTs)
+}
 
 /// Whether a unit may be delivered at that time (design §4).
 pub(super) fn readiness(facts: UnitFacts, now_ms: i64) -> Readiness {

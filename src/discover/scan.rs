@@ -28,7 +28,8 @@ pub struct Scan {
     pub candidates: Vec<Candidate>,
     /// HLS and DASH units.
     pub units: Vec<Unit>,
-    /// Finished names beside a live temporary of the same name: the server is still writing them.
+    /// What cannot be judged yet: finished names beside a live temporary of the same name (the server is still writing
+    /// them), and transport streams beside a playlist that cannot be read.
     pub waiting: Vec<PathBuf>,
     /// What could not be read or is refused.
     pub problems: Vec<Problem>,
@@ -111,21 +112,21 @@ impl Search<'_> {
         let mut claimed = HashSet::new();
         let above: Vec<_> = directory.ancestors().skip(1).take_while(|d| d.starts_with(&self.root.path)).collect();
         for parent in above.into_iter().rev() {
-            let Some(found) = self.collect(parent, &claimed) else { continue };
+            let Some(entries) = self.read(parent, &mut Scan::default()) else { continue };
+            let found = self.collect(parent, &entries.listing, &claimed);
             let reaches = |unit: &Unit| unit.files.iter().any(|file| file.starts_with(directory));
             scan.units.extend(found.units.into_iter().filter(reaches));
-            claimed.extend(found.claimed);
+            claimed.extend(found.claimed_below);
         }
         claimed
     }
 
-    /// The units of one directory, if it has playlists.
-    fn collect(&self, directory: &Path, claimed: &HashSet<PathBuf>) -> Option<Collected> {
-        let entries = self.read(directory, &mut Scan::default())?;
+    fn collect(&self, directory: &Path, listing: &Listing, claimed: &HashSet<PathBuf>) -> Collected {
+        if listing.playlists.is_empty() {
+            return Collected::default();
+        }
         let antmedia = self.namer.has_antmedia_segments();
-        let has_playlists = !entries.listing.playlists.is_empty();
-        has_playlists
-            .then(|| hls::collect(directory, &self.root.path, &entries.listing, claimed, antmedia, self.now_ms))
+        hls::collect(directory, &self.root.path, listing, claimed, antmedia, self.now_ms)
     }
 
     /// Looks at one path, as an event names it.
@@ -158,19 +159,22 @@ impl Search<'_> {
 
     fn scan_into(&self, directory: &Path, claimed: &mut HashSet<PathBuf>, scan: &mut Scan) -> Vec<PathBuf> {
         let Some(entries) = self.read(directory, scan) else { return Vec::new() };
-        if !entries.listing.playlists.is_empty() {
-            let antmedia = self.namer.has_antmedia_segments();
-            let found = hls::collect(directory, &self.root.path, &entries.listing, claimed, antmedia, self.now_ms);
-            claimed.extend(found.claimed);
-            scan.units.extend(found.units);
-            scan.problems.extend(found.problems);
-        }
+        let found = self.collect(directory, &entries.listing, claimed);
         for (name, is_temporary) in entries.recordings {
+            if name.to_str().is_some_and(|name| found.claimed_here.contains(name)) {
+                continue;
+            }
             let path = directory.join(name);
-            if !claimed.contains(&path) {
+            if !found.problems.is_empty() && hls::is_transport_stream(&path) {
+                // What an unreadable playlist names is not known: a segment must not be taken for a recording.
+                scan.waiting.push(path);
+            } else if claimed.is_empty() || !claimed.contains(&path) {
                 self.take(path, is_temporary, scan);
             }
         }
+        claimed.extend(found.claimed_below);
+        scan.units.extend(found.units);
+        scan.problems.extend(found.problems);
         entries.directories
     }
 

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::recording::Fingerprint;
 use crate::recording::journey::{Candidate, Evidence, Settled};
-use crate::recording::{Container, Fingerprint};
 
 use super::candidate::NameRules;
 use super::hls;
@@ -129,7 +129,7 @@ impl Settler {
         let server = processes.as_ref().map_or(ServerState::Unknown, |p| server_state(p, candidate, mode));
         Facts {
             is_temporary: candidate.is_temporary,
-            may_be_segment: !candidate.is_temporary && is_transport_stream(&candidate.path),
+            may_be_segment: !candidate.is_temporary && hls::is_transport_stream(&candidate.path),
             has_live_temporary: !candidate.is_temporary && self.has_live_temporary(&candidate.path, mode, now_ms),
             seen,
             lease,
@@ -195,11 +195,6 @@ impl Settler {
             );
         }
     }
-}
-
-/// The one kind of file that stands alone and serves as a segment as well.
-fn is_transport_stream(path: &Path) -> bool {
-    path.extension().and_then(|e| e.to_str()).and_then(Container::from_extension) == Some(Container::MpegTs)
 }
 
 /// What would let this process see writers; `None` where nothing is missing.

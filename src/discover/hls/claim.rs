@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::discover::candidate::{NameClass, NameRules};
 
+use super::is_transport_stream;
 use super::unit::{Listing, antmedia_playlist, collect};
 
 /// Whether a playlist in the file's directory, or in one above it up to the root, claims the file.
@@ -26,8 +27,15 @@ pub(in crate::discover) fn is_claimed(
     let mut above = directory.ancestors().take_while(|d| d.starts_with(root));
     above.any(|directory| {
         let listing = listing(directory, rules);
-        !listing.playlists.is_empty()
-            && collect(directory, root, &listing, &HashSet::new(), antmedia, now_ms).claimed.contains(path)
+        if listing.playlists.is_empty() {
+            return false;
+        }
+        let found = collect(directory, root, &listing, &HashSet::new(), antmedia, now_ms);
+        let is_here = path.parent() == Some(directory);
+        // What an unreadable playlist names is not known: a segment must not be taken for a recording.
+        (is_here && found.claimed_here.contains(name))
+            || found.claimed_below.contains(path)
+            || (!found.problems.is_empty() && is_transport_stream(path))
     })
 }
 

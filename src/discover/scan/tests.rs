@@ -136,13 +136,15 @@ fn a_ts_that_no_playlist_names_is_a_recording() {
 
 #[test]
 fn names_that_lead_out_of_the_directory_claim_nothing() {
-    let names = ["../outside.ts", "https://cdn/x.ts", "/etc/passwd", "below/in.ts", "gone.ts"].map(str::to_owned);
+    let names = ["../outside.ts", "https://cdn/x.ts", "/etc/passwd", "below/in.ts", "gone.ts", "link.ts", "etc/passwd"]
+        .map(str::to_owned);
     let tree = Tree::new(&[("hls/a.m3u8", &media_playlist(&names, true)), ("outside.ts", ""), ("hls/below/in.ts", "")]);
     symlink("/etc/passwd", tree.path("hls/link.ts")).unwrap();
+    symlink("/etc", tree.path("hls/etc")).unwrap();
     let scan = tree.search().scan();
     assert_eq!(tree.names(&scan), ["outside.ts"]);
     assert_eq!(tree.files(&scan.units[0]), ["hls/below/in.ts", "hls/a.m3u8"]);
-    assert_eq!(scan.units[0].missing, 1, "only what should be there is missing");
+    assert_eq!(scan.units[0].missing, 3, "what is not there, or only through a link");
 }
 
 #[test]

@@ -184,3 +184,48 @@ fn a_time_in_the_future_is_replaced_by_the_first_sight() {
     let grown = State { fingerprint: Fingerprint { size_bytes: 9, ..future.fingerprint }, ..future };
     assert_eq!(settler.unchanged_since_ms(&path, grown, first_ms + 900), first_ms + 900);
 }
+
+/// Names the file for the second half of the next test, which runs as another user.
+const AS_STRANGER: &str = "AFTERCAST_TEST_AS_STRANGER";
+
+#[test]
+fn a_stranger_without_capabilities_sees_a_pause_and_waits() {
+    if let Some(path) = std::env::var_os(AS_STRANGER) {
+        return judge_as_stranger(Path::new(&path));
+    }
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    std::os::unix::fs::chown(dir.path(), Some(65534), None).unwrap();
+    let path = dir.path().join("room1.mp4");
+    write(&path, "begun");
+    if !has_leases(&path) {
+        return;
+    }
+    let _writer = File::options().append(true).open(&path).unwrap();
+    let this = std::env::current_exe().unwrap();
+    let name = "discover::settle::tests::a_stranger_without_capabilities_sees_a_pause_and_waits";
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"]).arg(this);
+    command.args(["--exact", name, "--nocapture"]).env(AS_STRANGER, &path);
+    let Ok(output) = command.output() else { return };
+    let said = String::from_utf8_lossy(&output.stdout);
+    // The test's program may lie where a stranger may not go; then it says nothing at all.
+    if said.contains("running 1 test") {
+        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+fn judge_as_stranger(path: &Path) {
+    assert_eq!(probe(path), Lease::Unavailable(Unavailable::NotOwner));
+    let settler = settler();
+    for mode in [Mode::Watch, Mode::Process, Mode::Recover] {
+        let paused = settler.settle(candidate(path, false), None, mode, now_ms() + 30_000);
+        assert!(matches!(paused, Settling::Wait { reason: Waiting::Quiet, .. }), "{paused:?}");
+    }
+    assert_eq!(lock(&settler.told).len(), 1, "what is missing is said once");
+    let quiet = settler.settle(candidate(path, false), None, Mode::Watch, now_ms() + 121_000);
+    let Settling::Settled(settled) = quiet else { panic!("{quiet:?}") };
+    assert!(!settled.evidence.is_strong());
+}
