@@ -1,18 +1,21 @@
 //! HLS and DASH units: a playlist and the files it names. A unit is delivered whole, never remuxed, never a `VoD`.
 //!
 //! Which files belong is decided by exact names (`room1` never touches `room10`) and by Ant Media's own segment
-//! pattern. Names that lead out of the playlist's directory (`..`, absolute, a URL) are ignored. This room must not
+//! pattern, and by the numbers of a sliding playlist. Names that lead out of the playlist's directory (`..`, absolute, a URL) are ignored. This room must not
 //! change or repair a playlist.
 
+mod claim;
 mod m3u8;
 mod mpd;
+mod sequence;
 mod unit;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::recording::Fingerprint;
+use crate::recording::{Container, Fingerprint};
 
-pub(super) use unit::{Listing, antmedia_playlist, collect};
+pub(super) use claim::is_claimed;
+pub(super) use unit::{Collected, Listing, collect};
 
 /// What kind of unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -84,6 +87,11 @@ pub(super) struct UnitFacts {
 
 /// Target durations that must pass without a change.
 const TARGETS_UNCHANGED: i64 = 3;
+
+/// The one kind of file that stands alone and serves as a segment as well.
+pub(super) fn is_transport_stream(path: &Path) -> bool {
+    path.extension().and_then(|e| e.to_str()).and_then(Container::from_extension) == Some(Container::MpegTs)
+}
 
 /// Whether a unit may be delivered at that time (design §4).
 pub(super) fn readiness(facts: UnitFacts, now_ms: i64) -> Readiness {

@@ -172,6 +172,24 @@ mod tests {
     }
 
     #[test]
+    fn whoever_opens_the_file_meanwhile_neither_ends_this_process_nor_waits_for_long() {
+        let Some(dir) = directory() else { return };
+        let path = dir.path().join("x.mp4");
+        std::fs::write(&path, "x").unwrap();
+        // The kernel holds back an opener for `lease-break-time`, 45 s by default, if a lease is not given back.
+        let opener = std::thread::spawn({
+            let path = path.clone();
+            move || (0..3000).for_each(|_| drop(File::options().append(true).open(&path).unwrap()))
+        });
+        let began = std::time::Instant::now();
+        while !opener.is_finished() {
+            assert!(!matches!(probe(&path), Lease::Unavailable(_)));
+        }
+        opener.join().unwrap();
+        assert!(began.elapsed().as_secs() < 40);
+    }
+
+    #[test]
     fn what_cannot_be_asked_is_said() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(probe(&dir.path().join("none")), Lease::Unavailable(Unavailable::Gone));

@@ -16,7 +16,7 @@ use crate::recording::journey::Candidate;
 
 use super::candidate::NameClass;
 use super::error::{DiscoverError, Problem};
-use super::hls::{self, Listing, Unit, UnitKind};
+use super::hls::{self, Collected, Listing, Unit, UnitKind};
 use super::lease::{self, Lease};
 use super::options::RootOptions;
 use super::preset::Namer;
@@ -28,7 +28,8 @@ pub struct Scan {
     pub candidates: Vec<Candidate>,
     /// HLS and DASH units.
     pub units: Vec<Unit>,
-    /// Finished names beside a live temporary of the same name: the server is still writing them.
+    /// What cannot be judged yet: finished names beside a live temporary of the same name (the server is still writing
+    /// them), and transport streams beside a playlist that cannot be read.
     pub waiting: Vec<PathBuf>,
     /// What could not be read or is refused.
     pub problems: Vec<Problem>,
@@ -89,7 +90,7 @@ impl Search<'_> {
     /// Scans a directory of the root and everything below it, as after the directory was created.
     pub fn scan_below(&self, directory: &Path) -> Scan {
         let mut scan = Scan::default();
-        let mut claimed = HashSet::new();
+        let mut claimed = self.claimed_from_above(directory, &mut scan);
         // Parents come before their children, so that what a playlist claims further down is known there.
         let mut stack = vec![directory.to_owned()];
         while let Some(directory) = stack.pop() {
@@ -101,8 +102,31 @@ impl Search<'_> {
     /// Scans one directory and nothing below it.
     pub fn scan_directory(&self, directory: &Path) -> Scan {
         let mut scan = Scan::default();
-        self.scan_into(directory, &mut HashSet::new(), &mut scan);
+        let mut claimed = self.claimed_from_above(directory, &mut scan);
+        self.scan_into(directory, &mut claimed, &mut scan);
         scan
+    }
+
+    /// What playlists in the directories above claim in this one; their units are found with it.
+    fn claimed_from_above(&self, directory: &Path, scan: &mut Scan) -> HashSet<PathBuf> {
+        let mut claimed = HashSet::new();
+        let above: Vec<_> = directory.ancestors().skip(1).take_while(|d| d.starts_with(&self.root.path)).collect();
+        for parent in above.into_iter().rev() {
+            let Some(entries) = self.read(parent, &mut Scan::default()) else { continue };
+            let found = self.collect(parent, &entries.listing, &claimed);
+            let reaches = |unit: &Unit| unit.files.iter().any(|file| file.starts_with(directory));
+            scan.units.extend(found.units.into_iter().filter(reaches));
+            claimed.extend(found.claimed_below);
+        }
+        claimed
+    }
+
+    fn collect(&self, directory: &Path, listing: &Listing, claimed: &HashSet<PathBuf>) -> Collected {
+        if listing.playlists.is_empty() {
+            return Collected::default();
+        }
+        let antmedia = self.namer.has_antmedia_segments();
+        hls::collect(directory, &self.root.path, listing, claimed, antmedia, self.now_ms)
     }
 
     /// Looks at one path, as an event names it.
@@ -119,7 +143,9 @@ impl Search<'_> {
             NameClass::Playlist(_) | NameClass::Segment => return Ok(Look::Unit),
             NameClass::Recording { is_temporary } => is_temporary,
         };
-        if !is_temporary && self.is_named_by_playlist(path) {
+        let antmedia = self.namer.has_antmedia_segments();
+        let rules = self.namer.rules();
+        if !is_temporary && hls::is_claimed(path, &self.root.path, rules, antmedia, self.now_ms) {
             return Ok(Look::Unit);
         }
         match fs::symlink_metadata(path) {
@@ -133,19 +159,22 @@ impl Search<'_> {
 
     fn scan_into(&self, directory: &Path, claimed: &mut HashSet<PathBuf>, scan: &mut Scan) -> Vec<PathBuf> {
         let Some(entries) = self.read(directory, scan) else { return Vec::new() };
-        if !entries.listing.playlists.is_empty() {
-            let antmedia = self.namer.has_antmedia_segments();
-            let found = hls::collect(directory, &self.root.path, &entries.listing, claimed, antmedia, self.now_ms);
-            claimed.extend(found.claimed);
-            scan.units.extend(found.units);
-            scan.problems.extend(found.problems);
-        }
+        let found = self.collect(directory, &entries.listing, claimed);
         for (name, is_temporary) in entries.recordings {
+            if name.to_str().is_some_and(|name| found.claimed_here.contains(name)) {
+                continue;
+            }
             let path = directory.join(name);
-            if !claimed.contains(&path) {
+            if !found.problems.is_empty() && hls::is_transport_stream(&path) {
+                // What an unreadable playlist names is not known: a segment must not be taken for a recording.
+                scan.waiting.push(path);
+            } else if claimed.is_empty() || !claimed.contains(&path) {
                 self.take(path, is_temporary, scan);
             }
         }
+        claimed.extend(found.claimed_below);
+        scan.units.extend(found.units);
+        scan.problems.extend(found.problems);
         entries.directories
     }
 
@@ -266,28 +295,6 @@ impl Search<'_> {
         let below = path.strip_prefix(&self.root.path).unwrap_or(path);
         let mut parents = below.parent().into_iter().flat_map(Path::components);
         parents.any(|c| is_hidden_name(c.as_os_str()) || c.as_os_str() == "lost+found")
-    }
-
-    /// Whether a playlist in the file's directory, or in one above it, names the file.
-    fn is_named_by_playlist(&self, path: &Path) -> bool {
-        let (Some(directory), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else {
-            return false;
-        };
-        let segment_of = hls::antmedia_playlist(name).filter(|_| self.namer.has_antmedia_segments());
-        if segment_of.is_some_and(|playlist| directory.join(format!("{playlist}.m3u8")).is_file()) {
-            return true;
-        }
-        let above = directory.ancestors().take_while(|d| d.starts_with(&self.root.path));
-        above.into_iter().any(|directory| self.names(directory, path))
-    }
-
-    fn names(&self, directory: &Path, path: &Path) -> bool {
-        let Some(entries) = self.read(directory, &mut Scan::default()) else { return false };
-        let antmedia = self.namer.has_antmedia_segments();
-        !entries.listing.playlists.is_empty()
-            && hls::collect(directory, &self.root.path, &entries.listing, &HashSet::new(), antmedia, self.now_ms)
-                .claimed
-                .contains(path)
     }
 }
 

@@ -16,8 +16,9 @@ use crate::recording::Fingerprint;
 use crate::recording::journey::{Candidate, Evidence, Settled};
 
 use super::candidate::NameRules;
+use super::hls;
 use super::lease::{self, Lease, Unavailable};
-use super::options::Options;
+use super::options::{Options, Server};
 use super::scan::temporaries_of;
 use super::writers::{OpenFiles, ServerState};
 
@@ -41,6 +42,8 @@ pub enum Settling {
     Gone,
     /// It is another file, or has grown, since it was found. Ask again with this one.
     Changed(Candidate),
+    /// A playlist has come to name it: it is a segment and no recording.
+    InUnit,
 }
 
 /// Gathers evidence, remembers what it has seen and said.
@@ -84,6 +87,7 @@ impl Settler {
         self.tell_once(&candidate.root, &facts);
         match judge(&facts, &self.options, now_ms, mode) {
             Verdict::Wait { until_ms, reason } => Settling::Wait { until_ms, reason },
+            Verdict::Settled(_) if self.is_segment(&candidate, &facts, now_ms) => Settling::InUnit,
             Verdict::Settled(evidence) => self.confirm(candidate, evidence),
         }
     }
@@ -98,6 +102,16 @@ impl Settler {
             Ok(Some(now)) => Settling::Changed(Candidate { fingerprint: now.fingerprint, ..candidate }),
             Ok(None) | Err(_) => Settling::Gone,
         }
+    }
+
+    /// Servers close a segment before its playlist names it, so that what looked like a recording may have become one
+    /// of a unit meanwhile. Old files were judged by the scan.
+    fn is_segment(&self, candidate: &Candidate, facts: &Facts, now_ms: i64) -> bool {
+        let age_ms = now_ms.saturating_sub(facts.unchanged_since_ms);
+        let antmedia = [Server::AntMedia, Server::Auto].iter().any(|s| s.name() == candidate.server);
+        facts.may_be_segment
+            && age_ms < verdict::ms(self.options.orphan_after)
+            && hls::is_claimed(&candidate.path, &candidate.root, &self.rules, antmedia, now_ms)
     }
 
     fn wait(&self, now_ms: i64, reason: Waiting) -> Settling {
@@ -115,6 +129,7 @@ impl Settler {
         let server = processes.as_ref().map_or(ServerState::Unknown, |p| server_state(p, candidate, mode));
         Facts {
             is_temporary: candidate.is_temporary,
+            may_be_segment: !candidate.is_temporary && hls::is_transport_stream(&candidate.path),
             has_live_temporary: !candidate.is_temporary && self.has_live_temporary(&candidate.path, mode, now_ms),
             seen,
             lease,

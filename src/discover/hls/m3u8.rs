@@ -12,14 +12,21 @@ pub(super) struct Playlist {
     pub(super) variants: Vec<String>,
     /// `#EXT-X-ENDLIST` (§4.3.3.4).
     pub(super) has_ended: bool,
+    /// `#EXT-X-MEDIA-SEQUENCE` (§4.3.3.2): the number of the first segment that is named.
+    pub(super) media_sequence: u64,
     /// `#EXT-X-TARGETDURATION` (§4.3.3.1) in milliseconds.
     pub(super) target_ms: i64,
 }
 
 /// Reads a playlist. Text that is none gives an empty one, as far as it goes.
 pub(super) fn parse(text: &str) -> Playlist {
-    let mut list =
-        Playlist { segments: Vec::new(), variants: Vec::new(), has_ended: false, target_ms: DEFAULT_TARGET_MS };
+    let mut list = Playlist {
+        segments: Vec::new(),
+        variants: Vec::new(),
+        has_ended: false,
+        media_sequence: 0,
+        target_ms: DEFAULT_TARGET_MS,
+    };
     for line in text.trim_start_matches('\u{feff}').lines().map(str::trim) {
         match line.strip_prefix('#') {
             None if line.is_empty() => {}
@@ -34,6 +41,7 @@ fn read_tag(list: &mut Playlist, tag: &str) {
     let (name, value) = tag.split_once(':').unwrap_or((tag, ""));
     match name {
         "EXT-X-ENDLIST" => list.has_ended = true,
+        "EXT-X-MEDIA-SEQUENCE" => list.media_sequence = value.trim().parse().unwrap_or(0),
         "EXT-X-TARGETDURATION" => {
             if let Some(seconds) = value.trim().parse::<f64>().ok().filter(|s| s.is_finite() && *s > 0.0) {
                 list.target_ms = whole_ms(seconds);

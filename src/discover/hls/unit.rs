@@ -8,6 +8,7 @@ use crate::discover::error::DiscoverError;
 use crate::discover::lease::{self, Lease};
 use crate::recording::Fingerprint;
 
+use super::sequence::{self, Window};
 use super::{Unit, UnitFacts, UnitKind, m3u8, mpd, readiness};
 
 /// Largest playlist that is read: a day of one-second segments stays far below.
@@ -32,22 +33,38 @@ pub(in crate::discover) struct Listing {
 #[derive(Debug, Default)]
 pub(in crate::discover) struct Collected {
     pub(in crate::discover) units: Vec<Unit>,
-    /// Every file that belongs to a unit; none of them is a recording.
-    pub(in crate::discover) claimed: HashSet<PathBuf>,
+    /// Names in this directory that belong to a unit; none of them is a recording.
+    pub(in crate::discover) claimed_here: HashSet<String>,
+    /// Files in directories below that belong to a unit.
+    pub(in crate::discover) claimed_below: HashSet<PathBuf>,
+    /// Playlists that could not be read: what they name is not known.
     pub(in crate::discover) problems: Vec<DiscoverError>,
 }
 
-/// What one playlist and those it names come to.
+impl Collected {
+    /// Adds a path relative to the directory.
+    fn claim(&mut self, directory: &Path, relative: &str) {
+        if relative.contains('/') {
+            self.claimed_below.insert(directory.join(relative));
+        } else {
+            self.claimed_here.insert(relative.to_owned());
+        }
+    }
+}
+
+/// What one playlist and those it names come to; paths are relative to the unit's directory.
 #[derive(Debug, Default)]
 struct Parts {
-    segments: Vec<PathBuf>,
-    playlists: Vec<PathBuf>,
+    segments: Vec<String>,
+    playlists: Vec<String>,
     missing: usize,
     has_live: bool,
     has_media: bool,
     target_ms: i64,
     changed_ms: i64,
-    newest: Option<PathBuf>,
+    newest: Option<String>,
+    /// Segments that a sliding playlist names no longer or (true) not yet.
+    beside: Vec<(String, bool)>,
 }
 
 struct Reader<'a> {
@@ -68,21 +85,26 @@ pub(in crate::discover) fn collect(
 ) -> Collected {
     let reader = Reader { directory, listing };
     let mut collected = Collected::default();
-    let mut found = Vec::new();
+    let mut variants = HashSet::new();
     for (name, kind) in listing.playlists.iter().filter(|(name, _)| !claimed.contains(&directory.join(name))) {
         match reader.read(name, *kind, now_ms) {
-            Ok(Some(unit)) => found.push(Unit { root: root.to_owned(), ..unit }),
+            Ok(Some((unit, parts))) => {
+                // Once nothing is written any more, a segment that was never named is a recording by itself.
+                let beside = parts.beside.iter().filter(|(_, is_coming)| !is_coming || !unit.ready.is_ready());
+                let beside = beside.map(|(relative, _)| relative);
+                parts.segments.iter().chain(&parts.playlists).chain(beside).for_each(|r| collected.claim(directory, r));
+                variants.extend(parts.playlists.into_iter().filter(|p| p != name));
+                collected.units.push(Unit { root: root.to_owned(), ..unit });
+            }
             Ok(None) => {}
             Err(problem) => collected.problems.push(problem),
         }
     }
-    collected.claimed = found.iter().flat_map(|u| u.files.iter().cloned()).collect();
     if antmedia {
-        collected.claimed.extend(antmedia_segments(listing).map(|name| directory.join(name)));
+        collected.claimed_here.extend(antmedia_segments(listing).cloned());
     }
-    let variants: HashSet<PathBuf> =
-        found.iter().flat_map(|u| u.files.iter().filter(|f| **f != u.playlist).cloned()).collect();
-    collected.units = found.into_iter().filter(|u| !variants.contains(&u.playlist)).collect();
+    let variants: HashSet<PathBuf> = variants.iter().map(|relative| directory.join(relative)).collect();
+    collected.units.retain(|unit| !variants.contains(&unit.playlist));
     collected.units.sort_by(|a, b| a.playlist.cmp(&b.playlist));
     collected
 }
@@ -101,12 +123,12 @@ pub(in crate::discover) fn antmedia_playlist(name: &str) -> Option<&str> {
 }
 
 impl Reader<'_> {
-    fn read(&self, name: &str, kind: UnitKind, now_ms: i64) -> Result<Option<Unit>, DiscoverError> {
+    fn read(&self, name: &str, kind: UnitKind, now_ms: i64) -> Result<Option<(Unit, Parts)>, DiscoverError> {
         let playlist = self.directory.join(name);
         let Some((text, fingerprint)) = read_playlist(&playlist)? else { return Ok(None) };
         let mut parts = Parts { changed_ms: fingerprint.mtime_ms(), ..Parts::default() };
         match kind {
-            UnitKind::Hls => self.add_hls(&text, Path::new(""), 0, &mut parts)?,
+            UnitKind::Hls => self.add_hls(&text, "", 0, &mut parts)?,
             UnitKind::Dash => self.add_dash(&text, &mut parts),
         }
         // A master playlist whose variants are not there yet has not ended.
@@ -115,57 +137,74 @@ impl Reader<'_> {
             has_ended,
             target_ms: parts.target_ms,
             changed_ms: parts.changed_ms,
-            has_writer: !has_ended && is_written(&playlist, parts.newest.as_deref()),
+            has_writer: !has_ended && self.is_written(name, parts.newest.as_deref()),
         };
-        Ok(Some(Unit {
+        let unit = Unit {
             kind,
             root: PathBuf::new(),
             ready: readiness(facts, now_ms),
-            files: in_order(parts.segments, parts.playlists, &playlist),
+            files: self.in_order(&parts, name),
             playlist,
             missing: parts.missing,
             fingerprint,
             changed_ms: parts.changed_ms,
-        }))
+        };
+        Ok(Some((unit, parts)))
     }
 
-    /// Adds what an HLS playlist in the directory `below` names, and what those playlists name.
-    fn add_hls(&self, text: &str, below: &Path, depth: usize, parts: &mut Parts) -> Result<(), DiscoverError> {
+    /// Adds what an HLS playlist in the directory `below` (empty, or with a slash behind it) names, and what those
+    /// playlists name.
+    fn add_hls(&self, text: &str, below: &str, depth: usize, parts: &mut Parts) -> Result<(), DiscoverError> {
         let list = m3u8::parse(text);
         let is_media = list.variants.is_empty();
         parts.has_media |= is_media;
         parts.has_live |= is_media && !list.has_ended;
         parts.target_ms = parts.target_ms.max(list.target_ms);
         self.add_segments(list.segments.iter().map(String::as_str), below, !list.has_ended, parts);
+        self.add_beside(&list, below, parts);
         for variant in list.variants.iter().filter(|_| depth < MAX_DEPTH) {
             let Some(relative) = self.resolve(variant, below) else {
                 parts.missing += usize::from(!m3u8::readings(variant).is_empty());
                 continue;
             };
-            let path = self.directory.join(&relative);
-            if parts.playlists.contains(&path) {
+            if parts.playlists.contains(&relative) {
                 continue;
             }
-            if let Some((text, fingerprint)) = read_playlist(&path)? {
+            if let Some((text, fingerprint)) = read_playlist(&self.directory.join(&relative))? {
                 parts.changed_ms = parts.changed_ms.max(fingerprint.mtime_ms());
-                parts.playlists.push(path);
-                self.add_hls(&text, relative.parent().unwrap_or(Path::new("")), depth + 1, parts)?;
+                let below = relative.rfind('/').map_or("", |slash| &relative[..=slash]).to_owned();
+                parts.playlists.push(relative);
+                self.add_hls(&text, &below, depth + 1, parts)?;
             }
         }
         Ok(())
     }
 
-    fn add_segments<'n>(&self, names: impl Iterator<Item = &'n str>, below: &Path, live: bool, parts: &mut Parts) {
+    fn add_beside(&self, list: &m3u8::Playlist, below: &str, parts: &mut Parts) {
+        // Some servers count from 1.
+        let window = Window { slides: list.media_sequence > 1, is_live: !list.has_ended };
+        let elsewhere: HashSet<String>;
+        let names = if below.is_empty() || !(window.slides || window.is_live) {
+            &self.listing.names
+        } else {
+            elsewhere = self.names_in(below).into_iter().collect();
+            &elsewhere
+        };
+        let beside = sequence::beside(&list.segments, names.iter(), window);
+        parts.beside.extend(beside.into_iter().map(|b| (format!("{below}{}", b.name), b.is_coming)));
+    }
+
+    fn add_segments<'n>(&self, names: impl Iterator<Item = &'n str>, below: &str, live: bool, parts: &mut Parts) {
         let first = parts.segments.len();
         for name in names {
             match self.resolve(name, below) {
-                Some(relative) => parts.segments.push(self.directory.join(relative)),
+                Some(relative) => parts.segments.push(relative),
                 None => parts.missing += usize::from(!m3u8::readings(name).is_empty()),
             }
         }
         if live {
             let from = first.max(parts.segments.len().saturating_sub(NEWEST_SEGMENTS));
-            parts.changed_ms = parts.changed_ms.max(newest_change_ms(&parts.segments[from..]));
+            parts.changed_ms = parts.changed_ms.max(self.newest_change_ms(&parts.segments[from..]));
             parts.newest = parts.segments.last().cloned();
         }
     }
@@ -183,7 +222,7 @@ impl Reader<'_> {
         matching.sort();
         matching.dedup();
         let names = manifest.names.iter().chain(&matching).map(String::as_str);
-        self.add_segments(names, Path::new(""), !manifest.has_ended, parts);
+        self.add_segments(names, "", !manifest.has_ended, parts);
     }
 
     fn names_in(&self, below: &str) -> Vec<String> {
@@ -195,24 +234,41 @@ impl Reader<'_> {
     }
 
     /// The path below the unit's directory of a name in a playlist there, if the file exists.
-    fn resolve(&self, name: &str, below: &Path) -> Option<PathBuf> {
-        m3u8::readings(name).into_iter().map(|r| below.join(r)).find(|relative| self.exists(relative))
+    fn resolve(&self, name: &str, below: &str) -> Option<String> {
+        // Nearly every name is that of a file in the same directory, as it is written.
+        if below.is_empty() && self.listing.names.contains(name) {
+            return Some(name.to_owned());
+        }
+        m3u8::readings(name).into_iter().map(|r| format!("{below}{r}")).find(|relative| self.exists(relative))
     }
 
-    fn exists(&self, relative: &Path) -> bool {
-        let listed = relative.to_str().is_some_and(|name| {
-            self.listing.names.contains(name) || self.listing.playlists.iter().any(|(n, _)| n == name)
-        });
-        // Neither a link nor a directory: a unit must not carry files from elsewhere into the bucket.
-        listed || fs::symlink_metadata(self.directory.join(relative)).is_ok_and(|m| m.is_file())
+    /// Whether a file is there, reached without a link: a unit must not carry files from elsewhere into the bucket.
+    fn exists(&self, relative: &str) -> bool {
+        if self.listing.names.contains(relative) || self.listing.playlists.iter().any(|(n, _)| n == relative) {
+            return true;
+        }
+        let parents = relative.match_indices('/').map(|(slash, _)| &relative[..slash]);
+        let is_directory = |p: &str| fs::symlink_metadata(self.directory.join(p)).is_ok_and(|m| m.is_dir());
+        let is_file = |p: &str| fs::symlink_metadata(self.directory.join(p)).is_ok_and(|m| m.is_file());
+        parents.into_iter().all(is_directory) && is_file(relative)
     }
-}
 
-fn in_order(segments: Vec<PathBuf>, playlists: Vec<PathBuf>, playlist: &Path) -> Vec<PathBuf> {
-    let mut seen = HashSet::new();
-    let last = std::iter::once(playlist.to_owned());
-    let all = segments.into_iter().chain(playlists.into_iter().filter(|p| p != playlist)).chain(last);
-    all.filter(|file| seen.insert(file.clone())).collect()
+    /// Segments, then variants, the playlist last; each once.
+    fn in_order(&self, parts: &Parts, playlist: &str) -> Vec<PathBuf> {
+        let mut seen = HashSet::new();
+        let files = parts.segments.iter().chain(&parts.playlists).map(String::as_str).filter(|file| *file != playlist);
+        files.chain([playlist]).filter(|file| seen.insert(*file)).map(|file| self.directory.join(file)).collect()
+    }
+
+    fn newest_change_ms(&self, files: &[String]) -> i64 {
+        let times = files.iter().filter_map(|file| fs::symlink_metadata(self.directory.join(file)).ok());
+        times.map(|m| Fingerprint::of(&m).mtime_ms()).max().unwrap_or(i64::MIN)
+    }
+
+    fn is_written(&self, playlist: &str, newest: Option<&str>) -> bool {
+        let mut files = [Some(playlist), newest].into_iter().flatten();
+        files.any(|file| lease::probe(&self.directory.join(file)) == Lease::Held)
+    }
 }
 
 /// Reads a playlist with its fingerprint; `None` if it vanished or is no playlist by its size or type.
@@ -230,13 +286,4 @@ fn read_playlist(path: &Path) -> Result<Option<(String, Fingerprint)>, DiscoverE
         Err(e) => Err(unreadable(e)),
         Ok(bytes) => Ok(Some((String::from_utf8_lossy(&bytes).into_owned(), Fingerprint::of(&metadata)))),
     }
-}
-
-fn newest_change_ms(files: &[PathBuf]) -> i64 {
-    let times = files.iter().filter_map(|f| fs::symlink_metadata(f).ok());
-    times.map(|m| Fingerprint::of(&m).mtime_ms()).max().unwrap_or(i64::MIN)
-}
-
-fn is_written(playlist: &Path, newest: Option<&Path>) -> bool {
-    [Some(playlist), newest].into_iter().flatten().any(|path| lease::probe(path) == Lease::Held)
 }

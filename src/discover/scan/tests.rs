@@ -136,13 +136,15 @@ fn a_ts_that_no_playlist_names_is_a_recording() {
 
 #[test]
 fn names_that_lead_out_of_the_directory_claim_nothing() {
-    let names = ["../outside.ts", "https://cdn/x.ts", "/etc/passwd", "below/in.ts", "gone.ts"].map(str::to_owned);
+    let names = ["../outside.ts", "https://cdn/x.ts", "/etc/passwd", "below/in.ts", "gone.ts", "link.ts", "etc/passwd"]
+        .map(str::to_owned);
     let tree = Tree::new(&[("hls/a.m3u8", &media_playlist(&names, true)), ("outside.ts", ""), ("hls/below/in.ts", "")]);
     symlink("/etc/passwd", tree.path("hls/link.ts")).unwrap();
+    symlink("/etc", tree.path("hls/etc")).unwrap();
     let scan = tree.search().scan();
     assert_eq!(tree.names(&scan), ["outside.ts"]);
     assert_eq!(tree.files(&scan.units[0]), ["hls/below/in.ts", "hls/a.m3u8"]);
-    assert_eq!(scan.units[0].missing, 1, "only what should be there is missing");
+    assert_eq!(scan.units[0].missing, 3, "what is not there, or only through a link");
 }
 
 #[test]
@@ -167,6 +169,36 @@ fn a_master_playlist_comes_after_its_variants_and_they_are_no_units_of_their_own
 
     tree.write("720p/index.m3u8", &media_playlist(&["1.ts".into()], false));
     assert!(!tree.search().scan().units[0].ready.is_ready(), "one variant is still live");
+}
+
+#[test]
+fn a_variant_below_its_master_is_found_as_the_masters_unit_wherever_the_search_begins() {
+    let master = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=2\n720p/index.m3u8\n";
+    let tree = Tree::new(&[
+        ("master.m3u8", master),
+        ("720p/index.m3u8", &media_playlist(&["1.ts".into()], true)),
+        ("720p/1.ts", ""),
+    ]);
+    for scan in [tree.search().scan_directory(&tree.path("720p")), tree.search().scan_below(&tree.path("720p"))] {
+        assert!(scan.candidates.is_empty());
+        assert_eq!(scan.units.iter().map(|u| tree.relative(&u.playlist)).collect::<Vec<_>>(), ["master.m3u8"]);
+    }
+    assert!(matches!(tree.search().look_at(&tree.path("720p/1.ts")), Ok(Look::Unit)));
+}
+
+#[test]
+fn segments_that_a_sliding_playlist_dropped_or_has_not_named_yet_are_no_recordings() {
+    let live =
+        "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:12\n#EXTINF:2,\nlive-12.ts\n#EXTINF:2,\nlive-13.ts\n";
+    let tree = Tree::new(&[("live.m3u8", live)]);
+    for name in ["live-1.ts", "live-11.ts", "live-12.ts", "live-13.ts", "live-14.ts", "live1-1.ts"] {
+        tree.write(name, "");
+    }
+    let scan = tree.search().scan();
+    assert_eq!(tree.names(&scan), ["live1-1.ts"]);
+    assert_eq!(tree.files(&scan.units[0]), ["live-12.ts", "live-13.ts", "live.m3u8"], "only what it names");
+    let ended = tree.search_after(60_000).scan();
+    assert_eq!(tree.names(&ended), ["live-14.ts", "live1-1.ts"], "what was never named is a recording in the end");
 }
 
 #[test]

@@ -122,6 +122,21 @@ fn what_is_gone_or_changed_is_said() {
 }
 
 #[test]
+fn a_segment_that_is_named_after_its_close_is_no_recording() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("live-0.ts");
+    write(&path, "x");
+    let found = candidate(&path, false);
+    let seen = Some(SeenEvent::Closed { at_ms: now_ms() });
+    let first = settler().settle(found.clone(), seen, Mode::Watch, now_ms());
+    assert!(matches!(first, Settling::Wait { reason: Waiting::Settle, .. }), "{first:?}");
+    let alone = settler().settle(found.clone(), seen, Mode::Watch, now_ms() + 5000);
+    assert!(matches!(alone, Settling::Settled(_)), "{alone:?}");
+    write(&dir.path().join("live.m3u8"), "#EXTM3U\n#EXTINF:2,\nlive-0.ts\n");
+    assert_eq!(settler().settle(found, seen, Mode::Watch, now_ms() + 5000), Settling::InUnit);
+}
+
+#[test]
 fn an_orphan_waits_unless_it_is_recovered() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.mp4.tmp_extension");
@@ -168,4 +183,49 @@ fn a_time_in_the_future_is_replaced_by_the_first_sight() {
     assert_eq!(settler.unchanged_since_ms(&path, future, first_ms + 500), first_ms);
     let grown = State { fingerprint: Fingerprint { size_bytes: 9, ..future.fingerprint }, ..future };
     assert_eq!(settler.unchanged_since_ms(&path, grown, first_ms + 900), first_ms + 900);
+}
+
+/// Names the file for the second half of the next test, which runs as another user.
+const AS_STRANGER: &str = "AFTERCAST_TEST_AS_STRANGER";
+
+#[test]
+fn a_stranger_without_capabilities_sees_a_pause_and_waits() {
+    if let Some(path) = std::env::var_os(AS_STRANGER) {
+        return judge_as_stranger(Path::new(&path));
+    }
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    std::os::unix::fs::chown(dir.path(), Some(65534), None).unwrap();
+    let path = dir.path().join("room1.mp4");
+    write(&path, "begun");
+    if !has_leases(&path) {
+        return;
+    }
+    let _writer = File::options().append(true).open(&path).unwrap();
+    let this = std::env::current_exe().unwrap();
+    let name = "discover::settle::tests::a_stranger_without_capabilities_sees_a_pause_and_waits";
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"]).arg(this);
+    command.args(["--exact", name, "--nocapture"]).env(AS_STRANGER, &path);
+    let Ok(output) = command.output() else { return };
+    let said = String::from_utf8_lossy(&output.stdout);
+    // The test's program may lie where a stranger may not go; then it says nothing at all.
+    if said.contains("running 1 test") {
+        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+fn judge_as_stranger(path: &Path) {
+    assert_eq!(probe(path), Lease::Unavailable(Unavailable::NotOwner));
+    let settler = settler();
+    for mode in [Mode::Watch, Mode::Process, Mode::Recover] {
+        let paused = settler.settle(candidate(path, false), None, mode, now_ms() + 30_000);
+        assert!(matches!(paused, Settling::Wait { reason: Waiting::Quiet, .. }), "{paused:?}");
+    }
+    assert_eq!(lock(&settler.told).len(), 1, "what is missing is said once");
+    let quiet = settler.settle(candidate(path, false), None, Mode::Watch, now_ms() + 121_000);
+    let Settling::Settled(settled) = quiet else { panic!("{quiet:?}") };
+    assert!(!settled.evidence.is_strong());
 }

@@ -63,6 +63,8 @@ pub struct Processes {
 pub struct Facts {
     /// Whether it bears a temporary name.
     pub is_temporary: bool,
+    /// Whether it may be a segment that its playlist does not name yet.
+    pub may_be_segment: bool,
     /// Whether a live temporary of the same name stands beside it.
     pub has_live_temporary: bool,
     /// The last close or rename that was seen of it.
@@ -139,6 +141,10 @@ pub fn judge(facts: &Facts, options: &Options, now_ms: i64, mode: Mode) -> Verdi
         return Verdict::Wait { until_ms: again_ms, reason: Waiting::Temporary };
     }
     match no_writer(facts, options, now_ms) {
+        // Segments are closed a moment before they are named; nobody waits for a batch run over what is there.
+        Verdict::Settled(evidence) if facts.may_be_segment && mode == Mode::Watch => {
+            unless_sooner(facts, options.settle, now_ms, Waiting::Settle, evidence)
+        }
         Verdict::Settled(evidence) => unless_awaited(facts, options, now_ms, mode, evidence),
         wait @ Verdict::Wait { .. } => wait,
     }

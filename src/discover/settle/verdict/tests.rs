@@ -8,6 +8,7 @@ const NO_LEASE: Lease = Lease::Unavailable(Unavailable::NotOwner);
 /// A finished name last written at `T`, of which nothing is known.
 const UNKNOWN: Facts = Facts {
     is_temporary: false,
+    may_be_segment: false,
     has_live_temporary: false,
     seen: None,
     lease: NO_LEASE,
@@ -120,6 +121,14 @@ fn a_weak_orphan_waits_quiet_even_under_recover() {
 fn a_final_name_waits_for_its_live_temporary_to_go() {
     let beside = Facts { has_live_temporary: true, ..FREE };
     assert_eq!(at(beside, 10, Mode::Watch), wait(15, Waiting::Temporary));
+}
+
+#[test]
+fn a_transport_stream_waits_until_a_playlist_would_have_named_it() {
+    let segment = Facts { may_be_segment: true, seen: Some(SeenEvent::Closed { at_ms: T }), ..FREE };
+    assert_eq!(at(segment, 1, Mode::Watch), wait(5, Waiting::Settle));
+    assert_eq!(at(segment, 5, Mode::Watch), Verdict::Settled(Evidence::CloseSeen));
+    assert_eq!(at(segment, 1, Mode::Process), Verdict::Settled(Evidence::CloseSeen));
 }
 
 fn any_facts() -> impl Strategy<Value = Facts> {
