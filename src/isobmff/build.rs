@@ -56,24 +56,29 @@ struct OpenChunk {
 }
 
 impl TableBuilder {
-    /// Goes on behind the samples of existing tables.
-    pub fn resume(tables: &SampleTables) -> Result<Self, IsoError> {
+    /// Goes on behind the samples of existing tables as far as these lie inside a file of `len` bytes, and together are
+    /// no longer than it; the number of those left out is the second value.
+    pub fn resume(tables: &SampleTables, len: u64) -> Result<(Self, u64), IsoError> {
         let mut builder = Self::default();
-        check_count(tables.count_in_chunks())?;
         let mut dependencies = tables.dependencies.iter().flatten();
+        let mut budget_bytes = len;
         for sample in tables.samples() {
-            let composition = i32::try_from(sample.pts.saturating_sub(sample.dts)).unwrap_or(0);
+            let size = u64::from(sample.size_bytes);
+            let is_inside = sample.offset.checked_add(size).is_some_and(|end| end <= len);
+            let Some(left) = budget_bytes.checked_sub(size).filter(|_| is_inside) else { break };
+            budget_bytes = left;
             builder.push(NewSample {
                 offset: sample.offset,
                 size_bytes: sample.size_bytes,
                 duration: sample.duration,
-                composition,
+                composition: i32::try_from(sample.pts.saturating_sub(sample.dts)).unwrap_or(0),
                 is_sync: sample.is_sync,
                 description_index: sample.description_index,
                 dependency: dependencies.next().copied().unwrap_or(0),
             })?;
         }
-        Ok(builder)
+        let left_out = tables.count() - builder.count();
+        Ok((builder, left_out))
     }
 
     /// Number of samples so far.
@@ -216,8 +221,9 @@ mod tests {
         assert_eq!((&tables.chunk_offsets[..], tables.chunk_runs.len()), (&[0, 50][..], 2));
         assert_eq!(tables.samples().map(|s| (s.offset, s.dts)).collect::<Vec<_>>(), [(0, 0), (10, 5), (50, 10)]);
         assert_eq!(tables.sync, Some(vec![1, 3]));
-        let again = TableBuilder::resume(&tables).unwrap().finish();
-        assert_eq!(again, tables);
+        let again = TableBuilder::resume(&tables, 60).unwrap();
+        assert_eq!((again.0.finish(), again.1), (tables.clone(), 0));
+        assert_eq!(TableBuilder::resume(&tables, 59).unwrap().1, 1);
     }
 
     #[test]

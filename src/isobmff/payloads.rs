@@ -1,13 +1,13 @@
 //! Sample payloads: the one place where the body of an `mdat` is read, to digest it and to follow its NAL units.
 //!
 //! Samples are read in the order in which they lie in the file, whole chunks at a time, through a buffer of fixed size.
-//! Payloads that the file does not have are an error; a validated movie without
-//! [`SamplesOutside`](crate::recording::Defect::SamplesOutside) has them all.
+//! Of samples that reach past the end of the file, what is there is read.
 
-use std::io::{BufReader, Read, Seek};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 
 use sha2::{Digest, Sha256};
 
+use super::build::MAX_SAMPLES_PER_TRACK;
 use super::error::IsoError;
 use super::movie::Movie;
 use super::nal::NalChain;
@@ -89,7 +89,7 @@ pub fn spread_payload_digest<R: Read + Seek>(
 
 /// The samples of a track that lie in this file.
 fn own_samples(track: &Track) -> impl Iterator<Item = Sample> {
-    let limit = if track.is_external() { 0 } else { usize::MAX };
+    let limit = if track.is_external() { 0 } else { usize::try_from(MAX_SAMPLES_PER_TRACK).unwrap_or(usize::MAX) };
     track.samples().take(limit)
 }
 
@@ -122,26 +122,29 @@ fn next_chunk<'l, 'a>(lanes: &'l mut [Lane<'a>]) -> Option<(&'l mut Lane<'a>, Ch
 struct Media<'r, R> {
     reader: BufReader<&'r mut R>,
     at: u64,
+    len: u64,
 }
 
 impl<'r, R: Read + Seek> Media<'r, R> {
     fn new(reader: &'r mut R, buffer_bytes: usize) -> Result<Self, IsoError> {
-        let at = reader.stream_position().map_err(IsoError::io(0))?;
-        Ok(Self { reader: BufReader::with_capacity(buffer_bytes, reader), at })
+        let len = reader.seek(SeekFrom::End(0)).map_err(IsoError::io(0))?;
+        Ok(Self { reader: BufReader::with_capacity(buffer_bytes, reader), at: len, len })
     }
 
-    /// Hands on the bytes of a range, piece by piece.
+    /// Hands on the bytes of a range, piece by piece, as far as the file has them.
     fn stream(&mut self, offset: u64, size_bytes: u64, mut take: impl FnMut(&[u8])) -> Result<(), IsoError> {
-        self.go_to(offset).map_err(IsoError::io(offset))?;
-        let mut left = size_bytes;
+        let mut left = size_bytes.min(self.len.saturating_sub(offset));
+        if left > 0 {
+            self.go_to(offset).map_err(IsoError::io(offset))?;
+        }
         while left > 0 {
-            let buffered = std::io::BufRead::fill_buf(&mut self.reader).map_err(IsoError::io(self.at))?;
+            let buffered = self.reader.fill_buf().map_err(IsoError::io(self.at))?;
             let len = usize::try_from(left).unwrap_or(usize::MAX).min(buffered.len());
             if len == 0 {
                 return Err(IsoError::io(self.at)(std::io::ErrorKind::UnexpectedEof.into()));
             }
             take(&buffered[..len]);
-            std::io::BufRead::consume(&mut self.reader, len);
+            self.reader.consume(len);
             self.at += len as u64;
             left -= len as u64;
         }
@@ -151,7 +154,7 @@ impl<'r, R: Read + Seek> Media<'r, R> {
     fn go_to(&mut self, offset: u64) -> std::io::Result<()> {
         match i64::try_from(i128::from(offset) - i128::from(self.at)) {
             Ok(distance) => self.reader.seek_relative(distance)?,
-            Err(_) => drop(self.reader.seek(std::io::SeekFrom::Start(offset))?),
+            Err(_) => drop(self.reader.seek(SeekFrom::Start(offset))?),
         }
         self.at = offset;
         Ok(())

@@ -29,6 +29,9 @@ pub(super) struct Assembly {
     movie: Movie,
     lanes: Vec<Lane>,
     len: u64,
+    /// Bytes that samples may still be long together: samples of a file do not overlap, so a count that no bytes back
+    /// cannot make more samples than the file has room for.
+    budget_bytes: u64,
     whole_bytes: u64,
     stays_fragmented: Option<&'static str>,
 }
@@ -48,11 +51,11 @@ impl Assembly {
         for track in &movie.tracks {
             let trex = defaults.iter().find(|d| d.track_id == track.id()).copied();
             let trex = trex.unwrap_or(FragmentDefaults { track_id: track.id(), ..FragmentDefaults::default() });
-            let tables = TableBuilder::resume(&track.tables)?;
-            lanes.push(Lane { trex, tables, groups: Groups::default(), first_dts: 0, lost: 0, repaired: (0, 0) });
+            let (tables, lost) = TableBuilder::resume(&track.tables, layout.len)?;
+            lanes.push(Lane { trex, tables, groups: Groups::default(), first_dts: 0, lost, repaired: (0, 0) });
         }
         let stays_fragmented = movie.is_encrypted.then_some(ENCRYPTED);
-        Ok(Self { movie, lanes, len: layout.len, whole_bytes: 0, stays_fragmented })
+        Ok(Self { movie, lanes, len: layout.len, budget_bytes: layout.len, whole_bytes: 0, stays_fragmented })
     }
 
     /// Adds one `moof`.
@@ -92,7 +95,8 @@ impl Assembly {
         let base = place.base_of(header.base);
         let (mut at, first) = (base, lane.tables.count());
         for trun in children_of(traf).filter(|b| b.fourcc.0 == *b"trun") {
-            at = lane.take_run(&trun, &header, (base, at), self.len, notes)?;
+            let end = lane.take_run(&trun, &header, (base, at), (self.len, &mut self.budget_bytes), notes)?;
+            at = end;
         }
         let stbl = index.map_or(&[][..], |index| &self.movie.tracks[index].kept.stbl);
         lane.groups.take(traf, stbl, (first, lane.tables.count() - first), notes);
@@ -161,7 +165,7 @@ impl Lane {
         trun: &Child<'_>,
         header: &TrackFragment,
         (base, next): (u64, u64),
-        len: u64,
+        (len, budget_bytes): (u64, &mut u64),
         notes: &mut Notes,
     ) -> Result<u64, IsoError> {
         let Some(mut run) = traf::run(trun, header.defaults, notes) else {
@@ -172,10 +176,11 @@ impl Lane {
         self.tables.close_chunk();
         while let Some(sample) = run.next() {
             let end = at.saturating_add(u64::from(sample.size_bytes));
-            if end > len {
+            let Some(left) = budget_bytes.checked_sub(u64::from(sample.size_bytes)).filter(|_| end <= len) else {
                 self.lost += 1 + u64::from(run.left());
                 break;
-            }
+            };
+            *budget_bytes = left;
             self.tables.push(placed(sample, at, header.defaults.description_index.max(1)))?;
             at = end;
         }

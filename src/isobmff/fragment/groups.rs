@@ -40,7 +40,7 @@ impl Groups {
     /// Takes the groups of a `traf` whose samples are the `count` behind the `first`; `stbl` holds the boxes that the
     /// track came with.
     pub(super) fn take(&mut self, traf: &Child<'_>, stbl: &[u8], (first, count): (u64, u64), notes: &mut Notes) {
-        for sbgp in children_of(traf).filter(|b| b.fourcc.0 == *b"sbgp") {
+        for sbgp in children_of(traf).filter(|b| b.fourcc.0 == *b"sbgp").take(MAX_GROUP_KINDS) {
             let Some(assignment) = read_assignment(&sbgp) else {
                 notes.malformed(sbgp.offset, "`sbgp` is shorter than its own header (§8.9.2)");
                 continue;

@@ -6,7 +6,10 @@ use proptest::prelude::*;
 
 use super::synthetic::{Fragment, append_fragment, init, track};
 use super::{fixture, read};
-use crate::isobmff::{FrontPlan, Movie, fragment, relocated, top_level, validate};
+use crate::isobmff::tables::stsc::ChunkRun;
+use crate::isobmff::tables::stsz::SampleSizes;
+use crate::isobmff::{FrontPlan, Movie, first_difference, fragment, relocated, top_level, validate};
+use crate::recording::Defect;
 
 /// Everything that reads a header, over bytes that may be anything.
 fn exercise(file: &[u8]) {
@@ -47,7 +50,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn changed_bytes_never_panic(changes in prop::collection::vec((0usize..2000, any::<u8>()), 1..12)) {
+    fn changed_bytes_never_panic(changes in prop::collection::vec((prop_oneof![0usize..2000, any::<usize>()], any::<u8>()), 1..12)) {
         let mut moov = header_of_the_fixture();
         for (at, byte) in changes {
             let len = moov.len();
@@ -80,4 +83,39 @@ proptest! {
         }
         exercise(&file);
     }
+}
+
+/// A fragment's header of many `trun`s that each claim every byte of the file, one sample a byte.
+#[test]
+fn samples_that_no_bytes_back_are_no_more_than_the_file_has_bytes() {
+    let mut file = init(vec![track(1, 1)]);
+    let trun = b"\0\0\0\x14trun\0\0\0\x01\xFF\xFF\xFF\xFF\0\0\0\0";
+    let mut traf = b"\0\0\0\0traf\0\0\0\x14tfhd\0\x02\0\x10\0\0\0\x01\0\0\0\x01".to_vec();
+    traf.extend(trun.repeat(50_000));
+    let size = u32::try_from(traf.len()).unwrap();
+    traf[..4].copy_from_slice(&size.to_be_bytes());
+    file.extend((size + 8).to_be_bytes());
+    file.extend(*b"moof");
+    file.extend(traf);
+    let layout = top_level(&mut Cursor::new(&file), file.len() as u64).unwrap();
+    let movie = Movie::read(&mut Cursor::new(&file), &layout).unwrap();
+    let found = fragment::read(&mut Cursor::new(&file), &layout, movie).unwrap();
+    assert!(found.movie.tracks[0].tables.count() <= file.len() as u64);
+    assert!(!validate(&found.movie, &layout).defects.is_empty());
+}
+
+/// Four billion samples of one byte in a header of a few hundred.
+#[test]
+fn claimed_counts_cost_nothing() {
+    let mut huge = track(1, 1);
+    huge.tables.sizes = SampleSizes::Constant { size_bytes: 1, count: u32::MAX };
+    huge.tables.chunk_runs = vec![ChunkRun { first_chunk: 1, samples_per_chunk: u32::MAX, description_index: 1 }];
+    huge.tables.chunk_offsets = vec![16; 20];
+    let file = init(vec![huge]);
+    exercise(&file);
+    let layout = top_level(&mut Cursor::new(&file), file.len() as u64).unwrap();
+    let movie = Movie::read(&mut Cursor::new(&file), &layout).unwrap();
+    let samples = u64::from(u32::MAX);
+    assert!(validate(&movie, &layout).defects.contains(&Defect::SamplesOutside { track: 1, samples }));
+    assert_eq!(first_difference(&movie, &movie, &|offset| offset), None);
 }
