@@ -235,6 +235,15 @@ pub fn rename_no_replace(from: &Path, to: &Path) -> Result<()> {
     if from.parent() == to.parent() { Ok(()) } else { sync_parent(from) }
 }
 
+/// Puts a complete, synced file in place of the file it was made from; the directory is durable afterwards.
+///
+/// The caller has compared the two and journalled what is about to happen: the old content is gone with this.
+pub fn replace(from: &Path, source: &Path) -> Result<()> {
+    fs::rename(from, source).map_err(FileError::on("rename to", source))?;
+    step("renamed over the source");
+    sync_parent(source)
+}
+
 fn link_and_unlink(from: &Path, to: &Path) -> Result<()> {
     fs::hard_link(from, to).map_err(FileError::on("link to", to))?;
     fs::remove_file(from).map_err(FileError::on("remove", from))
@@ -266,6 +275,11 @@ pub fn remove(path: &Path) -> Result<()> {
         sync_parent(path)?;
     }
     Ok(())
+}
+
+/// Removes a file only if it is one of our partials.
+pub fn remove_own(path: &Path) -> Result<()> {
+    if path.file_name().is_some_and(is_partial) { remove(path) } else { Ok(()) }
 }
 
 fn remove_if_there(path: &Path) -> Result<bool> {

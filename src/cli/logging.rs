@@ -23,7 +23,8 @@ pub fn start(cli: &Cli) {
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| BesideBars).with_target(false);
     let logs = logs.with_ansi(io::stderr().is_terminal());
     // Under systemd the journal adds the time itself.
-    let started = if std::env::var_os("JOURNAL_STREAM").is_some() { logs.without_time().try_init() } else { logs.try_init() };
+    let started =
+        if std::env::var_os("JOURNAL_STREAM").is_some() { logs.without_time().try_init() } else { logs.try_init() };
     drop(started);
 }
 

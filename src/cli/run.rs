@@ -127,6 +127,8 @@ fn with_house(cli: &Cli, typed: &[OsString], out: &mut Output<'_>) -> Result<Exi
     let sets_aside = matches!(cli.command, Command::Catalog(super::args::CatalogCommand::Rebuild { .. }));
     match Engine::start(settings, stop, sets_aside).map_err(Failure::from_engine) {
         Ok(engine) => {
+            let catalog = engine.house().catalog.clone();
+            signals::before_an_abrupt_end(move || drop(catalog.interrupt_attempts(pipeline::now_ms())));
             let exit = run_here(cli, &config, &engine, None, out);
             engine.stop_working();
             exit
@@ -145,7 +147,8 @@ fn settings_for(cli: &Cli, config: &Config) -> Settings {
     if let Command::Process(args) | Command::Recover(args) = &cli.command
         && !args.target.is_empty()
     {
-        let named = args.target.iter().enumerate().map(|(n, url)| TargetOptions::new(&format!("target-{}", n + 1), url));
+        let named =
+            args.target.iter().enumerate().map(|(n, url)| TargetOptions::new(&format!("target-{}", n + 1), url));
         settings.deliver.targets = named.collect();
     }
     settings

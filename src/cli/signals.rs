@@ -1,6 +1,7 @@
 //! What signals ask for: the first SIGINT or SIGTERM to end in order, the second to end now, SIGHUP to read the
 //! configuration again.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use signal_hook::consts::{SIGHUP, SIGTERM};
@@ -11,10 +12,19 @@ use super::exit::Exit;
 use crate::pipeline::Stop;
 
 static IS_ENDING: AtomicBool = AtomicBool::new(false);
+static LAST_WORD: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
+
+/// What is still done when a second signal ends the program at once.
+pub fn before_an_abrupt_end(last_word: impl Fn() + Send + Sync + 'static) {
+    drop(LAST_WORD.set(Box::new(last_word)));
+}
 
 fn end(stop: &Stop) {
     if IS_ENDING.swap(true, Ordering::SeqCst) {
-        // What was begun is journalled and carried on at the next start.
+        // What was begun is journalled and carried on at the next start; an impatient operator is no fault of a file.
+        if let Some(last_word) = LAST_WORD.get() {
+            last_word();
+        }
         std::process::exit(Exit::Interrupted.code().into());
     }
     stop.request();
@@ -37,4 +47,3 @@ pub fn listen(stop: &Stop, reload: impl Fn() + Send + 'static) {
         Err(error) => warn!(%error, "SIGTERM ends the program at once, SIGHUP as well."),
     }
 }
-

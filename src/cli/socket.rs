@@ -98,7 +98,8 @@ impl Listener {
         std::thread::Builder::new().name("socket".into()).spawn(move || {
             for stream in socket.incoming().flatten() {
                 let answer = answer.clone();
-                let spawned = std::thread::Builder::new().name("command".into()).spawn(move || converse(&stream, &answer));
+                let spawned =
+                    std::thread::Builder::new().name("command".into()).spawn(move || converse(&stream, &answer));
                 if let Err(error) = spawned {
                     warn!(%error, "A command could not be answered.");
                 }
@@ -122,9 +123,14 @@ impl Drop for Served {
 
 fn converse(stream: &UnixStream, answer: &impl Fn(&Request, &mut dyn Write, &mut dyn Write) -> u8) {
     let code = match read_request(stream) {
-        Ok(request) => answer(&request, &mut FrameWriter { stream, frame: Frame::Out }, &mut FrameWriter { stream, frame: Frame::Err }),
+        Ok(request) => answer(
+            &request,
+            &mut FrameWriter { stream, frame: Frame::Out },
+            &mut FrameWriter { stream, frame: Frame::Err },
+        ),
         Err(error) => {
-            let _ = writeln!(FrameWriter { stream, frame: Frame::Err }, "Error: the request was not understood: {error}");
+            let _ =
+                writeln!(FrameWriter { stream, frame: Frame::Err }, "Error: the request was not understood: {error}");
             super::exit::Exit::Usage.code()
         }
     };

@@ -75,4 +75,3 @@ fn describe_iso(path: &Path, container: Container) -> Result<Option<Description>
         defects: verdict.defects,
     }))
 }
-

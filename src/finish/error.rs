@@ -85,9 +85,9 @@ impl Fault for FinishError {
             Self::Media(e) => e.hint(),
             Self::Header { source, .. } => source.hint(),
             Self::Changed { .. } => Some("The recording is untouched; it is taken again when it rests.".into()),
-            Self::NoSpace { .. } => {
-                Some("The recording is safe where it is. Free space on its file system; it is tried again by itself.".into())
-            }
+            Self::NoSpace { .. } => Some(
+                "The recording is safe where it is. Free space on its file system; it is tried again by itself.".into(),
+            ),
             Self::NotTheSame { path, .. } => Some(format!(
                 "The recording is untouched and nothing was published. Please report it with the output of `aftercast inspect {}`.",
                 printable(path)

@@ -28,5 +28,5 @@ pub use error::FinishError;
 pub use identity::{Made, Making, record_of_finished, start_of};
 pub use inspect::{Inspection, Iso, inspect};
 pub use options::*;
-pub use place::{Names, finished_path, is_free};
+pub use place::{Names, Wish, finished_path, is_free};
 pub use produce::{ChoosePath, Conclusion, Finished, Work, finish};

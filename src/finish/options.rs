@@ -6,6 +6,7 @@ use crate::recording::name::DEFAULT_DATE_PATTERN;
 
 /// Settings of `[finish]`.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch that operators know under its own name")]
 pub struct Options {
     /// `mp4MuxingEnabled`: other containers become MP4 where every track fits. Default true.
     pub mp4_muxing_enabled: bool,

@@ -18,25 +18,40 @@ const MOST_NUMBERS: u32 = 100_000;
 
 /// Chooses the path of the finished file: directory, stem, `_1`, `_2` … until the name is free.
 ///
-/// The candidate's own name is free for itself. `temporary_suffixes` mark names that a running server owns.
+/// `temporary_suffixes` mark names that a running server owns.
 pub fn finished_path(
     candidate: &Candidate,
-    extension: &str,
-    start_ms: i64,
+    wish: &Wish<'_>,
     options: &Options,
     temporary_suffixes: &[String],
     names: &dyn Names,
 ) -> Option<PathBuf> {
-    let directory = finished_directory(candidate, start_ms, options);
-    let stem = dated_stem(candidate, start_ms, options);
-    let paths = (0..MOST_NUMBERS).map(|n| directory.join(numbered(&stem, extension, n)));
-    paths.into_iter().find(|path| is_free(path, candidate, temporary_suffixes) && names.claim(path))
+    let directory = finished_directory(candidate, wish.start_ms, options);
+    let stem = dated_stem(candidate, wish.start_ms, options);
+    let paths = (0..MOST_NUMBERS).map(|n| directory.join(numbered(&stem, wish.extension, n)));
+    paths.into_iter().find(|path| is_free(path, candidate, wish, temporary_suffixes) && names.claim(path))
+}
+
+/// What a finished file wants to be called.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    /// Its extension, without the dot.
+    pub extension: &'a str,
+    /// When the recording began, milliseconds since the Unix epoch.
+    pub start_ms: i64,
+    /// Whether it may have the candidate's own name: the candidate is that file, or is replaced by it.
+    pub may_be_own: bool,
 }
 
 /// Whether neither the name nor one of its temporary forms is on disk, but for the candidate itself.
-pub fn is_free(path: &Path, candidate: &Candidate, temporary_suffixes: &[String]) -> bool {
-    let is_own_or_absent = |path: &Path| path == candidate.path || !exists(path);
-    is_own_or_absent(path) && temporary_suffixes.iter().all(|suffix| is_own_or_absent(&with_suffix(path, suffix)))
+pub fn is_free(path: &Path, candidate: &Candidate, wish: &Wish<'_>, temporary_suffixes: &[String]) -> bool {
+    let is_absent = |path: &Path| !exists(path);
+    let is_own_temporary = |path: &Path| path == candidate.path;
+    (is_absent(path) || (wish.may_be_own && path == candidate.path))
+        && temporary_suffixes
+            .iter()
+            .map(|suffix| with_suffix(path, suffix))
+            .all(|p| is_absent(&p) || is_own_temporary(&p))
 }
 
 fn finished_directory(candidate: &Candidate, start_ms: i64, options: &Options) -> PathBuf {
@@ -96,6 +111,23 @@ mod tests {
         vec![".tmp".into(), ".tmp_extension".into()]
     }
 
+    fn wish(start_ms: i64) -> Wish<'static> {
+        Wish { extension: "mp4", start_ms, may_be_own: false }
+    }
+
+    #[test]
+    fn its_own_name_is_free_only_for_what_takes_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = dir.path().join("x.mp4");
+        fs::write(&source, "").unwrap();
+        let choose = |may_be_own| {
+            let wish = Wish { may_be_own, ..wish(0) };
+            finished_path(&candidate(source.clone(), "x"), &wish, &Options::default(), &suffixes(), &Promised(vec![]))
+        };
+        assert_eq!(choose(true), Some(source.clone()));
+        assert_eq!(choose(false), Some(dir.path().join("x_1.mp4")));
+    }
+
     #[test]
     fn a_name_is_taken_by_the_disk_a_live_temporary_and_the_catalogue() {
         let dir = tempfile::tempdir().unwrap();
@@ -103,7 +135,7 @@ mod tests {
         let source = at("x.flv.tmp");
         fs::write(&source, "").unwrap();
         let choose = |names: &Promised| {
-            finished_path(&candidate(source.clone(), "x"), "mp4", 0, &Options::default(), &suffixes(), names).unwrap()
+            finished_path(&candidate(source.clone(), "x"), &wish(0), &Options::default(), &suffixes(), names).unwrap()
         };
         assert_eq!(choose(&Promised(vec![])), at("x.mp4"));
         fs::write(at("x.mp4"), "").unwrap();
@@ -118,14 +150,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let temporary = dir.path().join("x.mp4.tmp_extension");
         fs::write(&temporary, "").unwrap();
-        let path = finished_path(
-            &candidate(temporary, "x"),
-            "mp4",
-            0,
-            &Options::default(),
-            &suffixes(),
-            &Promised(vec![]),
-        );
+        let path =
+            finished_path(&candidate(temporary, "x"), &wish(0), &Options::default(), &suffixes(), &Promised(vec![]));
         assert_eq!(path, Some(dir.path().join("x.mp4")));
     }
 
@@ -138,7 +164,7 @@ mod tests {
             ..Options::default()
         };
         let candidate = candidate(PathBuf::from("/srv/none/room1.flv"), "room1");
-        let path = finished_path(&candidate, "mp4", 1_772_634_615_000, &options, &suffixes(), &Promised(vec![]));
+        let path = finished_path(&candidate, &wish(1_772_634_615_000), &options, &suffixes(), &Promised(vec![]));
         assert_eq!(path, Some("/srv/none/vod/2026-03-04/room1/room1_2026-03-04_14-30-15.mp4".into()));
     }
 }

@@ -10,15 +10,15 @@ use super::decide::{Action, decide};
 use super::describe::{Description, describe, of_reading};
 use super::identity::{Made, Making, record_of_finished, start_of};
 use super::inspect::header_error;
-use super::{FinishError, Inspection, Iso, Options, inspect, sameness};
+use super::{FinishError, Inspection, Iso, Options, Wish, inspect, sameness};
 use crate::durable::{self, FileError, Partial};
 use crate::isobmff::{self, FrontPlan, Layout, Movie, Shape};
 use crate::media::{self, MediaError, Remux, Watch};
 use crate::recording::journey::{Settled, Start};
 use crate::recording::{Container, Defect, Fingerprint, Outcome, SpliceMethod, StartSource, VodRecord};
 
-/// Chooses and reserves the final path for an extension and a start time.
-pub type ChoosePath<'a> = dyn Fn(&str, i64) -> Result<PathBuf, FinishError> + 'a;
+/// Chooses and reserves the final path.
+pub type ChoosePath<'a> = dyn Fn(&Wish<'_>) -> Result<PathBuf, FinishError> + 'a;
 
 /// No file type box that means something is longer.
 const LARGEST_FTYP_BYTES: u64 = 1 << 16;
@@ -126,14 +126,9 @@ fn assert_unchanged(work: &Work<'_>) -> Result<(), FinishError> {
 
 fn conclude(work: &Work<'_>, written: Written) -> Finished {
     let is_source = written.path == work.settled.path();
-    let lacks_something = written.defects.iter().any(Defect::leaves_something_out);
-    let is_sure = work.settled.evidence.is_strong();
-    let removes_source = !is_source && !lacks_something && is_sure && !work.options.keep_original;
-    let making = Making {
-        outcome: written.outcome,
-        splice: written.splice,
-        keeps_original: !is_source && !removes_source,
-    };
+    let removes_source = !is_source && source_may_go(work, &written.defects);
+    let making =
+        Making { outcome: written.outcome, splice: written.splice, keeps_original: !is_source && !removes_source };
     let made = Made {
         path: written.final_path,
         description: written.description,
@@ -143,7 +138,19 @@ fn conclude(work: &Work<'_>, written: Written) -> Finished {
         making,
     };
     let record = record_of_finished(work.settled, made, work.now_ms);
-    Finished { written_path: written.path, written: written.fingerprint, record, removes_source, warnings: written.warnings }
+    Finished {
+        written_path: written.path,
+        written: written.fingerprint,
+        record,
+        removes_source,
+        warnings: written.warnings,
+    }
+}
+
+/// Whether a finished file with these defects may take the place of its source (promise 7).
+fn source_may_go(work: &Work<'_>, defects: &[Defect]) -> bool {
+    let lacks_something = defects.iter().any(Defect::leaves_something_out);
+    !lacks_something && work.settled.evidence.is_strong() && !work.options.keep_original
 }
 
 fn watch<'a>(work: &Work<'a>) -> Watch<'a> {
@@ -162,7 +169,8 @@ fn keep(work: &Work<'_>, inspection: &Inspection, container: Container) -> Resul
         return remux(work, inspection, container);
     }
     let start = start_of(work.settled, description.created_ms, description.duration_ms);
-    let final_path = (work.choose_path)(extension_of(source, container), start.0)?;
+    let final_path =
+        (work.choose_path)(&Wish { extension: extension_of(source, container), start_ms: start.0, may_be_own: true })?;
     let (path, fingerprint, warnings) = if final_path == source || work.settled.evidence.is_strong() {
         durable::sync_file(source)?;
         (source.to_owned(), work.settled.candidate.fingerprint, Vec::new())
@@ -193,7 +201,7 @@ fn extension_of(source: &Path, container: Container) -> &'static str {
 fn copy_whole(work: &Work<'_>, final_path: &Path) -> Result<(PathBuf, Fingerprint, Vec<String>), FinishError> {
     let size_bytes = work.settled.candidate.fingerprint.size_bytes;
     let partial = partial_with_room(work, final_path, size_bytes)?;
-    durable::copy_ranges(work.settled.path(), partial.path(), &[], &[0..size_bytes])?;
+    durable::copy_ranges(work.settled.path(), partial.path(), &[], std::slice::from_ref(&(0..size_bytes)))?;
     seal(work, partial)
 }
 
@@ -223,7 +231,9 @@ fn front(work: &Work<'_>, inspection: &Inspection, container: Container) -> Resu
     let (iso, movie) = parts.ok_or_else(|| FinishError::Changed { path: source.to_owned() })?;
     let duration_ms = isobmff::validate(movie, &iso.layout).duration_ms;
     let start = start_of(work.settled, movie.created_ms(), duration_ms);
-    let final_path = (work.choose_path)(extension_of(source, container), start.0)?;
+    let may_be_own = source_may_go(work, &inspection.defects);
+    let wish = Wish { extension: extension_of(source, container), start_ms: start.0, may_be_own };
+    let final_path = (work.choose_path)(&wish)?;
     let plan = front_plan(source, iso, movie)?;
     let partial = partial_with_room(work, &final_path, plan.len())?;
     durable::copy_ranges(source, partial.path(), &plan.header, &plan.body_ranges)?;
@@ -259,7 +269,9 @@ fn front_plan(source: &Path, iso: &Iso, movie: &Movie) -> Result<FrontPlan, Fini
 
 /// The file type box as it stands; empty where there is none (old QuickTime).
 fn file_type(file: &File, layout: &Layout) -> io::Result<Vec<u8>> {
-    let Some(ftyp) = layout.first(b"ftyp").filter(|b| b.size_bytes <= LARGEST_FTYP_BYTES) else { return Ok(Vec::new()) };
+    let Some(ftyp) = layout.first(b"ftyp").filter(|b| b.size_bytes <= LARGEST_FTYP_BYTES) else {
+        return Ok(Vec::new());
+    };
     let mut bytes = vec![0; usize::try_from(ftyp.size_bytes).unwrap_or(0)];
     file.read_exact_at(&mut bytes, ftyp.offset)?;
     Ok(bytes)
@@ -270,22 +282,27 @@ fn remux(work: &Work<'_>, inspection: &Inspection, container: Container) -> Resu
     let source = work.settled.path();
     let from = inspection.container.unwrap_or(container);
     let probe = inspection.probe.as_ref();
-    let start = start_of(work.settled, probe.and_then(|p| p.created_ms), probe.and_then(|p| p.declared_ms).unwrap_or(0));
-    let final_path = (work.choose_path)(container.extension(), start.0)?;
+    let start =
+        start_of(work.settled, probe.and_then(|p| p.created_ms), probe.and_then(|p| p.declared_ms).unwrap_or(0));
+    let may_be_own = source_may_go(work, &inspection.defects);
+    let wish = Wish { extension: container.extension(), start_ms: start.0, may_be_own };
+    let mut final_path = (work.choose_path)(&wish)?;
     let partial = partial_with_room(work, &final_path, inspection.size_bytes)?;
     let created_ms = (start.1 != StartSource::Mtime).then_some(start.0);
     let request = Remux { created_ms, watch: watch(work), ..Remux::new(source, from, partial.path(), container) };
     let remuxed = media::remux(&request)?;
     let reading = media::read(partial.path(), container, watch(work))?;
-    media::compare(&remuxed, &reading).map_err(|m| FinishError::NotTheSame {
-        path: source.to_owned(),
-        detail: m.to_string(),
-    })?;
+    media::compare(&remuxed, &reading)
+        .map_err(|m| FinishError::NotTheSame { path: source.to_owned(), detail: m.to_string() })?;
     let mut description = describe_output(partial.path(), container, &reading)?;
     description.declared_ms = remuxed.source.declared_ms;
     let start = start_of(work.settled, remuxed.source.created_ms, description.duration_ms);
-    let (path, fingerprint, warnings) = seal(work, partial)?;
     let defects = without_repeats(inspection.defects.iter().chain(&remuxed.defects).cloned());
+    if final_path == source && !source_may_go(work, &defects) {
+        // Only the packets told that something is missing: the source stays, the finished file gets another name.
+        final_path = (work.choose_path)(&Wish { may_be_own: false, ..wish })?;
+    }
+    let (path, fingerprint, warnings) = seal(work, partial)?;
     Ok(Written {
         path,
         fingerprint,

@@ -30,12 +30,11 @@ impl Held {
     }
 
     fn read_from(mut reader: BufReader<File>, size: u64, movie: Option<Movie>) -> Result<Self, IsoError> {
-        let movie = match movie {
-            Some(movie) => movie,
-            None => {
-                let layout = isobmff::top_level(&mut reader, size)?;
-                Movie::read(&mut reader, &layout)?
-            }
+        let movie = if let Some(movie) = movie {
+            movie
+        } else {
+            let layout = isobmff::top_level(&mut reader, size)?;
+            Movie::read(&mut reader, &layout)?
         };
         let digests = isobmff::payload_digests(&mut reader, &movie)?;
         Ok(Self { movie, digests })

@@ -131,11 +131,11 @@ impl Run<'_> {
             return self.tell(candidate.path, ended);
         }
         match self.house().settler().settle(candidate.clone(), None, self.batch.mode, now_ms()) {
-            Settling::Settled(settled) => self.submit(settled),
+            Settling::Settled(settled) => self.submit(&settled),
             Settling::Wait { reason: Waiting::Quiet | Waiting::Settle, .. } => self.waiting.push(candidate),
             Settling::Changed(now) => self.waiting.push(now),
             Settling::Wait { reason, .. } => report.not_settled.push((candidate.path, reason)),
-            Settling::Gone => {}
+            Settling::Gone | Settling::InUnit => {}
         }
     }
 
@@ -152,7 +152,7 @@ impl Run<'_> {
         }
     }
 
-    fn submit(&self, settled: Settled) {
+    fn submit(&self, settled: &Settled) {
         let Some(say) = self.say.clone() else { return };
         let path = settled.candidate.path.clone();
         let then = move |path, ended| drop(say.send((path, ended)));
@@ -161,7 +161,7 @@ impl Run<'_> {
             while self.engine.pool().holds(&path) && !self.house().stop.is_requested() {
                 std::thread::sleep(TICK);
             }
-            self.tell(path, journey::travel(self.house(), &settled));
+            self.tell(path, journey::travel(self.house(), settled));
         }
     }
 

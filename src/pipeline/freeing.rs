@@ -103,15 +103,12 @@ fn permit(house: &House, vod_id: &str) -> Result<Option<Permit>, CatalogError> {
 
 fn free_with(house: &House, permit: Permit) -> bool {
     let vod_id = permit.vod_id().to_owned();
-    match retain::free(permit) {
-        Err(fault) => {
-            warn!(vod_id, error = chain(&fault), "A delivered file could not be freed; tried again later.");
-            false
-        }
-        Ok(_) => {
-            info!(vod_id, "Freed; every required target holds it.");
-            let noted = house.catalog.freed(&vod_id, now_ms());
-            noted.inspect_err(|fault| warn!(vod_id, error = chain(fault), "The freeing could not be noted.")).is_ok()
-        }
+    if let Err(fault) = retain::free(permit) {
+        warn!(vod_id, error = chain(&fault), "A delivered file could not be freed; tried again later.");
+        false
+    } else {
+        info!(vod_id, "Freed; every required target holds it.");
+        let noted = house.catalog.freed(&vod_id, now_ms());
+        noted.inspect_err(|fault| warn!(vod_id, error = chain(fault), "The freeing could not be noted.")).is_ok()
     }
 }

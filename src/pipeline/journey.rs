@@ -18,7 +18,7 @@ use super::queueing;
 use crate::catalog::{Begun, CatalogError, JournalKey, Known, next_try_ms};
 use crate::durable::{self, FileError};
 use crate::fault::{Class, Fault, chain};
-use crate::finish::{self, Conclusion, FinishError, Finished, Names};
+use crate::finish::{self, Conclusion, FinishError, Finished, Names, Wish};
 use crate::recording::journey::{Entry, Settled, Step};
 use crate::recording::{Defect, Fingerprint, VodRecord};
 
@@ -124,7 +124,7 @@ fn continue_journey(house: &House, key: &JournalKey, entry: &Entry) -> Result<En
 
 fn attempt_journey(house: &House, key: &JournalKey, settled: &Settled) -> Result<Ended, JourneyError> {
     let settings = house.settings();
-    let choose = |extension: &str, start_ms: i64| reserve(house, key, settled, extension, start_ms);
+    let choose = |wish: &Wish<'_>| reserve(house, key, settled, wish);
     let work = finish::Work {
         settled,
         options: &settings.finish,
@@ -134,30 +134,26 @@ fn attempt_journey(house: &House, key: &JournalKey, settled: &Settled) -> Result
     };
     match finish::finish(&work)? {
         Conclusion::Quarantined(defects) => Ok(quarantine(house, key, settled, defects)),
-        Conclusion::Finished(finished) => publish(house, key, *finished).map(|record| Ended::Finished(Box::new(record))),
+        Conclusion::Finished(finished) => {
+            publish(house, key, *finished).map(|record| Ended::Finished(Box::new(record)))
+        }
     }
 }
 
 /// Chooses a free final name and promises it to this recording, durably; the same one again after a cut.
-fn reserve(
-    house: &House,
-    key: &JournalKey,
-    settled: &Settled,
-    extension: &str,
-    start_ms: i64,
-) -> Result<PathBuf, FinishError> {
+fn reserve(house: &House, key: &JournalKey, settled: &Settled, wish: &Wish<'_>) -> Result<PathBuf, FinishError> {
     let _one_at_a_time = house.naming.lock().unwrap_or_else(PoisonError::into_inner);
     let settings = house.settings();
     let suffixes = &settings.watch.temporary_suffixes;
     let candidate = &settled.candidate;
     let unreadable = |e: CatalogError| FinishError::NoName { source: Box::new(e) };
     if let Some(path) = house.catalog.reserved_by(key).map_err(unreadable)?
-        && path.extension().is_some_and(|e| e == extension)
-        && finish::is_free(&path, candidate, suffixes)
+        && path.extension().is_some_and(|e| e == wish.extension)
+        && finish::is_free(&path, candidate, wish, suffixes)
     {
         return Ok(path);
     }
-    finish::finished_path(candidate, extension, start_ms, &settings.finish, suffixes, &Claims { house, key })
+    finish::finished_path(candidate, wish, &settings.finish, suffixes, &Claims { house, key })
         .ok_or(FinishError::TooManyNames { path: settled.path().to_owned() })
 }
 
@@ -187,9 +183,21 @@ fn publish(house: &House, key: &JournalKey, finished: Finished) -> Result<VodRec
             removes_source,
         };
         house.catalog.set_step(key, step, now_ms())?;
-        durable::rename_no_replace(&written_path, &record.file_path)?;
+        if let Err(error) = appear(&written_path, &record) {
+            durable::remove_own(&written_path)?;
+            return Err(error.into());
+        }
     }
     commit(house, key, record, removes_source)
+}
+
+/// Gives the complete file its final name. Only the source itself is ever replaced, and only as it was compared.
+fn appear(written_path: &Path, record: &VodRecord) -> Result<(), FileError> {
+    if record.file_path == record.source_path && durable::fingerprint(&record.source_path)? == record.source {
+        durable::replace(written_path, &record.source_path)
+    } else {
+        durable::rename_no_replace(written_path, &record.file_path)
+    }
 }
 
 fn commit(
@@ -220,6 +228,7 @@ fn commit(
 /// Removes the source whose every packet the durable, compared, catalogued file holds; only if it is still that source.
 fn clear_source(house: &House, key: &JournalKey, record: &VodRecord) -> Result<(), JourneyError> {
     match durable::fingerprint(&record.source_path) {
+        _ if record.source_path == record.file_path => {}
         Ok(now) if now == record.source => durable::remove(&record.source_path)?,
         Ok(_) => warn!(path = %record.source_path.display(), "The original changed after it was finished; it stays."),
         Err(error) if error.is_missing() => {}
@@ -242,9 +251,8 @@ fn conclude(
     };
     let class = error.fault().class();
     let message = chain(&error);
-    if !settled.path().exists() && is_not_ours_yet(house, key) {
-        let _ = house.catalog.forget(key);
-    } else if class == Class::Cancelled {
+    let has_vanished = !settled.path().exists() && is_not_ours_yet(house, key);
+    if has_vanished || class == Class::Cancelled {
         let _ = house.catalog.forget(key);
     } else {
         let due_ms = next_try_ms(attempt, class, now_ms(), 0);
@@ -299,8 +307,8 @@ fn resume_one(house: &House, key: &JournalKey, entry: &Entry) -> Result<bool, Jo
         Step::Publishing { written_path, written, record, removes_source } => {
             if stands_at(&record.file_path, written) {
                 commit(house, key, (**record).clone(), *removes_source).map(|_| true)
-            } else if stands_at(written_path, written) && !record.file_path.exists() {
-                durable::rename_no_replace(written_path, &record.file_path)?;
+            } else if stands_at(written_path, written) {
+                appear(written_path, record)?;
                 commit(house, key, (**record).clone(), *removes_source).map(|_| true)
             } else {
                 begin_again(house, key, entry)
@@ -324,9 +332,12 @@ fn stands_at(path: &Path, expected: &Fingerprint) -> bool {
 
 /// Removes what the cut attempt wrote aside. The reserved name stays promised, so that the same one is used again.
 fn begin_again(house: &House, key: &JournalKey, entry: &Entry) -> Result<bool, JourneyError> {
-    if let Some(reserved) = house.catalog.reserved_by(key)? {
-        durable::remove(&durable::partial_path(&reserved))?;
+    // Beside the reserved name, or beside the source where another name was reserved at the last moment.
+    let names = house.catalog.reserved_by(key)?.into_iter().chain([entry.settled.path().to_owned()]);
+    for name in names {
+        durable::remove(&durable::partial_path(&name))?;
     }
+    house.catalog.set_step(key, Step::Begun, now_ms())?;
     if !entry.settled.path().exists() {
         house.catalog.forget(key)?;
         return Ok(true);

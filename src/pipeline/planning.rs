@@ -7,7 +7,7 @@ use super::house::{House, now_ms};
 use crate::catalog::Known;
 use crate::discover::{DiscoverError, Mode, Problem, Settling};
 use crate::fault::chain;
-use crate::finish::{self, Action, Names};
+use crate::finish::{self, Action, Names, Wish};
 use crate::recording::Defect;
 use crate::recording::journey::{Candidate, Settled};
 
@@ -64,6 +64,7 @@ fn plan_one(house: &House, candidate: Candidate, mode: Mode) -> PlannedItem {
         Settling::Settled(settled) => plan_settled(house, &settled),
         Settling::Wait { reason, .. } => PlannedItem::new(&path, format!("wait: {reason}")),
         Settling::Changed(_) => PlannedItem::new(&path, "wait: it changes"),
+        Settling::InUnit => PlannedItem::new(&path, "part of a unit"),
         Settling::Gone => PlannedItem::new(&path, "gone"),
     }
 }
@@ -89,8 +90,10 @@ fn plan_settled(house: &House, settled: &Settled) -> PlannedItem {
         let created_ms = inspection.probe.as_ref().and_then(|p| p.created_ms);
         let duration_ms = inspection.probe.as_ref().and_then(|p| p.declared_ms).unwrap_or(0);
         let start = finish::start_of(settled, created_ms, duration_ms);
-        let (suffixes, extension) = (&settings.watch.temporary_suffixes, plan.container.extension());
-        finish::finished_path(&settled.candidate, extension, start.0, &settings.finish, suffixes, &AsItStands(house))
+        let may_be_own = !inspection.defects.iter().any(Defect::leaves_something_out);
+        let wish = Wish { extension: plan.container.extension(), start_ms: start.0, may_be_own };
+        let suffixes = &settings.watch.temporary_suffixes;
+        finish::finished_path(&settled.candidate, &wish, &settings.finish, suffixes, &AsItStands(house))
     });
     PlannedItem {
         path: path.to_owned(),

@@ -3,7 +3,7 @@
 //! What finishes now overtakes the backlog: a free thread takes the most urgent recording at that moment, not the
 //! one that was queued first. What does not fit into the queue is not lost: the next scan finds it again.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -27,7 +27,7 @@ type Rank = (Urgency, i64, PathBuf);
 struct Queue {
     ranks: BTreeSet<Rank>,
     waiting: HashMap<PathBuf, (Rank, Settled)>,
-    working: HashMap<PathBuf, ()>,
+    working: HashSet<PathBuf>,
     is_closed: bool,
 }
 
@@ -59,7 +59,9 @@ impl Pool {
         let threads = rayon::ThreadPoolBuilder::new()
             .num_threads(threads_for(jobs))
             .thread_name(|n| format!("finish-{n}"))
-            .panic_handler(|_| tracing::error!("A finishing thread panicked; the recording is tried again at the next scan."))
+            .panic_handler(|_| {
+                tracing::error!("A finishing thread panicked; the recording is tried again at the next scan.");
+            })
             .build()?;
         Ok(Self { threads, queue: Arc::default() })
     }
@@ -107,14 +109,14 @@ impl Pool {
     /// Whether a path waits or is worked on.
     pub fn holds(&self, path: &Path) -> bool {
         let queue = lock(&self.queue.0);
-        queue.waiting.contains_key(path) || queue.working.contains_key(path)
+        queue.waiting.contains_key(path) || queue.working.contains(path)
     }
 }
 
 impl Queue {
     fn insert(&mut self, settled: Settled, urgency: Urgency) -> bool {
         let path = settled.path().to_owned();
-        if self.is_closed || self.working.contains_key(&path) || self.waiting.len() >= MOST_WAITING {
+        if self.is_closed || self.working.contains(&path) || self.waiting.len() >= MOST_WAITING {
             return false;
         }
         let rank = (urgency, settled.candidate.fingerprint.mtime_ns, path.clone());
@@ -135,7 +137,7 @@ impl Queue {
     fn take_most_urgent(&mut self) -> Option<Settled> {
         let (_, _, path) = self.ranks.pop_last()?;
         let (_, settled) = self.waiting.remove(&path)?;
-        self.working.insert(path, ());
+        self.working.insert(path);
         Some(settled)
     }
 
@@ -179,9 +181,9 @@ mod tests {
     #[test]
     fn what_finishes_now_overtakes_the_backlog_and_the_newest_comes_first() {
         let pool = Pool::start(1).unwrap();
-        let (hold, held) = unbounded::<()>();
+        let (release, until_released) = unbounded::<()>();
         let (said, heard) = unbounded();
-        pool.submit(settled("/first", 0), Urgency::Backlog, move |_| drop(held.recv()));
+        pool.submit(settled("/first", 0), Urgency::Backlog, move |_| assert!(until_released.recv().is_err()));
         while pool.load() != (0, 1) {
             std::thread::yield_now();
         }
@@ -191,7 +193,7 @@ mod tests {
             let said = said.clone();
             pool.submit(settled(name, mtime), urgency, move |s| said.send(s.path().to_owned()).unwrap());
         }
-        drop(hold);
+        drop(release);
         pool.wait_until_idle();
         let order: Vec<PathBuf> = heard.try_iter().collect();
         assert_eq!(order, [PathBuf::from("/live"), "/newer".into(), "/old".into()]);
@@ -200,14 +202,14 @@ mod tests {
     #[test]
     fn a_recording_is_queued_once_and_worked_on_once() {
         let pool = Pool::start(2).unwrap();
-        let (hold, held) = unbounded::<()>();
-        assert!(pool.submit(settled("/x", 0), Urgency::Backlog, move |_| drop(held.recv())));
+        let (release, until_released) = unbounded::<()>();
+        assert!(pool.submit(settled("/x", 0), Urgency::Backlog, move |_| assert!(until_released.recv().is_err())));
         while pool.load() != (0, 1) {
             std::thread::yield_now();
         }
         assert!(!pool.submit(settled("/x", 0), Urgency::Live, |_| unreachable!()));
         assert!(pool.holds(Path::new("/x")));
-        drop(hold);
+        drop(release);
         pool.wait_until_idle();
         assert!(!pool.holds(Path::new("/x")));
     }

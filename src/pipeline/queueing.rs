@@ -66,7 +66,11 @@ pub fn preview_of(recording: &Path, root: &Path) -> Option<PathBuf> {
 }
 
 fn sidecars(recording: &Path) -> Vec<PathBuf> {
-    SIDECAR_EXTENSIONS.map(|extension| recording.with_extension(extension)).into_iter().filter(|p| p.is_file()).collect()
+    SIDECAR_EXTENSIONS
+        .map(|extension| recording.with_extension(extension))
+        .into_iter()
+        .filter(|p| p.is_file())
+        .collect()
 }
 
 /// The deliveries of an HLS or DASH unit. Its id follows from its files' fingerprints, so that the same unit is

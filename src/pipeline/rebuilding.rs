@@ -85,7 +85,9 @@ fn record_of(house: &House, candidate: Candidate) -> Result<Option<VodRecord>, F
         return Ok(None);
     };
     match plan.action {
-        Action::Keep if !has_finished_sibling(settled.path()) => record_of_settled(&settled, &inspection, plan.container).map(Some),
+        Action::Keep if !has_finished_sibling(settled.path()) => {
+            record_of_settled(&settled, &inspection, plan.container).map(Some)
+        }
         _ => Ok(None),
     }
 }
@@ -93,7 +95,10 @@ fn record_of(house: &House, candidate: Candidate) -> Result<Option<VodRecord>, F
 /// An original that was kept lies beside the file that was made from it.
 fn has_finished_sibling(path: &Path) -> bool {
     let is_finished = path.extension().is_some_and(|e| ["mp4", "webm", "mov", "m4a", "m4v"].iter().any(|f| e == *f));
-    !is_finished && ["mp4", "webm", "mkv"].iter().any(|e| path.extension().is_some_and(|own| own != *e) && path.with_extension(e).exists())
+    !is_finished
+        && ["mp4", "webm", "mkv"]
+            .iter()
+            .any(|e| path.extension().is_some_and(|own| own != *e) && path.with_extension(e).exists())
 }
 
 fn record_of_settled(

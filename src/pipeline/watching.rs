@@ -75,7 +75,7 @@ pub fn watch(engine: &Engine, control: &Receiver<Control>, ready: &dyn Fn()) -> 
     watcher.rescan(None);
     ready();
     while !engine.house().stop.is_requested() {
-        watcher.turn(control)?;
+        watcher.turn(control);
     }
     info!("Stops: brings what is under way to its next safe point.");
     Ok(())
@@ -123,7 +123,7 @@ impl<'a> Watcher<'a> {
         self.engine.house()
     }
 
-    fn turn(&mut self, control: &Receiver<Control>) -> Result<(), WatchError> {
+    fn turn(&mut self, control: &Receiver<Control>) {
         while let Ok(order) = control.try_recv() {
             self.obey(order);
         }
@@ -143,14 +143,14 @@ impl<'a> Watcher<'a> {
             self.rescan(None);
             freeing::free_what_is_due(self.house());
         }
-        Ok(())
     }
 
     /// Until something is due, at most a tick.
     fn nap(&self) -> Duration {
-        let due = self.due.first().map_or(TICK, |(due_ms, _)| {
-            Duration::from_millis(u64::try_from(due_ms - now_ms()).unwrap_or(0))
-        });
+        let due = self
+            .due
+            .first()
+            .map_or(TICK, |(due_ms, _)| Duration::from_millis(u64::try_from(due_ms - now_ms()).unwrap_or(0)));
         due.min(TICK)
     }
 
@@ -229,23 +229,20 @@ impl<'a> Watcher<'a> {
     /// Scans a directory, or every root. A place that cannot be read is told once.
     fn rescan(&mut self, directory: Option<&Path>) {
         let mut found = Found::default();
-        match directory {
-            Some(directory) => {
-                if let Some(reader) = self.reader_of(directory) {
-                    reader.find(self.engine.house(), directory, &mut found);
-                }
+        if let Some(directory) = directory {
+            if let Some(reader) = self.reader_of(directory) {
+                reader.find(self.engine.house(), directory, &mut found);
             }
-            None => {
-                for reader in &self.readers {
-                    let mut below = Found::default();
-                    reader.find(self.engine.house(), &reader.root().path, &mut below);
-                    self.leave_out_what_was_there(reader, &mut below);
-                    found.candidates.extend(below.candidates);
-                    found.units.extend(below.units);
-                    found.problems.extend(below.problems);
-                }
-                self.next_rescan = Instant::now() + self.house().settings().watch.rescan;
+        } else {
+            for reader in &self.readers {
+                let mut below = Found::default();
+                reader.find(self.engine.house(), &reader.root().path, &mut below);
+                self.leave_out_what_was_there(reader, &mut below);
+                found.candidates.extend(below.candidates);
+                found.units.extend(below.units);
+                found.problems.extend(below.problems);
             }
+            self.next_rescan = Instant::now() + self.house().settings().watch.rescan;
         }
         discover::newest_first(&mut found.candidates);
         self.take(found, None, Urgency::Backlog);
@@ -319,7 +316,7 @@ impl<'a> Watcher<'a> {
                     return;
                 }
                 Settling::Changed(now) => candidate = now,
-                Settling::Gone => return,
+                Settling::Gone | Settling::InUnit => return,
             }
         }
     }

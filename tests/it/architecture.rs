@@ -7,8 +7,24 @@ use std::path::{Path, PathBuf};
 
 /// The rooms, top of the house first. A room may import from those before it.
 const ORDER: [&str; 18] = [
-    "fault", "recording", "durable", "isobmff", "discover", "media", "salvage", "finish", "catalog", "deliver", "retain",
-    "announce", "pipeline", "serve", "config", "cli", "lib", "main",
+    "fault",
+    "recording",
+    "durable",
+    "isobmff",
+    "discover",
+    "media",
+    "salvage",
+    "finish",
+    "catalog",
+    "deliver",
+    "retain",
+    "announce",
+    "pipeline",
+    "serve",
+    "config",
+    "cli",
+    "lib",
+    "main",
 ];
 
 /// Outside crates and the rooms in which their names may appear.

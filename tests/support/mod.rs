@@ -1,9 +1,9 @@
 //! What several integration tests need: the real binary, a scratch house, recordings made by ffmpeg.
 
-#![expect(clippy::missing_panics_doc, reason = "test support says what failed by panicking")]
-
+pub mod assets;
 pub mod recordings;
 pub mod stores;
+pub mod tap;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +16,6 @@ use serde_json::Value;
 #[derive(Debug)]
 pub struct House {
     dir: tempfile::TempDir,
-    config: String,
 }
 
 /// What a run of the program said.
@@ -65,7 +64,7 @@ impl House {
         }
         let config = config(dir.path());
         fs::write(dir.path().join("config.toml"), &config).unwrap();
-        Self { dir, config }
+        Self { dir }
     }
 
     /// A house with one `file://` target, everything else at its defaults.
@@ -83,10 +82,6 @@ impl House {
 
     pub fn store(&self) -> PathBuf {
         self.path().join("store")
-    }
-
-    pub fn config(&self) -> &str {
-        &self.config
     }
 
     /// A command of the program with this house's configuration.

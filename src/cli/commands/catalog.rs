@@ -75,7 +75,11 @@ fn check(house: &House, out: &mut Output<'_>) -> Result<Exit, Failure> {
         writeln!(
             out.out,
             "{} VoDs, {} deliveries; {} index rows added, {} removed, {} values unreadable.",
-            checked.vods, checked.deliveries, checked.missing_rows, checked.dangling_rows, checked.unreadable.len()
+            checked.vods,
+            checked.deliveries,
+            checked.missing_rows,
+            checked.dangling_rows,
+            checked.unreadable.len()
         )
         .map_err(Failure::output)?;
     }

@@ -133,7 +133,9 @@ fn target(targets: &Targets, name: &str) -> Vec<Check> {
 fn print(checks: &[Check], out: &mut Output<'_>) -> std::io::Result<()> {
     if out.is_json {
         return checks.iter().try_for_each(|c| {
-            out.json(&json!({ "subject": c.subject, "check": c.name, "ok": c.is_ok, "detail": c.detail, "hint": c.hint }))
+            out.json(
+                &json!({ "subject": c.subject, "check": c.name, "ok": c.is_ok, "detail": c.detail, "hint": c.hint }),
+            )
         });
     }
     let mut table = Table::new(&["", "SUBJECT", "CHECK", "DETAIL"]);

@@ -165,7 +165,9 @@ fn exit_of(engine: &Engine, report: &Report) -> Exit {
     });
     let of_problems = report.problems.iter().map(|_| Exit::Environment);
     let of_deliveries = report.undelivered.iter().map(|d| match &d.state {
-        DeliveryState::Waiting { last_fault: Some((Class::Environment | Class::Transient, _)), .. } => Exit::Environment,
+        DeliveryState::Waiting { last_fault: Some((Class::Environment | Class::Transient, _)), .. } => {
+            Exit::Environment
+        }
         DeliveryState::Waiting { .. } | DeliveryState::Stuck { .. } => Exit::SomeFailed,
         DeliveryState::Delivered { .. } => Exit::Done,
     });

@@ -49,7 +49,11 @@ fn list(house: &House, all: bool, out: &mut Output<'_>) -> Result<Exit, Failure>
         for delivery in &deliveries.items {
             out.json(&json!({ "delivery": delivery })).map_err(Failure::output)?;
         }
-        return stopped.into_iter().try_for_each(|e| out.json(&json_of(e))).map_err(Failure::output).map(|()| Exit::Done);
+        return stopped
+            .into_iter()
+            .try_for_each(|e| out.json(&json_of(e)))
+            .map_err(Failure::output)
+            .map(|()| Exit::Done);
     }
     let mut table = Table::new(&["WHAT", "STATE", ">TRIES", "NEXT TRY", "WHY"]);
     for delivery in &deliveries.items {

@@ -21,17 +21,18 @@ pub fn run(house: &House, args: &RetainArgs, out: &mut Output<'_>) -> Result<Exi
     let plan = pipeline::retention_plan(house)?;
     if out.is_json {
         for free in &plan.frees {
-            let line = json!({ "vodId": free.vod_id, "path": free.path, "bytes": free.bytes, "frees": true, "reason": free.reason.to_string() });
+            let line = json!({ "vodId": free.vod_id, "path": free.path, "bytes": free.bytes, "frees": true, "reason": free.reason.clone() });
             out.json(&line).map_err(Failure::output)?;
         }
         for (vod_id, reason) in &plan.kept {
-            out.json(&json!({ "vodId": vod_id, "frees": false, "reason": reason.to_string() })).map_err(Failure::output)?;
+            out.json(&json!({ "vodId": vod_id, "frees": false, "reason": reason.to_string() }))
+                .map_err(Failure::output)?;
         }
         return Ok(Exit::Done);
     }
     let mut table = Table::new(&["VOD", "PLAN", ">SIZE", "REASON"]);
     for free in &plan.frees {
-        table.row([free.vod_id.clone(), "free".into(), human::size(free.bytes), free.reason.to_string()]);
+        table.row([free.vod_id.clone(), "free".into(), human::size(free.bytes), free.reason.clone()]);
     }
     for (vod_id, reason) in &plan.kept {
         table.row([vod_id.clone(), "keep".into(), String::new(), reason.to_string()]);

@@ -197,8 +197,20 @@ fn csv_failure(error: csv::Error) -> Failure {
 }
 
 const CSV_COLUMNS: [&str; 14] = [
-    "vodId", "streamId", "vodName", "filePath", "startTime", "creationDate", "duration", "fileSize", "container",
-    "codecs", "outcome", "defects", "freedAt", "remote",
+    "vodId",
+    "streamId",
+    "vodName",
+    "filePath",
+    "startTime",
+    "creationDate",
+    "duration",
+    "fileSize",
+    "container",
+    "codecs",
+    "outcome",
+    "defects",
+    "freedAt",
+    "remote",
 ];
 
 fn csv_row(vod: &VodRecord) -> [String; 14] {

@@ -29,6 +29,8 @@ pub fn run(cli: &Cli, args: &WatchArgs, out: &mut Output<'_>) -> Result<Exit, Fa
     signals::listen(&stop, reloader(cli, orders));
     let socket = House::socket_path(&settings.state_dir);
     let engine = Arc::new(Engine::start(settings, stop, false).map_err(Failure::from_engine)?);
+    let catalog = engine.house().catalog.clone();
+    signals::before_an_abrupt_end(move || drop(catalog.interrupt_attempts(pipeline::now_ms())));
     if args.dry_run {
         let places = pipeline::configured_places(&engine.house().settings());
         return super::process::dry_run(&engine, &places, Mode::Watch, out);
