@@ -135,6 +135,14 @@ fn a_torn_fragment_keeps_its_whole_samples_and_counts_the_rest() {
 }
 
 #[test]
+fn boxes_that_mean_nothing_any_more_are_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let dash = fragmented(dir.path(), "dash", &["-movflags", "frag_keyframe+empty_moov+dash+global_sidx"]);
+    let left_behind: Vec<_> = assembled(&dash).left_behind.into_iter().map(|fourcc| fourcc.0).collect();
+    assert_eq!(left_behind, [*b"sidx", *b"mfra"]);
+}
+
+#[test]
 fn a_file_that_stops_before_its_first_fragment_has_no_packets() {
     let dir = tempfile::tempdir().unwrap();
     let whole = fragmented(dir.path(), "whole", &["-movflags", "frag_keyframe+empty_moov"]);
