@@ -19,6 +19,7 @@ mod poster;
 mod probe;
 mod reading;
 mod remux;
+mod slab;
 #[cfg(test)]
 mod tests;
 mod timeline;

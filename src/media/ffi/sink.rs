@@ -141,6 +141,8 @@ fn make_output(mut io: StreamIo, container: Container, path: &Path) -> Result<Ou
         }
         (*context).pb = io.as_mut_ptr();
         (*context).flags |= AVFMT_FLAG_CUSTOM_IO;
+        // Not a write call per packet: the buffer goes out when it is full.
+        (*context).flush_packets = 0;
         (*context).max_interleave_delta = INTERLEAVE_MICROSECONDS;
         (*context).strict_std_compliance = FF_COMPLIANCE_EXPERIMENTAL;
         Ok(Output::wrap_with_custom_io(context, io))
