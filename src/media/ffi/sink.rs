@@ -7,8 +7,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use ffmpeg_next::ffi::{
-    AVFMT_FLAG_CUSTOM_IO, AVFormatContext, AVStream, FF_COMPLIANCE_EXPERIMENTAL, av_dict_set, av_stream_new_side_data,
-    av_write_trailer, avcodec_parameters_copy, avformat_alloc_output_context2, avformat_new_stream, avio_flush,
+    AVFMT_FLAG_BITEXACT, AVFMT_FLAG_CUSTOM_IO, AVFormatContext, AVStream, FF_COMPLIANCE_EXPERIMENTAL, av_dict_set,
+    av_stream_new_side_data, av_write_trailer, avcodec_parameters_copy, avformat_alloc_output_context2,
+    avformat_new_stream, avio_flush,
 };
 use ffmpeg_next::format::context::{Output, StreamIo};
 use ffmpeg_next::{Error, Packet, Rational, Stream};
@@ -140,7 +141,9 @@ fn make_output(mut io: StreamIo, container: Container, path: &Path) -> Result<Ou
             return Err(Error::MuxerNotFound);
         }
         (*context).pb = io.as_mut_ptr();
-        (*context).flags |= AVFMT_FLAG_CUSTOM_IO;
+        // Without bitexact Matroska gets a random segment UID: the same recording, finished again after a cut, must give
+        // the same file, so that an object that is already there is recognised.
+        (*context).flags |= AVFMT_FLAG_CUSTOM_IO | AVFMT_FLAG_BITEXACT;
         // Not a write call per packet: the buffer goes out when it is full.
         (*context).flush_packets = 0;
         (*context).max_interleave_delta = INTERLEAVE_MICROSECONDS;
