@@ -28,8 +28,9 @@ pub fn start(cli: &Cli) {
     drop(started);
 }
 
-/// Standard error, with progress bars out of the way while a line is written.
-struct BesideBars;
+/// Standard error, with progress bars out of the way while something is written.
+#[derive(Debug)]
+pub struct BesideBars;
 
 impl Write for BesideBars {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

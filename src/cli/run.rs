@@ -1,7 +1,7 @@
 //! From arguments to an exit code: reads the configuration, opens the house or asks the daemon that has it, prints errors.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,14 +10,15 @@ use clap::Parser as _;
 use super::args::{Cli, Command, ConfigCommand, ProcessArgs};
 use super::commands::{self, Failure};
 use super::exit::Exit;
+use super::logging::BesideBars;
 use super::output::Output;
 use super::table::Style;
-use super::{logging, progress, report, signals, socket};
+use super::{logging, report, signals, socket};
 use crate::catalog::CatalogError;
 use crate::config::{self, Config, ConfigError, Sources};
 use crate::deliver::TargetOptions;
 use crate::discover::{Mode, Server};
-use crate::pipeline::{self, Engine, EngineError, House, HouseError, NameOverrides, Settings, Stop};
+use crate::pipeline::{self, Engine, House, NameOverrides, PipelineError, Settings, Stop};
 use crate::recording::name::printable_text;
 
 /// Runs what was typed; returns the exit code.
@@ -40,19 +41,6 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
     };
     let _ = output.out.flush();
     exit.code()
-}
-
-/// Standard error, with progress bars out of the way while something is written.
-struct BesideBars;
-
-impl Write for BesideBars {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        progress::suspend(|| io::stderr().write(bytes))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
-    }
 }
 
 /// Prints why a command ended early. A reader of the results who went away is no failure.
@@ -109,9 +97,9 @@ impl Failure {
     }
 
     /// A house that is in use is told apart from every other failure.
-    pub fn from_engine(error: EngineError) -> Self {
+    pub fn from_engine(error: PipelineError) -> Self {
         match error {
-            EngineError::House(HouseError::Catalog(in_use @ CatalogError::InUse { .. })) => Self::InUse(in_use),
+            PipelineError::Catalog(in_use @ CatalogError::InUse { .. }) => Self::InUse(in_use),
             other => Self::Fault(Box::new(other)),
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
+use super::error::PipelineError;
 use super::house::{House, now_ms};
 use crate::catalog::{CatalogError, next_try_ms};
 use crate::deliver::DeliverError;
@@ -172,7 +173,7 @@ fn carry(house: &House, delivery: &Delivery) {
 }
 
 fn attempt_delivery(house: &House, delivery: &Delivery, attempt: u32) {
-    let outcome = upload(house, delivery).map_err(CarryError::from).and_then(|objects| {
+    let outcome = upload(house, delivery).map_err(PipelineError::from).and_then(|objects| {
         house.catalog.delivered(&delivery.id, &objects, now_ms())?;
         Ok(())
     });
@@ -194,13 +195,14 @@ fn upload(house: &House, delivery: &Delivery) -> Result<Vec<RemoteObject>, Deliv
     house.targets().upload(&delivery.target, &delivery.asset, &date, house.stop.flag(), &|_| ())
 }
 
-fn note_failure(house: &House, delivery: &Delivery, attempt: u32, error: &CarryError) {
+fn note_failure(house: &House, delivery: &Delivery, attempt: u32, error: &PipelineError) {
     let class = error.class();
     if class == Class::Cancelled {
         let _ = house.catalog.delivery_failed(&delivery.id, Class::Transient, "stopped", Some(now_ms()));
         return;
     }
-    let message = error.message();
+    let said = chain(error);
+    let message = error.hint().map_or_else(|| said.clone(), |hint| format!("{said}. {hint}"));
     let due = next_try_ms(attempt, class, now_ms(), jitter());
     if class == Class::Environment {
         pause(house, delivery, due, &message);
@@ -225,30 +227,4 @@ fn jitter() -> u64 {
     static COUNT: AtomicI64 = AtomicI64::new(0);
     let count = COUNT.fetch_add(0x9E37_79B9, Ordering::Relaxed);
     now_ms().wrapping_add(count).unsigned_abs()
-}
-
-#[derive(Debug, thiserror::Error)]
-enum CarryError {
-    #[error(transparent)]
-    Catalog(#[from] CatalogError),
-    #[error(transparent)]
-    Deliver(#[from] DeliverError),
-}
-
-impl CarryError {
-    fn class(&self) -> Class {
-        match self {
-            Self::Catalog(e) => e.class(),
-            Self::Deliver(e) => e.class(),
-        }
-    }
-
-    fn message(&self) -> String {
-        let hint = match self {
-            Self::Catalog(e) => e.hint(),
-            Self::Deliver(e) => e.hint(),
-        };
-        let said = chain(self);
-        hint.map_or_else(|| said.clone(), |hint| format!("{said}. {hint}"))
-    }
 }
