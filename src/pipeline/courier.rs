@@ -1,12 +1,13 @@
 //! Couriers carry what is due to the targets. Finishing and cataloguing never wait for them (promise 5).
 
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::error::PipelineError;
 use super::house::{House, now_ms};
@@ -118,7 +119,12 @@ fn nap<'a>(bell: &'a Bell, carried: MutexGuard<'a, Carried>, longest: Duration) 
 
 fn carry_all(house: &House) {
     while let Some(delivery) = take(house) {
-        carry(house, &delivery);
+        // A courier that dies would leave the others with its share, and after the last one nothing is delivered any more.
+        if catch_unwind(AssertUnwindSafe(|| carry(house, &delivery))).is_err() {
+            error!(delivery = delivery.id, "A courier panicked; please report it. The delivery is tried again later.");
+            let due = next_try_ms(delivery.attempts.saturating_add(1), Class::Environment, now_ms(), jitter());
+            let _ = house.catalog.delivery_failed(&delivery.id, Class::Environment, "the program failed", due);
+        }
         house.bell.lock().in_flight.remove(&delivery.id);
         house.bell.ring();
     }
@@ -161,7 +167,7 @@ fn first_free(house: &House, carried: &Carried, now: i64) -> Result<Option<Deliv
 }
 
 fn until(due_ms: i64, now_ms: i64) -> Duration {
-    Duration::from_millis(u64::try_from(due_ms - now_ms).unwrap_or(0))
+    Duration::from_millis(u64::try_from(due_ms.saturating_sub(now_ms)).unwrap_or(0))
 }
 
 fn carry(house: &House, delivery: &Delivery) {
@@ -227,4 +233,15 @@ fn jitter() -> u64 {
     static COUNT: AtomicI64 = AtomicI64::new(0);
     let count = COUNT.fetch_add(0x9E37_79B9, Ordering::Relaxed);
     now_ms().wrapping_add(count).unsigned_abs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_overdue_since_for_ever_is_due_now() {
+        assert_eq!(until(i64::MIN, 1_772_634_615_000), Duration::ZERO);
+        assert_eq!(until(1_500, 1_000), Duration::from_millis(500));
+    }
 }

@@ -28,6 +28,9 @@ pub enum PipelineError {
     /// The threads cannot be started.
     #[error("cannot start the threads that finish recordings")]
     Threads(#[from] rayon::ThreadPoolBuildError),
+    /// The program failed on a recording.
+    #[error("the program failed on this recording; please report it with the lines before this one")]
+    Panicked,
     /// Nothing is to be watched.
     #[error("no directory is configured to be watched")]
     NoRoots,
@@ -41,7 +44,7 @@ impl PipelineError {
             Self::Finish(error) => Some(error),
             Self::File(error) => Some(error),
             Self::Deliver(error) => Some(error),
-            Self::Threads(_) | Self::NoRoots => None,
+            Self::Threads(_) | Self::Panicked | Self::NoRoots => None,
         }
     }
 }
@@ -49,7 +52,7 @@ impl PipelineError {
 impl Fault for PipelineError {
     fn class(&self) -> Class {
         match self {
-            Self::NoRoots => Class::Permanent,
+            Self::NoRoots | Self::Panicked => Class::Permanent,
             _ => self.of_room().map_or(Class::Environment, Fault::class),
         }
     }
@@ -57,6 +60,7 @@ impl Fault for PipelineError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::NoRoots => Some("Set `roots` in the section `[watch]`.".into()),
+            Self::Panicked => Some("The recording is untouched; the others go on.".into()),
             _ => self.of_room().and_then(Fault::hint),
         }
     }

@@ -8,6 +8,7 @@
 //!
 //! [`resume`] goes on from whatever step the journal holds.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
@@ -57,12 +58,17 @@ pub fn travel(house: &House, settled: &Settled) -> Ended {
             quarantine(house, &key, settled, vec![Defect::KillsTheProcess { attempts }])
         }
         Ok(Begun::Attempt { key, attempt, .. }) => {
-            conclude(house, &key, settled, attempt, attempt_journey(house, &key, settled))
+            conclude(house, &key, settled, attempt, guarded(|| attempt_journey(house, &key, settled)))
         }
         Ok(Begun::Interrupted { key, entry }) => {
-            conclude(house, &key, settled, entry.attempts, continue_journey(house, &key, &entry))
+            conclude(house, &key, settled, entry.attempts, guarded(|| continue_journey(house, &key, &entry)))
         }
     }
+}
+
+/// A panic is a fault of this program with this one recording: it is journalled, and the others go on.
+fn guarded(journey: impl FnOnce() -> Result<Ended, PipelineError>) -> Result<Ended, PipelineError> {
+    catch_unwind(AssertUnwindSafe(journey)).unwrap_or(Err(PipelineError::Panicked))
 }
 
 /// How a recording that the catalogue knows has ended.
