@@ -90,9 +90,9 @@ impl Engine {
         F: FnOnce(PathBuf, Ended) + Send + 'static,
     {
         let house = Arc::clone(&self.house);
-        self.pool.submit(settled, urgency, move |settled| {
+        self.pool.submit(settled, urgency, move |settled, turn| {
             if !house.stop.is_requested() {
-                let ended = journey::travel(&house, &settled);
+                let ended = journey::travel(&house, &settled, turn);
                 then(settled.candidate.path, ended);
             }
         })
