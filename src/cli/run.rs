@@ -10,10 +10,9 @@ use clap::Parser as _;
 use super::args::{Cli, Command, ConfigCommand, ProcessArgs};
 use super::commands::{self, Failure};
 use super::exit::Exit;
-use super::logging::BesideBars;
 use super::output::Output;
 use super::table::Style;
-use super::{logging, report, signals, socket};
+use super::{logging, progress, report, signals, socket};
 use crate::catalog::CatalogError;
 use crate::config::{self, Config, ConfigError, Sources};
 use crate::deliver::TargetOptions;
@@ -32,7 +31,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
         }
     };
     logging::start(&cli);
-    let (mut out, mut err) = (io::stdout().lock(), BesideBars);
+    let (mut out, mut err) = (progress::beside_bars(io::stdout()), progress::beside_bars(io::stderr()));
     let style = if cli.json { Style::Plain } else { Style::of_stdout() };
     let mut output = Output { out: &mut out, err: &mut err, is_json: cli.json, style };
     let exit = match run(&cli, &typed[1..], &mut output) {
@@ -40,6 +39,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
         Err(failure) => explain(&failure, &mut output),
     };
     let _ = output.out.flush();
+    let _ = output.err.flush();
     exit.code()
 }
 
@@ -184,6 +184,7 @@ fn process(
     if args.dry_run {
         return commands::process::dry_run(engine, &places, mode, out);
     }
+    let _bars = is_own_process.then(|| super::bars::Bars::draw(engine.house()));
     if is_own_process {
         engine.resume()?;
     }

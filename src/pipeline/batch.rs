@@ -134,7 +134,7 @@ impl Run<'_> {
             while self.engine.pool().holds(&path) && !self.house().stop.is_requested() {
                 std::thread::sleep(TICK);
             }
-            self.tell(path, journey::travel(self.house(), settled));
+            self.tell(path, journey::travel(self.house(), settled, &self.engine.pool().turn()));
         }
     }
 

@@ -198,7 +198,11 @@ fn upload(house: &House, delivery: &Delivery) -> Result<Vec<RemoteObject>, Deliv
     let settings = house.settings();
     let zone = &settings.finish.time_zone;
     let date = crate::recording::name::format_time(delivery.asset.start_ms, zone, "%Y-%m-%d").unwrap_or_default();
-    house.targets().upload(&delivery.target, &delivery.asset, &date, house.stop.flag(), &|_| ())
+    let files = &delivery.asset.files;
+    // An HLS unit is called by its playlist, which comes last.
+    let name = files.last().map_or(std::path::Path::new(""), |file| file.path.as_path());
+    let meter = house.meters.begin("send", name, files.iter().map(|file| file.fingerprint.size_bytes).sum());
+    house.targets().upload(&delivery.target, &delivery.asset, &date, house.stop.flag(), &|sent| meter.add(sent))
 }
 
 fn note_failure(house: &House, delivery: &Delivery, attempt: u32, error: &PipelineError) {

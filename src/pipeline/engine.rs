@@ -52,10 +52,8 @@ impl Engine {
         if !again.is_empty() {
             info!(recordings = again.len(), "Begins again with what the last process left half done.");
         }
-        // One by one: if one of them makes the process die again, that is held against no other (promise 6).
         for settled in again {
             self.submit(settled, Urgency::Live, |_, _| ());
-            self.pool.wait_until_idle();
         }
         Ok(())
     }
@@ -66,9 +64,9 @@ impl Engine {
         F: FnOnce(PathBuf, Ended) + Send + 'static,
     {
         let house = Arc::clone(&self.house);
-        self.pool.submit(settled, urgency, move |settled| {
+        self.pool.submit(settled, urgency, move |settled, turn| {
             if !house.stop.is_requested() {
-                let ended = journey::travel(&house, &settled);
+                let ended = journey::travel(&house, &settled, turn);
                 then(settled.candidate.path, ended);
             }
         })

@@ -61,10 +61,14 @@ pub struct House {
     /// The wish to stop.
     pub stop: Stop,
     settler: RwLock<Arc<Settler>>,
+    /// How far what is under way has come.
+    pub meters: super::meters::Meters,
     /// Wakes the couriers when something may be due.
     pub(super) bell: super::courier::Bell,
     /// Serialises the choice of a final name and its reservation.
     pub(super) naming: Mutex<()>,
+    /// Shared by recordings under way; one that the process died of once has it to itself.
+    pub(super) company: RwLock<()>,
 }
 
 impl House {
@@ -85,8 +89,10 @@ impl House {
             targets: RwLock::new(Arc::new(targets)),
             catalog,
             stop,
+            meters: super::meters::Meters::default(),
             bell: super::courier::Bell::default(),
             naming: Mutex::default(),
+            company: RwLock::default(),
         })
     }
 

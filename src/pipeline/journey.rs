@@ -17,10 +17,11 @@ use tracing::{info, warn};
 use super::error::PipelineError;
 use super::house::{House, now_ms};
 use super::queueing;
+use super::turns::Turn;
 use crate::catalog::{Begun, CatalogError, JournalKey, Known, next_try_ms};
 use crate::durable::{self, FileError};
 use crate::fault::{Class, Fault, chain};
-use crate::finish::{self, Conclusion, FinishError, Finished, Names, Wish};
+use crate::finish::{self, Conclusion, FinishError, Finished, Names, Turn as _, Wish};
 use crate::recording::journey::{Entry, Settled, Step};
 use crate::recording::{Defect, Fingerprint, VodRecord};
 
@@ -49,19 +50,38 @@ pub enum Ended {
     },
 }
 
-/// Takes one settled recording through to the catalogue.
-pub fn travel(house: &House, settled: &Settled) -> Ended {
-    match house.catalog.begin(settled, now_ms()) {
+/// A recording up to this size is begun while others are worked on; its turn comes soon all the same.
+const SMALL_BYTES: u64 = 16 << 20;
+
+/// Takes one settled recording through to the catalogue. The turn is held when this is called.
+pub fn travel(house: &House, settled: &Settled, turn: &Turn<'_>) -> Ended {
+    let company = &house.company;
+    let is_suspect = house.catalog.is_suspect(settled.path(), &settled.candidate.fingerprint).unwrap_or(false);
+    if is_suspect {
+        // Alone, before its attempt is journalled: another death is not held against files that happened to be there.
+        let _alone = turn.lend(|| company.write().unwrap_or_else(PoisonError::into_inner));
+        return travel_on(house, settled, turn);
+    }
+    let in_company = company.try_read().ok();
+    let _in_company =
+        in_company.unwrap_or_else(|| turn.lend(|| company.read().unwrap_or_else(PoisonError::into_inner)));
+    travel_on(house, settled, turn)
+}
+
+fn travel_on(house: &House, settled: &Settled, turn: &Turn<'_>) -> Ended {
+    let begin = || house.catalog.begin(settled, now_ms());
+    let is_small = settled.candidate.fingerprint.size_bytes <= SMALL_BYTES;
+    match if is_small { turn.lend(begin) } else { begin() } {
         Err(error) => failed(&error),
         Ok(Begun::Known(known)) => ended_before(house, settled.path(), &settled.candidate.fingerprint, &known),
         Ok(Begun::KillsTheProcess { key, attempts }) => {
             quarantine(house, &key, settled, vec![Defect::KillsTheProcess { attempts }])
         }
         Ok(Begun::Attempt { key, attempt, .. }) => {
-            conclude(house, &key, settled, attempt, guarded(|| attempt_journey(house, &key, settled)))
+            conclude(house, &key, settled, attempt, guarded(|| attempt_journey(house, &key, settled, turn)))
         }
         Ok(Begun::Interrupted { key, entry }) => {
-            conclude(house, &key, settled, entry.attempts, guarded(|| continue_journey(house, &key, &entry)))
+            conclude(house, &key, settled, entry.attempts, guarded(|| continue_journey(house, &key, &entry, turn)))
         }
     }
 }
@@ -96,9 +116,9 @@ fn failed_before(house: &House, path: &Path, fingerprint: &Fingerprint) -> Ended
     }
 }
 
-fn continue_journey(house: &House, key: &JournalKey, entry: &Entry) -> Result<Ended, PipelineError> {
+fn continue_journey(house: &House, key: &JournalKey, entry: &Entry, turn: &Turn<'_>) -> Result<Ended, PipelineError> {
     if !resume_one(house, key, entry)? {
-        return attempt_journey(house, key, &entry.settled);
+        return attempt_journey(house, key, &entry.settled, turn);
     }
     let vod_id = match &entry.step {
         Step::Publishing { record, .. } => Some(record.vod_id.clone()),
@@ -108,17 +128,30 @@ fn continue_journey(house: &House, key: &JournalKey, entry: &Entry) -> Result<En
     Ok(Ended::AlreadyFinished { vod_id })
 }
 
-fn attempt_journey(house: &House, key: &JournalKey, settled: &Settled) -> Result<Ended, PipelineError> {
+fn attempt_journey(
+    house: &House,
+    key: &JournalKey,
+    settled: &Settled,
+    turn: &Turn<'_>,
+) -> Result<Ended, PipelineError> {
     let settings = house.settings();
     let choose = |wish: &Wish<'_>| reserve(house, key, settled, wish);
+    let meter = house.meters.begin("finish", settled.path(), settled.candidate.fingerprint.size_bytes);
+    let progress = |done_bytes, total_bytes| meter.set(done_bytes, total_bytes);
     let work = finish::Work {
         settled,
         options: &settings.finish,
         stop: house.stop.flag(),
         now_ms: now_ms(),
         choose_path: &choose,
+        turn,
+        progress: &progress,
     };
-    match finish::finish(&work)? {
+    let conclusion = finish::finish(&work)?;
+    // What follows waits for the disk only.
+    turn.pause();
+    drop(meter);
+    match conclusion {
         Conclusion::Quarantined(defects) => Ok(quarantine(house, key, settled, defects)),
         Conclusion::Finished(finished) => {
             publish(house, key, *finished).map(|record| Ended::Finished(Box::new(record)))
