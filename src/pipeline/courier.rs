@@ -160,7 +160,7 @@ fn first_free(house: &House, carried: &Carried, now: i64) -> Result<Option<Deliv
 }
 
 fn until(due_ms: i64, now_ms: i64) -> Duration {
-    Duration::from_millis(u64::try_from(due_ms - now_ms).unwrap_or(0))
+    Duration::from_millis(u64::try_from(due_ms.saturating_sub(now_ms)).unwrap_or(0))
 }
 
 fn carry(house: &House, delivery: &Delivery) {
@@ -250,5 +250,16 @@ impl CarryError {
         };
         let said = chain(self);
         hint.map_or_else(|| said.clone(), |hint| format!("{said}. {hint}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_always_due_is_due_now() {
+        assert_eq!(until(i64::MIN, 1_700_000_000_000), Duration::ZERO);
+        assert_eq!(until(1500, 1000), Duration::from_millis(500));
     }
 }

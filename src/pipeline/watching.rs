@@ -150,7 +150,7 @@ impl<'a> Watcher<'a> {
         let due = self
             .due
             .first()
-            .map_or(TICK, |(due_ms, _)| Duration::from_millis(u64::try_from(due_ms - now_ms()).unwrap_or(0)));
+            .map_or(TICK, |(due_ms, _)| Duration::from_millis(u64::try_from(due_ms.saturating_sub(now_ms())).unwrap_or(0)));
         due.min(TICK)
     }
 
