@@ -75,7 +75,13 @@ impl Couriers {
         };
         let spawn = |n: usize| {
             let house = Arc::clone(house);
-            std::thread::Builder::new().name(format!("courier-{n}")).spawn(move || carry_all(&house)).ok()
+            let thread = std::thread::Builder::new().name(format!("courier-{n}")).spawn(move || {
+                if n == 0 {
+                    abort_stale(&house);
+                }
+                carry_all(&house);
+            });
+            thread.ok()
         };
         Self { house: Arc::clone(house), threads: Mutex::new((0..wanted).filter_map(spawn).collect()) }
     }
@@ -113,6 +119,18 @@ impl Couriers {
 fn nap<'a>(bell: &'a Bell, carried: MutexGuard<'a, Carried>, longest: Duration) -> MutexGuard<'a, Carried> {
     let woken = bell.rung.wait_timeout(carried, longest);
     woken.map_or_else(|e| e.into_inner().0, |(guard, _)| guard)
+}
+
+/// Uploads that the last process left and nobody will continue are given up; finishing does not wait for it.
+fn abort_stale(house: &House) {
+    let awaits = |asset: &str, target: &str| {
+        house.catalog.delivery(&Delivery::id_of(asset, target)).map_or(true, |d| d.is_some_and(|d| d.is_pending()))
+    };
+    match house.targets().abort_stale(&house.catalog, &awaits) {
+        Ok(0) => {}
+        Ok(count) => info!(count, "Gave up uploads that nobody will continue."),
+        Err(error) => warn!(error = chain(&error), "The uploads of the last process cannot be read."),
+    }
 }
 
 fn carry_all(house: &House) {
@@ -174,6 +192,7 @@ fn carry(house: &House, delivery: &Delivery) {
 fn attempt_delivery(house: &House, delivery: &Delivery, attempt: u32) {
     let outcome = upload(house, delivery).map_err(CarryError::from).and_then(|objects| {
         house.catalog.delivered(&delivery.id, &objects, now_ms())?;
+        house.targets().forget(&objects, &house.catalog)?;
         Ok(())
     });
     match outcome {
@@ -191,7 +210,7 @@ fn upload(house: &House, delivery: &Delivery) -> Result<Vec<RemoteObject>, Deliv
     let settings = house.settings();
     let zone = &settings.finish.time_zone;
     let date = crate::recording::name::format_time(delivery.asset.start_ms, zone, "%Y-%m-%d").unwrap_or_default();
-    house.targets().upload(&delivery.target, &delivery.asset, &date, house.stop.flag(), &|_| ())
+    house.targets().upload(&delivery.target, &delivery.asset, &date, house.stop.flag(), &|_| (), &house.catalog)
 }
 
 fn note_failure(house: &House, delivery: &Delivery, attempt: u32, error: &CarryError) {

@@ -14,6 +14,7 @@ mod planning;
 mod pool;
 mod queueing;
 mod rebuilding;
+mod remembering;
 mod watching;
 
 pub use batch::{Batch, BatchError, Report, run};
