@@ -269,14 +269,3 @@ mod tests {
         assert_eq!(until(1_500, 1_000), Duration::from_millis(500));
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_always_due_is_due_now() {
-        assert_eq!(until(i64::MIN, 1_700_000_000_000), Duration::ZERO);
-        assert_eq!(until(1500, 1000), Duration::from_millis(500));
-    }
-}
