@@ -1,3 +1,5 @@
+//! Real names of every server and what its preset reads from them.
+
 use super::*;
 
 /// 2024-01-02 15:04:05 UTC.
