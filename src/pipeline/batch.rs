@@ -15,8 +15,9 @@ use super::pool::Urgency;
 use super::queueing;
 use crate::catalog::{CatalogError, DeliveryFilter, JournalKey, Known};
 use crate::discover::{Mode, Problem, Settling, Unit, Waiting};
-use crate::recording::Delivery;
+use crate::durable;
 use crate::recording::journey::{Candidate, Settled};
+use crate::recording::{Delivery, VodRecord};
 
 /// What is to be taken to its end.
 #[derive(Debug, Clone)]
@@ -89,13 +90,26 @@ impl Run<'_> {
                 break;
             }
             let known = self.house().catalog.knows(&candidate.path, &candidate.fingerprint)?;
-            if self.batch.again && !matches!(known, Known::UnderWay) {
+            if self.batch.again && self.is_to_be_taken_again(&candidate, &known)? {
                 self.house().catalog.forget(&JournalKey::of(&candidate.path, &candidate.fingerprint))?;
             }
             self.consider(candidate, report);
         }
         self.end_if_nothing_waits();
         Ok(())
+    }
+
+    /// Whether `--again` forgets what is known of a file. Not of a kept original whose finished file stands, or is freed
+    /// because the stores hold it: taken again it would give the same recording a second time.
+    fn is_to_be_taken_again(&self, candidate: &Candidate, known: &Known) -> Result<bool, CatalogError> {
+        if matches!(known, Known::UnderWay) {
+            return Ok(false);
+        }
+        let record = known.vod_id().map(|id| self.house().catalog.vod(id)).transpose()?.flatten();
+        let stands = |r: &VodRecord| {
+            r.freed_at.is_some() || durable::fingerprint(&r.file_path).is_ok_and(|f| f == r.fingerprint)
+        };
+        Ok(record.is_none_or(|record| record.file_path == candidate.path || !stands(&record)))
     }
 
     /// Submits a candidate that is settled, or keeps it for later.
