@@ -9,6 +9,7 @@ pub(in crate::media) mod log;
 pub(in crate::media) mod sink;
 pub(in crate::media) mod source;
 pub(in crate::media) mod stream;
+mod tags;
 
 pub(in crate::media) use ffmpeg_next::Packet;
 pub(in crate::media) use ffmpeg_next::packet::Flags;

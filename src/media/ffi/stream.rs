@@ -96,6 +96,10 @@ impl Seek for Tapped {
         }
         outcome
     }
+
+    fn stream_position(&mut self) -> io::Result<u64> {
+        Ok(self.position)
+    }
 }
 
 /// Seconds per tick of a track's timestamps, as a fraction.
