@@ -55,7 +55,12 @@ pub(super) struct Backend {
 }
 
 impl Backend {
-    fn of(options: &TargetOptions, provider: Provider, store: Arc<dyn ObjectStore>, parts: Arc<dyn MultipartStore>) -> Self {
+    fn of(
+        options: &TargetOptions,
+        provider: Provider,
+        store: Arc<dyn ObjectStore>,
+        parts: Arc<dyn MultipartStore>,
+    ) -> Self {
         let mut tags = TagSet::default();
         options.tags.iter().for_each(|(name, value)| tags.push(name, value));
         let at_once = if options.concurrency == 0 { PARTS_AT_ONCE } else { options.concurrency };

@@ -30,7 +30,9 @@ impl Bandwidth {
                     let days = day.map_or(0..7, |day| day..day + 1);
                     from.extend(days.map(|day| (day * MINUTES_A_DAY + minute, rate)));
                 }
-                None if from.is_empty() && !text.trim().contains(char::is_whitespace) => from.push((0, rate_of(entry)?)),
+                None if from.is_empty() && !text.trim().contains(char::is_whitespace) => {
+                    from.push((0, rate_of(entry)?))
+                }
                 None => return Err(format!("`{entry}` is not of the form `08:00,2M`")),
             }
         }
@@ -139,12 +141,10 @@ mod tests {
         assert_eq!(at("512", 3, 5), Some(512 * 1024));
         assert_eq!(at("off", 3, 5), None);
         let office = "08:00,2M 19:00,off";
-        assert_eq!([at(office, 0, 7), at(office, 0, 8), at(office, 6, 18), at(office, 6, 19)], [
-            None,
-            Some(2 * MIB),
-            Some(2 * MIB),
-            None
-        ]);
+        assert_eq!(
+            [at(office, 0, 7), at(office, 0, 8), at(office, 6, 18), at(office, 6, 19)],
+            [None, Some(2 * MIB), Some(2 * MIB), None]
+        );
         let weekend = "Mon-08:00,1.5M Sat-00:00,off";
         assert_eq!([at(weekend, 0, 7), at(weekend, 4, 23), at(weekend, 5, 0)], [None, Some(MIB * 3 / 2), None]);
     }

@@ -362,7 +362,8 @@ mod tests {
     fn checksums_of_parts_join_to_those_of_the_whole() {
         let bytes: Vec<u8> = (0..100_000u32).map(|i| i.to_le_bytes()[1]).collect();
         for provider in [Provider::S3, Provider::Azure, Provider::Gcs] {
-            let parts: Vec<_> = bytes.chunks(33_333).map(|c| (c.len() as u64, PartSums::of(provider, ChecksumMode::Auto, c))).collect();
+            let parts: Vec<_> =
+                bytes.chunks(33_333).map(|c| (c.len() as u64, PartSums::of(provider, ChecksumMode::Auto, c))).collect();
             let joined = combine(parts.iter().map(|(size, sums)| (*size, sums)));
             let whole = Sums { md5: None, ..sums_of(&bytes, provider) };
             assert_eq!(joined, whole, "{provider:?}");

@@ -69,7 +69,9 @@ impl Verb {
             (Provider::Azure, Self::Put | Self::Abort) => {
                 "blobs/write (role Storage Blob Data Contributor, SAS `c` and `w`)"
             }
-            (Provider::Azure, Self::List | Self::ListUploads) => "containers/read (role Storage Blob Data Contributor, SAS `l`)",
+            (Provider::Azure, Self::List | Self::ListUploads) => {
+                "containers/read (role Storage Blob Data Contributor, SAS `l`)"
+            }
             (Provider::Azure, Self::Delete) => "blobs/delete (role Storage Blob Data Contributor, SAS `d`)",
             (Provider::Gcs, Self::Head | Self::Get) => "storage.objects.get",
             (Provider::Gcs, Self::Put) => "storage.objects.create",

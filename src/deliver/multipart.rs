@@ -217,7 +217,10 @@ impl Transfer<'_> {
         let end = |is_create_only| {
             let told = AtTheEnd {
                 is_create_only,
-                headers: backend.resigner.as_ref().map_or_else(Vec::new, |_| block_list_headers(attributes, &backend.tags)),
+                headers: backend
+                    .resigner
+                    .as_ref()
+                    .map_or_else(Vec::new, |_| block_list_headers(attributes, &backend.tags)),
                 resigner: backend.resigner.clone(),
             };
             let ending = backend.parts.complete_multipart(&key, &upload.id, upload.ids());

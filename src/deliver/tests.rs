@@ -260,7 +260,8 @@ fn a_directory_is_never_overwritten_and_the_same_file_is_adopted() {
     write(to.path(), "x.mp4", b"other");
     let targets = disk_targets(to.path());
     let asset = asset(from.path(), "id", &["x.mp4"]);
-    let upload = || targets.upload("disk", &asset, DATE, &AtomicBool::new(false), &|_| {}, &NoLedger).unwrap().remove(0);
+    let upload =
+        || targets.upload("disk", &asset, DATE, &AtomicBool::new(false), &|_| {}, &NoLedger).unwrap().remove(0);
     assert_eq!(upload().key, "x_1.mp4");
     let inode = |name| durable::fingerprint(&to.path().join(name)).unwrap().inode;
     let before = inode("x_1.mp4");

@@ -18,7 +18,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::ChecksumMode;
 use super::bucket::{Bucket, Held, key_of};
-use super::checksum::{Comparison, Hasher, Reported, Sums, compare, md5_of_parts, part_md5, part_sha256, sha256_of_parts};
+use super::checksum::{
+    Comparison, Hasher, Reported, Sums, compare, md5_of_parts, part_md5, part_sha256, sha256_of_parts,
+};
 use super::diagnose::{Cause, Verb};
 use super::error::{DeliverError, Result};
 use super::ledger::Ledger;

@@ -204,7 +204,8 @@ impl Service {
     async fn send(&self, request: HttpRequest) -> Result<reqwest::Response, HttpError> {
         let (parts, body) = request.into_parts();
         let address = parts.uri.to_string();
-        let address = address.parse().map_err(|e| HttpError::new_boxed(HttpErrorKind::Unknown, Box::new(Address(e))))?;
+        let address =
+            address.parse().map_err(|e| HttpError::new_boxed(HttpErrorKind::Unknown, Box::new(Address(e))))?;
         let flow = Arc::new(Flow::new(body.content_length() == 0));
         let mut sent = reqwest::Request::new(parts.method, address);
         *sent.headers_mut() = parts.headers;
@@ -317,7 +318,11 @@ impl Body for Outgoing {
         if !wait.is_zero() {
             self.nap = Some(Box::pin(tokio::time::sleep(wait)));
         }
-        if self.left == 0 { self.flow.finish() } else { self.flow.touch(wait) }
+        if self.left == 0 {
+            self.flow.finish()
+        } else {
+            self.flow.touch(wait)
+        }
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 

@@ -30,7 +30,10 @@ pub(super) struct Wire {
 
 /// What a request is signed with.
 pub(super) enum Keys {
-    Aws { credentials: AwsCredentialProvider, region: String },
+    Aws {
+        credentials: AwsCredentialProvider,
+        region: String,
+    },
     Google(GcpCredentialProvider),
     /// The store asks for none.
     None,
@@ -72,10 +75,11 @@ impl Wire {
             }
             Keys::None => {}
         }
-        let answer = self.client.execute(request).await.map_err(|e| object_store::Error::Generic {
-            store: "uploads",
-            source: Box::new(e),
-        })?;
+        let answer = self
+            .client
+            .execute(request)
+            .await
+            .map_err(|e| object_store::Error::Generic { store: "uploads", source: Box::new(e) })?;
         let status = answer.status();
         let body = answer.into_body().bytes().await.map_err(|e| failed(crate::fault::chain(&e)))?;
         let text = String::from_utf8_lossy(&body).into_owned();
@@ -147,8 +151,7 @@ mod tests {
             <Upload><Key>p/a &amp; b&#x2F;x.mp4</Key><UploadId>1~z</UploadId><Initiated>2026-01-02</Initiated></Upload>\
             <Upload><Key>p/y</Key></Upload></ListMultipartUploadsResult>";
         let uploads: Vec<_> = uploads_in(page).collect();
-        let expected =
-            OpenUpload { key: "p/a & b/x.mp4".into(), upload_id: "1~z".into(), begun: "2026-01-02".into() };
+        let expected = OpenUpload { key: "p/a & b/x.mp4".into(), upload_id: "1~z".into(), begun: "2026-01-02".into() };
         assert_eq!(uploads, [expected]);
         assert_eq!(encoded("a/ü+"), "a%2F%C3%BC%2B");
         assert_eq!(unescaped("a & b &lt;"), "a & b <");
