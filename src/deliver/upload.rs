@@ -59,6 +59,7 @@ fn object(target: &Target, file: &AssetFile, key: String, proof: Proof, verified
         checksum: proof.checksum,
         verified_ms,
         source: file.fingerprint,
+        differs: None,
     }
 }
 
