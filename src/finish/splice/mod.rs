@@ -11,6 +11,7 @@
 //! where it stands only under an exclusive lease and with its intent in the journal.
 
 mod aside;
+mod by_bytes;
 mod in_place;
 mod lease;
 mod own;
@@ -22,6 +23,7 @@ mod view;
 mod ways;
 
 pub(super) use aside::put_aside;
+pub use by_bytes::{ByBytes, put_back_by_bytes};
 pub(super) use in_place::Performed;
 pub(super) use own::{can_insert, put_in_front_of_own};
 pub(super) use prepare::{Prepared, prepare};

@@ -1,6 +1,6 @@
 //! A file system of a known kind in a file, mounted over a loop device; needs root.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A mounted image; unmounted when dropped.
@@ -39,27 +39,6 @@ impl Image {
         rustix::fs::fallocate(&filler, rustix::fs::FallocateFlags::empty(), 0, bytes).unwrap();
         filler.sync_all().unwrap();
     }
-
-    /// Leaves the free space in small pieces only, so that whatever is written lies in many extents.
-    pub(super) fn shatter(&self) {
-        self.fill_up_to(10 << 20);
-        let small = |n: u32| self.path().join(format!("small{n}"));
-        let mut made = 0;
-        let piece = vec![0x55; 32 << 10];
-        loop {
-            let before = made;
-            while std::fs::write(small(made), &piece).is_ok() {
-                made += 1;
-            }
-            // What was set aside for metadata and not needed is free only then.
-            rustix::fs::sync();
-            if made == before {
-                break;
-            }
-        }
-        (0..made).step_by(2).for_each(|n| std::fs::remove_file(small(n)).unwrap());
-        rustix::fs::sync();
-    }
 }
 
 impl Drop for Image {
@@ -71,4 +50,23 @@ impl Drop for Image {
 fn run(command: &mut Command) -> Result<(), String> {
     let output = command.output().map_err(|e| e.to_string())?;
     if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()) }
+}
+
+/// Copies a file so that its pieces lie apart on the device: each is written with one in between that is taken out
+/// again.
+pub(super) fn copy_in_pieces(from: &Path, to: &Path) {
+    use std::os::unix::fs::FileExt;
+    const PIECE_BYTES: usize = 64 << 10;
+    let (piece, bytes) = (PIECE_BYTES as u64, std::fs::read(from).unwrap());
+    let file = std::fs::File::create(to).unwrap();
+    for (number, part) in (0_u64..).zip(bytes.chunks(PIECE_BYTES)) {
+        file.write_all_at(&[part, &vec![0x55; PIECE_BYTES]].concat(), 2 * number * piece).unwrap();
+    }
+    file.sync_all().unwrap();
+    for number in 1..bytes.len().div_ceil(PIECE_BYTES) as u64 {
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::COLLAPSE_RANGE, number * piece, piece).unwrap();
+    }
+    file.set_len(bytes.len() as u64).unwrap();
+    file.sync_all().unwrap();
+    assert!(std::fs::read(to).unwrap() == bytes);
 }

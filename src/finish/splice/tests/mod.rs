@@ -1,5 +1,6 @@
 //! The protocol on real ext4 and XFS: what it makes, and what is left of it after any cut.
 
+mod by_bytes;
 mod cuts;
 mod image;
 mod whole;
