@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use tracing::warn;
 
 use super::engine::Engine;
 use super::error::PipelineError;
@@ -16,6 +17,7 @@ use super::queueing;
 use crate::catalog::{CatalogError, DeliveryFilter, JournalKey, Known};
 use crate::discover::{Mode, Problem, Settling, Unit, Waiting};
 use crate::durable;
+use crate::finish::{self, ByBytes};
 use crate::recording::journey::{Candidate, Settled};
 use crate::recording::{Delivery, VodRecord};
 
@@ -118,11 +120,37 @@ impl Run<'_> {
             return self.tell(candidate.path, ended);
         }
         match self.house().settler().settle(candidate.clone(), None, self.batch.mode, now_ms()) {
-            Settling::Settled(settled) => self.submit(&settled),
+            Settling::Settled(settled) => match self.put_back(&settled) {
+                Some(candidate) => self.waiting.push(candidate),
+                None => self.submit(&settled),
+            },
             Settling::Wait { reason: Waiting::Quiet | Waiting::Settle, .. } => self.waiting.push(candidate),
             Settling::Changed(now) => self.waiting.push(now),
             Settling::Wait { reason, .. } => report.not_settled.push((candidate.path, reason)),
             Settling::Gone | Settling::InUnit => {}
+        }
+    }
+
+    /// `recover` also mends a splice in place that was cut and of which the journal knows nothing; the recording is then
+    /// what it was, and looked at again.
+    fn put_back(&self, settled: &Settled) -> Option<Candidate> {
+        if self.batch.mode != Mode::Recover || !settled.evidence.is_strong() {
+            return None;
+        }
+        let path = settled.path();
+        match finish::put_back_by_bytes(path) {
+            Ok(ByBytes::PutBack) => {
+                warn!(path = %path.display(), "A splice in place that was cut is taken back, told by the bytes alone.");
+                let fingerprint = durable::fingerprint(path).ok()?;
+                Some(Candidate { fingerprint, ..settled.candidate.clone() })
+            }
+            Ok(ByBytes::NotHalfDone) => None,
+            Ok(ByBytes::Unclear) => {
+                warn!(path = %path.display(), "Perhaps half finished in place; what is there does not say where.");
+                None
+            }
+            // Whatever keeps it from being read now is said when it is finished.
+            Err(_) => None,
         }
     }
 

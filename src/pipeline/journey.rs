@@ -21,9 +21,9 @@ use super::turns::Turn;
 use crate::catalog::{Begun, CatalogError, JournalKey, Known, next_try_ms};
 use crate::durable::{self, FileError};
 use crate::fault::{Class, Fault, chain};
-use crate::finish::{self, Conclusion, FinishError, Finished, Names, Turn as _, Wish};
+use crate::finish::{self, Conclusion, FinishError, Finished, Names, Recovered, Turn as _, Wish};
 use crate::recording::journey::{Entry, Settled, Step};
-use crate::recording::{Defect, Fingerprint, VodRecord};
+use crate::recording::{Defect, Fingerprint, SpliceIntent, VodRecord};
 
 /// How a recording's journey ended, for now.
 #[derive(Debug)]
@@ -121,7 +121,7 @@ fn continue_journey(house: &House, key: &JournalKey, entry: &Entry, turn: &Turn<
         return attempt_journey(house, key, &entry.settled, turn);
     }
     let vod_id = match &entry.step {
-        Step::Publishing { record, .. } => Some(record.vod_id.clone()),
+        Step::Splicing { record, .. } | Step::Publishing { record, .. } => Some(record.vod_id.clone()),
         Step::Catalogued { vod_id, .. } | Step::Done { vod_id } => Some(vod_id.clone()),
         _ => None,
     };
@@ -138,6 +138,7 @@ fn attempt_journey(
     let choose = |wish: &Wish<'_>| reserve(house, key, settled, wish);
     let meter = house.meters.begin("finish", settled.path(), settled.candidate.fingerprint.size_bytes);
     let progress = |done_bytes, total_bytes| meter.set(done_bytes, total_bytes);
+    let remember = |intent: &SpliceIntent, record: &VodRecord| remember(house, key, intent, record);
     let work = finish::Work {
         settled,
         options: &settings.finish,
@@ -146,6 +147,7 @@ fn attempt_journey(
         choose_path: &choose,
         turn,
         progress: &progress,
+        remember: &remember,
     };
     let conclusion = finish::finish(&work)?;
     // What follows waits for the disk only.
@@ -157,6 +159,13 @@ fn attempt_journey(
             publish(house, key, *finished).map(|record| Ended::Finished(Box::new(record)))
         }
     }
+}
+
+/// Journals what is about to be done to the source where it stands.
+fn remember(house: &House, key: &JournalKey, intent: &SpliceIntent, record: &VodRecord) -> Result<(), FinishError> {
+    let step = Step::Splicing { intent: Box::new(intent.clone()), record: Box::new(record.clone()) };
+    let journalled = house.catalog.set_step(key, step, now_ms());
+    journalled.map_err(|e| FinishError::NotJournalled { source: Box::new(e) })
 }
 
 /// Chooses a free final name and promises it to this recording, durably; the same one again after a cut.
@@ -270,6 +279,11 @@ fn conclude(
     };
     let class = error.class();
     let message = chain(&error);
+    if matches!(error, PipelineError::Finish(FinishError::HalfDone { .. })) {
+        // The journal's entry is what puts it right: it stays.
+        warn!(path = %settled.path().display(), error = message, "Half finished in place; completed or taken back at the next try.");
+        return Ended::Failed { class, message, hint: error.hint() };
+    }
     let has_vanished = !settled.path().exists() && is_not_ours_yet(house, key);
     if has_vanished || class == Class::Cancelled {
         let _ = house.catalog.forget(key);
@@ -323,6 +337,7 @@ pub fn resume(house: &House) -> Result<Vec<Settled>, CatalogError> {
 /// Returns whether the recording is at its end; `false` means that it has to begin again.
 fn resume_one(house: &House, key: &JournalKey, entry: &Entry) -> Result<bool, PipelineError> {
     match &entry.step {
+        Step::Splicing { intent, record } => resume_splice(house, key, entry, (intent, record)),
         Step::Publishing { written_path, written, record, removes_source } => {
             if stands_at(&record.file_path, written) {
                 commit(house, key, (**record).clone(), *removes_source).map(|_| true)
@@ -342,6 +357,35 @@ fn resume_one(house: &House, key: &JournalKey, entry: &Entry) -> Result<bool, Pi
             Ok(true)
         }
         _ => begin_again(house, key, entry),
+    }
+}
+
+/// A splice in place that was cut is completed where its header is durable, and taken back where it is not.
+fn resume_splice(
+    house: &House,
+    key: &JournalKey,
+    entry: &Entry,
+    (intent, record): (&SpliceIntent, &VodRecord),
+) -> Result<bool, PipelineError> {
+    let path = &intent.path;
+    match finish::recover(intent)? {
+        Recovered::Finished => {
+            info!(path = %path.display(), "A splice in place that was cut is completed.");
+            let (written_path, written) = (path.clone(), intent.after);
+            let record = record.clone();
+            let finished = Finished { written_path, written, record, removes_source: false, warnings: Vec::new() };
+            publish(house, key, finished).map(|_| true)
+        }
+        Recovered::AsBefore => {
+            info!(path = %path.display(), "A splice in place that was cut is taken back.");
+            begin_again(house, key, entry)
+        }
+        Recovered::Gone => begin_again(house, key, entry),
+        Recovered::Unclear(why) => {
+            let detail = format!("a splice in place was cut and cannot be taken back by itself: {why}");
+            quarantine(house, key, &entry.settled, vec![Defect::Malformed { offset: None, detail }]);
+            Ok(true)
+        }
     }
 }
 
