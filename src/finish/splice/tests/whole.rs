@@ -33,7 +33,16 @@ fn finished(settled: &Settled, options: &Options) -> Result<(Finished, Option<Sp
     };
     let stop = AtomicBool::new(false);
     let now_ms = settled.candidate.fingerprint.mtime_ms() + 3_600_000;
-    let work = Work { settled, options, stop: &stop, now_ms, choose_path: &choose, remember: &remember };
+    let work = Work {
+        settled,
+        options,
+        stop: &stop,
+        now_ms,
+        choose_path: &choose,
+        remember: &remember,
+        progress: &|_, _| (),
+        turn: &Alone,
+    };
     match finish(&work)? {
         Conclusion::Finished(finished) => Ok((*finished, journal.lock().unwrap().take())),
         Conclusion::Quarantined(defects) => panic!("{defects:?}"),
@@ -214,4 +223,13 @@ fn validate_packets_puts_digests_into_the_record_whatever_the_outcome() {
         }
         assert_eq!(said[0], said[1]);
     }
+}
+
+/// Nobody else wants to compute.
+struct Alone;
+
+impl crate::finish::Turn for Alone {
+    fn pause(&self) {}
+
+    fn resume(&self) {}
 }
