@@ -28,7 +28,8 @@ pub fn start(cli: &Cli) {
     drop(started);
 }
 
-/// Standard error, with progress bars out of the way while a line is written.
+/// Standard error, with progress bars out of the way while something is written.
+#[derive(Debug)]
 struct BesideBars;
 
 impl Write for BesideBars {

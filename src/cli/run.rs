@@ -17,7 +17,7 @@ use crate::catalog::CatalogError;
 use crate::config::{self, Config, ConfigError, Sources};
 use crate::deliver::TargetOptions;
 use crate::discover::{Mode, Server};
-use crate::pipeline::{self, Engine, EngineError, House, HouseError, NameOverrides, Settings, Stop};
+use crate::pipeline::{self, Engine, House, NameOverrides, PipelineError, Settings, Stop};
 use crate::recording::name::printable_text;
 
 /// Runs what was typed; returns the exit code.
@@ -97,9 +97,9 @@ impl Failure {
     }
 
     /// A house that is in use is told apart from every other failure.
-    pub fn from_engine(error: EngineError) -> Self {
+    pub fn from_engine(error: PipelineError) -> Self {
         match error {
-            EngineError::House(HouseError::Catalog(in_use @ CatalogError::InUse { .. })) => Self::InUse(in_use),
+            PipelineError::Catalog(in_use @ CatalogError::InUse { .. }) => Self::InUse(in_use),
             other => Self::Fault(Box::new(other)),
         }
     }

@@ -1,13 +1,15 @@
 //! Couriers carry what is due to the targets. Finishing and cataloguing never wait for them (promise 5).
 
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
+use super::error::PipelineError;
 use super::house::{House, now_ms};
 use crate::catalog::{CatalogError, next_try_ms};
 use crate::deliver::DeliverError;
@@ -117,7 +119,12 @@ fn nap<'a>(bell: &'a Bell, carried: MutexGuard<'a, Carried>, longest: Duration) 
 
 fn carry_all(house: &House) {
     while let Some(delivery) = take(house) {
-        carry(house, &delivery);
+        // A courier that dies would leave the others with its share, and after the last one nothing is delivered any more.
+        if catch_unwind(AssertUnwindSafe(|| carry(house, &delivery))).is_err() {
+            error!(delivery = delivery.id, "A courier panicked; please report it. The delivery is tried again later.");
+            let due = next_try_ms(delivery.attempts.saturating_add(1), Class::Environment, now_ms(), jitter());
+            let _ = house.catalog.delivery_failed(&delivery.id, Class::Environment, "the program failed", due);
+        }
         house.bell.lock().in_flight.remove(&delivery.id);
         house.bell.ring();
     }
@@ -160,7 +167,7 @@ fn first_free(house: &House, carried: &Carried, now: i64) -> Result<Option<Deliv
 }
 
 fn until(due_ms: i64, now_ms: i64) -> Duration {
-    Duration::from_millis(u64::try_from(due_ms - now_ms).unwrap_or(0))
+    Duration::from_millis(u64::try_from(due_ms.saturating_sub(now_ms)).unwrap_or(0))
 }
 
 fn carry(house: &House, delivery: &Delivery) {
@@ -172,7 +179,7 @@ fn carry(house: &House, delivery: &Delivery) {
 }
 
 fn attempt_delivery(house: &House, delivery: &Delivery, attempt: u32) {
-    let outcome = upload(house, delivery).map_err(CarryError::from).and_then(|objects| {
+    let outcome = upload(house, delivery).map_err(PipelineError::from).and_then(|objects| {
         house.catalog.delivered(&delivery.id, &objects, now_ms())?;
         Ok(())
     });
@@ -198,13 +205,14 @@ fn upload(house: &House, delivery: &Delivery) -> Result<Vec<RemoteObject>, Deliv
     house.targets().upload(&delivery.target, &delivery.asset, &date, house.stop.flag(), &|sent| meter.add(sent))
 }
 
-fn note_failure(house: &House, delivery: &Delivery, attempt: u32, error: &CarryError) {
+fn note_failure(house: &House, delivery: &Delivery, attempt: u32, error: &PipelineError) {
     let class = error.class();
     if class == Class::Cancelled {
         let _ = house.catalog.delivery_failed(&delivery.id, Class::Transient, "stopped", Some(now_ms()));
         return;
     }
-    let message = error.message();
+    let said = chain(error);
+    let message = error.hint().map_or_else(|| said.clone(), |hint| format!("{said}. {hint}"));
     let due = next_try_ms(attempt, class, now_ms(), jitter());
     if class == Class::Environment {
         pause(house, delivery, due, &message);
@@ -231,28 +239,13 @@ fn jitter() -> u64 {
     now_ms().wrapping_add(count).unsigned_abs()
 }
 
-#[derive(Debug, thiserror::Error)]
-enum CarryError {
-    #[error(transparent)]
-    Catalog(#[from] CatalogError),
-    #[error(transparent)]
-    Deliver(#[from] DeliverError),
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl CarryError {
-    fn class(&self) -> Class {
-        match self {
-            Self::Catalog(e) => e.class(),
-            Self::Deliver(e) => e.class(),
-        }
-    }
-
-    fn message(&self) -> String {
-        let hint = match self {
-            Self::Catalog(e) => e.hint(),
-            Self::Deliver(e) => e.hint(),
-        };
-        let said = chain(self);
-        hint.map_or_else(|| said.clone(), |hint| format!("{said}. {hint}"))
+    #[test]
+    fn what_is_overdue_since_for_ever_is_due_now() {
+        assert_eq!(until(i64::MIN, 1_772_634_615_000), Duration::ZERO);
+        assert_eq!(until(1_500, 1_000), Duration::from_millis(500));
     }
 }

@@ -6,6 +6,7 @@
 mod batch;
 mod courier;
 mod engine;
+mod error;
 mod finding;
 mod freeing;
 mod house;
@@ -18,14 +19,15 @@ mod rebuilding;
 mod turns;
 mod watching;
 
-pub use batch::{Batch, BatchError, Report, run};
-pub use engine::{Engine, EngineError};
+pub use batch::{Batch, Report, run};
+pub use engine::Engine;
+pub use error::PipelineError;
 pub use finding::{NameOverrides, Place, configured_places, places_of};
 pub use freeing::{free_what_is_due, plan as retention_plan};
-pub use house::{House, HouseError, Settings, Stop, now_ms};
+pub use house::{House, Settings, Stop, now_ms};
 pub use journey::Ended;
 pub use meters::{Meter, Meters, Reading};
 pub use planning::{Planned, PlannedItem, plan};
 pub use pool::threads_for;
-pub use rebuilding::{RebuildError, Rebuilt, rebuild};
-pub use watching::{Control, WatchError, watch};
+pub use rebuilding::{Rebuilt, rebuild};
+pub use watching::{Control, watch};
