@@ -179,7 +179,7 @@ fn deliver(engine: &Engine, wait: bool) -> Result<(), CatalogError> {
     let house = engine.house();
     engine.couriers().wait_until_nothing_is_due()?;
     while wait && !house.stop.is_requested() && !undelivered(house)?.is_empty() {
-        let nap = house.catalog.next_due_ms()?.map_or(1000, |due| (due - now_ms()).clamp(20, 1000));
+        let nap = house.catalog.next_due_ms()?.map_or(1000, |due| due.saturating_sub(now_ms()).clamp(20, 1000));
         std::thread::sleep(Duration::from_millis(nap.unsigned_abs()));
         engine.couriers().wait_until_nothing_is_due()?;
     }

@@ -77,7 +77,13 @@ impl Couriers {
         };
         let spawn = |n: usize| {
             let house = Arc::clone(house);
-            std::thread::Builder::new().name(format!("courier-{n}")).spawn(move || carry_all(&house)).ok()
+            let thread = std::thread::Builder::new().name(format!("courier-{n}")).spawn(move || {
+                if n == 0 {
+                    abort_stale(&house);
+                }
+                carry_all(&house);
+            });
+            thread.ok()
         };
         Self { house: Arc::clone(house), threads: Mutex::new((0..wanted).filter_map(spawn).collect()) }
     }
@@ -115,6 +121,18 @@ impl Couriers {
 fn nap<'a>(bell: &'a Bell, carried: MutexGuard<'a, Carried>, longest: Duration) -> MutexGuard<'a, Carried> {
     let woken = bell.rung.wait_timeout(carried, longest);
     woken.map_or_else(|e| e.into_inner().0, |(guard, _)| guard)
+}
+
+/// Uploads that the last process left and nobody will continue are given up; finishing does not wait for it.
+fn abort_stale(house: &House) {
+    let awaits = |asset: &str, target: &str| {
+        house.catalog.delivery(&Delivery::id_of(asset, target)).map_or(true, |d| d.is_some_and(|d| d.is_pending()))
+    };
+    match house.targets().abort_stale(&house.catalog, &awaits) {
+        Ok(0) => {}
+        Ok(count) => info!(count, "Gave up uploads that nobody will continue."),
+        Err(error) => warn!(error = chain(&error), "The uploads of the last process cannot be read."),
+    }
 }
 
 fn carry_all(house: &House) {
@@ -181,6 +199,7 @@ fn carry(house: &House, delivery: &Delivery) {
 fn attempt_delivery(house: &House, delivery: &Delivery, attempt: u32) {
     let outcome = upload(house, delivery).map_err(PipelineError::from).and_then(|objects| {
         house.catalog.delivered(&delivery.id, &objects, now_ms())?;
+        house.targets().forget(&objects, &house.catalog)?;
         Ok(())
     });
     match outcome {
@@ -202,7 +221,8 @@ fn upload(house: &House, delivery: &Delivery) -> Result<Vec<RemoteObject>, Deliv
     // An HLS unit is called by its playlist, which comes last.
     let name = files.last().map_or(std::path::Path::new(""), |file| file.path.as_path());
     let meter = house.meters.begin("send", name, files.iter().map(|file| file.fingerprint.size_bytes).sum());
-    house.targets().upload(&delivery.target, &delivery.asset, &date, house.stop.flag(), &|sent| meter.add(sent))
+    let progress = |sent| meter.add(sent);
+    house.targets().upload(&delivery.target, &delivery.asset, &date, house.stop.flag(), &progress, &house.catalog)
 }
 
 fn note_failure(house: &House, delivery: &Delivery, attempt: u32, error: &PipelineError) {

@@ -16,6 +16,7 @@ mod planning;
 mod pool;
 mod queueing;
 mod rebuilding;
+mod remembering;
 mod turns;
 mod watching;
 

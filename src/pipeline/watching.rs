@@ -110,10 +110,9 @@ impl<'a> Watcher<'a> {
 
     /// Until something is due, at most a tick.
     fn nap(&self) -> Duration {
-        let due = self
-            .due
-            .first()
-            .map_or(TICK, |(due_ms, _)| Duration::from_millis(u64::try_from(due_ms - now_ms()).unwrap_or(0)));
+        let due = self.due.first().map_or(TICK, |(due_ms, _)| {
+            Duration::from_millis(u64::try_from(due_ms.saturating_sub(now_ms())).unwrap_or(0))
+        });
         due.min(TICK)
     }
 

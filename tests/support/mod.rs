@@ -1,6 +1,7 @@
 //! What several integration tests need: the real binary, a scratch house, recordings made by ffmpeg.
 
 pub mod assets;
+pub mod daemon;
 pub mod recordings;
 pub mod stores;
 pub mod tap;
@@ -10,6 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 
+use aftercast::deliver::TargetOptions;
 use serde_json::Value;
 
 /// A scratch directory with a root of recordings, a state directory and a place for `file://` objects.
@@ -131,6 +133,27 @@ pub fn standard_config(dir: &Path, more: &str) -> String {
          [watch]\nroots = [\"{dir}/root\"]\nsettle = \"0s\"\nquiet = \"1s\"\n\
          [[deliver.target]]\nname = \"store\"\nurl = \"file://{dir}/store\"\n{more}\n"
     )
+}
+
+/// The configuration of a scratch house with targets of one's own in place of the `file://` one.
+pub fn config_with_targets(dir: &Path, targets: &[&TargetOptions], more: &str) -> String {
+    let dir = dir.display();
+    let targets: String = targets.iter().map(|t| target_table(t)).collect();
+    format!(
+        "state_dir = \"{dir}/state\"\n\
+         [watch]\nroots = [\"{dir}/root\"]\nsettle = \"0s\"\nquiet = \"1s\"\n{targets}{more}\n"
+    )
+}
+
+fn target_table(target: &TargetOptions) -> String {
+    let mut table = format!("[[deliver.target]]\nname = \"{}\"\nurl = \"{}\"\n", target.name, target.url);
+    if let Some(endpoint) = &target.endpoint {
+        table.push_str(&format!("endpoint = \"{endpoint}\"\n"));
+    }
+    let secrets = target.credential_files.iter();
+    let secrets: Vec<_> = secrets.map(|(name, path)| format!("{name}_file = \"{}\"", path.display())).collect();
+    table.push_str(&format!("credential_files = {{ {} }}\n", secrets.join(", ")));
+    table
 }
 
 /// Every file below a directory: relative path → (size, inode, mtime in ns, BLAKE3).
