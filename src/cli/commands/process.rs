@@ -11,7 +11,7 @@ use super::super::human;
 use super::super::output::Output;
 use super::Failure;
 use crate::discover::Mode;
-use crate::fault::Class;
+use crate::fault::{Class, chain};
 use crate::pipeline::{self, Batch, Ended, Engine, Place, Report};
 use crate::recording::name::{printable, printable_text};
 use crate::recording::{DeliveryState, VodRecord};
@@ -51,7 +51,7 @@ pub fn dry_run(engine: &Engine, places: &[Place], mode: Mode, out: &mut Output<'
         }
     }
     for problem in &planned.problems {
-        writeln!(out.err, "unreadable           {problem}").map_err(Failure::output)?;
+        writeln!(out.err, "unreadable           {}", chain(problem)).map_err(Failure::output)?;
     }
     writeln!(out.err, "Nothing was done.").map_err(Failure::output)?;
     Ok(if planned.problems.is_empty() { Exit::Done } else { Exit::Environment })
@@ -127,9 +127,9 @@ fn print_rest(out: &mut Output<'_>, report: &Report) -> io::Result<()> {
     }
     for problem in &report.problems {
         if out.is_json {
-            out.json(&json!({ "state": "unreadable", "message": problem.to_string() }))?;
+            out.json(&json!({ "state": "unreadable", "message": chain(problem) }))?;
         } else {
-            writeln!(out.out, "unreadable        {problem}")?;
+            writeln!(out.out, "unreadable        {}", chain(problem))?;
         }
     }
     for delivery in &report.undelivered {
