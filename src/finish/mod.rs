@@ -29,4 +29,4 @@ pub use identity::{Made, Making, record_of_finished, start_of};
 pub use inspect::{Inspection, Iso, inspect};
 pub use options::*;
 pub use place::{Names, Wish, finished_path, is_free};
-pub use produce::{ChoosePath, Conclusion, Finished, Work, finish};
+pub use produce::{ChoosePath, Conclusion, Finished, Turn, Work, finish};

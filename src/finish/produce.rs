@@ -20,6 +20,14 @@ use crate::recording::{Container, Defect, Fingerprint, Outcome, SpliceMethod, St
 /// Chooses and reserves the final path.
 pub type ChoosePath<'a> = dyn Fn(&Wish<'_>) -> Result<PathBuf, FinishError> + 'a;
 
+/// The right to compute, which a recording lends to another while it waits for the disk.
+pub trait Turn {
+    /// Gives it away.
+    fn pause(&self);
+    /// Waits until it is back.
+    fn resume(&self);
+}
+
 /// No file type box that means something is longer.
 const LARGEST_FTYP_BYTES: u64 = 1 << 16;
 
@@ -35,6 +43,20 @@ pub struct Work<'a> {
     pub now_ms: i64,
     /// Chooses the final path.
     pub choose_path: &'a ChoosePath<'a>,
+    /// Told how many bytes of how many are read and written, about once per packet.
+    pub progress: &'a dyn Fn(u64, u64),
+    /// Held by the caller when the work begins, and when it has ended well.
+    pub turn: &'a dyn Turn,
+}
+
+impl Work<'_> {
+    /// Lets another recording compute while this one only waits for the disk.
+    fn wait_for_disk<R>(&self, slow: impl FnOnce() -> R) -> R {
+        self.turn.pause();
+        let done = slow();
+        self.turn.resume();
+        done
+    }
 }
 
 impl std::fmt::Debug for Work<'_> {
@@ -153,14 +175,15 @@ fn source_may_go(work: &Work<'_>, defects: &[Defect]) -> bool {
     !lacks_something && work.settled.evidence.is_strong() && !work.options.keep_original
 }
 
-fn watch<'a>(work: &Work<'a>) -> Watch<'a> {
-    Watch { cancel: Some(work.stop), progress: None }
+fn watch<'a>(work: &Work<'a>, progress: &'a dyn Fn(u64)) -> Watch<'a> {
+    Watch { cancel: Some(work.stop), progress: Some(progress) }
 }
 
 /// The file is complete. Where its rest is not proven and it would have to be renamed, a copy gets the final name.
 fn keep(work: &Work<'_>, inspection: &Inspection, container: Container) -> Result<Written, FinishError> {
     let source = work.settled.path();
-    let description = describe(source, container, &watch(work))?;
+    let read = |bytes| (work.progress)(bytes, inspection.size_bytes);
+    let description = describe(source, container, &watch(work, &read))?;
     if description.tracks.iter().all(|t| t.packets == 0) {
         return Err(MediaError::Unfinishable { path: source.to_owned(), defects: vec![Defect::NoPackets] }.into());
     }
@@ -172,7 +195,7 @@ fn keep(work: &Work<'_>, inspection: &Inspection, container: Container) -> Resul
     let final_path =
         (work.choose_path)(&Wish { extension: extension_of(source, container), start_ms: start.0, may_be_own: true })?;
     let (path, fingerprint, warnings) = if final_path == source || work.settled.evidence.is_strong() {
-        durable::sync_file(source)?;
+        work.wait_for_disk(|| durable::sync_file(source))?;
         (source.to_owned(), work.settled.candidate.fingerprint, Vec::new())
     } else {
         copy_whole(work, &final_path)?
@@ -219,7 +242,7 @@ fn partial_with_room(work: &Work<'_>, final_path: &Path, needed_bytes: u64) -> R
 fn seal(work: &Work<'_>, partial: Partial) -> Result<(PathBuf, Fingerprint, Vec<String>), FinishError> {
     let source = work.settled.path();
     let like = fs::metadata(source).map_err(FileError::on("read the state of", source))?;
-    let sealed = partial.seal(&like)?;
+    let sealed = work.wait_for_disk(|| partial.seal(&like))?;
     let warnings = sealed.not_kept.map(|what| format!("the {what} of the original could not be kept")).into_iter();
     Ok((sealed.path, sealed.fingerprint, warnings.collect()))
 }
@@ -238,7 +261,7 @@ fn front(work: &Work<'_>, inspection: &Inspection, container: Container) -> Resu
     let partial = partial_with_room(work, &final_path, plan.len())?;
     durable::copy_ranges(source, partial.path(), &plan.header, &plan.body_ranges)?;
     sameness::compare(source, movie, partial.path())?;
-    let mut description = describe(partial.path(), container, &watch(work))?;
+    let mut description = describe(partial.path(), container, &watch(work, &|_| ()))?;
     description.declared_ms = movie.declared_duration_ms();
     let (path, fingerprint, warnings) = seal(work, partial)?;
     Ok(Written {
@@ -289,9 +312,16 @@ fn remux(work: &Work<'_>, inspection: &Inspection, container: Container) -> Resu
     let mut final_path = (work.choose_path)(&wish)?;
     let partial = partial_with_room(work, &final_path, inspection.size_bytes)?;
     let created_ms = (start.1 != StartSource::Mtime).then_some(start.0);
-    let request = Remux { created_ms, watch: watch(work), ..Remux::new(source, from, partial.path(), container) };
+    // The finished file is read once more, and is about as long as its source.
+    let (size_bytes, both_bytes) = (inspection.size_bytes, inspection.size_bytes.saturating_mul(2));
+    let (first, second) = (
+        |bytes: u64| (work.progress)(bytes, both_bytes),
+        |bytes: u64| (work.progress)(size_bytes.saturating_add(bytes), both_bytes),
+    );
+    let request =
+        Remux { created_ms, watch: watch(work, &first), ..Remux::new(source, from, partial.path(), container) };
     let remuxed = media::remux(&request)?;
-    let reading = media::read(partial.path(), container, watch(work))?;
+    let reading = media::read(partial.path(), container, watch(work, &second))?;
     media::compare(&remuxed, &reading)
         .map_err(|m| FinishError::NotTheSame { path: source.to_owned(), detail: m.to_string() })?;
     let mut description = describe_output(partial.path(), container, &reading)?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use super::engine::Engine;
+use super::error::PipelineError;
 use super::finding::{self, Place};
 use super::freeing;
 use super::house::{House, now_ms};
@@ -13,9 +14,8 @@ use super::journey::{self, Ended};
 use super::pool::Urgency;
 use super::queueing;
 use crate::catalog::{CatalogError, DeliveryFilter, JournalKey, Known};
-use crate::discover::{DiscoverError, Mode, Problem, Settling, Unit, Waiting};
+use crate::discover::{Mode, Problem, Settling, Unit, Waiting};
 use crate::durable;
-use crate::fault::{Class, Fault};
 use crate::recording::journey::{Candidate, Settled};
 use crate::recording::{Delivery, VodRecord};
 
@@ -47,40 +47,13 @@ pub struct Report {
     pub undelivered: Vec<Delivery>,
 }
 
-/// A batch cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub enum BatchError {
-    /// The catalogue.
-    #[error(transparent)]
-    Catalog(#[from] CatalogError),
-    /// A root's names.
-    #[error(transparent)]
-    Discover(#[from] DiscoverError),
-}
-
-impl Fault for BatchError {
-    fn class(&self) -> Class {
-        match self {
-            Self::Catalog(e) => e.class(),
-            Self::Discover(e) => e.class(),
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Catalog(e) => e.hint(),
-            Self::Discover(e) => e.hint(),
-        }
-    }
-}
-
 /// How long a batch waits between two looks at what may settle or be delivered.
 const TICK: Duration = Duration::from_millis(100);
 
 type Said = (PathBuf, Ended);
 
 /// Takes everything to its end; `hear` is told each recording's end as it comes.
-pub fn run(engine: &Engine, batch: &Batch, hear: &dyn Fn(&Path, &Ended)) -> Result<Report, BatchError> {
+pub fn run(engine: &Engine, batch: &Batch, hear: &dyn Fn(&Path, &Ended)) -> Result<Report, PipelineError> {
     let house = engine.house();
     let found = finding::find(house, &batch.places)?;
     let mut report = Report { problems: found.problems, ..Report::default() };
@@ -175,7 +148,7 @@ impl Run<'_> {
             while self.engine.pool().holds(&path) && !self.house().stop.is_requested() {
                 std::thread::sleep(TICK);
             }
-            self.tell(path, journey::travel(self.house(), settled));
+            self.tell(path, journey::travel(self.house(), settled, &self.engine.pool().turn()));
         }
     }
 

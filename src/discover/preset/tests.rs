@@ -1,4 +1,4 @@
-//! Real names of every server and what its preset reads from them.
+//! Real names of every server, and what they say.
 
 use super::*;
 

@@ -3,6 +3,7 @@
 //! Everything here hands plain Rust values to the rest of the room. Files are opened by us and given to FFmpeg as
 //! streams ([`stream::Tapped`]), so errors keep their kind and FFmpeg opens nothing.
 
+mod behind;
 pub(in crate::media) mod library;
 pub(in crate::media) mod log;
 pub(in crate::media) mod sink;

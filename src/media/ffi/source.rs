@@ -27,7 +27,7 @@ pub(in crate::media) enum Depth {
     ParametersOnly(u64),
 }
 
-const USUAL_BYTES: i64 = 8 << 20;
+const USUAL_BYTES: i64 = 5 << 20;
 const USUAL_MICROSECONDS: i64 = 10_000_000;
 /// What a look for parameters alone reads of any file.
 pub(in crate::media) const PARAMETER_BYTES: u64 = 32 << 20;

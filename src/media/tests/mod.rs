@@ -1,5 +1,7 @@
 //! Real recordings and files made by the ffmpeg command, through the whole room.
 
+mod damage;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
