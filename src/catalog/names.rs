@@ -69,7 +69,8 @@ pub(super) fn by_key(key: JournalKey) -> Vec<u8> {
     [b"k", key.stored().as_bytes()].concat()
 }
 
-fn holder(tx: &Tx<'_>, path: &Path) -> std::result::Result<Option<JournalKey>, Stop> {
+/// The recording under way that has reserved a name.
+pub(super) fn holder(tx: &Tx<'_>, path: &Path) -> std::result::Result<Option<JournalKey>, Stop> {
     Ok(tx.get(In::Names, by_name(path))?.and_then(|key| JournalKey::from_stored(&key)))
 }
 

@@ -46,6 +46,27 @@ fn every_step_survives_a_kill_right_after_it() {
     assert!(left.check(false).unwrap().is_sound());
 }
 
+/// Our own rename is an event like any other: between it and the record the finished file must not be taken for a recording.
+#[test]
+fn a_finished_file_is_no_recording_while_its_record_is_on_the_way() {
+    let home = Home::new();
+    let key = attempt(&home, &settled("room1", 1), 1);
+    let vod = record("room1", 1, 2);
+    assert!(home.reserve_name(&vod.file_path, &key).unwrap());
+    let at_its_name = |fingerprint| {
+        let mut found = settled("room1", 1);
+        found.candidate.path.clone_from(&vod.file_path);
+        found.candidate.fingerprint = fingerprint;
+        home.begin(&found, 3).unwrap()
+    };
+    home.set_step(&key, publishing(&vod), 2).unwrap();
+    assert_eq!(at_its_name(vod.fingerprint), Begun::Known(Known::UnderWay));
+    home.commit_vod(&key, &vod, &[], false, 3).unwrap();
+    assert_eq!(at_its_name(vod.fingerprint), Begun::Known(Known::Finished { vod_id: vod.vod_id.clone() }));
+    // Somebody else's file under that name is a recording.
+    assert!(matches!(at_its_name(fingerprint(77)), Begun::Attempt { .. }));
+}
+
 #[test]
 fn a_file_that_kills_the_process_twice_is_not_tried_a_third_time() {
     let mut home = Home::new();
