@@ -240,6 +240,25 @@ fn two_recordings_never_get_the_same_name_and_a_redo_gets_its_own() {
 }
 
 #[test]
+fn a_finished_file_that_comes_back_with_another_inode_keeps_its_name() {
+    let home = Home::new();
+    let key = attempt(&home, &settled("room1", 1), 1);
+    let vod = record("room1", 1, 4);
+    home.commit_vod(&key, &vod, &[], false, 4).unwrap();
+
+    let mut restored = settled("room1", 1);
+    restored.candidate.path.clone_from(&vod.file_path);
+    restored.candidate.fingerprint = Fingerprint { device: 77, inode: 99, ..vod.fingerprint };
+    let again = attempt(&home, &restored, 5);
+    assert!(home.reserve_name(&vod.file_path, &again).unwrap());
+    assert!(home.is_file_of_vod(&vod.file_path, &restored.candidate.fingerprint).unwrap());
+
+    restored.candidate.fingerprint.mtime_ns += 1;
+    let another = attempt(&home, &restored, 6);
+    assert!(!home.reserve_name(&vod.file_path, &another).unwrap(), "another recording under the old name");
+}
+
+#[test]
 fn another_name_gives_the_first_one_back() {
     let home = Home::new();
     let key = attempt(&home, &settled("room1", 1), 1);
