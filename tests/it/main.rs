@@ -9,7 +9,10 @@ mod support;
 
 mod architecture;
 mod deliver_azure;
+mod deliver_conformance;
 mod deliver_gcs;
+mod deliver_kill;
 mod deliver_s3;
+mod deliver_storm;
 mod kill;
 mod promises;
