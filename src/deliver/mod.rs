@@ -28,6 +28,7 @@ mod tests;
 mod transfer;
 mod uplink;
 mod upload;
+mod verify;
 mod wire;
 
 pub use diagnose::{Cause, Provider, Verb};
