@@ -1,9 +1,10 @@
-//! Decides what a recording needs and produces the finished file: keep | splice | remux | quarantine.
+//! Decides what a recording needs and produces the finished file: keep | splice | remux | salvage | quarantine.
 //!
 //! ```text
 //! inspect ─▶ decide ─▶ keep      the file is complete: it only gets its final name
 //!                    ├ splice    its header goes to the front of a copy made inside the kernel
 //!                    ├ remux     its packets go into a new container in one pass
+//!                    ├ salvage   its sample tables are rebuilt and go to the front of a copy
 //!                    ╰ quarantine  left where it is, with its defects
 //! ```
 //!
@@ -19,6 +20,7 @@ mod inspect;
 mod options;
 mod place;
 mod produce;
+mod salvaging;
 mod sameness;
 
 pub use container::finished_container;
@@ -29,4 +31,5 @@ pub use identity::{Made, Making, record_of_finished, start_of};
 pub use inspect::{Inspection, Iso, inspect};
 pub use options::*;
 pub use place::{Names, Wish, finished_path, is_free};
-pub use produce::{ChoosePath, Conclusion, Finished, Work, finish};
+pub use produce::{ChoosePath, Conclusion, Finished, References, Work, finish};
+pub use salvaging::{reference_of, siblings};

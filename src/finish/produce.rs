@@ -10,15 +10,19 @@ use super::decide::{Action, decide};
 use super::describe::{Description, describe, of_reading};
 use super::identity::{Made, Making, record_of_finished, start_of};
 use super::inspect::header_error;
-use super::{FinishError, Inspection, Iso, Options, Wish, inspect, sameness};
+use super::{FinishError, Inspection, Iso, Options, Wish, inspect, salvaging, sameness};
 use crate::durable::{self, FileError, Partial};
 use crate::isobmff::{self, FrontPlan, Layout, Movie, Shape};
 use crate::media::{self, MediaError, Remux, Watch};
 use crate::recording::journey::{Settled, Start};
 use crate::recording::{Container, Defect, Fingerprint, Outcome, SpliceMethod, StartSource, VodRecord};
+use crate::salvage::Reference;
 
 /// Chooses and reserves the final path.
 pub type ChoosePath<'a> = dyn Fn(&Wish<'_>) -> Result<PathBuf, FinishError> + 'a;
+
+/// Sound recordings of the same stream, asked for only if a recording needs them.
+pub type References<'a> = dyn Fn() -> Vec<Reference> + 'a;
 
 /// No file type box that means something is longer.
 const LARGEST_FTYP_BYTES: u64 = 1 << 16;
@@ -35,6 +39,8 @@ pub struct Work<'a> {
     pub now_ms: i64,
     /// Chooses the final path.
     pub choose_path: &'a ChoosePath<'a>,
+    /// Says how the stream is coded, for a recording that does not say it itself.
+    pub references: &'a References<'a>,
 }
 
 impl std::fmt::Debug for Work<'_> {
@@ -68,16 +74,16 @@ pub struct Finished {
 }
 
 /// What was written aside, before it has a record.
-struct Written {
-    path: PathBuf,
-    fingerprint: Fingerprint,
-    final_path: PathBuf,
-    description: Description,
-    defects: Vec<Defect>,
-    start: Start,
-    outcome: Outcome,
-    splice: Option<SpliceMethod>,
-    warnings: Vec<String>,
+pub(super) struct Written {
+    pub(super) path: PathBuf,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) final_path: PathBuf,
+    pub(super) description: Description,
+    pub(super) defects: Vec<Defect>,
+    pub(super) start: Start,
+    pub(super) outcome: Outcome,
+    pub(super) splice: Option<SpliceMethod>,
+    pub(super) warnings: Vec<String>,
 }
 
 /// Finishes one recording as far as its final name.
@@ -90,6 +96,10 @@ pub fn finish(work: &Work<'_>) -> Result<Conclusion, FinishError> {
         Action::Keep => keep(work, &inspection, plan.container),
         Action::Front => front(work, &inspection, plan.container),
         Action::Remux => remux(work, &inspection, plan.container),
+        Action::Salvage => match salvaging::salvage(work, &inspection, plan.container)? {
+            Ok(written) => Ok(*written),
+            Err(defects) => return Ok(Conclusion::Quarantined(defects)),
+        },
     };
     match made {
         Err(FinishError::Media(error)) if error.defects().iter().any(Defect::is_fatal) => {
@@ -104,7 +114,7 @@ pub fn finish(work: &Work<'_>) -> Result<Conclusion, FinishError> {
     }
 }
 
-fn without_repeats(defects: impl Iterator<Item = Defect>) -> Vec<Defect> {
+pub(super) fn without_repeats(defects: impl Iterator<Item = Defect>) -> Vec<Defect> {
     let mut seen = Vec::new();
     for defect in defects {
         if !seen.contains(&defect) {
@@ -153,7 +163,7 @@ fn source_may_go(work: &Work<'_>, defects: &[Defect]) -> bool {
     !lacks_something && work.settled.evidence.is_strong() && !work.options.keep_original
 }
 
-fn watch<'a>(work: &Work<'a>) -> Watch<'a> {
+pub(super) fn watch<'a>(work: &Work<'a>) -> Watch<'a> {
     Watch { cancel: Some(work.stop), progress: None }
 }
 
@@ -191,7 +201,7 @@ fn keep(work: &Work<'_>, inspection: &Inspection, container: Container) -> Resul
 }
 
 /// A kept file keeps its extension where that already stands for its container (`.m4a`, `.m4v`).
-fn extension_of(source: &Path, container: Container) -> &'static str {
+pub(super) fn extension_of(source: &Path, container: Container) -> &'static str {
     const KEPT: [&str; 4] = ["m4a", "m4v", "mka", "m2ts"];
     let name = source.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let known = KEPT.into_iter().find(|e| name.split('.').skip(1).any(|part| part == *e));
@@ -206,7 +216,7 @@ fn copy_whole(work: &Work<'_>, final_path: &Path) -> Result<(PathBuf, Fingerprin
 }
 
 /// Makes the directory and the partial, after a look at the free space.
-fn partial_with_room(work: &Work<'_>, final_path: &Path, needed_bytes: u64) -> Result<Partial, FinishError> {
+pub(super) fn partial_with_room(work: &Work<'_>, final_path: &Path, needed_bytes: u64) -> Result<Partial, FinishError> {
     let directory = final_path.parent().unwrap_or(Path::new("/"));
     durable::create_directories(directory)?;
     let free_bytes = durable::free_bytes(directory)?;
@@ -216,7 +226,7 @@ fn partial_with_room(work: &Work<'_>, final_path: &Path, needed_bytes: u64) -> R
     Ok(Partial::create(final_path)?)
 }
 
-fn seal(work: &Work<'_>, partial: Partial) -> Result<(PathBuf, Fingerprint, Vec<String>), FinishError> {
+pub(super) fn seal(work: &Work<'_>, partial: Partial) -> Result<(PathBuf, Fingerprint, Vec<String>), FinishError> {
     let source = work.settled.path();
     let like = fs::metadata(source).map_err(FileError::on("read the state of", source))?;
     let sealed = partial.seal(&like)?;
@@ -268,7 +278,7 @@ fn front_plan(source: &Path, iso: &Iso, movie: &Movie) -> Result<FrontPlan, Fini
 }
 
 /// The file type box as it stands; empty where there is none (old QuickTime).
-fn file_type(file: &File, layout: &Layout) -> io::Result<Vec<u8>> {
+pub(super) fn file_type(file: &File, layout: &Layout) -> io::Result<Vec<u8>> {
     let Some(ftyp) = layout.first(b"ftyp").filter(|b| b.size_bytes <= LARGEST_FTYP_BYTES) else {
         return Ok(Vec::new());
     };

@@ -21,6 +21,7 @@ use crate::fault::{Class, Fault, chain};
 use crate::finish::{self, Conclusion, FinishError, Finished, Names, Wish};
 use crate::recording::journey::{Entry, Settled, Step};
 use crate::recording::{Defect, Fingerprint, VodRecord};
+use crate::salvage::{Origin, Reference};
 
 /// How a recording's journey ended, for now.
 #[derive(Debug)]
@@ -131,12 +132,33 @@ fn attempt_journey(house: &House, key: &JournalKey, settled: &Settled) -> Result
         stop: house.stop.flag(),
         now_ms: now_ms(),
         choose_path: &choose,
+        references: &|| references(house, settled),
     };
     match finish::finish(&work)? {
         Conclusion::Quarantined(defects) => Ok(quarantine(house, key, settled, defects)),
         Conclusion::Finished(finished) => {
             publish(house, key, *finished).map(|record| Ended::Finished(Box::new(record)))
         }
+    }
+}
+
+/// What is known of the recording's stream: what its last sound recording taught, then the recordings beside it.
+fn references(house: &House, settled: &Settled) -> Vec<Reference> {
+    let stream_id = &settled.candidate.facts.stream_id;
+    let remembered = house.catalog.codecs(stream_id).ok().flatten();
+    let remembered = remembered.and_then(|value| Reference::from_json(&value, Origin::Stream));
+    remembered.into_iter().chain(finish::siblings(settled.path(), stream_id)).collect()
+}
+
+/// Remembers how the stream is coded, from a recording that was finished soundly.
+fn remember(house: &House, record: &VodRecord) {
+    let is_sound = !record.salvaged && !record.defects.iter().any(Defect::is_fatal);
+    if !is_sound || !record.container.is_iso() {
+        return;
+    }
+    let Some(told) = finish::reference_of(&record.file_path, Origin::Stream).and_then(|r| r.to_json()) else { return };
+    if let Err(error) = house.catalog.remember_codec(&record.stream_id, &told) {
+        warn!(stream = record.stream_id, error = chain(&error), "The stream's configuration could not be remembered.");
     }
 }
 
@@ -210,6 +232,7 @@ fn commit(
     let deliveries = queueing::deliveries_for(house, &record);
     house.catalog.commit_vod(key, &record, &deliveries, removes_source, now_ms())?;
     house.bell.ring();
+    remember(house, &record);
     info!(
         vod_id = record.vod_id,
         path = %record.file_path.display(),
