@@ -49,7 +49,7 @@ impl Attempt {
     /// As the media itself tells.
     pub fn probed<R: Read + Seek>(source: &mut Source<R>, media: &Range<u64>) -> Option<Self> {
         let probed = probe::probe(source, media)?;
-        let audio = probed.sound.as_ref().and_then(audio_track);
+        let audio = probed.sound.and_then(audio_track);
         Some(Self {
             origin: Origin::Media,
             hypothesis: probed.hypothesis,
@@ -210,6 +210,6 @@ fn track_report(track: &Track) -> TrackReport {
     }
 }
 
-fn audio_track(facts: &SoundFacts) -> Option<Track> {
+fn audio_track(facts: SoundFacts) -> Option<Track> {
     Track::new(1, FourCc(*b"soun"), facts.rate_hz, &describe::sound(facts)?, (0, 0))
 }

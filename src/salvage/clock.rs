@@ -134,12 +134,12 @@ pub fn variable(segment: &Segment, beat: &Beat, origin: i64, grid: Option<i64>) 
     let mut times = Vec::with_capacity(segment.audio_before.len());
     for before in &segment.audio_before {
         let (low, high) = beat.bounds(*before);
-        let least = low.max(last.saturating_add(grid.unwrap_or(1)));
+        let earliest = low.max(last.saturating_add(grid.unwrap_or(1)));
         let on_grid = grid.filter(|g| *g > 0).map(|g| {
-            let steps = (least - TOLERANCE - origin).div_euclid(g) + 1;
+            let steps = (earliest - TOLERANCE - origin).div_euclid(g) + 1;
             origin + steps.max(0) * g
         });
-        let middle = least.max(if low < i64::MIN / 8 { high.min(origin) } else { low.midpoint(high) });
+        let middle = earliest.max(if low < i64::MIN / 8 { high.min(origin) } else { low.midpoint(high) });
         let time = on_grid
             .filter(|time| *time <= high + TOLERANCE && *time > last)
             .unwrap_or(middle.max(last.saturating_add(1)));

@@ -124,7 +124,7 @@ fn hevc_format(sps: &[u8], layers: u8) -> Option<(u8, u8, u8)> {
 }
 
 /// A `stsd` for an audio track.
-pub fn sound(facts: &SoundFacts) -> Option<Vec<u8>> {
+pub fn sound(facts: SoundFacts) -> Option<Vec<u8>> {
     let specific = if facts.object_type == 0x40 { audio_specific(facts)? } else { Vec::new() };
     let decoder = [&[facts.object_type, 0x15, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], &descriptor(5, &specific)].concat();
     let es = [&[0, 1, 0][..], &descriptor(4, &decoder), &descriptor(6, &[2])].concat();
@@ -146,7 +146,7 @@ fn descriptor(tag: u8, body: &[u8]) -> Vec<u8> {
 }
 
 /// `AudioSpecificConfig` of AAC-LC (ISO/IEC 14496-3 §1.6.2.1).
-fn audio_specific(facts: &SoundFacts) -> Option<Vec<u8>> {
+fn audio_specific(facts: SoundFacts) -> Option<Vec<u8>> {
     let index = u16::try_from(AAC_RATES_HZ.iter().position(|rate| *rate == facts.rate_hz)?).ok()?;
     let configuration = if facts.channels == 8 { 7 } else { facts.channels };
     Some((2 << 11 | index << 7 | configuration << 3).to_be_bytes().to_vec())

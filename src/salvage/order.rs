@@ -33,7 +33,9 @@ impl Order {
         places.iter_mut().flatten().for_each(|place| *place /= step);
         let whole: Vec<(usize, usize)> = sequences.iter().copied().filter(|s| is_whole(s, gaps)).collect();
         if !is_dense(&places, &whole) {
-            sequences.iter().for_each(|&(from, to)| rank(&mut places[from..to]));
+            for &(from, to) in &sequences {
+                rank(&mut places[from..to]);
+            }
         }
         let lag = lag_of(&places, &sequences, gaps);
         Self { places, begins, period: period / step, lag }

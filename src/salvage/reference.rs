@@ -133,7 +133,9 @@ impl Pace {
     fn of(track: &Track, movie_timescale: u32) -> Self {
         let runs = track.tables.durations.as_slice();
         let mut sums: std::collections::BTreeMap<u32, u64> = std::collections::BTreeMap::new();
-        runs.iter().for_each(|run| *sums.entry(run.value).or_default() += u64::from(run.count));
+        for run in runs {
+            *sums.entry(run.value).or_default() += u64::from(run.count);
+        }
         let (duration, usual) = sums.iter().max_by_key(|(_, count)| **count).map_or((0, 0), |(d, n)| (*d, *n));
         let total: u64 = sums.values().sum();
         // The last sample's duration is often made up.

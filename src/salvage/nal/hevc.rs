@@ -201,7 +201,7 @@ impl Parameters {
         let begins_sequence = is_random_access && (is_refresh || kind < 19 || !self.has_begun);
         let order = if begins_sequence { low } else { unwrapped(low, self.reference_order, period) };
         let is_lowest = second & 7 == 1;
-        let is_disposable = kind <= 14 && kind % 2 == 0;
+        let is_disposable = kind <= 14 && kind.is_multiple_of(2);
         if is_lowest && !is_disposable && !LEADING.contains(&kind) {
             self.reference_order = order;
         }
