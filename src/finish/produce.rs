@@ -10,11 +10,12 @@ use super::describe::{Description, describe};
 use super::front::front;
 use super::identity::{Made, Making, record_of_finished, start_of};
 use super::remux::remux;
-use super::{FinishError, Inspection, Options, Wish, inspect};
+use super::{FinishError, Inspection, Options, Wish, inspect, salvaging};
 use crate::durable::{self, FileError, Partial};
 use crate::media::{MediaError, Watch};
 use crate::recording::journey::{Settled, Start};
 use crate::recording::{Container, Defect, Fingerprint, Outcome, SpliceIntent, SpliceMethod, SpliceUndo, VodRecord};
+use crate::salvage::Reference;
 
 /// Chooses and reserves the final path.
 pub type ChoosePath<'a> = dyn Fn(&Wish<'_>) -> Result<PathBuf, FinishError> + 'a;
@@ -27,8 +28,21 @@ pub trait Turn {
     fn resume(&self);
 }
 
+/// A turn of one who works alone: nobody else wants to compute.
+#[derive(Debug, Clone, Copy)]
+pub struct Alone;
+
+impl Turn for Alone {
+    fn pause(&self) {}
+
+    fn resume(&self) {}
+}
+
 /// Makes durable what is about to be done to the source where it stands, and the record that follows from it.
 pub type Remember<'a> = dyn Fn(&SpliceIntent, &VodRecord) -> Result<(), FinishError> + 'a;
+
+/// Sound recordings of the same stream, asked for only if a recording needs them.
+pub type References<'a> = dyn Fn() -> Vec<Reference> + 'a;
 
 /// One recording to finish.
 pub struct Work<'a> {
@@ -48,6 +62,8 @@ pub struct Work<'a> {
     pub progress: &'a dyn Fn(u64, u64),
     /// Held by the caller when the work begins, and when it has ended well.
     pub turn: &'a dyn Turn,
+    /// Says how the stream is coded, for a recording that does not say it itself.
+    pub references: &'a References<'a>,
 }
 
 impl Work<'_> {
@@ -115,6 +131,10 @@ pub fn finish(work: &Work<'_>) -> Result<Conclusion, FinishError> {
         Action::Keep => keep(work, &inspection, plan.container),
         Action::Front => front(work, &inspection, plan.container),
         Action::Remux => remux(work, &inspection, plan.container),
+        Action::Salvage => match salvaging::salvage(work, &inspection, plan.container)? {
+            Ok(written) => Ok(*written),
+            Err(defects) => return Ok(Conclusion::Quarantined(defects)),
+        },
     };
     match made {
         Err(FinishError::Media(error)) if error.defects().iter().any(Defect::is_fatal) => {

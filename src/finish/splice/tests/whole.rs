@@ -41,7 +41,8 @@ fn finished(settled: &Settled, options: &Options) -> Result<(Finished, Option<Sp
         choose_path: &choose,
         remember: &remember,
         progress: &|_, _| (),
-        turn: &Alone,
+        turn: &crate::finish::Alone,
+        references: &Vec::new,
     };
     match finish(&work)? {
         Conclusion::Finished(finished) => Ok((*finished, journal.lock().unwrap().take())),
@@ -223,13 +224,4 @@ fn validate_packets_puts_digests_into_the_record_whatever_the_outcome() {
         }
         assert_eq!(said[0], said[1]);
     }
-}
-
-/// Nobody else wants to compute.
-struct Alone;
-
-impl crate::finish::Turn for Alone {
-    fn pause(&self) {}
-
-    fn resume(&self) {}
 }
