@@ -188,6 +188,8 @@ fn process(
     let _bars = is_own_process.then(|| super::bars::Bars::draw(engine.house()));
     if is_own_process {
         engine.resume()?;
+        // Before the scan: what it finds of a recording that is being carried on is not what will be there afterwards.
+        engine.pool().wait_until_idle();
     }
     commands::process::run(engine, args, places, mode, out)
 }
