@@ -15,6 +15,7 @@ mod diagnose;
 mod directory;
 mod doctor;
 mod error;
+mod google;
 mod ledger;
 mod multipart;
 mod names;
