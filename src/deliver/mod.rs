@@ -31,6 +31,8 @@ mod uplink;
 mod upload;
 mod verify;
 mod wire;
+#[cfg(test)]
+mod words;
 
 pub use diagnose::{Cause, Provider, Verb};
 pub use doctor::Check;

@@ -16,3 +16,4 @@ mod deliver_s3;
 mod deliver_storm;
 mod kill;
 mod promises;
+mod verify;
