@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use object_store::multipart::PartId;
-use object_store::{Attributes, PutMultipartOptions, PutPayload, PutResult};
+use object_store::{Attributes, PutMultipartOptions, PutPayload, PutResult, TagSet};
 
 use super::ChecksumMode;
 use super::attributes::block_list_headers;
@@ -101,7 +101,9 @@ impl Transfer<'_> {
                 let is_sound = |p: &Part| p.index < plan.count() && p.size_bytes == plan.len_of(p.index);
                 let parts: BTreeMap<_, _> = parts.into_iter().filter(is_sound).map(|p| (p.index, p)).collect();
                 tracing::info!(target = %self.bucket.target, key = %self.key, parts = parts.len(), "Upload continued.");
-                parts.values().for_each(|p| (self.run.progress)(p.size_bytes));
+                for part in parts.values() {
+                    (self.run.progress)(part.size_bytes);
+                }
                 Ok(Some(Upload { id: id.clone(), plan, parts, is_continued: true }))
             }
             _ => {
@@ -134,7 +136,7 @@ impl Transfer<'_> {
         let backend = &self.bucket.backend;
         // Azure is told them at the end.
         let attributes = if backend.resigner.is_some() { Attributes::new() } else { attributes.clone() };
-        let tags = if backend.resigner.is_some() { Default::default() } else { backend.tags.clone() };
+        let tags = if backend.resigner.is_some() { TagSet::default() } else { backend.tags.clone() };
         let options = PutMultipartOptions { attributes, tags, ..PutMultipartOptions::default() };
         let key = key_of(self.key);
         let create = self.bucket.call(Verb::Put, self.key, backend.begin.create_multipart_opts(&key, options));
@@ -284,9 +286,10 @@ fn is_gone(error: &DeliverError) -> bool {
 /// Whether what was acknowledged so far is still good after an error.
 fn may_continue(error: &DeliverError) -> bool {
     match error {
-        DeliverError::Store { cause: Cause::Other | Cause::NoSuchObject | Cause::NotSupported, .. } => false,
+        DeliverError::Store { cause: Cause::Other | Cause::NoSuchObject | Cause::NotSupported, .. }
+        | DeliverError::SourceChanged { .. }
+        | DeliverError::Mismatch { .. } => false,
         DeliverError::Store { cause, .. } => cause.class() != Class::Permanent,
-        DeliverError::SourceChanged { .. } | DeliverError::Mismatch { .. } => false,
         DeliverError::Source(file) => !file.is_missing(),
         other => other.class() != Class::Permanent,
     }

@@ -330,9 +330,9 @@ impl Body for Outgoing {
             self.nap = Some(Box::pin(tokio::time::sleep(wait)));
         }
         if self.left == 0 {
-            self.flow.finish()
+            self.flow.finish();
         } else {
-            self.flow.touch(wait)
+            self.flow.touch(wait);
         }
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }

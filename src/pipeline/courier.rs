@@ -42,7 +42,7 @@ impl Carried {
     /// A target that waits is left alone; one that has just waited is tried with one delivery.
     fn may_try(&self, target: &str) -> bool {
         let is_tried = || self.in_flight.iter().any(|id| id.rsplit('@').next() == Some(target));
-        !self.paused.contains_key(target) && !(self.faults_in_a_row.contains_key(target) && is_tried())
+        !(self.paused.contains_key(target) || self.faults_in_a_row.contains_key(target) && is_tried())
     }
 }
 

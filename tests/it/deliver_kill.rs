@@ -104,7 +104,7 @@ fn kill_and_continue(
 }
 
 fn assert_little_is_sent_again(parts: usize) {
-    assert!(parts >= PARTS && parts <= PARTS + KILLS * IN_FLIGHT, "{parts} parts were sent");
+    assert!((PARTS..=PARTS + KILLS * IN_FLIGHT).contains(&parts), "{parts} parts were sent");
 }
 
 #[test]

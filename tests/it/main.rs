@@ -20,4 +20,5 @@ mod nginx_rtmp;
 mod process;
 mod promises;
 mod service;
+mod verify;
 mod watch;

@@ -105,9 +105,9 @@ fn store(state: &mut State, path: String, bytes: Vec<u8>, headers: Vec<(String, 
     state.objects.insert(path, Object { bytes, headers, generation });
     let etag = format!("\"g{generation}\"");
     Answer::new(200)
-        .with("etag", etag)
-        .with("x-goog-generation", generation)
-        .with("x-goog-hash", format!("crc32c={hash}"))
+        .with("etag", &etag)
+        .with("x-goog-generation", &generation)
+        .with("x-goog-hash", &format!("crc32c={hash}"))
 }
 
 fn put(state: &mut State, request: &Request) -> Answer {
@@ -133,7 +133,7 @@ fn put_part(state: &mut State, id: &str, request: &Request) -> Answer {
     let number = request.query("partNumber").and_then(|n| n.parse().ok()).unwrap_or(0);
     let hash = hash(&request.body);
     upload.parts.insert(number, request.body.clone());
-    Answer::new(200).with("etag", format!("\"{number}-{hash}\"")).with("x-goog-hash", format!("crc32c={hash}"))
+    Answer::new(200).with("etag", &format!("\"{number}-{hash}\"")).with("x-goog-hash", &format!("crc32c={hash}"))
 }
 
 fn complete(state: &mut State, id: &str) -> Answer {
@@ -169,10 +169,10 @@ fn list(state: &State, path: &str) -> Answer {
 fn get(state: &State, request: &Request) -> Answer {
     let Some(object) = state.objects.get(request.path()) else { return Answer::error(404, "NoSuchKey") };
     let mut answer = Answer::new(200)
-        .with("etag", format!("\"g{}\"", object.generation))
+        .with("etag", &format!("\"g{}\"", object.generation))
         .with("last-modified", "Fri, 02 Jan 2026 03:04:05 GMT")
-        .with("x-goog-generation", object.generation)
-        .with("x-goog-hash", format!("crc32c={}", hash(&object.bytes)))
+        .with("x-goog-generation", &object.generation)
+        .with("x-goog-hash", &format!("crc32c={}", hash(&object.bytes)))
         .saying(object.bytes.clone());
     answer.headers.extend(object.headers.iter().cloned());
     answer

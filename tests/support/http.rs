@@ -1,5 +1,6 @@
 //! As much of HTTP/1.1 as the fake stores and the unruly proxy need: one request per connection, on loopback.
 
+use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 
@@ -64,7 +65,7 @@ impl Answer {
         Self { status, ..Self::default() }
     }
 
-    pub fn with(mut self, name: &str, value: impl ToString) -> Self {
+    pub fn with(mut self, name: &str, value: &(impl ToString + ?Sized)) -> Self {
         self.headers.push((name.to_owned(), value.to_string()));
         self
     }
@@ -86,10 +87,10 @@ impl Answer {
         let mut text = format!("HTTP/1.1 {} X\r\nconnection: close\r\n", self.status);
         let has_length = self.headers.iter().any(|(n, _)| n == "content-length");
         if !has_length {
-            text.push_str(&format!("content-length: {}\r\n", self.body.len()));
+            let _ = write!(text, "content-length: {}\r\n", self.body.len());
         }
         for (name, value) in &self.headers {
-            text.push_str(&format!("{name}: {value}\r\n"));
+            let _ = write!(text, "{name}: {value}\r\n");
         }
         let mut bytes = (text + "\r\n").into_bytes();
         if !is_head {
@@ -117,7 +118,7 @@ pub fn forward(server: SocketAddr, request: &Request) -> std::io::Result<Vec<u8>
     let mut stream = TcpStream::connect(server)?;
     let mut head = format!("{} {} HTTP/1.1\r\nconnection: close\r\n", request.method, request.target);
     for (name, value) in request.headers.iter().filter(|(n, _)| n != "connection") {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        let _ = write!(head, "{name}: {value}\r\n");
     }
     stream.write_all(head.as_bytes())?;
     stream.write_all(b"\r\n")?;

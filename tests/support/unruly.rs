@@ -15,7 +15,7 @@ pub enum Mischief {
     Delay,
     /// 500.
     InternalError,
-    /// 503 SlowDown with Retry-After.
+    /// 503 `SlowDown` with Retry-After.
     SlowDown,
     /// The connection is reset in the middle of the body.
     ResetMidBody,
@@ -105,7 +105,7 @@ fn meet(client: &TcpStream, server: SocketAddr, choose: &Choice, done: &Mutex<Ve
         Some(Mischief::AnswerLost) => drop(answer()),
         Some(Mischief::InternalError) => reply(client, &Answer::error(500, "InternalError").bytes(is_head)),
         Some(Mischief::SlowDown) => {
-            reply(client, &Answer::error(503, "SlowDown").with("retry-after", 1).bytes(is_head));
+            reply(client, &Answer::error(503, "SlowDown").with("retry-after", "1").bytes(is_head));
         }
         Some(Mischief::AnswerTruncated) => {
             let bytes = answer();
@@ -121,7 +121,7 @@ fn meet(client: &TcpStream, server: SocketAddr, choose: &Choice, done: &Mutex<Ve
         Some(Mischief::StoredNothing) if stores && request.query("uploads").is_none() => {
             let tag = format!("\"{}\"", &blake3::hash(&request.body).to_hex()[..32]);
             let ended = "<CompleteMultipartUploadResult><ETag>\"x\"</ETag></CompleteMultipartUploadResult>";
-            reply(client, &Answer::new(200).with("etag", tag).saying(ended).bytes(false));
+            reply(client, &Answer::new(200).with("etag", &tag).saying(ended).bytes(false));
         }
         _ => reply(client, &answer()),
     }
