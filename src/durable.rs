@@ -93,20 +93,28 @@ pub type Result<T> = std::result::Result<T, FileError>;
 
 /// The counting seam: one durable operation, named for the transition it belongs to, has just been done.
 ///
-/// In debug builds `AFTERCAST_STEP_LOG` names a file that gets a line per operation, and `AFTERCAST_KILL_AFTER=N`
-/// ends the process with SIGKILL after the N-th.
+/// In debug builds `AFTERCAST_STEP_LOG` names a file that gets a line per operation, and `AFTERCAST_KILL_AFTER=N` or
+/// `AFTERCAST_KILL_AFTER=NAME:N` ends the process with SIGKILL after the N-th operation, or the N-th of that name.
 #[cfg(debug_assertions)]
 pub fn step(name: &str) {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static STEPS: AtomicU64 = AtomicU64::new(0);
-    let count = STEPS.fetch_add(1, Ordering::SeqCst) + 1;
+    use std::collections::HashMap;
+    use std::sync::{Mutex, PoisonError};
+    static STEPS: Mutex<Option<HashMap<String, u64>>> = Mutex::new(None);
+    let mut steps = STEPS.lock().unwrap_or_else(PoisonError::into_inner);
+    let counts = steps.get_or_insert_default();
+    let mut next = |of: &str| {
+        let count = counts.entry(of.to_owned()).or_default();
+        *count += 1;
+        *count
+    };
+    let (of_all, of_name) = (next(""), next(name));
     if let Some(log) = std::env::var_os("AFTERCAST_STEP_LOG")
         && let Ok(mut log) = OpenOptions::new().create(true).append(true).open(log)
     {
-        let _ = log.write_all(format!("{count} {name}\n").as_bytes());
+        let _ = log.write_all(format!("{of_all} {name}\n").as_bytes());
     }
-    let kill_after = std::env::var("AFTERCAST_KILL_AFTER").ok().and_then(|n| n.parse().ok());
-    if kill_after == Some(count) {
+    let kill_after = std::env::var("AFTERCAST_KILL_AFTER").unwrap_or_default();
+    if kill_after == of_all.to_string() || kill_after == format!("{name}:{of_name}") {
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         std::thread::park();
     }

@@ -70,6 +70,12 @@ impl Catalog {
         self.store().flush(transition)
     }
 
+    /// Whether the process died during an earlier attempt on a file.
+    pub fn is_suspect(&self, path: &std::path::Path, fingerprint: &Fingerprint) -> Result<bool> {
+        let deaths = self.store().read::<Vec<u32>>(In::Open, JournalKey::of(path, fingerprint).stored())?;
+        Ok(deaths.is_some_and(|deaths| !deaths.is_empty()))
+    }
+
     /// The entry of a key.
     pub fn entry(&self, key: &JournalKey) -> Result<Option<Entry>> {
         self.store().read(In::Journal, key.stored())

@@ -59,6 +59,7 @@ fn object(target: &Target, file: &AssetFile, key: String, proof: Proof, verified
         checksum: proof.checksum,
         verified_ms,
         source: file.fingerprint,
+        differs: None,
     }
 }
 
@@ -121,7 +122,12 @@ impl Placing<'_> {
         let adopted = match &self.target.store {
             Store::Bucket(bucket) => match bucket.head(key).await? {
                 None => return Ok(Look::Free),
-                Some(held) => self.transfer(bucket, key, &source).adopt(&held)?,
+                Some(held) => {
+                    let transfer = self.transfer(bucket, key, &source);
+                    let adopted = transfer.adopt(&held)?;
+                    transfer.give_up(adopted.is_some()).await?;
+                    adopted
+                }
             },
             Store::Directory(directory) => match directory.head(key)? {
                 None => return Ok(Look::Free),
@@ -142,7 +148,12 @@ impl Placing<'_> {
             Store::Directory(directory) => directory.send(key, &source, self.run)?,
             Store::Bucket(bucket) => {
                 let attributes = attributes(&self.target.options, bucket.backend.provider, self.asset, key);
-                self.transfer(bucket, key, &source).send(attributes).await?
+                let transfer = self.transfer(bucket, key, &source);
+                let stored = transfer.send(attributes).await?;
+                if matches!(stored, Stored::Taken) {
+                    transfer.give_up(false).await?;
+                }
+                stored
             }
         };
         Ok((index, stored))

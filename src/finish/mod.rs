@@ -34,5 +34,5 @@ pub use identity::{Made, Making, record_of_finished, start_of};
 pub use inspect::{Inspection, Iso, inspect};
 pub use options::*;
 pub use place::{Names, Wish, finished_path, is_free};
-pub use produce::{ChoosePath, Conclusion, Finished, Remember, Work, finish};
+pub use produce::{ChoosePath, Conclusion, Finished, Remember, Turn, Work, finish};
 pub use splice::{ByBytes, Recovered, put_back_by_bytes, recover};

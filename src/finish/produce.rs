@@ -22,6 +22,14 @@ pub type ChoosePath<'a> = dyn Fn(&Wish<'_>) -> Result<PathBuf, FinishError> + 'a
 /// Makes durable what is about to be done to the source where it stands, and the record that follows from it.
 pub type Remember<'a> = dyn Fn(&SpliceIntent, &VodRecord) -> Result<(), FinishError> + 'a;
 
+/// The right to compute, which a recording lends to another while it waits for the disk.
+pub trait Turn {
+    /// Gives it away.
+    fn pause(&self);
+    /// Waits until it is back.
+    fn resume(&self);
+}
+
 /// One recording to finish.
 pub struct Work<'a> {
     /// The recording.
@@ -36,6 +44,20 @@ pub struct Work<'a> {
     pub choose_path: &'a ChoosePath<'a>,
     /// Called before the source is changed where it stands; if it fails, the source is not changed.
     pub remember: &'a Remember<'a>,
+    /// Told how many bytes of how many are read and written, about once per packet.
+    pub progress: &'a dyn Fn(u64, u64),
+    /// Held by the caller when the work begins, and when it has ended well.
+    pub turn: &'a dyn Turn,
+}
+
+impl Work<'_> {
+    /// Lets another recording compute while this one only waits for the disk.
+    pub(super) fn wait_for_disk<R>(&self, slow: impl FnOnce() -> R) -> R {
+        self.turn.pause();
+        let done = slow();
+        self.turn.resume();
+        done
+    }
 }
 
 impl std::fmt::Debug for Work<'_> {
@@ -168,14 +190,15 @@ pub(super) fn source_may_go(work: &Work<'_>, defects: &[Defect]) -> bool {
     !lacks_something && work.settled.evidence.is_strong() && !work.options.keep_original
 }
 
-pub(super) fn watch<'a>(work: &Work<'a>) -> Watch<'a> {
-    Watch { cancel: Some(work.stop), progress: None }
+pub(super) fn watch<'a>(work: &Work<'a>, progress: &'a dyn Fn(u64)) -> Watch<'a> {
+    Watch { cancel: Some(work.stop), progress: Some(progress) }
 }
 
 /// The file is complete. Where its rest is not proven and it would have to be renamed, a copy gets the final name.
 fn keep(work: &Work<'_>, inspection: &Inspection, container: Container) -> Result<Written, FinishError> {
     let source = work.settled.path();
-    let mut description = describe(source, container, &watch(work))?;
+    let read = |bytes| (work.progress)(bytes, inspection.size_bytes);
+    let mut description = describe(source, container, &watch(work, &read))?;
     if description.tracks.iter().all(|t| t.packets == 0) {
         return Err(MediaError::Unfinishable { path: source.to_owned(), defects: vec![Defect::NoPackets] }.into());
     }
@@ -184,12 +207,12 @@ fn keep(work: &Work<'_>, inspection: &Inspection, container: Container) -> Resul
         return remux(work, inspection, container);
     }
     let movie = inspection.iso.as_ref().and_then(|iso| iso.movie.as_ref());
-    look_closer((source, container), movie, work.options.validate, watch(work))?.tell(&mut description);
+    look_closer((source, container), movie, work.options.validate, watch(work, &read))?.tell(&mut description);
     let start = start_of(work.settled, description.created_ms, description.duration_ms);
     let final_path =
         (work.choose_path)(&Wish { extension: extension_of(source, container), start_ms: start.0, may_be_own: true })?;
     let (path, fingerprint, warnings) = if final_path == source || work.settled.evidence.is_strong() {
-        durable::sync_file(source)?;
+        work.wait_for_disk(|| durable::sync_file(source))?;
         (source.to_owned(), work.settled.candidate.fingerprint, Vec::new())
     } else {
         copy_whole(work, &final_path)?
@@ -237,7 +260,7 @@ pub(super) fn partial_with_room(work: &Work<'_>, final_path: &Path, needed_bytes
 pub(super) fn seal(work: &Work<'_>, partial: Partial) -> Result<(PathBuf, Fingerprint, Vec<String>), FinishError> {
     let source = work.settled.path();
     let like = fs::metadata(source).map_err(FileError::on("read the state of", source))?;
-    let sealed = partial.seal(&like)?;
+    let sealed = work.wait_for_disk(|| partial.seal(&like))?;
     let warnings = sealed.not_kept.map(|what| format!("the {what} of the original could not be kept")).into_iter();
     Ok((sealed.path, sealed.fingerprint, warnings.collect()))
 }

@@ -7,6 +7,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use tracing::warn;
 
 use super::engine::Engine;
+use super::error::PipelineError;
 use super::finding::{self, Place};
 use super::freeing;
 use super::house::{House, now_ms};
@@ -14,12 +15,11 @@ use super::journey::{self, Ended};
 use super::pool::Urgency;
 use super::queueing;
 use crate::catalog::{CatalogError, DeliveryFilter, JournalKey, Known};
-use crate::discover::{DiscoverError, Mode, Problem, Settling, Unit, Waiting};
+use crate::discover::{Mode, Problem, Settling, Unit, Waiting};
 use crate::durable;
-use crate::fault::{Class, Fault};
 use crate::finish::{self, ByBytes};
-use crate::recording::Delivery;
 use crate::recording::journey::{Candidate, Settled};
+use crate::recording::{Delivery, VodRecord};
 
 /// What is to be taken to its end.
 #[derive(Debug, Clone)]
@@ -49,40 +49,13 @@ pub struct Report {
     pub undelivered: Vec<Delivery>,
 }
 
-/// A batch cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub enum BatchError {
-    /// The catalogue.
-    #[error(transparent)]
-    Catalog(#[from] CatalogError),
-    /// A root's names.
-    #[error(transparent)]
-    Discover(#[from] DiscoverError),
-}
-
-impl Fault for BatchError {
-    fn class(&self) -> Class {
-        match self {
-            Self::Catalog(e) => e.class(),
-            Self::Discover(e) => e.class(),
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Catalog(e) => e.hint(),
-            Self::Discover(e) => e.hint(),
-        }
-    }
-}
-
 /// How long a batch waits between two looks at what may settle or be delivered.
 const TICK: Duration = Duration::from_millis(100);
 
 type Said = (PathBuf, Ended);
 
 /// Takes everything to its end; `hear` is told each recording's end as it comes.
-pub fn run(engine: &Engine, batch: &Batch, hear: &dyn Fn(&Path, &Ended)) -> Result<Report, BatchError> {
+pub fn run(engine: &Engine, batch: &Batch, hear: &dyn Fn(&Path, &Ended)) -> Result<Report, PipelineError> {
     let house = engine.house();
     let found = finding::find(house, &batch.places)?;
     let mut report = Report { problems: found.problems, ..Report::default() };
@@ -119,13 +92,26 @@ impl Run<'_> {
                 break;
             }
             let known = self.house().catalog.knows(&candidate.path, &candidate.fingerprint)?;
-            if self.batch.again && !matches!(known, Known::UnderWay) {
+            if self.batch.again && self.is_to_be_taken_again(&candidate, &known)? {
                 self.house().catalog.forget(&JournalKey::of(&candidate.path, &candidate.fingerprint))?;
             }
             self.consider(candidate, report);
         }
         self.end_if_nothing_waits();
         Ok(())
+    }
+
+    /// Whether `--again` forgets what is known of a file. Not of a kept original whose finished file stands, or is freed
+    /// because the stores hold it: taken again it would give the same recording a second time.
+    fn is_to_be_taken_again(&self, candidate: &Candidate, known: &Known) -> Result<bool, CatalogError> {
+        if matches!(known, Known::UnderWay) {
+            return Ok(false);
+        }
+        let record = known.vod_id().map(|id| self.house().catalog.vod(id)).transpose()?.flatten();
+        let stands = |r: &VodRecord| {
+            r.freed_at.is_some() || durable::fingerprint(&r.file_path).is_ok_and(|f| f == r.fingerprint)
+        };
+        Ok(record.is_none_or(|record| record.file_path == candidate.path || !stands(&record)))
     }
 
     /// Submits a candidate that is settled, or keeps it for later.
@@ -190,7 +176,7 @@ impl Run<'_> {
             while self.engine.pool().holds(&path) && !self.house().stop.is_requested() {
                 std::thread::sleep(TICK);
             }
-            self.tell(path, journey::travel(self.house(), settled));
+            self.tell(path, journey::travel(self.house(), settled, &self.engine.pool().turn()));
         }
     }
 
@@ -235,7 +221,7 @@ fn deliver(engine: &Engine, wait: bool) -> Result<(), CatalogError> {
     let house = engine.house();
     engine.couriers().wait_until_nothing_is_due()?;
     while wait && !house.stop.is_requested() && !undelivered(house)?.is_empty() {
-        let nap = house.catalog.next_due_ms()?.map_or(1000, |due| (due - now_ms()).clamp(20, 1000));
+        let nap = house.catalog.next_due_ms()?.map_or(1000, |due| due.saturating_sub(now_ms()).clamp(20, 1000));
         std::thread::sleep(Duration::from_millis(nap.unsigned_abs()));
         engine.couriers().wait_until_nothing_is_due()?;
     }

@@ -8,17 +8,20 @@
 //!
 //! [`resume`] goes on from whatever step the journal holds.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
 use tracing::{info, warn};
 
+use super::error::PipelineError;
 use super::house::{House, now_ms};
 use super::queueing;
+use super::turns::Turn;
 use crate::catalog::{Begun, CatalogError, JournalKey, Known, next_try_ms};
 use crate::durable::{self, FileError};
 use crate::fault::{Class, Fault, chain};
-use crate::finish::{self, Conclusion, FinishError, Finished, Names, Recovered, Wish};
+use crate::finish::{self, Conclusion, FinishError, Finished, Names, Recovered, Turn as _, Wish};
 use crate::recording::journey::{Entry, Settled, Step};
 use crate::recording::{Defect, Fingerprint, SpliceIntent, VodRecord};
 
@@ -47,42 +50,45 @@ pub enum Ended {
     },
 }
 
-/// Anything that can go wrong on the way.
-#[derive(Debug, thiserror::Error)]
-enum JourneyError {
-    #[error(transparent)]
-    Catalog(#[from] CatalogError),
-    #[error(transparent)]
-    Finish(#[from] FinishError),
-    #[error(transparent)]
-    File(#[from] FileError),
-}
+/// A recording up to this size is begun while others are worked on; its turn comes soon all the same.
+const SMALL_BYTES: u64 = 16 << 20;
 
-impl JourneyError {
-    fn fault(&self) -> &dyn Fault {
-        match self {
-            Self::Catalog(e) => e,
-            Self::Finish(e) => e,
-            Self::File(e) => e,
-        }
+/// Takes one settled recording through to the catalogue. The turn is held when this is called.
+pub fn travel(house: &House, settled: &Settled, turn: &Turn<'_>) -> Ended {
+    let company = &house.company;
+    let is_suspect = house.catalog.is_suspect(settled.path(), &settled.candidate.fingerprint).unwrap_or(false);
+    if is_suspect {
+        // Alone, before its attempt is journalled: another death is not held against files that happened to be there.
+        let _alone = turn.lend(|| company.write().unwrap_or_else(PoisonError::into_inner));
+        return travel_on(house, settled, turn);
     }
+    let in_company = company.try_read().ok();
+    let _in_company =
+        in_company.unwrap_or_else(|| turn.lend(|| company.read().unwrap_or_else(PoisonError::into_inner)));
+    travel_on(house, settled, turn)
 }
 
-/// Takes one settled recording through to the catalogue.
-pub fn travel(house: &House, settled: &Settled) -> Ended {
-    match house.catalog.begin(settled, now_ms()) {
+fn travel_on(house: &House, settled: &Settled, turn: &Turn<'_>) -> Ended {
+    let begin = || house.catalog.begin(settled, now_ms());
+    let is_small = settled.candidate.fingerprint.size_bytes <= SMALL_BYTES;
+    match if is_small { turn.lend(begin) } else { begin() } {
         Err(error) => failed(&error),
         Ok(Begun::Known(known)) => ended_before(house, settled.path(), &settled.candidate.fingerprint, &known),
         Ok(Begun::KillsTheProcess { key, attempts }) => {
             quarantine(house, &key, settled, vec![Defect::KillsTheProcess { attempts }])
         }
         Ok(Begun::Attempt { key, attempt, .. }) => {
-            conclude(house, &key, settled, attempt, attempt_journey(house, &key, settled))
+            conclude(house, &key, settled, attempt, guarded(|| attempt_journey(house, &key, settled, turn)))
         }
         Ok(Begun::Interrupted { key, entry }) => {
-            conclude(house, &key, settled, entry.attempts, continue_journey(house, &key, &entry))
+            conclude(house, &key, settled, entry.attempts, guarded(|| continue_journey(house, &key, &entry, turn)))
         }
     }
+}
+
+/// A panic is a fault of this program with this one recording: it is journalled, and the others go on.
+fn guarded(journey: impl FnOnce() -> Result<Ended, PipelineError>) -> Result<Ended, PipelineError> {
+    catch_unwind(AssertUnwindSafe(journey)).unwrap_or(Err(PipelineError::Panicked))
 }
 
 /// How a recording that the catalogue knows has ended.
@@ -110,9 +116,9 @@ fn failed_before(house: &House, path: &Path, fingerprint: &Fingerprint) -> Ended
     }
 }
 
-fn continue_journey(house: &House, key: &JournalKey, entry: &Entry) -> Result<Ended, JourneyError> {
+fn continue_journey(house: &House, key: &JournalKey, entry: &Entry, turn: &Turn<'_>) -> Result<Ended, PipelineError> {
     if !resume_one(house, key, entry)? {
-        return attempt_journey(house, key, &entry.settled);
+        return attempt_journey(house, key, &entry.settled, turn);
     }
     let vod_id = match &entry.step {
         Step::Splicing { record, .. } | Step::Publishing { record, .. } => Some(record.vod_id.clone()),
@@ -122,10 +128,17 @@ fn continue_journey(house: &House, key: &JournalKey, entry: &Entry) -> Result<En
     Ok(Ended::AlreadyFinished { vod_id })
 }
 
-fn attempt_journey(house: &House, key: &JournalKey, settled: &Settled) -> Result<Ended, JourneyError> {
+fn attempt_journey(
+    house: &House,
+    key: &JournalKey,
+    settled: &Settled,
+    turn: &Turn<'_>,
+) -> Result<Ended, PipelineError> {
     let settings = house.settings();
     let choose = |wish: &Wish<'_>| reserve(house, key, settled, wish);
     let remember = |intent: &SpliceIntent, record: &VodRecord| remember(house, key, intent, record);
+    let meter = house.meters.begin("finish", settled.path(), settled.candidate.fingerprint.size_bytes);
+    let progress = |done_bytes, total_bytes| meter.set(done_bytes, total_bytes);
     let work = finish::Work {
         settled,
         options: &settings.finish,
@@ -133,8 +146,14 @@ fn attempt_journey(house: &House, key: &JournalKey, settled: &Settled) -> Result
         now_ms: now_ms(),
         choose_path: &choose,
         remember: &remember,
+        turn,
+        progress: &progress,
     };
-    match finish::finish(&work)? {
+    let conclusion = finish::finish(&work)?;
+    // What follows waits for the disk only.
+    turn.pause();
+    drop(meter);
+    match conclusion {
         Conclusion::Quarantined(defects) => Ok(quarantine(house, key, settled, defects)),
         Conclusion::Finished(finished) => {
             publish(house, key, *finished).map(|record| Ended::Finished(Box::new(record)))
@@ -179,7 +198,7 @@ impl Names for Claims<'_> {
 }
 
 /// Journal, rename, catalogue, clear the source: steps 3 to 5.
-fn publish(house: &House, key: &JournalKey, finished: Finished) -> Result<VodRecord, JourneyError> {
+fn publish(house: &House, key: &JournalKey, finished: Finished) -> Result<VodRecord, PipelineError> {
     for warning in &finished.warnings {
         warn!(path = %finished.record.file_path.display(), warning, "Finished with a reservation.");
     }
@@ -214,7 +233,7 @@ fn commit(
     key: &JournalKey,
     mut record: VodRecord,
     removes_source: bool,
-) -> Result<VodRecord, JourneyError> {
+) -> Result<VodRecord, PipelineError> {
     record.preview_file_path = queueing::preview_of(&record.file_path, &record.root);
     let deliveries = queueing::deliveries_for(house, &record);
     house.catalog.commit_vod(key, &record, &deliveries, removes_source, now_ms())?;
@@ -235,7 +254,7 @@ fn commit(
 }
 
 /// Removes the source whose every packet the durable, compared, catalogued file holds; only if it is still that source.
-fn clear_source(house: &House, key: &JournalKey, record: &VodRecord) -> Result<(), JourneyError> {
+fn clear_source(house: &House, key: &JournalKey, record: &VodRecord) -> Result<(), PipelineError> {
     match durable::fingerprint(&record.source_path) {
         _ if record.source_path == record.file_path => {}
         Ok(now) if now == record.source => durable::remove(&record.source_path)?,
@@ -252,18 +271,18 @@ fn conclude(
     key: &JournalKey,
     settled: &Settled,
     attempt: u32,
-    outcome: Result<Ended, JourneyError>,
+    outcome: Result<Ended, PipelineError>,
 ) -> Ended {
     let error = match outcome {
         Ok(ended) => return ended,
         Err(error) => error,
     };
-    let class = error.fault().class();
+    let class = error.class();
     let message = chain(&error);
-    if matches!(error, JourneyError::Finish(FinishError::HalfDone { .. })) {
+    if is_half_done(house, key) {
         // The journal's entry is what puts it right: it stays.
         warn!(path = %settled.path().display(), error = message, "Half finished in place; completed or taken back at the next try.");
-        return Ended::Failed { class, message, hint: error.fault().hint() };
+        return Ended::Failed { class, message, hint: error.hint() };
     }
     let has_vanished = !settled.path().exists() && is_not_ours_yet(house, key);
     if has_vanished || class == Class::Cancelled {
@@ -276,7 +295,15 @@ fn conclude(
         }
         warn!(path = %settled.path().display(), class = ?class, error = message, "Not finished; the recording stays as it is.");
     }
-    Ended::Failed { class, message, hint: error.fault().hint() }
+    Ended::Failed { class, message, hint: error.hint() }
+}
+
+/// Whether a splice in place has begun and is neither complete nor taken back.
+fn is_half_done(house: &House, key: &JournalKey) -> bool {
+    match house.catalog.entry(key).ok().flatten().map(|entry| entry.step) {
+        Some(Step::Splicing { intent, .. }) => !stands_at(&intent.path, &intent.before),
+        _ => false,
+    }
 }
 
 /// Whether the journal holds nothing that would have to be carried on without the source.
@@ -316,7 +343,7 @@ pub fn resume(house: &House) -> Result<Vec<Settled>, CatalogError> {
 }
 
 /// Returns whether the recording is at its end; `false` means that it has to begin again.
-fn resume_one(house: &House, key: &JournalKey, entry: &Entry) -> Result<bool, JourneyError> {
+fn resume_one(house: &House, key: &JournalKey, entry: &Entry) -> Result<bool, PipelineError> {
     match &entry.step {
         Step::Splicing { intent, record } => resume_splice(house, key, entry, (intent, record)),
         Step::Publishing { written_path, written, record, removes_source } => {
@@ -347,7 +374,7 @@ fn resume_splice(
     key: &JournalKey,
     entry: &Entry,
     (intent, record): (&SpliceIntent, &VodRecord),
-) -> Result<bool, JourneyError> {
+) -> Result<bool, PipelineError> {
     let path = &intent.path;
     match finish::recover(intent)? {
         Recovered::Finished => {
@@ -375,7 +402,7 @@ fn stands_at(path: &Path, expected: &Fingerprint) -> bool {
 }
 
 /// Removes what the cut attempt wrote aside. The reserved name stays promised, so that the same one is used again.
-fn begin_again(house: &House, key: &JournalKey, entry: &Entry) -> Result<bool, JourneyError> {
+fn begin_again(house: &House, key: &JournalKey, entry: &Entry) -> Result<bool, PipelineError> {
     // Beside the reserved name, or beside the source where another name was reserved at the last moment.
     let names = house.catalog.reserved_by(key)?.into_iter().chain([entry.settled.path().to_owned()]);
     for name in names {

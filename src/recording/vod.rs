@@ -147,6 +147,9 @@ pub struct RemoteObject {
     pub verified_ms: i64,
     /// Fingerprint of the local file that was read for it.
     pub source: Fingerprint,
+    /// What a later look at the object found to be otherwise; while it is set, the object proves nothing.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub differs: Option<String>,
 }
 
 /// What the catalogue keeps of one finished recording.

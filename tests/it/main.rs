@@ -8,7 +8,13 @@
 mod support;
 
 mod architecture;
+mod bad_input;
 mod deliver_azure;
 mod deliver_gcs;
 mod deliver_s3;
 mod kill;
+mod nginx_rtmp;
+mod process;
+mod promises;
+mod service;
+mod watch;

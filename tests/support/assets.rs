@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use aftercast::deliver::{DeliverError, Options, TargetOptions, Targets};
+use aftercast::deliver::{DeliverError, NoLedger, Options, TargetOptions, Targets};
 use aftercast::durable;
 use aftercast::recording::{Asset, AssetFile, Kind, RemoteObject};
 
@@ -40,5 +40,5 @@ pub fn targets(target: TargetOptions) -> Targets {
 }
 
 pub fn upload(targets: &Targets, asset: &Asset) -> Result<Vec<RemoteObject>, DeliverError> {
-    targets.upload("cloud", asset, "2026-03-04", &AtomicBool::new(false), &|_| {})
+    targets.upload("cloud", asset, "2026-03-04", &AtomicBool::new(false), &|_| {}, &NoLedger)
 }

@@ -153,6 +153,7 @@ fn object(vod: &VodRecord, target: &str) -> RemoteObject {
         checksum_compared: false,
         verified_ms: 9_000,
         source: vod.fingerprint,
+        differs: None,
     }
 }
 

@@ -7,12 +7,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use ffmpeg_next::ffi::{
-    AVFMT_FLAG_CUSTOM_IO, AVFormatContext, AVStream, FF_COMPLIANCE_EXPERIMENTAL, av_dict_set, av_stream_new_side_data,
-    av_write_trailer, avcodec_parameters_copy, avformat_alloc_output_context2, avformat_new_stream, avio_flush,
+    AVFMT_FLAG_BITEXACT, AVFMT_FLAG_CUSTOM_IO, AVFormatContext, AVStream, FF_COMPLIANCE_EXPERIMENTAL, av_dict_set,
+    av_stream_new_side_data, av_write_trailer, avcodec_parameters_copy, avformat_alloc_output_context2,
+    avformat_new_stream, avio_flush,
 };
 use ffmpeg_next::format::context::{Output, StreamIo};
 use ffmpeg_next::{Error, Packet, Rational, Stream};
 
+use super::behind::{Behind, Drain};
 use super::log;
 use super::source::{Source, checked, stream_metadata};
 use super::stream::{Tap, Tapped, TimeBase};
@@ -23,32 +25,34 @@ use crate::recording::Container;
 pub(in crate::media) struct Sink {
     output: Output,
     tap: Tap,
+    /// After `output`, which still writes when it is dropped.
+    drain: Option<Drain>,
     path: PathBuf,
     time_bases: Vec<TimeBase>,
 }
 
-const BUFFER_BYTES: usize = 1 << 20;
+const BUFFER_BYTES: usize = 512 << 10;
 /// How far tracks may drift apart before the muxer stops waiting for the one that is silent; bounds its memory.
 const INTERLEAVE_MICROSECONDS: i64 = 1_000_000;
 /// `hvc1` in little-endian: the sample entry that Apple's players ask for.
 const HVC1: u32 = u32::from_le_bytes(*b"hvc1");
 
 impl Sink {
-    /// Opens an existing file and empties it.
-    pub(in crate::media) fn create(path: &Path, container: Container) -> Result<Self, MediaError> {
+    /// Opens an existing file and empties it. `reads_back` is for a muxer that reads what it wrote (`+faststart`).
+    pub(in crate::media) fn create(path: &Path, container: Container, reads_back: bool) -> Result<Self, MediaError> {
         log::install();
         log::forget();
         let tap = Tap::default();
         let file = open_empty(path).map_err(write_error(path))?;
-        let made = StreamIo::from_write_seek_with_capacity(Tapped::new(file, tap.clone()), BUFFER_BYTES)
-            .and_then(|io| make_output(io, container, path));
+        let (stream, drain) = open_stream(file, &tap, reads_back).map_err(write_error(path))?;
+        let made = stream.and_then(|io| make_output(io, container, path));
         let output = made.map_err(|error| match error {
             Error::MuxerNotFound => {
                 MediaError::Missing { part: format!("muxer {}", muxer(container).to_string_lossy()) }
             }
             error => MediaError::Refused { path: path.to_owned(), action: "open", detail: error.to_string() },
         })?;
-        Ok(Self { output, tap, path: path.to_owned(), time_bases: Vec::new() })
+        Ok(Self { output, tap, drain, path: path.to_owned(), time_bases: Vec::new() })
     }
 
     /// Adds a track like the source's and returns its index here.
@@ -84,7 +88,11 @@ impl Sink {
 
     /// Writes the trailer and all that is buffered; the file is complete afterwards, though not yet durable.
     pub(in crate::media) fn finish(mut self) -> Result<(), MediaError> {
-        finish(&mut self.output).map_err(|error| self.refused("complete", error))?;
+        let finished = finish(&mut self.output);
+        if let Some(drain) = &self.drain {
+            drain.wait();
+        }
+        finished.map_err(|error| self.refused("complete", error))?;
         self.tap.take_error().map_or(Ok(()), |source| Err(write_error(&self.path)(source)))
     }
 
@@ -109,6 +117,17 @@ fn open_empty(path: &Path) -> io::Result<File> {
         file.set_len(0)?;
     }
     Ok(file)
+}
+
+type Opened = (Result<StreamIo, Error>, Option<Drain>);
+
+fn open_stream(file: File, tap: &Tap, reads_back: bool) -> io::Result<Opened> {
+    if reads_back {
+        let stream = Tapped::new(file, tap.clone());
+        return Ok((StreamIo::from_write_seek_with_capacity(stream, BUFFER_BYTES), None));
+    }
+    let (stream, drain) = Behind::start(file, tap.clone())?;
+    Ok((StreamIo::from_write_seek_with_capacity(stream, BUFFER_BYTES), Some(drain)))
 }
 
 fn time_base(rational: Rational) -> TimeBase {
@@ -140,7 +159,11 @@ fn make_output(mut io: StreamIo, container: Container, path: &Path) -> Result<Ou
             return Err(Error::MuxerNotFound);
         }
         (*context).pb = io.as_mut_ptr();
-        (*context).flags |= AVFMT_FLAG_CUSTOM_IO;
+        // Without bitexact Matroska gets a random segment UID: the same recording, finished again after a cut, must give
+        // the same file, so that an object that is already there is recognised.
+        (*context).flags |= AVFMT_FLAG_CUSTOM_IO | AVFMT_FLAG_BITEXACT;
+        // Not a write call per packet: the buffer goes out when it is full.
+        (*context).flush_packets = 0;
         (*context).max_interleave_delta = INTERLEAVE_MICROSECONDS;
         (*context).strict_std_compliance = FF_COMPLIANCE_EXPERIMENTAL;
         Ok(Output::wrap_with_custom_io(context, io))

@@ -27,7 +27,12 @@ impl Tap {
         self.0.furthest.load(Ordering::Relaxed)
     }
 
-    fn note(&self, error: &io::Error) {
+    /// Whether an error was reported and not taken yet.
+    pub(super) fn has_error(&self) -> bool {
+        self.0.first_error.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    pub(super) fn note(&self, error: &io::Error) {
         if error.kind() == io::ErrorKind::Interrupted {
             return;
         }
@@ -90,6 +95,10 @@ impl Seek for Tapped {
             Err(error) => self.tap.note(error),
         }
         outcome
+    }
+
+    fn stream_position(&mut self) -> io::Result<u64> {
+        Ok(self.position)
     }
 }
 

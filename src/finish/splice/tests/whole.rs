@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 use super::*;
-use crate::finish::{Conclusion, FinishError, Finished, Options, Splice, Validate, Wish, Work, finish};
+use crate::finish::{Conclusion, FinishError, Finished, Options, Splice, Turn, Validate, Wish, Work, finish};
 use crate::recording::journey::{Candidate, Evidence, NameFacts, Settled};
 use crate::recording::{Outcome, SpliceIntent, SpliceMethod, VodRecord};
 
@@ -33,11 +33,27 @@ fn finished(settled: &Settled, options: &Options) -> Result<(Finished, Option<Sp
     };
     let stop = AtomicBool::new(false);
     let now_ms = settled.candidate.fingerprint.mtime_ms() + 3_600_000;
-    let work = Work { settled, options, stop: &stop, now_ms, choose_path: &choose, remember: &remember };
+    let work = Work {
+        settled,
+        options,
+        stop: &stop,
+        now_ms,
+        choose_path: &choose,
+        remember: &remember,
+        progress: &|_, _| (),
+        turn: &Alone,
+    };
     match finish(&work)? {
         Conclusion::Finished(finished) => Ok((*finished, journal.lock().unwrap().take())),
         Conclusion::Quarantined(defects) => panic!("{defects:?}"),
     }
+}
+
+struct Alone;
+
+impl Turn for Alone {
+    fn pause(&self) {}
+    fn resume(&self) {}
 }
 
 fn options(splice: Splice) -> Options {
