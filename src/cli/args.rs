@@ -41,7 +41,7 @@ pub enum Command {
     /// Take every finished recording in these paths to its end, once
     Process(ProcessArgs),
     /// Like process, but take temporary names as orphaned at once
-    Recover(ProcessArgs),
+    Recover(RecoverArgs),
     /// Show what a file holds, what is wrong with it and what would be done
     Inspect(InspectArgs),
     /// List, show, delete or export the catalogue's VoDs
@@ -111,6 +111,18 @@ pub struct ProcessArgs {
     /// Upload to this URL (s3://, az://, gs://, file://) instead of the configured targets
     #[arg(long, value_name = "URL")]
     pub target: Vec<String>,
+}
+
+/// Options of `recover`.
+#[derive(Debug, Args, Clone)]
+pub struct RecoverArgs {
+    /// What `process` takes, too
+    #[command(flatten)]
+    pub process: ProcessArgs,
+
+    /// Take back what was finished in place: the recording is what it was, and its VoD is no more
+    #[arg(long, conflicts_with_all = ["dry_run", "again", "wait"])]
+    pub undo: bool,
 }
 
 /// Options of `inspect`.

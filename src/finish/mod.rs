@@ -35,4 +35,4 @@ pub use inspect::{Inspection, Iso, inspect};
 pub use options::*;
 pub use place::{Names, Wish, finished_path, is_free};
 pub use produce::{ChoosePath, Conclusion, Finished, Remember, Turn, Work, finish};
-pub use splice::{ByBytes, Recovered, put_back_by_bytes, recover};
+pub use splice::{ByBytes, Recovered, Undone, put_back_by_bytes, recover, undo};

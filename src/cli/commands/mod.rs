@@ -9,6 +9,7 @@ pub mod inspect;
 pub mod process;
 pub mod queue;
 pub mod retain;
+pub mod undo;
 pub mod vod;
 pub mod watch;
 
