@@ -12,3 +12,4 @@ mod deliver_azure;
 mod deliver_gcs;
 mod deliver_s3;
 mod kill;
+mod salvage;
