@@ -33,6 +33,17 @@ impl Catalog {
         self.store().flush("ledger removed")
     }
 
+    /// Forgets every upload whose key begins with `prefix`, at once; durable on return.
+    pub fn remove_ledgers(&self, prefix: &str) -> Result<()> {
+        let keys = self.store().prefix(In::Ledger, prefix.as_bytes())?.map(|row| row.map(|(key, _)| key));
+        let keys = keys.collect::<Result<Vec<_>>>()?;
+        if keys.is_empty() {
+            return Ok(());
+        }
+        self.store().transact(|tx| keys.iter().try_for_each(|key| tx.remove(In::Ledger, key)))?;
+        self.store().flush("ledger removed")
+    }
+
     /// Remembers the codec configuration of a stream, in place of the one before. Writes nothing if it is the same, and is
     /// durable no later than the next step of any recording.
     pub fn remember_codec(&self, stream_id: &str, configuration: &Value) -> Result<()> {

@@ -30,6 +30,7 @@ mod outbox;
 mod queue;
 mod rebuild;
 mod retry;
+mod shared_flush;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -32,6 +32,7 @@ use sled::{IVec, Transactional, Tree};
 
 use super::CatalogError;
 use super::error::StorageError;
+use super::shared_flush::SharedFlush;
 use crate::durable;
 
 /// Version of the trees and their keys; a database with a greater one is refused.
@@ -187,6 +188,7 @@ pub(super) struct Store {
     trees: Vec<Tree>,
     file: File,
     synced_blobs: Mutex<HashSet<OsString>>,
+    flushes: SharedFlush,
     has_failed: AtomicBool,
 }
 
@@ -206,7 +208,8 @@ impl Store {
         let trees = trees.map_err(|e| damaged(e.into()))?;
         let file = File::open(path.join("db")).map_err(|e| damaged(StorageError::of_io(&e)))?;
         let synced_blobs = Mutex::new(HashSet::new());
-        let store = Self { path: path.to_owned(), db, trees, file, synced_blobs, has_failed: AtomicBool::new(false) };
+        let (flushes, has_failed) = (SharedFlush::default(), AtomicBool::new(false));
+        let store = Self { path: path.to_owned(), db, trees, file, synced_blobs, flushes, has_failed };
         store.check_schema()?;
         Ok(store)
     }
@@ -294,14 +297,19 @@ impl Store {
         })
     }
 
-    /// Makes everything written so far survive a power loss, then passes the counting seam.
+    /// Makes everything written so far survive a power loss, then passes the counting seam. Threads that ask at the same
+    /// time share one flush.
     pub(super) fn flush(&self, step: &'static str) -> Result<(), CatalogError> {
+        self.flushes.run(|| self.flush_now())?;
+        durable::step(step);
+        Ok(())
+    }
+
+    fn flush_now(&self) -> Result<(), CatalogError> {
         self.refuse_after_failure()?;
         self.db.flush().map_err(|e| self.give_up(e))?;
         let synced = self.sync_blobs().and_then(|()| self.file.sync_data());
-        synced.map_err(|e| self.give_up(sled::Error::Io(e)))?;
-        durable::step(step);
-        Ok(())
+        synced.map_err(|e| self.give_up(sled::Error::Io(e)))
     }
 
     fn sync_blobs(&self) -> io::Result<()> {

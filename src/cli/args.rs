@@ -178,6 +178,12 @@ pub enum VodCommand {
     Verify {
         /// Only these VoDs
         ids: Vec<String>,
+        /// Read the objects and compare their bytes
+        #[arg(long)]
+        download: bool,
+        /// Only a part of the VoDs, another one every day, such as 5%
+        #[arg(long, value_name = "PERCENT", value_parser = percent, conflicts_with = "ids")]
+        sample: Option<f64>,
     },
     /// Write all VoDs to standard output
     Export {
@@ -185,6 +191,11 @@ pub enum VodCommand {
         #[arg(long, value_enum, default_value_t = ExportFormat::Json)]
         format: ExportFormat,
     },
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.trim().trim_end_matches('%').parse::<f64>().ok();
+    number.filter(|n| *n > 0.0 && *n <= 100.0).ok_or_else(|| "a share above 0 and up to 100 %, such as 5%".to_owned())
 }
 
 /// Form of an export.
@@ -209,6 +220,12 @@ pub enum QueueCommand {
     Retry {
         /// Delivery ids or paths; all that wait if none is given
         ids: Vec<String>,
+    },
+    /// List uploads in the stores that nobody ended, below our prefixes, and abort them with --yes
+    Gc {
+        /// Really abort them
+        #[arg(long)]
+        yes: bool,
     },
 }
 

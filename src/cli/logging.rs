@@ -1,6 +1,6 @@
 //! Logs go to standard error; `AFTERCAST_LOG` overrides what `-v` and `-q` say.
 
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, IsTerminal as _};
 
 use tracing_subscriber::EnvFilter;
 
@@ -20,23 +20,13 @@ pub fn start(cli: &Cli) {
     let own = format!("error,aftercast={level}");
     let filter = std::env::var("AFTERCAST_LOG").ok().and_then(|f| EnvFilter::try_new(f).ok());
     let filter = filter.unwrap_or_else(|| EnvFilter::new(own));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| BesideBars).with_target(false);
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(|| progress::beside_bars(io::stderr()))
+        .with_target(false);
     let logs = logs.with_ansi(io::stderr().is_terminal());
     // Under systemd the journal adds the time itself.
     let started =
         if std::env::var_os("JOURNAL_STREAM").is_some() { logs.without_time().try_init() } else { logs.try_init() };
     drop(started);
-}
-
-/// Standard error, with progress bars out of the way while a line is written.
-struct BesideBars;
-
-impl Write for BesideBars {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        progress::suspend(|| io::stderr().write(bytes))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
-    }
 }

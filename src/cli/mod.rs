@@ -7,7 +7,8 @@
 //! ```
 
 pub mod args;
-pub mod commands;
+pub mod bars;
+mod commands;
 pub mod exit;
 pub mod human;
 pub mod logging;

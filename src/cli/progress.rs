@@ -1,9 +1,9 @@
 //! Progress bars with rate and time left, for what takes longer than a second, on a terminal only.
 //!
 //! Everywhere else nothing is written: logs and scripts have the journal. Several bars may run at once from several
-//! threads; whoever writes to standard error meanwhile does it inside [`suspend`].
+//! threads; whoever writes to the terminal meanwhile does it inside [`suspend`] or through [`beside_bars`].
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, LineWriter, Write};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,29 @@ pub fn suspend<R>(write: impl FnOnce() -> R) -> R {
     bars().suspend(write)
 }
 
+/// A way to the terminal that takes the bars off it for every line, so that nothing ends up within a bar.
+pub fn beside_bars<W: Write>(to: W) -> LineWriter<BesideBars<W>> {
+    LineWriter::new(BesideBars(to))
+}
+
+/// Takes the bars off the terminal for every write.
+#[derive(Debug)]
+pub struct BesideBars<W>(W);
+
+impl<W: Write> Write for BesideBars<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        suspend(|| {
+            let written = self.0.write(bytes)?;
+            self.0.flush()?;
+            Ok(written)
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// One piece of work that reads or writes a known number of bytes.
 #[derive(Debug)]
 pub struct Progress {
@@ -37,7 +60,7 @@ pub struct Progress {
 impl Progress {
     /// Begins; nothing is shown yet. The label names the recording and the step.
     pub fn new(label: &str, total_bytes: u64) -> Self {
-        Self::begin(label, total_bytes, std::io::stderr().is_terminal())
+        Self::begin(label, total_bytes, io::stderr().is_terminal())
     }
 
     fn begin(label: &str, total_bytes: u64, is_terminal: bool) -> Self {
@@ -47,8 +70,9 @@ impl Progress {
         Self { bar, begun: Instant::now(), is_terminal, shown: OnceLock::new() }
     }
 
-    /// How many bytes are done.
-    pub fn set(&self, done_bytes: u64) {
+    /// How many bytes are done, of how many.
+    pub fn set(&self, done_bytes: u64, total_bytes: u64) {
+        self.bar.set_length(total_bytes.max(done_bytes));
         if is_due(self.is_terminal, self.begun.elapsed()) {
             self.shown.get_or_init(|| self.show());
         }
@@ -93,8 +117,8 @@ mod tests {
     #[test]
     fn off_a_terminal_it_only_counts() {
         let progress = Progress::begin("room1\u{1b}[2J", 100, false);
-        progress.set(40);
-        assert_eq!((progress.bar.position(), progress.bar.length()), (40, Some(100)));
+        progress.set(40, 120);
+        assert_eq!((progress.bar.position(), progress.bar.length()), (40, Some(120)));
         assert_eq!(progress.bar.prefix(), "room1\\u{1b}[2J");
         assert!(progress.shown.get().is_none() && progress.bar.is_hidden());
         progress.finish();

@@ -1,7 +1,7 @@
 //! From arguments to an exit code: reads the configuration, opens the house or asks the daemon that has it, prints errors.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::catalog::CatalogError;
 use crate::config::{self, Config, ConfigError, Sources};
 use crate::deliver::TargetOptions;
 use crate::discover::{Mode, Server};
-use crate::pipeline::{self, Engine, EngineError, House, HouseError, NameOverrides, Settings, Stop};
+use crate::pipeline::{self, Engine, House, NameOverrides, PipelineError, Settings, Stop};
 use crate::recording::name::printable_text;
 
 /// Runs what was typed; returns the exit code.
@@ -31,7 +31,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
         }
     };
     logging::start(&cli);
-    let (mut out, mut err) = (io::stdout().lock(), BesideBars);
+    let (mut out, mut err) = (progress::beside_bars(io::stdout()), progress::beside_bars(io::stderr()));
     let style = if cli.json { Style::Plain } else { Style::of_stdout() };
     let mut output = Output { out: &mut out, err: &mut err, is_json: cli.json, style };
     let exit = match run(&cli, &typed[1..], &mut output) {
@@ -39,20 +39,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
         Err(failure) => explain(&failure, &mut output),
     };
     let _ = output.out.flush();
+    let _ = output.err.flush();
     exit.code()
-}
-
-/// Standard error, with progress bars out of the way while something is written.
-struct BesideBars;
-
-impl Write for BesideBars {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        progress::suspend(|| io::stderr().write(bytes))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
-    }
 }
 
 /// Prints why a command ended early. A reader of the results who went away is no failure.
@@ -110,9 +98,9 @@ impl Failure {
     }
 
     /// A house that is in use is told apart from every other failure.
-    pub fn from_engine(error: EngineError) -> Self {
+    pub fn from_engine(error: PipelineError) -> Self {
         match error {
-            EngineError::House(HouseError::Catalog(in_use @ CatalogError::InUse { .. })) => Self::InUse(in_use),
+            PipelineError::Catalog(in_use @ CatalogError::InUse { .. }) => Self::InUse(in_use),
             other => Self::Fault(Box::new(other)),
         }
     }
@@ -197,6 +185,7 @@ fn process(
     if args.dry_run {
         return commands::process::dry_run(engine, &places, mode, out);
     }
+    let _bars = is_own_process.then(|| super::bars::Bars::draw(engine.house()));
     if is_own_process {
         engine.resume()?;
     }

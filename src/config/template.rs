@@ -1,17 +1,9 @@
-//! Checks `{field}` templates before they reach the rooms that fill them.
+//! Checks the `{field}` template of a subfolder before it reaches the room that fills it.
 //!
 //! Looks at shape and field names only; what a field matches is known where it is used.
 
-/// Fields of a name template (`watch.template`).
-const NAME_FIELDS: [&str; 6] = ["stream", "start", "part", "rendition", "ext", "any"];
 /// Fields of `finish.recording_subfolder`.
 const SUBFOLDER_FIELDS: [&str; 2] = ["stream", "date"];
-
-/// Checks a name template: braces in pairs, known fields, at least one.
-pub(super) fn check_name_template(template: &str) -> Result<(), String> {
-    let fields = fields(template, &NAME_FIELDS)?;
-    if fields.is_empty() { Err(format!("`{template}` has no field: only one name could match")) } else { Ok(()) }
-}
 
 /// Checks a subfolder: braces in pairs, known fields.
 pub(super) fn check_subfolder(template: &str) -> Result<(), String> {
@@ -44,16 +36,14 @@ mod tests {
 
     #[test]
     fn the_documented_template_is_taken() {
-        assert_eq!(check_name_template("{stream}/{start:%Y-%m-%d_%H-%M-%S}_{part}.{ext}"), Ok(()));
         assert_eq!(check_subfolder(""), Ok(()));
         assert_eq!(check_subfolder("{stream}/{date}"), Ok(()));
     }
 
     #[test]
     fn slips_are_named() {
-        assert!(check_name_template("{strem}.mp4").unwrap_err().contains("`{strem}`"));
-        assert!(check_name_template("{stream").unwrap_err().contains("brace"));
-        assert!(check_name_template("room1.mp4").unwrap_err().contains("no field"));
+        assert!(check_subfolder("{strem}").unwrap_err().contains("`{strem}`"));
+        assert!(check_subfolder("{stream").unwrap_err().contains("brace"));
         assert!(check_subfolder("{vod_id}").unwrap_err().contains("{stream} {date}"));
     }
 }

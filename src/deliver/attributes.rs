@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use object_store::{Attribute, Attributes};
+use object_store::{Attribute, Attributes, TagSet};
 
 use super::TargetOptions;
 use super::diagnose::Provider;
@@ -51,6 +51,25 @@ fn metadata(options: &TargetOptions, asset: &Asset) -> Vec<(String, String)> {
     metadata.push((ASSET_ID.into(), asset.id.clone()));
     metadata.extend(asset.vod_id.clone().map(|id| ("vod-id".into(), id)));
     metadata
+}
+
+/// The same attributes as headers of Azure's Put Block List, which `object_store` does not set for uploads by ids.
+pub(super) fn block_list_headers(attributes: &Attributes, tags: &TagSet) -> Vec<(String, String)> {
+    let header = |(attribute, value): (&Attribute, &object_store::AttributeValue)| {
+        let name = match attribute {
+            Attribute::ContentType => "x-ms-blob-content-type".to_owned(),
+            Attribute::CacheControl => "x-ms-blob-cache-control".to_owned(),
+            Attribute::StorageClass => "x-ms-access-tier".to_owned(),
+            Attribute::Metadata(name) => format!("x-ms-meta-{name}"),
+            _ => return None,
+        };
+        Some((name, value.as_ref().to_owned()))
+    };
+    let mut headers: Vec<_> = attributes.iter().filter_map(header).collect();
+    if !tags.encoded().is_empty() {
+        headers.push(("x-ms-tags".to_owned(), tags.encoded().to_owned()));
+    }
+    headers
 }
 
 /// The attribute that holds a metadata name; Azure takes only names that are C# identifiers.

@@ -9,18 +9,21 @@ use std::time::Duration;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
-use object_store::client::{HttpRequest, HttpRequestBody};
+use object_store::client::{HttpConnector, HttpRequest, HttpRequestBody};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::multipart::MultipartStore;
-use object_store::{ClientConfigKey, ClientOptions, ObjectStore, RetryConfig};
+use object_store::{ClientOptions, ObjectStore, RetryConfig, TagSet};
 use url::Url;
 
-use super::TargetOptions;
+use super::bandwidth::Pace;
 use super::credentials::{Environment, Secret, secrets, unknown};
 use super::diagnose::Provider;
 use super::error::{DeliverError, Result};
+use super::parts::PartPlan;
 use super::place::endpoint;
-use super::uplink::Uplink;
+use super::uplink::{Resigner, Uplink};
+use super::wire::{Keys, Wire};
+use super::{ChecksumMode, Encryption, TargetOptions};
 
 /// The clients of one bucket.
 #[derive(Clone)]
@@ -31,8 +34,62 @@ pub(super) struct Backend {
     pub store: Arc<dyn ObjectStore>,
     /// Looks at objects; asks S3 for checksums, which must not be asked of other requests.
     pub check: Arc<dyn ObjectStore>,
-    /// Multipart uploads with ids that can be kept; `None` where attributes cannot be given that way (Azure).
-    pub parts: Option<Arc<dyn MultipartStore>>,
+    /// Multipart uploads with ids that can be kept.
+    pub parts: Arc<dyn MultipartStore>,
+    /// Begins objects: the same as `store` and `parts` unless an ACL is asked for, which only beginnings may say.
+    pub put: Arc<dyn ObjectStore>,
+    /// Begins multipart uploads.
+    pub begin: Arc<dyn MultipartStore>,
+    /// Signs the end of an upload again with the attributes, which Azure takes only there.
+    pub resigner: Option<Arc<Resigner>>,
+    /// Lists unfinished uploads, where there is such a list.
+    pub wire: Option<Arc<Wire>>,
+    /// Tags of new objects.
+    pub tags: TagSet,
+    /// How copies are compared.
+    pub checksum: ChecksumMode,
+    /// Parts on the way at once.
+    pub at_once: usize,
+    /// Bytes of a part.
+    pub part_bytes: u64,
+}
+
+impl Backend {
+    fn of(
+        options: &TargetOptions,
+        provider: Provider,
+        store: Arc<dyn ObjectStore>,
+        parts: Arc<dyn MultipartStore>,
+    ) -> Self {
+        let mut tags = TagSet::default();
+        options.tags.iter().for_each(|(name, value)| tags.push(name, value));
+        let at_once = if options.concurrency == 0 { PARTS_AT_ONCE } else { options.concurrency };
+        Self {
+            provider,
+            check: Arc::clone(&store),
+            put: Arc::clone(&store),
+            begin: Arc::clone(&parts),
+            store,
+            parts,
+            resigner: None,
+            wire: None,
+            tags,
+            checksum: options.checksum,
+            at_once,
+            part_bytes: options.part_bytes,
+        }
+    }
+
+    /// A store in memory as a bucket.
+    #[cfg(test)]
+    pub fn in_memory(options: &TargetOptions, memory: &Arc<object_store::memory::InMemory>) -> Self {
+        Self::of(options, Provider::S3, memory.clone(), memory.clone())
+    }
+
+    /// How a file of a size is cut.
+    pub const fn plan(&self, size_bytes: u64) -> PartPlan {
+        PartPlan::with_parts_of(self.part_bytes, size_bytes)
+    }
 }
 
 impl std::fmt::Debug for Backend {
@@ -42,22 +99,25 @@ impl std::fmt::Debug for Backend {
     }
 }
 
-/// One request may take this long: a part of 8 MiB still arrives over 14 kB/s. The queue retries beyond it.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(600);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Parts or files on the way at once where the target does not say.
+const PARTS_AT_ONCE: usize = 4;
+/// No retry begins after this time.
+const RETRIES_WITHIN: Duration = Duration::from_secs(600);
 /// Few and short: the delivery queue has the long patience and shows what is wrong meanwhile.
 const RETRIES: usize = 2;
 
 fn retry() -> RetryConfig {
-    RetryConfig { max_retries: RETRIES, retry_timeout: REQUEST_TIMEOUT, ..RetryConfig::default() }
+    RetryConfig { max_retries: RETRIES, retry_timeout: RETRIES_WITHIN, ..RetryConfig::default() }
 }
 
+/// What a request may take is limited by the uplink, and not as a whole.
 fn client(allows_http: bool) -> ClientOptions {
-    ClientOptions::new()
-        .with_allow_http(allows_http)
-        .with_timeout(REQUEST_TIMEOUT)
-        .with_connect_timeout(CONNECT_TIMEOUT)
-        .with_config(ClientConfigKey::UserAgent, concat!("aftercast/", env!("CARGO_PKG_VERSION")))
+    ClientOptions::new().with_allow_http(allows_http).with_timeout_disabled()
+}
+
+fn uplink(options: &TargetOptions) -> Uplink {
+    let pace = options.bandwidth.clone().map(|limit| Arc::new(Pace::new(limit)));
+    Uplink { pace, stall: options.stall_timeout }
 }
 
 fn refused(options: &TargetOptions) -> impl Fn(object_store::Error) -> DeliverError {
@@ -80,11 +140,26 @@ pub(super) fn open(
     environment: &Environment,
 ) -> Result<Backend> {
     let secrets = secrets(options, environment)?;
+    only_on_s3(options, provider)?;
     match provider {
         Provider::S3 => s3(options, bucket, environment, &secrets),
         Provider::Azure => azure(options, bucket, environment, &secrets),
         Provider::Gcs | Provider::Disk => gcs(options, bucket, environment, &secrets),
     }
+}
+
+/// Refuses what a store would not do although it is asked for.
+fn only_on_s3(options: &TargetOptions, provider: Provider) -> Result<()> {
+    let is_s3 = provider == Provider::S3;
+    let refused = match () {
+        () if !is_s3 && options.acl.is_some() => "`acl`",
+        () if !is_s3 && options.encryption != Encryption::Bucket => "`encryption`",
+        () if !is_s3 && options.checksum != ChecksumMode::Auto => "`checksum`",
+        () if provider == Provider::Gcs && !options.tags.is_empty() => "`tags`",
+        () => return Ok(()),
+    };
+    let problem = format!("{refused} cannot be set for this kind of store");
+    Err(DeliverError::configuration(&options.name, problem, "Leave it out; set it on the bucket where it has it."))
 }
 
 const S3_ENDPOINTS: [&str; 3] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
@@ -123,20 +198,74 @@ fn s3(options: &TargetOptions, bucket: &str, environment: &Environment, secrets:
         return Err(no_credentials(options, S3_ADVICE));
     }
     builder = s3_address(builder, options, bucket, environment, address.as_ref());
-    // Over https the body is covered by TLS and the checksum; signing it as well would double the processor time.
-    builder = builder.with_unsigned_payload(is_https).with_checksum_algorithm(Checksum::CRC64NVME);
-    builder = builder.with_retry(retry()).with_http_connector(Uplink::default());
-    let build = |client| builder.clone().with_client_options(client).build().map_err(refused(options));
-    let store = Arc::new(build(plain.clone())?);
-    let check = Arc::new(build(asking_for_checksums(plain))?);
-    Ok(Backend { provider: Provider::S3, store: store.clone(), check, parts: Some(store) })
+    builder = with_options(builder, options, is_https).with_http_connector(uplink(options));
+    let build = |client| builder.clone().with_client_options(client).build().map(Arc::new).map_err(refused(options));
+    let store = build(plain.clone())?;
+    let mut backend = Backend::of(options, Provider::S3, store.clone(), store.clone());
+    backend.check = build(saying(plain.clone(), "x-amz-checksum-mode", "ENABLED"))?;
+    if let Some(acl) = &options.acl {
+        let begins = build(saying(plain.clone(), "x-amz-acl", acl))?;
+        (backend.put, backend.begin) = (begins.clone(), begins);
+    }
+    let region = builder.get_config_value(&AmazonS3ConfigKey::Region).unwrap_or_default();
+    let client = uplink(options).connect(&plain).map_err(refused(options))?;
+    let address = bucket_address(&builder, options, bucket, address.as_ref(), &region);
+    let is_open = environment.get("AWS_SKIP_SIGNATURE").is_some();
+    let credentials = store.credentials().clone();
+    let keys = if is_open { Keys::None } else { Keys::Aws { credentials, region } };
+    backend.wire = Some(Arc::new(Wire { client, bucket: address, keys }));
+    Ok(backend)
 }
 
-/// Adds `x-amz-checksum-mode: ENABLED`, without which S3 keeps checksums to itself.
-fn asking_for_checksums(client: ClientOptions) -> ClientOptions {
+/// Checksums, encryption and retries.
+fn with_options(mut builder: AmazonS3Builder, options: &TargetOptions, is_https: bool) -> AmazonS3Builder {
+    // Over https the body is covered by TLS and the checksum; signing it as well would double the processor time.
+    builder = builder.with_unsigned_payload(is_https).with_retry(retry());
+    builder = match options.checksum {
+        ChecksumMode::Auto | ChecksumMode::Crc64Nvme => builder.with_checksum_algorithm(Checksum::CRC64NVME),
+        ChecksumMode::Sha256 => builder.with_checksum_algorithm(Checksum::SHA256),
+        ChecksumMode::Md5 | ChecksumMode::None => builder,
+    };
+    let encryption = |builder: AmazonS3Builder, name: &str, value: &str| match name.parse::<AmazonS3ConfigKey>() {
+        Ok(key) => builder.with_config(key, value),
+        Err(_) => builder,
+    };
+    match &options.encryption {
+        Encryption::Bucket => builder,
+        Encryption::Store => encryption(builder, "aws_server_side_encryption", "AES256"),
+        Encryption::Kms(None) => encryption(builder, "aws_server_side_encryption", "aws:kms"),
+        Encryption::Kms(Some(key)) => builder.with_sse_kms_encryption(key),
+    }
+}
+
+fn puts_bucket_in_path(options: &TargetOptions, bucket: &str, address: Option<&Url>) -> bool {
+    // A bucket name with dots does not fit the provider's certificate as part of a host name.
+    options.path_style.unwrap_or(address.is_some() || bucket.contains('.'))
+}
+
+/// The bucket's own address, for the requests that `object_store` does not make.
+fn bucket_address(
+    builder: &AmazonS3Builder,
+    options: &TargetOptions,
+    bucket: &str,
+    address: Option<&Url>,
+    region: &str,
+) -> String {
+    let by_path = puts_bucket_in_path(options, bucket, address);
+    let set = builder.get_config_value(&AmazonS3ConfigKey::Endpoint).filter(|e| !e.is_empty());
+    match set {
+        Some(endpoint) if by_path => format!("{endpoint}/{bucket}"),
+        Some(endpoint) => endpoint,
+        None if by_path => format!("https://s3.{region}.amazonaws.com/{bucket}"),
+        None => format!("https://{bucket}.s3.{region}.amazonaws.com"),
+    }
+}
+
+/// Adds a header to every request of a client. Without `x-amz-checksum-mode` S3 keeps checksums to itself.
+fn saying(client: ClientOptions, name: &'static str, value: &str) -> ClientOptions {
     let mut headers = HttpRequest::new(HttpRequestBody::empty()).headers().clone();
-    if let Ok(enabled) = "ENABLED".parse() {
-        headers.insert("x-amz-checksum-mode", enabled);
+    if let Ok(value) = value.parse() {
+        headers.insert(name, value);
     }
     client.with_default_headers(headers)
 }
@@ -164,8 +293,7 @@ fn s3_address(
 ) -> AmazonS3Builder {
     let region = options.region.as_deref().or_else(|| environment.first(&["AWS_REGION", "AWS_DEFAULT_REGION"]));
     let builder = builder.with_bucket_name(bucket).with_region(region.unwrap_or("us-east-1"));
-    // A bucket name with dots does not fit the provider's certificate as part of a host name.
-    let by_path = options.path_style.unwrap_or(address.is_some() || bucket.contains('.'));
+    let by_path = puts_bucket_in_path(options, bucket, address);
     let builder = builder.with_virtual_hosted_style_request(!by_path);
     match address {
         None => builder,
@@ -209,14 +337,18 @@ fn azure(options: &TargetOptions, container: &str, environment: &Environment, se
     }
     let builder = azure_address(builder, options, environment, address.as_ref())?;
     let is_http = address.as_ref().is_some_and(|a| a.scheme() == "http");
+    let account = builder.get_config_value(&AzureConfigKey::AccountName);
+    let account = account.unwrap_or_else(|| EMULATOR_ACCOUNT.to_owned());
     let built = builder
         .with_container_name(container)
         .with_client_options(client(is_http))
         .with_retry(retry())
-        .with_http_connector(Uplink::default())
+        .with_http_connector(uplink(options))
         .build();
     let store = Arc::new(built.map_err(refused(options))?);
-    Ok(Backend { provider: Provider::Azure, store: store.clone(), check: store, parts: None })
+    let resigner = Arc::new(Resigner { credentials: store.credentials().clone(), account });
+    let backend = Backend::of(options, Provider::Azure, store.clone(), store);
+    Ok(Backend { resigner: Some(resigner), ..backend })
 }
 
 /// Account, endpoint, and the emulator's published key where its account is named without one.
@@ -276,10 +408,14 @@ fn gcs(options: &TargetOptions, bucket: &str, environment: &Environment, secrets
         builder = gcs_environment(builder, options, environment)?;
     }
     let mut is_http = false;
+    let mut base = "https://storage.googleapis.com".to_owned();
     for secret in secrets {
         match secret.name.as_str() {
             "service_account" | "service_account_key" => {
-                is_http |= secret.value.contains("\"http://");
+                if let Some(own) = base_url_in(&secret.value) {
+                    is_http |= own.starts_with("http://");
+                    base = own;
+                }
                 builder = builder.with_service_account_key(&secret.value);
             }
             other => return Err(unknown(options, other, GCS_CREDENTIALS)),
@@ -288,16 +424,27 @@ fn gcs(options: &TargetOptions, bucket: &str, environment: &Environment, secrets
     if let Some(address) = &options.endpoint {
         let address = endpoint(&options.name, address)?;
         is_http |= address.scheme() == "http";
-        builder = builder.with_config(GoogleConfigKey::BaseUrl, address.as_str().trim_end_matches('/'));
+        address.as_str().trim_end_matches('/').clone_into(&mut base);
+        builder = builder.with_config(GoogleConfigKey::BaseUrl, base.as_str());
     }
     let built = builder
         .with_bucket_name(bucket)
         .with_client_options(client(is_http))
         .with_retry(retry())
-        .with_http_connector(Uplink::default())
+        .with_http_connector(uplink(options))
         .build();
     let store = Arc::new(built.map_err(refused(options))?);
-    Ok(Backend { provider: Provider::Gcs, store: store.clone(), check: store.clone(), parts: Some(store) })
+    let client = uplink(options).connect(&client(is_http)).map_err(refused(options))?;
+    let keys = Keys::Google(store.credentials().clone());
+    let wire = Wire { client, bucket: format!("{base}/{bucket}"), keys };
+    let backend = Backend::of(options, Provider::Gcs, store.clone(), store);
+    Ok(Backend { wire: Some(Arc::new(wire)), ..backend })
+}
+
+/// The address that a service account's key names instead of Google's own.
+fn base_url_in(key: &str) -> Option<String> {
+    let key: serde_json::Value = serde_json::from_str(key).ok()?;
+    key.get("gcs_base_url")?.as_str().map(|url| url.trim_end_matches('/').to_owned())
 }
 
 fn gcs_environment(

@@ -16,6 +16,7 @@ use super::checksum::{Reported, reported};
 use super::diagnose::{Cause, Network, Seen, Verb, diagnose};
 use super::error::{DeliverError, Result};
 use super::uplink::{Answer, observed};
+use super::wire::OpenUpload;
 
 /// One bucket.
 #[derive(Debug)]
@@ -37,6 +38,13 @@ pub(super) struct Held {
     pub reported: Option<Reported>,
     /// The asset it says it belongs to.
     pub asset_id: Option<String>,
+}
+
+impl Held {
+    /// Whether it says that it belongs to an asset.
+    pub fn is_of(&self, asset_id: &str) -> bool {
+        self.asset_id.as_deref() == Some(asset_id)
+    }
 }
 
 /// The store's form of a key. Keys that it would refuse (control characters) are percent-encoded.
@@ -112,6 +120,15 @@ impl Bucket {
     pub async fn read(&self, key: &str) -> Result<Vec<u8>> {
         let read = async { self.backend.store.get(&key_of(key)).await?.bytes().await };
         self.call(Verb::Get, key, read).await.map(|bytes| bytes.to_vec())
+    }
+
+    /// Multipart uploads below a prefix that were begun and neither ended nor aborted; none where the store forgets
+    /// them by itself.
+    pub async fn open_uploads(&self, prefix: &str) -> Result<Vec<OpenUpload>> {
+        match &self.backend.wire {
+            Some(wire) => self.call(Verb::ListUploads, prefix, wire.open_uploads(prefix)).await,
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Whether a listing below a prefix works and shows a key among its first answers.

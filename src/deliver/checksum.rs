@@ -7,7 +7,10 @@
 
 use crc_fast::{CrcAlgorithm, Digest as Crc};
 use md5::{Digest, Md5};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
 
+use super::ChecksumMode;
 use super::diagnose::Provider;
 
 /// One part's or file's checksums in the making.
@@ -15,6 +18,7 @@ pub(super) struct Hasher {
     crc64: Option<Crc>,
     crc32c: Option<Crc>,
     md5: Option<Md5>,
+    sha256: Option<Sha256>,
 }
 
 impl std::fmt::Debug for Hasher {
@@ -36,6 +40,9 @@ pub(super) struct Sums {
     pub md5: Option<String>,
     /// MD5 over the parts' MD5s, hex and number of parts, as S3 makes the entity tag of a multipart upload.
     pub md5_of_parts: Option<(String, u64)>,
+    /// SHA-256, base64, and SHA-256 over the parts' SHA-256s with their number, as S3 writes both.
+    pub sha256: Option<String>,
+    pub sha256_of_parts: Option<(String, u64)>,
     /// Whether the store confirmed the checksum of every part as it arrived and then put exactly those together.
     pub every_part_confirmed: bool,
 }
@@ -51,6 +58,10 @@ pub(super) enum Reported {
     Md5(String),
     /// Hex and number of parts.
     Md5OfParts(String, u64),
+    /// Base64 as in the header.
+    Sha256(String),
+    /// Base64 and number of parts.
+    Sha256OfParts(String, u64),
 }
 
 /// What came of a comparison.
@@ -70,24 +81,32 @@ pub(super) enum Comparison {
 }
 
 impl Hasher {
-    /// Computes what uploads to a provider may be compared by; MD5 only where asked, it is the expensive one.
-    pub fn for_provider(provider: Provider, wants_md5: bool) -> Self {
-        let crc64 = matches!(provider, Provider::S3 | Provider::Azure).then(|| Crc::new(CrcAlgorithm::Crc64Nvme));
-        let crc32c = (provider == Provider::Gcs).then(|| Crc::new(CrcAlgorithm::Crc32Iscsi));
-        Self { crc64, crc32c, md5: wants_md5.then(Md5::new) }
+    /// Computes what a file that goes up in one request may be compared by. MD5 is the expensive one: S3 reports better
+    /// things, and where it does not, the file is read once more.
+    pub fn for_upload(provider: Provider, mode: ChecksumMode) -> Self {
+        let md5 = provider == Provider::Azure || mode == ChecksumMode::Md5;
+        Self {
+            crc64: matches!(provider, Provider::S3 | Provider::Azure).then(|| Crc::new(CrcAlgorithm::Crc64Nvme)),
+            crc32c: (provider == Provider::Gcs).then(|| Crc::new(CrcAlgorithm::Crc32Iscsi)),
+            md5: md5.then(Md5::new),
+            sha256: (mode == ChecksumMode::Sha256).then(<Sha256 as sha2::Digest>::new),
+        }
     }
 
     /// Computes exactly what a store reported.
     pub fn for_report(report: &Reported) -> Self {
-        let crc64 = matches!(report, Reported::Crc64Nvme(_)).then(|| Crc::new(CrcAlgorithm::Crc64Nvme));
-        let crc32c = matches!(report, Reported::Crc32c(_)).then(|| Crc::new(CrcAlgorithm::Crc32Iscsi));
-        let md5 = matches!(report, Reported::Md5(_) | Reported::Md5OfParts(..)).then(Md5::new);
-        Self { crc64, crc32c, md5 }
+        Self {
+            crc64: matches!(report, Reported::Crc64Nvme(_)).then(|| Crc::new(CrcAlgorithm::Crc64Nvme)),
+            crc32c: matches!(report, Reported::Crc32c(_)).then(|| Crc::new(CrcAlgorithm::Crc32Iscsi)),
+            md5: matches!(report, Reported::Md5(_)).then(Md5::new),
+            sha256: matches!(report, Reported::Sha256(_)).then(<Sha256 as sha2::Digest>::new),
+        }
     }
 
     pub fn update(&mut self, bytes: &[u8]) {
         self.crc64.iter_mut().chain(self.crc32c.iter_mut()).for_each(|c| c.update(bytes));
         self.md5.iter_mut().for_each(|m| m.update(bytes));
+        self.sha256.iter_mut().for_each(|s| sha2::Digest::update(s, bytes));
     }
 
     pub fn finish(self, size_bytes: u64) -> Sums {
@@ -96,15 +115,76 @@ impl Hasher {
             crc64nvme: self.crc64.map(|c| base64(&c.finalize().to_be_bytes())),
             crc32c: self.crc32c.map(|c| base64(&c.finalize().to_be_bytes()[4..])),
             md5: self.md5.map(|m| hex(&m.finalize())),
+            sha256: self.sha256.map(|s| base64(&sha2::Digest::finalize(s))),
             ..Sums::default()
         }
     }
 }
 
-/// CRC-64/NVME of one part, as S3 and as Azure write it.
-pub(super) fn part_crc64(bytes: &[u8]) -> (String, String) {
-    let crc = crc_fast::crc64_nvme(bytes);
-    (base64(&crc.to_be_bytes()), base64(&crc.to_le_bytes()))
+/// The checksums of one part, as far as they were computed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(super) struct PartSums {
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    crc64: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    crc32c: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    md5: Option<[u8; 16]>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    sha256: Option<[u8; 32]>,
+}
+
+impl PartSums {
+    /// Computes what a provider may be compared by; MD5 is added only where nothing better was answered.
+    pub fn of(provider: Provider, mode: ChecksumMode, bytes: &[u8]) -> Self {
+        let crc64 = matches!(provider, Provider::S3 | Provider::Azure).then(|| crc_fast::crc64_nvme(bytes));
+        let crc32c = (provider == Provider::Gcs).then(|| crc_fast::checksum(CrcAlgorithm::Crc32Iscsi, bytes));
+        let sha256 = (mode == ChecksumMode::Sha256).then(|| part_sha256(bytes));
+        Self { crc64, crc32c, md5: None, sha256 }
+    }
+
+    /// The SHA-256 as S3 writes it.
+    pub fn sha256_text(&self) -> Option<String> {
+        self.sha256.map(|sha256| base64(&sha256))
+    }
+
+    /// The CRC-32C as Google writes it.
+    pub fn crc32c_text(&self) -> Option<String> {
+        self.crc32c.map(|crc| base64(&crc.to_be_bytes()[4..]))
+    }
+
+    pub fn add_md5(&mut self, bytes: &[u8]) {
+        self.md5 = Some(part_md5(bytes));
+    }
+
+    /// The CRC-64/NVME as a provider writes it: Azure puts the least significant byte first.
+    pub fn crc64_as(&self, provider: Provider) -> Option<String> {
+        let crc = self.crc64?;
+        Some(base64(&if provider == Provider::Azure { crc.to_le_bytes() } else { crc.to_be_bytes() }))
+    }
+}
+
+/// The checksums of a whole file from those of its parts, in order, with their sizes: nothing is read again.
+pub(super) fn combine<'a>(parts: impl Iterator<Item = (u64, &'a PartSums)> + Clone) -> Sums {
+    let joined = |algorithm, of: fn(&PartSums) -> Option<u64>| {
+        let mut crcs = parts.clone().map(|(size, sums)| of(sums).map(|crc| (crc, size)));
+        let first = crcs.next()??.0;
+        crcs.try_fold(first, |so_far, next| {
+            next.map(|(crc, size)| crc_fast::checksum_combine(algorithm, so_far, crc, size))
+        })
+    };
+    let crc64 = joined(CrcAlgorithm::Crc64Nvme, |s| s.crc64);
+    let crc32c = joined(CrcAlgorithm::Crc32Iscsi, |s| s.crc32c);
+    let md5: Option<Vec<_>> = parts.clone().map(|(_, sums)| sums.md5).collect();
+    let sha256: Option<Vec<_>> = parts.clone().map(|(_, sums)| sums.sha256).collect();
+    Sums {
+        size_bytes: parts.map(|(size, _)| size).sum(),
+        crc64nvme: crc64.map(|c| base64(&c.to_be_bytes())),
+        crc32c: crc32c.map(|c| base64(&c.to_be_bytes()[4..])),
+        md5_of_parts: md5.filter(|m| !m.is_empty()).map(|m| md5_of_parts(&m)),
+        sha256_of_parts: sha256.filter(|s| !s.is_empty()).map(|s| sha256_of_parts(&s)),
+        ..Sums::default()
+    }
 }
 
 /// MD5 of one part.
@@ -117,6 +197,16 @@ pub(super) fn md5_of_parts(parts: &[[u8; 16]]) -> (String, u64) {
     (hex(&Md5::digest(parts.concat())), parts.len() as u64)
 }
 
+/// SHA-256 of one part.
+pub(super) fn part_sha256(bytes: &[u8]) -> [u8; 32] {
+    <Sha256 as sha2::Digest>::digest(bytes).into()
+}
+
+/// SHA-256 over the parts' SHA-256s.
+pub(super) fn sha256_of_parts(parts: &[[u8; 32]]) -> (String, u64) {
+    (base64(&<Sha256 as sha2::Digest>::digest(parts.concat())), parts.len() as u64)
+}
+
 /// The whole-object checksum that an answer carries, the strongest first.
 ///
 /// `header` looks a header up by its lower-case name.
@@ -126,7 +216,7 @@ pub(super) fn reported<'a>(
     header: impl Fn(&str) -> Option<&'a str>,
 ) -> Option<Reported> {
     match provider {
-        Provider::S3 => s3_crc(&header).or_else(|| s3_etag(etag, &header)),
+        Provider::S3 => s3_crc(&header).or_else(|| s3_sha256(&header)).or_else(|| s3_etag(etag, &header)),
         Provider::Azure => header("content-md5").and_then(base64_to_hex).map(Reported::Md5),
         // Google always reports the hash; what imitates it may have only an entity tag.
         Provider::Gcs => {
@@ -140,6 +230,14 @@ fn s3_crc<'a>(header: &impl Fn(&str) -> Option<&'a str>) -> Option<Reported> {
     let value = header("x-amz-checksum-crc64nvme")?;
     let is_whole = header("x-amz-checksum-type").is_none_or(|t| t.eq_ignore_ascii_case("FULL_OBJECT"));
     (is_whole && !value.contains('-')).then(|| Reported::Crc64Nvme(value.to_owned()))
+}
+
+fn s3_sha256<'a>(header: &impl Fn(&str) -> Option<&'a str>) -> Option<Reported> {
+    let value = header("x-amz-checksum-sha256")?;
+    match value.split_once('-') {
+        Some((digest, parts)) => Some(Reported::Sha256OfParts(digest.to_owned(), parts.parse().ok()?)),
+        None => Some(Reported::Sha256(value.to_owned())),
+    }
 }
 
 /// An entity tag is a digest only where neither KMS nor customer keys encrypt.
@@ -160,7 +258,7 @@ fn s3_etag<'a>(etag: Option<&str>, header: &impl Fn(&str) -> Option<&'a str>) ->
     })
 }
 
-fn goog_crc32c(value: &str) -> Option<String> {
+pub(super) fn goog_crc32c(value: &str) -> Option<String> {
     value.split(',').find_map(|v| v.trim().strip_prefix("crc32c=")).map(str::to_owned)
 }
 
@@ -174,6 +272,11 @@ pub(super) fn compare(ours: &Sums, theirs: Option<&Reported>) -> Comparison {
             // Cut differently, the same content has another tag.
             let same_cut = ours.md5_of_parts.as_ref().filter(|(_, n)| n == parts);
             ("md5-of-parts", same_cut.map(|(v, n)| format!("{v}-{n}")), format!("{value}-{parts}"))
+        }
+        Some(Reported::Sha256(value)) => ("sha256", ours.sha256.clone(), value.clone()),
+        Some(Reported::Sha256OfParts(value, parts)) => {
+            let same_cut = ours.sha256_of_parts.as_ref().filter(|(_, n)| n == parts);
+            ("sha256-of-parts", same_cut.map(|(v, n)| format!("{v}-{n}")), format!("{value}-{parts}"))
         }
         None => return parts_confirmed(ours),
     };
@@ -236,7 +339,7 @@ mod tests {
     use super::*;
 
     fn sums_of(bytes: &[u8], provider: Provider) -> Sums {
-        let mut hasher = Hasher::for_provider(provider, true);
+        let mut hasher = Hasher::for_upload(provider, ChecksumMode::Md5);
         hasher.update(bytes);
         hasher.finish(bytes.len() as u64)
     }
@@ -253,6 +356,24 @@ mod tests {
         assert_eq!(s3.md5.unwrap(), "25f9e794323b453885f5181f1b624d0b");
         let gcs = sums_of(b"123456789", Provider::Gcs);
         assert_eq!(gcs.crc32c.unwrap(), base64(&0xe306_9283u32.to_be_bytes()));
+    }
+
+    #[test]
+    fn checksums_of_parts_join_to_those_of_the_whole() {
+        let bytes: Vec<u8> = (0..100_000u32).map(|i| i.to_le_bytes()[1]).collect();
+        for provider in [Provider::S3, Provider::Azure, Provider::Gcs] {
+            let parts: Vec<_> =
+                bytes.chunks(33_333).map(|c| (c.len() as u64, PartSums::of(provider, ChecksumMode::Auto, c))).collect();
+            let joined = combine(parts.iter().map(|(size, sums)| (*size, sums)));
+            let whole = Sums { md5: None, ..sums_of(&bytes, provider) };
+            assert_eq!(joined, whole, "{provider:?}");
+        }
+        let mut with_md5 = PartSums::of(Provider::S3, ChecksumMode::Sha256, &bytes);
+        with_md5.add_md5(&bytes);
+        let joined = combine([(1, &with_md5), (1, &with_md5)].into_iter());
+        assert_eq!(joined.md5_of_parts, Some(md5_of_parts(&[part_md5(&bytes); 2])));
+        assert_eq!(joined.sha256_of_parts, Some(sha256_of_parts(&[part_sha256(&bytes); 2])));
+        assert_eq!(combine([(1, &with_md5), (1, &PartSums::default())].into_iter()).crc64nvme, None);
     }
 
     #[test]

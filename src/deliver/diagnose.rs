@@ -23,6 +23,8 @@ pub enum Verb {
     Delete,
     /// Give up a multipart upload.
     Abort,
+    /// List multipart uploads that were never ended.
+    ListUploads,
 }
 
 /// Which family of stores a target belongs to.
@@ -48,6 +50,7 @@ impl Verb {
             Self::List => "list",
             Self::Delete => "delete",
             Self::Abort => "give up the upload of",
+            Self::ListUploads => "list unfinished uploads below",
         }
     }
 
@@ -60,17 +63,21 @@ impl Verb {
             (Provider::S3, Self::Put) => "s3:PutObject",
             (Provider::S3, Self::List) => "s3:ListBucket",
             (Provider::S3, Self::Delete) => "s3:DeleteObject",
+            (Provider::S3, Self::ListUploads) => "s3:ListBucketMultipartUploads",
             (Provider::S3, Self::Abort) => "s3:AbortMultipartUpload",
             (Provider::Azure, Self::Head | Self::Get) => "blobs/read (role Storage Blob Data Contributor, SAS `r`)",
             (Provider::Azure, Self::Put | Self::Abort) => {
                 "blobs/write (role Storage Blob Data Contributor, SAS `c` and `w`)"
             }
-            (Provider::Azure, Self::List) => "containers/read (role Storage Blob Data Contributor, SAS `l`)",
+            (Provider::Azure, Self::List | Self::ListUploads) => {
+                "containers/read (role Storage Blob Data Contributor, SAS `l`)"
+            }
             (Provider::Azure, Self::Delete) => "blobs/delete (role Storage Blob Data Contributor, SAS `d`)",
             (Provider::Gcs, Self::Head | Self::Get) => "storage.objects.get",
             (Provider::Gcs, Self::Put) => "storage.objects.create",
             (Provider::Gcs, Self::List) => "storage.objects.list",
             (Provider::Gcs, Self::Delete) => "storage.objects.delete",
+            (Provider::Gcs, Self::ListUploads) => "storage.multipartUploads.list",
             (Provider::Gcs, Self::Abort) => "storage.multipartUploads.abort",
             (Provider::Disk, _) => "write permission on the directory",
         }

@@ -97,6 +97,9 @@ pub enum DeliverError {
         /// How many numbers were tried.
         tried: u32,
     },
+    /// The state of an upload cannot be remembered.
+    #[error("the state of the upload cannot be remembered")]
+    Ledger(#[source] Box<dyn Error + Send + Sync>),
     /// The machinery for talking to stores could not be started.
     #[error("cannot start the network runtime")]
     Runtime(#[source] std::io::Error),
@@ -142,7 +145,7 @@ impl Fault for DeliverError {
             Self::Cancelled => Class::Cancelled,
             Self::Source(file) if file.is_missing() => Class::Permanent,
             Self::Source(source) | Self::Disk { source, .. } => source.class(),
-            Self::SourceChanged { .. } | Self::Mismatch { .. } => Class::Transient,
+            Self::SourceChanged { .. } | Self::Mismatch { .. } | Self::Ledger(_) => Class::Transient,
             Self::Store { cause, .. } => cause.class(),
             Self::NoFreeName { .. } => Class::Permanent,
         }
@@ -155,6 +158,7 @@ impl Fault for DeliverError {
                 "Use a name that `[[deliver.target]]` gives; queued deliveries to it wait.".into()
             }
             Self::Cancelled | Self::Runtime(_) => return None,
+            Self::Ledger(_) => "The recording is safe on the local disk; `aftercast catalog check` tells more.".into(),
             Self::Source(source) | Self::Disk { source, .. } => return source.hint(),
             Self::SourceChanged { .. } => {
                 "Nothing counts as delivered. It is taken again when nobody writes it any more.".into()

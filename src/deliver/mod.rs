@@ -7,6 +7,7 @@
 
 mod attributes;
 mod backend;
+mod bandwidth;
 mod bucket;
 mod checksum;
 mod credentials;
@@ -14,6 +15,8 @@ mod diagnose;
 mod directory;
 mod doctor;
 mod error;
+mod ledger;
+mod multipart;
 mod names;
 mod options;
 mod parts;
@@ -25,10 +28,14 @@ mod tests;
 mod transfer;
 mod uplink;
 mod upload;
+mod verify;
+mod wire;
 
 pub use diagnose::{Cause, Provider, Verb};
 pub use doctor::Check;
 pub use error::{DeliverError, Result};
+pub use ledger::{Ledger, LedgerFault, NoLedger};
 pub use options::*;
 pub use parts::{PartPlan, SINGLE_PUT_MAX_BYTES};
 pub use target::{RemoteState, Targets};
+pub use wire::OpenUpload;

@@ -1,7 +1,9 @@
 //! What an operator can set about delivery.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+pub use super::bandwidth::Bandwidth;
 use crate::recording::{KeyPattern, Kinds};
 
 /// Settings of `[deliver]`.
@@ -40,6 +42,22 @@ pub struct TargetOptions {
     pub content_type: Option<String>,
     /// User metadata of new objects.
     pub metadata: BTreeMap<String, String>,
+    /// Tags of new objects (S3 and Azure).
+    pub tags: BTreeMap<String, String>,
+    /// Encryption by the store with keys of its own choice (S3).
+    pub encryption: Encryption,
+    /// Canned ACL of new objects (S3); not said unless it is set.
+    pub acl: Option<String>,
+    /// How the store's copy is compared with what was read (S3). Default `auto`.
+    pub checksum: ChecksumMode,
+    /// Parts or small files on the way at once; 0 means 4. Default 0.
+    pub concurrency: usize,
+    /// Bytes of a part, 5 MiB to 5 GiB; larger where 10,000 parts would not do. Default 8 MiB.
+    pub part_bytes: u64,
+    /// Limit on what is sent. Default none.
+    pub bandwidth: Option<Bandwidth>,
+    /// How long no byte may move before a request counts as lost. Default 60 s.
+    pub stall_timeout: Duration,
     /// Environment variable or file to take the credentials from instead of the cloud's own chain:
     /// `{ access_key_id_file = "…", secret_access_key_file = "…" }`. Values are never kept here.
     pub credential_files: BTreeMap<String, std::path::PathBuf>,
@@ -60,7 +78,43 @@ impl TargetOptions {
             cache_control: None,
             content_type: None,
             metadata: BTreeMap::new(),
+            tags: BTreeMap::new(),
+            encryption: Encryption::default(),
+            acl: None,
+            checksum: ChecksumMode::default(),
+            concurrency: 0,
+            part_bytes: super::parts::PART_MIN_BYTES,
+            bandwidth: None,
+            stall_timeout: Duration::from_secs(60),
             credential_files: BTreeMap::new(),
         }
     }
+}
+
+/// Server-side encryption of new objects.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Encryption {
+    /// What the bucket does by itself.
+    #[default]
+    Bucket,
+    /// SSE-S3: keys that the store manages.
+    Store,
+    /// SSE-KMS, with the account's own key or a named one.
+    Kms(Option<String>),
+}
+
+/// How a store's copy is compared with what was read from disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ChecksumMode {
+    /// CRC-64/NVME, and what else the store reports.
+    #[default]
+    Auto,
+    /// CRC-64/NVME.
+    Crc64Nvme,
+    /// SHA-256 of every part.
+    Sha256,
+    /// The entity tag, where it is made of MD5.
+    Md5,
+    /// Nothing but the size: such a copy never frees a local file unless `accept_size_only`.
+    None,
 }

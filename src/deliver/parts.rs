@@ -23,10 +23,15 @@ pub struct PartPlan {
 }
 
 impl PartPlan {
-    /// Plans a file of a size.
+    /// Plans a file of a size in parts of the smallest size that serves.
     pub const fn for_size(size_bytes: u64) -> Self {
+        Self::with_parts_of(PART_MIN_BYTES, size_bytes)
+    }
+
+    /// Plans a file in parts of a size, or larger ones where there would be too many.
+    pub const fn with_parts_of(wanted_bytes: u64, size_bytes: u64) -> Self {
         let needed = size_bytes.div_ceil(PARTS_MAX).next_multiple_of(MIB);
-        let part_bytes = if needed > PART_MIN_BYTES { needed } else { PART_MIN_BYTES };
+        let part_bytes = if needed > wanted_bytes { needed } else { wanted_bytes };
         Self { size_bytes, part_bytes }
     }
 
@@ -62,8 +67,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_size_up_to_five_tebibytes_is_covered_within_the_limits(size in 1u64..=5 * 1024 * 1024 * MIB) {
-            let plan = PartPlan::for_size(size);
+        fn every_size_up_to_five_tebibytes_is_covered_within_the_limits(
+            size in 1u64..=5 * 1024 * 1024 * MIB, wanted_mib in 5u64..=512,
+        ) {
+            let plan = PartPlan::with_parts_of(wanted_mib * MIB, size);
             prop_assert!(plan.count() <= 10_000);
             prop_assert!(plan.part_bytes >= 5 * MIB && plan.part_bytes <= 5 * 1024 * MIB);
             let last = plan.len_of(plan.count() - 1);

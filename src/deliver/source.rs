@@ -57,6 +57,18 @@ impl Source {
         sought.map(drop).map_err(FileError::on("read", self.path())).map_err(DeliverError::Source)
     }
 
+    /// What it was when it was queued.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.promised.fingerprint
+    }
+
+    /// Reads `len` bytes at an offset exactly.
+    pub fn at(&self, offset: u64, len: u64) -> Result<Bytes> {
+        let sought = (&self.file).seek(SeekFrom::Start(offset));
+        sought.map_err(FileError::on("read", self.path())).map_err(DeliverError::Source)?;
+        self.next(len)
+    }
+
     /// Reads the next `len` bytes exactly.
     pub fn next(&self, len: u64) -> Result<Bytes> {
         let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or_default());

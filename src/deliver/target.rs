@@ -15,9 +15,13 @@ use super::credentials::Environment;
 use super::directory::Directory;
 use super::doctor::{self, Check};
 use super::error::{DeliverError, Result};
+use super::ledger::{Ledger, NoLedger, Rows, heads};
+use super::multipart::{abort, throw_away};
 use super::place::Place;
 use super::transfer::{BUFFERS, Run};
-use super::{Options, TargetOptions, upload};
+use super::wire::OpenUpload;
+use super::{Options, TargetOptions, upload, verify};
+use crate::durable;
 use crate::recording::{Asset, RemoteObject};
 
 /// All configured targets.
@@ -57,18 +61,19 @@ pub struct RemoteState {
 }
 
 impl RemoteState {
-    /// Whether it still is what a delivery proved; what neither side knows is not compared.
+    /// Whether it still is what a delivery proved; what neither side knows is not compared. Where the checksums are the same
+    /// the entity tag is not asked: somebody may have copied the object onto itself.
     pub fn agrees_with(&self, proven: &RemoteObject) -> bool {
-        let algorithm = |text: &str| text.split(':').next().map(str::to_owned);
-        let same_checksum = match (&self.checksum, &proven.checksum) {
-            (Some(now), Some(then)) if algorithm(now) == algorithm(then) => now == then,
-            _ => true,
-        };
-        let same_etag = match (&self.etag, &proven.etag) {
-            (Some(now), Some(then)) => now == then,
-            _ => true,
-        };
-        self.size_bytes == proven.size_bytes && same_checksum && same_etag
+        if self.size_bytes != proven.size_bytes {
+            return false;
+        }
+        match (&self.checksum, &proven.checksum) {
+            (Some(now), Some(then)) if verify::algorithm(now) == verify::algorithm(then) => now == then,
+            _ => match (&self.etag, &proven.etag) {
+                (Some(now), Some(then)) => now == then,
+                _ => true,
+            },
+        }
     }
 }
 
@@ -110,7 +115,8 @@ impl Targets {
     ///
     /// What is there already is adopted, so that a repeated call sends one request per object. `date` is the start date
     /// (`YYYY-MM-DD`, in the configured time zone) for `{date}` in keys. `cancel` stops it within a moment; `progress`
-    /// is told of every further stretch of bytes that the store has acknowledged.
+    /// is told of every further stretch of bytes that the store has acknowledged. `ledger` keeps the state of multipart
+    /// uploads: a later call continues at the first missing part. Its rows stay until [`Targets::forget`].
     pub fn upload(
         &self,
         target: &str,
@@ -118,10 +124,56 @@ impl Targets {
         date: &str,
         cancel: &AtomicBool,
         progress: &dyn Fn(u64),
+        ledger: &dyn Ledger,
     ) -> Result<Vec<RemoteObject>> {
         let target = self.find(target)?;
-        let run = Run { cancel, progress, buffers: &self.buffers };
+        let run = Run { cancel, progress, buffers: &self.buffers, ledger };
         self.runtime.block_on(upload::deliver(target, asset, date, &run))
+    }
+
+    /// Forgets the state of the uploads of these objects; to be called once their proof is in the catalogue.
+    pub fn forget(&self, objects: &[RemoteObject], ledger: &dyn Ledger) -> Result<()> {
+        objects.iter().try_for_each(|o| Rows::of(ledger, &o.target, &o.key).forget())
+    }
+
+    /// Aborts the uploads of ours that nobody will continue: their source changed or went, or nobody waits for them. `awaits`
+    /// is asked with an asset's id and a target's name. Returns how many were given up; what a store refuses stays noted.
+    pub fn abort_stale(&self, ledger: &dyn Ledger, awaits: &dyn Fn(&str, &str) -> bool) -> Result<usize> {
+        let mut given_up = 0;
+        for head in heads(ledger)? {
+            let is_same = durable::fingerprint(&head.path).is_ok_and(|now| now == head.source);
+            if is_same && awaits(&head.asset_id, &head.target) {
+                continue;
+            }
+            let Ok(Target { store: Store::Bucket(bucket), .. }) = self.find(&head.target) else { continue };
+            match self.runtime.block_on(throw_away(bucket, &head)) {
+                Ok(()) => Rows::of(ledger, &head.target, &head.key).forget()?,
+                Err(error) => tracing::debug!(target = %head.target, key = %head.key, error = %error, "Stays open."),
+            }
+            given_up += 1;
+        }
+        Ok(given_up)
+    }
+
+    /// The multipart uploads below a target's prefix that were begun and never ended, without those that we continue
+    /// ourselves.
+    pub fn open_uploads(&self, target: &str, ledger: &dyn Ledger) -> Result<Vec<OpenUpload>> {
+        let target = self.find(target)?;
+        let Store::Bucket(bucket) = &target.store else { return Ok(Vec::new()) };
+        let prefix = target.place.prefix();
+        let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+        let ours: Vec<_> = heads(ledger)?.into_iter().filter_map(|head| head.upload_id).collect();
+        let mut open = self.runtime.block_on(bucket.open_uploads(&prefix))?;
+        open.retain(|upload| !ours.contains(&upload.upload_id));
+        Ok(open)
+    }
+
+    /// Aborts an upload that [`Targets::open_uploads`] listed; its absence is a success.
+    pub fn abort_upload(&self, target: &str, upload: &OpenUpload) -> Result<()> {
+        match &self.find(target)?.store {
+            Store::Bucket(bucket) => self.runtime.block_on(abort(bucket, &upload.key, &upload.upload_id)),
+            Store::Directory(_) => Ok(()),
+        }
     }
 
     /// What a target reports of an object now; `None` if it has none.
@@ -144,6 +196,21 @@ impl Targets {
                 checksum: held.reported.map(|r| r.to_string()),
                 modified_ms: held.modified_ms,
             })),
+        }
+    }
+
+    /// Compares an object with what its delivery proved: by what the store reports, and where `reads` also by its bytes. Says
+    /// what differs, `None` if nothing does.
+    pub fn verify(&self, proven: &RemoteObject, reads: bool, cancel: &AtomicBool) -> Result<Option<String>> {
+        let now = self.head(&proven.target, &proven.key)?;
+        let differs = verify::difference(now.as_ref(), proven);
+        if differs.is_some() || !reads {
+            return Ok(differs);
+        }
+        let run = Run { cancel, progress: &|_| (), buffers: &self.buffers, ledger: &NoLedger };
+        match &self.find(&proven.target)?.store {
+            Store::Directory(directory) => verify::read_directory(directory, proven, &run),
+            Store::Bucket(bucket) => self.runtime.block_on(verify::read_bucket(bucket, proven, &run)),
         }
     }
 
@@ -188,6 +255,8 @@ impl std::fmt::Display for Reported {
             Self::Crc64Nvme(value) => write!(f, "crc64nvme:{value}"),
             Self::Crc32c(value) => write!(f, "crc32c:{value}"),
             Self::Md5(value) => write!(f, "md5:{value}"),
+            Self::Sha256(value) => write!(f, "sha256:{value}"),
+            Self::Sha256OfParts(value, parts) => write!(f, "sha256-of-parts:{value}-{parts}"),
             Self::Md5OfParts(value, parts) => write!(f, "md5-of-parts:{value}-{parts}"),
         }
     }

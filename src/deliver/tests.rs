@@ -29,8 +29,7 @@ struct Fixture {
 fn fixture() -> Fixture {
     let memory = Arc::new(InMemory::new());
     let options = TargetOptions::new("cloud", "s3://bucket/pre");
-    let backend =
-        Backend { provider: Provider::S3, store: memory.clone(), check: memory.clone(), parts: Some(memory.clone()) };
+    let backend = Backend::in_memory(&options, &memory);
     let place = Place::parse(&options).unwrap();
     let store = Store::Bucket(Bucket { target: "cloud".into(), backend });
     let targets = Targets::with(vec![Target { options, place, store }]).unwrap();
@@ -72,7 +71,7 @@ fn noise(len: usize) -> Vec<u8> {
 
 impl Fixture {
     fn upload(&self, asset: &Asset) -> Result<Vec<RemoteObject>> {
-        self.targets.upload("cloud", asset, DATE, &AtomicBool::new(false), &|_| {})
+        self.targets.upload("cloud", asset, DATE, &AtomicBool::new(false), &|_| {}, &NoLedger)
     }
 
     fn stored(&self, key: &str) -> Option<Vec<u8>> {
@@ -103,7 +102,7 @@ fn a_small_and_a_large_file_arrive_whole() {
         let acknowledged = Cell::new(0);
         let asset = asset(f.root.path(), name, &[name]);
         let count = |n| acknowledged.set(acknowledged.get() + n);
-        let objects = f.targets.upload("cloud", &asset, DATE, &AtomicBool::new(false), &count).unwrap();
+        let objects = f.targets.upload("cloud", &asset, DATE, &AtomicBool::new(false), &count, &NoLedger).unwrap();
         assert_eq!(objects[0].key, format!("pre/{name}"));
         assert_eq!(objects[0].url, format!("s3://bucket/pre/{name}"));
         assert_eq!(objects[0].size_bytes, len as u64);
@@ -174,7 +173,7 @@ fn a_source_that_changes_during_the_upload_leaves_nothing_behind() {
         use std::io::Write;
         fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"more").unwrap();
     };
-    let error = f.targets.upload("cloud", &asset, DATE, &AtomicBool::new(false), &append).unwrap_err();
+    let error = f.targets.upload("cloud", &asset, DATE, &AtomicBool::new(false), &append, &NoLedger).unwrap_err();
     assert!(matches!(error, DeliverError::SourceChanged { .. }), "{error}");
     assert_eq!(error.class(), Class::Transient);
     assert_eq!(f.stored("pre/x.mp4"), None);
@@ -198,14 +197,14 @@ fn an_upload_that_is_told_to_stop_stops() {
     let cancel = AtomicBool::new(false);
     let stop = |_| cancel.store(true, Ordering::Relaxed);
     // Stopping is noticed within a moment, not at once: a store in memory may be quicker, and then it is delivered.
-    match f.targets.upload("cloud", &asset, DATE, &cancel, &stop) {
+    match f.targets.upload("cloud", &asset, DATE, &cancel, &stop, &NoLedger) {
         Err(error) => assert_eq!((error.class(), f.stored("pre/x.mp4")), (Class::Cancelled, None)),
         Ok(objects) => assert_eq!(objects[0].size_bytes, 40 * 1024 * 1024),
     }
     cancel.store(true, Ordering::Relaxed);
     write(f.root.path(), "y.mp4", b"never sent");
     let other = self::asset(f.root.path(), "other", &["y.mp4"]);
-    let refused = f.targets.upload("cloud", &other, DATE, &cancel, &|_| {}).unwrap_err();
+    let refused = f.targets.upload("cloud", &other, DATE, &cancel, &|_| {}, &NoLedger).unwrap_err();
     assert_eq!((refused.class(), f.stored("pre/y.mp4")), (Class::Cancelled, None));
 }
 
@@ -244,7 +243,7 @@ fn a_directory_gets_a_durable_compared_copy_with_the_attributes_of_the_source() 
     write(from.path(), "vod/x.mp4", &bytes);
     let targets = disk_targets(to.path());
     let asset = asset(from.path(), "id", &["vod/x.mp4"]);
-    let objects = targets.upload("disk", &asset, DATE, &AtomicBool::new(false), &|_| {}).unwrap();
+    let objects = targets.upload("disk", &asset, DATE, &AtomicBool::new(false), &|_| {}, &NoLedger).unwrap();
     let copy = to.path().join("vod/x.mp4");
     assert_eq!(fs::read(&copy).unwrap(), bytes);
     assert_eq!(objects[0].url, format!("file://{}", copy.display()));
@@ -261,7 +260,8 @@ fn a_directory_is_never_overwritten_and_the_same_file_is_adopted() {
     write(to.path(), "x.mp4", b"other");
     let targets = disk_targets(to.path());
     let asset = asset(from.path(), "id", &["x.mp4"]);
-    let upload = || targets.upload("disk", &asset, DATE, &AtomicBool::new(false), &|_| {}).unwrap().remove(0);
+    let upload =
+        || targets.upload("disk", &asset, DATE, &AtomicBool::new(false), &|_| {}, &NoLedger).unwrap().remove(0);
     assert_eq!(upload().key, "x_1.mp4");
     let inode = |name| durable::fingerprint(&to.path().join(name)).unwrap().inode;
     let before = inode("x_1.mp4");
@@ -277,7 +277,7 @@ fn an_unmounted_disk_is_not_filled() {
     let asset = asset(from.path(), "id", &["x.mp4"]);
     let base = to.path().join("not/mounted");
     let targets = disk_targets(&base);
-    let error = targets.upload("disk", &asset, DATE, &AtomicBool::new(false), &|_| {}).unwrap_err();
+    let error = targets.upload("disk", &asset, DATE, &AtomicBool::new(false), &|_| {}, &NoLedger).unwrap_err();
     assert!(matches!(error, DeliverError::DirectoryMissing { .. }), "{error}");
     assert_eq!(error.class(), Class::Environment);
     assert!(error.hint().unwrap().contains("Mount"));
@@ -286,7 +286,7 @@ fn an_unmounted_disk_is_not_filled() {
 
     // With its parent there, one level is created.
     fs::create_dir(to.path().join("not")).unwrap();
-    targets.upload("disk", &asset, DATE, &AtomicBool::new(false), &|_| {}).unwrap();
+    targets.upload("disk", &asset, DATE, &AtomicBool::new(false), &|_| {}, &NoLedger).unwrap();
     assert!(base.join("x.mp4").exists());
 }
 

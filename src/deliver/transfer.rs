@@ -9,26 +9,23 @@
 //! A lost answer to the last request of an upload is no failure yet: step 3 tells whether the object is there.
 //! It must not replace an object that it did not write itself.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt;
-use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
-use object_store::multipart::{MultipartStore, PartId};
-use object_store::path::Path as Key;
-use object_store::{Attributes, MultipartUpload, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult};
+use object_store::{Attributes, PutMode, PutOptions, PutPayload, PutResult};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::bucket::{Bucket, Held, key_of, tag};
-use super::checksum::{Comparison, Hasher, Reported, Sums, compare, md5_of_parts, part_crc64, part_md5};
-use super::diagnose::{Cause, Provider, Verb};
+use super::ChecksumMode;
+use super::bucket::{Bucket, Held, key_of};
+use super::checksum::{
+    Comparison, Hasher, Reported, Sums, compare, md5_of_parts, part_md5, part_sha256, sha256_of_parts,
+};
+use super::diagnose::{Cause, Verb};
 use super::error::{DeliverError, Result};
+use super::ledger::Ledger;
 use super::parts::{PART_MIN_BYTES, PartPlan};
 use super::source::Source;
-use super::uplink::{Answer, create_only, observed};
 
 /// Buffers of [`PART_MIN_BYTES`] over all uploads at once: what bounds the memory of this room.
 pub(super) const BUFFERS: u32 = 4;
@@ -41,6 +38,8 @@ pub(super) struct Run<'a> {
     pub progress: &'a dyn Fn(u64),
     /// [`BUFFERS`] permits.
     pub buffers: &'a Semaphore,
+    /// Where the state of multipart uploads is kept between starts.
+    pub ledger: &'a dyn Ledger,
 }
 
 impl Run<'_> {
@@ -48,14 +47,14 @@ impl Run<'_> {
         if self.cancel.load(Ordering::Relaxed) { Err(DeliverError::Cancelled) } else { Ok(()) }
     }
 
-    async fn cancelled(&self) -> DeliverError {
+    pub(super) async fn cancelled(&self) -> DeliverError {
         while self.check().is_ok() {
             tokio::time::sleep(CANCEL_POLL).await;
         }
         DeliverError::Cancelled
     }
 
-    async fn room(&self, bytes: u64) -> SemaphorePermit<'_> {
+    pub(super) async fn room(&self, bytes: u64) -> SemaphorePermit<'_> {
         let units = bytes.div_ceil(PART_MIN_BYTES).clamp(1, BUFFERS.into());
         let room = self.buffers.acquire_many(u32::try_from(units).unwrap_or(BUFFERS)).await;
         // The semaphore is never closed.
@@ -64,7 +63,6 @@ impl Run<'_> {
 }
 
 const CANCEL_POLL: Duration = Duration::from_millis(50);
-const ABORT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What the store confirmed of an object.
 #[derive(Debug, Clone)]
@@ -86,9 +84,9 @@ pub(super) enum Stored {
 }
 
 /// The end of an upload: the answer to its last request, and the checksums of what was sent.
-struct Ended {
-    last: Result<PutResult>,
-    sums: Sums,
+pub(super) struct Ended {
+    pub last: Result<PutResult>,
+    pub sums: Sums,
 }
 
 /// One file on its way to one key.
@@ -107,6 +105,11 @@ impl Transfer<'_> {
         if held.size_bytes != self.source.size_bytes() {
             return Ok(None);
         }
+        if let Some(sums) = self.remembered(self.bucket.backend.plan(held.size_bytes))?
+            && let Some(proof @ Proof { checksum: Some(_), .. }) = self.same(held, &sums)
+        {
+            return Ok(Some(proof));
+        }
         let sums = match &held.reported {
             Some(report) => self.read_for(report)?,
             None => Sums { size_bytes: held.size_bytes, ..Sums::default() },
@@ -121,8 +124,10 @@ impl Transfer<'_> {
     fn same(&self, held: &Held, sums: &Sums) -> Option<Proof> {
         let checksum = match compare(sums, held.reported.as_ref()) {
             _ if held.size_bytes != sums.size_bytes => return None,
+            // Parts that were confirmed prove only what was made of them.
+            Comparison::Same(_) if sums.every_part_confirmed && !held.is_of(self.asset_id) => return None,
             Comparison::Same(checksum) => Some(checksum),
-            Comparison::NotComparable if held.asset_id.as_deref() == Some(self.asset_id) => None,
+            Comparison::NotComparable if held.is_of(self.asset_id) => None,
             _ => return None,
         };
         let (etag, version) = (held.etag.clone(), held.version.clone());
@@ -133,17 +138,26 @@ impl Transfer<'_> {
     fn read_for(&self, report: &Reported) -> Result<Sums> {
         self.source.rewind()?;
         let size_bytes = self.source.size_bytes();
-        let plan = PartPlan::for_size(size_bytes);
+        let plan = self.bucket.backend.plan(size_bytes);
         match report {
-            Reported::Md5OfParts(_, parts) if *parts != plan.count() => Ok(Sums { size_bytes, ..Sums::default() }),
+            Reported::Md5OfParts(_, parts) | Reported::Sha256OfParts(_, parts) if *parts != plan.count() => {
+                Ok(Sums { size_bytes, ..Sums::default() })
+            }
             Reported::Md5OfParts(..) => {
-                let parts: Result<Vec<_>> = (0..plan.count())
-                    .map(|i| self.run.check().and_then(|()| self.source.next(plan.len_of(i))).map(|b| part_md5(&b)))
-                    .collect();
-                Ok(Sums { size_bytes, md5_of_parts: Some(md5_of_parts(&parts?)), ..Sums::default() })
+                let md5_of_parts = Some(md5_of_parts(&self.each_part(plan, part_md5)?));
+                Ok(Sums { size_bytes, md5_of_parts, ..Sums::default() })
+            }
+            Reported::Sha256OfParts(..) => {
+                let sha256_of_parts = Some(sha256_of_parts(&self.each_part(plan, part_sha256)?));
+                Ok(Sums { size_bytes, sha256_of_parts, ..Sums::default() })
             }
             _ => self.read_through(Hasher::for_report(report)),
         }
+    }
+
+    fn each_part<T>(&self, plan: PartPlan, digest: fn(&[u8]) -> T) -> Result<Vec<T>> {
+        let digest = |i| self.run.check().and_then(|()| self.source.next(plan.len_of(i))).map(|bytes| digest(&bytes));
+        (0..plan.count()).map(digest).collect()
     }
 
     fn read_through(&self, mut hasher: Hasher) -> Result<Sums> {
@@ -160,7 +174,7 @@ impl Transfer<'_> {
     /// Sends the file and has it confirmed. The key must have been seen free.
     pub async fn send(&self, attributes: Attributes) -> Result<Stored> {
         self.source.rewind()?;
-        let plan = PartPlan::for_size(self.source.size_bytes());
+        let plan = self.bucket.backend.plan(self.source.size_bytes());
         let ended =
             if plan.is_single() { self.put_single(attributes).await } else { self.put_parts(attributes, plan).await }?;
         match ended.last {
@@ -174,7 +188,7 @@ impl Transfer<'_> {
         let _room = self.run.room(size).await;
         let bytes = self.source.next(size)?;
         self.source.check()?;
-        let mut hasher = Hasher::for_provider(self.bucket.backend.provider, true);
+        let mut hasher = Hasher::for_upload(self.bucket.backend.provider, self.bucket.backend.checksum);
         hasher.update(&bytes);
         let sums = hasher.finish(size);
         let last = tokio::select! {
@@ -190,102 +204,17 @@ impl Transfer<'_> {
     /// One conditional put; an unconditional one where the store does not know conditions, since the key was seen free.
     async fn put_whole(&self, bytes: &Bytes, attributes: Attributes) -> Result<PutResult> {
         let put = |mode| {
-            let options = PutOptions { mode, attributes: attributes.clone(), ..PutOptions::default() };
+            let tags = self.bucket.backend.tags.clone();
+            let options = PutOptions { mode, attributes: attributes.clone(), tags, ..PutOptions::default() };
             let payload = PutPayload::from(bytes.clone());
             let key = key_of(self.key);
             async move {
-                self.bucket.call(Verb::Put, self.key, self.bucket.backend.store.put_opts(&key, payload, options)).await
+                self.bucket.call(Verb::Put, self.key, self.bucket.backend.put.put_opts(&key, payload, options)).await
             }
         };
         match put(PutMode::Create).await {
             Err(error) if error.cause() == Some(&Cause::NotSupported) => put(PutMode::Overwrite).await,
             other => other,
-        }
-    }
-
-    async fn put_parts(&self, attributes: Attributes, plan: PartPlan) -> Result<Ended> {
-        let key = key_of(self.key);
-        let begun = Upload::begin(&self.bucket.backend, key, attributes);
-        let mut upload = self.bucket.call(Verb::Put, self.key, begun).await?;
-        let sent = match self.send_parts(&mut upload, plan).await {
-            Ok(sent) => sent,
-            Err(error) => {
-                self.abort(upload).await;
-                return Err(error);
-            }
-        };
-        let (ids, sums) = sent.finish(plan);
-        let last = self.complete(&mut upload, ids).await;
-        if last.is_err() {
-            // If the upload did end and only the answer was lost, there is nothing left to abort.
-            self.abort(upload).await;
-        }
-        Ok(Ended { last, sums })
-    }
-
-    async fn complete(&self, upload: &mut Upload, ids: Vec<PartId>) -> Result<PutResult> {
-        tokio::select! {
-            stopped = self.run.cancelled() => Err(stopped),
-            done = async {
-                let ending = create_only(upload.complete(ids.clone()));
-                match self.bucket.call(Verb::Put, self.key, ending).await {
-                    Err(e) if e.cause() == Some(&Cause::NotSupported) => {
-                        self.bucket.call(Verb::Put, self.key, upload.complete(ids)).await
-                    }
-                    other => other,
-                }
-            } => done,
-        }
-    }
-
-    /// Reads part after part and keeps a few in flight; every error ends it.
-    async fn send_parts(&self, upload: &mut Upload, plan: PartPlan) -> Result<Parts> {
-        let mut parts = Parts::new(self.bucket.backend.provider);
-        let mut in_flight = FuturesUnordered::new();
-        for index in 0..plan.count() {
-            let len = plan.len_of(index);
-            // Answers are taken while waiting for room: they are what makes room.
-            let room = loop {
-                tokio::select! {
-                    biased;
-                    Some(sent) = in_flight.next(), if !in_flight.is_empty() => self.take(&mut parts, sent)?,
-                    stopped = self.run.cancelled() => return Err(stopped),
-                    room = self.run.room(len) => break room,
-                }
-            };
-            let bytes = self.source.next(len)?;
-            parts.hash(&bytes);
-            let put = upload.put(index, bytes.clone().into());
-            in_flight.push(async move {
-                let (result, answer) = observed(put).await;
-                drop(room);
-                Sent { index, bytes, result, answer }
-            });
-        }
-        while !in_flight.is_empty() {
-            tokio::select! {
-                Some(sent) = in_flight.next() => self.take(&mut parts, sent)?,
-                stopped = self.run.cancelled() => return Err(stopped),
-            }
-        }
-        self.source.check()?;
-        Ok(parts)
-    }
-
-    fn take(&self, parts: &mut Parts, sent: Sent) -> Result<()> {
-        let Sent { index, bytes, result, answer } = sent;
-        let id = result.map_err(|e| self.bucket.fault(Verb::Put, self.key, e, answer.as_ref()))?;
-        let confirmed = parts.confirm(index, &bytes, id, answer.as_ref());
-        confirmed.map_err(|(ours, theirs)| self.mismatch("the checksum of a part", ours, theirs))?;
-        (self.run.progress)(bytes.len() as u64);
-        Ok(())
-    }
-
-    async fn abort(&self, upload: Upload) {
-        let aborted = self.bucket.call(Verb::Abort, self.key, upload.abort());
-        let ended = tokio::time::timeout(ABORT_TIMEOUT, aborted).await;
-        if let Ok(Err(error)) = ended {
-            tracing::debug!(target = %self.bucket.target, key = %self.key, error = %error, "Upload not aborted.");
         }
     }
 
@@ -308,18 +237,23 @@ impl Transfer<'_> {
         if held.size_bytes != sums.size_bytes {
             return Err(self.mismatch("the size", sums.size_bytes.to_string(), held.size_bytes.to_string()));
         }
-        let compared = match (compare(sums, held.reported.as_ref()), &held.reported) {
-            // The store reports what was not foreseen: the file is read once more for it.
-            (Comparison::NotComparable, Some(report)) => compare(&self.read_for(report)?, Some(report)),
-            (compared, _) => compared,
-        };
-        let checksum = match compared {
+        let checksum = match self.compared(&held, sums)? {
             Comparison::Same(checksum) => Some(checksum),
             Comparison::Differs { ours, theirs } => return Err(self.mismatch("the checksum", ours, theirs)),
             Comparison::NotComparable => self.same_tag(put, &held).map(|()| None)?,
         };
         let version = held.version.or_else(|| put.version.clone());
         Ok(Proof { size_bytes: held.size_bytes, etag: held.etag, version, checksum })
+    }
+
+    fn compared(&self, held: &Held, sums: &Sums) -> Result<Comparison> {
+        Ok(match (compare(sums, held.reported.as_ref()), &held.reported) {
+            // The store reports what was not foreseen: the file is read once more for it.
+            (Comparison::NotComparable, Some(report)) if self.bucket.backend.checksum != ChecksumMode::None => {
+                compare(&self.read_for(report)?, Some(report))
+            }
+            (compared, _) => compared,
+        })
     }
 
     /// Without a checksum at least the entity tag must be the one that the upload ended with.
@@ -334,16 +268,36 @@ impl Transfer<'_> {
 
     /// After a failed last request: the object may be there all the same.
     async fn settle(&self, error: DeliverError, sums: &Sums) -> Result<Stored> {
-        if matches!(error, DeliverError::Cancelled) {
-            return Err(error);
-        }
-        let Ok(Some(held)) = self.bucket.head(self.key).await else { return Err(error) };
+        let was_taken = error.cause() == Some(&Cause::Taken);
+        let held = match self.bucket.head(self.key).await {
+            _ if matches!(error, DeliverError::Cancelled) => return Err(error),
+            Ok(Some(held)) => held,
+            Ok(None) if was_taken => return Err(self.mismatch("the object", "stored".into(), "missing".into())),
+            Err(unseen) if was_taken => return Err(unseen),
+            Ok(None) | Err(_) => return Err(error),
+        };
         self.source.check()?;
-        match self.same(&held, sums) {
+        let again = match (compare(sums, held.reported.as_ref()), &held.reported) {
+            (Comparison::NotComparable, Some(report)) => Some(self.read_for(report)?),
+            _ => None,
+        };
+        match self.same(&held, again.as_ref().unwrap_or(sums)) {
             Some(proof) => Ok(Stored::Here(proof)),
-            None if error.cause() == Some(&Cause::Taken) => Ok(Stored::Taken),
+            // Ours, and yet it looks otherwise: looked at again later, and not stored a second time.
+            None if was_taken && held.is_of(self.asset_id) => Err(self.looks_otherwise(&held)),
+            None if was_taken => Ok(Stored::Taken),
             None => Err(error),
         }
+    }
+
+    /// The error for an object of ours that is reported with another size or checksum.
+    fn looks_otherwise(&self, held: &Held) -> DeliverError {
+        let (ours, theirs) = (self.source.size_bytes(), held.size_bytes);
+        if ours == theirs {
+            let theirs = held.reported.as_ref().map_or_else(|| "another".to_owned(), ToString::to_string);
+            return self.mismatch("the checksum", "that of the file".into(), theirs);
+        }
+        self.mismatch("the size", ours.to_string(), theirs.to_string())
     }
 
     /// Removes what was just stored, if it still is what was just stored.
@@ -355,7 +309,7 @@ impl Transfer<'_> {
         }
     }
 
-    fn mismatch(&self, what: &'static str, ours: String, theirs: String) -> DeliverError {
+    pub(super) fn mismatch(&self, what: &'static str, ours: String, theirs: String) -> DeliverError {
         DeliverError::Mismatch { target: self.bucket.target.clone(), key: self.key.to_owned(), what, ours, theirs }
     }
 }
@@ -365,123 +319,4 @@ const READ_BYTES: u64 = 1024 * 1024;
 
 fn bare(etag: &str) -> &str {
     etag.trim_start_matches("W/").trim_matches('"')
-}
-
-/// A multipart upload under way, by ids where the store has them.
-enum Upload {
-    Ids { store: Arc<dyn MultipartStore>, key: Key, id: String },
-    Handle(Box<dyn MultipartUpload>),
-}
-
-impl Upload {
-    async fn begin(backend: &super::backend::Backend, key: Key, attributes: Attributes) -> object_store::Result<Self> {
-        let options = PutMultipartOptions { attributes, ..PutMultipartOptions::default() };
-        match &backend.parts {
-            Some(store) => {
-                let id = store.create_multipart_opts(&key, options).await?;
-                Ok(Self::Ids { store: store.clone(), key, id })
-            }
-            None => backend.store.put_multipart_opts(&key, options).await.map(Self::Handle),
-        }
-    }
-
-    fn put(&mut self, index: u64, payload: PutPayload) -> BoxFuture<'static, object_store::Result<Option<PartId>>> {
-        match self {
-            Self::Ids { store, key, id } => {
-                let (store, key, id) = (store.clone(), key.clone(), id.clone());
-                let index = usize::try_from(index).unwrap_or(usize::MAX);
-                Box::pin(async move { store.put_part(&key, &id, index, payload).await.map(Some) })
-            }
-            Self::Handle(upload) => {
-                let put = upload.put_part(payload);
-                Box::pin(async move { put.await.map(|()| None) })
-            }
-        }
-    }
-
-    async fn complete(&mut self, ids: Vec<PartId>) -> object_store::Result<PutResult> {
-        match self {
-            Self::Ids { store, key, id } => store.complete_multipart(key, id, ids).await,
-            Self::Handle(upload) => upload.complete().await,
-        }
-    }
-
-    async fn abort(self) -> object_store::Result<()> {
-        match self {
-            Self::Ids { store, key, id } => store.abort_multipart(&key, &id).await,
-            Self::Handle(mut upload) => upload.abort().await,
-        }
-    }
-}
-
-/// One part that was answered.
-struct Sent {
-    index: u64,
-    bytes: Bytes,
-    result: object_store::Result<Option<PartId>>,
-    answer: Option<Answer>,
-}
-
-/// What is known of the parts sent so far.
-struct Parts {
-    provider: Provider,
-    hasher: Hasher,
-    ids: Vec<(u64, PartId)>,
-    /// MD5 of those parts whose checksum the store did not confirm: S3's entity tag is made of them.
-    md5: Vec<(u64, [u8; 16])>,
-    confirmed: u64,
-}
-
-impl Parts {
-    fn new(provider: Provider) -> Self {
-        let hasher = Hasher::for_provider(provider, false);
-        Self { provider, hasher, ids: Vec::new(), md5: Vec::new(), confirmed: 0 }
-    }
-
-    fn hash(&mut self, bytes: &[u8]) {
-        self.hasher.update(bytes);
-    }
-
-    /// Compares the checksum that the answer to a part carries; ours and theirs if they differ.
-    fn confirm(
-        &mut self,
-        index: u64,
-        bytes: &[u8],
-        id: Option<PartId>,
-        answer: Option<&Answer>,
-    ) -> std::result::Result<(), (String, String)> {
-        let theirs = match self.provider {
-            Provider::S3 => id.as_ref().and_then(|id| tag(&id.content_id, "checksum_crc64nvme")),
-            Provider::Azure => answer.and_then(|a| a.header("x-ms-content-crc64")).map(str::to_owned),
-            Provider::Gcs | Provider::Disk => None,
-        };
-        self.ids.extend(id.map(|id| (index, id)));
-        match theirs {
-            None if self.provider == Provider::S3 => self.md5.push((index, part_md5(bytes))),
-            None => {}
-            Some(theirs) => {
-                let (as_s3, as_azure) = part_crc64(bytes);
-                let ours = if self.provider == Provider::Azure { as_azure } else { as_s3 };
-                if ours != theirs {
-                    return Err((ours, theirs));
-                }
-                self.confirmed += 1;
-            }
-        }
-        Ok(())
-    }
-
-    /// The ids in order, and the checksums of the whole.
-    fn finish(mut self, plan: PartPlan) -> (Vec<PartId>, Sums) {
-        let mut sums = self.hasher.finish(plan.size_bytes);
-        self.md5.sort_unstable_by_key(|(index, _)| *index);
-        if self.md5.len() as u64 == plan.count() {
-            let parts: Vec<_> = self.md5.iter().map(|(_, md5)| *md5).collect();
-            sums.md5_of_parts = Some(md5_of_parts(&parts));
-        }
-        // Azure computes the checksum of what it received; an S3 server may only repeat what it was sent.
-        sums.every_part_confirmed = self.provider == Provider::Azure && self.confirmed == plan.count();
-        self.ids.sort_by_key(|(index, _)| *index);
-        (self.ids.into_iter().map(|(_, id)| id).collect(), sums)
-    }
 }

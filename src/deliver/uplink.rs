@@ -1,22 +1,37 @@
-//! The connector under `object_store`: keeps what answers say beside their bodies (checksums, region, date, error code),
-//! which `object_store` does not pass on.
+//! The connector under `object_store`: sends bodies in small pieces at the target's pace, notices when nothing moves any
+//! more, and keeps what answers say beside their bodies (checksums, region, date, error code).
 //!
-//! It must not change what is sent, with one exception: the end of a multipart upload gets `If-None-Match: *` where the
-//! caller asks for it, because `object_store` has no way to say so. Progress by byte, stall detection and bandwidth limits
-//! belong here when they come.
+//! There is no time limit on a request as a whole: a slow uplink is not a broken one. What is limited is the silence: how
+//! long no byte may go out, how long an answer may take after the last byte, how long an answer may pause.
+//!
+//! It must not change what is sent, with one exception: the end of a multipart upload gets what `object_store` cannot say
+//! there (`If-None-Match: *`; on Azure the attributes), signed again where the signature covers it.
 
 use std::cell::{Cell, RefCell};
+use std::error::Error as _;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
-use object_store::ClientOptions;
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use object_store::azure::{AzureAuthorizer, AzureCredential, AzureCredentialProvider};
 use object_store::client::{
-    HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpService, ReqwestConnector,
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse, HttpResponseBody,
+    HttpService,
 };
+use object_store::{ClientConfigKey, ClientOptions};
+use tokio::time::Sleep;
+
+use super::bandwidth::Pace;
 
 tokio::task_local! {
     static LAST: RefCell<Option<Answer>>;
-    static CREATE_ONLY: Cell<bool>;
+    static AT_THE_END: AtTheEnd;
+    static REQUESTS: Cell<u32>;
 }
 
 /// The head of an answer.
@@ -64,9 +79,13 @@ pub(super) async fn observed<T>(call: impl Future<Output = T>) -> (T, Option<Ans
     LAST.scope(RefCell::new(None), noted).await
 }
 
-/// Runs the end of a multipart upload so that it does not replace an object.
-pub(super) async fn create_only<T>(call: impl Future<Output = T>) -> T {
-    CREATE_ONLY.scope(Cell::new(true), call).await
+/// Runs a call and counts the requests that it took: more than one where one was tried again.
+pub(super) async fn counted<T>(call: impl Future<Output = T>) -> (T, u32) {
+    let noted = async {
+        let result = call.await;
+        (result, REQUESTS.with(Cell::get))
+    };
+    REQUESTS.scope(Cell::new(0), noted).await
 }
 
 fn note(answer: Option<Answer>) {
@@ -74,17 +93,94 @@ fn note(answer: Option<Answer>) {
     let _ = LAST.try_with(|last| *last.borrow_mut() = answer);
 }
 
-/// Makes clients that note the head of every answer.
-#[derive(Debug, Default)]
-pub(super) struct Uplink(ReqwestConnector);
+/// What the last request of a multipart upload says besides.
+#[derive(Clone, Default)]
+pub(super) struct AtTheEnd {
+    /// Whether it may not replace an object.
+    pub is_create_only: bool,
+    /// Further headers.
+    pub headers: Vec<(String, String)>,
+    /// Signs again what was signed without them.
+    pub resigner: Option<Arc<Resigner>>,
+}
 
-#[derive(Debug)]
-struct Service(HttpClient);
+impl AtTheEnd {
+    /// Runs the end of a multipart upload so that it says this.
+    pub async fn around<T>(self, call: impl Future<Output = T>) -> T {
+        AT_THE_END.scope(self, call).await
+    }
+
+    async fn add_to(&self, request: &mut HttpRequest) -> Result<(), HttpError> {
+        let condition = self.is_create_only.then(|| ("if-none-match".to_owned(), "*".to_owned()));
+        for (name, value) in self.headers.iter().cloned().chain(condition) {
+            if let (Ok(name), Ok(value)) = (name.parse::<reqwest::header::HeaderName>(), value.parse()) {
+                request.headers_mut().insert(name, value);
+            }
+        }
+        match &self.resigner {
+            Some(resigner) => resigner.sign(request).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Signs a request to Azure once more.
+pub(super) struct Resigner {
+    pub credentials: AzureCredentialProvider,
+    pub account: String,
+}
+
+impl Resigner {
+    async fn sign(&self, request: &mut HttpRequest) -> Result<(), HttpError> {
+        let failed = |e| HttpError::new(HttpErrorKind::Unknown, e);
+        let credential = self.credentials.get_credential().await.map_err(failed)?;
+        if matches!(*credential, AzureCredential::SASToken(_)) || !request.headers().contains_key("authorization") {
+            // A shared access signature does not cover headers.
+            return Ok(());
+        }
+        request.headers_mut().remove("authorization");
+        AzureAuthorizer::new(&credential, &self.account).try_authorize(request).map_err(failed)
+    }
+}
+
+/// Makes clients that keep a target's pace and notice silence.
+#[derive(Debug, Clone)]
+pub(super) struct Uplink {
+    /// The limit on what is sent, shared by all clients of a target.
+    pub pace: Option<Arc<Pace>>,
+    /// How long no byte may go out, or an answer pause.
+    pub stall: Duration,
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes handed to the connection at once.
+const FRAME_BYTES: usize = 128 * 1024;
+/// An answer may take this many times as long as a stall: buffers in between still drain, and large uploads are put
+/// together.
+const ANSWER_FACTOR: u32 = 5;
 
 impl HttpConnector for Uplink {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(HttpClient::new(Service(self.0.connect(options)?)))
+        let allows_http = options.get_config_value(&ClientConfigKey::AllowHttp).as_deref() == Some("true");
+        let client = reqwest::Client::builder()
+            .user_agent(concat!("aftercast/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http1_only()
+            .https_only(!allows_http)
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate();
+        let client = client.build();
+        let client = client.map_err(|e| object_store::Error::Generic { store: "uplink", source: Box::new(e) })?;
+        Ok(HttpClient::new(Service { client, uplink: self.clone() }))
     }
+}
+
+#[derive(Debug)]
+struct Service {
+    client: reqwest::Client,
+    uplink: Uplink,
 }
 
 type Answering<'a> = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'a>>;
@@ -102,21 +198,230 @@ impl HttpService for Service {
 impl Service {
     async fn answer(&self, mut request: HttpRequest) -> Result<HttpResponse, HttpError> {
         note(None);
-        if CREATE_ONLY.try_with(Cell::get).unwrap_or(false)
-            && ends_multipart(&request)
-            && let Ok(any) = "*".parse()
+        let _ = REQUESTS.try_with(|requests| requests.set(requests.get() + 1));
+        if ends_multipart(&request)
+            && let Ok(at_the_end) = AT_THE_END.try_with(Clone::clone)
         {
-            request.headers_mut().insert("if-none-match", any);
+            at_the_end.add_to(&mut request).await?;
         }
-        let mut response = self.0.execute(request).await?;
+        let response = self.send(request).await?;
+        let mut response = received(response, self.uplink.stall);
         let answer = Answer::of(&response);
         note(Some(answer.clone()));
         response.extensions_mut().insert(answer);
         Ok(response)
     }
+
+    async fn send(&self, request: HttpRequest) -> Result<reqwest::Response, HttpError> {
+        let (parts, body) = request.into_parts();
+        let address = parts.uri.to_string();
+        let address =
+            address.parse().map_err(|e| HttpError::new_boxed(HttpErrorKind::Unknown, Box::new(Address(e))))?;
+        let flow = Arc::new(Flow::new(body.content_length() == 0));
+        let mut sent = reqwest::Request::new(parts.method, address);
+        *sent.headers_mut() = parts.headers;
+        *sent.body_mut() = Some(match body.content_length() {
+            0 => reqwest::Body::from(Bytes::new()),
+            left => reqwest::Body::wrap(Outgoing {
+                inner: body,
+                piece: Bytes::new(),
+                left: left as u64,
+                flow: Arc::clone(&flow),
+                pace: self.uplink.pace.clone(),
+                nap: None,
+            }),
+        });
+        let answer = self.client.execute(sent);
+        tokio::pin!(answer);
+        loop {
+            let limit = if flow.is_done() { self.uplink.stall * ANSWER_FACTOR } else { self.uplink.stall };
+            let silent_at = flow.moved_at() + limit;
+            tokio::select! {
+                answer = &mut answer => return answer.map_err(fault),
+                () = tokio::time::sleep_until(silent_at.into()) => {
+                    if flow.moved_at() + limit <= Instant::now() {
+                        return Err(HttpError::new(HttpErrorKind::Timeout, Silence { limit, is_sent: flow.is_done() }));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the address cannot be used")]
+struct Address(#[source] url::ParseError);
+
+/// Nothing moved for too long.
+#[derive(Debug, thiserror::Error)]
+#[error("operation timed out: {} for {} s", if *.is_sent { "no answer came" } else { "no byte went out" }, .limit.as_secs())]
+struct Silence {
+    limit: Duration,
+    is_sent: bool,
+}
+
+/// When the last byte of a request was handed on.
+#[derive(Debug)]
+struct Flow {
+    begun: Instant,
+    moved_ms: AtomicU64,
+    done: AtomicBool,
+}
+
+impl Flow {
+    fn new(is_done: bool) -> Self {
+        Self { begun: Instant::now(), moved_ms: AtomicU64::new(0), done: AtomicBool::new(is_done) }
+    }
+
+    /// Something moves now, or will after a wait for one's turn.
+    fn touch(&self, wait: Duration) {
+        let ms = u64::try_from((self.begun.elapsed() + wait).as_millis()).unwrap_or(u64::MAX);
+        self.moved_ms.store(ms, Ordering::Relaxed);
+    }
+
+    fn moved_at(&self) -> Instant {
+        self.begun + Duration::from_millis(self.moved_ms.load(Ordering::Relaxed))
+    }
+
+    fn finish(&self) {
+        self.touch(Duration::ZERO);
+        self.done.store(true, Ordering::Relaxed);
+    }
+
+    fn is_done(&self) -> bool {
+        self.done.load(Ordering::Relaxed)
+    }
+}
+
+/// A body on its way out.
+struct Outgoing {
+    inner: HttpRequestBody,
+    piece: Bytes,
+    left: u64,
+    flow: Arc<Flow>,
+    pace: Option<Arc<Pace>>,
+    nap: Option<Pin<Box<Sleep>>>,
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        if let Some(nap) = &mut self.nap {
+            ready!(nap.as_mut().poll(context));
+            self.nap = None;
+        }
+        while self.piece.is_empty() {
+            match ready!(Pin::new(&mut self.inner).poll_frame(context)) {
+                Some(Ok(frame)) => self.piece = frame.into_data().unwrap_or_default(),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+        let len = self.piece.len().min(FRAME_BYTES);
+        let piece = self.piece.split_to(len);
+        self.left = self.left.saturating_sub(len as u64);
+        let wait = self.pace.as_ref().map_or(Duration::ZERO, |pace| pace.take_now(len as u64));
+        if !wait.is_zero() {
+            self.nap = Some(Box::pin(tokio::time::sleep(wait)));
+        }
+        if self.left == 0 {
+            self.flow.finish()
+        } else {
+            self.flow.touch(wait)
+        }
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+/// The body of an answer, which may not pause for too long.
+struct Incoming {
+    inner: reqwest::Body,
+    stall: Duration,
+    nap: Pin<Box<Sleep>>,
+}
+
+fn received(response: reqwest::Response, stall: Duration) -> HttpResponse {
+    let response: hyper::http::Response<reqwest::Body> = response.into();
+    let nap = Box::pin(tokio::time::sleep(stall));
+    response.map(|inner| HttpResponseBody::new(Incoming { inner, stall, nap }))
+}
+
+impl Body for Incoming {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        let stall = self.stall;
+        if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) {
+            self.nap.as_mut().reset(tokio::time::Instant::now() + stall);
+            return Poll::Ready(frame.map(|frame| frame.map_err(fault)));
+        }
+        ready!(self.nap.as_mut().poll(context));
+        Poll::Ready(Some(Err(HttpError::new(HttpErrorKind::Timeout, Silence { limit: stall, is_sent: true }))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
 }
 
 fn ends_multipart(request: &HttpRequest) -> bool {
     let query = request.uri().query().unwrap_or_default();
-    request.method() == "POST" && query.split('&').any(|q| q.starts_with("uploadId="))
+    let has = |wanted: &str| query.split('&').any(|q| q.starts_with(wanted));
+    (request.method() == "POST" && has("uploadId=")) || (request.method() == "PUT" && has("comp=blocklist"))
+}
+
+/// What kind of failure it was: what may be retried follows from it.
+fn fault(error: reqwest::Error) -> HttpError {
+    let kind = match () {
+        () if error.is_timeout() => HttpErrorKind::Timeout,
+        () if error.is_connect() => HttpErrorKind::Connect,
+        () if error.is_decode() => HttpErrorKind::Decode,
+        () => kind_of_chain(&error),
+    };
+    HttpError::new(kind, error.without_url())
+}
+
+fn kind_of_chain(error: &reqwest::Error) -> HttpErrorKind {
+    use std::io::ErrorKind as K;
+    let mut next = error.source();
+    while let Some(source) = next {
+        if let Some(http) = source.downcast_ref::<hyper::Error>() {
+            if http.is_closed() || http.is_incomplete_message() || http.is_body_write_aborted() {
+                return HttpErrorKind::Request;
+            }
+            if http.is_timeout() {
+                return HttpErrorKind::Timeout;
+            }
+        }
+        match source.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
+            Some(K::TimedOut) => return HttpErrorKind::Timeout,
+            Some(K::ConnectionAborted | K::ConnectionReset | K::BrokenPipe | K::UnexpectedEof) => {
+                return HttpErrorKind::Interrupted;
+            }
+            _ => {}
+        }
+        next = source.source();
+    }
+    HttpErrorKind::Unknown
 }

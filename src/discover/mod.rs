@@ -28,7 +28,7 @@ pub use existing::{KindCount, Split, Summary, split};
 pub use hls::{Readiness, Unit, UnitKind};
 pub use lease::{Lease, Unavailable, probe};
 pub use options::*;
-pub use preset::{Choice, NameReading, Namer, TemplateError, choose_server};
+pub use preset::{Choice, NameReading, Namer, TemplateError, check_template, choose_server};
 pub use root::{Placed, root_of};
 pub use scan::{Look, Scan, Search, newest_first};
 pub use settle::{Facts, Mode, Processes, SeenEvent, Settler, Settling, Verdict, Waiting, judge};

@@ -19,7 +19,7 @@ use std::path::Path;
 use jiff::tz::TimeZone;
 
 pub use auto::{Choice, choose_server};
-pub use template::TemplateError;
+pub use template::{TemplateError, check_template};
 
 use crate::recording::Container;
 use crate::recording::journey::NameFacts;

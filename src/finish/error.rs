@@ -52,6 +52,15 @@ pub enum FinishError {
         /// The source.
         path: PathBuf,
     },
+    /// A splice in place was cut short and could not be taken back: the journal knows how to.
+    #[error("`{}` is half finished in place", printable(path))]
+    HalfDone {
+        /// The source.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<FinishError>,
+    },
     /// Not enough room for the finished file beside its source.
     #[error("finishing `{}` needs {needed_bytes} bytes, {free_bytes} are free", printable(path))]
     NoSpace {
@@ -65,6 +74,13 @@ pub enum FinishError {
     /// The final name could not be chosen or reserved.
     #[error("cannot reserve a name for the finished file")]
     NoName {
+        /// Why.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// What was about to be done could not be written into the journal; nothing was done.
+    #[error("cannot journal what is about to be done")]
+    NotJournalled {
         /// Why.
         #[source]
         source: Box<dyn Error + Send + Sync>,
@@ -83,9 +99,10 @@ impl Fault for FinishError {
             Self::File(e) => e.class(),
             Self::Media(e) => e.class(),
             Self::Header { source, .. } => source.class(),
+            Self::HalfDone { source, .. } => source.class(),
             Self::Salvage { source, .. } => source.class(),
             Self::Changed { .. } => Class::Transient,
-            Self::NoSpace { .. } | Self::NoName { .. } => Class::Environment,
+            Self::NoSpace { .. } | Self::NoName { .. } | Self::NotJournalled { .. } => Class::Environment,
             Self::NotTheSame { .. } | Self::TooManyNames { .. } => Class::Permanent,
         }
     }
@@ -97,6 +114,11 @@ impl Fault for FinishError {
             Self::Header { source, .. } => source.hint(),
             Self::Salvage { source, .. } => source.hint(),
             Self::Changed { .. } => Some("The recording is untouched; it is taken again when it rests.".into()),
+            Self::HalfDone { .. } => Some(
+                "Every byte of the recording is there. It is completed or taken back at the next try or start; leave the state \
+                 directory as it is."
+                    .into(),
+            ),
             Self::NoSpace { .. } => Some(
                 "The recording is safe where it is. Free space on its file system; it is tried again by itself.".into(),
             ),
@@ -104,7 +126,7 @@ impl Fault for FinishError {
                 "The recording is untouched and nothing was published. Please report it with the output of `aftercast inspect {}`.",
                 printable(path)
             )),
-            Self::NoName { .. } | Self::TooManyNames { .. } => None,
+            Self::NoName { .. } | Self::NotJournalled { .. } | Self::TooManyNames { .. } => None,
         }
     }
 }

@@ -1,31 +1,48 @@
 //! Produces the finished file of one recording, aside, compared and durable; the source is only read.
 
-use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use super::closer::look_closer;
 use super::decide::{Action, decide};
-use super::describe::{Description, describe, of_reading};
+use super::describe::{Description, describe};
+use super::front::front;
 use super::identity::{Made, Making, record_of_finished, start_of};
-use super::inspect::header_error;
-use super::{FinishError, Inspection, Iso, Options, Wish, inspect, salvaging, sameness};
+use super::remux::remux;
+use super::{FinishError, Inspection, Options, Wish, inspect, salvaging};
 use crate::durable::{self, FileError, Partial};
-use crate::isobmff::{self, FrontPlan, Layout, Movie, Shape};
-use crate::media::{self, MediaError, Remux, Watch};
+use crate::media::{MediaError, Watch};
 use crate::recording::journey::{Settled, Start};
-use crate::recording::{Container, Defect, Fingerprint, Outcome, SpliceMethod, StartSource, VodRecord};
+use crate::recording::{Container, Defect, Fingerprint, Outcome, SpliceIntent, SpliceMethod, SpliceUndo, VodRecord};
 use crate::salvage::Reference;
 
 /// Chooses and reserves the final path.
 pub type ChoosePath<'a> = dyn Fn(&Wish<'_>) -> Result<PathBuf, FinishError> + 'a;
 
+/// The right to compute, which a recording lends to another while it waits for the disk.
+pub trait Turn {
+    /// Gives it away.
+    fn pause(&self);
+    /// Waits until it is back.
+    fn resume(&self);
+}
+
+/// A turn of one who works alone: nobody else wants to compute.
+#[derive(Debug, Clone, Copy)]
+pub struct Alone;
+
+impl Turn for Alone {
+    fn pause(&self) {}
+
+    fn resume(&self) {}
+}
+
+/// Makes durable what is about to be done to the source where it stands, and the record that follows from it.
+pub type Remember<'a> = dyn Fn(&SpliceIntent, &VodRecord) -> Result<(), FinishError> + 'a;
+
 /// Sound recordings of the same stream, asked for only if a recording needs them.
 pub type References<'a> = dyn Fn() -> Vec<Reference> + 'a;
-
-/// No file type box that means something is longer.
-const LARGEST_FTYP_BYTES: u64 = 1 << 16;
 
 /// One recording to finish.
 pub struct Work<'a> {
@@ -39,8 +56,24 @@ pub struct Work<'a> {
     pub now_ms: i64,
     /// Chooses the final path.
     pub choose_path: &'a ChoosePath<'a>,
+    /// Called before the source is changed where it stands; if it fails, the source is not changed.
+    pub remember: &'a Remember<'a>,
+    /// Told how many bytes of how many are read and written, about once per packet.
+    pub progress: &'a dyn Fn(u64, u64),
+    /// Held by the caller when the work begins, and when it has ended well.
+    pub turn: &'a dyn Turn,
     /// Says how the stream is coded, for a recording that does not say it itself.
     pub references: &'a References<'a>,
+}
+
+impl Work<'_> {
+    /// Lets another recording compute while this one only waits for the disk.
+    fn wait_for_disk<R>(&self, slow: impl FnOnce() -> R) -> R {
+        self.turn.pause();
+        let done = slow();
+        self.turn.resume();
+        done
+    }
 }
 
 impl std::fmt::Debug for Work<'_> {
@@ -73,7 +106,8 @@ pub struct Finished {
     pub warnings: Vec<String>,
 }
 
-/// What was written aside, before it has a record.
+/// What was written, before it has a record.
+#[derive(Debug)]
 pub(super) struct Written {
     pub(super) path: PathBuf,
     pub(super) fingerprint: Fingerprint,
@@ -83,6 +117,7 @@ pub(super) struct Written {
     pub(super) start: Start,
     pub(super) outcome: Outcome,
     pub(super) splice: Option<SpliceMethod>,
+    pub(super) undo: Option<SpliceUndo>,
     pub(super) warnings: Vec<String>,
 }
 
@@ -108,7 +143,7 @@ pub fn finish(work: &Work<'_>) -> Result<Conclusion, FinishError> {
         }
         Err(error) => Err(error),
         Ok(written) => {
-            assert_unchanged(work)?;
+            assert_unchanged(work, &written)?;
             Ok(Conclusion::Finished(Box::new(conclude(work, written))))
         }
     }
@@ -125,9 +160,10 @@ pub(super) fn without_repeats(defects: impl Iterator<Item = Defect>) -> Vec<Defe
 }
 
 /// Somebody who wrote to the source while it was worked on is still recording.
-fn assert_unchanged(work: &Work<'_>) -> Result<(), FinishError> {
+fn assert_unchanged(work: &Work<'_>, written: &Written) -> Result<(), FinishError> {
     let now = durable::fingerprint(work.settled.path())?;
-    if now == work.settled.candidate.fingerprint {
+    let is_source = written.path == work.settled.path();
+    if now == if is_source { written.fingerprint } else { work.settled.candidate.fingerprint } {
         Ok(())
     } else {
         Err(FinishError::Changed { path: work.settled.path().to_owned() })
@@ -135,30 +171,41 @@ fn assert_unchanged(work: &Work<'_>) -> Result<(), FinishError> {
 }
 
 fn conclude(work: &Work<'_>, written: Written) -> Finished {
-    let is_source = written.path == work.settled.path();
-    let removes_source = !is_source && source_may_go(work, &written.defects);
-    let making =
-        Making { outcome: written.outcome, splice: written.splice, keeps_original: !is_source && !removes_source };
-    let made = Made {
-        path: written.final_path,
-        description: written.description,
-        defects: written.defects,
-        start: written.start,
-        fingerprint: written.fingerprint,
-        making,
-    };
-    let record = record_of_finished(work.settled, made, work.now_ms);
     Finished {
+        record: record_of(work, &written),
+        removes_source: removes_source(work, &written),
         written_path: written.path,
         written: written.fingerprint,
-        record,
-        removes_source,
         warnings: written.warnings,
     }
 }
 
+fn removes_source(work: &Work<'_>, written: &Written) -> bool {
+    written.path != work.settled.path() && source_may_go(work, &written.defects)
+}
+
+/// The record that goes into the catalogue.
+pub(super) fn record_of(work: &Work<'_>, written: &Written) -> VodRecord {
+    let is_source = written.path == work.settled.path();
+    let making = Making {
+        outcome: written.outcome,
+        splice: written.splice,
+        undo: written.undo.clone(),
+        keeps_original: !is_source && !removes_source(work, written),
+    };
+    let made = Made {
+        path: written.final_path.clone(),
+        description: written.description.clone(),
+        defects: written.defects.clone(),
+        start: written.start,
+        fingerprint: written.fingerprint,
+        making,
+    };
+    record_of_finished(work.settled, made, work.now_ms)
+}
+
 /// Whether a finished file with these defects may take the place of its source (promise 7).
-fn source_may_go(work: &Work<'_>, defects: &[Defect]) -> bool {
+pub(super) fn source_may_go(work: &Work<'_>, defects: &[Defect]) -> bool {
     let lacks_something = defects.iter().any(Defect::leaves_something_out);
     !lacks_something && work.settled.evidence.is_strong() && !work.options.keep_original
 }
@@ -167,10 +214,16 @@ pub(super) fn watch<'a>(work: &Work<'a>) -> Watch<'a> {
     Watch { cancel: Some(work.stop), progress: None }
 }
 
+/// The same, for a pass whose progress is told.
+pub(super) fn watch_with<'a>(work: &Work<'a>, progress: &'a dyn Fn(u64)) -> Watch<'a> {
+    Watch { progress: Some(progress), ..watch(work) }
+}
+
 /// The file is complete. Where its rest is not proven and it would have to be renamed, a copy gets the final name.
 fn keep(work: &Work<'_>, inspection: &Inspection, container: Container) -> Result<Written, FinishError> {
     let source = work.settled.path();
-    let description = describe(source, container, &watch(work))?;
+    let read = |bytes| (work.progress)(bytes, inspection.size_bytes);
+    let mut description = describe(source, container, &watch_with(work, &read))?;
     if description.tracks.iter().all(|t| t.packets == 0) {
         return Err(MediaError::Unfinishable { path: source.to_owned(), defects: vec![Defect::NoPackets] }.into());
     }
@@ -178,11 +231,13 @@ fn keep(work: &Work<'_>, inspection: &Inspection, container: Container) -> Resul
         // Only the packets told that it is not whole after all.
         return remux(work, inspection, container);
     }
+    let movie = inspection.iso.as_ref().and_then(|iso| iso.movie.as_ref());
+    look_closer((source, container), movie, work.options.validate, watch(work))?.tell(&mut description);
     let start = start_of(work.settled, description.created_ms, description.duration_ms);
     let final_path =
         (work.choose_path)(&Wish { extension: extension_of(source, container), start_ms: start.0, may_be_own: true })?;
     let (path, fingerprint, warnings) = if final_path == source || work.settled.evidence.is_strong() {
-        durable::sync_file(source)?;
+        work.wait_for_disk(|| durable::sync_file(source))?;
         (source.to_owned(), work.settled.candidate.fingerprint, Vec::new())
     } else {
         copy_whole(work, &final_path)?
@@ -196,6 +251,7 @@ fn keep(work: &Work<'_>, inspection: &Inspection, container: Container) -> Resul
         start,
         outcome: Outcome::Kept,
         splice: None,
+        undo: None,
         warnings,
     })
 }
@@ -229,108 +285,7 @@ pub(super) fn partial_with_room(work: &Work<'_>, final_path: &Path, needed_bytes
 pub(super) fn seal(work: &Work<'_>, partial: Partial) -> Result<(PathBuf, Fingerprint, Vec<String>), FinishError> {
     let source = work.settled.path();
     let like = fs::metadata(source).map_err(FileError::on("read the state of", source))?;
-    let sealed = partial.seal(&like)?;
+    let sealed = work.wait_for_disk(|| partial.seal(&like))?;
     let warnings = sealed.not_kept.map(|what| format!("the {what} of the original could not be kept")).into_iter();
     Ok((sealed.path, sealed.fingerprint, warnings.collect()))
-}
-
-/// The header goes to the front of a copy that the kernel makes; every sample is compared afterwards.
-fn front(work: &Work<'_>, inspection: &Inspection, container: Container) -> Result<Written, FinishError> {
-    let source = work.settled.path();
-    let parts = inspection.iso.as_ref().and_then(|iso| Some((iso, iso.movie.as_ref()?)));
-    let (iso, movie) = parts.ok_or_else(|| FinishError::Changed { path: source.to_owned() })?;
-    let duration_ms = isobmff::validate(movie, &iso.layout).duration_ms;
-    let start = start_of(work.settled, movie.created_ms(), duration_ms);
-    let may_be_own = source_may_go(work, &inspection.defects);
-    let wish = Wish { extension: extension_of(source, container), start_ms: start.0, may_be_own };
-    let final_path = (work.choose_path)(&wish)?;
-    let plan = front_plan(source, iso, movie)?;
-    let partial = partial_with_room(work, &final_path, plan.len())?;
-    durable::copy_ranges(source, partial.path(), &plan.header, &plan.body_ranges)?;
-    sameness::compare(source, movie, partial.path())?;
-    let mut description = describe(partial.path(), container, &watch(work))?;
-    description.declared_ms = movie.declared_duration_ms();
-    let (path, fingerprint, warnings) = seal(work, partial)?;
-    Ok(Written {
-        path,
-        fingerprint,
-        final_path,
-        description,
-        defects: inspection.defects.clone(),
-        start,
-        outcome: Outcome::Spliced,
-        splice: Some(SpliceMethod::CopyRange),
-        warnings,
-    })
-}
-
-/// The plan of the new file: the same movie header with its offsets moved, or one written from all fragments, and
-/// every byte of media behind it.
-fn front_plan(source: &Path, iso: &Iso, movie: &Movie) -> Result<FrontPlan, FinishError> {
-    let file = File::open(source).map_err(FileError::on("open", source))?;
-    let ftyp = file_type(&file, &iso.layout).map_err(FileError::on("read", source))?;
-    let plan = if iso.layout.shape() == Shape::Fragmented {
-        FrontPlan::spanning(movie, &movie.to_ftyp(&ftyp), iso.whole_bytes, 1)
-    } else {
-        FrontPlan::compact(&iso.layout, movie, &ftyp, 1)
-    };
-    plan.map_err(|e| header_error(source, e))
-}
-
-/// The file type box as it stands; empty where there is none (old QuickTime).
-pub(super) fn file_type(file: &File, layout: &Layout) -> io::Result<Vec<u8>> {
-    let Some(ftyp) = layout.first(b"ftyp").filter(|b| b.size_bytes <= LARGEST_FTYP_BYTES) else {
-        return Ok(Vec::new());
-    };
-    let mut bytes = vec![0; usize::try_from(ftyp.size_bytes).unwrap_or(0)];
-    file.read_exact_at(&mut bytes, ftyp.offset)?;
-    Ok(bytes)
-}
-
-/// The packets go into a container in one pass; the result is reopened and compared packet by packet.
-fn remux(work: &Work<'_>, inspection: &Inspection, container: Container) -> Result<Written, FinishError> {
-    let source = work.settled.path();
-    let from = inspection.container.unwrap_or(container);
-    let probe = inspection.probe.as_ref();
-    let start =
-        start_of(work.settled, probe.and_then(|p| p.created_ms), probe.and_then(|p| p.declared_ms).unwrap_or(0));
-    let may_be_own = source_may_go(work, &inspection.defects);
-    let wish = Wish { extension: container.extension(), start_ms: start.0, may_be_own };
-    let mut final_path = (work.choose_path)(&wish)?;
-    let partial = partial_with_room(work, &final_path, inspection.size_bytes)?;
-    let created_ms = (start.1 != StartSource::Mtime).then_some(start.0);
-    let request = Remux { created_ms, watch: watch(work), ..Remux::new(source, from, partial.path(), container) };
-    let remuxed = media::remux(&request)?;
-    let reading = media::read(partial.path(), container, watch(work))?;
-    media::compare(&remuxed, &reading)
-        .map_err(|m| FinishError::NotTheSame { path: source.to_owned(), detail: m.to_string() })?;
-    let mut description = describe_output(partial.path(), container, &reading)?;
-    description.declared_ms = remuxed.source.declared_ms;
-    let start = start_of(work.settled, remuxed.source.created_ms, description.duration_ms);
-    let defects = without_repeats(inspection.defects.iter().chain(&remuxed.defects).cloned());
-    if final_path == source && !source_may_go(work, &defects) {
-        // Only the packets told that something is missing: the source stays, the finished file gets another name.
-        final_path = (work.choose_path)(&Wish { may_be_own: false, ..wish })?;
-    }
-    let (path, fingerprint, warnings) = seal(work, partial)?;
-    Ok(Written {
-        path,
-        fingerprint,
-        final_path,
-        description,
-        defects,
-        start,
-        outcome: Outcome::Remuxed,
-        splice: None,
-        warnings,
-    })
-}
-
-/// The description of a written file must be the one that a rebuild of the catalogue would make.
-fn describe_output(path: &Path, container: Container, reading: &media::Reading) -> Result<Description, FinishError> {
-    if container.is_iso() {
-        describe(path, container, &Watch { cancel: None, progress: None })
-    } else {
-        Ok(of_reading(container, reading))
-    }
 }

@@ -9,7 +9,8 @@ use tracing::info;
 use super::describe::describe;
 use super::identity::start_of;
 use super::inspect::header_error;
-use super::produce::{Work, Written, extension_of, file_type, partial_with_room, seal, watch, without_repeats};
+use super::produce::{Work, Written, extension_of, partial_with_room, seal, watch, without_repeats};
+use super::splice::file_type;
 use super::{FinishError, Inspection, Wish, sameness};
 use crate::durable::{self, FileError};
 use crate::isobmff::{self, FrontPlan, Layout, Movie, Shape};
@@ -94,7 +95,7 @@ fn write(
     let plan = plan(source, inspection.iso.as_ref().map(|iso| &iso.layout), salvaged)?;
     let partial = partial_with_room(work, &final_path, plan.len())?;
     durable::copy_ranges(source, partial.path(), &plan.header, &plan.body_ranges)?;
-    sameness::compare(source, &salvaged.movie, partial.path())?;
+    sameness::compare(source, &salvaged.movie, partial.path(), sameness::Payloads::All)?;
     let description = describe(partial.path(), container, &watch(work))?;
     let (path, fingerprint, warnings) = seal(work, partial)?;
     Ok(Written {
@@ -106,6 +107,7 @@ fn write(
         start,
         outcome: Outcome::Salvaged,
         splice: None,
+        undo: None,
         warnings,
     })
 }

@@ -58,11 +58,11 @@ pub(super) fn version_for(values: &[u64]) -> u8 {
 }
 
 /// Refuses a header whose 32-bit box sizes would have wrapped.
-pub(super) fn checked(bytes: Vec<u8>) -> Result<Vec<u8>, IsoError> {
+pub(super) fn checked(bytes: &[u8]) -> Result<(), IsoError> {
     let limit = u64::from(u32::MAX);
     match bytes.len() as u64 {
         found if found > limit => Err(IsoError::Limit { what: "size of the movie header in bytes", found, limit }),
-        _ => Ok(bytes),
+        _ => Ok(()),
     }
 }
 

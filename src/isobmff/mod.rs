@@ -35,6 +35,7 @@ mod timeline;
 pub mod track;
 pub mod validate;
 mod writer;
+mod zeros;
 
 pub use boxes::{BoxHeader, FourCc, Layout, Shape, top_level};
 pub use build::{NewSample, TableBuilder};
@@ -49,6 +50,7 @@ pub use samples::{Chunk, Sample, SampleTables};
 pub use track::Track;
 pub use validate::{Verdict, validate};
 pub use writer::has_brand;
+pub use zeros::end_of_data;
 
 #[cfg(test)]
 mod tests;

@@ -20,10 +20,18 @@ pub type Moved<'a> = dyn Fn(u64) -> u64 + 'a;
 /// [`IsoError::Unmovable`] for `cmov`, for items by file offset (`iloc` construction method 0) and for tracks of which
 /// only some samples lie in other files; [`IsoError::Malformed`] where a box does not fit into its parent.
 pub fn relocated(moov: &[u8], moved: &Moved<'_>) -> Result<Vec<u8>, IsoError> {
+    let mut out = Vec::new();
+    relocate_into(moov, moved, &mut out)?;
+    Ok(out)
+}
+
+/// Appends what [`relocated`] gives: long headers are held once and not twice.
+pub(super) fn relocate_into(moov: &[u8], moved: &Moved<'_>, out: &mut Vec<u8>) -> Result<(), IsoError> {
     let root = children(moov, 0).next().filter(|b| b.fourcc.0 == *b"moov" && b.raw.len() == moov.len());
     let root = root.ok_or_else(|| IsoError::malformed(0, "no whole `moov` box (§8.2.1)"))?;
-    let mut out = Vec::with_capacity(moov.len());
-    rewrite(&root, moved, &mut out)?;
+    // Tables that widen double at most; memory that is not written to costs nothing.
+    out.reserve(moov.len() + moov.len() / 2);
+    rewrite(&root, moved, out)?;
     checked(out)
 }
 
@@ -196,49 +204,49 @@ pub enum Tail {
 }
 
 /// Length of a `free` box without content.
-const FREE_BYTES: u64 = 8;
+pub(super) const FREE_BYTES: u64 = 8;
 /// Length of an `mdat` header with a 64-bit size.
 const MDAT_BYTES: u64 = 16;
 
 /// Builds a front of exactly `size_bytes`: `ftyp`, `moov`, `free` and, if asked for, an `mdat` header at its end.
 /// `None` if it does not fit so: the rest must be nothing, or room for a box.
 pub fn front_header(ftyp: &[u8], moov: &[u8], size_bytes: u64, tail: Tail) -> Option<Vec<u8>> {
-    let used = ftyp.len() as u64 + moov.len() as u64;
+    let mut head = [ftyp, moov].concat();
+    close_front(&mut head, size_bytes, tail).then_some(head)
+}
+
+/// Fills a front that begins with `ftyp` and `moov` up to exactly `size_bytes`; `false` leaves it as it is.
+pub(super) fn close_front(head: &mut Vec<u8>, size_bytes: u64, tail: Tail) -> bool {
     let (reserved, covered) = match tail {
         Tail::Free { covers_bytes } => (0, covers_bytes),
         Tail::Media { .. } => (MDAT_BYTES, 0),
     };
-    let rest = size_bytes.checked_sub(used)?.checked_sub(reserved)?;
-    let must_be_free = rest > 0 || covered > 0;
-    if must_be_free && rest < FREE_BYTES {
-        return None;
+    let Some(rest) = size_bytes.checked_sub(head.len() as u64 + reserved) else { return false };
+    let is_free_needed = rest > 0 || covered > 0;
+    let (Ok(length), Ok(end)) = (u32::try_from(rest + covered), usize::try_from(head.len() as u64 + rest)) else {
+        return false;
+    };
+    if is_free_needed && rest < FREE_BYTES {
+        return false;
     }
-    let mut out = [ftyp, moov].concat();
-    if must_be_free {
-        put_u32(&mut out, u32::try_from(rest + covered).ok()?);
-        out.extend(*b"free");
-        out.resize(usize::try_from(used + rest).ok()?, 0);
+    if is_free_needed {
+        put_u32(head, length);
+        head.extend(*b"free");
+        head.resize(end, 0);
     }
     if let Tail::Media { body_bytes } = tail {
-        put_u32(&mut out, 1);
-        out.extend(*b"mdat");
-        put_u64(&mut out, MDAT_BYTES + body_bytes);
+        put_u32(head, 1);
+        head.extend(*b"mdat");
+        put_u64(head, MDAT_BYTES + body_bytes);
     }
-    Some(out)
+    true
 }
 
-/// The least `size_bytes`, a multiple of `block_bytes`, that [`front_header`] may accept for these.
-pub(super) fn least_front_bytes(ftyp: &[u8], moov: &[u8], block_bytes: u64, tail: Tail) -> u64 {
-    let used = ftyp.len() as u64 + moov.len() as u64;
-    let least = match tail {
-        Tail::Free { covers_bytes: 0 } => used,
-        Tail::Free { .. } => used + FREE_BYTES,
-        Tail::Media { .. } => used + MDAT_BYTES,
-    };
-    let rounded = least.next_multiple_of(block_bytes.max(1));
-    // A rest of one to seven bytes is no box.
-    if (1..FREE_BYTES).contains(&(rounded - least)) && !matches!(tail, Tail::Free { covers_bytes: 1.. }) {
-        return (least + FREE_BYTES).next_multiple_of(block_bytes.max(1));
+/// The least length that [`close_front`] accepts for a head of `head_bytes`.
+pub(super) const fn least_front_bytes(head_bytes: u64, tail: Tail) -> u64 {
+    match tail {
+        Tail::Free { covers_bytes: 0 } => head_bytes,
+        Tail::Free { .. } => head_bytes + FREE_BYTES,
+        Tail::Media { .. } => head_bytes + MDAT_BYTES,
     }
-    rounded
 }

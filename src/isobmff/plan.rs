@@ -10,7 +10,7 @@ use std::ops::Range;
 use super::boxes::{BoxHeader, Layout, Shape};
 use super::error::IsoError;
 use super::movie::Movie;
-use super::place::{Tail, front_header, least_front_bytes, relocated};
+use super::place::{FREE_BYTES, Tail, close_front, least_front_bytes, relocate_into};
 
 /// Largest allocation unit that a front is rounded up to; beyond it the file system has no blocks like that.
 pub const MAX_BLOCK_BYTES: u64 = 16 << 20;
@@ -35,7 +35,8 @@ impl FrontPlan {
         refuse_absolute(layout)?;
         let covers_bytes = layout.boxes.first().filter(|b| b.is(b"ftyp")).map_or(0, BoxHeader::end);
         let tail = Tail::Free { covers_bytes };
-        let place = |front: u64| relocated(movie.raw(), &|offset| offset.saturating_add(front));
+        let place =
+            |front: u64, out: &mut Vec<u8>| relocate_into(movie.raw(), &|offset| offset.saturating_add(front), out);
         let header = settle(ftyp, checked_block(block_bytes)?, tail, place)?;
         Ok(Self { header, body_ranges: iter::once(0..layout.len).collect() })
     }
@@ -49,7 +50,8 @@ impl FrontPlan {
         let block_bytes = checked_block(block_bytes)?;
         let phase = body_ranges.first().map_or(0, |r| r.start % block_bytes);
         let kept = placed(&body_ranges);
-        let place = |front: u64| relocated(movie.raw(), &|offset| moved_into(&kept, front, offset));
+        let place =
+            |front: u64, out: &mut Vec<u8>| relocate_into(movie.raw(), &|offset| moved_into(&kept, front, offset), out);
         let header = settle_at(ftyp, block_bytes, phase, Tail::Free { covers_bytes: 0 }, place)?;
         Ok(Self { header, body_ranges })
     }
@@ -59,7 +61,7 @@ impl FrontPlan {
     ///
     /// `len` is the length of the old file, or where it is to end.
     pub fn spanning(movie: &Movie, ftyp: &[u8], len: u64, block_bytes: u64) -> Result<Self, IsoError> {
-        let place = |front: u64| movie.to_moov(front);
+        let place = |front: u64, out: &mut Vec<u8>| movie.write_moov(front, out);
         let header = settle(ftyp, checked_block(block_bytes)?, Tail::Media { body_bytes: len }, place)?;
         Ok(Self { header, body_ranges: iter::once(0..len).collect() })
     }
@@ -132,7 +134,7 @@ fn settle(
     ftyp: &[u8],
     block_bytes: u64,
     tail: Tail,
-    place: impl Fn(u64) -> Result<Vec<u8>, IsoError>,
+    place: impl Fn(u64, &mut Vec<u8>) -> Result<(), IsoError>,
 ) -> Result<Vec<u8>, IsoError> {
     settle_at(ftyp, block_bytes, 0, tail, place)
 }
@@ -144,18 +146,24 @@ fn settle_at(
     block_bytes: u64,
     phase: u64,
     tail: Tail,
-    place: impl Fn(u64) -> Result<Vec<u8>, IsoError>,
+    place: impl Fn(u64, &mut Vec<u8>) -> Result<(), IsoError>,
 ) -> Result<Vec<u8>, IsoError> {
     let mut front = 0;
+    let mut head = Vec::new();
     for _ in 0..MAX_ROUNDS {
-        let moov = place(front)?;
-        if let Some(header) = front_header(ftyp, &moov, front, tail) {
-            return Ok(header);
+        head.clear();
+        head.extend(ftyp);
+        place(front, &mut head)?;
+        if close_front(&mut head, front, tail) {
+            return Ok(head);
         }
-        let least = least_front_bytes(ftyp, &moov, 1, tail).max(front);
-        front = in_phase(least, block_bytes, phase);
-        if front_header(ftyp, &moov, front, tail).is_none() {
-            front = in_phase(front + 1, block_bytes, phase);
+        // The next length in phase; if that leaves one to seven bytes, which are no box, the one after it.
+        let least = least_front_bytes(head.len() as u64, tail);
+        front = in_phase(least.max(front + 1), block_bytes, phase);
+        if (1..FREE_BYTES).contains(&(front - least))
+            && matches!(tail, Tail::Free { covers_bytes: 0 } | Tail::Media { .. })
+        {
+            front = in_phase(least + FREE_BYTES, block_bytes, phase);
         }
     }
     let limit = MAX_ROUNDS as u64;

@@ -13,9 +13,15 @@ use super::track::Track;
 impl Movie {
     /// Writes the `moov` box, every chunk offset moved by `shift_bytes`.
     pub fn to_moov(&self, shift_bytes: u64) -> Result<Vec<u8>, IsoError> {
-        let last_track_id = self.tracks.iter().map(Track::id).max().unwrap_or(0);
         let mut out = Vec::new();
-        boxed(&mut out, *b"moov", |out| {
+        self.write_moov(shift_bytes, &mut out)?;
+        Ok(out)
+    }
+
+    /// Appends what [`Self::to_moov`] gives.
+    pub(super) fn write_moov(&self, shift_bytes: u64, out: &mut Vec<u8>) -> Result<(), IsoError> {
+        let last_track_id = self.tracks.iter().map(Track::id).max().unwrap_or(0);
+        boxed(out, *b"moov", |out| {
             self.header.write(out, last_track_id);
             self.tracks.iter().for_each(|track| write_track(out, track, shift_bytes));
             out.extend(&self.kept);

@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::ffi::TimeBase;
 use super::ffi::source::StreamFacts;
 use super::payload::Framing;
+use super::slab::Slab;
 use crate::recording::{ID_SAMPLES, TrackKind, TrackSummary};
 
 /// A pause between two packets of a sound or picture track that is worth naming.
@@ -126,7 +127,7 @@ impl Span {
 pub(super) struct Meter {
     framing: Framing,
     time_base: TimeBase,
-    digest: blake3::Hasher,
+    digest: Slab,
     id: Sha256,
     packets: u64,
     bytes: u64,
@@ -148,7 +149,7 @@ impl Meter {
         Self {
             framing: Framing::of(&facts.codec, &facts.extradata),
             time_base,
-            digest: blake3::Hasher::new(),
+            digest: Slab::new(),
             id: Sha256::new(),
             packets: 0,
             bytes: 0,
@@ -255,7 +256,7 @@ impl Meter {
             corrupt: self.corrupt,
             non_monotonic: self.non_monotonic,
             gaps: self.gaps.clone(),
-            digest: self.digest.finalize().into(),
+            digest: self.digest.digest(),
             id_digest: self.id.clone().finalize().into(),
             joins_packets: self.framing.joins_packets(),
             declared_packets: facts.declared_packets,

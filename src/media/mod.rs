@@ -2,7 +2,7 @@
 //!
 //! What media is in a file ([`probe`]), one full pass over its packets ([`read`]), the same packets in another
 //! container ([`remux`]), and whether two readings hold the same media ([`compare`]). This is the only room that
-//! knows ffmpeg-next, and [`ffi`] is the only place with `unsafe`; no FFmpeg type leaves.
+//! knows ffmpeg-next, and `ffi` is the only place with `unsafe`; no FFmpeg type leaves.
 //!
 //! Files are opened by us and handed over as streams: libavformat opens nothing by itself, so a hostile recording
 //! cannot reach the network, a playlist or another file, and a name need not be UTF-8. A clean end of file says
@@ -13,12 +13,14 @@ mod decode;
 mod error;
 mod ffi;
 mod fits;
+mod flv;
 mod meter;
 mod payload;
 mod poster;
 mod probe;
 mod reading;
 mod remux;
+mod slab;
 #[cfg(test)]
 mod tests;
 mod timeline;

@@ -5,7 +5,7 @@
 //! must not touch: NAL units without start codes, lengths, trailing zeros and access unit delimiters; AAC frames
 //! without ADTS; the OBUs that every container keeps; all else as it is. Nothing is allocated per packet.
 
-use blake3::Hasher;
+use super::slab::Slab;
 
 /// How the payloads of one track are wrapped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,10 +73,10 @@ impl Framing {
     }
 
     /// Adds one packet's payload to the digest.
-    pub fn feed(self, payload: &[u8], hash: &mut Hasher) {
+    pub fn feed(self, payload: &[u8], hash: &mut Slab) {
         match self {
             Self::Plain => feed_sized(payload, hash),
-            Self::Joined => drop(hash.update(payload)),
+            Self::Joined => hash.update(payload),
             Self::Adts => feed_sized(without_adts(payload), hash),
             Self::Obu => feed_obus(payload, hash),
             Self::StartCodes(codec) => {
@@ -103,12 +103,12 @@ fn begins_with_start_code(bytes: &[u8]) -> bool {
     matches!(bytes, [0, 0, 1, ..] | [0, 0, 0, 1, ..])
 }
 
-fn feed_sized(payload: &[u8], hash: &mut Hasher) {
+fn feed_sized(payload: &[u8], hash: &mut Slab) {
     hash.update(&(payload.len() as u64).to_be_bytes());
     hash.update(payload);
 }
 
-fn feed_unit(unit: &[u8], codec: Nal, hash: &mut Hasher) {
+fn feed_unit(unit: &[u8], codec: Nal, hash: &mut Slab) {
     let end = unit.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1);
     let unit = &unit[..end];
     if unit.is_empty() || codec.is_delimiter(unit) {
@@ -175,7 +175,7 @@ fn adts_frame_bytes(payload: &[u8]) -> Option<usize> {
 }
 
 /// Hashes the OBUs that containers keep; temporal delimiters, redundant headers, tile lists and padding they drop.
-fn feed_obus(mut rest: &[u8], hash: &mut Hasher) {
+fn feed_obus(mut rest: &[u8], hash: &mut Slab) {
     while let Some(length) = obu_bytes(rest) {
         let (obu, tail) = rest.split_at(length);
         if !matches!(obu[0] >> 3 & 0xF, 2 | 7 | 8 | 15) {
@@ -208,12 +208,12 @@ fn obu_bytes(bytes: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    fn digest(framing: Framing, packets: &[&[u8]]) -> blake3::Hash {
-        let mut hash = Hasher::new();
+    fn digest(framing: Framing, packets: &[&[u8]]) -> [u8; 32] {
+        let mut hash = Slab::new();
         for packet in packets {
             framing.feed(packet, &mut hash);
         }
-        hash.finalize()
+        hash.digest()
     }
 
     const ANNEX_B: Framing = Framing::StartCodes(Nal::H264);

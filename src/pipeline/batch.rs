@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use tracing::warn;
 
 use super::engine::Engine;
+use super::error::PipelineError;
 use super::finding::{self, Place};
 use super::freeing;
 use super::house::{House, now_ms};
@@ -13,10 +15,11 @@ use super::journey::{self, Ended};
 use super::pool::Urgency;
 use super::queueing;
 use crate::catalog::{CatalogError, DeliveryFilter, JournalKey, Known};
-use crate::discover::{DiscoverError, Mode, Problem, Settling, Unit, Waiting};
-use crate::fault::{Class, Fault};
-use crate::recording::Delivery;
+use crate::discover::{Mode, Problem, Settling, Unit, Waiting};
+use crate::durable;
+use crate::finish::{self, ByBytes};
 use crate::recording::journey::{Candidate, Settled};
+use crate::recording::{Delivery, VodRecord};
 
 /// What is to be taken to its end.
 #[derive(Debug, Clone)]
@@ -46,40 +49,13 @@ pub struct Report {
     pub undelivered: Vec<Delivery>,
 }
 
-/// A batch cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub enum BatchError {
-    /// The catalogue.
-    #[error(transparent)]
-    Catalog(#[from] CatalogError),
-    /// A root's names.
-    #[error(transparent)]
-    Discover(#[from] DiscoverError),
-}
-
-impl Fault for BatchError {
-    fn class(&self) -> Class {
-        match self {
-            Self::Catalog(e) => e.class(),
-            Self::Discover(e) => e.class(),
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Catalog(e) => e.hint(),
-            Self::Discover(e) => e.hint(),
-        }
-    }
-}
-
 /// How long a batch waits between two looks at what may settle or be delivered.
 const TICK: Duration = Duration::from_millis(100);
 
 type Said = (PathBuf, Ended);
 
 /// Takes everything to its end; `hear` is told each recording's end as it comes.
-pub fn run(engine: &Engine, batch: &Batch, hear: &dyn Fn(&Path, &Ended)) -> Result<Report, BatchError> {
+pub fn run(engine: &Engine, batch: &Batch, hear: &dyn Fn(&Path, &Ended)) -> Result<Report, PipelineError> {
     let house = engine.house();
     let found = finding::find(house, &batch.places)?;
     let mut report = Report { problems: found.problems, ..Report::default() };
@@ -116,7 +92,7 @@ impl Run<'_> {
                 break;
             }
             let known = self.house().catalog.knows(&candidate.path, &candidate.fingerprint)?;
-            if self.batch.again && !matches!(known, Known::UnderWay) {
+            if self.batch.again && self.is_to_be_taken_again(&candidate, &known)? {
                 self.house().catalog.forget(&JournalKey::of(&candidate.path, &candidate.fingerprint))?;
             }
             self.consider(candidate, report);
@@ -125,17 +101,56 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Whether `--again` forgets what is known of a file. Not of a kept original whose finished file stands, or is freed
+    /// because the stores hold it: taken again it would give the same recording a second time.
+    fn is_to_be_taken_again(&self, candidate: &Candidate, known: &Known) -> Result<bool, CatalogError> {
+        if matches!(known, Known::UnderWay) {
+            return Ok(false);
+        }
+        let record = known.vod_id().map(|id| self.house().catalog.vod(id)).transpose()?.flatten();
+        let stands = |r: &VodRecord| {
+            r.freed_at.is_some() || durable::fingerprint(&r.file_path).is_ok_and(|f| f == r.fingerprint)
+        };
+        Ok(record.is_none_or(|record| record.file_path == candidate.path || !stands(&record)))
+    }
+
     /// Submits a candidate that is settled, or keeps it for later.
     fn consider(&mut self, candidate: Candidate, report: &mut Report) {
         if let Some(ended) = self.already_ended(&candidate) {
             return self.tell(candidate.path, ended);
         }
         match self.house().settler().settle(candidate.clone(), None, self.batch.mode, now_ms()) {
-            Settling::Settled(settled) => self.submit(&settled),
+            Settling::Settled(settled) => match self.put_back(&settled) {
+                Some(candidate) => self.waiting.push(candidate),
+                None => self.submit(&settled),
+            },
             Settling::Wait { reason: Waiting::Quiet | Waiting::Settle, .. } => self.waiting.push(candidate),
             Settling::Changed(now) => self.waiting.push(now),
             Settling::Wait { reason, .. } => report.not_settled.push((candidate.path, reason)),
             Settling::Gone | Settling::InUnit => {}
+        }
+    }
+
+    /// `recover` also mends a splice in place that was cut and of which the journal knows nothing; the recording is then
+    /// what it was, and looked at again.
+    fn put_back(&self, settled: &Settled) -> Option<Candidate> {
+        if self.batch.mode != Mode::Recover || !settled.evidence.is_strong() {
+            return None;
+        }
+        let path = settled.path();
+        match finish::put_back_by_bytes(path) {
+            Ok(ByBytes::PutBack) => {
+                warn!(path = %path.display(), "A splice in place that was cut is taken back, told by the bytes alone.");
+                let fingerprint = durable::fingerprint(path).ok()?;
+                Some(Candidate { fingerprint, ..settled.candidate.clone() })
+            }
+            Ok(ByBytes::NotHalfDone) => None,
+            Ok(ByBytes::Unclear) => {
+                warn!(path = %path.display(), "Perhaps half finished in place; what is there does not say where.");
+                None
+            }
+            // Whatever keeps it from being read now is said when it is finished.
+            Err(_) => None,
         }
     }
 
@@ -161,7 +176,7 @@ impl Run<'_> {
             while self.engine.pool().holds(&path) && !self.house().stop.is_requested() {
                 std::thread::sleep(TICK);
             }
-            self.tell(path, journey::travel(self.house(), settled));
+            self.tell(path, journey::travel(self.house(), settled, &self.engine.pool().turn()));
         }
     }
 
@@ -206,7 +221,7 @@ fn deliver(engine: &Engine, wait: bool) -> Result<(), CatalogError> {
     let house = engine.house();
     engine.couriers().wait_until_nothing_is_due()?;
     while wait && !house.stop.is_requested() && !undelivered(house)?.is_empty() {
-        let nap = house.catalog.next_due_ms()?.map_or(1000, |due| (due - now_ms()).clamp(20, 1000));
+        let nap = house.catalog.next_due_ms()?.map_or(1000, |due| due.saturating_sub(now_ms()).clamp(20, 1000));
         std::thread::sleep(Duration::from_millis(nap.unsigned_abs()));
         engine.couriers().wait_until_nothing_is_due()?;
     }

@@ -1,13 +1,15 @@
 //! Couriers carry what is due to the targets. Finishing and cataloguing never wait for them (promise 5).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
+use super::error::PipelineError;
 use super::house::{House, now_ms};
 use crate::catalog::{CatalogError, next_try_ms};
 use crate::deliver::DeliverError;
@@ -30,8 +32,18 @@ pub struct Bell {
 struct Carried {
     in_flight: HashSet<String>,
     /// Targets that wait after a fault of their surroundings, each with the time of its next try.
-    paused: std::collections::HashMap<String, i64>,
+    paused: HashMap<String, i64>,
+    /// How often in a row a target's surroundings were at fault: the pauses grow, and one delivery at a time tries.
+    faults_in_a_row: HashMap<String, u32>,
     closed: bool,
+}
+
+impl Carried {
+    /// A target that waits is left alone; one that has just waited is tried with one delivery.
+    fn may_try(&self, target: &str) -> bool {
+        let is_tried = || self.in_flight.iter().any(|id| id.rsplit('@').next() == Some(target));
+        !self.paused.contains_key(target) && !(self.faults_in_a_row.contains_key(target) && is_tried())
+    }
 }
 
 impl Bell {
@@ -48,7 +60,10 @@ impl Bell {
 
     /// Forgets that targets wait, after a reload or when an operator asks for a retry.
     pub fn resume_targets(&self) {
-        self.lock().paused.clear();
+        let mut carried = self.lock();
+        carried.paused.clear();
+        carried.faults_in_a_row.clear();
+        drop(carried);
         self.ring();
     }
 
@@ -75,7 +90,13 @@ impl Couriers {
         };
         let spawn = |n: usize| {
             let house = Arc::clone(house);
-            std::thread::Builder::new().name(format!("courier-{n}")).spawn(move || carry_all(&house)).ok()
+            let thread = std::thread::Builder::new().name(format!("courier-{n}")).spawn(move || {
+                if n == 0 {
+                    abort_stale(&house);
+                }
+                carry_all(&house);
+            });
+            thread.ok()
         };
         Self { house: Arc::clone(house), threads: Mutex::new((0..wanted).filter_map(spawn).collect()) }
     }
@@ -115,9 +136,26 @@ fn nap<'a>(bell: &'a Bell, carried: MutexGuard<'a, Carried>, longest: Duration) 
     woken.map_or_else(|e| e.into_inner().0, |(guard, _)| guard)
 }
 
+/// Uploads that the last process left and nobody will continue are given up; finishing does not wait for it.
+fn abort_stale(house: &House) {
+    let awaits = |asset: &str, target: &str| {
+        house.catalog.delivery(&Delivery::id_of(asset, target)).map_or(true, |d| d.is_some_and(|d| d.is_pending()))
+    };
+    match house.targets().abort_stale(&house.catalog, &awaits) {
+        Ok(0) => {}
+        Ok(count) => info!(count, "Gave up uploads that nobody will continue."),
+        Err(error) => warn!(error = chain(&error), "The uploads of the last process cannot be read."),
+    }
+}
+
 fn carry_all(house: &House) {
     while let Some(delivery) = take(house) {
-        carry(house, &delivery);
+        // A courier that dies would leave the others with its share, and after the last one nothing is delivered any more.
+        if catch_unwind(AssertUnwindSafe(|| carry(house, &delivery))).is_err() {
+            error!(delivery = delivery.id, "A courier panicked; please report it. The delivery is tried again later.");
+            let due = next_try_ms(delivery.attempts.saturating_add(1), Class::Environment, now_ms(), jitter());
+            let _ = house.catalog.delivery_failed(&delivery.id, Class::Environment, "the program failed", due);
+        }
         house.bell.lock().in_flight.remove(&delivery.id);
         house.bell.ring();
     }
@@ -147,7 +185,7 @@ fn take(house: &House) -> Option<Delivery> {
 
 /// The most urgent due delivery that nobody carries and whose target does not wait; looks further only if it must.
 fn first_free(house: &House, carried: &Carried, now: i64) -> Result<Option<Delivery>, CatalogError> {
-    let is_free = |d: &Delivery| !carried.in_flight.contains(&d.id) && !carried.paused.contains_key(&d.target);
+    let is_free = |d: &Delivery| !carried.in_flight.contains(&d.id) && carried.may_try(&d.target);
     let mut limit = carried.in_flight.len() + 64;
     loop {
         let due = house.catalog.due(now, limit)?;
@@ -160,7 +198,7 @@ fn first_free(house: &House, carried: &Carried, now: i64) -> Result<Option<Deliv
 }
 
 fn until(due_ms: i64, now_ms: i64) -> Duration {
-    Duration::from_millis(u64::try_from(due_ms - now_ms).unwrap_or(0))
+    Duration::from_millis(u64::try_from(due_ms.saturating_sub(now_ms)).unwrap_or(0))
 }
 
 fn carry(house: &House, delivery: &Delivery) {
@@ -172,12 +210,14 @@ fn carry(house: &House, delivery: &Delivery) {
 }
 
 fn attempt_delivery(house: &House, delivery: &Delivery, attempt: u32) {
-    let outcome = upload(house, delivery).map_err(CarryError::from).and_then(|objects| {
+    let outcome = upload(house, delivery).map_err(PipelineError::from).and_then(|objects| {
         house.catalog.delivered(&delivery.id, &objects, now_ms())?;
+        house.targets().forget(&objects, &house.catalog)?;
         Ok(())
     });
     match outcome {
         Ok(()) => {
+            house.bell.lock().faults_in_a_row.remove(&delivery.target);
             info!(delivery = delivery.id, attempt, "Delivered.");
             if let Some(vod_id) = &delivery.asset.vod_id {
                 super::freeing::free_if_due(house, vod_id);
@@ -191,19 +231,25 @@ fn upload(house: &House, delivery: &Delivery) -> Result<Vec<RemoteObject>, Deliv
     let settings = house.settings();
     let zone = &settings.finish.time_zone;
     let date = crate::recording::name::format_time(delivery.asset.start_ms, zone, "%Y-%m-%d").unwrap_or_default();
-    house.targets().upload(&delivery.target, &delivery.asset, &date, house.stop.flag(), &|_| ())
+    let files = &delivery.asset.files;
+    // An HLS unit is called by its playlist, which comes last.
+    let name = files.last().map_or(std::path::Path::new(""), |file| file.path.as_path());
+    let meter = house.meters.begin("send", name, files.iter().map(|file| file.fingerprint.size_bytes).sum());
+    let progress = |sent| meter.add(sent);
+    house.targets().upload(&delivery.target, &delivery.asset, &date, house.stop.flag(), &progress, &house.catalog)
 }
 
-fn note_failure(house: &House, delivery: &Delivery, attempt: u32, error: &CarryError) {
+fn note_failure(house: &House, delivery: &Delivery, attempt: u32, error: &PipelineError) {
     let class = error.class();
     if class == Class::Cancelled {
         let _ = house.catalog.delivery_failed(&delivery.id, Class::Transient, "stopped", Some(now_ms()));
         return;
     }
-    let message = error.message();
+    let said = chain(error);
+    let message = error.hint().map_or_else(|| said.clone(), |hint| format!("{said}. {hint}"));
     let due = next_try_ms(attempt, class, now_ms(), jitter());
     if class == Class::Environment {
-        pause(house, delivery, due, &message);
+        pause(house, delivery, &message);
     } else {
         warn!(delivery = delivery.id, error = message, due_ms = due, "Not delivered; the local file stays.");
     }
@@ -212,10 +258,15 @@ fn note_failure(house: &House, delivery: &Delivery, attempt: u32, error: &CarryE
     }
 }
 
-/// A fault of the surroundings would meet every recording alike: the target waits, and it is said once.
-fn pause(house: &House, delivery: &Delivery, due: Option<i64>, message: &str) {
-    let until = due.unwrap_or_else(|| now_ms() + 60_000);
-    let is_news = house.bell.lock().paused.insert(delivery.target.clone(), until).is_none();
+/// A fault of the surroundings would meet every recording alike: the target waits, longer each time, and it is said once.
+fn pause(house: &House, delivery: &Delivery, message: &str) {
+    let mut carried = house.bell.lock();
+    let in_a_row = carried.faults_in_a_row.entry(delivery.target.clone()).or_default();
+    *in_a_row = in_a_row.saturating_add(1);
+    let is_news = *in_a_row == 1;
+    let until = next_try_ms(*in_a_row, Class::Environment, now_ms(), jitter()).unwrap_or_else(|| now_ms() + 60_000);
+    carried.paused.insert(delivery.target.clone(), until);
+    drop(carried);
     if is_news {
         warn!(target_name = delivery.target, error = message, "The target cannot be used; everything stays queued.");
     }
@@ -227,28 +278,13 @@ fn jitter() -> u64 {
     now_ms().wrapping_add(count).unsigned_abs()
 }
 
-#[derive(Debug, thiserror::Error)]
-enum CarryError {
-    #[error(transparent)]
-    Catalog(#[from] CatalogError),
-    #[error(transparent)]
-    Deliver(#[from] DeliverError),
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl CarryError {
-    fn class(&self) -> Class {
-        match self {
-            Self::Catalog(e) => e.class(),
-            Self::Deliver(e) => e.class(),
-        }
-    }
-
-    fn message(&self) -> String {
-        let hint = match self {
-            Self::Catalog(e) => e.hint(),
-            Self::Deliver(e) => e.hint(),
-        };
-        let said = chain(self);
-        hint.map_or_else(|| said.clone(), |hint| format!("{said}. {hint}"))
+    #[test]
+    fn what_is_overdue_since_for_ever_is_due_now() {
+        assert_eq!(until(i64::MIN, 1_772_634_615_000), Duration::ZERO);
+        assert_eq!(until(1_500, 1_000), Duration::from_millis(500));
     }
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use tracing::info;
 
 use super::courier::Couriers;
-use super::house::{House, HouseError, Settings, Stop};
+use super::error::PipelineError;
+use super::house::{House, Settings, Stop};
 use super::journey::{self, Ended};
 use super::pool::{Pool, Urgency};
 use crate::catalog::CatalogError;
@@ -20,39 +21,12 @@ pub struct Engine {
     couriers: Couriers,
 }
 
-/// The engine cannot be started.
-#[derive(Debug, thiserror::Error)]
-pub enum EngineError {
-    /// The house cannot be opened.
-    #[error(transparent)]
-    House(#[from] HouseError),
-    /// The threads cannot be started.
-    #[error("cannot start the threads that finish recordings")]
-    Threads(#[source] rayon::ThreadPoolBuildError),
-}
-
-impl crate::fault::Fault for EngineError {
-    fn class(&self) -> crate::fault::Class {
-        match self {
-            Self::House(e) => e.class(),
-            Self::Threads(_) => crate::fault::Class::Environment,
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::House(e) => e.hint(),
-            Self::Threads(_) => None,
-        }
-    }
-}
-
 impl Engine {
     /// Opens the house and starts its threads. With `sets_aside` a damaged catalogue is moved aside first.
-    pub fn start(settings: Settings, stop: Stop, sets_aside: bool) -> Result<Self, EngineError> {
+    pub fn start(settings: Settings, stop: Stop, sets_aside: bool) -> Result<Self, PipelineError> {
         let jobs = settings.finish.jobs;
         let house = Arc::new(House::open(settings, stop, sets_aside)?);
-        let pool = Pool::start(jobs).map_err(EngineError::Threads)?;
+        let pool = Pool::start(jobs).map_err(PipelineError::Threads)?;
         let couriers = Couriers::start(&house);
         Ok(Self { house, pool, couriers })
     }
@@ -78,6 +52,7 @@ impl Engine {
         if !again.is_empty() {
             info!(recordings = again.len(), "Begins again with what the last process left half done.");
         }
+        // Each travels alone: if one of them makes the process die again, that is held against no other (promise 6).
         for settled in again {
             self.submit(settled, Urgency::Live, |_, _| ());
         }
@@ -90,9 +65,9 @@ impl Engine {
         F: FnOnce(PathBuf, Ended) + Send + 'static,
     {
         let house = Arc::clone(&self.house);
-        self.pool.submit(settled, urgency, move |settled| {
+        self.pool.submit(settled, urgency, move |settled, turn| {
             if !house.stop.is_requested() {
-                let ended = journey::travel(&house, &settled);
+                let ended = journey::travel(&house, &settled, turn);
                 then(settled.candidate.path, ended);
             }
         })

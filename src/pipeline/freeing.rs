@@ -90,6 +90,7 @@ fn permit(house: &House, vod_id: &str) -> Result<Option<Permit>, CatalogError> {
         uploaded: settings.deliver.upload_extensions,
         fingerprint_now: durable::fingerprint(&record.file_path).ok(),
         free_bytes: durable::free_bytes(&record.root).unwrap_or(u64::MAX),
+        held_bytes: held_bytes(house)?,
         now_ms: now_ms(),
     };
     match retain::permit(&facts, &settings.retain) {
@@ -99,6 +100,19 @@ fn permit(house: &House, vod_id: &str) -> Result<Option<Permit>, CatalogError> {
             Ok(None)
         }
     }
+}
+
+/// Counted only where the policy asks for it: it reads every record that is not freed.
+fn held_bytes(house: &House) -> Result<u64, CatalogError> {
+    if !matches!(house.settings().retain.delete_local, DeleteLocal::MaxBytes(_)) {
+        return Ok(0);
+    }
+    let mut held = 0u64;
+    for vod in house.catalog.all_vods()? {
+        let vod = vod?;
+        held += if vod.freed_at.is_none() { vod.file_size } else { 0 };
+    }
+    Ok(held)
 }
 
 fn free_with(house: &House, permit: Permit) -> bool {

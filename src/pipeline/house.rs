@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use crate::catalog::{Catalog, CatalogError};
-use crate::deliver::{DeliverError, Targets};
+use super::error::PipelineError;
+use crate::catalog::Catalog;
+use crate::deliver::Targets;
 use crate::discover::Settler;
 use crate::{deliver, discover, finish, retain};
 
@@ -60,44 +61,21 @@ pub struct House {
     /// The wish to stop.
     pub stop: Stop,
     settler: RwLock<Arc<Settler>>,
+    /// How far what is under way has come.
+    pub meters: super::meters::Meters,
     /// Wakes the couriers when something may be due.
     pub(super) bell: super::courier::Bell,
     /// Serialises the choice of a final name and its reservation.
     pub(super) naming: Mutex<()>,
-}
-
-/// The house cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum HouseError {
-    /// The state directory or the catalogue.
-    #[error(transparent)]
-    Catalog(#[from] CatalogError),
-    /// A target's settings.
-    #[error(transparent)]
-    Deliver(#[from] DeliverError),
-}
-
-impl crate::fault::Fault for HouseError {
-    fn class(&self) -> crate::fault::Class {
-        match self {
-            Self::Catalog(e) => e.class(),
-            Self::Deliver(e) => e.class(),
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Catalog(e) => e.hint(),
-            Self::Deliver(e) => e.hint(),
-        }
-    }
+    /// Shared by recordings under way; one that the process died of once has it to itself.
+    pub(super) company: RwLock<()>,
 }
 
 impl House {
     /// Takes the state directory's lock, opens the catalogue and the targets.
     ///
     /// With `sets_aside` a damaged catalogue is moved aside and an empty one made (`catalog rebuild`).
-    pub fn open(settings: Settings, stop: Stop, sets_aside: bool) -> Result<Self, HouseError> {
+    pub fn open(settings: Settings, stop: Stop, sets_aside: bool) -> Result<Self, PipelineError> {
         let targets = Targets::open(&settings.deliver)?;
         let catalog = if sets_aside {
             Catalog::open_or_set_aside(&settings.state_dir, now_ms())?.0
@@ -111,8 +89,10 @@ impl House {
             targets: RwLock::new(Arc::new(targets)),
             catalog,
             stop,
+            meters: super::meters::Meters::default(),
             bell: super::courier::Bell::default(),
             naming: Mutex::default(),
+            company: RwLock::default(),
         })
     }
 
@@ -137,7 +117,7 @@ impl House {
     }
 
     /// Puts new settings in force, except the state directory, which stays.
-    pub fn reload(&self, settings: Settings) -> Result<(), HouseError> {
+    pub fn reload(&self, settings: Settings) -> Result<(), PipelineError> {
         let targets = Targets::open(&settings.deliver)?;
         let settings = Settings { state_dir: self.settings().state_dir.clone(), ..settings };
         *self.settler.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Settler::new(&settings.watch));

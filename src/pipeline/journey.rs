@@ -8,19 +8,22 @@
 //!
 //! [`resume`] goes on from whatever step the journal holds.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
 use tracing::{info, warn};
 
+use super::error::PipelineError;
 use super::house::{House, now_ms};
 use super::queueing;
+use super::turns::Turn;
 use crate::catalog::{Begun, CatalogError, JournalKey, Known, next_try_ms};
 use crate::durable::{self, FileError};
 use crate::fault::{Class, Fault, chain};
-use crate::finish::{self, Conclusion, FinishError, Finished, Names, Wish};
+use crate::finish::{self, Conclusion, FinishError, Finished, Names, Recovered, Turn as _, Wish};
 use crate::recording::journey::{Entry, Settled, Step};
-use crate::recording::{Defect, Fingerprint, VodRecord};
+use crate::recording::{Defect, Fingerprint, SpliceIntent, VodRecord};
 use crate::salvage::{Origin, Reference};
 
 /// How a recording's journey ended, for now.
@@ -48,42 +51,45 @@ pub enum Ended {
     },
 }
 
-/// Anything that can go wrong on the way.
-#[derive(Debug, thiserror::Error)]
-enum JourneyError {
-    #[error(transparent)]
-    Catalog(#[from] CatalogError),
-    #[error(transparent)]
-    Finish(#[from] FinishError),
-    #[error(transparent)]
-    File(#[from] FileError),
-}
+/// A recording up to this size is begun while others are worked on; its turn comes soon all the same.
+const SMALL_BYTES: u64 = 16 << 20;
 
-impl JourneyError {
-    fn fault(&self) -> &dyn Fault {
-        match self {
-            Self::Catalog(e) => e,
-            Self::Finish(e) => e,
-            Self::File(e) => e,
-        }
+/// Takes one settled recording through to the catalogue. The turn is held when this is called.
+pub fn travel(house: &House, settled: &Settled, turn: &Turn<'_>) -> Ended {
+    let company = &house.company;
+    let is_suspect = house.catalog.is_suspect(settled.path(), &settled.candidate.fingerprint).unwrap_or(false);
+    if is_suspect {
+        // Alone, before its attempt is journalled: another death is not held against files that happened to be there.
+        let _alone = turn.lend(|| company.write().unwrap_or_else(PoisonError::into_inner));
+        return travel_on(house, settled, turn);
     }
+    let in_company = company.try_read().ok();
+    let _in_company =
+        in_company.unwrap_or_else(|| turn.lend(|| company.read().unwrap_or_else(PoisonError::into_inner)));
+    travel_on(house, settled, turn)
 }
 
-/// Takes one settled recording through to the catalogue.
-pub fn travel(house: &House, settled: &Settled) -> Ended {
-    match house.catalog.begin(settled, now_ms()) {
+fn travel_on(house: &House, settled: &Settled, turn: &Turn<'_>) -> Ended {
+    let begin = || house.catalog.begin(settled, now_ms());
+    let is_small = settled.candidate.fingerprint.size_bytes <= SMALL_BYTES;
+    match if is_small { turn.lend(begin) } else { begin() } {
         Err(error) => failed(&error),
         Ok(Begun::Known(known)) => ended_before(house, settled.path(), &settled.candidate.fingerprint, &known),
         Ok(Begun::KillsTheProcess { key, attempts }) => {
             quarantine(house, &key, settled, vec![Defect::KillsTheProcess { attempts }])
         }
         Ok(Begun::Attempt { key, attempt, .. }) => {
-            conclude(house, &key, settled, attempt, attempt_journey(house, &key, settled))
+            conclude(house, &key, settled, attempt, guarded(|| attempt_journey(house, &key, settled, turn)))
         }
         Ok(Begun::Interrupted { key, entry }) => {
-            conclude(house, &key, settled, entry.attempts, continue_journey(house, &key, &entry))
+            conclude(house, &key, settled, entry.attempts, guarded(|| continue_journey(house, &key, &entry, turn)))
         }
     }
+}
+
+/// A panic is a fault of this program with this one recording: it is journalled, and the others go on.
+fn guarded(journey: impl FnOnce() -> Result<Ended, PipelineError>) -> Result<Ended, PipelineError> {
+    catch_unwind(AssertUnwindSafe(journey)).unwrap_or(Err(PipelineError::Panicked))
 }
 
 /// How a recording that the catalogue knows has ended.
@@ -111,35 +117,57 @@ fn failed_before(house: &House, path: &Path, fingerprint: &Fingerprint) -> Ended
     }
 }
 
-fn continue_journey(house: &House, key: &JournalKey, entry: &Entry) -> Result<Ended, JourneyError> {
+fn continue_journey(house: &House, key: &JournalKey, entry: &Entry, turn: &Turn<'_>) -> Result<Ended, PipelineError> {
     if !resume_one(house, key, entry)? {
-        return attempt_journey(house, key, &entry.settled);
+        return attempt_journey(house, key, &entry.settled, turn);
     }
     let vod_id = match &entry.step {
-        Step::Publishing { record, .. } => Some(record.vod_id.clone()),
+        Step::Splicing { record, .. } | Step::Publishing { record, .. } => Some(record.vod_id.clone()),
         Step::Catalogued { vod_id, .. } | Step::Done { vod_id } => Some(vod_id.clone()),
         _ => None,
     };
     Ok(Ended::AlreadyFinished { vod_id })
 }
 
-fn attempt_journey(house: &House, key: &JournalKey, settled: &Settled) -> Result<Ended, JourneyError> {
+fn attempt_journey(
+    house: &House,
+    key: &JournalKey,
+    settled: &Settled,
+    turn: &Turn<'_>,
+) -> Result<Ended, PipelineError> {
     let settings = house.settings();
     let choose = |wish: &Wish<'_>| reserve(house, key, settled, wish);
+    let meter = house.meters.begin("finish", settled.path(), settled.candidate.fingerprint.size_bytes);
+    let progress = |done_bytes, total_bytes| meter.set(done_bytes, total_bytes);
+    let remember = |intent: &SpliceIntent, record: &VodRecord| remember(house, key, intent, record);
     let work = finish::Work {
         settled,
         options: &settings.finish,
         stop: house.stop.flag(),
         now_ms: now_ms(),
         choose_path: &choose,
+        turn,
+        progress: &progress,
+        remember: &remember,
         references: &|| references(house, settled),
     };
-    match finish::finish(&work)? {
+    let conclusion = finish::finish(&work)?;
+    // What follows waits for the disk only.
+    turn.pause();
+    drop(meter);
+    match conclusion {
         Conclusion::Quarantined(defects) => Ok(quarantine(house, key, settled, defects)),
         Conclusion::Finished(finished) => {
             publish(house, key, *finished).map(|record| Ended::Finished(Box::new(record)))
         }
     }
+}
+
+/// Journals what is about to be done to the source where it stands.
+fn remember(house: &House, key: &JournalKey, intent: &SpliceIntent, record: &VodRecord) -> Result<(), FinishError> {
+    let step = Step::Splicing { intent: Box::new(intent.clone()), record: Box::new(record.clone()) };
+    let journalled = house.catalog.set_step(key, step, now_ms());
+    journalled.map_err(|e| FinishError::NotJournalled { source: Box::new(e) })
 }
 
 /// What is known of the recording's stream: what its last sound recording taught, then the recordings beside it.
@@ -151,7 +179,7 @@ fn references(house: &House, settled: &Settled) -> Vec<Reference> {
 }
 
 /// Remembers how the stream is coded, from a recording that was finished soundly.
-fn remember(house: &House, record: &VodRecord) {
+fn remember_stream(house: &House, record: &VodRecord) {
     let is_sound = !record.salvaged && !record.defects.iter().any(Defect::is_fatal);
     if !is_sound || !record.container.is_iso() {
         return;
@@ -192,7 +220,7 @@ impl Names for Claims<'_> {
 }
 
 /// Journal, rename, catalogue, clear the source: steps 3 to 5.
-fn publish(house: &House, key: &JournalKey, finished: Finished) -> Result<VodRecord, JourneyError> {
+fn publish(house: &House, key: &JournalKey, finished: Finished) -> Result<VodRecord, PipelineError> {
     for warning in &finished.warnings {
         warn!(path = %finished.record.file_path.display(), warning, "Finished with a reservation.");
     }
@@ -227,12 +255,12 @@ fn commit(
     key: &JournalKey,
     mut record: VodRecord,
     removes_source: bool,
-) -> Result<VodRecord, JourneyError> {
+) -> Result<VodRecord, PipelineError> {
     record.preview_file_path = queueing::preview_of(&record.file_path, &record.root);
     let deliveries = queueing::deliveries_for(house, &record);
     house.catalog.commit_vod(key, &record, &deliveries, removes_source, now_ms())?;
     house.bell.ring();
-    remember(house, &record);
+    remember_stream(house, &record);
     info!(
         vod_id = record.vod_id,
         path = %record.file_path.display(),
@@ -249,7 +277,7 @@ fn commit(
 }
 
 /// Removes the source whose every packet the durable, compared, catalogued file holds; only if it is still that source.
-fn clear_source(house: &House, key: &JournalKey, record: &VodRecord) -> Result<(), JourneyError> {
+fn clear_source(house: &House, key: &JournalKey, record: &VodRecord) -> Result<(), PipelineError> {
     match durable::fingerprint(&record.source_path) {
         _ if record.source_path == record.file_path => {}
         Ok(now) if now == record.source => durable::remove(&record.source_path)?,
@@ -266,14 +294,19 @@ fn conclude(
     key: &JournalKey,
     settled: &Settled,
     attempt: u32,
-    outcome: Result<Ended, JourneyError>,
+    outcome: Result<Ended, PipelineError>,
 ) -> Ended {
     let error = match outcome {
         Ok(ended) => return ended,
         Err(error) => error,
     };
-    let class = error.fault().class();
+    let class = error.class();
     let message = chain(&error);
+    if matches!(error, PipelineError::Finish(FinishError::HalfDone { .. })) {
+        // The journal's entry is what puts it right: it stays.
+        warn!(path = %settled.path().display(), error = message, "Half finished in place; completed or taken back at the next try.");
+        return Ended::Failed { class, message, hint: error.hint() };
+    }
     let has_vanished = !settled.path().exists() && is_not_ours_yet(house, key);
     if has_vanished || class == Class::Cancelled {
         let _ = house.catalog.forget(key);
@@ -285,7 +318,7 @@ fn conclude(
         }
         warn!(path = %settled.path().display(), class = ?class, error = message, "Not finished; the recording stays as it is.");
     }
-    Ended::Failed { class, message, hint: error.fault().hint() }
+    Ended::Failed { class, message, hint: error.hint() }
 }
 
 /// Whether the journal holds nothing that would have to be carried on without the source.
@@ -325,8 +358,9 @@ pub fn resume(house: &House) -> Result<Vec<Settled>, CatalogError> {
 }
 
 /// Returns whether the recording is at its end; `false` means that it has to begin again.
-fn resume_one(house: &House, key: &JournalKey, entry: &Entry) -> Result<bool, JourneyError> {
+fn resume_one(house: &House, key: &JournalKey, entry: &Entry) -> Result<bool, PipelineError> {
     match &entry.step {
+        Step::Splicing { intent, record } => resume_splice(house, key, entry, (intent, record)),
         Step::Publishing { written_path, written, record, removes_source } => {
             if stands_at(&record.file_path, written) {
                 commit(house, key, (**record).clone(), *removes_source).map(|_| true)
@@ -349,12 +383,41 @@ fn resume_one(house: &House, key: &JournalKey, entry: &Entry) -> Result<bool, Jo
     }
 }
 
+/// A splice in place that was cut is completed where its header is durable, and taken back where it is not.
+fn resume_splice(
+    house: &House,
+    key: &JournalKey,
+    entry: &Entry,
+    (intent, record): (&SpliceIntent, &VodRecord),
+) -> Result<bool, PipelineError> {
+    let path = &intent.path;
+    match finish::recover(intent)? {
+        Recovered::Finished => {
+            info!(path = %path.display(), "A splice in place that was cut is completed.");
+            let (written_path, written) = (path.clone(), intent.after);
+            let record = record.clone();
+            let finished = Finished { written_path, written, record, removes_source: false, warnings: Vec::new() };
+            publish(house, key, finished).map(|_| true)
+        }
+        Recovered::AsBefore => {
+            info!(path = %path.display(), "A splice in place that was cut is taken back.");
+            begin_again(house, key, entry)
+        }
+        Recovered::Gone => begin_again(house, key, entry),
+        Recovered::Unclear(why) => {
+            let detail = format!("a splice in place was cut and cannot be taken back by itself: {why}");
+            quarantine(house, key, &entry.settled, vec![Defect::Malformed { offset: None, detail }]);
+            Ok(true)
+        }
+    }
+}
+
 fn stands_at(path: &Path, expected: &Fingerprint) -> bool {
     durable::fingerprint(path).is_ok_and(|now| now == *expected)
 }
 
 /// Removes what the cut attempt wrote aside. The reserved name stays promised, so that the same one is used again.
-fn begin_again(house: &House, key: &JournalKey, entry: &Entry) -> Result<bool, JourneyError> {
+fn begin_again(house: &House, key: &JournalKey, entry: &Entry) -> Result<bool, PipelineError> {
     // Beside the reserved name, or beside the source where another name was reserved at the last moment.
     let names = house.catalog.reserved_by(key)?.into_iter().chain([entry.settled.path().to_owned()]);
     for name in names {

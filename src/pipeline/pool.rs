@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use super::turns::{Turn, Turns};
 use crate::recording::journey::Settled;
 
 /// How urgent a recording is; the greater is taken first.
@@ -34,6 +35,7 @@ struct Queue {
 /// The pool and its queue.
 pub struct Pool {
     threads: rayon::ThreadPool,
+    turns: Arc<Turns>,
     queue: Arc<(Mutex<Queue>, Condvar)>,
 }
 
@@ -43,7 +45,10 @@ impl std::fmt::Debug for Pool {
     }
 }
 
-/// Threads for a setting of `jobs`: 0 leaves one core to the ingest server.
+/// Recordings under way for each that computes; the others wait for the disk.
+const UNDER_WAY_PER_TURN: usize = 4;
+
+/// Recordings that compute at once for a setting of `jobs`: 0 leaves one core to the ingest server.
 pub fn threads_for(jobs: usize) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     if jobs == 0 { cores.saturating_sub(1).max(1) } else { jobs }
@@ -57,28 +62,35 @@ impl Pool {
     /// Starts the threads.
     pub fn start(jobs: usize) -> Result<Self, rayon::ThreadPoolBuildError> {
         let threads = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads_for(jobs))
+            .num_threads(threads_for(jobs) * UNDER_WAY_PER_TURN)
             .thread_name(|n| format!("finish-{n}"))
             .panic_handler(|_| {
                 tracing::error!("A finishing thread panicked; the recording is tried again at the next scan.");
             })
             .build()?;
-        Ok(Self { threads, queue: Arc::default() })
+        Ok(Self { threads, turns: Arc::new(Turns::new(threads_for(jobs))), queue: Arc::default() })
     }
 
-    /// Queues a recording unless it is queued or worked on already; says whether it was taken.
+    /// Waits for a turn, for work that does not come from the queue.
+    pub fn turn(&self) -> Turn<'_> {
+        self.turns.enter()
+    }
+
+    /// Queues a recording unless it is queued or worked on already; says whether it was taken. The work begins with a
+    /// turn.
     pub fn submit<F>(&self, settled: Settled, urgency: Urgency, work: F) -> bool
     where
-        F: FnOnce(Settled) + Send + 'static,
+        F: FnOnce(Settled, &Turn<'_>) + Send + 'static,
     {
         if !lock(&self.queue.0).insert(settled, urgency) {
             return false;
         }
-        let queue = Arc::clone(&self.queue);
+        let (queue, turns) = (Arc::clone(&self.queue), Arc::clone(&self.turns));
         self.threads.spawn(move || {
+            let turn = turns.enter();
             let Some(settled) = lock(&queue.0).take_most_urgent() else { return };
             let _working = Working { queue: &queue, path: settled.path().to_owned() };
-            work(settled);
+            work(settled, &turn);
         });
         true
     }
@@ -183,7 +195,7 @@ mod tests {
         let pool = Pool::start(1).unwrap();
         let (release, until_released) = unbounded::<()>();
         let (said, heard) = unbounded();
-        pool.submit(settled("/first", 0), Urgency::Backlog, move |_| assert!(until_released.recv().is_err()));
+        pool.submit(settled("/first", 0), Urgency::Backlog, move |_, _| assert!(until_released.recv().is_err()));
         while pool.load() != (0, 1) {
             std::thread::yield_now();
         }
@@ -191,7 +203,7 @@ mod tests {
             [("/old", 1, Urgency::Backlog), ("/newer", 2, Urgency::Backlog), ("/live", 0, Urgency::Live)]
         {
             let said = said.clone();
-            pool.submit(settled(name, mtime), urgency, move |s| said.send(s.path().to_owned()).unwrap());
+            pool.submit(settled(name, mtime), urgency, move |s, _| said.send(s.path().to_owned()).unwrap());
         }
         drop(release);
         pool.wait_until_idle();
@@ -203,11 +215,11 @@ mod tests {
     fn a_recording_is_queued_once_and_worked_on_once() {
         let pool = Pool::start(2).unwrap();
         let (release, until_released) = unbounded::<()>();
-        assert!(pool.submit(settled("/x", 0), Urgency::Backlog, move |_| assert!(until_released.recv().is_err())));
+        assert!(pool.submit(settled("/x", 0), Urgency::Backlog, move |_, _| assert!(until_released.recv().is_err())));
         while pool.load() != (0, 1) {
             std::thread::yield_now();
         }
-        assert!(!pool.submit(settled("/x", 0), Urgency::Live, |_| unreachable!()));
+        assert!(!pool.submit(settled("/x", 0), Urgency::Live, |_, _| unreachable!()));
         assert!(pool.holds(Path::new("/x")));
         drop(release);
         pool.wait_until_idle();
@@ -217,7 +229,7 @@ mod tests {
     #[test]
     fn a_panic_does_not_keep_the_recording_locked() {
         let pool = rayon_quiet(1);
-        pool.submit(settled("/x", 0), Urgency::Backlog, |_| panic!("expected by this test"));
+        pool.submit(settled("/x", 0), Urgency::Backlog, |_, _| panic!("expected by this test"));
         pool.wait_until_idle();
         assert!(!pool.holds(Path::new("/x")));
     }
@@ -225,6 +237,6 @@ mod tests {
     /// A pool whose panics are swallowed instead of aborting the test process.
     fn rayon_quiet(jobs: usize) -> Pool {
         let threads = rayon::ThreadPoolBuilder::new().num_threads(jobs).panic_handler(|_| ()).build().unwrap();
-        Pool { threads, queue: Arc::default() }
+        Pool { threads, turns: Arc::new(Turns::new(jobs)), queue: Arc::default() }
     }
 }

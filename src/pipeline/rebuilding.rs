@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use super::error::PipelineError;
 use super::finding::{self, Place};
 use super::house::{House, now_ms};
-use crate::catalog::CatalogError;
-use crate::discover::{DiscoverError, Mode, Problem, Settling};
-use crate::fault::{Class, Fault, chain};
+use crate::discover::{Mode, Problem, Settling};
+use crate::fault::chain;
 use crate::finish::{self, Action, FinishError, Making};
 use crate::media::Watch;
 use crate::recording::journey::{Candidate, Settled};
@@ -27,35 +27,8 @@ pub struct Rebuilt {
     pub problems: Vec<Problem>,
 }
 
-/// A rebuild cannot begin.
-#[derive(Debug, thiserror::Error)]
-pub enum RebuildError {
-    /// The catalogue cannot be written.
-    #[error(transparent)]
-    Catalog(#[from] CatalogError),
-    /// A root's names cannot be read.
-    #[error(transparent)]
-    Discover(#[from] DiscoverError),
-}
-
-impl Fault for RebuildError {
-    fn class(&self) -> Class {
-        match self {
-            Self::Catalog(e) => e.class(),
-            Self::Discover(e) => e.class(),
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Catalog(e) => e.hint(),
-            Self::Discover(e) => e.hint(),
-        }
-    }
-}
-
 /// Looks at every finished file in the places; writes no media.
-pub fn rebuild(house: &House, places: &[Place]) -> Result<Rebuilt, RebuildError> {
+pub fn rebuild(house: &House, places: &[Place]) -> Result<Rebuilt, PipelineError> {
     let found = finding::find(house, places)?;
     let mut rebuilt = Rebuilt { problems: found.problems, ..Rebuilt::default() };
     let mut records = Vec::new();
@@ -109,7 +82,7 @@ fn record_of_settled(
     let watch = Watch { cancel: None, progress: None };
     let description = finish::describe(settled.path(), container, &watch)?;
     let start = finish::start_of(settled, description.created_ms, description.duration_ms);
-    let making = Making { outcome: Outcome::Kept, splice: None, keeps_original: false };
+    let making = Making { outcome: Outcome::Kept, splice: None, undo: None, keeps_original: false };
     let (path, fingerprint) = (settled.candidate.path.clone(), settled.candidate.fingerprint);
     let made = finish::Made { path, description, defects: inspection.defects.clone(), start, fingerprint, making };
     Ok(finish::record_of_finished(settled, made, now_ms()))

@@ -9,14 +9,14 @@ use serde_json::json;
 use tracing::{debug, info, warn};
 
 use super::engine::Engine;
+use super::error::PipelineError;
 use super::finding::{Found, Reader};
 use super::freeing;
-use super::house::{House, HouseError, Settings, now_ms};
+use super::house::{House, Settings, now_ms};
 use super::pool::Urgency;
 use super::queueing;
-use crate::catalog::CatalogError;
 use crate::discover::{self, DiscoverError, Event, Mode, Problem, SeenEvent, Settling, Split, Unit, Watch};
-use crate::fault::{Class, Fault, chain};
+use crate::fault::{Fault, chain};
 use crate::recording::journey::Candidate;
 
 /// What the daemon is told from outside.
@@ -26,50 +26,13 @@ pub enum Control {
     Reload(Box<Settings>),
 }
 
-/// The daemon cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum WatchError {
-    /// Nothing is to be watched.
-    #[error("no directory is configured to be watched")]
-    NoRoots,
-    /// A root's names or its watch.
-    #[error(transparent)]
-    Discover(#[from] DiscoverError),
-    /// The journal.
-    #[error(transparent)]
-    Catalog(#[from] CatalogError),
-    /// The targets, after a reload.
-    #[error(transparent)]
-    House(#[from] HouseError),
-}
-
-impl Fault for WatchError {
-    fn class(&self) -> Class {
-        match self {
-            Self::NoRoots => Class::Permanent,
-            Self::Discover(e) => e.class(),
-            Self::Catalog(e) => e.class(),
-            Self::House(e) => e.class(),
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::NoRoots => Some("Set `roots` in the section `[watch]`.".into()),
-            Self::Discover(e) => e.hint(),
-            Self::Catalog(e) => e.hint(),
-            Self::House(e) => e.hint(),
-        }
-    }
-}
-
 /// Longest time until the wish to stop is seen.
 const TICK: Duration = Duration::from_millis(200);
 /// How often a file that changes under our eyes is looked at again before it has to wait for the next event.
 const LOOKS: usize = 3;
 
 /// Watches until a stop is asked for. `ready` is told when the first scan is done and events are heard.
-pub fn watch(engine: &Engine, control: &Receiver<Control>, ready: &dyn Fn()) -> Result<(), WatchError> {
+pub fn watch(engine: &Engine, control: &Receiver<Control>, ready: &dyn Fn()) -> Result<(), PipelineError> {
     let mut watcher = Watcher::start(engine)?;
     engine.resume()?;
     watcher.rescan(None);
@@ -100,10 +63,10 @@ struct Watcher<'a> {
 }
 
 impl<'a> Watcher<'a> {
-    fn start(engine: &'a Engine) -> Result<Self, WatchError> {
+    fn start(engine: &'a Engine) -> Result<Self, PipelineError> {
         let settings = engine.house().settings();
         if settings.watch.roots.is_empty() {
-            return Err(WatchError::NoRoots);
+            return Err(PipelineError::NoRoots);
         }
         // Watched first, scanned afterwards: what appears in between is seen twice and taken once.
         let (watch, events) = Watch::start(&settings.watch.roots, &settings.watch)?;
@@ -147,10 +110,9 @@ impl<'a> Watcher<'a> {
 
     /// Until something is due, at most a tick.
     fn nap(&self) -> Duration {
-        let due = self
-            .due
-            .first()
-            .map_or(TICK, |(due_ms, _)| Duration::from_millis(u64::try_from(due_ms - now_ms()).unwrap_or(0)));
+        let due = self.due.first().map_or(TICK, |(due_ms, _)| {
+            Duration::from_millis(u64::try_from(due_ms.saturating_sub(now_ms())).unwrap_or(0))
+        });
         due.min(TICK)
     }
 
@@ -161,7 +123,7 @@ impl<'a> Watcher<'a> {
         }
     }
 
-    fn reload(&mut self, settings: Settings) -> Result<(), WatchError> {
+    fn reload(&mut self, settings: Settings) -> Result<(), PipelineError> {
         let is_elsewhere = settings.watch != self.house().settings().watch;
         self.house().reload(settings)?;
         self.house().resume_targets();
@@ -243,6 +205,7 @@ impl<'a> Watcher<'a> {
                 found.problems.extend(below.problems);
             }
             self.next_rescan = Instant::now() + self.house().settings().watch.rescan;
+            debug!(candidates = found.candidates.len(), units = found.units.len(), "Scanned every root.");
         }
         discover::newest_first(&mut found.candidates);
         self.take(found, None, Urgency::Backlog);

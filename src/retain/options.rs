@@ -11,6 +11,19 @@ pub struct Options {
     pub delete_local: DeleteLocal,
     /// Whether the size alone proves a copy in a store that reports no checksum. Default false: such files stay.
     pub accept_size_only: bool,
+    /// Ids of streams whose local files are never freed; a `*` at the end stands for the rest of an id. Default none.
+    pub protect: Vec<String>,
+}
+
+impl Options {
+    /// Whether a stream's local files are never freed.
+    pub fn protects(&self, stream_id: &str) -> bool {
+        let is_it = |pattern: &String| match pattern.strip_suffix('*') {
+            Some(begin) => stream_id.starts_with(begin),
+            None => pattern == stream_id,
+        };
+        self.protect.iter().any(is_it)
+    }
 }
 
 /// When a delivered and proven local file is freed.
@@ -25,6 +38,8 @@ pub enum DeleteLocal {
     After(Duration),
     /// Oldest first, while the file system has less than this many bytes free.
     BelowFree(u64),
+    /// Oldest first, while the finished recordings on disk are more than this many bytes.
+    MaxBytes(u64),
 }
 
 /// A retention that could never be safe.

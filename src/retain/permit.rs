@@ -23,6 +23,8 @@ pub struct Facts<'a> {
     pub fingerprint_now: Option<Fingerprint>,
     /// Bytes free now on its file system.
     pub free_bytes: u64,
+    /// Bytes of all finished recordings that are still on disk.
+    pub held_bytes: u64,
     /// The time now, milliseconds since the Unix epoch.
     pub now_ms: i64,
 }
@@ -69,6 +71,23 @@ pub enum Refusal {
     /// `delete_local = "never"`.
     #[error("local files are never freed (`delete_local = \"never\"`)")]
     Policy,
+    /// `protect` names its stream.
+    #[error("stream `{0}` is protected (`protect`)")]
+    Protected(String),
+    /// What the store holds was later found to be something else.
+    #[error("target `{target}` no longer holds what was proven: {difference}")]
+    Differs {
+        /// Name of the target.
+        target: String,
+        /// What `vod verify` found.
+        difference: String,
+    },
+    /// The recordings on disk are not too many.
+    #[error("the recordings on disk are {held_bytes} bytes, no more than `max_bytes`")]
+    WithinMax {
+        /// Their bytes now.
+        held_bytes: u64,
+    },
     /// There is no required target, so that nothing can count as delivered.
     #[error("there is no required target")]
     NoRequiredTarget,
@@ -126,6 +145,9 @@ pub fn permit(facts: &Facts<'_>, options: &Options) -> Result<Permit, Refusal> {
     if record.freed_at.is_some() {
         return Err(Refusal::AlreadyFreed);
     }
+    if options.protects(&record.stream_id) {
+        return Err(Refusal::Protected(record.stream_id.clone()));
+    }
     let proven_ms = proven_since(facts, options)?;
     is_due(options.delete_local, facts, proven_ms)?;
     let finished = (record.file_path.clone(), record.fingerprint);
@@ -160,6 +182,9 @@ pub(super) fn proven_since(facts: &Facts<'_>, options: &Options) -> Result<i64, 
 fn is_proof(object: &RemoteObject, now: Fingerprint, options: &Options) -> Result<(), Refusal> {
     let target = object.target.clone();
     let has_checksum = object.checksum_compared && object.checksum.is_some();
+    if let Some(difference) = object.differs.clone() {
+        return Err(Refusal::Differs { target, difference });
+    }
     match () {
         () if object.size_bytes != now.size_bytes => {
             Err(Refusal::SizeDiffers { target, remote_bytes: object.size_bytes, local_bytes: now.size_bytes })
@@ -191,6 +216,8 @@ fn is_due(policy: DeleteLocal, facts: &Facts<'_>, proven_ms: i64) -> Result<(), 
             if facts.now_ms >= due_ms { Ok(()) } else { Err(Refusal::TooEarly { due_ms }) }
         }
         DeleteLocal::BelowFree(watermark) if facts.free_bytes < watermark => Ok(()),
+        DeleteLocal::MaxBytes(max) if facts.held_bytes > max => Ok(()),
+        DeleteLocal::MaxBytes(_) => Err(Refusal::WithinMax { held_bytes: facts.held_bytes }),
         DeleteLocal::BelowFree(_) => Err(Refusal::EnoughRoom { free_bytes: facts.free_bytes }),
     }
 }

@@ -33,7 +33,7 @@ pub struct Plan {
     pub frees: Vec<PlannedFree>,
     /// What stays, and why, by VoD id; records freed before are left out.
     pub kept: Vec<(String, Refusal)>,
-    /// Bytes still missing up to `below_free` after everything that may go is gone: the operator must act.
+    /// Bytes still too much for `below_free` or `max_bytes` after everything that may go is gone: the operator must act.
     pub short_bytes: u64,
 }
 
@@ -64,29 +64,42 @@ pub fn plan(inventory: &Inventory<'_>, options: &Options) -> Plan {
         }
     }
     due.sort_by(|(a, x), (b, y)| (a, x.vod_id()).cmp(&(b, y.vod_id())));
-    match options.delete_local {
-        DeleteLocal::BelowFree(watermark) => plan.take_until(watermark, inventory.free_bytes, due),
+    let policy = options.delete_local;
+    match policy {
+        DeleteLocal::BelowFree(watermark) => {
+            let excess_bytes = watermark.saturating_sub(inventory.free_bytes);
+            plan.take_excess(excess_bytes, due, policy, |left| Refusal::EnoughRoom { free_bytes: watermark + left });
+        }
+        DeleteLocal::MaxBytes(max) => {
+            let excess_bytes = inventory.held_bytes().saturating_sub(max);
+            plan.take_excess(excess_bytes, due, policy, |left| Refusal::WithinMax {
+                held_bytes: max.saturating_sub(left),
+            });
+        }
         policy => plan.frees = due.iter().map(|(ms, permit)| planned(permit, &reason(policy, *ms))).collect(),
-    }
-    if let DeleteLocal::BelowFree(watermark) = options.delete_local {
-        let freed: u64 = plan.frees.iter().map(|f| f.bytes).sum();
-        plan.short_bytes = watermark.saturating_sub(inventory.free_bytes.saturating_add(freed));
     }
     plan
 }
 
 impl Plan {
-    /// Oldest proof first, only as much as is missing.
-    fn take_until(&mut self, watermark: u64, free_bytes: u64, due: Vec<(i64, Permit)>) {
-        let mut free_bytes = free_bytes;
+    /// Oldest proof first, only as much as is too much; `enough` says why the rest stays, told what was freed beyond that.
+    fn take_excess(
+        &mut self,
+        excess_bytes: u64,
+        due: Vec<(i64, Permit)>,
+        policy: DeleteLocal,
+        enough: impl Fn(u64) -> Refusal,
+    ) {
+        let mut freed_bytes = 0u64;
         for (proven_ms, permit) in due {
-            if free_bytes >= watermark {
-                self.kept.push((permit.vod_id().to_owned(), Refusal::EnoughRoom { free_bytes }));
+            if freed_bytes >= excess_bytes {
+                self.kept.push((permit.vod_id().to_owned(), enough(freed_bytes - excess_bytes)));
                 continue;
             }
-            free_bytes = free_bytes.saturating_add(permit.bytes());
-            self.frees.push(planned(&permit, &reason(DeleteLocal::BelowFree(watermark), proven_ms)));
+            freed_bytes = freed_bytes.saturating_add(permit.bytes());
+            self.frees.push(planned(&permit, &reason(policy, proven_ms)));
         }
+        self.short_bytes = excess_bytes.saturating_sub(freed_bytes);
     }
 }
 
@@ -101,11 +114,18 @@ fn reason(policy: DeleteLocal, proven_ms: i64) -> String {
         DeleteLocal::BelowFree(bytes) => {
             format!("less than {bytes} bytes free; proven in every required target since {when}")
         }
+        DeleteLocal::MaxBytes(bytes) => {
+            format!("more than {bytes} bytes of recordings; proven in every required target since {when}")
+        }
         _ => format!("proven in every required target since {when}"),
     }
 }
 
 impl<'a> Inventory<'a> {
+    fn held_bytes(&self) -> u64 {
+        self.records.iter().filter(|r| r.freed_at.is_none()).map(|r| r.file_size).sum()
+    }
+
     fn facts(&self, record: &'a VodRecord) -> Facts<'a> {
         Facts {
             record,
@@ -114,6 +134,7 @@ impl<'a> Inventory<'a> {
             uploaded: self.uploaded,
             fingerprint_now: Some(record.fingerprint),
             free_bytes: self.free_bytes,
+            held_bytes: self.held_bytes(),
             now_ms: self.now_ms,
         }
     }

@@ -43,6 +43,7 @@ fn record(id: &str, path: &Path, fingerprint: Fingerprint) -> VodRecord {
         defects: Vec::new(),
         outcome: Outcome::Kept,
         splice: None,
+        splice_undo: None,
         salvaged: false,
         digest: None,
         server: "antmedia".into(),
@@ -69,6 +70,7 @@ fn object(target: &str, source: Fingerprint) -> RemoteObject {
         checksum_compared: true,
         verified_ms: PROVEN_MS,
         source,
+        differs: None,
     }
 }
 
@@ -94,6 +96,7 @@ struct Case {
     uploaded: Kinds,
     now: Option<Fingerprint>,
     free_bytes: u64,
+    held_bytes: u64,
     now_ms: i64,
     options: Options,
 }
@@ -108,8 +111,9 @@ fn good() -> Case {
         uploaded: Kinds::DEFAULT,
         now: Some(SEEN),
         free_bytes: 0,
+        held_bytes: 100,
         now_ms: PROVEN_MS,
-        options: Options { delete_local: DeleteLocal::Delivered, accept_size_only: false },
+        options: Options { delete_local: DeleteLocal::Delivered, accept_size_only: false, protect: Vec::new() },
     }
 }
 
@@ -122,6 +126,7 @@ impl Case {
             uploaded: self.uploaded,
             fingerprint_now: self.now,
             free_bytes: self.free_bytes,
+            held_bytes: self.held_bytes,
             now_ms: self.now_ms,
         };
         permit(&facts, &self.options)
@@ -239,7 +244,8 @@ fn three_records() -> Vec<VodRecord> {
 fn below_the_watermark_the_oldest_proven_goes_first_and_only_as_much_as_is_missing() {
     let (records, deliveries, required) = (three_records(), BTreeMap::new(), ["a".to_owned()]);
     let at = |watermark| {
-        let options = Options { delete_local: DeleteLocal::BelowFree(watermark), accept_size_only: false };
+        let options =
+            Options { delete_local: DeleteLocal::BelowFree(watermark), accept_size_only: false, protect: Vec::new() };
         plan(&inventory(&records, &deliveries, &required), &options)
     };
     let some = at(120);
@@ -257,7 +263,7 @@ fn below_the_watermark_the_oldest_proven_goes_first_and_only_as_much_as_is_missi
 fn a_plan_names_what_goes_and_why_the_rest_stays() {
     let (mut records, deliveries, required) = (three_records(), BTreeMap::new(), ["a".to_owned()]);
     records[0].freed_at = Some(1);
-    let options = Options { delete_local: DeleteLocal::Delivered, accept_size_only: false };
+    let options = Options { delete_local: DeleteLocal::Delivered, accept_size_only: false, protect: Vec::new() };
     let plan = plan(&inventory(&records, &deliveries, &required), &options);
     assert_eq!(plan.frees.len(), 1);
     assert!(plan.frees[0].reason.contains("1970-01-01T00:16:39.991Z"), "{}", plan.frees[0].reason);
@@ -295,6 +301,31 @@ fn a_file_that_changes_after_the_permit_stays() {
     assert_eq!(fs::read_to_string(&path).unwrap(), "rewritten");
 }
 
+#[test]
+fn above_the_maximum_the_oldest_proven_goes_first() {
+    let (records, deliveries, required) = (three_records(), BTreeMap::new(), ["a".to_owned()]);
+    let at = |max| {
+        let options = Options { delete_local: DeleteLocal::MaxBytes(max), ..Options::default() };
+        plan(&inventory(&records, &deliveries, &required), &options)
+    };
+    let frees = |plan: &Plan| plan.frees.iter().map(|f| f.vod_id.clone()).collect::<Vec<_>>();
+    assert_eq!((frees(&at(200)), at(200).short_bytes), (vec!["old".to_owned()], 0));
+    assert!(at(200).kept.contains(&("young".into(), Refusal::WithinMax { held_bytes: 200 })));
+    assert_eq!((frees(&at(50)), at(50).short_bytes), (vec!["old".to_owned(), "young".into()], 50));
+    assert_eq!(at(300).frees, []);
+}
+
+#[test]
+fn a_protected_stream_and_a_copy_that_changed_stay() {
+    let mut case = good();
+    case.options.protect = vec!["other".into(), "roo*".into()];
+    assert_eq!(case.decide(), Err(Refusal::Protected("room1".into())));
+    case.options.protect = vec!["room".into(), "room10".into()];
+    assert!(case.decide().is_ok());
+    case.record.remote[1].differs = Some("missing".into());
+    assert_eq!(case.decide(), Err(Refusal::Differs { target: "b".into(), difference: "missing".into() }));
+}
+
 fn some_fingerprint() -> impl Strategy<Value = Fingerprint> {
     let (inode, size_bytes, mtime_ns) = (1u64..3, 99u64..102, 0i64..2);
     (inode, size_bytes, mtime_ns).prop_map(|(inode, size_bytes, mtime_ns)| Fingerprint {
@@ -308,10 +339,11 @@ fn some_fingerprint() -> impl Strategy<Value = Fingerprint> {
 prop_compose! {
     fn some_object()(
         target in "[abc]", size_bytes in 99u64..102, checksum in any::<bool>(), checksum_compared in any::<bool>(),
-        verified_ms in 0i64..20, source in some_fingerprint(),
+        verified_ms in 0i64..20, source in some_fingerprint(), has_changed in proptest::bool::weighted(0.1),
     ) -> RemoteObject {
+        let differs = has_changed.then(|| "missing".to_owned());
         let checksum = checksum.then(|| "md5:x".to_owned());
-        RemoteObject { size_bytes, checksum, checksum_compared, verified_ms, ..object(&target, source) }
+        RemoteObject { size_bytes, checksum, checksum_compared, verified_ms, differs, ..object(&target, source) }
     }
 }
 
@@ -321,6 +353,7 @@ fn some_policy() -> impl Strategy<Value = DeleteLocal> {
         Just(DeleteLocal::Delivered),
         (0u64..20).prop_map(|ms| DeleteLocal::After(Duration::from_millis(ms))),
         (0u64..20).prop_map(DeleteLocal::BelowFree),
+        (0u64..20).prop_map(DeleteLocal::MaxBytes),
     ]
 }
 
@@ -330,6 +363,7 @@ prop_compose! {
         recorded in some_fingerprint(), now in proptest::option::of(some_fingerprint()), same_now in any::<bool>(),
         align in any::<bool>(), file_size in 99u64..102, bits in 0i64..8, free_bytes in 0u64..20, now_ms in 0i64..40,
         policy in some_policy(), accept_size_only in any::<bool>(), freed in proptest::option::of(0i64..2),
+        (held_bytes, protected) in (0u64..20, proptest::bool::weighted(0.2)),
     ) -> Case {
         let mut case = good();
         let mut recorded = recorded;
@@ -347,7 +381,9 @@ prop_compose! {
         case.now = if same_now { Some(recorded) } else { now };
         (case.required, case.free_bytes, case.now_ms) = (required, free_bytes, now_ms);
         case.uploaded = Kinds::from_bits(bits).unwrap();
-        case.options = Options { delete_local: policy, accept_size_only };
+        let protect = if protected { vec!["room*".to_owned()] } else { Vec::new() };
+        case.options = Options { delete_local: policy, accept_size_only, protect };
+        case.held_bytes = held_bytes;
         case
     }
 }
@@ -360,6 +396,7 @@ fn is_proven(case: &Case) -> bool {
         object.is_some_and(|o| {
             o.size_bytes == now.size_bytes
                 && o.source == now
+                && o.differs.is_none()
                 && ((o.checksum_compared && o.checksum.is_some()) || case.options.accept_size_only)
         })
     };
@@ -367,6 +404,7 @@ fn is_proven(case: &Case) -> bool {
         && case.required.iter().all(held)
         && now == case.record.fingerprint
         && case.record.freed_at.is_none()
+        && case.options.protect.is_empty()
         && case.options.delete_local != DeleteLocal::Never
         && case.uploaded.bits() & 1 == 1
 }

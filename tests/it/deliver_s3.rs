@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use aftercast::deliver::{Cause, DeliverError, TargetOptions};
+use aftercast::deliver::{Cause, DeliverError, NoLedger, TargetOptions};
 use aftercast::fault::{Class, Fault};
 
 use crate::support::assets::{MIB, asset, targets, upload, write_noise};
@@ -85,7 +85,7 @@ fn a_source_that_changes_during_the_upload_leaves_no_object_and_no_open_upload()
     let asset = asset(dir.path(), "id", &["x.mp4"]);
     let path = dir.path().join("x.mp4");
     let append = |_| OpenOptions::new().append(true).open(&path).unwrap().write_all(b"more").unwrap();
-    let error = targets.upload("cloud", &asset, "2026-03-04", &AtomicBool::new(false), &append).unwrap_err();
+    let error = targets.upload("cloud", &asset, "2026-03-04", &AtomicBool::new(false), &append, &NoLedger).unwrap_err();
     assert!(matches!(error, DeliverError::SourceChanged { .. }), "{error}");
     assert_eq!(targets.head("cloud", "pre/x.mp4").unwrap(), None);
     let aborts = tap.take().into_iter().filter(|r| r.starts_with("DELETE ") && r.contains("uploadId=")).count();
@@ -102,7 +102,7 @@ fn an_upload_that_is_told_to_stop_is_aborted() {
     let cancel = AtomicBool::new(false);
     let stop = |_| cancel.store(true, Ordering::Relaxed);
     let asset = asset(dir.path(), "id", &["x.mp4"]);
-    let error = targets.upload("cloud", &asset, "2026-03-04", &cancel, &stop).unwrap_err();
+    let error = targets.upload("cloud", &asset, "2026-03-04", &cancel, &stop, &NoLedger).unwrap_err();
     assert_eq!(error.class(), Class::Cancelled);
     assert_eq!(targets.head("cloud", "pre/x.mp4").unwrap(), None);
     assert!(tap.take().iter().any(|r| r.starts_with("DELETE ") && r.contains("uploadId=")));

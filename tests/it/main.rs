@@ -8,8 +8,17 @@
 mod support;
 
 mod architecture;
+mod bad_input;
 mod deliver_azure;
+mod deliver_conformance;
 mod deliver_gcs;
+mod deliver_kill;
 mod deliver_s3;
+mod deliver_storm;
 mod kill;
+mod nginx_rtmp;
+mod process;
+mod promises;
 mod salvage;
+mod service;
+mod watch;

@@ -84,7 +84,8 @@ pub fn packets(path: &Path) -> Vec<String> {
         .output()
         .unwrap();
     assert!(run.status.success(), "ffprobe {}: {}", path.display(), String::from_utf8_lossy(&run.stderr));
-    String::from_utf8_lossy(&run.stdout).lines().map(str::to_owned).collect()
+    // Side data stands on lines of its own.
+    String::from_utf8_lossy(&run.stdout).lines().filter(|l| l.starts_with("codec_type=")).map(str::to_owned).collect()
 }
 
 /// What ffmpeg says while it decodes everything; empty when all is well.

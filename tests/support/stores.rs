@@ -42,10 +42,12 @@ static SEAWEED: Shared = Mutex::new(Weak::new());
 static AZURITE: Shared = Mutex::new(Weak::new());
 static RCLONE: Shared = Mutex::new(Weak::new());
 
-fn shared(slot: &Shared, start: fn() -> Server) -> Arc<Server> {
+fn shared(slot: &Shared, start: fn() -> Option<Server>) -> Arc<Server> {
     let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
     slot.upgrade().unwrap_or_else(|| {
-        let server = Arc::new(start());
+        // A port that was free may be taken before the server binds it.
+        let server = (0..5).find_map(|_| start()).unwrap_or_else(|| panic!("no port stays free"));
+        let server = Arc::new(server);
         *slot = Arc::downgrade(&server);
         server
     })
@@ -63,7 +65,13 @@ pub fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
-fn spawn(command: &mut Command, port: u16, directory: tempfile::TempDir, is_up: impl Fn(SocketAddr) -> bool) -> Server {
+/// Starts a server and waits until it is up; `None` if it ended because somebody else had taken one of its ports.
+fn spawn(
+    command: &mut Command,
+    port: u16,
+    directory: tempfile::TempDir,
+    is_up: impl Fn(SocketAddr) -> bool,
+) -> Option<Server> {
     let log = std::fs::File::create(directory.path().join("log")).unwrap();
     command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
     let child = command.spawn().unwrap();
@@ -71,11 +79,15 @@ fn spawn(command: &mut Command, port: u16, directory: tempfile::TempDir, is_up: 
     let begun = Instant::now();
     while !is_up(server.address) {
         let log = || std::fs::read_to_string(server.directory.path().join("log")).unwrap_or_default();
-        assert!(server.child.try_wait().unwrap().is_none(), "the server ended: {}", log());
+        if server.child.try_wait().unwrap().is_some() {
+            let log = log().to_ascii_lowercase();
+            assert!(log.contains("address already in use") || log.contains("eaddrinuse"), "the server ended: {log}");
+            return None;
+        }
         assert!(begun.elapsed() < Duration::from_secs(60), "the server does not answer: {}", log());
         std::thread::sleep(Duration::from_millis(50));
     }
-    server
+    Some(server)
 }
 
 /// One request over a connection of its own; the status, 0 if there was no answer.
@@ -115,7 +127,7 @@ const IDENTITIES: &str = r#"{"identities":[
     {"name":"reader","credentials":[{"accessKey":"reader-key","secretKey":"reader-secret"}],"actions":["Read","List"]},
     {"name":"anonymous","actions":["Admin"]}]}"#;
 
-fn start_seaweed() -> Server {
+fn start_seaweed() -> Option<Server> {
     let weed = tool("python/bin/weed");
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("s3.json"), IDENTITIES).unwrap();
@@ -144,6 +156,17 @@ pub fn s3() -> S3 {
     S3(shared(&SEAWEED, start_seaweed))
 }
 
+/// All keys of a bucket of an S3 server that lets anybody list.
+pub fn keys_in(address: SocketAddr, bucket: &str) -> std::collections::BTreeSet<String> {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET /{bucket}?list-type=2&max-keys=1000 HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("<ListBucketResult"), "{answer}");
+    answer.split("<Key>").skip(1).filter_map(|rest| Some(rest.split_once("</Key>")?.0.to_owned())).collect()
+}
+
 impl S3 {
     pub fn address(&self) -> SocketAddr {
         self.0.address
@@ -153,6 +176,21 @@ impl S3 {
     pub fn bucket(&self, bucket: &str) -> TargetOptions {
         assert_eq!(request(self.0.address, &format!("PUT /{bucket} HTTP/1.1\r\n")), 200);
         self.target(bucket, ACCESS_KEY, SECRET_KEY)
+    }
+
+    /// What the server itself lists in a bucket: key and size of every object.
+    pub fn listing(&self, bucket: &str) -> Vec<(String, u64)> {
+        let mut stream = TcpStream::connect(self.0.address).unwrap();
+        let address = self.0.address;
+        write!(stream, "GET /{bucket}?list-type=2 HTTP/1.0\r\nHost: {address}\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let text = |entry: &str, tag: &str| {
+            let value = entry.split_once(&format!("<{tag}>")).and_then(|(_, rest)| rest.split_once("</"));
+            value.map_or_else(|| panic!("no {tag}: {entry}"), |(value, _)| value.to_owned())
+        };
+        let entries = answer.split("<Contents>").skip(1);
+        entries.map(|entry| (text(entry, "Key"), text(entry, "Size").parse().unwrap())).collect()
     }
 
     /// A target with credentials of one's own.
@@ -177,7 +215,7 @@ const AZURE_KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVEr
 
 pub struct Azure(Arc<Server>);
 
-fn start_azurite() -> Server {
+fn start_azurite() -> Option<Server> {
     let azurite = tool("node_modules/.bin/azurite-blob");
     let directory = tempfile::tempdir().unwrap();
     let port = free_port();
@@ -193,6 +231,10 @@ pub fn azure() -> Azure {
 }
 
 impl Azure {
+    pub fn address(&self) -> SocketAddr {
+        self.0.address
+    }
+
     /// Creates a container and gives a target in it, under the prefix `pre`.
     pub fn container(&self, container: &str) -> TargetOptions {
         let date =
@@ -228,7 +270,7 @@ fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
 
 const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-fn base64(bytes: &[u8]) -> String {
+pub fn base64(bytes: &[u8]) -> String {
     let sextet = |chunk: &[u8], digit: usize| {
         let word = chunk.iter().chain(&[0, 0]).take(3).fold(0usize, |w, b| w << 8 | usize::from(*b));
         if digit <= chunk.len() { char::from(BASE64[word >> (18 - 6 * digit) & 63]) } else { '=' }
@@ -253,7 +295,7 @@ fn from_base64(text: &str) -> Vec<u8> {
 
 pub struct Gcs(Arc<Server>);
 
-fn start_rclone() -> Server {
+fn start_rclone() -> Option<Server> {
     let rclone = tool("python/bin/rclone");
     let directory = tempfile::tempdir().unwrap();
     let buckets = directory.path().join("buckets");
@@ -271,6 +313,10 @@ pub fn gcs() -> Gcs {
 }
 
 impl Gcs {
+    pub fn address(&self) -> SocketAddr {
+        self.0.address
+    }
+
     /// Creates a bucket and gives a target in it, under the prefix `pre`.
     pub fn bucket(&self, bucket: &str) -> TargetOptions {
         assert_eq!(request(self.0.address, &format!("PUT /{bucket} HTTP/1.1\r\n")), 200);

@@ -29,7 +29,12 @@ pub enum Fault {
 impl Tap {
     /// Listens on a free port and passes on to a server.
     pub fn on(server: SocketAddr) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        Self::at(0, server)
+    }
+
+    /// The same on a port of one's choice.
+    pub fn at(port: u16, server: SocketAddr) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
         let address = listener.local_addr().unwrap();
         let tap = Self { address, seen: Arc::default(), fault: Arc::default() };
         let taps = tap.clone();

@@ -107,6 +107,7 @@ fn record(name: &str, inode: u64, at_ms: i64) -> VodRecord {
         defects: Vec::new(),
         outcome: Outcome::Remuxed,
         splice: None,
+        splice_undo: None,
         salvaged: false,
         digest: None,
         server: "antmedia".into(),
@@ -152,6 +153,7 @@ fn object(vod: &VodRecord, target: &str) -> RemoteObject {
         checksum_compared: false,
         verified_ms: 9_000,
         source: vod.fingerprint,
+        differs: None,
     }
 }
 

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{Access, COUNT, Key, SWITCH, Section, Shape, put};
+use super::{Access, COUNT, DURATION, Key, SWITCH, Section, Shape, put};
 use crate::config::address;
 use crate::config::units;
-use crate::config::value::{Value, Wrong, absolute, quote, quote_table};
-use crate::deliver::TargetOptions;
+use crate::config::value::{Value, Wrong, absolute, quote, quote_list, quote_table};
+use crate::deliver::{Bandwidth, ChecksumMode, Encryption, TargetOptions};
 use crate::recording::{KeyPattern, Kinds};
 use crate::retain::DeleteLocal;
 
@@ -25,16 +25,25 @@ const FILES: Shape = Shape {
     unit: "table of absolute paths",
     wants: r#"a table such as { secret_access_key_file = "/etc/aftercast/secret", access_key_id = "env:KEY_ID" }"#,
 };
+const ENCRYPTION: Shape = Shape {
+    unit: "name",
+    wants: r#""bucket", "sse-s3", "kms", or "kms:" and the key, such as "kms:alias/recordings""#,
+};
+const CHECKSUM: Shape = Shape { unit: "name", wants: r#""auto", "crc64nvme", "sha256", "md5" or "none""# };
+const PART: Shape = Shape { unit: "size", wants: r#"a size from "5MiB" to "5GiB""# };
+const BANDWIDTH: Shape =
+    Shape { unit: "rate or timetable", wants: r#""10M" or a timetable such as "08:00,2M 19:00,off""# };
+const STREAMS: Shape = Shape { unit: "list of names", wants: r#"a list such as ["studio-1", "court-*"]"# };
 const DELETE: Shape = Shape {
     unit: "name, duration or table",
-    wants: r#""never", "delivered", a duration such as "24h", or { below_free = "50GiB" }"#,
+    wants: r#""never", "delivered", a duration such as "24h", { below_free = "50GiB" } or { max_bytes = "2TiB" }"#,
 };
 
 const fn text(wants: &'static str) -> Shape {
     Shape { unit: "text", wants }
 }
 
-pub(super) static KEYS: [Key; 14] = [
+pub(super) static KEYS: [Key; 22] = [
     Key::new(
         Section::Deliver,
         "upload_extensions",
@@ -156,6 +165,78 @@ pub(super) static KEYS: [Key; 14] = [
     .like(r#"{ team = "news" }"#),
     Key::new(
         Section::Target,
+        "tags",
+        TABLE,
+        Access::Target(|t, v| put(&mut t.tags, v.table()), |t| {
+            (!t.tags.is_empty()).then(|| quote_table(t.tags.iter().map(|(k, v)| (k.as_str(), v.clone()))))
+        }),
+        "Tags of new objects (S3, Azure); S3 wants s3:PutObjectTagging for them.",
+    )
+    .like(r#"{ retention = "1y" }"#),
+    Key::new(
+        Section::Target,
+        "encryption",
+        ENCRYPTION,
+        Access::Target(|t, v| put(&mut t.encryption, encryption(v)), |t| Some(quote(&show_encryption(&t.encryption)))),
+        "Server-side encryption of new objects (S3): by the bucket's own setting, SSE-S3, or KMS.",
+    )
+    .or(r#""bucket""#),
+    Key::new(
+        Section::Target,
+        "acl",
+        text(r#"the name of a canned ACL, such as "bucket-owner-full-control""#),
+        Access::Target(|t, v| put(&mut t.acl, acl(v).map(Some)), |t| t.acl.as_deref().map(quote)),
+        "Canned ACL of new objects (S3); without: none is said, as buckets with ACLs disabled want it.",
+    )
+    .like(r#""bucket-owner-full-control""#),
+    Key::new(
+        Section::Target,
+        "checksum",
+        CHECKSUM,
+        Access::Target(|t, v| put(&mut t.checksum, v.choice(&CHECKSUMS)), |t| Some(quote(checksum_name(t.checksum)))),
+        "How the store's copy is compared with what was read (S3); auto: CRC64NVME and what else is reported.",
+    )
+    .or(r#""auto""#),
+    Key::new(
+        Section::Target,
+        "concurrency",
+        COUNT,
+        Access::Target(|t, v| put(&mut t.concurrency, v.count()), |t| Some(t.concurrency.to_string())),
+        "Parts of one file on the way at once; 0: 4. Memory stays bounded over all targets.",
+    )
+    .or("0"),
+    Key::new(
+        Section::Target,
+        "part_size",
+        PART,
+        Access::Target(|t, v| put(&mut t.part_bytes, part_size(v)), |t| Some(quote(&units::show_size(t.part_bytes)))),
+        "Size of a part of files above 16 MiB; larger by itself where 10,000 parts would not do.",
+    )
+    .or(r#""8MiB""#),
+    Key::new(
+        Section::Target,
+        "bandwidth",
+        BANDWIDTH,
+        Access::Target(
+            |t, v| put(&mut t.bandwidth, bandwidth(v).map(Some)),
+            |t| t.bandwidth.as_ref().map(|b| quote(&b.to_string())),
+        ),
+        "Limit on what is sent there, MiB a second with M; by the hour in rclone's form; without: none.",
+    )
+    .like(r#""08:00,2M 19:00,off""#),
+    Key::new(
+        Section::Target,
+        "stall_timeout",
+        DURATION,
+        Access::Target(
+            |t, v| put(&mut t.stall_timeout, v.some_duration()),
+            |t| Some(quote(&units::show_duration(t.stall_timeout))),
+        ),
+        "How long no byte may move before a request counts as lost; a slow line is no reason.",
+    )
+    .or(r#""60s""#),
+    Key::new(
+        Section::Target,
         "credential_files",
         FILES,
         Access::Target(|t, v| put(&mut t.credential_files, credential_files(v)), show_credential_files),
@@ -164,14 +245,38 @@ pub(super) static KEYS: [Key; 14] = [
     .like(r#"{ access_key_id_file = "/etc/aftercast/key-id", secret_access_key_file = "/etc/aftercast/secret" }"#),
 ];
 
-pub(super) static RETAIN: [Key; 1] = [Key::new(
-    Section::Retain,
-    "delete_local",
-    DELETE,
-    Access::Whole(|c, v| put(&mut c.retain.delete_local, delete_local(v)), |c| Some(show_delete_local(c.retain.delete_local))),
-    "When a delivered and proven local file is freed: never, delivered, \"24h\" after delivery, or { below_free = \"50GiB\" }.",
-)
-.or(r#""never""#)];
+pub(super) static RETAIN: [Key; 3] = [
+    Key::new(
+        Section::Retain,
+        "delete_local",
+        DELETE,
+        Access::Whole(
+            |c, v| put(&mut c.retain.delete_local, delete_local(v)),
+            |c| Some(show_delete_local(c.retain.delete_local)),
+        ),
+        "When a delivered and proven local file is freed: never, delivered, \"24h\" after delivery, { below_free = \"50GiB\" }, or { max_bytes = \"2TiB\" }.",
+    )
+    .or(r#""never""#),
+    Key::new(
+        Section::Retain,
+        "accept_size_only",
+        SWITCH,
+        Access::Whole(
+            |c, v| put(&mut c.retain.accept_size_only, v.boolean()),
+            |c| Some(c.retain.accept_size_only.to_string()),
+        ),
+        "Whether the size alone proves a copy in a store that reports no checksum.",
+    )
+    .or("false"),
+    Key::new(
+        Section::Retain,
+        "protect",
+        STREAMS,
+        Access::Whole(|c, v| put(&mut c.retain.protect, v.list()), |c| Some(quote_list(&c.retain.protect))),
+        "Streams whose local files are never freed, by id; a `*` at the end stands for the rest.",
+    )
+    .or("[]"),
+];
 
 fn kinds(value: &Value) -> Result<Kinds, Wrong> {
     let meaning = |why: crate::recording::KindsError| Wrong::Meaning(why.to_string());
@@ -211,6 +316,56 @@ fn metadata(value: &Value) -> Result<BTreeMap<String, String>, Wrong> {
     }
 }
 
+fn encryption(value: &Value) -> Result<Encryption, Wrong> {
+    let text = value.filled_text()?;
+    match (text.as_str(), text.strip_prefix("kms:")) {
+        ("bucket", _) => Ok(Encryption::Bucket),
+        ("sse-s3", _) => Ok(Encryption::Store),
+        ("kms", _) => Ok(Encryption::Kms(None)),
+        (_, Some(key)) if !key.is_empty() => Ok(Encryption::Kms(Some(key.to_owned()))),
+        _ => Err(Wrong::Kind(format!("`{text}`"))),
+    }
+}
+
+fn show_encryption(encryption: &Encryption) -> String {
+    match encryption {
+        Encryption::Bucket => "bucket".to_owned(),
+        Encryption::Store => "sse-s3".to_owned(),
+        Encryption::Kms(None) => "kms".to_owned(),
+        Encryption::Kms(Some(key)) => format!("kms:{key}"),
+    }
+}
+
+fn acl(value: &Value) -> Result<String, Wrong> {
+    let text = value.filled_text()?;
+    let is_name = text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+    if is_name { Ok(text) } else { Err(Wrong::Kind(format!("`{text}`"))) }
+}
+
+const CHECKSUMS: [(&str, ChecksumMode); 5] = [
+    ("auto", ChecksumMode::Auto),
+    ("crc64nvme", ChecksumMode::Crc64Nvme),
+    ("sha256", ChecksumMode::Sha256),
+    ("md5", ChecksumMode::Md5),
+    ("none", ChecksumMode::None),
+];
+
+fn checksum_name(mode: ChecksumMode) -> &'static str {
+    CHECKSUMS.iter().find(|(_, m)| *m == mode).map_or("auto", |(name, _)| name)
+}
+
+const MIB: u64 = 1024 * 1024;
+
+fn part_size(value: &Value) -> Result<u64, Wrong> {
+    let bytes = value.size()?;
+    let is_possible = (5 * MIB..=5 * 1024 * MIB).contains(&bytes);
+    if is_possible { Ok(bytes) } else { Err(Wrong::meaning("stores take parts from 5 MiB to 5 GiB")) }
+}
+
+fn bandwidth(value: &Value) -> Result<Bandwidth, Wrong> {
+    Bandwidth::parse(value.text()?).map_err(Wrong::Meaning)
+}
+
 /// Each is an absolute path, or `env:NAME` for an environment variable.
 fn credential_files(value: &Value) -> Result<BTreeMap<String, PathBuf>, Wrong> {
     let is_name = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
@@ -235,7 +390,8 @@ fn delete_local(value: &Value) -> Result<DeleteLocal, Wrong> {
         }
         Value::Table(entries) => match entries.as_slice() {
             [entry] if entry.key == "below_free" => entry.value.size().map(DeleteLocal::BelowFree),
-            _ => Err(Wrong::meaning("a table here holds `below_free` and nothing else")),
+            [entry] if entry.key == "max_bytes" => entry.value.size().map(DeleteLocal::MaxBytes),
+            _ => Err(Wrong::meaning("a table here holds `below_free` or `max_bytes` and nothing else")),
         },
         _ => match value.text()?.trim() {
             "never" => Ok(DeleteLocal::Never),
@@ -251,6 +407,7 @@ fn show_delete_local(policy: DeleteLocal) -> String {
         DeleteLocal::Never => quote("never"),
         DeleteLocal::Delivered => quote("delivered"),
         DeleteLocal::After(delay) => quote(&units::show_duration(delay)),
+        DeleteLocal::MaxBytes(bytes) => quote_table([("max_bytes", units::show_size(bytes))]),
         DeleteLocal::BelowFree(bytes) => quote_table([("below_free", units::show_size(bytes))]),
     }
 }

@@ -3,8 +3,8 @@
 use super::{Access, DURATION, Key, PATH, SWITCH, Section, Shape, TEXT, put, quote_path};
 use crate::config::Config;
 use crate::config::value::{Value, Wrong, quote, quote_list};
-use crate::config::{moment, template, units};
-use crate::discover::Server;
+use crate::config::{moment, units};
+use crate::discover::{self, Server};
 use crate::recording::Container;
 
 const SERVER: Shape = Shape {
@@ -154,7 +154,7 @@ fn server(value: &Value) -> Result<Server, Wrong> {
 
 fn template(value: &Value) -> Result<String, Wrong> {
     let text = value.filled_text()?;
-    template::check_name_template(&text).map_err(Wrong::Meaning)?;
+    discover::check_template(&text).map_err(|e| Wrong::Meaning(crate::fault::chain(&e)))?;
     Ok(text)
 }
 

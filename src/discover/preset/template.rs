@@ -47,6 +47,11 @@ pub(super) struct Template {
 
 const DEFAULT_START: &str = "%Y-%m-%d_%H-%M-%S";
 
+/// Checks a name template without using it.
+pub fn check_template(text: &str) -> Result<(), TemplateError> {
+    Template::parse(text).map(|_| ())
+}
+
 impl Template {
     pub(super) fn parse(text: &str) -> Result<Self, TemplateError> {
         let unbalanced = || TemplateError::Unbalanced(text.to_owned());

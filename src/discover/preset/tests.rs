@@ -1,3 +1,5 @@
+//! Real names of every server, and what they say.
+
 use super::*;
 
 /// 2024-01-02 15:04:05 UTC.

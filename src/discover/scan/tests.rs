@@ -1,3 +1,5 @@
+//! What a scan takes and what it leaves.
+
 use super::*;
 use crate::discover::hls::Readiness;
 use crate::discover::options::Server;

@@ -1,3 +1,5 @@
+//! Evidence gathered from real files and writers.
+
 use super::*;
 use crate::discover::lease::probe;
 use crate::recording::journey::NameFacts;

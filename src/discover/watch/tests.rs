@@ -1,3 +1,5 @@
+//! Events of a real directory.
+
 use super::*;
 use crate::discover::options::Server;
 use std::fs;

@@ -106,7 +106,7 @@ impl Assembly {
         Ok(())
     }
 
-    pub(super) fn finish(mut self, fragments: u64, is_torn: bool, notes: Notes) -> Fragmented {
+    pub(super) fn finish(mut self, is_torn: bool, notes: Notes) -> Fragmented {
         let lanes = std::mem::take(&mut self.lanes);
         let mut starts = Vec::with_capacity(lanes.len());
         self.movie.defects.extend(notes.into_defects());
@@ -123,7 +123,8 @@ impl Assembly {
         self.movie.raw = Vec::new();
         Fragmented {
             movie: self.movie,
-            fragments,
+            fragments: 0,
+            left_behind: Vec::new(),
             whole_bytes: self.whole_bytes,
             stays_fragmented: self.stays_fragmented,
         }

@@ -11,7 +11,7 @@ pub(super) mod trex;
 
 use std::io::{Read, Seek};
 
-use super::boxes::{BoxHeader, Layout, read_box};
+use super::boxes::{BoxHeader, FourCc, Layout, read_box};
 use super::error::{IsoError, Notes};
 use super::movie::Movie;
 use assembly::Assembly;
@@ -28,6 +28,9 @@ pub struct Fragmented {
     pub fragments: u64,
     /// Where the last whole sample ends; behind it is nothing of use.
     pub whole_bytes: u64,
+    /// Top-level boxes beside `moov`, `moof` and `mdat` that mean nothing in a progressive file (`sidx`, `mfra`, `emsg`,
+    /// `prft`, …), each type once.
+    pub left_behind: Vec<FourCc>,
     /// Why the file must stay fragmented, if it must.
     pub stays_fragmented: Option<&'static str>,
 }
@@ -46,5 +49,10 @@ pub fn read<R: Read + Seek>(reader: &mut R, layout: &Layout, movie: Movie) -> Re
     }
     let ends_in_header = layout.boxes.last().is_some_and(|b| b.is(b"moof"));
     let is_torn = ends_in_header || layout.torn().is_some_and(BoxHeader::holds_media);
-    Ok(assembly.finish(fragments, is_torn, notes))
+    Ok(Fragmented { fragments, left_behind: left_behind(layout), ..assembly.finish(is_torn, notes) })
+}
+
+fn left_behind(layout: &Layout) -> Vec<FourCc> {
+    const KNOWN: [[u8; 4]; 8] = [*b"sidx", *b"ssix", *b"mfra", *b"emsg", *b"prft", *b"styp", *b"uuid", *b"meta"];
+    KNOWN.into_iter().filter(|fourcc| layout.first(fourcc).is_some()).map(FourCc).collect()
 }

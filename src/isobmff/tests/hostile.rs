@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use proptest::prelude::*;
 
-use super::synthetic::{Fragment, append_fragment, init, track};
+use super::synthetic::{Fragment, append_fragment, init, layout_of, track};
 use super::{fixture, read};
 use crate::isobmff::tables::stsc::ChunkRun;
 use crate::isobmff::tables::stsz::SampleSizes;
@@ -57,6 +57,36 @@ proptest! {
             moov[at % len] = byte;
         }
         exercise(&moov);
+    }
+
+    /// Chunks just below 4 GiB: whether tables widen depends on the header's length, which depends on the tables.
+    #[test]
+    fn a_header_settles_at_the_length_its_offsets_were_moved_by(
+        below in prop::collection::vec(0u64..20_000, 1..40),
+        block in prop_oneof![Just(1u64), Just(512), Just(4096), Just(65_536)],
+    ) {
+        let offsets: Vec<u64> = below.iter().map(|below| u64::from(u32::MAX) - below).collect();
+        let mut movie = Movie::new(1000);
+        for (id, part) in (1..).zip(offsets.chunks(7)) {
+            let mut chunked = track(id, 1);
+            chunked.tables.chunk_offsets = part.to_vec();
+            chunked.tables.chunk_runs = vec![ChunkRun { first_chunk: 1, samples_per_chunk: 1, description_index: 1 }];
+            chunked.tables.sizes = SampleSizes::List(vec![1; part.len()]);
+            movie.tracks.push(chunked);
+        }
+        let movie = Movie::from_moov(movie.to_moov(0).unwrap()).unwrap();
+        let ftyp = b"\0\0\0\x10ftypisom\0\0\0\0";
+        let layout = layout_of(&[&ftyp[..], b"\0\0\0\x08mdat"].concat());
+        for plan in [FrontPlan::whole(&layout, &movie, ftyp, block), FrontPlan::spanning(&movie, ftyp, 24, block)] {
+            let header = plan.unwrap().header;
+            let front = header.len() as u64;
+            prop_assert_eq!(front % block, 0);
+            let moov = layout_of(&header).first(b"moov").copied().unwrap();
+            let bytes = header[16..usize::try_from(moov.end()).unwrap()].to_vec();
+            let moved = Movie::from_moov(bytes).unwrap();
+            let places: Vec<u64> = moved.tracks.iter().flat_map(|t| &t.tables.chunk_offsets).copied().collect();
+            prop_assert_eq!(places, offsets.iter().map(|offset| offset + front).collect::<Vec<_>>());
+        }
     }
 
     #[test]

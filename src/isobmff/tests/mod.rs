@@ -1,5 +1,6 @@
 //! Whole files: made with the FFmpeg command line, compared with what `ffprobe` reads from them.
 
+mod codecs;
 mod fragmented;
 mod hostile;
 mod moved;

@@ -2,7 +2,8 @@
 
 use super::{applied, fixture, framehash, ftyp, made, opened, read};
 use crate::isobmff::{
-    FrontPlan, Movie, Shape, first_difference, first_payload_digests, payload_digests, relocated, spread_payload_digest,
+    FrontPlan, Movie, Shape, first_difference, first_payload_digests, payload_digests, relocated,
+    spread_payload_digest, validate,
 };
 
 const BLOCK: u64 = 4096;
@@ -11,11 +12,18 @@ const BLOCK: u64 = 4096;
 fn a_header_in_front_of_the_whole_file_plays_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let new = dir.path().join("new.mp4");
-    for (name, options) in
-        [("a.mp4", &["-map", "0:v", "-map", "1:a"][..]), ("b.mov", &["-map", "0:v", "-map", "1:a", "-map", "2:a"])]
-    {
+    let timecode =
+        ["-map", "0:v", "-map", "1:a", "-timecode", "01:00:00:00", "-c:a", "pcm_s16le", "-metadata", "title=x"];
+    for (name, options) in [
+        ("timecode.mov", &timecode[..]),
+        ("hints.mp4", &["-map", "0:v", "-map", "1:a", "-movflags", "+rtphint"]),
+        ("no_edits.mp4", &["-map", "0:v", "-map", "1:a", "-use_editlist", "0"]),
+        ("a.mp4", &["-map", "0:v", "-map", "1:a"][..]),
+        ("b.mov", &["-map", "0:v", "-map", "1:a", "-map", "2:a"]),
+    ] {
         let old = made(dir.path(), name, options);
         let (mut file, layout, movie) = read(&old);
+        assert_eq!(validate(&movie, &layout).defects, [], "{name}");
         let plan = FrontPlan::whole(&layout, &movie, &ftyp(&old, &layout), BLOCK).unwrap();
         assert_eq!(plan.header.len() as u64 % BLOCK, 0);
         applied(&plan, &old, &new);

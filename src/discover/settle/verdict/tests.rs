@@ -1,3 +1,5 @@
+//! The table of judgements.
+
 use super::*;
 use crate::discover::lease::Unavailable;
 use proptest::prelude::*;

@@ -1,0 +1,230 @@
+#!/usr/bin/env python3
+"""What scripts/bench measures with: runs commands, times them, and writes one JSON object a line per row."""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+
+def cpu_busy_s():
+    """Seconds that all cores together have worked since boot."""
+    fields = [int(n) for n in open("/proc/stat").readline().split()[1:9]]
+    user, nice, system, _idle, _wait, irq, softirq, steal = fields
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def run(shell):
+    """Runs a piece of shell; wall time, CPU time, peak memory, and how many cores others kept busy meanwhile."""
+    busy, began = cpu_busy_s(), time.monotonic()
+    child = subprocess.Popen(["bash", "-c", "set -e; " + shell])
+    _, status, used = os.wait4(child.pid, 0)
+    wall = time.monotonic() - began
+    if status:
+        sys.exit(f"failed ({status}): {shell}")
+    cpu = used.ru_utime + used.ru_stime
+    others = max(0.0, cpu_busy_s() - busy - cpu) / wall
+    return {"s": wall, "cpu_s": cpu, "peak_mib": used.ru_maxrss / 1024, "others_cores": round(others, 2)}
+
+
+def before(shell):
+    subprocess.run(["bash", "-c", "set -e; " + shell], check=True)
+
+
+def judge(goal, ours, theirs):
+    """Goal `faster>=N` or `time<=N`: the ratio it is about, and whether it is met."""
+    for word, ratio in (("faster>=", theirs / ours), ("time<=", ours / theirs)):
+        if goal.startswith(word):
+            wanted = float(goal[len(word):])
+            return round(ratio, 3), ratio >= wanted if ">" in word else ratio <= wanted
+    sys.exit(f"unknown goal {goal}")
+
+
+def write(options, row):
+    with open(options.results, "a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def compare(options):
+    before_ours, ours, before_theirs, theirs = options.shell
+    sides = {"ours": [], "theirs": []}
+    for _ in range(options.runs):
+        for side, first, then in (("ours", before_ours, ours), ("theirs", before_theirs, theirs)):
+            before(first)
+            sides[side].append(run(then))
+    best = {side: min(all_runs, key=lambda r: r["s"]) for side, all_runs in sides.items()}
+    ratio, met = judge(options.goal, best["ours"]["s"], best["theirs"]["s"])
+    write(options, {"name": options.name, "what": options.what, "goal": options.goal, "ratio": ratio, "met": met,
+                    **best, "runs_s": {s: [round(r["s"], 3) for r in all_runs] for s, all_runs in sides.items()}})
+
+
+def memory(options):
+    first, then = options.shell
+    before(first)
+    used = run(then)
+    write(options, {"name": options.name, "what": options.what, "goal": f"<={options.limit_mib} MiB",
+                    "met": used["peak_mib"] <= options.limit_mib, "ours": used})
+
+
+def tree(options):
+    """Files as they lie below a web server's root, a few of them recordings."""
+    per_directory = 1000
+    for n in range(options.files - options.recordings):
+        if n % per_directory == 0:
+            directory = os.path.join(options.directory, f"d{n // per_directory}")
+            os.makedirs(directory)
+        os.close(os.open(os.path.join(directory, f"asset{n}.jpg"), os.O_CREAT | os.O_WRONLY))
+    for n in range(options.recordings):
+        shutil.copy(options.like, os.path.join(options.directory, f"d{n}", f"room{n}.mp4"))
+
+
+class Daemon:
+    """A running `aftercast watch` whose log lines are heard as they come."""
+
+    def __init__(self, config):
+        self.begun = time.monotonic()
+        command = [os.environ["AFTERCAST"], "--config", config, "watch"]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, env={**os.environ, "NO_COLOR": "1"})
+        self.heard, self.news = [], threading.Condition()
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self):
+        for line in self.process.stderr:
+            with self.news:
+                self.heard.append((time.monotonic(), line.decode(errors="replace")))
+                self.news.notify_all()
+        with self.news:
+            self.heard.append((time.monotonic(), "ENDED"))
+            self.news.notify_all()
+
+    def wait_for(self, *words):
+        """When the first line came that holds all these words."""
+        seen = 0
+        with self.news:
+            while True:
+                for at, line in self.heard[seen:]:
+                    if all(word in line for word in words):
+                        return at
+                    if line == "ENDED":
+                        sys.exit("aftercast watch ended:\n" + "".join(line for _, line in self.heard))
+                seen = len(self.heard)
+                if not self.news.wait(60):
+                    sys.exit(f"no line with {words}:\n" + "".join(line for _, line in self.heard))
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait()
+
+
+def ready_s(options, config):
+    shutil.rmtree(options.state, ignore_errors=True)
+    daemon = Daemon(config)
+    ready = daemon.wait_for("Ready") - daemon.begun
+    daemon.stop()
+    return ready
+
+
+def scan(options):
+    """Time to ready with the tree less time to ready with an empty directory, against find."""
+    whole, empty, found = [], [], []
+    for _ in range(options.runs):
+        empty.append(ready_s(options, options.empty_config))
+        whole.append(ready_s(options, options.config))
+        found.append(run(f"find '{options.directory}' -type f -name '*.mp4' >/dev/null")["s"])
+    ours, theirs = min(whole) - min(empty), min(found)
+    ratio, met = judge(options.goal, ours, theirs)
+    write(options, {"name": options.name, "what": options.what, "goal": options.goal, "ratio": ratio, "met": met,
+                    "ours": {"s": ours, "ready_s": min(whole), "ready_empty_s": min(empty)}, "theirs": {"s": theirs}})
+
+
+def latency(options):
+    daemon = Daemon(options.config)
+    daemon.wait_for("Ready")
+    took_ms = []
+    busy, began = cpu_busy_s(), time.monotonic()
+    # Beside the watched directory: without a running server a temporary name in it would be taken as orphaned at once.
+    written = options.directory + ".tmp"
+    for n in range(options.count):
+        final = os.path.join(options.directory, f"room{n:04}.mp4")
+        shutil.copy(options.like, written)
+        time.sleep(0.02)
+        renamed = time.monotonic()
+        os.rename(written, final)
+        took_ms.append((daemon.wait_for("catalogued", final) - renamed) * 1000)
+    busy = (cpu_busy_s() - busy) / (time.monotonic() - began)
+    daemon.stop()
+    took_ms.sort()
+    median, p99 = statistics.median(took_ms), took_ms[int(len(took_ms) * 0.99) - 1]
+    write(options, {"name": options.name, "what": options.what, "goal": f"median<={options.limit_ms} ms",
+                    "met": median <= options.limit_ms, "busy_cores": round(busy, 2),
+                    "ours": {"median_ms": round(median, 2), "p99_ms": round(p99, 2), "count": options.count}})
+
+
+def machine(options):
+    """Where this was measured: the file system, and how long its device takes to make 4 KiB durable."""
+    kind = subprocess.run(["stat", "-f", "-c", "%T", options.directory], capture_output=True, text=True).stdout.strip()
+    path = os.path.join(options.directory, "flush")
+    took_ms = []
+    with open(path, "wb", buffering=0) as file:
+        for _ in range(101):
+            file.write(b"x" * 4096)
+            began = time.monotonic()
+            os.fdatasync(file.fileno())
+            took_ms.append((time.monotonic() - began) * 1000)
+    os.unlink(path)
+    took_ms.sort()
+    write(options, {"name": "machine", "file_system": kind, "flush_median_ms": round(took_ms[50], 2),
+                    "flush_p99_ms": round(took_ms[99], 2), "cores": os.cpu_count(), "load": os.getloadavg()[0]})
+
+
+def side(row, name):
+    said = row.get(name, {})
+    if "median_ms" in said:
+        return f"median {said['median_ms']} ms, p99 {said['p99_ms']} ms"
+    if row["goal"].endswith("MiB"):
+        return f"{said['peak_mib']:.1f} MiB" if said else ""
+    return f"{said['s']:.3f} s" if said else ""
+
+
+def table(options):
+    rows = [json.loads(line) for line in open(options.results)]
+    for row in rows:
+        if row["name"] == "machine":
+            print(f"{row['file_system']}, a flush takes {row['flush_median_ms']} ms (p99 {row['flush_p99_ms']} ms), "
+                  f"{row['cores']} cores, load {row['load']:.1f} before")
+            continue
+        ratio = f"ratio {row['ratio']}, " if "ratio" in row else ""
+        theirs = side(row, "theirs")
+        print(f"\n{row['what']}\n    aftercast {side(row, 'ours')}" + (f" · against {theirs}" if theirs else ""))
+        print(f"    {ratio}goal {row['goal']}: {'reached' if row['met'] else 'MISSED'}")
+        busy = [row[s].get("others_cores", 0) for s in ("ours", "theirs") if s in row]
+        if max(busy) > 0.3:
+            print(f"    others kept {max(busy)} cores busy meanwhile: not a quiet machine")
+    print(f"\nThe same, one JSON object a line: {options.results}")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    commands = parser.add_subparsers(required=True)
+    for work in (compare, memory, tree, scan, latency, machine, table):
+        command = commands.add_parser(work.__name__)
+        command.set_defaults(work=work)
+        for name in ("name", "what", "goal", "results", "directory", "like", "config", "empty-config", "state"):
+            command.add_argument(f"--{name}")
+        for name, default in (("runs", 3), ("files", 0), ("recordings", 0), ("count", 0)):
+            command.add_argument(f"--{name}", type=int, default=default)
+        for name in ("limit-mib", "limit-ms"):
+            command.add_argument(f"--{name}", type=float)
+        command.add_argument("shell", nargs="*")
+    options = parser.parse_args()
+    options.work(options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+//! What is remembered of a multipart upload, so that another process can continue it.
+//!
+//! An upload has one head row (what is sent where, under which id) and one row per acknowledged part. A row is durable
+//! before the next step begins. Assumes nothing about where rows are kept; the pipeline hands in a [`Ledger`].
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::error::{DeliverError, Result};
+use crate::recording::Fingerprint;
+
+/// Why a ledger cannot be read or written.
+pub type LedgerFault = Box<dyn Error + Send + Sync>;
+
+/// Keeps rows of JSON by key. Every write is durable when it returns.
+pub trait Ledger: Send + Sync {
+    /// Writes a row, in place of the one before.
+    fn put(&self, row: &str, value: &Value) -> std::result::Result<(), LedgerFault>;
+    /// The rows whose keys begin with a text, in the order of their keys.
+    fn rows(&self, prefix: &str) -> std::result::Result<Vec<(String, Value)>, LedgerFault>;
+    /// Removes the rows whose keys begin with a text.
+    fn remove(&self, prefix: &str) -> std::result::Result<(), LedgerFault>;
+    /// Whether rows outlive the call; where they do not, an upload that fails is aborted at once.
+    fn remembers(&self) -> bool {
+        true
+    }
+}
+
+/// Remembers nothing: for uploads that nobody will continue.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoLedger;
+
+impl Ledger for NoLedger {
+    fn put(&self, _: &str, _: &Value) -> std::result::Result<(), LedgerFault> {
+        Ok(())
+    }
+
+    fn rows(&self, _: &str) -> std::result::Result<Vec<(String, Value)>, LedgerFault> {
+        Ok(Vec::new())
+    }
+
+    fn remove(&self, _: &str) -> std::result::Result<(), LedgerFault> {
+        Ok(())
+    }
+
+    fn remembers(&self) -> bool {
+        false
+    }
+}
+
+/// Where every row of ours begins.
+pub(super) const UPLOADS: &str = "upload/";
+
+/// The head row of an upload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Head {
+    /// Name of the target.
+    pub target: String,
+    pub key: String,
+    /// The store's id of the upload; none while it is asked for.
+    pub upload_id: Option<String>,
+    pub part_bytes: u64,
+    /// What is read, and what it was when the upload began.
+    pub path: PathBuf,
+    pub source: Fingerprint,
+    /// Id of the asset, as the object's metadata carry it.
+    pub asset_id: String,
+}
+
+/// The row of an acknowledged part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Part {
+    /// From 0.
+    pub index: u64,
+    pub size_bytes: u64,
+    /// What the store wants to hear at the end: entity tag and checksum, or the block's id.
+    pub content_id: String,
+    /// What was read from disk.
+    pub sums: super::checksum::PartSums,
+    /// Whether the store answered with the same checksum.
+    pub confirmed: bool,
+}
+
+/// The rows of one upload.
+pub(super) struct Rows<'a> {
+    ledger: &'a dyn Ledger,
+    prefix: String,
+}
+
+impl<'a> Rows<'a> {
+    /// The rows of the upload to a key of a target.
+    pub fn of(ledger: &'a dyn Ledger, target: &str, key: &str) -> Self {
+        let digest = &blake3::hash(key.as_bytes()).to_hex()[..32];
+        Self { ledger, prefix: format!("{UPLOADS}{target}/{digest}/") }
+    }
+
+    pub fn remembers(&self) -> bool {
+        self.ledger.remembers()
+    }
+
+    pub fn write_head(&self, head: &Head) -> Result<()> {
+        self.write(&self.prefix, head)
+    }
+
+    pub fn write_part(&self, part: &Part) -> Result<()> {
+        self.write(&format!("{}{:05}", self.prefix, part.index), part)
+    }
+
+    fn write(&self, row: &str, value: &impl Serialize) -> Result<()> {
+        let value = serde_json::to_value(value).map_err(|e| DeliverError::Ledger(e.into()))?;
+        self.ledger.put(row, &value).map_err(DeliverError::Ledger)
+    }
+
+    /// What the last process left; rows that cannot be read count as none.
+    pub fn read(&self) -> Result<Option<(Head, Vec<Part>)>> {
+        let mut rows = self.ledger.rows(&self.prefix).map_err(DeliverError::Ledger)?.into_iter();
+        let Some((_, head)) = rows.next() else { return Ok(None) };
+        let Ok(head) = serde_json::from_value(head) else { return Ok(None) };
+        let parts = rows.filter_map(|(_, part)| serde_json::from_value(part).ok());
+        Ok(Some((head, parts.collect())))
+    }
+
+    pub fn forget(&self) -> Result<()> {
+        self.ledger.remove(&self.prefix).map_err(DeliverError::Ledger)
+    }
+}
+
+/// Every head that a ledger holds, whatever its target.
+pub(super) fn heads(ledger: &dyn Ledger) -> Result<Vec<Head>> {
+    let rows = ledger.rows(UPLOADS).map_err(DeliverError::Ledger)?;
+    let heads = rows.into_iter().filter(|(row, _)| row.ends_with('/'));
+    Ok(heads.filter_map(|(_, head)| serde_json::from_value(head).ok()).collect())
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Keeps rows in memory, and can count them.
+    #[derive(Debug, Default)]
+    pub struct Memory(pub Mutex<BTreeMap<String, Value>>);
+
+    impl Ledger for Memory {
+        fn put(&self, row: &str, value: &Value) -> std::result::Result<(), LedgerFault> {
+            self.0.lock().unwrap().insert(row.to_owned(), value.clone());
+            Ok(())
+        }
+
+        fn rows(&self, prefix: &str) -> std::result::Result<Vec<(String, Value)>, LedgerFault> {
+            let rows = self.0.lock().unwrap();
+            Ok(rows.iter().filter(|(k, _)| k.starts_with(prefix)).map(|(k, v)| (k.clone(), v.clone())).collect())
+        }
+
+        fn remove(&self, prefix: &str) -> std::result::Result<(), LedgerFault> {
+            self.0.lock().unwrap().retain(|k, _| !k.starts_with(prefix));
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_upload_reads_back_and_is_forgotten_alone() {
+        let ledger = Memory::default();
+        let source = Fingerprint { device: 1, inode: 2, size_bytes: 3, mtime_ns: 4 };
+        let head = |key: &str| Head {
+            target: "t".into(),
+            key: key.into(),
+            upload_id: Some("id".into()),
+            part_bytes: 8,
+            path: "/x".into(),
+            source,
+            asset_id: "a".into(),
+        };
+        let part = |index| Part {
+            index,
+            size_bytes: 8,
+            content_id: "etag".into(),
+            sums: super::super::checksum::PartSums::default(),
+            confirmed: true,
+        };
+        let (one, other) = (Rows::of(&ledger, "t", "a/x"), Rows::of(&ledger, "t", "a/y"));
+        one.write_head(&head("a/x")).unwrap();
+        other.write_head(&head("a/y")).unwrap();
+        for index in [10, 2, 0] {
+            one.write_part(&part(index)).unwrap();
+        }
+        let (read, parts) = one.read().unwrap().unwrap();
+        assert_eq!(read, head("a/x"));
+        assert_eq!(parts.iter().map(|p| p.index).collect::<Vec<_>>(), [0, 2, 10]);
+        assert_eq!(heads(&ledger).unwrap().len(), 2);
+        one.forget().unwrap();
+        assert!(one.read().unwrap().is_none() && other.read().unwrap().is_some());
+        assert!(Rows::of(&ledger, "t2", "a/y").read().unwrap().is_none());
+    }
+}

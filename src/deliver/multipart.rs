@@ -1,0 +1,371 @@
+//! A file that goes up in parts: begun or continued, part after part remembered, ended once.
+//!
+//! What was acknowledged is in the ledger before the next part begins, so that a process that dies costs at most the
+//! parts that were on the way. Parts of a file that changed meanwhile are thrown away in the store, too.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use object_store::multipart::PartId;
+use object_store::{Attributes, PutMultipartOptions, PutPayload, PutResult};
+
+use super::ChecksumMode;
+use super::attributes::block_list_headers;
+use super::bucket::{Bucket, key_of, tag};
+use super::checksum::{PartSums, Sums, combine};
+use super::diagnose::{Cause, Provider, Verb};
+use super::error::{DeliverError, Result};
+use super::ledger::{Head, Part, Rows};
+use super::parts::PartPlan;
+use super::transfer::{Ended, Transfer};
+use super::uplink::{Answer, AtTheEnd, counted, observed};
+use super::wire::OpenUpload;
+use crate::fault::{Class, Fault};
+
+const ABORT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(15);
+
+/// An upload under way.
+struct Upload {
+    id: String,
+    plan: PartPlan,
+    parts: BTreeMap<u64, Part>,
+    is_continued: bool,
+}
+
+impl Upload {
+    fn is_whole(&self) -> bool {
+        self.parts.len() as u64 == self.plan.count()
+    }
+
+    fn sums(&self, provider: Provider) -> Sums {
+        sums_of(self.parts.values(), provider)
+    }
+
+    fn ids(&self) -> Vec<PartId> {
+        self.parts.values().map(|part| PartId { content_id: part.content_id.clone() }).collect()
+    }
+}
+
+/// Azure computes the checksum of what it received; an S3 server may only repeat what it was sent.
+fn sums_of<'a>(parts: impl Iterator<Item = &'a Part> + Clone, provider: Provider) -> Sums {
+    let every_part_confirmed = provider == Provider::Azure && parts.clone().all(|p| p.confirmed);
+    Sums { every_part_confirmed, ..combine(parts.map(|p| (p.size_bytes, &p.sums))) }
+}
+
+/// One part that was answered.
+struct Sent {
+    index: u64,
+    bytes: Bytes,
+    result: object_store::Result<PartId>,
+    answer: Option<Answer>,
+}
+
+impl Transfer<'_> {
+    fn rows(&self) -> Rows<'_> {
+        Rows::of(self.run.ledger, &self.bucket.target, self.key)
+    }
+
+    pub(super) async fn put_parts(&self, attributes: Attributes, plan: PartPlan) -> Result<Ended> {
+        let mut upload = match self.continued(plan).await? {
+            Some(upload) => upload,
+            None => self.begin(&attributes, plan).await?,
+        };
+        let mut sent = self.send_parts(&mut upload).await;
+        if upload.is_continued && sent.as_ref().is_err_and(is_gone) {
+            self.rows().forget()?;
+            upload = self.begin(&attributes, plan).await?;
+            sent = self.send_parts(&mut upload).await;
+        }
+        if let Err(error) = sent {
+            self.leave(&upload, &error).await;
+            return Err(error);
+        }
+        let last = self.complete(&upload, &attributes).await;
+        crate::durable::step("upload ended");
+        match &last {
+            Err(error) if is_gone(error) => self.rows().forget()?,
+            Err(error) if error.cause() != Some(&Cause::Taken) => self.leave(&upload, error).await,
+            _ => {}
+        }
+        Ok(Ended { last, sums: upload.sums(self.bucket.backend.provider) })
+    }
+
+    /// The upload that an earlier try or process left, if it is of this very file; any other is thrown away.
+    async fn continued(&self, plan: PartPlan) -> Result<Option<Upload>> {
+        let rows = self.rows();
+        let Some((head, parts)) = rows.read()? else { return Ok(None) };
+        match &head.upload_id {
+            Some(id) if self.is_of_this_file(&head, plan) => {
+                let is_sound = |p: &Part| p.index < plan.count() && p.size_bytes == plan.len_of(p.index);
+                let parts: BTreeMap<_, _> = parts.into_iter().filter(is_sound).map(|p| (p.index, p)).collect();
+                tracing::info!(target = %self.bucket.target, key = %self.key, parts = parts.len(), "Upload continued.");
+                parts.values().for_each(|p| (self.run.progress)(p.size_bytes));
+                Ok(Some(Upload { id: id.clone(), plan, parts, is_continued: true }))
+            }
+            _ => {
+                throw_away(self.bucket, &head).await?;
+                rows.forget().map(|()| None)
+            }
+        }
+    }
+
+    fn is_of_this_file(&self, head: &Head, plan: PartPlan) -> bool {
+        head.source == self.source.fingerprint()
+            && head.path == self.source.path()
+            && head.part_bytes == plan.part_bytes
+            && head.asset_id == self.asset_id
+    }
+
+    async fn begin(&self, attributes: &Attributes, plan: PartPlan) -> Result<Upload> {
+        let rows = self.rows();
+        let mut head = Head {
+            target: self.bucket.target.clone(),
+            key: self.key.to_owned(),
+            upload_id: None,
+            part_bytes: plan.part_bytes,
+            path: self.source.path().to_owned(),
+            source: self.source.fingerprint(),
+            asset_id: self.asset_id.to_owned(),
+        };
+        // Noted before it is asked for: an upload whose id never arrived is found by its key.
+        rows.write_head(&head)?;
+        let backend = &self.bucket.backend;
+        // Azure is told them at the end.
+        let attributes = if backend.resigner.is_some() { Attributes::new() } else { attributes.clone() };
+        let tags = if backend.resigner.is_some() { Default::default() } else { backend.tags.clone() };
+        let options = PutMultipartOptions { attributes, tags, ..PutMultipartOptions::default() };
+        let key = key_of(self.key);
+        let create = self.bucket.call(Verb::Put, self.key, backend.begin.create_multipart_opts(&key, options));
+        let (begun, requests) = counted(create).await;
+        let id = match begun {
+            Ok(id) => id,
+            Err(error) => {
+                // Of a clean refusal nothing is left open; of anything else an upload may be.
+                if error.class() == Class::Environment && error.cause() != Some(&Cause::NotAStore) {
+                    rows.forget()?;
+                }
+                return Err(error);
+            }
+        };
+        if requests > 1 {
+            throw_away_but(self.bucket, &head, Some(&id)).await?;
+        }
+        head.upload_id = Some(id.clone());
+        let noted = rows.write_head(&head);
+        let upload = Upload { id, plan, parts: BTreeMap::new(), is_continued: false };
+        match noted {
+            Ok(()) => Ok(upload),
+            Err(error) => {
+                self.abort(&upload.id).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Reads what is missing, part after part, and keeps a few in flight; every error ends it.
+    async fn send_parts(&self, upload: &mut Upload) -> Result<()> {
+        let at_once = self.bucket.backend.at_once;
+        let mut in_flight = FuturesUnordered::new();
+        let missing: Vec<_> = (0..upload.plan.count()).filter(|i| !upload.parts.contains_key(i)).collect();
+        for index in missing {
+            let len = upload.plan.len_of(index);
+            // Answers are taken while waiting for room: they are what makes room.
+            let room = loop {
+                tokio::select! {
+                    biased;
+                    Some(sent) = in_flight.next(), if !in_flight.is_empty() => self.take(upload, sent)?,
+                    stopped = self.run.cancelled() => return Err(stopped),
+                    room = self.run.room(len), if in_flight.len() < at_once => break room,
+                }
+            };
+            let bytes = self.source.at(index * upload.plan.part_bytes, len)?;
+            let put = self.put_part(upload.id.clone(), index, bytes);
+            in_flight.push(async move {
+                let sent = put.await;
+                drop(room);
+                sent
+            });
+        }
+        while !in_flight.is_empty() {
+            tokio::select! {
+                Some(sent) = in_flight.next() => self.take(upload, sent)?,
+                stopped = self.run.cancelled() => return Err(stopped),
+            }
+        }
+        debug_assert!(upload.is_whole());
+        self.source.check()
+    }
+
+    async fn put_part(&self, id: String, index: u64, bytes: Bytes) -> Sent {
+        let place = usize::try_from(index).unwrap_or(usize::MAX);
+        let key = key_of(self.key);
+        let put = self.bucket.backend.parts.put_part(&key, &id, place, PutPayload::from(bytes.clone()));
+        let (result, answer) = observed(put).await;
+        Sent { index, bytes, result, answer }
+    }
+
+    fn take(&self, upload: &mut Upload, sent: Sent) -> Result<()> {
+        let Sent { index, bytes, result, answer } = sent;
+        let id = result.map_err(|e| self.bucket.fault(Verb::Put, self.key, e, answer.as_ref()))?;
+        let confirmed = confirm(self.bucket, index, &bytes, id, answer.as_ref());
+        let part = confirmed.map_err(|(ours, theirs)| self.mismatch("the checksum of a part", ours, theirs))?;
+        self.rows().write_part(&part)?;
+        upload.parts.insert(index, part);
+        crate::durable::step("part noted");
+        (self.run.progress)(bytes.len() as u64);
+        Ok(())
+    }
+
+    async fn complete(&self, upload: &Upload, attributes: &Attributes) -> Result<PutResult> {
+        let backend = &self.bucket.backend;
+        let key = key_of(self.key);
+        let end = |is_create_only| {
+            let told = AtTheEnd {
+                is_create_only,
+                headers: backend
+                    .resigner
+                    .as_ref()
+                    .map_or_else(Vec::new, |_| block_list_headers(attributes, &backend.tags)),
+                resigner: backend.resigner.clone(),
+            };
+            let ending = backend.parts.complete_multipart(&key, &upload.id, upload.ids());
+            self.bucket.call(Verb::Put, self.key, told.around(ending))
+        };
+        tokio::select! {
+            stopped = self.run.cancelled() => Err(stopped),
+            done = async {
+                match end(true).await {
+                    Err(e) if e.cause() == Some(&Cause::NotSupported) => end(false).await,
+                    other => other,
+                }
+            } => done,
+        }
+    }
+
+    /// After a failure: what can be continued stays, the rest is thrown away.
+    async fn leave(&self, upload: &Upload, error: &DeliverError) {
+        if self.rows().remembers() && may_continue(error) {
+            return;
+        }
+        // What could not be aborted stays noted, and is tried again at the next start.
+        if self.abort(&upload.id).await {
+            let _ = self.rows().forget();
+        }
+    }
+
+    async fn abort(&self, id: &str) -> bool {
+        abort(self.bucket, self.key, id).await.is_ok()
+    }
+
+    /// The checksums of what an earlier process sent, if all of it was acknowledged and it is this file.
+    pub(super) fn remembered(&self, plan: PartPlan) -> Result<Option<Sums>> {
+        let Some((head, parts)) = self.rows().read()? else { return Ok(None) };
+        let is_whole = parts.len() as u64 == plan.count() && self.is_of_this_file(&head, plan);
+        Ok(is_whole.then(|| sums_of(parts.iter(), self.bucket.backend.provider)))
+    }
+
+    /// The key was decided otherwise: an upload to it that is still open is given up. Its rows stay if they may still
+    /// prove what stands there.
+    pub(super) async fn give_up(&self, keeps_rows: bool) -> Result<()> {
+        let rows = self.rows();
+        let Some((head, _)) = rows.read()? else { return Ok(()) };
+        throw_away(self.bucket, &head).await?;
+        if keeps_rows { Ok(()) } else { rows.forget() }
+    }
+}
+
+/// Whether the store no longer knows the upload.
+fn is_gone(error: &DeliverError) -> bool {
+    error.cause() == Some(&Cause::NoSuchObject)
+}
+
+/// Whether what was acknowledged so far is still good after an error.
+fn may_continue(error: &DeliverError) -> bool {
+    match error {
+        DeliverError::Store { cause: Cause::Other | Cause::NoSuchObject | Cause::NotSupported, .. } => false,
+        DeliverError::Store { cause, .. } => cause.class() != Class::Permanent,
+        DeliverError::SourceChanged { .. } | DeliverError::Mismatch { .. } => false,
+        DeliverError::Source(file) => !file.is_missing(),
+        other => other.class() != Class::Permanent,
+    }
+}
+
+/// Aborts an upload; one that is not there is a success.
+pub(super) async fn abort(bucket: &Bucket, key: &str, id: &str) -> Result<()> {
+    let path = key_of(key);
+    let id = id.to_owned();
+    let aborted = bucket.call(Verb::Abort, key, bucket.backend.parts.abort_multipart(&path, &id));
+    match tokio::time::timeout(ABORT_TIMEOUT, aborted).await {
+        Ok(Err(error)) if !is_gone(&error) => {
+            tracing::debug!(target = %bucket.target, key, error = %error, "Upload not aborted.");
+            Err(error)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Aborts the upload of a head; one whose id never arrived is looked for by its key.
+///
+/// Where a permission is missing it is left to the bucket's lifecycle rule: it must not hold up the delivery.
+pub(super) async fn throw_away(bucket: &Bucket, head: &Head) -> Result<()> {
+    match &head.upload_id {
+        Some(id) => tolerated(abort(bucket, &head.key, id).await),
+        None => throw_away_but(bucket, head, None).await,
+    }
+}
+
+/// Aborts every upload to a head's key but one: those whose answers were lost.
+async fn throw_away_but(bucket: &Bucket, head: &Head, kept: Option<&str>) -> Result<()> {
+    let open = match bucket.open_uploads(&head.key).await {
+        Err(error) if error.class() == Class::Environment => Vec::new(),
+        open => open?,
+    };
+    let is_ours = |u: &&OpenUpload| u.key == key_of(&head.key).as_ref() && Some(u.upload_id.as_str()) != kept;
+    for upload in open.iter().filter(is_ours) {
+        tolerated(abort(bucket, &head.key, &upload.upload_id).await)?;
+    }
+    Ok(())
+}
+
+fn tolerated(aborted: Result<()>) -> Result<()> {
+    match aborted {
+        Err(error) if error.class() == Class::Environment => Ok(()),
+        other => other,
+    }
+}
+
+/// Compares the checksum that the answer to a part carries; ours and theirs if they differ.
+fn confirm(
+    bucket: &Bucket,
+    index: u64,
+    bytes: &Bytes,
+    id: PartId,
+    answer: Option<&Answer>,
+) -> std::result::Result<Part, (String, String)> {
+    let provider = bucket.backend.provider;
+    let header = |name: &str| answer.and_then(|a| a.header(name)).map(str::to_owned);
+    let mode = bucket.backend.checksum;
+    let mut sums = PartSums::of(provider, mode, bytes);
+    let (ours, theirs) = match provider {
+        Provider::S3 if mode == ChecksumMode::Sha256 => (sums.sha256_text(), tag(&id.content_id, "checksum_sha256")),
+        Provider::S3 => (sums.crc64_as(provider), tag(&id.content_id, "checksum_crc64nvme")),
+        Provider::Azure => (sums.crc64_as(provider), header("x-ms-content-crc64")),
+        Provider::Gcs => {
+            let said = header("x-goog-hash").and_then(|h| super::checksum::goog_crc32c(&h));
+            (sums.crc32c_text(), said)
+        }
+        Provider::Disk => (None, None),
+    };
+    let confirmed = match (ours, theirs) {
+        (Some(ours), Some(theirs)) if ours != theirs => return Err((ours, theirs)),
+        (Some(_), Some(_)) => true,
+        _ => false,
+    };
+    if !confirmed && provider == Provider::S3 && mode != ChecksumMode::None {
+        // The entity tag of the whole is made of these.
+        sums.add_md5(bytes);
+    }
+    Ok(Part { index, size_bytes: bytes.len() as u64, content_id: id.content_id, sums, confirmed })
+}

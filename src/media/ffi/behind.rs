@@ -1,0 +1,164 @@
+//! A file that is written by a thread of its own, so that reading and digesting go on while the disk is busy.
+//!
+//! Bytes are written at the position they were given for; seeking costs nothing and waits for nothing. An error shows
+//! at the next write or, at the latest, in [`Drain::wait`], which must be called before the file is used.
+
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use super::stream::Tap;
+
+/// Buffers on their way; with the muxer's own megabyte they bound the memory.
+const IN_FLIGHT: usize = 4;
+
+enum Order {
+    Write { at: u64, bytes: Vec<u8> },
+    Report(Sender<()>),
+    Stop,
+}
+
+/// The writing side that FFmpeg owns.
+#[derive(Debug)]
+pub(super) struct Behind {
+    orders: SyncSender<Order>,
+    spent: Receiver<Vec<u8>>,
+    position: u64,
+    end: u64,
+    tap: Tap,
+}
+
+/// The other end, which knows when all is written.
+#[derive(Debug)]
+pub(super) struct Drain {
+    orders: SyncSender<Order>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Behind {
+    /// Starts the thread. It ends with the [`Drain`].
+    pub(super) fn start(file: File, tap: Tap) -> io::Result<(Self, Drain)> {
+        let (orders, inbox) = sync_channel(IN_FLIGHT);
+        let (give_back, spent) = channel();
+        let thread_tap = tap.clone();
+        let thread = thread::Builder::new()
+            .name("write-behind".into())
+            .spawn(move || serve(&file, &inbox, &give_back, &thread_tap))?;
+        let drain = Drain { orders: orders.clone(), thread: Some(thread) };
+        Ok((Self { orders, spent, position: 0, end: 0, tap }, drain))
+    }
+}
+
+/// An attempt that is given up must not write into the next one's file, and nothing of ours may keep the file open: who
+/// wants a lease on it would not get one.
+impl Drop for Drain {
+    fn drop(&mut self) {
+        // A thread that is gone already needs no word, and one that panicked has nothing left to give.
+        let _ = self.orders.send(Order::Stop);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+impl Drain {
+    /// Waits until everything that was handed over is in the kernel's hands. Errors are in the tap.
+    pub(super) fn wait(&self) {
+        let (done, reported) = channel();
+        if self.orders.send(Order::Report(done)).is_ok() {
+            // A thread that died drops its end, which wakes this one as well.
+            let _ = reported.recv();
+        }
+    }
+}
+
+fn serve(file: &File, inbox: &Receiver<Order>, give_back: &Sender<Vec<u8>>, tap: &Tap) {
+    for order in inbox {
+        match order {
+            Order::Write { at, mut bytes } => {
+                if let Err(error) = if tap.has_error() { Ok(()) } else { file.write_all_at(&bytes, at) } {
+                    tap.note(&error);
+                }
+                bytes.clear();
+                // The other half may be gone already; then nobody needs the buffer.
+                let _ = give_back.send(bytes);
+            }
+            Order::Report(done) => drop(done.send(())),
+            Order::Stop => return,
+        }
+    }
+}
+
+impl Write for Behind {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.tap.has_error() {
+            return Err(io::ErrorKind::Other.into());
+        }
+        let mut buffer = self.spent.try_recv().unwrap_or_default();
+        buffer.extend_from_slice(bytes);
+        let order = Order::Write { at: self.position, bytes: buffer };
+        self.orders.send(order).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        self.position += bytes.len() as u64;
+        self.end = self.end.max(self.position);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for Behind {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let position = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::End(by) => self.end.checked_add_signed(by),
+            SeekFrom::Current(by) => self.position.checked_add_signed(by),
+        };
+        self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.position)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_land_where_they_were_meant_to() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let tap = Tap::default();
+        let (mut behind, drain) = Behind::start(file.reopen().unwrap(), tap.clone()).unwrap();
+        behind.write_all(b"0000media").unwrap();
+        behind.seek(SeekFrom::Start(0)).unwrap();
+        behind.write_all(b"size").unwrap();
+        assert_eq!(behind.seek(SeekFrom::End(0)).unwrap(), 9);
+        behind.write_all(b"index").unwrap();
+        drain.wait();
+        assert!(tap.take_error().is_none());
+        assert_eq!(std::fs::read(file.path()).unwrap(), b"sizemediaindex");
+    }
+
+    #[test]
+    fn nothing_keeps_the_file_open_afterwards() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let (mut behind, drain) = Behind::start(file.reopen().unwrap(), Tap::default()).unwrap();
+        behind.write_all(b"x").unwrap();
+        drop((behind, drain));
+        let name = file.path().to_owned();
+        let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let ours = open.filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|target| target == name)).count();
+        assert_eq!(ours, 1, "only the test's own");
+    }
+
+    #[test]
+    fn a_full_disk_shows_at_the_latest_when_waiting() {
+        let tap = Tap::default();
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let (mut behind, drain) = Behind::start(full, tap.clone()).unwrap();
+        behind.write_all(b"x").unwrap();
+        drain.wait();
+        assert!(behind.write_all(b"y").is_err());
+        assert_eq!(tap.take_error().unwrap().kind(), io::ErrorKind::StorageFull);
+    }
+}

@@ -1,0 +1,148 @@
+//! Recordings with something wrong in them, most of them made by moving the tags of an FLV file.
+
+use super::*;
+
+/// The tags of an FLV file: (type, timestamp in milliseconds, body).
+fn tags(path: &Path) -> Vec<(u8, u32, Vec<u8>)> {
+    let bytes = fs::read(path).unwrap();
+    let (mut at, mut found) = (13, Vec::new());
+    while at + 11 < bytes.len() {
+        let length = u32::from_be_bytes([0, bytes[at + 1], bytes[at + 2], bytes[at + 3]]) as usize;
+        let time = u32::from_be_bytes([bytes[at + 7], bytes[at + 4], bytes[at + 5], bytes[at + 6]]);
+        found.push((bytes[at], time, bytes[at + 11..at + 11 + length].to_vec()));
+        at += 11 + length + 4;
+    }
+    found
+}
+
+fn write_tags(path: &Path, tags: &[(u8, u32, Vec<u8>)]) {
+    let mut bytes = b"FLV\x01\x05\0\0\0\x09\0\0\0\0".to_vec();
+    for (kind, time, body) in tags {
+        let (length, time) = (u32::try_from(body.len()).unwrap(), time.to_be_bytes());
+        bytes.push(*kind);
+        bytes.extend(&length.to_be_bytes()[1..]);
+        bytes.extend([time[1], time[2], time[3], time[0], 0, 0, 0]);
+        bytes.extend(body);
+        bytes.extend((length + 11).to_be_bytes());
+    }
+    fs::write(path, bytes).unwrap();
+}
+
+fn flv(directory: &Path) -> Vec<(u8, u32, Vec<u8>)> {
+    tags(&made(directory, "made.flv", &format!("{X264} -bf 0 -c:a aac"))).into_iter().filter(|t| t.0 != 18).collect()
+}
+
+#[test]
+fn a_track_beyond_the_first_megabytes_is_still_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut all = flv(directory.path());
+    let padding = vec![0x55; 200_000];
+    for tag in all.iter_mut().filter(|t| t.0 == 9 && t.2[1] == 1) {
+        // Filler data (NAL unit type 12) makes the pictures large without changing them.
+        tag.2.extend(u32::try_from(padding.len() + 1).unwrap().to_be_bytes());
+        tag.2.push(12);
+        tag.2.extend(&padding);
+    }
+    let (pictures, sound): (Vec<_>, Vec<_>) = all.into_iter().partition(|t| t.0 == 9);
+    let late: Vec<_> = sound.into_iter().map(|(kind, time, body)| (kind, time + 3500, body)).collect();
+    let mut all = [pictures, late].concat();
+    all.sort_by_key(|t| t.1);
+    let source = directory.path().join("late.flv");
+    write_tags(&source, &all);
+    let done = finish(&source, Container::Mp4, directory.path());
+    assert_eq!(done.reading.tracks.len(), 2);
+    assert!((3400..3600).contains(&done.reading.tracks[1].start_ms), "{}", done.reading.tracks[1].start_ms);
+    assert!(!done.remuxed.leaves_something_out(), "{:?}", done.remuxed.defects);
+}
+
+#[test]
+fn a_restarted_clock_is_joined_and_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let all = flv(directory.path());
+    let again = all.iter().filter(|t| t.2[1] == 1).cloned();
+    let source = directory.path().join("twice.flv");
+    write_tags(&source, &all.iter().cloned().chain(again).collect::<Vec<_>>());
+    let done = finish(&source, Container::Mp4, directory.path());
+    assert!((7900..8200).contains(&done.reading.duration_ms()), "{}", done.reading.duration_ms());
+    assert!(done.remuxed.defects.iter().any(|d| matches!(d, Defect::TimestampGap { length_ms: ..0, .. })));
+    let [video, audio] = &done.reading.tracks[..] else { panic!("two tracks") };
+    assert!((video.last_pts_ms - audio.last_pts_ms).abs() < 100, "sound and picture end together");
+    assert_decodes(&done.output);
+}
+
+#[test]
+fn a_picture_track_that_is_only_declared_is_named_and_nothing_waits_for_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let all = flv(directory.path());
+    let source = directory.path().join("silent.flv");
+    // The codec configuration of the pictures, but no picture.
+    write_tags(&source, &all.into_iter().filter(|t| t.0 == 8 || t.2[1] == 0).collect::<Vec<_>>());
+    let done = finish(&source, Container::Mp4, directory.path());
+    assert_eq!(done.reading.tracks.len(), 1);
+    assert!(done.remuxed.defects.iter().any(|d| matches!(d, Defect::EmptyTrack { .. })), "{:?}", done.remuxed.defects);
+    assert!(!done.remuxed.leaves_something_out(), "{:?}", done.remuxed.defects);
+}
+
+#[test]
+fn pictures_without_a_keyframe_cannot_be_finished() {
+    let directory = tempfile::tempdir().unwrap();
+    let all = flv(directory.path());
+    let source = directory.path().join("keyless.flv");
+    write_tags(&source, &all.into_iter().filter(|t| t.0 == 8 || t.2[1] == 0 || t.2[0] >> 4 != 1).collect::<Vec<_>>());
+    let output = directory.path().join("o.mp4");
+    fs::write(&output, b"").unwrap();
+    let error = remux(&Remux::new(&source, Container::Flv, &output, Container::Mp4)).unwrap_err();
+    assert_eq!(error.defects(), [Defect::NoKeyframe], "{error:?}");
+    assert!(read(&source, Container::Flv, Watch::default()).unwrap().defects.contains(&Defect::NoKeyframe));
+}
+
+#[test]
+fn language_and_rotation_come_along() {
+    let directory = tempfile::tempdir().unwrap();
+    let plain = made(directory.path(), "plain.mp4", &format!("{X264} -c:a aac -metadata:s:a:0 language=fin"));
+    let turned = directory.path().join("turned.mp4");
+    ffmpeg(&format!("-i {} -c copy -metadata:s:v:0 rotate=90", plain.display()), &turned);
+    assert!(ffprobe(&turned, "stream_side_data=rotation").contains("rotation="), "the source is turned");
+    let done = finish(&turned, Container::Mp4, directory.path());
+    assert_eq!(ffprobe(&done.output, "stream_side_data=rotation"), ffprobe(&turned, "stream_side_data=rotation"));
+    assert_eq!(done.reading.tracks[1].language.as_deref(), Some("fin"));
+}
+
+#[test]
+fn the_creation_time_is_kept_or_set() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = directory.path().join("o.mp4");
+    fs::write(&output, b"").unwrap();
+    let source = fixture("test_short.flv");
+    let mut request = Remux::new(&source, Container::Flv, &output, Container::Mp4);
+    request.created_ms = Some(1_772_634_615_000);
+    request.header = Header::Last;
+    let remuxed = remux(&request).unwrap();
+    let reading = read(&output, Container::Mp4, Watch::default()).unwrap();
+    compare(&remuxed, &reading).unwrap();
+    assert_eq!(reading.created_ms, Some(1_772_634_615_000));
+    assert_eq!(boxes(&output).last().map(String::as_str), Some("moov"));
+}
+
+#[test]
+fn every_cut_of_a_recording_is_an_answer_and_never_a_crash() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = directory.path().join("o.mp4");
+    for name in ["test_short.flv", "sample_MP4_480.mp4", "big-buck-bunny_trailer.webm"] {
+        let whole = fs::read(fixture(name)).unwrap();
+        let from = container_of(&fixture(name));
+        let to = if from == Container::Webm { Container::Webm } else { Container::Mp4 };
+        for length in [0, 1, 12, 13, 100, 1000, 5000, 20_000, whole.len() - 1] {
+            let cut = directory.path().join("cut");
+            fs::write(&cut, &whole[..length]).unwrap();
+            fs::write(&output, b"").unwrap();
+            match remux(&Remux::new(&cut, from, &output, to)) {
+                Ok(done) => {
+                    compare(&done, &read(&output, to, Watch::default()).unwrap()).unwrap();
+                    assert!(done.leaves_something_out(), "{name} at {length}: {:?}", done.defects);
+                }
+                Err(error) => assert_eq!(error.class(), Class::Permanent, "{name} at {length}: {error:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What can stop a stage: the error of the room that was asked, handed on as it is.
+
+use crate::catalog::CatalogError;
+use crate::deliver::DeliverError;
+use crate::discover::DiscoverError;
+use crate::durable::FileError;
+use crate::fault::{Class, Fault};
+use crate::finish::FinishError;
+
+/// An error of this room. The rooms' own errors keep their words, classes and hints.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// The catalogue, the journal or the state directory.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// A root's names or its watch.
+    #[error(transparent)]
+    Discover(#[from] DiscoverError),
+    /// A recording that could not be finished.
+    #[error(transparent)]
+    Finish(#[from] FinishError),
+    /// A file operation.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A target.
+    #[error(transparent)]
+    Deliver(#[from] DeliverError),
+    /// The threads cannot be started.
+    #[error("cannot start the threads that finish recordings")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
+    /// The program failed on a recording.
+    #[error("the program failed on this recording; please report it with the lines before this one")]
+    Panicked,
+    /// Nothing is to be watched.
+    #[error("no directory is configured to be watched")]
+    NoRoots,
+}
+
+impl PipelineError {
+    fn of_room(&self) -> Option<&dyn Fault> {
+        match self {
+            Self::Catalog(error) => Some(error),
+            Self::Discover(error) => Some(error),
+            Self::Finish(error) => Some(error),
+            Self::File(error) => Some(error),
+            Self::Deliver(error) => Some(error),
+            Self::Threads(_) | Self::Panicked | Self::NoRoots => None,
+        }
+    }
+}
+
+impl Fault for PipelineError {
+    fn class(&self) -> Class {
+        match self {
+            Self::NoRoots | Self::Panicked => Class::Permanent,
+            _ => self.of_room().map_or(Class::Environment, Fault::class),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoRoots => Some("Set `roots` in the section `[watch]`.".into()),
+            Self::Panicked => Some("The recording is untouched; the others go on.".into()),
+            _ => self.of_room().and_then(Fault::hint),
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The catalogue as the ledger of `deliver`: the state of multipart uploads outlives the process.
+
+use serde_json::Value;
+
+use crate::catalog::Catalog;
+use crate::deliver::{Ledger, LedgerFault};
+
+impl Ledger for Catalog {
+    fn put(&self, row: &str, value: &Value) -> Result<(), LedgerFault> {
+        self.put_ledger(row, value).map_err(Into::into)
+    }
+
+    fn rows(&self, prefix: &str) -> Result<Vec<(String, Value)>, LedgerFault> {
+        self.ledgers(prefix).map_err(Into::into)
+    }
+
+    fn remove(&self, prefix: &str) -> Result<(), LedgerFault> {
+        self.remove_ledgers(prefix).map_err(Into::into)
+    }
+}

@@ -1,0 +1,116 @@
+//! The real `aftercast watch` as a child process, and waiting for what it does: by looking, with a deadline.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use super::House;
+
+/// How long anything may take before a test gives up; only a failing test takes so long.
+pub const PATIENCE: Duration = Duration::from_secs(40);
+
+/// Looks until something is there; fails with `what` when it does not come.
+#[track_caller]
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A running daemon, started as a service manager starts it; killed when the test lets go of it.
+#[derive(Debug)]
+pub struct Daemon {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Daemon {
+    /// Starts it and waits for its `READY=1`.
+    #[track_caller]
+    pub fn start(house: &House) -> Self {
+        Self::start_with(house, |_| {})
+    }
+
+    /// The same, with changes to the command.
+    #[track_caller]
+    pub fn start_with(house: &House, change: impl FnOnce(&mut Command)) -> Self {
+        let manager = house.path().join("notify");
+        let _ = fs::remove_file(&manager);
+        let told = UnixDatagram::bind(&manager).unwrap();
+        told.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let log = house.path().join("daemon.log");
+        let mut command = house.command(&["-v", "watch"]);
+        let file = File::options().create(true).append(true).open(&log).unwrap();
+        command.env("NOTIFY_SOCKET", &manager).stdout(file.try_clone().unwrap()).stderr(file);
+        change(&mut command);
+        let mut daemon = Self { child: command.spawn().unwrap(), log };
+        until("the daemon is ready", || {
+            assert!(daemon.child.try_wait().unwrap().is_none(), "the daemon ended: {}", daemon.log());
+            hears_ready(&told)
+        });
+        daemon
+    }
+
+    /// What it has said so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Waits until it has said something.
+    #[track_caller]
+    pub fn until_said(&self, words: &str) {
+        until(words, || self.log().contains(words).then_some(()));
+    }
+
+    /// Sends a signal by its name.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn ended(&mut self) -> ExitStatus {
+        until("the daemon ends", || self.child.try_wait().unwrap())
+    }
+
+    /// Asks it to end, as a service manager does, and fails unless it drains and ends well.
+    #[track_caller]
+    pub fn stop(mut self) {
+        self.signal("TERM");
+        let status = self.ended();
+        assert_eq!(status.code(), Some(0), "{}", self.log());
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let _ = writeln!(std::io::stderr(), "the daemon said:\n{}", self.log());
+        }
+    }
+}
+
+fn hears_ready(told: &UnixDatagram) -> Option<()> {
+    let mut message = [0; 512];
+    match told.recv(&mut message) {
+        Ok(read) => String::from_utf8_lossy(&message[..read]).lines().any(|l| l == "READY=1").then_some(()),
+        Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => None,
+        Err(e) => panic!("the service manager's socket: {e}"),
+    }
+}
