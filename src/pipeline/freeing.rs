@@ -56,9 +56,6 @@ pub fn free_what_is_due(house: &House) -> usize {
             if plan.short_bytes > 0 {
                 error!(short_bytes = plan.short_bytes, "The disk is short of room and nothing more may be freed.");
             }
-            for (vod_id, _) in plan.kept.iter().filter(|(_, reason)| *reason == Refusal::LocalMissing) {
-                note_what_is_gone(house, vod_id);
-            }
             plan.frees.iter().filter(|planned| free_vod(house, &planned.vod_id)).count()
         }
     }
@@ -66,13 +63,11 @@ pub fn free_what_is_due(house: &House) -> usize {
 
 /// A process that dies between removing a file and noting it leaves a record of a file that is gone; every required
 /// target was proven to hold it before, and that is all a freed record says.
-fn note_what_is_gone(house: &House, vod_id: &str) {
-    let Ok(Some(record)) = house.catalog.vod(vod_id) else { return };
-    let required = house.targets().required();
-    if !required.is_empty() && required.iter().all(|target| record.remote_in(target).is_some()) {
-        let noted = house.catalog.freed(vod_id, now_ms());
-        drop(noted.inspect_err(|fault| warn!(vod_id, error = chain(fault), "The freeing could not be noted.")));
+fn note_what_is_gone(house: &House, record: &VodRecord) -> Result<(), CatalogError> {
+    if house.targets().required().iter().all(|target| record.remote_in(target).is_some()) {
+        house.catalog.freed(&record.vod_id, now_ms())?;
     }
+    Ok(())
 }
 
 /// Frees one VoD right after its delivery, where the policy says so.
@@ -109,6 +104,10 @@ fn permit(house: &House, vod_id: &str) -> Result<Option<Permit>, CatalogError> {
     };
     match retain::permit(&facts, &settings.retain) {
         Ok(permit) => Ok(Some(permit)),
+        Err(Refusal::LocalMissing) => {
+            note_what_is_gone(house, &record)?;
+            Ok(None)
+        }
         Err(refusal) => {
             tracing::debug!(vod_id, reason = %refusal, "The local file stays.");
             Ok(None)
