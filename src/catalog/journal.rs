@@ -180,6 +180,9 @@ const fn transition_to(step: &Step) -> &'static str {
 }
 
 fn begin_in(tx: &Tx<'_>, key: JournalKey, settled: &Settled, now_ms: i64) -> std::result::Result<Begun, Stop> {
+    if is_being_published(tx, key, settled)? {
+        return Ok(Begun::Known(Known::UnderWay));
+    }
     let entry = tx.read::<Entry>(In::Journal, key.stored())?;
     match entry.as_ref().map(|entry| &entry.step) {
         Some(Step::Splicing { .. } | Step::Publishing { .. } | Step::Catalogued { .. }) => {
@@ -194,6 +197,14 @@ fn begin_in(tx: &Tx<'_>, key: JournalKey, settled: &Settled, now_ms: i64) -> std
         }
         Some(step) => Ok(Begun::Known(Known::from_step(step))),
     }
+}
+
+/// Whether a file is the finished one of another recording, that has its final name already and its record not yet: a
+/// watcher sees our own renames, too.
+fn is_being_published(tx: &Tx<'_>, key: JournalKey, settled: &Settled) -> std::result::Result<bool, Stop> {
+    let Some(holder) = names::holder(tx, settled.path())?.filter(|holder| *holder != key) else { return Ok(false) };
+    let step = tx.read::<Entry>(In::Journal, holder.stored())?.map(|entry| entry.step);
+    Ok(matches!(step, Some(Step::Publishing { written, .. }) if written == settled.candidate.fingerprint))
 }
 
 fn attempt_in(

@@ -9,7 +9,7 @@ use super::commit::write_vod;
 use super::index::{self, hex, unhex};
 use super::store::{In, stop};
 use super::{Catalog, CatalogError, Result, outbox, queue};
-use crate::recording::VodRecord;
+use crate::recording::{RemoteObject, VodRecord};
 
 type IndexRows<'a> = Box<dyn Iterator<Item = Result<(Vec<u8>, Vec<u8>)>> + 'a>;
 
@@ -174,6 +174,24 @@ impl Catalog {
             if vod.freed_at.is_none() {
                 vod.freed_at = Some(now_ms);
                 outbox::announce_in(tx, &outbox::about_vod("vod_freed", vod, now_ms))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Notes what a later look at an object of a VoD found: what differs from its proof, or that nothing does. A difference
+    /// that is new is announced; durable on return.
+    pub fn verified(&self, id: &str, object: &RemoteObject, differs: Option<&str>, now_ms: i64) -> Result<VodRecord> {
+        self.change_vod(id, "verified", |tx, vod| {
+            let same = |o: &&mut RemoteObject| o.target == object.target && o.key == object.key;
+            let Some(noted) = vod.remote.iter_mut().find(same) else { return Ok(()) };
+            let is_news = differs.is_some() && noted.differs.as_deref() != differs;
+            noted.differs = differs.map(str::to_owned);
+            if is_news {
+                let mut event = outbox::about_vod("delivery_differs", vod, now_ms);
+                event["url"] = object.url.clone().into();
+                event["difference"] = differs.into();
+                outbox::announce_in(tx, &event)?;
             }
             Ok(())
         })

@@ -116,12 +116,20 @@ pub struct ProcessArgs {
 /// Options of `recover`.
 #[derive(Debug, Args, Clone)]
 pub struct RecoverArgs {
-    /// What `process` takes, too
+    /// What `process` takes too
     #[command(flatten)]
     pub process: ProcessArgs,
 
+    /// A sound recording of the same stream, for a single FILE
+    #[arg(long, value_name = "GOOD", requires = "output")]
+    pub reference: Option<PathBuf>,
+
+    /// Write what a single FILE holds here, without the catalogue; FILE stays as it is
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["dry_run", "wait", "again", "target"])]
+    pub output: Option<PathBuf>,
+
     /// Take back what was finished in place: the recording is what it was, and its VoD is no more
-    #[arg(long, conflicts_with_all = ["dry_run", "again", "wait"])]
+    #[arg(long, conflicts_with_all = ["dry_run", "again", "wait", "output"])]
     pub undo: bool,
 }
 
@@ -174,6 +182,12 @@ pub enum VodCommand {
     Verify {
         /// Only these VoDs
         ids: Vec<String>,
+        /// Read the objects and compare their bytes
+        #[arg(long)]
+        download: bool,
+        /// Only a part of the VoDs, another one every day, such as 5%
+        #[arg(long, value_name = "PERCENT", value_parser = percent, conflicts_with = "ids")]
+        sample: Option<f64>,
     },
     /// Write all VoDs to standard output
     Export {
@@ -181,6 +195,11 @@ pub enum VodCommand {
         #[arg(long, value_enum, default_value_t = ExportFormat::Json)]
         format: ExportFormat,
     },
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.trim().trim_end_matches('%').parse::<f64>().ok();
+    number.filter(|n| *n > 0.0 && *n <= 100.0).ok_or_else(|| "a share above 0 and up to 100 %, such as 5%".to_owned())
 }
 
 /// Form of an export.
@@ -205,6 +224,12 @@ pub enum QueueCommand {
     Retry {
         /// Delivery ids or paths; all that wait if none is given
         ids: Vec<String>,
+    },
+    /// List uploads in the stores that nobody ended, below our prefixes, and abort them with --yes
+    Gc {
+        /// Really abort them
+        #[arg(long)]
+        yes: bool,
     },
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::Parser as _;
 
-use super::args::{Cli, Command, ConfigCommand, ProcessArgs};
+use super::args::{Cli, Command, ConfigCommand, ProcessArgs, RecoverArgs};
 use super::commands::{self, Failure};
 use super::exit::Exit;
 use super::output::Output;
@@ -66,6 +66,7 @@ fn run(cli: &Cli, typed: &[OsString], out: &mut Output<'_>) -> Result<Exit, Fail
         Command::Inspect(args) => commands::inspect::run(&configured(cli)?, &args.file, out),
         Command::Doctor => commands::doctor::run(&configured(cli)?, out),
         Command::Watch(args) => commands::watch::run(cli, args, out),
+        Command::Recover(args) if args.output.is_some() => commands::recover::run(&configured(cli)?, args, out),
         _ => with_house(cli, typed, out),
     }
 }
@@ -132,12 +133,9 @@ fn with_house(cli: &Cli, typed: &[OsString], out: &mut Output<'_>) -> Result<Exi
 /// `--target URL` takes the place of the configured targets.
 fn settings_for(cli: &Cli, config: &Config) -> Settings {
     let mut settings = settings_of(config);
-    let args = match &cli.command {
-        Command::Process(args) => Some(args),
-        Command::Recover(args) => Some(&args.process),
-        _ => None,
-    };
-    if let Some(args) = args.filter(|args| !args.target.is_empty()) {
+    if let Command::Process(args) | Command::Recover(RecoverArgs { process: args, .. }) = &cli.command
+        && !args.target.is_empty()
+    {
         let named =
             args.target.iter().enumerate().map(|(n, url)| TargetOptions::new(&format!("target-{}", n + 1), url));
         settings.deliver.targets = named.collect();
@@ -193,6 +191,8 @@ fn process(
     let _bars = is_own_process.then(|| super::bars::Bars::draw(engine.house()));
     if is_own_process {
         engine.resume()?;
+        // Before the scan: what it finds of a recording that is being carried on is not what will be there afterwards.
+        engine.pool().wait_until_idle();
     }
     commands::process::run(engine, args, places, mode, out)
 }

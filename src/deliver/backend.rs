@@ -10,7 +10,6 @@ use std::time::Duration;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::client::{HttpConnector, HttpRequest, HttpRequestBody};
-use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::multipart::MultipartStore;
 use object_store::{ClientOptions, ObjectStore, RetryConfig, TagSet};
 use url::Url;
@@ -55,7 +54,7 @@ pub(super) struct Backend {
 }
 
 impl Backend {
-    fn of(
+    pub fn of(
         options: &TargetOptions,
         provider: Provider,
         store: Arc<dyn ObjectStore>,
@@ -106,21 +105,21 @@ const RETRIES_WITHIN: Duration = Duration::from_secs(600);
 /// Few and short: the delivery queue has the long patience and shows what is wrong meanwhile.
 const RETRIES: usize = 2;
 
-fn retry() -> RetryConfig {
+pub(super) fn retry() -> RetryConfig {
     RetryConfig { max_retries: RETRIES, retry_timeout: RETRIES_WITHIN, ..RetryConfig::default() }
 }
 
 /// What a request may take is limited by the uplink, and not as a whole.
-fn client(allows_http: bool) -> ClientOptions {
+pub(super) fn client(allows_http: bool) -> ClientOptions {
     ClientOptions::new().with_allow_http(allows_http).with_timeout_disabled()
 }
 
-fn uplink(options: &TargetOptions) -> Uplink {
+pub(super) fn uplink(options: &TargetOptions) -> Uplink {
     let pace = options.bandwidth.clone().map(|limit| Arc::new(Pace::new(limit)));
     Uplink { pace, stall: options.stall_timeout }
 }
 
-fn refused(options: &TargetOptions) -> impl Fn(object_store::Error) -> DeliverError {
+pub(super) fn refused(options: &TargetOptions) -> impl Fn(object_store::Error) -> DeliverError {
     let target = options.name.clone();
     move |error| {
         let advice = "Correct the target's settings and credentials.";
@@ -128,7 +127,7 @@ fn refused(options: &TargetOptions) -> impl Fn(object_store::Error) -> DeliverEr
     }
 }
 
-fn no_credentials(options: &TargetOptions, advice: &str) -> DeliverError {
+pub(super) fn no_credentials(options: &TargetOptions, advice: &str) -> DeliverError {
     DeliverError::configuration(&options.name, "no credentials are configured", advice)
 }
 
@@ -144,7 +143,7 @@ pub(super) fn open(
     match provider {
         Provider::S3 => s3(options, bucket, environment, &secrets),
         Provider::Azure => azure(options, bucket, environment, &secrets),
-        Provider::Gcs | Provider::Disk => gcs(options, bucket, environment, &secrets),
+        Provider::Gcs | Provider::Disk => super::google::open(options, bucket, environment, &secrets),
     }
 }
 
@@ -386,87 +385,6 @@ fn account_of(address: &Url) -> String {
     let segment = address.path().trim_matches('/').rsplit('/').next().filter(|s| !s.is_empty());
     let label = || address.host_str().unwrap_or_default().split('.').next().unwrap_or_default();
     segment.unwrap_or_else(label).to_owned()
-}
-
-const GCS_CREDENTIALS: &str = "service_account (a JSON key file)";
-const GCS_ADVICE: &str = "Set GOOGLE_APPLICATION_CREDENTIALS or `credential_files = { service_account = \"…\" }`, or log in \
-    with `gcloud auth application-default login`. To use the machine's service account set GCE_METADATA_HOST.";
-const GCS_VARIABLES: [&str; 8] = [
-    "GOOGLE_SERVICE_ACCOUNT",
-    "GOOGLE_SERVICE_ACCOUNT_PATH",
-    "GOOGLE_SERVICE_ACCOUNT_KEY",
-    "GOOGLE_APPLICATION_CREDENTIALS",
-    "GOOGLE_BEARER_TOKEN",
-    "GOOGLE_SKIP_SIGNATURE",
-    "SERVICE_ACCOUNT",
-    "GCE_METADATA_HOST",
-];
-
-fn gcs(options: &TargetOptions, bucket: &str, environment: &Environment, secrets: &[Secret]) -> Result<Backend> {
-    let mut builder = GoogleCloudStorageBuilder::new();
-    if secrets.is_empty() {
-        builder = gcs_environment(builder, options, environment)?;
-    }
-    let mut is_http = false;
-    let mut base = "https://storage.googleapis.com".to_owned();
-    for secret in secrets {
-        match secret.name.as_str() {
-            "service_account" | "service_account_key" => {
-                if let Some(own) = base_url_in(&secret.value) {
-                    is_http |= own.starts_with("http://");
-                    base = own;
-                }
-                builder = builder.with_service_account_key(&secret.value);
-            }
-            other => return Err(unknown(options, other, GCS_CREDENTIALS)),
-        }
-    }
-    if let Some(address) = &options.endpoint {
-        let address = endpoint(&options.name, address)?;
-        is_http |= address.scheme() == "http";
-        address.as_str().trim_end_matches('/').clone_into(&mut base);
-        builder = builder.with_config(GoogleConfigKey::BaseUrl, base.as_str());
-    }
-    let built = builder
-        .with_bucket_name(bucket)
-        .with_client_options(client(is_http))
-        .with_retry(retry())
-        .with_http_connector(uplink(options))
-        .build();
-    let store = Arc::new(built.map_err(refused(options))?);
-    let client = uplink(options).connect(&client(is_http)).map_err(refused(options))?;
-    let keys = Keys::Google(store.credentials().clone());
-    let wire = Wire { client, bucket: format!("{base}/{bucket}"), keys };
-    let backend = Backend::of(options, Provider::Gcs, store.clone(), store);
-    Ok(Backend { wire: Some(Arc::new(wire)), ..backend })
-}
-
-/// The address that a service account's key names instead of Google's own.
-fn base_url_in(key: &str) -> Option<String> {
-    let key: serde_json::Value = serde_json::from_str(key).ok()?;
-    key.get("gcs_base_url")?.as_str().map(|url| url.trim_end_matches('/').to_owned())
-}
-
-fn gcs_environment(
-    mut builder: GoogleCloudStorageBuilder,
-    options: &TargetOptions,
-    environment: &Environment,
-) -> Result<GoogleCloudStorageBuilder> {
-    let home = environment.get("HOME").unwrap_or("/");
-    let logged_in = std::path::Path::new(home).join(".config/gcloud/application_default_credentials.json");
-    if environment.first(&GCS_VARIABLES).is_none() && !logged_in.exists() {
-        return Err(no_credentials(options, GCS_ADVICE));
-    }
-    if let Some(path) = environment.get("SERVICE_ACCOUNT") {
-        builder = builder.with_service_account_path(path);
-    }
-    for (name, value) in environment.settings("GOOGLE_") {
-        match name.parse() {
-            Ok(GoogleConfigKey::Bucket | GoogleConfigKey::Client(_)) | Err(_) => {}
-            Ok(key) => builder = builder.with_config(key, value),
-        }
-    }
-    Ok(builder)
 }
 
 #[cfg(test)]

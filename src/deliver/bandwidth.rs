@@ -31,7 +31,7 @@ impl Bandwidth {
                     from.extend(days.map(|day| (day * MINUTES_A_DAY + minute, rate)));
                 }
                 None if from.is_empty() && !text.trim().contains(char::is_whitespace) => {
-                    from.push((0, rate_of(entry)?))
+                    from.push((0, rate_of(entry)?));
                 }
                 None => return Err(format!("`{entry}` is not of the form `08:00,2M`")),
             }
@@ -84,7 +84,7 @@ fn rate_of(text: &str) -> Result<Option<u64>, String> {
         _ => return Err(wrong()),
     };
     let rate = number * scale;
-    if !(rate >= 1024.0 && rate < 1e15) {
+    if !(1024.0..1e15).contains(&rate) {
         return Err(format!("`{text}` is too small or too large: at least 1K"));
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 KiB and 1 PB")]

@@ -163,12 +163,18 @@ pub enum Cause {
     Taken,
     /// The object is locked against change.
     Locked,
+    /// The bucket takes no ACLs.
+    AclDisabled,
     /// The store does not know what it was asked for.
     NotSupported,
     /// The host name cannot be resolved.
     Dns,
     /// Nothing listens there.
     Refused,
+    /// A proxy stands between and refuses.
+    Proxy,
+    /// The certificate is for another name.
+    WrongName,
     /// The certificate is not trusted, or the connection could not be secured.
     Tls,
     /// `https` was asked of a server that speaks `http`.
@@ -224,6 +230,7 @@ fn by_code(seen: &Seen, verb: Verb, provider: Provider) -> Option<Cause> {
         }
         "PreconditionFailed" | "BlobAlreadyExists" | "ConditionNotMet" => Cause::Taken,
         "ObjectLocked" | "BlobImmutableDueToPolicy" | "InvalidRetentionPeriod" => Cause::Locked,
+        "AccessControlListNotSupported" => Cause::AclDisabled,
         "NotImplemented" | "MethodNotAllowed" => Cause::NotSupported,
         _ => return None,
     })
@@ -246,9 +253,11 @@ fn by_text(text: &str, verb: Verb, provider: Provider) -> Option<Cause> {
         () if says(&["/latest/api/token", "/latest/meta-data", "metadata.google.internal", "169.254.169.254"]) => {
             Cause::NoCredentials
         }
-        () if says(&["invalid peer certificate", "UnknownIssuer", "CertificateExpired", "NotValidForName"]) => {
-            Cause::Tls
+        () if says(&["NotValidForName", "not valid for name"]) => Cause::WrongName,
+        () if says(&["unsuccessful tunnel", "tunnel error", "proxy authorization required", "proxy connect"]) => {
+            Cause::Proxy
         }
+        () if says(&["invalid peer certificate", "UnknownIssuer", "CertificateExpired"]) => Cause::Tls,
         () if says(&["InvalidContentType", "corrupt message"]) => Cause::EndpointIsHttp,
         () if says(&["invalid HTTP version parsed"]) => Cause::EndpointIsHttps,
         () if says(&["dns error", "Name or service not known", "failed to lookup address"]) => Cause::Dns,
@@ -267,6 +276,7 @@ fn by_status(seen: &Seen, verb: Verb, provider: Provider) -> Option<Cause> {
     Some(match seen.status? {
         301 | 307 | 308 => Cause::WrongRegion { region: seen.region.clone() },
         401 => Cause::WrongSecret,
+        407 => Cause::Proxy,
         403 if seen.skew_s.is_some_and(|s| s.abs() > MAX_SKEW_S) => Cause::ClockSkew { by_s: seen.skew_s },
         403 => denied(verb, provider),
         404 => Cause::NoSuchObject,
@@ -314,6 +324,9 @@ impl Cause {
             | Self::WrongRegion { .. }
             | Self::Quota
             | Self::StoreFull
+            | Self::AclDisabled
+            | Self::Proxy
+            | Self::WrongName
             | Self::Tls
             | Self::EndpointIsHttp
             | Self::EndpointIsHttps
@@ -344,6 +357,9 @@ impl Cause {
             Self::Corrupted => "It is sent again; if it happens often, check this machine's memory and network.".into(),
             Self::Taken => "Another writer took the key.".into(),
             Self::Locked => "The object is under retention or legal hold.".into(),
+            Self::AclDisabled => "Leave `acl` out for this target: the bucket's owner owns every object.".into(),
+            Self::Proxy => "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY of this process.".into(),
+            Self::WrongName => "Correct the host name in `endpoint`, or set `path_style = true`.".into(),
             Self::NotSupported => "The store lacks something this target asks for (storage class, metadata).".into(),
             Self::Dns => "Check the endpoint's host name and this machine's resolver.".into(),
             Self::Refused => "Check the endpoint's host and port, and that the store runs.".into(),
@@ -392,6 +408,9 @@ impl Cause {
             Self::Corrupted => "what arrived is not what was sent",
             Self::Taken => "the key is taken",
             Self::Locked => "the object is locked",
+            Self::AclDisabled => "the bucket takes no ACLs",
+            Self::Proxy => "the proxy refuses",
+            Self::WrongName => "the certificate is for another name",
             Self::NotSupported => "the store does not support this",
             Self::Dns => "the host name cannot be resolved",
             Self::Refused => "nothing listens there",

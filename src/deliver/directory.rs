@@ -104,7 +104,7 @@ impl Directory {
     }
 
     /// BLAKE3 of a file, read from the device and not from what writing left in memory, where that can be asked for.
-    fn digest(&self, path: &Path, run: &Run<'_>) -> Result<String> {
+    pub fn digest(&self, path: &Path, run: &Run<'_>) -> Result<String> {
         let failed = |e| DeliverError::disk(&self.target)(FileError { verb: "read", path: path.to_owned(), source: e });
         let mut file = File::open(path).map_err(failed)?;
         let _ = fadvise(&file, 0, None, Advice::DontNeed);

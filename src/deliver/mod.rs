@@ -15,6 +15,7 @@ mod diagnose;
 mod directory;
 mod doctor;
 mod error;
+mod google;
 mod ledger;
 mod multipart;
 mod names;
@@ -28,7 +29,10 @@ mod tests;
 mod transfer;
 mod uplink;
 mod upload;
+mod verify;
 mod wire;
+#[cfg(test)]
+mod words;
 
 pub use diagnose::{Cause, Provider, Verb};
 pub use doctor::Check;

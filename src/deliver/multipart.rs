@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use object_store::multipart::PartId;
-use object_store::{Attributes, PutMultipartOptions, PutPayload, PutResult};
+use object_store::{Attributes, PutMultipartOptions, PutPayload, PutResult, TagSet};
 
 use super::ChecksumMode;
 use super::attributes::block_list_headers;
@@ -20,7 +20,8 @@ use super::error::{DeliverError, Result};
 use super::ledger::{Head, Part, Rows};
 use super::parts::PartPlan;
 use super::transfer::{Ended, Transfer};
-use super::uplink::{Answer, AtTheEnd, observed};
+use super::uplink::{Answer, AtTheEnd, counted, observed};
+use super::wire::OpenUpload;
 use crate::fault::{Class, Fault};
 
 const ABORT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(15);
@@ -82,6 +83,7 @@ impl Transfer<'_> {
             return Err(error);
         }
         let last = self.complete(&upload, &attributes).await;
+        crate::durable::step("upload ended");
         match &last {
             Err(error) if is_gone(error) => self.rows().forget()?,
             Err(error) if error.cause() != Some(&Cause::Taken) => self.leave(&upload, error).await,
@@ -99,7 +101,9 @@ impl Transfer<'_> {
                 let is_sound = |p: &Part| p.index < plan.count() && p.size_bytes == plan.len_of(p.index);
                 let parts: BTreeMap<_, _> = parts.into_iter().filter(is_sound).map(|p| (p.index, p)).collect();
                 tracing::info!(target = %self.bucket.target, key = %self.key, parts = parts.len(), "Upload continued.");
-                parts.values().for_each(|p| (self.run.progress)(p.size_bytes));
+                for part in parts.values() {
+                    (self.run.progress)(part.size_bytes);
+                }
                 Ok(Some(Upload { id: id.clone(), plan, parts, is_continued: true }))
             }
             _ => {
@@ -132,19 +136,24 @@ impl Transfer<'_> {
         let backend = &self.bucket.backend;
         // Azure is told them at the end.
         let attributes = if backend.resigner.is_some() { Attributes::new() } else { attributes.clone() };
-        let tags = if backend.resigner.is_some() { Default::default() } else { backend.tags.clone() };
+        let tags = if backend.resigner.is_some() { TagSet::default() } else { backend.tags.clone() };
         let options = PutMultipartOptions { attributes, tags, ..PutMultipartOptions::default() };
         let key = key_of(self.key);
-        let begun = self.bucket.call(Verb::Put, self.key, backend.begin.create_multipart_opts(&key, options)).await;
+        let create = self.bucket.call(Verb::Put, self.key, backend.begin.create_multipart_opts(&key, options));
+        let (begun, requests) = counted(create).await;
         let id = match begun {
             Ok(id) => id,
             Err(error) => {
-                if !matches!(error.cause(), Some(Cause::Timeout | Cause::ConnectionLost)) {
+                // Of a clean refusal nothing is left open; of anything else an upload may be.
+                if error.class() == Class::Environment && error.cause() != Some(&Cause::NotAStore) {
                     rows.forget()?;
                 }
                 return Err(error);
             }
         };
+        if requests > 1 {
+            throw_away_but(self.bucket, &head, Some(&id)).await?;
+        }
         head.upload_id = Some(id.clone());
         let noted = rows.write_head(&head);
         let upload = Upload { id, plan, parts: BTreeMap::new(), is_continued: false };
@@ -277,9 +286,10 @@ fn is_gone(error: &DeliverError) -> bool {
 /// Whether what was acknowledged so far is still good after an error.
 fn may_continue(error: &DeliverError) -> bool {
     match error {
-        DeliverError::Store { cause: Cause::Other | Cause::NoSuchObject | Cause::NotSupported, .. } => false,
+        DeliverError::Store { cause: Cause::Other | Cause::NoSuchObject | Cause::NotSupported, .. }
+        | DeliverError::SourceChanged { .. }
+        | DeliverError::Mismatch { .. } => false,
         DeliverError::Store { cause, .. } => cause.class() != Class::Permanent,
-        DeliverError::SourceChanged { .. } | DeliverError::Mismatch { .. } => false,
         DeliverError::Source(file) => !file.is_missing(),
         other => other.class() != Class::Permanent,
     }
@@ -303,21 +313,30 @@ pub(super) async fn abort(bucket: &Bucket, key: &str, id: &str) -> Result<()> {
 ///
 /// Where a permission is missing it is left to the bucket's lifecycle rule: it must not hold up the delivery.
 pub(super) async fn throw_away(bucket: &Bucket, head: &Head) -> Result<()> {
-    let ids = match &head.upload_id {
-        Some(id) => vec![id.clone()],
-        None => match bucket.open_uploads(&head.key).await {
-            Ok(open) => open.into_iter().filter(|u| u.key == key_of(&head.key).as_ref()).map(|u| u.upload_id).collect(),
-            Err(error) if error.class() == Class::Environment => Vec::new(),
-            Err(error) => return Err(error),
-        },
+    match &head.upload_id {
+        Some(id) => tolerated(abort(bucket, &head.key, id).await),
+        None => throw_away_but(bucket, head, None).await,
+    }
+}
+
+/// Aborts every upload to a head's key but one: those whose answers were lost.
+async fn throw_away_but(bucket: &Bucket, head: &Head, kept: Option<&str>) -> Result<()> {
+    let open = match bucket.open_uploads(&head.key).await {
+        Err(error) if error.class() == Class::Environment => Vec::new(),
+        open => open?,
     };
-    for id in ids {
-        match abort(bucket, &head.key, &id).await {
-            Err(error) if error.class() != Class::Environment => return Err(error),
-            _ => {}
-        }
+    let is_ours = |u: &&OpenUpload| u.key == key_of(&head.key).as_ref() && Some(u.upload_id.as_str()) != kept;
+    for upload in open.iter().filter(is_ours) {
+        tolerated(abort(bucket, &head.key, &upload.upload_id).await)?;
     }
     Ok(())
+}
+
+fn tolerated(aborted: Result<()>) -> Result<()> {
+    match aborted {
+        Err(error) if error.class() == Class::Environment => Ok(()),
+        other => other,
+    }
 }
 
 /// Compares the checksum that the answer to a part carries; ours and theirs if they differ.

@@ -15,12 +15,12 @@ use super::credentials::Environment;
 use super::directory::Directory;
 use super::doctor::{self, Check};
 use super::error::{DeliverError, Result};
-use super::ledger::{Ledger, Rows, heads};
+use super::ledger::{Ledger, NoLedger, Rows, heads};
 use super::multipart::{abort, throw_away};
 use super::place::Place;
 use super::transfer::{BUFFERS, Run};
 use super::wire::OpenUpload;
-use super::{Options, TargetOptions, upload};
+use super::{Options, TargetOptions, upload, verify};
 use crate::durable;
 use crate::recording::{Asset, RemoteObject};
 
@@ -61,18 +61,19 @@ pub struct RemoteState {
 }
 
 impl RemoteState {
-    /// Whether it still is what a delivery proved; what neither side knows is not compared.
+    /// Whether it still is what a delivery proved; what neither side knows is not compared. Where the checksums are the same
+    /// the entity tag is not asked: somebody may have copied the object onto itself.
     pub fn agrees_with(&self, proven: &RemoteObject) -> bool {
-        let algorithm = |text: &str| text.split(':').next().map(str::to_owned);
-        let same_checksum = match (&self.checksum, &proven.checksum) {
-            (Some(now), Some(then)) if algorithm(now) == algorithm(then) => now == then,
-            _ => true,
-        };
-        let same_etag = match (&self.etag, &proven.etag) {
-            (Some(now), Some(then)) => now == then,
-            _ => true,
-        };
-        self.size_bytes == proven.size_bytes && same_checksum && same_etag
+        if self.size_bytes != proven.size_bytes {
+            return false;
+        }
+        match (&self.checksum, &proven.checksum) {
+            (Some(now), Some(then)) if verify::algorithm(now) == verify::algorithm(then) => now == then,
+            _ => match (&self.etag, &proven.etag) {
+                (Some(now), Some(then)) => now == then,
+                _ => true,
+            },
+        }
     }
 }
 
@@ -195,6 +196,21 @@ impl Targets {
                 checksum: held.reported.map(|r| r.to_string()),
                 modified_ms: held.modified_ms,
             })),
+        }
+    }
+
+    /// Compares an object with what its delivery proved: by what the store reports, and where `reads` also by its bytes. Says
+    /// what differs, `None` if nothing does.
+    pub fn verify(&self, proven: &RemoteObject, reads: bool, cancel: &AtomicBool) -> Result<Option<String>> {
+        let now = self.head(&proven.target, &proven.key)?;
+        let differs = verify::difference(now.as_ref(), proven);
+        if differs.is_some() || !reads {
+            return Ok(differs);
+        }
+        let run = Run { cancel, progress: &|_| (), buffers: &self.buffers, ledger: &NoLedger };
+        match &self.find(&proven.target)?.store {
+            Store::Directory(directory) => verify::read_directory(directory, proven, &run),
+            Store::Bucket(bucket) => self.runtime.block_on(verify::read_bucket(bucket, proven, &run)),
         }
     }
 

@@ -268,10 +268,14 @@ impl Transfer<'_> {
 
     /// After a failed last request: the object may be there all the same.
     async fn settle(&self, error: DeliverError, sums: &Sums) -> Result<Stored> {
-        if matches!(error, DeliverError::Cancelled) {
-            return Err(error);
-        }
-        let Ok(Some(held)) = self.bucket.head(self.key).await else { return Err(error) };
+        let was_taken = error.cause() == Some(&Cause::Taken);
+        let held = match self.bucket.head(self.key).await {
+            _ if matches!(error, DeliverError::Cancelled) => return Err(error),
+            Ok(Some(held)) => held,
+            Ok(None) if was_taken => return Err(self.mismatch("the object", "stored".into(), "missing".into())),
+            Err(unseen) if was_taken => return Err(unseen),
+            Ok(None) | Err(_) => return Err(error),
+        };
         self.source.check()?;
         let again = match (compare(sums, held.reported.as_ref()), &held.reported) {
             (Comparison::NotComparable, Some(report)) => Some(self.read_for(report)?),
@@ -279,9 +283,21 @@ impl Transfer<'_> {
         };
         match self.same(&held, again.as_ref().unwrap_or(sums)) {
             Some(proof) => Ok(Stored::Here(proof)),
-            None if error.cause() == Some(&Cause::Taken) => Ok(Stored::Taken),
+            // Ours, and yet it looks otherwise: looked at again later, and not stored a second time.
+            None if was_taken && held.is_of(self.asset_id) => Err(self.looks_otherwise(&held)),
+            None if was_taken => Ok(Stored::Taken),
             None => Err(error),
         }
+    }
+
+    /// The error for an object of ours that is reported with another size or checksum.
+    fn looks_otherwise(&self, held: &Held) -> DeliverError {
+        let (ours, theirs) = (self.source.size_bytes(), held.size_bytes);
+        if ours == theirs {
+            let theirs = held.reported.as_ref().map_or_else(|| "another".to_owned(), ToString::to_string);
+            return self.mismatch("the checksum", "that of the file".into(), theirs);
+        }
+        self.mismatch("the size", ours.to_string(), theirs.to_string())
     }
 
     /// Removes what was just stored, if it still is what was just stored.

@@ -7,7 +7,7 @@
 //! It must not change what is sent, with one exception: the end of a multipart upload gets what `object_store` cannot say
 //! there (`If-None-Match: *`; on Azure the attributes), signed again where the signature covers it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::error::Error as _;
 use std::future::Future;
 use std::pin::Pin;
@@ -31,6 +31,7 @@ use super::bandwidth::Pace;
 tokio::task_local! {
     static LAST: RefCell<Option<Answer>>;
     static AT_THE_END: AtTheEnd;
+    static REQUESTS: Cell<u32>;
 }
 
 /// The head of an answer.
@@ -76,6 +77,15 @@ pub(super) async fn observed<T>(call: impl Future<Output = T>) -> (T, Option<Ans
         (result, LAST.with(RefCell::take))
     };
     LAST.scope(RefCell::new(None), noted).await
+}
+
+/// Runs a call and counts the requests that it took: more than one where one was tried again.
+pub(super) async fn counted<T>(call: impl Future<Output = T>) -> (T, u32) {
+    let noted = async {
+        let result = call.await;
+        (result, REQUESTS.with(Cell::get))
+    };
+    REQUESTS.scope(Cell::new(0), noted).await
 }
 
 fn note(answer: Option<Answer>) {
@@ -188,6 +198,7 @@ impl HttpService for Service {
 impl Service {
     async fn answer(&self, mut request: HttpRequest) -> Result<HttpResponse, HttpError> {
         note(None);
+        let _ = REQUESTS.try_with(|requests| requests.set(requests.get() + 1));
         if ends_multipart(&request)
             && let Ok(at_the_end) = AT_THE_END.try_with(Clone::clone)
         {
@@ -319,9 +330,9 @@ impl Body for Outgoing {
             self.nap = Some(Box::pin(tokio::time::sleep(wait)));
         }
         if self.left == 0 {
-            self.flow.finish()
+            self.flow.finish();
         } else {
-            self.flow.touch(wait)
+            self.flow.touch(wait);
         }
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }

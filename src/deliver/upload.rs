@@ -14,7 +14,7 @@ use std::time::SystemTime;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::attributes::{attributes, header_text};
-use super::bucket::Bucket;
+use super::bucket::{Bucket, Held};
 use super::error::{DeliverError, Result};
 use super::names::{is_manifest, keys};
 use super::source::Source;
@@ -24,6 +24,8 @@ use crate::recording::{Asset, AssetFile, RemoteObject};
 
 /// Numbered names tried before it is given up.
 const NUMBERS_MAX: u32 = 100;
+/// How often an object of ours that looks otherwise is looked at.
+const LOOKS_MAX: u32 = 4;
 /// Small files looked at or sent at once.
 const FILES_AT_ONCE: usize = 4;
 
@@ -122,12 +124,7 @@ impl Placing<'_> {
         let adopted = match &self.target.store {
             Store::Bucket(bucket) => match bucket.head(key).await? {
                 None => return Ok(Look::Free),
-                Some(held) => {
-                    let transfer = self.transfer(bucket, key, &source);
-                    let adopted = transfer.adopt(&held)?;
-                    transfer.give_up(adopted.is_some()).await?;
-                    adopted
-                }
+                Some(held) => self.adopt(&self.transfer(bucket, key, &source), held).await?,
             },
             Store::Directory(directory) => match directory.head(key)? {
                 None => return Ok(Look::Free),
@@ -139,6 +136,23 @@ impl Placing<'_> {
             (self.run.progress)(proof.size_bytes);
             Look::Same(proof)
         }))
+    }
+
+    /// What says it is ours and looks otherwise is looked at again before it counts as other content: a store that errs
+    /// once must not get everything a second time.
+    async fn adopt(&self, transfer: &Transfer<'_>, held: Held) -> Result<Option<Proof>> {
+        let mut held = Some(held);
+        let mut looks = 1;
+        loop {
+            let adopted = held.as_ref().map(|held| transfer.adopt(held)).transpose()?.flatten();
+            let is_ours = held.is_some_and(|held| held.is_of(&self.asset_id));
+            if adopted.is_some() || !is_ours || looks == LOOKS_MAX {
+                transfer.give_up(adopted.is_some()).await?;
+                return Ok(adopted);
+            }
+            looks += 1;
+            held = transfer.bucket.head(transfer.key).await?;
+        }
     }
 
     async fn send(&self, index: usize, key: &str) -> Result<(usize, Stored)> {

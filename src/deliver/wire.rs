@@ -45,10 +45,13 @@ impl Wire {
         let mut found = Vec::new();
         let (mut key_marker, mut id_marker) = (String::new(), String::new());
         loop {
-            let query = [("key-marker", &key_marker), ("upload-id-marker", &id_marker)];
-            let markers: String =
-                query.iter().filter(|(_, v)| !v.is_empty()).map(|(n, v)| format!("&{n}={}", encoded(v))).collect();
-            let page = self.get(&format!("uploads=&prefix={}{markers}", encoded(prefix))).await?;
+            let mut query = format!("uploads=&prefix={}", encoded(prefix));
+            for (name, marker) in [("key-marker", &key_marker), ("upload-id-marker", &id_marker)] {
+                if !marker.is_empty() {
+                    query.extend(["&", name, "=", &encoded(marker)]);
+                }
+            }
+            let page = self.get(&query).await?;
             found.extend(uploads_in(&page).filter(|u| u.key.starts_with(prefix)));
             key_marker = tag(&page, "NextKeyMarker").map(|m| unescaped(&m)).unwrap_or_default();
             id_marker = tag(&page, "NextUploadIdMarker").map(|m| unescaped(&m)).unwrap_or_default();

@@ -8,6 +8,7 @@ use crate::fault::{Class, Fault};
 use crate::isobmff::IsoError;
 use crate::media::MediaError;
 use crate::recording::name::printable;
+use crate::salvage::SalvageError;
 
 /// An error of this room.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,15 @@ pub enum FinishError {
         /// Why.
         #[source]
         source: IsoError,
+    },
+    /// Looking through a recording without a header.
+    #[error("cannot salvage `{}`", printable(path))]
+    Salvage {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: SalvageError,
     },
     /// The finished file does not hold what the source holds; it was thrown away.
     #[error("the file made from `{}` does not hold the same media: {detail}", printable(path))]
@@ -90,6 +100,7 @@ impl Fault for FinishError {
             Self::Media(e) => e.class(),
             Self::Header { source, .. } => source.class(),
             Self::HalfDone { source, .. } => source.class(),
+            Self::Salvage { source, .. } => source.class(),
             Self::Changed { .. } => Class::Transient,
             Self::NoSpace { .. } | Self::NoName { .. } | Self::NotJournalled { .. } => Class::Environment,
             Self::NotTheSame { .. } | Self::TooManyNames { .. } => Class::Permanent,
@@ -101,6 +112,7 @@ impl Fault for FinishError {
             Self::File(e) => e.hint(),
             Self::Media(e) => e.hint(),
             Self::Header { source, .. } => source.hint(),
+            Self::Salvage { source, .. } => source.hint(),
             Self::Changed { .. } => Some("The recording is untouched; it is taken again when it rests.".into()),
             Self::HalfDone { .. } => Some(
                 "Every byte of the recording is there. It is completed or taken back at the next try or start; leave the state \

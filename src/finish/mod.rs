@@ -1,9 +1,10 @@
-//! Decides what a recording needs and produces the finished file: keep | splice | remux | quarantine.
+//! Decides what a recording needs and produces the finished file: keep | splice | remux | salvage | quarantine.
 //!
 //! ```text
 //! inspect ─▶ decide ─▶ keep      the file is complete: it only gets its final name
 //!                    ├ splice    its header goes to its front, in place or beside it ([`splice`])
 //!                    ├ remux     its packets go into a new container in one pass
+//!                    ├ salvage   its sample tables are rebuilt and go to the front of a copy
 //!                    ╰ quarantine  left where it is, with its defects
 //! ```
 //!
@@ -23,6 +24,7 @@ mod options;
 mod place;
 mod produce;
 mod remux;
+mod salvaging;
 mod sameness;
 mod splice;
 
@@ -34,5 +36,6 @@ pub use identity::{Made, Making, record_of_finished, start_of};
 pub use inspect::{Inspection, Iso, inspect};
 pub use options::*;
 pub use place::{Names, Wish, finished_path, is_free};
-pub use produce::{ChoosePath, Conclusion, Finished, Remember, Turn, Work, finish};
+pub use produce::{Alone, ChoosePath, Conclusion, Finished, References, Remember, Turn, Work, finish};
+pub use salvaging::{reference_of, siblings};
 pub use splice::{ByBytes, Recovered, Undone, put_back_by_bytes, recover, undo};

@@ -10,17 +10,15 @@ use super::describe::{Description, describe};
 use super::front::front;
 use super::identity::{Made, Making, record_of_finished, start_of};
 use super::remux::remux;
-use super::{FinishError, Inspection, Options, Wish, inspect};
+use super::{FinishError, Inspection, Options, Wish, inspect, salvaging};
 use crate::durable::{self, FileError, Partial};
 use crate::media::{MediaError, Watch};
 use crate::recording::journey::{Settled, Start};
 use crate::recording::{Container, Defect, Fingerprint, Outcome, SpliceIntent, SpliceMethod, SpliceUndo, VodRecord};
+use crate::salvage::Reference;
 
 /// Chooses and reserves the final path.
 pub type ChoosePath<'a> = dyn Fn(&Wish<'_>) -> Result<PathBuf, FinishError> + 'a;
-
-/// Makes durable what is about to be done to the source where it stands, and the record that follows from it.
-pub type Remember<'a> = dyn Fn(&SpliceIntent, &VodRecord) -> Result<(), FinishError> + 'a;
 
 /// The right to compute, which a recording lends to another while it waits for the disk.
 pub trait Turn {
@@ -29,6 +27,22 @@ pub trait Turn {
     /// Waits until it is back.
     fn resume(&self);
 }
+
+/// A turn of one who works alone: nobody else wants to compute.
+#[derive(Debug, Clone, Copy)]
+pub struct Alone;
+
+impl Turn for Alone {
+    fn pause(&self) {}
+
+    fn resume(&self) {}
+}
+
+/// Makes durable what is about to be done to the source where it stands, and the record that follows from it.
+pub type Remember<'a> = dyn Fn(&SpliceIntent, &VodRecord) -> Result<(), FinishError> + 'a;
+
+/// Sound recordings of the same stream, asked for only if a recording needs them.
+pub type References<'a> = dyn Fn() -> Vec<Reference> + 'a;
 
 /// One recording to finish.
 pub struct Work<'a> {
@@ -48,6 +62,8 @@ pub struct Work<'a> {
     pub progress: &'a dyn Fn(u64, u64),
     /// Held by the caller when the work begins, and when it has ended well.
     pub turn: &'a dyn Turn,
+    /// Says how the stream is coded, for a recording that does not say it itself.
+    pub references: &'a References<'a>,
 }
 
 impl Work<'_> {
@@ -115,6 +131,10 @@ pub fn finish(work: &Work<'_>) -> Result<Conclusion, FinishError> {
         Action::Keep => keep(work, &inspection, plan.container),
         Action::Front => front(work, &inspection, plan.container),
         Action::Remux => remux(work, &inspection, plan.container),
+        Action::Salvage => match salvaging::salvage(work, &inspection, plan.container)? {
+            Ok(written) => Ok(*written),
+            Err(defects) => return Ok(Conclusion::Quarantined(defects)),
+        },
     };
     match made {
         Err(FinishError::Media(error)) if error.defects().iter().any(Defect::is_fatal) => {
@@ -190,15 +210,20 @@ pub(super) fn source_may_go(work: &Work<'_>, defects: &[Defect]) -> bool {
     !lacks_something && work.settled.evidence.is_strong() && !work.options.keep_original
 }
 
-pub(super) fn watch<'a>(work: &Work<'a>, progress: &'a dyn Fn(u64)) -> Watch<'a> {
-    Watch { cancel: Some(work.stop), progress: Some(progress) }
+pub(super) fn watch<'a>(work: &Work<'a>) -> Watch<'a> {
+    Watch { cancel: Some(work.stop), progress: None }
+}
+
+/// The same, for a pass whose progress is told.
+pub(super) fn watch_with<'a>(work: &Work<'a>, progress: &'a dyn Fn(u64)) -> Watch<'a> {
+    Watch { progress: Some(progress), ..watch(work) }
 }
 
 /// The file is complete. Where its rest is not proven and it would have to be renamed, a copy gets the final name.
 fn keep(work: &Work<'_>, inspection: &Inspection, container: Container) -> Result<Written, FinishError> {
     let source = work.settled.path();
     let read = |bytes| (work.progress)(bytes, inspection.size_bytes);
-    let mut description = describe(source, container, &watch(work, &read))?;
+    let mut description = describe(source, container, &watch_with(work, &read))?;
     if description.tracks.iter().all(|t| t.packets == 0) {
         return Err(MediaError::Unfinishable { path: source.to_owned(), defects: vec![Defect::NoPackets] }.into());
     }
@@ -207,7 +232,7 @@ fn keep(work: &Work<'_>, inspection: &Inspection, container: Container) -> Resul
         return remux(work, inspection, container);
     }
     let movie = inspection.iso.as_ref().and_then(|iso| iso.movie.as_ref());
-    look_closer((source, container), movie, work.options.validate, watch(work, &read))?.tell(&mut description);
+    look_closer((source, container), movie, work.options.validate, watch_with(work, &read))?.tell(&mut description);
     let start = start_of(work.settled, description.created_ms, description.duration_ms);
     let final_path =
         (work.choose_path)(&Wish { extension: extension_of(source, container), start_ms: start.0, may_be_own: true })?;

@@ -1,6 +1,6 @@
 //! Couriers carry what is due to the targets. Finishing and cataloguing never wait for them (promise 5).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -32,8 +32,18 @@ pub struct Bell {
 struct Carried {
     in_flight: HashSet<String>,
     /// Targets that wait after a fault of their surroundings, each with the time of its next try.
-    paused: std::collections::HashMap<String, i64>,
+    paused: HashMap<String, i64>,
+    /// How often in a row a target's surroundings were at fault: the pauses grow, and one delivery at a time tries.
+    faults_in_a_row: HashMap<String, u32>,
     closed: bool,
+}
+
+impl Carried {
+    /// A target that waits is left alone; one that has just waited is tried with one delivery.
+    fn may_try(&self, target: &str) -> bool {
+        let is_tried = || self.in_flight.iter().any(|id| id.rsplit('@').next() == Some(target));
+        !(self.paused.contains_key(target) || self.faults_in_a_row.contains_key(target) && is_tried())
+    }
 }
 
 impl Bell {
@@ -50,7 +60,10 @@ impl Bell {
 
     /// Forgets that targets wait, after a reload or when an operator asks for a retry.
     pub fn resume_targets(&self) {
-        self.lock().paused.clear();
+        let mut carried = self.lock();
+        carried.paused.clear();
+        carried.faults_in_a_row.clear();
+        drop(carried);
         self.ring();
     }
 
@@ -172,7 +185,7 @@ fn take(house: &House) -> Option<Delivery> {
 
 /// The most urgent due delivery that nobody carries and whose target does not wait; looks further only if it must.
 fn first_free(house: &House, carried: &Carried, now: i64) -> Result<Option<Delivery>, CatalogError> {
-    let is_free = |d: &Delivery| !carried.in_flight.contains(&d.id) && !carried.paused.contains_key(&d.target);
+    let is_free = |d: &Delivery| !carried.in_flight.contains(&d.id) && carried.may_try(&d.target);
     let mut limit = carried.in_flight.len() + 64;
     loop {
         let due = house.catalog.due(now, limit)?;
@@ -204,6 +217,7 @@ fn attempt_delivery(house: &House, delivery: &Delivery, attempt: u32) {
     });
     match outcome {
         Ok(()) => {
+            house.bell.lock().faults_in_a_row.remove(&delivery.target);
             info!(delivery = delivery.id, attempt, "Delivered.");
             if let Some(vod_id) = &delivery.asset.vod_id {
                 super::freeing::free_if_due(house, vod_id);
@@ -235,7 +249,7 @@ fn note_failure(house: &House, delivery: &Delivery, attempt: u32, error: &Pipeli
     let message = error.hint().map_or_else(|| said.clone(), |hint| format!("{said}. {hint}"));
     let due = next_try_ms(attempt, class, now_ms(), jitter());
     if class == Class::Environment {
-        pause(house, delivery, due, &message);
+        pause(house, delivery, &message);
     } else {
         warn!(delivery = delivery.id, error = message, due_ms = due, "Not delivered; the local file stays.");
     }
@@ -244,10 +258,15 @@ fn note_failure(house: &House, delivery: &Delivery, attempt: u32, error: &Pipeli
     }
 }
 
-/// A fault of the surroundings would meet every recording alike: the target waits, and it is said once.
-fn pause(house: &House, delivery: &Delivery, due: Option<i64>, message: &str) {
-    let until = due.unwrap_or_else(|| now_ms() + 60_000);
-    let is_news = house.bell.lock().paused.insert(delivery.target.clone(), until).is_none();
+/// A fault of the surroundings would meet every recording alike: the target waits, longer each time, and it is said once.
+fn pause(house: &House, delivery: &Delivery, message: &str) {
+    let mut carried = house.bell.lock();
+    let in_a_row = carried.faults_in_a_row.entry(delivery.target.clone()).or_default();
+    *in_a_row = in_a_row.saturating_add(1);
+    let is_news = *in_a_row == 1;
+    let until = next_try_ms(*in_a_row, Class::Environment, now_ms(), jitter()).unwrap_or_else(|| now_ms() + 60_000);
+    carried.paused.insert(delivery.target.clone(), until);
+    drop(carried);
     if is_news {
         warn!(target_name = delivery.target, error = message, "The target cannot be used; everything stays queued.");
     }

@@ -1,9 +1,11 @@
 //! Recordings to deliver: files of noise and the assets that name them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
-use aftercast::deliver::{DeliverError, NoLedger, Options, TargetOptions, Targets};
+use aftercast::deliver::{DeliverError, Ledger, LedgerFault, NoLedger, Options, TargetOptions, Targets};
 use aftercast::durable;
 use aftercast::recording::{Asset, AssetFile, Kind, RemoteObject};
 
@@ -41,4 +43,31 @@ pub fn targets(target: TargetOptions) -> Targets {
 
 pub fn upload(targets: &Targets, asset: &Asset) -> Result<Vec<RemoteObject>, DeliverError> {
     targets.upload("cloud", asset, "2026-03-04", &AtomicBool::new(false), &|_| {}, &NoLedger)
+}
+
+/// A ledger in memory.
+#[derive(Debug, Default)]
+pub struct Rows(Mutex<BTreeMap<String, serde_json::Value>>);
+
+impl Rows {
+    pub fn is_empty(&self) -> bool {
+        self.0.lock().unwrap().is_empty()
+    }
+}
+
+impl Ledger for Rows {
+    fn put(&self, row: &str, value: &serde_json::Value) -> Result<(), LedgerFault> {
+        self.0.lock().unwrap().insert(row.to_owned(), value.clone());
+        Ok(())
+    }
+
+    fn rows(&self, prefix: &str) -> Result<Vec<(String, serde_json::Value)>, LedgerFault> {
+        let rows = self.0.lock().unwrap();
+        Ok(rows.iter().filter(|(k, _)| k.starts_with(prefix)).map(|(k, v)| (k.clone(), v.clone())).collect())
+    }
+
+    fn remove(&self, prefix: &str) -> Result<(), LedgerFault> {
+        self.0.lock().unwrap().retain(|k, _| !k.starts_with(prefix));
+        Ok(())
+    }
 }

@@ -2,9 +2,12 @@
 
 pub mod assets;
 pub mod daemon;
+pub mod google;
+pub mod http;
 pub mod recordings;
 pub mod stores;
 pub mod tap;
+pub mod unruly;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -156,6 +156,17 @@ pub fn s3() -> S3 {
     S3(shared(&SEAWEED, start_seaweed))
 }
 
+/// All keys of a bucket of an S3 server that lets anybody list.
+pub fn keys_in(address: SocketAddr, bucket: &str) -> std::collections::BTreeSet<String> {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET /{bucket}?list-type=2&max-keys=1000 HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("<ListBucketResult"), "{answer}");
+    answer.split("<Key>").skip(1).filter_map(|rest| Some(rest.split_once("</Key>")?.0.to_owned())).collect()
+}
+
 impl S3 {
     pub fn address(&self) -> SocketAddr {
         self.0.address
@@ -220,6 +231,10 @@ pub fn azure() -> Azure {
 }
 
 impl Azure {
+    pub fn address(&self) -> SocketAddr {
+        self.0.address
+    }
+
     /// Creates a container and gives a target in it, under the prefix `pre`.
     pub fn container(&self, container: &str) -> TargetOptions {
         let date =
@@ -255,7 +270,7 @@ fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
 
 const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-fn base64(bytes: &[u8]) -> String {
+pub fn base64(bytes: &[u8]) -> String {
     let sextet = |chunk: &[u8], digit: usize| {
         let word = chunk.iter().chain(&[0, 0]).take(3).fold(0usize, |w, b| w << 8 | usize::from(*b));
         if digit <= chunk.len() { char::from(BASE64[word >> (18 - 6 * digit) & 63]) } else { '=' }
@@ -298,6 +313,10 @@ pub fn gcs() -> Gcs {
 }
 
 impl Gcs {
+    pub fn address(&self) -> SocketAddr {
+        self.0.address
+    }
+
     /// Creates a bucket and gives a target in it, under the prefix `pre`.
     pub fn bucket(&self, bucket: &str) -> TargetOptions {
         assert_eq!(request(self.0.address, &format!("PUT /{bucket} HTTP/1.1\r\n")), 200);

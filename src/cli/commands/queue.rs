@@ -1,4 +1,4 @@
-//! `queue list | retry`: what waits for delivery, what failed, what is quarantined.
+//! `queue list | retry | gc`: what waits for delivery, what failed, what is quarantined.
 
 use serde_json::{Value, json};
 
@@ -11,13 +11,14 @@ use crate::catalog::{DeliveryFilter, Retry};
 use crate::pipeline::{House, now_ms};
 use crate::recording::DeliveryState;
 use crate::recording::journey::{Entry, Step};
-use crate::recording::name::format_time;
+use crate::recording::name::{format_time, printable_text};
 
 /// Runs one of them.
 pub fn run(house: &House, command: &QueueCommand, out: &mut Output<'_>) -> Result<Exit, Failure> {
     match command {
         QueueCommand::List { all } => list(house, *all, out),
         QueueCommand::Retry { ids } => retry(house, ids, out),
+        QueueCommand::Gc { yes } => gc(house, *yes, out),
     }
 }
 
@@ -104,6 +105,36 @@ fn retry(house: &House, ids: &[String], out: &mut Output<'_>) -> Result<Exit, Fa
         out.json(&json!({ "retried": count })).map_err(Failure::output)?;
     } else {
         writeln!(out.out, "{count} tried again now.").map_err(Failure::output)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Lists the unfinished uploads of every target that are not ours to continue, and aborts them if told so.
+fn gc(house: &House, is_confirmed: bool, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let targets = house.targets();
+    let mut found = 0;
+    for name in targets.names() {
+        for upload in targets.open_uploads(name, &house.catalog)? {
+            found += 1;
+            if is_confirmed {
+                targets.abort_upload(name, &upload)?;
+            }
+            if out.is_json {
+                let line = json!({ "target": name, "key": upload.key, "uploadId": upload.upload_id, "begun": upload.begun, "aborted": is_confirmed });
+                out.json(&line).map_err(Failure::output)?;
+            } else {
+                let did = if is_confirmed { "aborted" } else { "open" };
+                let key = printable_text(&upload.key);
+                writeln!(out.out, "{did}  {name}  {key}  since {}", printable_text(&upload.begun))
+                    .map_err(Failure::output)?;
+            }
+        }
+    }
+    if !out.is_json && found == 0 {
+        writeln!(out.out, "No upload is open that nobody will continue.").map_err(Failure::output)?;
+    } else if !is_confirmed && found > 0 {
+        writeln!(out.err, "Nothing was aborted; --yes aborts. Other programs may still be writing to these.")
+            .map_err(Failure::output)?;
     }
     Ok(Exit::Done)
 }

@@ -12,7 +12,7 @@ use super::super::table::Table;
 use super::Failure;
 use crate::catalog::Page;
 use crate::durable;
-use crate::pipeline::House;
+use crate::pipeline::{House, now_ms};
 use crate::recording::name::{format_time, printable, printable_text};
 use crate::recording::{RemoteObject, VodRecord};
 
@@ -30,7 +30,7 @@ pub fn run(house: &House, command: &VodCommand, out: &mut Output<'_>) -> Result<
             let what = Deletion { is_confirmed: *yes, keeps_file: *keep_file, keeps_objects: *keep_objects };
             ids.iter().try_fold(Exit::Done, |exit, id| Ok(exit.merge(delete(house, id, what, out)?)))
         }
-        VodCommand::Verify { ids } => verify(house, ids, out),
+        VodCommand::Verify { ids, download, sample } => verify(house, ids, *download, *sample, out),
         VodCommand::Export { format } => export(house, *format, out),
     }
 }
@@ -141,35 +141,67 @@ const fn verb(what: Deletion) -> &'static str {
     if what.is_confirmed { "Deletes" } else { "Would delete" }
 }
 
-/// Asks every store for what the records name; a difference is said and is a failure.
-fn verify(house: &House, ids: &[String], out: &mut Output<'_>) -> Result<Exit, Failure> {
-    let vods: Vec<VodRecord> = if ids.is_empty() {
+/// Asks every store for what the records name; a difference is noted in the record, where it keeps the local file from
+/// being freed, and is a failure.
+fn verify(
+    house: &House,
+    ids: &[String],
+    reads: bool,
+    sample: Option<f64>,
+    out: &mut Output<'_>,
+) -> Result<Exit, Failure> {
+    let mut vods: Vec<VodRecord> = if ids.is_empty() {
         house.catalog.all_vods()?.collect::<Result<_, _>>()?
     } else {
         ids.iter().map(|id| known(house, id)).collect::<Result<_, _>>()?
     };
+    if let Some(percent) = sample {
+        vods.retain(|vod| is_in_sample(&vod.vod_id, percent, now_ms()));
+    }
     let mut exit = Exit::Done;
     for (vod, object) in vods.iter().flat_map(|vod| vod.remote.iter().map(move |object| (vod, object))) {
-        let state = house.targets().head(&object.target, &object.key);
-        let (is_same, said) = match &state {
-            Ok(Some(found)) if found.size_bytes != object.size_bytes => {
-                (false, format!("{} bytes, {} recorded", found.size_bytes, object.size_bytes))
-            }
-            Ok(Some(found)) if object.etag.is_some() && found.etag != object.etag => (false, "another ETag".to_owned()),
-            Ok(Some(_)) => (true, "as recorded".to_owned()),
-            Ok(None) => (false, "missing".to_owned()),
-            Err(error) => (false, crate::fault::chain(error)),
-        };
-        exit = exit.merge(if is_same { Exit::Done } else { Exit::SomeFailed });
-        if out.is_json {
-            let line = json!({ "vodId": vod.vod_id, "url": object.url, "same": is_same, "message": said });
-            out.json(&line).map_err(Failure::output)?;
-        } else {
-            writeln!(out.out, "{}  {}  {}", vod.vod_id, printable_text(&object.url), printable_text(&said))
-                .map_err(Failure::output)?;
+        if house.stop.is_requested() {
+            break;
         }
+        exit = exit.merge(verify_one(house, vod, object, reads, out)?);
     }
     Ok(exit)
+}
+
+fn verify_one(
+    house: &House,
+    vod: &VodRecord,
+    object: &RemoteObject,
+    reads: bool,
+    out: &mut Output<'_>,
+) -> Result<Exit, Failure> {
+    let looked = house.targets().verify(object, reads, house.stop.flag());
+    let (is_same, said) = match &looked {
+        Ok(None) => (true, "as proven".to_owned()),
+        Ok(Some(difference)) => (false, difference.clone()),
+        Err(error) => (false, crate::fault::chain(error)),
+    };
+    if let Ok(differs) = &looked
+        && *differs != object.differs
+    {
+        house.catalog.verified(&vod.vod_id, object, differs.as_deref(), now_ms())?;
+    }
+    if out.is_json {
+        let line = json!({ "vodId": vod.vod_id, "url": object.url, "same": is_same, "message": said });
+        out.json(&line).map_err(Failure::output)?;
+    } else {
+        writeln!(out.out, "{}  {}  {}", vod.vod_id, printable_text(&object.url), printable_text(&said))
+            .map_err(Failure::output)?;
+    }
+    Ok(if is_same { Exit::Done } else { Exit::SomeFailed })
+}
+
+/// Whether a VoD belongs to the sample of a day.
+fn is_in_sample(vod_id: &str, percent: f64, now_ms: i64) -> bool {
+    const DAY_MS: i64 = 24 * 3_600 * 1_000;
+    let digest = blake3::hash(format!("{vod_id} {}", now_ms.div_euclid(DAY_MS)).as_bytes());
+    let [a, b, ..] = *digest.as_bytes();
+    f64::from(u16::from_be_bytes([a, b])) < percent / 100.0 * 65_536.0
 }
 
 fn export(house: &House, format: ExportFormat, out: &mut Output<'_>) -> Result<Exit, Failure> {
@@ -235,4 +267,20 @@ fn csv_row(vod: &VodRecord) -> [String; 14] {
 
 fn path_text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_about_its_share_and_another_every_day() {
+        let taken =
+            |percent, now_ms| (0..10_000).filter(|i| is_in_sample(&i.to_string(), percent, now_ms)).collect::<Vec<_>>();
+        let today = taken(5.0, 0);
+        assert!((400..600).contains(&today.len()), "{}", today.len());
+        assert_eq!(today, taken(5.0, 1000));
+        assert_ne!(today, taken(5.0, 90_000_000));
+        assert_eq!(taken(100.0, 0).len(), 10_000);
+    }
 }

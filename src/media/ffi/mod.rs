@@ -1,8 +1,9 @@
 //! The only `unsafe` of the house: safe faces over libavformat, libavcodec and libswscale.
 //!
 //! Everything here hands plain Rust values to the rest of the room. Files are opened by us and given to FFmpeg as
-//! streams ([`stream::Tapped`]), so errors keep their kind and FFmpeg opens nothing.
+//! streams (`ahead`, `behind`), so errors keep their kind and FFmpeg opens nothing.
 
+mod ahead;
 mod behind;
 pub(in crate::media) mod library;
 pub(in crate::media) mod log;

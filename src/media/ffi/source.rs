@@ -13,8 +13,9 @@ use ffmpeg_next::ffi::{
 use ffmpeg_next::format::context::{Input, StreamIo};
 use ffmpeg_next::{Dictionary, Error, Packet, Stream, media};
 
+use super::ahead::Ahead;
 use super::log;
-use super::stream::{Tap, Tapped, TimeBase};
+use super::stream::{Tap, TimeBase};
 use super::tags::TagFeed;
 use crate::media::{MediaError, whole};
 use crate::recording::{Container, TrackKind};
@@ -113,12 +114,12 @@ impl Source {
         let (file, size_bytes) = open_regular(path)?;
         let tap = Tap::default();
         let (input, feed, declared_us) = if is_foreign(&file, container).map_err(MediaError::open(path))? {
-            let (input, feed) = TagFeed::open(Tapped::new(file, tap.clone()), size_bytes, depth)
+            let (input, feed) = TagFeed::open(Ahead::new(file, tap.clone()), size_bytes, depth)
                 .map_err(|error| refusal(path, container, &tap, error))?;
             (input, Some(feed), None)
         } else {
             let (input, declared_us) =
-                StreamIo::from_read_seek_with_capacity(Tapped::new(file, tap.clone()), BUFFER_BYTES)
+                StreamIo::from_read_seek_with_capacity(Ahead::new(file, tap.clone()), BUFFER_BYTES)
                     .and_then(|io| open_input(io, container, depth))
                     .map_err(|error| refusal(path, container, &tap, error))?;
             (input, None, declared_us)

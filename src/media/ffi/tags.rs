@@ -16,8 +16,9 @@ use ffmpeg_next::format::context::Input;
 use ffmpeg_next::packet::{Flags, Mut as _};
 use ffmpeg_next::{Error, Packet, codec, frame};
 
+use super::ahead::Ahead;
 use super::source::{Depth, Next, checked};
-use super::stream::{Tapped, TimeBase};
+use super::stream::TimeBase;
 use crate::media::flv::{Body, Content, Reader, Step, Tag};
 use crate::recording::TrackKind;
 
@@ -28,7 +29,7 @@ const PATIENCE: u32 = 32;
 
 /// The packets of an FLV file, read tag by tag.
 pub(super) struct TagFeed {
-    reader: Reader<Tapped>,
+    reader: Reader<Ahead>,
     lanes: Vec<Lane>,
 }
 
@@ -51,7 +52,7 @@ struct Lane {
 
 impl TagFeed {
     /// Opens a file and looks for its tracks.
-    pub(super) fn open(file: Tapped, size_bytes: u64, depth: Depth) -> Result<(Input, Self), Error> {
+    pub(super) fn open(file: Ahead, size_bytes: u64, depth: Depth) -> Result<(Input, Self), Error> {
         let reader = Reader::open(file, size_bytes).map_err(|error| failed(&error))?;
         let mut input = empty_input()?;
         let mut feed = Self { reader, lanes: Vec::new() };
@@ -101,7 +102,7 @@ impl TagFeed {
     }
 
     fn configure(&mut self, tag: &Tag, body: &Body, input: &mut Input) -> Result<Option<Next>, Error> {
-        let mut bytes = vec![0; Reader::<Tapped>::content_bytes(tag, body)];
+        let mut bytes = vec![0; Reader::<Ahead>::content_bytes(tag, body)];
         let Some(have) = self.reader.take(tag, body, &mut bytes).map_err(|error| failed(&error))? else {
             return Ok(Some(Next::Nonsense));
         };
@@ -114,7 +115,7 @@ impl TagFeed {
     }
 
     fn frame(&mut self, tag: &Tag, body: &Body, packet: &mut Packet, input: &mut Input) -> Result<Option<Next>, Error> {
-        let wanted = Reader::<Tapped>::content_bytes(tag, body);
+        let wanted = Reader::<Ahead>::content_bytes(tag, body);
         *packet = Packet::new(wanted);
         let taken = self.reader.take(tag, body, packet.data_mut().unwrap_or_default());
         let Some(have) = taken.map_err(|error| failed(&error))? else { return Ok(Some(Next::Nonsense)) };

@@ -2,6 +2,7 @@
 
 mod damage;
 mod foreign;
+mod transport;
 
 use std::ffi::OsStr;
 use std::fs;

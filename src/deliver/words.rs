@@ -1,0 +1,77 @@
+//! Every cause with its words, as a table for `docs/delivery-failures.md`; `UPDATE_EXPECTED=1` writes it.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::Cause;
+use crate::fault::Class;
+
+fn all() -> Vec<Cause> {
+    vec![
+        Cause::UnknownKeyId,
+        Cause::WrongSecret,
+        Cause::ExpiredCredentials,
+        Cause::NoCredentials,
+        Cause::Denied { permission: "s3:PutObject".into() },
+        Cause::KmsDenied,
+        Cause::ClockSkew { by_s: Some(-1200) },
+        Cause::NoSuchBucket,
+        Cause::NoSuchObject,
+        Cause::WrongRegion { region: Some("eu-central-1".into()) },
+        Cause::WrongRegion { region: None },
+        Cause::Quota,
+        Cause::StoreFull,
+        Cause::Throttled,
+        Cause::ServerError,
+        Cause::Corrupted,
+        Cause::Taken,
+        Cause::Locked,
+        Cause::AclDisabled,
+        Cause::NotSupported,
+        Cause::Dns,
+        Cause::Refused,
+        Cause::Proxy,
+        Cause::Tls,
+        Cause::WrongName,
+        Cause::EndpointIsHttp,
+        Cause::EndpointIsHttps,
+        Cause::Timeout,
+        Cause::ConnectionLost,
+        Cause::NotAStore,
+        Cause::Other,
+    ]
+}
+
+const HEAD: &str = "\
+# When a store refuses
+
+What `queue list`, `doctor`, the log and the record say, and what it means. In every case the recording is safe on the
+local disk. *waits*: the whole target waits, longer each time, and is tried with one delivery, at SIGHUP and at
+`queue retry`; everything else goes on. *again*: this delivery is tried again by itself, after a second up to five minutes.
+*by hand*: this one delivery needs a person.
+
+| what is said | then | what to do |
+|---|---|---|
+";
+
+fn table() -> String {
+    let mut text = HEAD.to_owned();
+    for cause in all() {
+        let then = match cause.class() {
+            Class::Environment => "waits",
+            Class::Permanent => "by hand",
+            Class::Transient | Class::Cancelled => "again",
+        };
+        let _ = writeln!(text, "| {cause} | {then} | {} |", cause.advice());
+    }
+    text
+}
+
+#[test]
+fn every_failure_has_its_words() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/delivery-failures.md");
+    if std::env::var_os("UPDATE_EXPECTED").is_some() {
+        std::fs::write(&path, table()).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), table(), "UPDATE_EXPECTED=1 writes it");
+}

@@ -1,0 +1,142 @@
+//! Uploads in parts that are killed at any point are continued by the next process: nothing is left open in the store, and
+//! no more is sent again than was on the way.
+//!
+//! The process that is killed is this test binary itself, which runs [`uploads_for_the_parent`] alone.
+
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use aftercast::catalog::Catalog;
+use aftercast::deliver::TargetOptions;
+use aftercast::durable;
+use aftercast::recording::Fingerprint;
+
+use crate::support::assets::{MIB, asset, targets, write_noise};
+use crate::support::stores::{azure, gcs, s3};
+use crate::support::tap::Tap;
+
+const PARTS: usize = 8;
+/// Parts on the way at once, by default.
+const IN_FLIGHT: usize = 4;
+const KILLS: usize = 3;
+
+/// What the child needs to know travels in its environment.
+fn child(home: &Path, options: &TargetOptions) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "deliver_kill::uploads_for_the_parent", "--nocapture"]);
+    command.env("AFTERCAST_TEST_HOME", home).env("AFTERCAST_TEST_URL", &options.url);
+    command.env("AFTERCAST_TEST_ENDPOINT", options.endpoint.as_deref().unwrap_or_default());
+    let files: Vec<_> = options.credential_files.iter().map(|(k, v)| format!("{k}={}", v.display())).collect();
+    command.env("AFTERCAST_TEST_CREDENTIALS", files.join("\n"));
+    command.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    command
+}
+
+#[test]
+fn uploads_for_the_parent() {
+    let Some(home) = std::env::var_os("AFTERCAST_TEST_HOME") else { return };
+    let home = Path::new(&home);
+    let text = |name| std::env::var(name).unwrap();
+    let mut options = TargetOptions::new("cloud", &text("AFTERCAST_TEST_URL"));
+    options.endpoint = Some(text("AFTERCAST_TEST_ENDPOINT")).filter(|e| !e.is_empty());
+    // Slow enough to be killed in any part.
+    options.bandwidth = Some(aftercast::deliver::Bandwidth::parse("96M").unwrap());
+    for line in text("AFTERCAST_TEST_CREDENTIALS").lines() {
+        let (name, path) = line.split_once('=').unwrap();
+        options.credential_files.insert(name.into(), path.into());
+    }
+    let catalog = Catalog::open(&home.join("state")).unwrap();
+    let asset = asset(&home.join("root"), "id", &["x.mp4"]);
+    let targets = targets(options);
+    targets.upload("cloud", &asset, "2026-03-04", &AtomicBool::new(false), &|_| {}, &catalog).unwrap();
+    std::fs::write(home.join("done"), "").unwrap();
+}
+
+/// Kills the upload after so many part requests, several times; then lets it end. Returns how many parts were sent.
+fn kill_and_continue(
+    options: &TargetOptions,
+    tap: &Tap,
+    is_part: impl Fn(&str) -> bool,
+    after: [usize; KILLS],
+) -> usize {
+    let dir = tempfile::tempdir().unwrap();
+    write_noise(&dir.path().join("root"), "x.mp4", PARTS * 8 * MIB - 5, 1);
+    let mut sent = 0;
+    for requests in after {
+        let mut running: Child = child(dir.path(), options).spawn().unwrap();
+        let (begun, mut seen) = (Instant::now(), 0);
+        while seen < requests && running.try_wait().unwrap().is_none() {
+            assert!(begun.elapsed() < Duration::from_secs(60));
+            seen += tap.take().iter().filter(|line| is_part(line)).count();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        running.kill().unwrap();
+        running.wait().unwrap();
+        sent += seen + tap.take().iter().filter(|line| is_part(line)).count();
+    }
+    let ended = child(dir.path(), options).status().unwrap();
+    assert!(ended.success() && dir.path().join("done").exists());
+    let seen: Fingerprint = durable::fingerprint(&dir.path().join("root/x.mp4")).unwrap();
+    let catalog = Catalog::open(&dir.path().join("state")).unwrap();
+    let targets = targets(options.clone());
+    let held = targets.head("cloud", "pre/x.mp4").unwrap().unwrap();
+    assert_eq!(held.size_bytes, seen.size_bytes);
+    // Somebody else would see an upload that is open, our own ledger hidden.
+    let open = targets.open_uploads("cloud", &aftercast::deliver::NoLedger);
+    assert_eq!(open.unwrap_or_default(), [], "an upload is left open");
+    let object = targets
+        .upload(
+            "cloud",
+            &asset(&dir.path().join("root"), "id", &["x.mp4"]),
+            "2026-03-04",
+            &AtomicBool::new(false),
+            &|_| {},
+            &catalog,
+        )
+        .unwrap()
+        .remove(0);
+    assert!(object.checksum_compared, "{object:?}");
+    assert_eq!(targets.verify(&object, true, &AtomicBool::new(false)).unwrap(), None);
+    sent + tap.take().iter().filter(|line| is_part(line)).count()
+}
+
+fn assert_little_is_sent_again(parts: usize) {
+    assert!((PARTS..=PARTS + KILLS * IN_FLIGHT).contains(&parts), "{parts} parts were sent");
+}
+
+#[test]
+fn killed_uploads_to_s3_are_continued() {
+    let server = s3();
+    let bucket = server.bucket("killed");
+    for after in [[1, 3, 2], [4, 2, 5]] {
+        let tap = Tap::on(server.address());
+        let options = TargetOptions { endpoint: Some(format!("http://{}", tap.address)), ..bucket.clone() };
+        let parts = kill_and_continue(&options, &tap, |l| l.starts_with("PUT ") && l.contains("partNumber="), after);
+        assert_little_is_sent_again(parts);
+        targets(options).delete("cloud", "pre/x.mp4").unwrap();
+    }
+}
+
+#[test]
+fn killed_uploads_to_azure_are_continued_and_their_proof_survives() {
+    let server = azure();
+    let container = server.container("killed");
+    let tap = Tap::on(server.address());
+    let endpoint = format!("http://{}/devstoreaccount1", tap.address);
+    let options = TargetOptions { endpoint: Some(endpoint), ..container };
+    let is_part = |l: &str| l.starts_with("PUT ") && l.contains("comp=block&");
+    assert_little_is_sent_again(kill_and_continue(&options, &tap, is_part, [1, 3, 2]));
+}
+
+#[test]
+fn killed_uploads_to_google_are_continued() {
+    let server = gcs();
+    let bucket = server.bucket("killed");
+    let tap = Tap::on(server.address());
+    let options = TargetOptions { endpoint: Some(format!("http://{}", tap.address)), ..bucket };
+    let is_part = |l: &str| l.starts_with("PUT ") && l.contains("partNumber=");
+    assert_little_is_sent_again(kill_and_continue(&options, &tap, is_part, [2, 1, 3]));
+}
