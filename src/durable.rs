@@ -7,10 +7,15 @@
 //! Every operation passes the counting seam [`step`], by which the kill test stops the process after its n-th
 //! operation; in release builds the seam is empty.
 
+mod extents;
+mod in_place;
+mod share;
+
 use std::ffi::OsString;
 use std::fs::{self, File, FileTimes, Metadata, OpenOptions, Permissions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::ops::Range;
+use std::io;
+#[cfg(debug_assertions)]
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -19,6 +24,12 @@ use rustix::io::Errno;
 
 use crate::fault::{Class, Fault};
 use crate::recording::Fingerprint;
+
+pub use extents::{Extents, MAX_EXTENTS};
+#[cfg(test)]
+pub(crate) use in_place::tape;
+pub use in_place::{InPlace, Operation};
+pub use share::{copy_ranges, copy_ranges_in_kernel, share_behind};
 
 /// Every partial of ours begins with this; such names are never candidates.
 pub const PARTIAL_PREFIX: &str = ".aftercast-";
@@ -210,26 +221,6 @@ pub fn sync_file(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes `head` and then ranges of another file into an existing partial; the ranges are copied inside the kernel
-/// (shared, where the file system can) or read and written where it cannot.
-pub fn copy_ranges(from: &Path, to: &Path, head: &[u8], ranges: &[Range<u64>]) -> Result<()> {
-    let mut source = File::open(from).map_err(FileError::on("open", from))?;
-    let mut target = OpenOptions::new().write(true).truncate(true).open(to).map_err(FileError::on("open", to))?;
-    target.write_all(head).map_err(FileError::on("write", to))?;
-    for range in ranges {
-        source.seek(SeekFrom::Start(range.start)).map_err(FileError::on("read", from))?;
-        let wanted = range.end - range.start;
-        // On Linux this is copy_file_range, which falls back by itself.
-        let copied = io::copy(&mut (&mut source).take(wanted), &mut target).map_err(FileError::on("copy into", to))?;
-        if copied != wanted {
-            let source = io::Error::from(io::ErrorKind::UnexpectedEof);
-            return Err(FileError { verb: "copy all of", path: from.to_owned(), source });
-        }
-    }
-    step("partial written");
-    Ok(())
-}
-
 /// Renames without ever replacing; both directories are durable afterwards.
 ///
 /// Uses `renameat2(RENAME_NOREPLACE)`; on file systems without it a hard link and unlink, which do not replace either.
@@ -318,6 +309,18 @@ pub fn free_bytes(path: &Path) -> Result<u64> {
         source: e.into(),
     })?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// The size of the blocks of a path's file system, bytes.
+pub fn block_bytes(path: &Path) -> Result<u64> {
+    let stat = rustix::fs::statfs(path).map_err(|e| FileError::on("read the file system of", path)(e.into()))?;
+    Ok(u64::try_from(stat.f_bsize).unwrap_or(0).max(512))
+}
+
+/// `f_type` is signed or not, 32 or 64 bits wide, by platform; its low 32 bits are the number.
+#[expect(clippy::cast_sign_loss, reason = "only the low 32 bits count")]
+const fn magic_number(f_type: rustix::fs::FsWord) -> u64 {
+    (f_type as u64) & 0xFFFF_FFFF
 }
 
 /// The fingerprint of a path now, symbolic links not followed.

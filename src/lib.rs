@@ -14,3 +14,4 @@ pub mod media;
 pub mod pipeline;
 pub mod recording;
 pub mod retain;
+pub mod salvage;

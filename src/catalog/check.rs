@@ -138,5 +138,5 @@ impl Catalog {
 }
 
 const fn needs_name(step: &Step) -> bool {
-    matches!(step, Step::Begun | Step::Publishing { .. } | Step::Failed { .. })
+    matches!(step, Step::Begun | Step::Splicing { .. } | Step::Publishing { .. } | Step::Failed { .. })
 }

@@ -1,7 +1,7 @@
 //! The journal of recordings under way: what was begun, how far it is known to have come, how often it was tried.
 //!
 //! Assumes that one worker at a time works on a recording. An attempt is written before it starts, so an entry that
-//! still says [`Step::Begun`] when the catalogue is opened belongs to an attempt that the process did not survive. Such deaths
+//! still says [`Step::Begun`] or [`Step::Splicing`] when the catalogue is opened belongs to an attempt that the process did not survive. Such deaths
 //! are counted apart from attempts: an attempt that failed in an orderly way says nothing against the file.
 
 use super::index::JournalKey;
@@ -169,6 +169,7 @@ impl Catalog {
 const fn transition_to(step: &Step) -> &'static str {
     match step {
         Step::Begun => "journal begun",
+        Step::Splicing { .. } => "journal splicing",
         Step::Publishing { .. } => "journal publishing",
         Step::Catalogued { .. } => "journal catalogued",
         Step::Done { .. } => "source cleared",
@@ -179,9 +180,12 @@ const fn transition_to(step: &Step) -> &'static str {
 }
 
 fn begin_in(tx: &Tx<'_>, key: JournalKey, settled: &Settled, now_ms: i64) -> std::result::Result<Begun, Stop> {
+    if is_being_published(tx, key, settled)? {
+        return Ok(Begun::Known(Known::UnderWay));
+    }
     let entry = tx.read::<Entry>(In::Journal, key.stored())?;
     match entry.as_ref().map(|entry| &entry.step) {
-        Some(Step::Publishing { .. } | Step::Catalogued { .. }) => {
+        Some(Step::Splicing { .. } | Step::Publishing { .. } | Step::Catalogued { .. }) => {
             Ok(entry.map_or(Begun::Known(Known::UnderWay), |entry| Begun::Interrupted { key, entry: Box::new(entry) }))
         }
         None | Some(Step::Begun | Step::Failed { .. }) => {
@@ -193,6 +197,14 @@ fn begin_in(tx: &Tx<'_>, key: JournalKey, settled: &Settled, now_ms: i64) -> std
         }
         Some(step) => Ok(Begun::Known(Known::from_step(step))),
     }
+}
+
+/// Whether a file is the finished one of another recording, that has its final name already and its record not yet: a
+/// watcher sees our own renames, too.
+fn is_being_published(tx: &Tx<'_>, key: JournalKey, settled: &Settled) -> std::result::Result<bool, Stop> {
+    let Some(holder) = names::holder(tx, settled.path())?.filter(|holder| *holder != key) else { return Ok(false) };
+    let step = tx.read::<Entry>(In::Journal, holder.stored())?.map(|entry| entry.step);
+    Ok(matches!(step, Some(Step::Publishing { written, .. }) if written == settled.candidate.fingerprint))
 }
 
 fn attempt_in(
@@ -242,7 +254,7 @@ fn count_death_in(tx: &Tx<'_>, key: &[u8]) -> std::result::Result<bool, Stop> {
         Err(other) => return Err(other),
     };
     match entry {
-        Some(entry) if matches!(entry.step, Step::Begun) => {
+        Some(entry) if matches!(entry.step, Step::Begun | Step::Splicing { .. }) => {
             let mut deaths = deaths_in(tx, key)?;
             if deaths.contains(&entry.attempts) {
                 return Ok(false);
@@ -284,6 +296,6 @@ pub(super) fn write_entry(tx: &Tx<'_>, key: JournalKey, entry: &Entry) -> std::r
         Step::Catalogued { .. } | Step::Done { .. } | Step::Quarantined { .. } | Step::LeftOut => {
             names::release(tx, key)
         }
-        Step::Begun | Step::Publishing { .. } | Step::Failed { .. } => Ok(()),
+        Step::Begun | Step::Splicing { .. } | Step::Publishing { .. } | Step::Failed { .. } => Ok(()),
     }
 }

@@ -66,7 +66,7 @@ impl Known {
 
     pub(super) fn from_step(step: &Step) -> Self {
         match step {
-            Step::Begun | Step::Publishing { .. } | Step::Catalogued { .. } => Self::UnderWay,
+            Step::Begun | Step::Splicing { .. } | Step::Publishing { .. } | Step::Catalogued { .. } => Self::UnderWay,
             Step::Done { vod_id } => Self::Source { vod_id: vod_id.clone() },
             Step::Quarantined { .. } => Self::Quarantined,
             Step::Failed { due_ms, .. } => Self::Failed { due_ms: *due_ms },

@@ -11,15 +11,19 @@ use std::path::{Path, PathBuf};
 use super::index::{self, JournalKey};
 use super::store::{In, Stop, Tx};
 use super::{Catalog, Result};
-use crate::recording::VodRecord;
+use crate::recording::{Fingerprint, VodRecord};
 
 impl Catalog {
     /// Reserves the name of a finished file for a recording; one that it had reserved before is given back.
     ///
-    /// False if another recording has it, or a VoD; the VoD whose finished file the recording itself is does not count. Durable
-    /// no later than the recording's next step.
+    /// False if another recording has it, or a VoD; the VoD whose finished file the recording itself is does not count, also
+    /// where the file came back with another inode. Durable no later than the recording's next step.
     pub fn reserve_name(&self, path: &Path, key: &JournalKey) -> Result<bool> {
-        if self.vods_at(path)?.iter().any(|vod| !is_file_of(vod, key)) {
+        let own = self.entry(key)?.map(|entry| entry.settled.candidate).filter(|own| own.path == path);
+        let is_itself = |vod: &VodRecord| {
+            is_file_of(vod, key) || own.as_ref().is_some_and(|own| own.fingerprint.same_state(&vod.fingerprint))
+        };
+        if !self.vods_at(path)?.iter().all(is_itself) {
             return Ok(false);
         }
         self.store().transact(|tx| {
@@ -38,6 +42,11 @@ impl Catalog {
     pub fn is_name_taken(&self, path: &Path) -> Result<bool> {
         let is_reserved = self.store().get(In::Names, by_name(path))?.is_some();
         Ok(is_reserved || self.store().prefix(In::ByPath, &index::path_prefix(path))?.next().transpose()?.is_some())
+    }
+
+    /// Whether a file is the finished file of a VoD at this path, also where it came back with another inode.
+    pub fn is_file_of_vod(&self, path: &Path, fingerprint: &Fingerprint) -> Result<bool> {
+        Ok(self.vods_at(path)?.iter().any(|vod| vod.fingerprint.same_state(fingerprint)))
     }
 
     /// The name a recording has reserved.
@@ -60,7 +69,8 @@ pub(super) fn by_key(key: JournalKey) -> Vec<u8> {
     [b"k", key.stored().as_bytes()].concat()
 }
 
-fn holder(tx: &Tx<'_>, path: &Path) -> std::result::Result<Option<JournalKey>, Stop> {
+/// The recording under way that has reserved a name.
+pub(super) fn holder(tx: &Tx<'_>, path: &Path) -> std::result::Result<Option<JournalKey>, Stop> {
     Ok(tx.get(In::Names, by_name(path))?.and_then(|key| JournalKey::from_stored(&key)))
 }
 

@@ -41,7 +41,7 @@ pub enum Command {
     /// Take every finished recording in these paths to its end, once
     Process(ProcessArgs),
     /// Like process, but take temporary names as orphaned at once
-    Recover(ProcessArgs),
+    Recover(RecoverArgs),
     /// Show what a file holds, what is wrong with it and what would be done
     Inspect(InspectArgs),
     /// List, show, delete or export the catalogue's VoDs
@@ -111,6 +111,22 @@ pub struct ProcessArgs {
     /// Upload to this URL (s3://, az://, gs://, file://) instead of the configured targets
     #[arg(long, value_name = "URL")]
     pub target: Vec<String>,
+}
+
+/// Options of `recover`.
+#[derive(Debug, Args, Clone)]
+pub struct RecoverArgs {
+    /// What `process` takes too
+    #[command(flatten)]
+    pub process: ProcessArgs,
+
+    /// A sound recording of the same stream, for a single FILE
+    #[arg(long, value_name = "GOOD", requires = "output")]
+    pub reference: Option<PathBuf>,
+
+    /// Write what a single FILE holds here, without the catalogue; FILE stays as it is
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["dry_run", "wait", "again", "target"])]
+    pub output: Option<PathBuf>,
 }
 
 /// Options of `inspect`.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::Parser as _;
 
-use super::args::{Cli, Command, ConfigCommand, ProcessArgs};
+use super::args::{Cli, Command, ConfigCommand, ProcessArgs, RecoverArgs};
 use super::commands::{self, Failure};
 use super::exit::Exit;
 use super::output::Output;
@@ -66,6 +66,7 @@ fn run(cli: &Cli, typed: &[OsString], out: &mut Output<'_>) -> Result<Exit, Fail
         Command::Inspect(args) => commands::inspect::run(&configured(cli)?, &args.file, out),
         Command::Doctor => commands::doctor::run(&configured(cli)?, out),
         Command::Watch(args) => commands::watch::run(cli, args, out),
+        Command::Recover(args) if args.output.is_some() => commands::recover::run(&configured(cli)?, args, out),
         _ => with_house(cli, typed, out),
     }
 }
@@ -132,7 +133,7 @@ fn with_house(cli: &Cli, typed: &[OsString], out: &mut Output<'_>) -> Result<Exi
 /// `--target URL` takes the place of the configured targets.
 fn settings_for(cli: &Cli, config: &Config) -> Settings {
     let mut settings = settings_of(config);
-    if let Command::Process(args) | Command::Recover(args) = &cli.command
+    if let Command::Process(args) | Command::Recover(RecoverArgs { process: args, .. }) = &cli.command
         && !args.target.is_empty()
     {
         let named =
@@ -153,7 +154,7 @@ pub fn run_here(
     let house: &Arc<House> = engine.house();
     match &cli.command {
         Command::Process(args) => process(args, Mode::Process, config, engine, directory, out),
-        Command::Recover(args) => process(args, Mode::Recover, config, engine, directory, out),
+        Command::Recover(args) => process(&args.process, Mode::Recover, config, engine, directory, out),
         Command::Vod(command) => commands::vod::run(house, command, out),
         Command::Queue(command) => commands::queue::run(house, command, out),
         Command::Retain(args) => commands::retain::run(house, args, out),

@@ -15,6 +15,8 @@ pub enum Action {
     Front,
     /// Its packets go into a container.
     Remux,
+    /// Its writer died before it wrote the header: the sample tables are rebuilt from the media.
+    Salvage,
     /// It stays where it is.
     Quarantine(Vec<Defect>),
 }
@@ -26,6 +28,7 @@ impl Action {
             Self::Keep => "keep",
             Self::Front => "header to the front",
             Self::Remux => "remux",
+            Self::Salvage => "salvage",
             Self::Quarantine(_) => "quarantine",
         }
     }
@@ -43,6 +46,9 @@ pub struct Plan {
 /// Decides what a recording needs. What dry runs print is what runs apply.
 pub fn decide(inspection: &Inspection, options: &Options) -> Plan {
     let source = inspection.container.unwrap_or(Container::Mp4);
+    if is_salvageable(inspection) {
+        return Plan { action: Action::Salvage, container: source };
+    }
     if inspection.is_hopeless() {
         let action = Action::Quarantine(inspection.defects.clone());
         return Plan { action, container: source };
@@ -54,6 +60,16 @@ pub fn decide(inspection: &Inspection, options: &Options) -> Plan {
         None => Action::Remux,
     };
     Plan { action, container }
+}
+
+/// Whether nothing is wrong but that the header is missing, and there is media.
+fn is_salvageable(inspection: &Inspection) -> bool {
+    let has_media = inspection.iso.as_ref().is_some_and(|iso| {
+        iso.layout.shape() == Shape::NoMovieHeader
+            && iso.layout.first(b"mdat").is_some()
+            && iso.layout.first(b"moof").is_none()
+    });
+    has_media && inspection.defects.iter().all(|d| !d.is_fatal() || *d == Defect::NoMovieHeader)
 }
 
 fn iso_action(inspection: &Inspection, shape: Shape) -> Action {

@@ -2,13 +2,13 @@
 //! written and for one that a rebuild of the catalogue finds.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 
 use super::FinishError;
 use super::inspect::header_error;
 use crate::durable::FileError;
-use crate::isobmff::{self, Movie, Shape};
+use crate::isobmff::{self, IsoError, Movie, Shape};
 use crate::media::{self, Reading};
 use crate::recording::{Container, Defect, TrackSummary};
 
@@ -57,13 +57,21 @@ pub fn of_reading(container: Container, reading: &Reading) -> Description {
 fn describe_iso(path: &Path, container: Container) -> Result<Option<Description>, FinishError> {
     let file = File::open(path).map_err(FileError::on("open", path))?;
     let size = file.metadata().map_err(FileError::on("read the state of", path))?.len();
-    let mut reader = BufReader::new(&file);
-    let layout = isobmff::top_level(&mut reader, size).map_err(|e| header_error(path, e))?;
+    describe_reader(&mut BufReader::new(&file), size, container).map_err(|e| header_error(path, e))
+}
+
+/// Describes ISO base media of `size` bytes from its tables; `None` if its header is in fragments.
+pub(super) fn describe_reader<R: Read + Seek>(
+    reader: &mut R,
+    size: u64,
+    container: Container,
+) -> Result<Option<Description>, IsoError> {
+    let layout = isobmff::top_level(reader, size)?;
     if !matches!(layout.shape(), Shape::HeaderFirst | Shape::HeaderLast) {
         return Ok(None);
     }
-    let movie = Movie::read(&mut reader, &layout).map_err(|e| header_error(path, e))?;
-    let id_tracks = isobmff::first_payload_digests(&mut reader, &movie).map_err(|e| header_error(path, e))?;
+    let movie = Movie::read(reader, &layout)?;
+    let id_tracks = isobmff::first_payload_digests(reader, &movie)?;
     let verdict = isobmff::validate(&movie, &layout);
     Ok(Some(Description {
         container,

@@ -8,6 +8,7 @@ use crate::fault::{Class, Fault};
 use crate::isobmff::IsoError;
 use crate::media::MediaError;
 use crate::recording::name::printable;
+use crate::salvage::SalvageError;
 
 /// An error of this room.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +29,15 @@ pub enum FinishError {
         #[source]
         source: IsoError,
     },
+    /// Looking through a recording without a header.
+    #[error("cannot salvage `{}`", printable(path))]
+    Salvage {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: SalvageError,
+    },
     /// The finished file does not hold what the source holds; it was thrown away.
     #[error("the file made from `{}` does not hold the same media: {detail}", printable(path))]
     NotTheSame {
@@ -41,6 +51,15 @@ pub enum FinishError {
     Changed {
         /// The source.
         path: PathBuf,
+    },
+    /// A splice in place was cut short and could not be taken back: the journal knows how to.
+    #[error("`{}` is half finished in place", printable(path))]
+    HalfDone {
+        /// The source.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<FinishError>,
     },
     /// Not enough room for the finished file beside its source.
     #[error("finishing `{}` needs {needed_bytes} bytes, {free_bytes} are free", printable(path))]
@@ -59,6 +78,13 @@ pub enum FinishError {
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
+    /// What was about to be done could not be written into the journal; nothing was done.
+    #[error("cannot journal what is about to be done")]
+    NotJournalled {
+        /// Why.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// Every numbered name is taken.
     #[error("every name for `{}` is taken", printable(path))]
     TooManyNames {
@@ -73,8 +99,10 @@ impl Fault for FinishError {
             Self::File(e) => e.class(),
             Self::Media(e) => e.class(),
             Self::Header { source, .. } => source.class(),
+            Self::HalfDone { source, .. } => source.class(),
+            Self::Salvage { source, .. } => source.class(),
             Self::Changed { .. } => Class::Transient,
-            Self::NoSpace { .. } | Self::NoName { .. } => Class::Environment,
+            Self::NoSpace { .. } | Self::NoName { .. } | Self::NotJournalled { .. } => Class::Environment,
             Self::NotTheSame { .. } | Self::TooManyNames { .. } => Class::Permanent,
         }
     }
@@ -84,7 +112,13 @@ impl Fault for FinishError {
             Self::File(e) => e.hint(),
             Self::Media(e) => e.hint(),
             Self::Header { source, .. } => source.hint(),
+            Self::Salvage { source, .. } => source.hint(),
             Self::Changed { .. } => Some("The recording is untouched; it is taken again when it rests.".into()),
+            Self::HalfDone { .. } => Some(
+                "Every byte of the recording is there. It is completed or taken back at the next try or start; leave the state \
+                 directory as it is."
+                    .into(),
+            ),
             Self::NoSpace { .. } => Some(
                 "The recording is safe where it is. Free space on its file system; it is tried again by itself.".into(),
             ),
@@ -92,7 +126,7 @@ impl Fault for FinishError {
                 "The recording is untouched and nothing was published. Please report it with the output of `aftercast inspect {}`.",
                 printable(path)
             )),
-            Self::NoName { .. } | Self::TooManyNames { .. } => None,
+            Self::NoName { .. } | Self::NotJournalled { .. } | Self::TooManyNames { .. } => None,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::Description;
 use crate::recording::journey::{Settled, Start};
 use crate::recording::{
-    Defect, Fingerprint, Outcome, SpliceMethod, StartSource, VOD_VERSION, VodRecord, VodType, vod_id,
+    Defect, Fingerprint, Outcome, SpliceMethod, SpliceUndo, StartSource, VOD_VERSION, VodRecord, VodType, vod_id,
 };
 
 /// Container times before this are the epochs of writers that set none (2000-01-01, milliseconds).
@@ -26,12 +26,14 @@ pub fn start_of(settled: &Settled, created_ms: Option<i64>, duration_ms: i64) ->
 }
 
 /// How the finished file came about.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Making {
     /// What was done.
     pub outcome: Outcome,
     /// How its header came to the front.
     pub splice: Option<SpliceMethod>,
+    /// What it takes to undo that, if it was done in place.
+    pub undo: Option<SpliceUndo>,
     /// Whether the source stays beside it.
     pub keeps_original: bool,
 }
@@ -81,6 +83,7 @@ pub fn record_of_finished(settled: &Settled, made: Made, now_ms: i64) -> VodReco
         tracks: file.tracks,
         outcome: making.outcome,
         splice: making.splice,
+        splice_undo: making.undo,
         salvaged: making.outcome == Outcome::Salvaged,
         digest: None,
         server: candidate.server.clone(),

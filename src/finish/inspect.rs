@@ -7,7 +7,7 @@ use std::path::Path;
 use super::FinishError;
 use crate::durable::FileError;
 use crate::isobmff::{self, IsoError, Layout, Movie, Shape};
-use crate::media::{self, Probe};
+use crate::media::{self, MediaError, Probe};
 use crate::recording::{Container, Defect, TrackKind};
 
 /// Bytes of the head that are looked at to recognise a container.
@@ -120,6 +120,11 @@ fn probe(path: &Path, container: Container, found: &mut Inspection) -> Result<()
     match media::probe(path, container) {
         Ok(probe) => found.probe = Some(probe),
         Err(error) if !error.defects().is_empty() => found.defects.extend(error.defects().iter().cloned()),
+        // It bears the marks of its container and nothing can be got out of it: a writer that ended with its header.
+        Err(MediaError::NotReadable { detail, .. }) => {
+            let words = (!detail.is_empty()).then_some(Defect::Malformed { offset: None, detail });
+            found.defects.extend(words.into_iter().chain([Defect::NoPackets]));
+        }
         Err(error) => return Err(error.into()),
     }
     Ok(())

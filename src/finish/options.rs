@@ -22,6 +22,8 @@ pub struct Options {
     pub time_zone: TimeZone,
     /// How much of a recording is read before it counts as sound.
     pub validate: Validate,
+    /// How the header of an MP4 comes to its front.
+    pub splice: Splice,
     /// Whether `x.flv` stays beside `x.mp4`. Default false.
     pub keep_original: bool,
     /// Threads that finish recordings; 0 means all cores but one. Default 0.
@@ -38,8 +40,42 @@ impl Default for Options {
             recording_subfolder: String::new(),
             time_zone: TimeZone::system(),
             validate: Validate::Structure,
+            splice: Splice::Auto,
             keep_original: false,
             jobs: 0,
+        }
+    }
+}
+
+/// How the header of an MP4 comes to its front.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Splice {
+    /// In place on temporary names, on names that were finished a moment ago and where there is no room for another way;
+    /// else shared, copied inside the kernel, or copied, whichever works first.
+    #[default]
+    Auto,
+    /// In place wherever that is safe, whatever the name.
+    InsertRange,
+    /// Beside the source, sharing its blocks.
+    Reflink,
+    /// Beside the source, copied inside the kernel.
+    CopyRange,
+    /// Beside the source, read and written.
+    Copy,
+}
+
+impl Splice {
+    /// All of them, cheapest first.
+    pub const ALL: [Self; 5] = [Self::Auto, Self::InsertRange, Self::Reflink, Self::CopyRange, Self::Copy];
+
+    /// The name in configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::InsertRange => "insert_range",
+            Self::Reflink => "reflink",
+            Self::CopyRange => "copy_range",
+            Self::Copy => "copy",
         }
     }
 }

@@ -1,21 +1,21 @@
 //! Produces the finished file of one recording, aside, compared and durable; the source is only read.
 
-use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use super::closer::look_closer;
 use super::decide::{Action, decide};
-use super::describe::{Description, describe, of_reading};
+use super::describe::{Description, describe};
+use super::front::front;
 use super::identity::{Made, Making, record_of_finished, start_of};
-use super::inspect::header_error;
-use super::{FinishError, Inspection, Iso, Options, Wish, inspect, sameness};
+use super::remux::remux;
+use super::{FinishError, Inspection, Options, Wish, inspect, salvaging};
 use crate::durable::{self, FileError, Partial};
-use crate::isobmff::{self, FrontPlan, Layout, Movie, Shape};
-use crate::media::{self, MediaError, Remux, Watch};
+use crate::media::{MediaError, Watch};
 use crate::recording::journey::{Settled, Start};
-use crate::recording::{Container, Defect, Fingerprint, Outcome, SpliceMethod, StartSource, VodRecord};
+use crate::recording::{Container, Defect, Fingerprint, Outcome, SpliceIntent, SpliceMethod, SpliceUndo, VodRecord};
+use crate::salvage::Reference;
 
 /// Chooses and reserves the final path.
 pub type ChoosePath<'a> = dyn Fn(&Wish<'_>) -> Result<PathBuf, FinishError> + 'a;
@@ -28,8 +28,21 @@ pub trait Turn {
     fn resume(&self);
 }
 
-/// No file type box that means something is longer.
-const LARGEST_FTYP_BYTES: u64 = 1 << 16;
+/// A turn of one who works alone: nobody else wants to compute.
+#[derive(Debug, Clone, Copy)]
+pub struct Alone;
+
+impl Turn for Alone {
+    fn pause(&self) {}
+
+    fn resume(&self) {}
+}
+
+/// Makes durable what is about to be done to the source where it stands, and the record that follows from it.
+pub type Remember<'a> = dyn Fn(&SpliceIntent, &VodRecord) -> Result<(), FinishError> + 'a;
+
+/// Sound recordings of the same stream, asked for only if a recording needs them.
+pub type References<'a> = dyn Fn() -> Vec<Reference> + 'a;
 
 /// One recording to finish.
 pub struct Work<'a> {
@@ -43,10 +56,14 @@ pub struct Work<'a> {
     pub now_ms: i64,
     /// Chooses the final path.
     pub choose_path: &'a ChoosePath<'a>,
+    /// Called before the source is changed where it stands; if it fails, the source is not changed.
+    pub remember: &'a Remember<'a>,
     /// Told how many bytes of how many are read and written, about once per packet.
     pub progress: &'a dyn Fn(u64, u64),
     /// Held by the caller when the work begins, and when it has ended well.
     pub turn: &'a dyn Turn,
+    /// Says how the stream is coded, for a recording that does not say it itself.
+    pub references: &'a References<'a>,
 }
 
 impl Work<'_> {
@@ -89,17 +106,19 @@ pub struct Finished {
     pub warnings: Vec<String>,
 }
 
-/// What was written aside, before it has a record.
-struct Written {
-    path: PathBuf,
-    fingerprint: Fingerprint,
-    final_path: PathBuf,
-    description: Description,
-    defects: Vec<Defect>,
-    start: Start,
-    outcome: Outcome,
-    splice: Option<SpliceMethod>,
-    warnings: Vec<String>,
+/// What was written, before it has a record.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) path: PathBuf,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) final_path: PathBuf,
+    pub(super) description: Description,
+    pub(super) defects: Vec<Defect>,
+    pub(super) start: Start,
+    pub(super) outcome: Outcome,
+    pub(super) splice: Option<SpliceMethod>,
+    pub(super) undo: Option<SpliceUndo>,
+    pub(super) warnings: Vec<String>,
 }
 
 /// Finishes one recording as far as its final name.
@@ -112,6 +131,10 @@ pub fn finish(work: &Work<'_>) -> Result<Conclusion, FinishError> {
         Action::Keep => keep(work, &inspection, plan.container),
         Action::Front => front(work, &inspection, plan.container),
         Action::Remux => remux(work, &inspection, plan.container),
+        Action::Salvage => match salvaging::salvage(work, &inspection, plan.container)? {
+            Ok(written) => Ok(*written),
+            Err(defects) => return Ok(Conclusion::Quarantined(defects)),
+        },
     };
     match made {
         Err(FinishError::Media(error)) if error.defects().iter().any(Defect::is_fatal) => {
@@ -120,13 +143,13 @@ pub fn finish(work: &Work<'_>) -> Result<Conclusion, FinishError> {
         }
         Err(error) => Err(error),
         Ok(written) => {
-            assert_unchanged(work)?;
+            assert_unchanged(work, &written)?;
             Ok(Conclusion::Finished(Box::new(conclude(work, written))))
         }
     }
 }
 
-fn without_repeats(defects: impl Iterator<Item = Defect>) -> Vec<Defect> {
+pub(super) fn without_repeats(defects: impl Iterator<Item = Defect>) -> Vec<Defect> {
     let mut seen = Vec::new();
     for defect in defects {
         if !seen.contains(&defect) {
@@ -137,9 +160,10 @@ fn without_repeats(defects: impl Iterator<Item = Defect>) -> Vec<Defect> {
 }
 
 /// Somebody who wrote to the source while it was worked on is still recording.
-fn assert_unchanged(work: &Work<'_>) -> Result<(), FinishError> {
+fn assert_unchanged(work: &Work<'_>, written: &Written) -> Result<(), FinishError> {
     let now = durable::fingerprint(work.settled.path())?;
-    if now == work.settled.candidate.fingerprint {
+    let is_source = written.path == work.settled.path();
+    if now == if is_source { written.fingerprint } else { work.settled.candidate.fingerprint } {
         Ok(())
     } else {
         Err(FinishError::Changed { path: work.settled.path().to_owned() })
@@ -147,43 +171,59 @@ fn assert_unchanged(work: &Work<'_>) -> Result<(), FinishError> {
 }
 
 fn conclude(work: &Work<'_>, written: Written) -> Finished {
-    let is_source = written.path == work.settled.path();
-    let removes_source = !is_source && source_may_go(work, &written.defects);
-    let making =
-        Making { outcome: written.outcome, splice: written.splice, keeps_original: !is_source && !removes_source };
-    let made = Made {
-        path: written.final_path,
-        description: written.description,
-        defects: written.defects,
-        start: written.start,
-        fingerprint: written.fingerprint,
-        making,
-    };
-    let record = record_of_finished(work.settled, made, work.now_ms);
     Finished {
+        record: record_of(work, &written),
+        removes_source: removes_source(work, &written),
         written_path: written.path,
         written: written.fingerprint,
-        record,
-        removes_source,
         warnings: written.warnings,
     }
 }
 
+fn removes_source(work: &Work<'_>, written: &Written) -> bool {
+    written.path != work.settled.path() && source_may_go(work, &written.defects)
+}
+
+/// The record that goes into the catalogue.
+pub(super) fn record_of(work: &Work<'_>, written: &Written) -> VodRecord {
+    let is_source = written.path == work.settled.path();
+    let making = Making {
+        outcome: written.outcome,
+        splice: written.splice,
+        undo: written.undo.clone(),
+        keeps_original: !is_source && !removes_source(work, written),
+    };
+    let made = Made {
+        path: written.final_path.clone(),
+        description: written.description.clone(),
+        defects: written.defects.clone(),
+        start: written.start,
+        fingerprint: written.fingerprint,
+        making,
+    };
+    record_of_finished(work.settled, made, work.now_ms)
+}
+
 /// Whether a finished file with these defects may take the place of its source (promise 7).
-fn source_may_go(work: &Work<'_>, defects: &[Defect]) -> bool {
+pub(super) fn source_may_go(work: &Work<'_>, defects: &[Defect]) -> bool {
     let lacks_something = defects.iter().any(Defect::leaves_something_out);
     !lacks_something && work.settled.evidence.is_strong() && !work.options.keep_original
 }
 
-fn watch<'a>(work: &Work<'a>, progress: &'a dyn Fn(u64)) -> Watch<'a> {
-    Watch { cancel: Some(work.stop), progress: Some(progress) }
+pub(super) fn watch<'a>(work: &Work<'a>) -> Watch<'a> {
+    Watch { cancel: Some(work.stop), progress: None }
+}
+
+/// The same, for a pass whose progress is told.
+pub(super) fn watch_with<'a>(work: &Work<'a>, progress: &'a dyn Fn(u64)) -> Watch<'a> {
+    Watch { progress: Some(progress), ..watch(work) }
 }
 
 /// The file is complete. Where its rest is not proven and it would have to be renamed, a copy gets the final name.
 fn keep(work: &Work<'_>, inspection: &Inspection, container: Container) -> Result<Written, FinishError> {
     let source = work.settled.path();
     let read = |bytes| (work.progress)(bytes, inspection.size_bytes);
-    let description = describe(source, container, &watch(work, &read))?;
+    let mut description = describe(source, container, &watch_with(work, &read))?;
     if description.tracks.iter().all(|t| t.packets == 0) {
         return Err(MediaError::Unfinishable { path: source.to_owned(), defects: vec![Defect::NoPackets] }.into());
     }
@@ -191,6 +231,8 @@ fn keep(work: &Work<'_>, inspection: &Inspection, container: Container) -> Resul
         // Only the packets told that it is not whole after all.
         return remux(work, inspection, container);
     }
+    let movie = inspection.iso.as_ref().and_then(|iso| iso.movie.as_ref());
+    look_closer((source, container), movie, work.options.validate, watch(work))?.tell(&mut description);
     let start = start_of(work.settled, description.created_ms, description.duration_ms);
     let final_path =
         (work.choose_path)(&Wish { extension: extension_of(source, container), start_ms: start.0, may_be_own: true })?;
@@ -209,12 +251,13 @@ fn keep(work: &Work<'_>, inspection: &Inspection, container: Container) -> Resul
         start,
         outcome: Outcome::Kept,
         splice: None,
+        undo: None,
         warnings,
     })
 }
 
 /// A kept file keeps its extension where that already stands for its container (`.m4a`, `.m4v`).
-fn extension_of(source: &Path, container: Container) -> &'static str {
+pub(super) fn extension_of(source: &Path, container: Container) -> &'static str {
     const KEPT: [&str; 4] = ["m4a", "m4v", "mka", "m2ts"];
     let name = source.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let known = KEPT.into_iter().find(|e| name.split('.').skip(1).any(|part| part == *e));
@@ -229,7 +272,7 @@ fn copy_whole(work: &Work<'_>, final_path: &Path) -> Result<(PathBuf, Fingerprin
 }
 
 /// Makes the directory and the partial, after a look at the free space.
-fn partial_with_room(work: &Work<'_>, final_path: &Path, needed_bytes: u64) -> Result<Partial, FinishError> {
+pub(super) fn partial_with_room(work: &Work<'_>, final_path: &Path, needed_bytes: u64) -> Result<Partial, FinishError> {
     let directory = final_path.parent().unwrap_or(Path::new("/"));
     durable::create_directories(directory)?;
     let free_bytes = durable::free_bytes(directory)?;
@@ -239,118 +282,10 @@ fn partial_with_room(work: &Work<'_>, final_path: &Path, needed_bytes: u64) -> R
     Ok(Partial::create(final_path)?)
 }
 
-fn seal(work: &Work<'_>, partial: Partial) -> Result<(PathBuf, Fingerprint, Vec<String>), FinishError> {
+pub(super) fn seal(work: &Work<'_>, partial: Partial) -> Result<(PathBuf, Fingerprint, Vec<String>), FinishError> {
     let source = work.settled.path();
     let like = fs::metadata(source).map_err(FileError::on("read the state of", source))?;
     let sealed = work.wait_for_disk(|| partial.seal(&like))?;
     let warnings = sealed.not_kept.map(|what| format!("the {what} of the original could not be kept")).into_iter();
     Ok((sealed.path, sealed.fingerprint, warnings.collect()))
-}
-
-/// The header goes to the front of a copy that the kernel makes; every sample is compared afterwards.
-fn front(work: &Work<'_>, inspection: &Inspection, container: Container) -> Result<Written, FinishError> {
-    let source = work.settled.path();
-    let parts = inspection.iso.as_ref().and_then(|iso| Some((iso, iso.movie.as_ref()?)));
-    let (iso, movie) = parts.ok_or_else(|| FinishError::Changed { path: source.to_owned() })?;
-    let duration_ms = isobmff::validate(movie, &iso.layout).duration_ms;
-    let start = start_of(work.settled, movie.created_ms(), duration_ms);
-    let may_be_own = source_may_go(work, &inspection.defects);
-    let wish = Wish { extension: extension_of(source, container), start_ms: start.0, may_be_own };
-    let final_path = (work.choose_path)(&wish)?;
-    let plan = front_plan(source, iso, movie)?;
-    let partial = partial_with_room(work, &final_path, plan.len())?;
-    durable::copy_ranges(source, partial.path(), &plan.header, &plan.body_ranges)?;
-    sameness::compare(source, movie, partial.path())?;
-    let mut description = describe(partial.path(), container, &watch(work, &|_| ()))?;
-    description.declared_ms = movie.declared_duration_ms();
-    let (path, fingerprint, warnings) = seal(work, partial)?;
-    Ok(Written {
-        path,
-        fingerprint,
-        final_path,
-        description,
-        defects: inspection.defects.clone(),
-        start,
-        outcome: Outcome::Spliced,
-        splice: Some(SpliceMethod::CopyRange),
-        warnings,
-    })
-}
-
-/// The plan of the new file: the same movie header with its offsets moved, or one written from all fragments, and
-/// every byte of media behind it.
-fn front_plan(source: &Path, iso: &Iso, movie: &Movie) -> Result<FrontPlan, FinishError> {
-    let file = File::open(source).map_err(FileError::on("open", source))?;
-    let ftyp = file_type(&file, &iso.layout).map_err(FileError::on("read", source))?;
-    let plan = if iso.layout.shape() == Shape::Fragmented {
-        FrontPlan::spanning(movie, &movie.to_ftyp(&ftyp), iso.whole_bytes, 1)
-    } else {
-        FrontPlan::compact(&iso.layout, movie, &ftyp, 1)
-    };
-    plan.map_err(|e| header_error(source, e))
-}
-
-/// The file type box as it stands; empty where there is none (old QuickTime).
-fn file_type(file: &File, layout: &Layout) -> io::Result<Vec<u8>> {
-    let Some(ftyp) = layout.first(b"ftyp").filter(|b| b.size_bytes <= LARGEST_FTYP_BYTES) else {
-        return Ok(Vec::new());
-    };
-    let mut bytes = vec![0; usize::try_from(ftyp.size_bytes).unwrap_or(0)];
-    file.read_exact_at(&mut bytes, ftyp.offset)?;
-    Ok(bytes)
-}
-
-/// The packets go into a container in one pass; the result is reopened and compared packet by packet.
-fn remux(work: &Work<'_>, inspection: &Inspection, container: Container) -> Result<Written, FinishError> {
-    let source = work.settled.path();
-    let from = inspection.container.unwrap_or(container);
-    let probe = inspection.probe.as_ref();
-    let start =
-        start_of(work.settled, probe.and_then(|p| p.created_ms), probe.and_then(|p| p.declared_ms).unwrap_or(0));
-    let may_be_own = source_may_go(work, &inspection.defects);
-    let wish = Wish { extension: container.extension(), start_ms: start.0, may_be_own };
-    let mut final_path = (work.choose_path)(&wish)?;
-    let partial = partial_with_room(work, &final_path, inspection.size_bytes)?;
-    let created_ms = (start.1 != StartSource::Mtime).then_some(start.0);
-    // The finished file is read once more, and is about as long as its source.
-    let (size_bytes, both_bytes) = (inspection.size_bytes, inspection.size_bytes.saturating_mul(2));
-    let (first, second) = (
-        |bytes: u64| (work.progress)(bytes, both_bytes),
-        |bytes: u64| (work.progress)(size_bytes.saturating_add(bytes), both_bytes),
-    );
-    let request =
-        Remux { created_ms, watch: watch(work, &first), ..Remux::new(source, from, partial.path(), container) };
-    let remuxed = media::remux(&request)?;
-    let reading = media::read(partial.path(), container, watch(work, &second))?;
-    media::compare(&remuxed, &reading)
-        .map_err(|m| FinishError::NotTheSame { path: source.to_owned(), detail: m.to_string() })?;
-    let mut description = describe_output(partial.path(), container, &reading)?;
-    description.declared_ms = remuxed.source.declared_ms;
-    let start = start_of(work.settled, remuxed.source.created_ms, description.duration_ms);
-    let defects = without_repeats(inspection.defects.iter().chain(&remuxed.defects).cloned());
-    if final_path == source && !source_may_go(work, &defects) {
-        // Only the packets told that something is missing: the source stays, the finished file gets another name.
-        final_path = (work.choose_path)(&Wish { may_be_own: false, ..wish })?;
-    }
-    let (path, fingerprint, warnings) = seal(work, partial)?;
-    Ok(Written {
-        path,
-        fingerprint,
-        final_path,
-        description,
-        defects,
-        start,
-        outcome: Outcome::Remuxed,
-        splice: None,
-        warnings,
-    })
-}
-
-/// The description of a written file must be the one that a rebuild of the catalogue would make.
-fn describe_output(path: &Path, container: Container, reading: &media::Reading) -> Result<Description, FinishError> {
-    if container.is_iso() {
-        describe(path, container, &Watch { cancel: None, progress: None })
-    } else {
-        Ok(of_reading(container, reading))
-    }
 }

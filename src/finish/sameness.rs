@@ -1,61 +1,100 @@
-//! Whether two ISO base media files hold the same media: every sample's size, times and flags, and all payloads.
+//! Whether two ISO base media files hold the same media: every sample's size, times and flags; and payloads, all of
+//! them or some spread over all tracks.
+//!
+//! Where the kernel moved or copied the media by itself, some payloads are enough to see that the tables point at the
+//! right bytes; where this process wrote them, or where every packet was asked for, all are compared.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::FinishError;
 use super::inspect::header_error;
 use crate::durable::FileError;
-use crate::isobmff::{self, IsoError, Movie};
+use crate::isobmff::{self, IsoError, Movie, Sample};
+
+/// Payloads that are compared where not all are.
+const SPREAD_SAMPLES: u64 = 1_000;
+
+/// How many payloads are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Payloads {
+    /// About a thousand, spread over all tracks.
+    Spread,
+    /// Every one.
+    All,
+}
 
 /// Compares a finished file with its source, whose movie (of a fragmented file: with all fragments) is given.
-pub(super) fn compare(source: &Path, movie: &Movie, written: &Path) -> Result<(), FinishError> {
-    let before = Held::read(source, Some(movie.clone()))?;
-    let after = Held::read(written, None)?;
-    before.compare(&after).map_err(|detail| FinishError::NotTheSame { path: source.to_owned(), detail })
+pub(super) fn compare(source: &Path, movie: &Movie, written: &Path, payloads: Payloads) -> Result<(), FinishError> {
+    let different = |detail| FinishError::NotTheSame { path: source.to_owned(), detail };
+    let (mut before, mut after) = (open(source)?, open(written)?);
+    let new = read_movie(&mut after).map_err(|e| header_error(written, e))?;
+    same_samples(movie, &new).map_err(different)?;
+    let differing = match payloads {
+        Payloads::Spread => {
+            let digest = |path, reader: &mut BufReader<File>, movie| {
+                spread_digest(reader.get_mut(), movie).map_err(FileError::on("read", path))
+            };
+            (digest(source, &mut before, movie)? != digest(written, &mut after, &new)?).then_some(0)
+        }
+        Payloads::All => {
+            let ours = isobmff::payload_digests(&mut before, movie).map_err(|e| header_error(source, e))?;
+            let theirs = isobmff::payload_digests(&mut after, &new).map_err(|e| header_error(written, e))?;
+            ours.iter().zip(&theirs).position(|(a, b)| a != b).map(|at| at + 1)
+        }
+    };
+    match differing {
+        None => Ok(()),
+        Some(0) => Err(different("the payloads differ".into())),
+        Some(track) => Err(different(format!("the payload of track {track} differs"))),
+    }
 }
 
-/// The header of a file and the digests of its payloads.
-struct Held {
-    movie: Movie,
-    digests: Vec<[u8; 32]>,
+fn open(path: &Path) -> Result<BufReader<File>, FinishError> {
+    Ok(BufReader::new(File::open(path).map_err(FileError::on("open", path))?))
 }
 
-impl Held {
-    fn read(path: &Path, movie: Option<Movie>) -> Result<Self, FinishError> {
-        let file = File::open(path).map_err(FileError::on("open", path))?;
-        let size = file.metadata().map_err(FileError::on("read the state of", path))?.len();
-        Self::read_from(BufReader::new(file), size, movie).map_err(|e| header_error(path, e))
-    }
+fn read_movie(reader: &mut BufReader<File>) -> Result<Movie, IsoError> {
+    let size = reader.seek(SeekFrom::End(0)).map_err(|source| IsoError::Io { offset: 0, source })?;
+    let layout = isobmff::top_level(reader, size)?;
+    Movie::read(reader, &layout)
+}
 
-    fn read_from(mut reader: BufReader<File>, size: u64, movie: Option<Movie>) -> Result<Self, IsoError> {
-        let movie = if let Some(movie) = movie {
-            movie
-        } else {
-            let layout = isobmff::top_level(&mut reader, size)?;
-            Movie::read(&mut reader, &layout)?
-        };
-        let digests = isobmff::payload_digests(&mut reader, &movie)?;
-        Ok(Self { movie, digests })
+/// Compares every sample of two movies but for its place, the edit lists and the codec configuration; says the first
+/// difference.
+pub(super) fn same_samples(before: &Movie, after: &Movie) -> Result<(), String> {
+    if before.tracks.len() != after.tracks.len() {
+        return Err(format!("{} tracks became {}", before.tracks.len(), after.tracks.len()));
     }
+    for (number, (ours, theirs)) in (1..).zip(before.tracks.iter().zip(&after.tracks)) {
+        let facts = |s: Sample| (s.size_bytes, s.dts, s.pts, s.duration, s.is_sync, s.description_index);
+        if !ours.samples().map(facts).eq(theirs.samples().map(facts)) || ours.edits != theirs.edits {
+            return Err(format!("the samples of track {number} differ"));
+        }
+        if ours.descriptions != theirs.descriptions {
+            return Err(format!("the codec configuration of track {number} differs"));
+        }
+    }
+    Ok(())
+}
 
-    fn compare(&self, other: &Self) -> Result<(), String> {
-        if self.movie.tracks.len() != other.movie.tracks.len() {
-            return Err(format!("{} tracks became {}", self.movie.tracks.len(), other.movie.tracks.len()));
+/// BLAKE3 over about a thousand payloads spread over all tracks, each read by itself, with its length: the same movie
+/// gives the same samples wherever they lie.
+pub(super) fn spread_digest<R: Read + Seek>(reader: &mut R, movie: &Movie) -> io::Result<blake3::Hash> {
+    let own = || movie.tracks.iter().filter(|track| !track.is_external());
+    let total: u64 = own().map(|track| track.tables.count()).sum();
+    let step = usize::try_from(total.div_ceil(SPREAD_SAMPLES)).unwrap_or(usize::MAX).max(1);
+    let mut hash = blake3::Hasher::new();
+    for track in own() {
+        let count = usize::try_from(track.tables.count()).unwrap_or(usize::MAX);
+        for sample in track.samples().take(count).step_by(step) {
+            reader.seek(SeekFrom::Start(sample.offset))?;
+            let read = io::copy(&mut reader.take(u64::from(sample.size_bytes)), &mut hash)?;
+            hash.update(&read.to_be_bytes());
         }
-        for (number, (ours, theirs)) in (1..).zip(self.movie.tracks.iter().zip(&other.movie.tracks)) {
-            let facts = |s: isobmff::Sample| (s.size_bytes, s.dts, s.pts, s.duration, s.is_sync, s.description_index);
-            if !ours.samples().map(facts).eq(theirs.samples().map(facts)) || ours.edits != theirs.edits {
-                return Err(format!("the samples of track {number} differ"));
-            }
-            if ours.descriptions != theirs.descriptions {
-                return Err(format!("the codec configuration of track {number} differs"));
-            }
-        }
-        let differing = self.digests.iter().zip(&other.digests).position(|(a, b)| a != b);
-        differing.map_or(Ok(()), |track| Err(format!("the payload of track {} differs", track + 1)))
     }
+    Ok(hash.finalize())
 }
 
 #[cfg(test)]
@@ -68,15 +107,17 @@ mod tests {
 
     #[test]
     fn a_file_is_the_same_as_itself_and_not_as_one_with_a_flipped_bit() {
-        let held = Held::read(&fixture(), None).unwrap();
-        compare(&fixture(), &held.movie, &fixture()).unwrap();
+        let movie = read_movie(&mut open(&fixture()).unwrap()).unwrap();
+        for payloads in [Payloads::Spread, Payloads::All] {
+            compare(&fixture(), &movie, &fixture(), payloads).unwrap();
+        }
         let dir = tempfile::tempdir().unwrap();
         let flipped = dir.path().join("x.mp4");
         let mut bytes = std::fs::read(fixture()).unwrap();
-        let sample = held.movie.tracks[0].samples().nth(40).unwrap();
+        let sample = movie.tracks[0].samples().nth(40).unwrap();
         bytes[usize::try_from(sample.offset).unwrap() + 9] ^= 1;
         std::fs::write(&flipped, bytes).unwrap();
-        let error = compare(&fixture(), &held.movie, &flipped).unwrap_err();
+        let error = compare(&fixture(), &movie, &flipped, Payloads::All).unwrap_err();
         assert!(matches!(error, FinishError::NotTheSame { .. }), "{error}");
     }
 }

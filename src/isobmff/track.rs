@@ -125,6 +125,14 @@ impl Track {
         saturating_i64(delay).saturating_sub(saturating_i64(media_time))
     }
 
+    /// The same track with nothing in it: no samples, no edits, and none of the boxes that count samples.
+    #[must_use]
+    pub fn emptied(&self) -> Self {
+        let kept = KeptBoxes { stbl: Vec::new(), ..self.kept.clone() };
+        let data_references = vec![true; self.data_references.len()];
+        Self { edits: Vec::new(), tables: SampleTables::default(), kept, data_references, ..self.clone() }
+    }
+
     /// Reads a `trak` box; what is missing is noted, and `None` says that there is no track to speak of.
     pub(super) fn read(trak: &Child<'_>, notes: &mut Notes) -> Option<Self> {
         let mut parts = Parts::default();

@@ -22,7 +22,6 @@ pub struct DecodeErrors {
 
 /// Decodes all sound and pictures and counts what does not decode; tracks without errors are not listed.
 pub fn decode_check(path: &Path, container: Container, watch: Watch<'_>) -> Result<Vec<DecodeErrors>, MediaError> {
-    super::whole::flv::refuse_unreadable(path, container)?;
     let mut pass = Pass::open(path, container, watch)?;
     let mut tracks: Vec<Decoding> = Vec::new();
     let mut packet = Packet::empty();

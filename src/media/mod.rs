@@ -13,6 +13,7 @@ mod decode;
 mod error;
 mod ffi;
 mod fits;
+mod flv;
 mod meter;
 mod payload;
 mod poster;

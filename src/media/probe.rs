@@ -57,25 +57,14 @@ pub struct ProbedTrack {
 pub fn probe(path: &Path, container: Container) -> Result<Probe, MediaError> {
     let source = Source::open(path, container, Depth::ParametersOnly(PARAMETER_BYTES))?;
     let flv = whole::flv::head(path, container).map_err(MediaError::open(path))?;
-    let mut tracks: Vec<ProbedTrack> = source.tracks().into_iter().map(probed).collect();
-    if let Some(codec) = flv.unreadable_video {
-        name_unreadable(&mut tracks, codec);
-    }
     Ok(Probe {
         container,
         size_bytes: source.size_bytes,
-        tracks,
+        tracks: source.tracks().into_iter().map(probed).collect(),
         declared_ms: flv.declared_ms.or(source.declared_ms()),
         created_ms: created_ms(&source.metadata()),
         start_ms: source.start_ms(),
     })
-}
-
-fn name_unreadable(tracks: &mut [ProbedTrack], codec: String) {
-    if let Some(video) = tracks.iter_mut().find(|t| t.kind == TrackKind::Video) {
-        video.codec = codec;
-        video.is_readable = false;
-    }
 }
 
 fn probed(facts: StreamFacts) -> ProbedTrack {

@@ -53,7 +53,6 @@ impl Reading {
 /// Damage comes back as defects of the reading; an error means that the file could not be read (permission, a
 /// failing disk, a container that is none).
 pub fn read(path: &Path, container: Container, watch: Watch<'_>) -> Result<Reading, MediaError> {
-    whole::flv::refuse_unreadable(path, container)?;
     let mut pass = Pass::open(path, container, watch)?;
     let mut meters: Vec<Meter> = Vec::new();
     let mut packet = Packet::empty();

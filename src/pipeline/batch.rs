@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use tracing::warn;
 
 use super::engine::Engine;
 use super::error::PipelineError;
@@ -15,8 +16,10 @@ use super::pool::Urgency;
 use super::queueing;
 use crate::catalog::{CatalogError, DeliveryFilter, JournalKey, Known};
 use crate::discover::{Mode, Problem, Settling, Unit, Waiting};
-use crate::recording::Delivery;
+use crate::durable;
+use crate::finish::{self, ByBytes};
 use crate::recording::journey::{Candidate, Settled};
+use crate::recording::{Delivery, VodRecord};
 
 /// What is to be taken to its end.
 #[derive(Debug, Clone)]
@@ -89,7 +92,7 @@ impl Run<'_> {
                 break;
             }
             let known = self.house().catalog.knows(&candidate.path, &candidate.fingerprint)?;
-            if self.batch.again && !matches!(known, Known::UnderWay) {
+            if self.batch.again && self.is_to_be_taken_again(&candidate, &known)? {
                 self.house().catalog.forget(&JournalKey::of(&candidate.path, &candidate.fingerprint))?;
             }
             self.consider(candidate, report);
@@ -98,17 +101,56 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Whether `--again` forgets what is known of a file. Not of a kept original whose finished file stands, or is freed
+    /// because the stores hold it: taken again it would give the same recording a second time.
+    fn is_to_be_taken_again(&self, candidate: &Candidate, known: &Known) -> Result<bool, CatalogError> {
+        if matches!(known, Known::UnderWay) {
+            return Ok(false);
+        }
+        let record = known.vod_id().map(|id| self.house().catalog.vod(id)).transpose()?.flatten();
+        let stands = |r: &VodRecord| {
+            r.freed_at.is_some() || durable::fingerprint(&r.file_path).is_ok_and(|f| f == r.fingerprint)
+        };
+        Ok(record.is_none_or(|record| record.file_path == candidate.path || !stands(&record)))
+    }
+
     /// Submits a candidate that is settled, or keeps it for later.
     fn consider(&mut self, candidate: Candidate, report: &mut Report) {
         if let Some(ended) = self.already_ended(&candidate) {
             return self.tell(candidate.path, ended);
         }
         match self.house().settler().settle(candidate.clone(), None, self.batch.mode, now_ms()) {
-            Settling::Settled(settled) => self.submit(&settled),
+            Settling::Settled(settled) => match self.put_back(&settled) {
+                Some(candidate) => self.waiting.push(candidate),
+                None => self.submit(&settled),
+            },
             Settling::Wait { reason: Waiting::Quiet | Waiting::Settle, .. } => self.waiting.push(candidate),
             Settling::Changed(now) => self.waiting.push(now),
             Settling::Wait { reason, .. } => report.not_settled.push((candidate.path, reason)),
             Settling::Gone | Settling::InUnit => {}
+        }
+    }
+
+    /// `recover` also mends a splice in place that was cut and of which the journal knows nothing; the recording is then
+    /// what it was, and looked at again.
+    fn put_back(&self, settled: &Settled) -> Option<Candidate> {
+        if self.batch.mode != Mode::Recover || !settled.evidence.is_strong() {
+            return None;
+        }
+        let path = settled.path();
+        match finish::put_back_by_bytes(path) {
+            Ok(ByBytes::PutBack) => {
+                warn!(path = %path.display(), "A splice in place that was cut is taken back, told by the bytes alone.");
+                let fingerprint = durable::fingerprint(path).ok()?;
+                Some(Candidate { fingerprint, ..settled.candidate.clone() })
+            }
+            Ok(ByBytes::NotHalfDone) => None,
+            Ok(ByBytes::Unclear) => {
+                warn!(path = %path.display(), "Perhaps half finished in place; what is there does not say where.");
+                None
+            }
+            // Whatever keeps it from being read now is said when it is finished.
+            Err(_) => None,
         }
     }
 

@@ -52,6 +52,7 @@ impl Engine {
         if !again.is_empty() {
             info!(recordings = again.len(), "Begins again with what the last process left half done.");
         }
+        // Each travels alone: if one of them makes the process die again, that is held against no other (promise 6).
         for settled in again {
             self.submit(settled, Urgency::Live, |_, _| ());
         }

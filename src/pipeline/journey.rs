@@ -21,9 +21,10 @@ use super::turns::Turn;
 use crate::catalog::{Begun, CatalogError, JournalKey, Known, next_try_ms};
 use crate::durable::{self, FileError};
 use crate::fault::{Class, Fault, chain};
-use crate::finish::{self, Conclusion, FinishError, Finished, Names, Turn as _, Wish};
+use crate::finish::{self, Conclusion, FinishError, Finished, Names, Recovered, Turn as _, Wish};
 use crate::recording::journey::{Entry, Settled, Step};
-use crate::recording::{Defect, Fingerprint, VodRecord};
+use crate::recording::{Defect, Fingerprint, SpliceIntent, VodRecord};
+use crate::salvage::{Origin, Reference};
 
 /// How a recording's journey ended, for now.
 #[derive(Debug)]
@@ -121,7 +122,7 @@ fn continue_journey(house: &House, key: &JournalKey, entry: &Entry, turn: &Turn<
         return attempt_journey(house, key, &entry.settled, turn);
     }
     let vod_id = match &entry.step {
-        Step::Publishing { record, .. } => Some(record.vod_id.clone()),
+        Step::Splicing { record, .. } | Step::Publishing { record, .. } => Some(record.vod_id.clone()),
         Step::Catalogued { vod_id, .. } | Step::Done { vod_id } => Some(vod_id.clone()),
         _ => None,
     };
@@ -138,6 +139,7 @@ fn attempt_journey(
     let choose = |wish: &Wish<'_>| reserve(house, key, settled, wish);
     let meter = house.meters.begin("finish", settled.path(), settled.candidate.fingerprint.size_bytes);
     let progress = |done_bytes, total_bytes| meter.set(done_bytes, total_bytes);
+    let remember = |intent: &SpliceIntent, record: &VodRecord| remember(house, key, intent, record);
     let work = finish::Work {
         settled,
         options: &settings.finish,
@@ -146,6 +148,8 @@ fn attempt_journey(
         choose_path: &choose,
         turn,
         progress: &progress,
+        remember: &remember,
+        references: &|| references(house, settled),
     };
     let conclusion = finish::finish(&work)?;
     // What follows waits for the disk only.
@@ -156,6 +160,33 @@ fn attempt_journey(
         Conclusion::Finished(finished) => {
             publish(house, key, *finished).map(|record| Ended::Finished(Box::new(record)))
         }
+    }
+}
+
+/// Journals what is about to be done to the source where it stands.
+fn remember(house: &House, key: &JournalKey, intent: &SpliceIntent, record: &VodRecord) -> Result<(), FinishError> {
+    let step = Step::Splicing { intent: Box::new(intent.clone()), record: Box::new(record.clone()) };
+    let journalled = house.catalog.set_step(key, step, now_ms());
+    journalled.map_err(|e| FinishError::NotJournalled { source: Box::new(e) })
+}
+
+/// What is known of the recording's stream: what its last sound recording taught, then the recordings beside it.
+fn references(house: &House, settled: &Settled) -> Vec<Reference> {
+    let stream_id = &settled.candidate.facts.stream_id;
+    let remembered = house.catalog.codecs(stream_id).ok().flatten();
+    let remembered = remembered.and_then(|value| Reference::from_json(&value, Origin::Stream));
+    remembered.into_iter().chain(finish::siblings(settled.path(), stream_id)).collect()
+}
+
+/// Remembers how the stream is coded, from a recording that was finished soundly.
+fn remember_stream(house: &House, record: &VodRecord) {
+    let is_sound = !record.salvaged && !record.defects.iter().any(Defect::is_fatal);
+    if !is_sound || !record.container.is_iso() {
+        return;
+    }
+    let Some(told) = finish::reference_of(&record.file_path, Origin::Stream).and_then(|r| r.to_json()) else { return };
+    if let Err(error) = house.catalog.remember_codec(&record.stream_id, &told) {
+        warn!(stream = record.stream_id, error = chain(&error), "The stream's configuration could not be remembered.");
     }
 }
 
@@ -229,6 +260,7 @@ fn commit(
     let deliveries = queueing::deliveries_for(house, &record);
     house.catalog.commit_vod(key, &record, &deliveries, removes_source, now_ms())?;
     house.bell.ring();
+    remember_stream(house, &record);
     info!(
         vod_id = record.vod_id,
         path = %record.file_path.display(),
@@ -270,6 +302,11 @@ fn conclude(
     };
     let class = error.class();
     let message = chain(&error);
+    if matches!(error, PipelineError::Finish(FinishError::HalfDone { .. })) {
+        // The journal's entry is what puts it right: it stays.
+        warn!(path = %settled.path().display(), error = message, "Half finished in place; completed or taken back at the next try.");
+        return Ended::Failed { class, message, hint: error.hint() };
+    }
     let has_vanished = !settled.path().exists() && is_not_ours_yet(house, key);
     if has_vanished || class == Class::Cancelled {
         let _ = house.catalog.forget(key);
@@ -323,6 +360,7 @@ pub fn resume(house: &House) -> Result<Vec<Settled>, CatalogError> {
 /// Returns whether the recording is at its end; `false` means that it has to begin again.
 fn resume_one(house: &House, key: &JournalKey, entry: &Entry) -> Result<bool, PipelineError> {
     match &entry.step {
+        Step::Splicing { intent, record } => resume_splice(house, key, entry, (intent, record)),
         Step::Publishing { written_path, written, record, removes_source } => {
             if stands_at(&record.file_path, written) {
                 commit(house, key, (**record).clone(), *removes_source).map(|_| true)
@@ -342,6 +380,35 @@ fn resume_one(house: &House, key: &JournalKey, entry: &Entry) -> Result<bool, Pi
             Ok(true)
         }
         _ => begin_again(house, key, entry),
+    }
+}
+
+/// A splice in place that was cut is completed where its header is durable, and taken back where it is not.
+fn resume_splice(
+    house: &House,
+    key: &JournalKey,
+    entry: &Entry,
+    (intent, record): (&SpliceIntent, &VodRecord),
+) -> Result<bool, PipelineError> {
+    let path = &intent.path;
+    match finish::recover(intent)? {
+        Recovered::Finished => {
+            info!(path = %path.display(), "A splice in place that was cut is completed.");
+            let (written_path, written) = (path.clone(), intent.after);
+            let record = record.clone();
+            let finished = Finished { written_path, written, record, removes_source: false, warnings: Vec::new() };
+            publish(house, key, finished).map(|_| true)
+        }
+        Recovered::AsBefore => {
+            info!(path = %path.display(), "A splice in place that was cut is taken back.");
+            begin_again(house, key, entry)
+        }
+        Recovered::Gone => begin_again(house, key, entry),
+        Recovered::Unclear(why) => {
+            let detail = format!("a splice in place was cut and cannot be taken back by itself: {why}");
+            quarantine(house, key, &entry.settled, vec![Defect::Malformed { offset: None, detail }]);
+            Ok(true)
+        }
     }
 }
 

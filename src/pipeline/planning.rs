@@ -70,11 +70,13 @@ fn plan_one(house: &House, candidate: Candidate, mode: Mode) -> PlannedItem {
 }
 
 /// Nothing is promised in a plan: a name is free unless a VoD has it.
-struct AsItStands<'a>(&'a House);
+struct AsItStands<'a>(&'a House, &'a Candidate);
 
 impl Names for AsItStands<'_> {
     fn claim(&self, path: &Path) -> bool {
-        !self.0.catalog.is_name_taken(path).unwrap_or(true)
+        let (catalog, own) = (&self.0.catalog, self.1);
+        let is_itself = path == own.path && catalog.is_file_of_vod(path, &own.fingerprint).unwrap_or(false);
+        is_itself || !catalog.is_name_taken(path).unwrap_or(true)
     }
 }
 
@@ -93,7 +95,13 @@ fn plan_settled(house: &House, settled: &Settled) -> PlannedItem {
         let may_be_own = !inspection.defects.iter().any(Defect::leaves_something_out);
         let wish = Wish { extension: plan.container.extension(), start_ms: start.0, may_be_own };
         let suffixes = &settings.watch.temporary_suffixes;
-        finish::finished_path(&settled.candidate, &wish, &settings.finish, suffixes, &AsItStands(house))
+        finish::finished_path(
+            &settled.candidate,
+            &wish,
+            &settings.finish,
+            suffixes,
+            &AsItStands(house, &settled.candidate),
+        )
     });
     PlannedItem {
         path: path.to_owned(),

@@ -205,6 +205,7 @@ impl<'a> Watcher<'a> {
                 found.problems.extend(below.problems);
             }
             self.next_rescan = Instant::now() + self.house().settings().watch.rescan;
+            debug!(candidates = found.candidates.len(), units = found.units.len(), "Scanned every root.");
         }
         discover::newest_first(&mut found.candidates);
         self.take(found, None, Urgency::Backlog);

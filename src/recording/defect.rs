@@ -109,6 +109,22 @@ pub enum Defect {
     },
     /// Encrypted media that cannot be checked or converted.
     Encrypted,
+    /// The pictures of a crashed recording were found, but nothing says how they are coded.
+    NeedsParameters {
+        /// How many pictures were found.
+        pictures: u64,
+        /// The codec's name.
+        codec: String,
+    },
+    /// Bytes of a crashed recording in which no packet was found.
+    Unexplained {
+        /// How many bytes.
+        bytes: u64,
+        /// In how many places.
+        places: u64,
+        /// Packets that were lost there, by the best estimate.
+        lost_packets: u64,
+    },
 }
 
 impl Defect {
@@ -122,6 +138,7 @@ impl Defect {
                 | Self::NoPackets
                 | Self::NoKeyframe
                 | Self::KillsTheProcess { .. }
+                | Self::NeedsParameters { .. }
         )
     }
 
@@ -134,6 +151,7 @@ impl Defect {
                 | Self::LeadingPacketsDropped { .. }
                 | Self::CorruptPackets { .. }
                 | Self::TrackLeftOut { .. }
+                | Self::Unexplained { .. }
         ) || self.is_fatal()
     }
 }
@@ -172,6 +190,14 @@ impl fmt::Display for Defect {
                 write!(f, "the process died {attempts} times while it worked on this file")
             }
             Self::Encrypted => write!(f, "encrypted: kept as it is"),
+            Self::NeedsParameters { pictures, codec } => write!(
+                f,
+                "needs parameters: {pictures} {codec} pictures found, nothing says how they are coded; \
+                 `aftercast recover FILE --reference GOOD --output OUT` with a sound recording of the same stream"
+            ),
+            Self::Unexplained { bytes, places, lost_packets } => {
+                write!(f, "{bytes} bytes in {places} places hold no packet, about {lost_packets} packets lost in them")
+            }
         }
     }
 }

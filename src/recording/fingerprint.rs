@@ -34,6 +34,12 @@ impl Fingerprint {
         self.mtime_ns.div_euclid(1_000_000)
     }
 
+    /// Whether length and modification time agree: under the same path the same file, even if it was restored or moved to
+    /// another disk since, or the kernel numbers its devices differently after a reboot.
+    pub const fn same_state(&self, other: &Self) -> bool {
+        self.size_bytes == other.size_bytes && self.mtime_ns == other.mtime_ns
+    }
+
     /// Whether both are the same directory entry's file, whatever its length.
     pub const fn same_file(&self, other: &Self) -> bool {
         self.device == other.device && self.inode == other.inode

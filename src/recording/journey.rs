@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Defect, Fingerprint, StartSource, VodRecord};
+use super::{Defect, Fingerprint, SpliceIntent, StartSource, VodRecord};
 use crate::fault::Class;
 
 /// What a file's name and place say about the recording, by the root's preset or template.
@@ -124,6 +124,14 @@ pub struct Entry {
 pub enum Step {
     /// An attempt has begun. Nothing but our own partial may have been written.
     Begun,
+    /// A header is being put in front of the source where it stands. What it leaves when it is cut, and what becomes of
+    /// that, is told by the intent and the file itself.
+    Splicing {
+        /// What is about to be done, and how to take it back.
+        intent: Box<SpliceIntent>,
+        /// The record that goes into the catalogue once it is done.
+        record: Box<VodRecord>,
+    },
     /// The finished file is complete and checked under `written_path`; it is about to appear as
     /// `record.file_path`. For a recording that is only renamed, `written_path` is the source itself.
     Publishing {
@@ -171,6 +179,7 @@ impl Step {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Begun => "begun",
+            Self::Splicing { .. } => "splicing",
             Self::Publishing { .. } => "publishing",
             Self::Catalogued { .. } => "catalogued",
             Self::Done { .. } => "finished",
@@ -182,7 +191,7 @@ impl Step {
 
     /// Whether start-up recovery has something to do.
     pub const fn is_open(&self) -> bool {
-        matches!(self, Self::Begun | Self::Publishing { .. } | Self::Catalogued { .. })
+        matches!(self, Self::Begun | Self::Splicing { .. } | Self::Publishing { .. } | Self::Catalogued { .. })
     }
 }
 

@@ -11,6 +11,7 @@ pub mod journey;
 mod key;
 mod kind;
 pub mod name;
+mod splice;
 mod vod;
 
 pub use container::Container;
@@ -19,6 +20,7 @@ pub use delivery::{Asset, AssetFile, Delivery, DeliveryState};
 pub use fingerprint::Fingerprint;
 pub use key::{KeyError, KeyFacts, KeyPattern, object_key};
 pub use kind::{Kind, Kinds, KindsError};
+pub use splice::{Retirement, SpliceIntent, SpliceUndo};
 pub use vod::{
     ID_SAMPLES, Outcome, RemoteObject, SpliceMethod, StartSource, TrackKind, TrackSummary, VOD_VERSION, VodRecord,
     VodType, vod_id,

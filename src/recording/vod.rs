@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::journey::Evidence;
-use super::{Container, Defect, Fingerprint};
+use super::{Container, Defect, Fingerprint, SpliceUndo};
 
 /// Version of [`VodRecord`] as stored.
 pub const VOD_VERSION: u32 = 1;
@@ -206,6 +206,9 @@ pub struct VodRecord {
     /// How its header came to the front, if it was put there.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub splice: Option<SpliceMethod>,
+    /// What it takes to undo the splice, if the header was put in front of the file in place.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub splice_undo: Option<SpliceUndo>,
     /// Whether its tables were rebuilt from media data.
     #[serde(default)]
     pub salvaged: bool,

@@ -43,6 +43,7 @@ fn record(id: &str, path: &Path, fingerprint: Fingerprint) -> VodRecord {
         defects: Vec::new(),
         outcome: Outcome::Kept,
         splice: None,
+        splice_undo: None,
         salvaged: false,
         digest: None,
         server: "antmedia".into(),

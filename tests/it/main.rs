@@ -8,6 +8,7 @@
 mod support;
 
 mod architecture;
+mod bad_input;
 mod deliver_azure;
 mod deliver_conformance;
 mod deliver_gcs;
@@ -15,5 +16,9 @@ mod deliver_kill;
 mod deliver_s3;
 mod deliver_storm;
 mod kill;
+mod nginx_rtmp;
+mod process;
 mod promises;
+mod service;
 mod verify;
+mod watch;

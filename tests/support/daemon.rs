@@ -1,7 +1,7 @@
 //! The real `aftercast watch` as a child process, and waiting for what it does: by looking, with a deadline.
 
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
@@ -101,7 +101,7 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("the daemon said:\n{}", self.log());
+            let _ = writeln!(std::io::stderr(), "the daemon said:\n{}", self.log());
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod tap;
 pub mod unruly;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
@@ -93,7 +94,12 @@ impl House {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_aftercast"));
         command.arg("--config").arg(self.path().join("config.toml")).args(args);
-        command.stdin(Stdio::null()).env_remove("AFTERCAST_CONFIG").env("TZ", "UTC").current_dir(self.path());
+        command
+            .stdin(Stdio::null())
+            .env_remove("AFTERCAST_CONFIG")
+            .env_remove("AFTERCAST_TEST_TOOLS")
+            .env("TZ", "UTC")
+            .current_dir(self.path());
         command
     }
 
@@ -151,32 +157,38 @@ pub fn config_with_targets(dir: &Path, targets: &[&TargetOptions], more: &str) -
 fn target_table(target: &TargetOptions) -> String {
     let mut table = format!("[[deliver.target]]\nname = \"{}\"\nurl = \"{}\"\n", target.name, target.url);
     if let Some(endpoint) = &target.endpoint {
-        table.push_str(&format!("endpoint = \"{endpoint}\"\n"));
+        let _ = writeln!(table, "endpoint = \"{endpoint}\"");
     }
     let secrets = target.credential_files.iter();
     let secrets: Vec<_> = secrets.map(|(name, path)| format!("{name}_file = \"{}\"", path.display())).collect();
-    table.push_str(&format!("credential_files = {{ {} }}\n", secrets.join(", ")));
+    let _ = writeln!(table, "credential_files = {{ {} }}", secrets.join(", "));
     table
 }
 
-/// Every file below a directory: relative path → (size, inode, mtime in ns, BLAKE3).
-pub fn tree(dir: &Path) -> BTreeMap<String, (u64, u64, i64, String)> {
-    use std::os::unix::fs::MetadataExt;
+/// What [`tree`] says of a file: size, inode, mtime in ns, BLAKE3.
+pub type FileState = (u64, u64, i64, String);
+
+/// Every file below a directory by its relative path; what vanishes while it is looked at is not there.
+pub fn tree(dir: &Path) -> BTreeMap<String, FileState> {
     let mut found = BTreeMap::new();
     let mut open = vec![dir.to_owned()];
     while let Some(next) = open.pop() {
-        for entry in fs::read_dir(&next).unwrap() {
+        for entry in fs::read_dir(&next).into_iter().flatten() {
             let path = entry.unwrap().path();
-            let metadata = fs::symlink_metadata(&path).unwrap();
+            let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
             if metadata.is_dir() {
                 open.push(path);
-            } else if metadata.is_file() {
-                let digest = blake3::hash(&fs::read(&path).unwrap()).to_hex().to_string();
-                let name = path.strip_prefix(dir).unwrap().to_string_lossy().into_owned();
-                let mtime_ns = metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec();
-                found.insert(name, (metadata.len(), metadata.ino(), mtime_ns, digest));
+            } else if let Some(state) = state_of(&path, &metadata) {
+                found.insert(path.strip_prefix(dir).unwrap().to_string_lossy().into_owned(), state);
             }
         }
     }
     found
+}
+
+fn state_of(path: &Path, metadata: &fs::Metadata) -> Option<FileState> {
+    use std::os::unix::fs::MetadataExt;
+    let bytes = metadata.is_file().then(|| fs::read(path).ok()).flatten()?;
+    let mtime_ns = metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec();
+    Some((metadata.len(), metadata.ino(), mtime_ns, blake3::hash(&bytes).to_hex().to_string()))
 }

@@ -42,10 +42,12 @@ static SEAWEED: Shared = Mutex::new(Weak::new());
 static AZURITE: Shared = Mutex::new(Weak::new());
 static RCLONE: Shared = Mutex::new(Weak::new());
 
-fn shared(slot: &Shared, start: fn() -> Server) -> Arc<Server> {
+fn shared(slot: &Shared, start: fn() -> Option<Server>) -> Arc<Server> {
     let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
     slot.upgrade().unwrap_or_else(|| {
-        let server = Arc::new(start());
+        // A port that was free may be taken before the server binds it.
+        let server = (0..5).find_map(|_| start()).unwrap_or_else(|| panic!("no port stays free"));
+        let server = Arc::new(server);
         *slot = Arc::downgrade(&server);
         server
     })
@@ -63,7 +65,13 @@ pub fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
-fn spawn(command: &mut Command, port: u16, directory: tempfile::TempDir, is_up: impl Fn(SocketAddr) -> bool) -> Server {
+/// Starts a server and waits until it is up; `None` if it ended because somebody else had taken one of its ports.
+fn spawn(
+    command: &mut Command,
+    port: u16,
+    directory: tempfile::TempDir,
+    is_up: impl Fn(SocketAddr) -> bool,
+) -> Option<Server> {
     let log = std::fs::File::create(directory.path().join("log")).unwrap();
     command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
     let child = command.spawn().unwrap();
@@ -71,11 +79,15 @@ fn spawn(command: &mut Command, port: u16, directory: tempfile::TempDir, is_up: 
     let begun = Instant::now();
     while !is_up(server.address) {
         let log = || std::fs::read_to_string(server.directory.path().join("log")).unwrap_or_default();
-        assert!(server.child.try_wait().unwrap().is_none(), "the server ended: {}", log());
+        if server.child.try_wait().unwrap().is_some() {
+            let log = log().to_ascii_lowercase();
+            assert!(log.contains("address already in use") || log.contains("eaddrinuse"), "the server ended: {log}");
+            return None;
+        }
         assert!(begun.elapsed() < Duration::from_secs(60), "the server does not answer: {}", log());
         std::thread::sleep(Duration::from_millis(50));
     }
-    server
+    Some(server)
 }
 
 /// One request over a connection of its own; the status, 0 if there was no answer.
@@ -115,7 +127,7 @@ const IDENTITIES: &str = r#"{"identities":[
     {"name":"reader","credentials":[{"accessKey":"reader-key","secretKey":"reader-secret"}],"actions":["Read","List"]},
     {"name":"anonymous","actions":["Admin"]}]}"#;
 
-fn start_seaweed() -> Server {
+fn start_seaweed() -> Option<Server> {
     let weed = tool("python/bin/weed");
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("s3.json"), IDENTITIES).unwrap();
@@ -166,6 +178,21 @@ impl S3 {
         self.target(bucket, ACCESS_KEY, SECRET_KEY)
     }
 
+    /// What the server itself lists in a bucket: key and size of every object.
+    pub fn listing(&self, bucket: &str) -> Vec<(String, u64)> {
+        let mut stream = TcpStream::connect(self.0.address).unwrap();
+        let address = self.0.address;
+        write!(stream, "GET /{bucket}?list-type=2 HTTP/1.0\r\nHost: {address}\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let text = |entry: &str, tag: &str| {
+            let value = entry.split_once(&format!("<{tag}>")).and_then(|(_, rest)| rest.split_once("</"));
+            value.map_or_else(|| panic!("no {tag}: {entry}"), |(value, _)| value.to_owned())
+        };
+        let entries = answer.split("<Contents>").skip(1);
+        entries.map(|entry| (text(entry, "Key"), text(entry, "Size").parse().unwrap())).collect()
+    }
+
     /// A target with credentials of one's own.
     pub fn target(&self, bucket: &str, key: &str, secret_key: &str) -> TargetOptions {
         let mut options = TargetOptions::new("cloud", &format!("s3://{bucket}/pre"));
@@ -188,7 +215,7 @@ const AZURE_KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVEr
 
 pub struct Azure(Arc<Server>);
 
-fn start_azurite() -> Server {
+fn start_azurite() -> Option<Server> {
     let azurite = tool("node_modules/.bin/azurite-blob");
     let directory = tempfile::tempdir().unwrap();
     let port = free_port();
@@ -268,7 +295,7 @@ fn from_base64(text: &str) -> Vec<u8> {
 
 pub struct Gcs(Arc<Server>);
 
-fn start_rclone() -> Server {
+fn start_rclone() -> Option<Server> {
     let rclone = tool("python/bin/rclone");
     let directory = tempfile::tempdir().unwrap();
     let buckets = directory.path().join("buckets");

@@ -46,6 +46,27 @@ fn every_step_survives_a_kill_right_after_it() {
     assert!(left.check(false).unwrap().is_sound());
 }
 
+/// Our own rename is an event like any other: between it and the record the finished file must not be taken for a recording.
+#[test]
+fn a_finished_file_is_no_recording_while_its_record_is_on_the_way() {
+    let home = Home::new();
+    let key = attempt(&home, &settled("room1", 1), 1);
+    let vod = record("room1", 1, 2);
+    assert!(home.reserve_name(&vod.file_path, &key).unwrap());
+    let at_its_name = |fingerprint| {
+        let mut found = settled("room1", 1);
+        found.candidate.path.clone_from(&vod.file_path);
+        found.candidate.fingerprint = fingerprint;
+        home.begin(&found, 3).unwrap()
+    };
+    home.set_step(&key, publishing(&vod), 2).unwrap();
+    assert_eq!(at_its_name(vod.fingerprint), Begun::Known(Known::UnderWay));
+    home.commit_vod(&key, &vod, &[], false, 3).unwrap();
+    assert_eq!(at_its_name(vod.fingerprint), Begun::Known(Known::Finished { vod_id: vod.vod_id.clone() }));
+    // Somebody else's file under that name is a recording.
+    assert!(matches!(at_its_name(fingerprint(77)), Begun::Attempt { .. }));
+}
+
 #[test]
 fn a_file_that_kills_the_process_twice_is_not_tried_a_third_time() {
     let mut home = Home::new();
@@ -237,6 +258,25 @@ fn two_recordings_never_get_the_same_name_and_a_redo_gets_its_own() {
     assert!(!home.reserve_name(name, &three).unwrap());
     let itself = JournalKey::of(&vod.file_path, &vod.fingerprint);
     assert!(home.reserve_name(name, &itself).unwrap(), "its own finished file keeps its name");
+}
+
+#[test]
+fn a_finished_file_that_comes_back_with_another_inode_keeps_its_name() {
+    let home = Home::new();
+    let key = attempt(&home, &settled("room1", 1), 1);
+    let vod = record("room1", 1, 4);
+    home.commit_vod(&key, &vod, &[], false, 4).unwrap();
+
+    let mut restored = settled("room1", 1);
+    restored.candidate.path.clone_from(&vod.file_path);
+    restored.candidate.fingerprint = Fingerprint { device: 77, inode: 99, ..vod.fingerprint };
+    let again = attempt(&home, &restored, 5);
+    assert!(home.reserve_name(&vod.file_path, &again).unwrap());
+    assert!(home.is_file_of_vod(&vod.file_path, &restored.candidate.fingerprint).unwrap());
+
+    restored.candidate.fingerprint.mtime_ns += 1;
+    let another = attempt(&home, &restored, 6);
+    assert!(!home.reserve_name(&vod.file_path, &another).unwrap(), "another recording under the old name");
 }
 
 #[test]

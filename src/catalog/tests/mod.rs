@@ -107,6 +107,7 @@ fn record(name: &str, inode: u64, at_ms: i64) -> VodRecord {
         defects: Vec::new(),
         outcome: Outcome::Remuxed,
         splice: None,
+        splice_undo: None,
         salvaged: false,
         digest: None,
         server: "antmedia".into(),

@@ -8,6 +8,7 @@ pub mod help;
 pub mod inspect;
 pub mod process;
 pub mod queue;
+pub mod recover;
 pub mod retain;
 pub mod vod;
 pub mod watch;

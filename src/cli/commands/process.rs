@@ -11,7 +11,7 @@ use super::super::human;
 use super::super::output::Output;
 use super::Failure;
 use crate::discover::Mode;
-use crate::fault::Class;
+use crate::fault::{Class, Fault, chain};
 use crate::pipeline::{self, Batch, Ended, Engine, Place, Report};
 use crate::recording::name::{printable, printable_text};
 use crate::recording::{DeliveryState, VodRecord};
@@ -51,10 +51,12 @@ pub fn dry_run(engine: &Engine, places: &[Place], mode: Mode, out: &mut Output<'
         }
     }
     for problem in &planned.problems {
-        writeln!(out.err, "unreadable           {problem}").map_err(Failure::output)?;
+        let (message, hint) = (chain(problem), problem.hint().unwrap_or_default());
+        writeln!(out.err, "unreadable           {}  {}", printable_text(&message), printable_text(&hint))
+            .map_err(Failure::output)?;
     }
     writeln!(out.err, "Nothing was done.").map_err(Failure::output)?;
-    Ok(if planned.problems.is_empty() { Exit::Done } else { Exit::Environment })
+    Ok(planned.problems.iter().map(|p| Exit::of_class(p.class())).fold(Exit::Done, Exit::merge))
 }
 
 /// What `process --json` says of one recording.
@@ -126,10 +128,12 @@ fn print_rest(out: &mut Output<'_>, report: &Report) -> io::Result<()> {
         }
     }
     for problem in &report.problems {
+        let (message, hint) = (chain(problem), problem.hint());
         if out.is_json {
-            out.json(&json!({ "state": "unreadable", "message": problem.to_string() }))?;
+            out.json(&json!({ "state": "unreadable", "message": message, "hint": hint }))?;
         } else {
-            writeln!(out.out, "unreadable        {problem}")?;
+            writeln!(out.out, "unreadable        {}", printable_text(&message))?;
+            hint.iter().try_for_each(|hint| writeln!(out.out, "                    {}", printable_text(hint)))?;
         }
     }
     for delivery in &report.undelivered {
@@ -163,7 +167,7 @@ fn exit_of(engine: &Engine, report: &Report) -> Exit {
         Ended::Quarantined(_) => Exit::SomeFailed,
         _ => Exit::Done,
     });
-    let of_problems = report.problems.iter().map(|_| Exit::Environment);
+    let of_problems = report.problems.iter().map(|problem| Exit::of_class(problem.class()));
     let of_deliveries = report.undelivered.iter().map(|d| match &d.state {
         DeliveryState::Waiting { last_fault: Some((Class::Environment | Class::Transient, _)), .. } => {
             Exit::Environment

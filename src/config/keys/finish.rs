@@ -6,16 +6,17 @@ use super::{Access, COUNT, Key, SWITCH, Section, Shape, put};
 use crate::config::moment;
 use crate::config::template;
 use crate::config::value::{Value, Wrong, quote};
-use crate::finish::Validate;
+use crate::finish::{Splice, Validate};
 use crate::recording::name::format_time;
 
 const VALIDATE: Shape = Shape { unit: "name", wants: r#""structure", "packets" or "decode""# };
+const SPLICE: Shape = Shape { unit: "name", wants: r#""auto", "insert_range", "reflink", "copy_range" or "copy""# };
 const SUBFOLDER: Shape =
     Shape { unit: "relative path", wants: r#"a path below the recording such as "vod" or "{stream}/{date}""# };
 const PATTERN: Shape = Shape { unit: "strftime pattern", wants: r#"a strftime pattern such as "_%Y-%m-%d_%H-%M-%S""# };
 const ZONE: Shape = Shape { unit: "time zone", wants: r#""local", "UTC" or an IANA name such as "Europe/Berlin""# };
 
-pub(super) static KEYS: [Key; 9] = [
+pub(super) static KEYS: [Key; 10] = [
     Key::new(
         Section::Finish,
         "mp4_muxing_enabled",
@@ -94,6 +95,17 @@ pub(super) static KEYS: [Key; 9] = [
         "How much is read before a recording counts as sound: structure (tables), packets (all read), decode (all decoded).",
     )
     .or(r#""structure""#),
+    Key::new(
+        Section::Finish,
+        "splice",
+        SPLICE,
+        Access::Whole(
+            |c, v| put(&mut c.finish.splice, v.choice(&Splice::ALL.map(|s| (s.name(), s)))),
+            |c| Some(quote(c.finish.splice.name())),
+        ),
+        "How an MP4's header comes to its front: auto, in place (insert_range), or beside it (reflink, copy_range, copy).",
+    )
+    .or(r#""auto""#),
     Key::new(
         Section::Finish,
         "keep_original",

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use super::stream::Tap;
 
@@ -17,6 +17,7 @@ const IN_FLIGHT: usize = 4;
 enum Order {
     Write { at: u64, bytes: Vec<u8> },
     Report(Sender<()>),
+    Stop,
 }
 
 /// The writing side that FFmpeg owns.
@@ -31,26 +32,32 @@ pub(super) struct Behind {
 
 /// The other end, which knows when all is written.
 #[derive(Debug)]
-pub(super) struct Drain(SyncSender<Order>);
+pub(super) struct Drain {
+    orders: SyncSender<Order>,
+    thread: Option<JoinHandle<()>>,
+}
 
 impl Behind {
-    /// Starts the thread. It ends when both halves are gone.
+    /// Starts the thread. It ends with the [`Drain`].
     pub(super) fn start(file: File, tap: Tap) -> io::Result<(Self, Drain)> {
         let (orders, inbox) = sync_channel(IN_FLIGHT);
         let (give_back, spent) = channel();
-        let drain = Drain(orders.clone());
         let thread_tap = tap.clone();
-        thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("write-behind".into())
             .spawn(move || serve(&file, &inbox, &give_back, &thread_tap))?;
+        let drain = Drain { orders: orders.clone(), thread: Some(thread) };
         Ok((Self { orders, spent, position: 0, end: 0, tap }, drain))
     }
 }
 
-/// An attempt that is given up must not write into the next one's file.
+/// An attempt that is given up must not write into the next one's file, and nothing of ours may keep the file open: who
+/// wants a lease on it would not get one.
 impl Drop for Drain {
     fn drop(&mut self) {
-        self.wait();
+        // A thread that is gone already needs no word, and one that panicked has nothing left to give.
+        let _ = self.orders.send(Order::Stop);
+        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 
@@ -58,7 +65,7 @@ impl Drain {
     /// Waits until everything that was handed over is in the kernel's hands. Errors are in the tap.
     pub(super) fn wait(&self) {
         let (done, reported) = channel();
-        if self.0.send(Order::Report(done)).is_ok() {
+        if self.orders.send(Order::Report(done)).is_ok() {
             // A thread that died drops its end, which wakes this one as well.
             let _ = reported.recv();
         }
@@ -77,6 +84,7 @@ fn serve(file: &File, inbox: &Receiver<Order>, give_back: &Sender<Vec<u8>>, tap:
                 let _ = give_back.send(bytes);
             }
             Order::Report(done) => drop(done.send(())),
+            Order::Stop => return,
         }
     }
 }
@@ -129,6 +137,18 @@ mod tests {
         drain.wait();
         assert!(tap.take_error().is_none());
         assert_eq!(std::fs::read(file.path()).unwrap(), b"sizemediaindex");
+    }
+
+    #[test]
+    fn nothing_keeps_the_file_open_afterwards() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let (mut behind, drain) = Behind::start(file.reopen().unwrap(), Tap::default()).unwrap();
+        behind.write_all(b"x").unwrap();
+        drop((behind, drain));
+        let name = file.path().to_owned();
+        let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let ours = open.filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|target| target == name)).count();
+        assert_eq!(ours, 1, "only the test's own");
     }
 
     #[test]

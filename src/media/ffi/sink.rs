@@ -1,15 +1,15 @@
 //! A finished file as libavformat muxes it, written through a stream of ours.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, c_char, c_int};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use ffmpeg_next::ffi::{
-    AVFMT_FLAG_BITEXACT, AVFMT_FLAG_CUSTOM_IO, AVFormatContext, AVStream, FF_COMPLIANCE_EXPERIMENTAL, av_dict_set,
-    av_stream_new_side_data, av_write_trailer, avcodec_parameters_copy, avformat_alloc_output_context2,
-    avformat_new_stream, avio_flush,
+    AVDictionary, AVERROR, AVFMT_FLAG_BITEXACT, AVFMT_FLAG_CUSTOM_IO, AVFormatContext, AVIO_FLAG_READ, AVIOContext,
+    AVStream, EPERM, FF_COMPLIANCE_EXPERIMENTAL, av_dict_set, av_stream_new_side_data, av_write_trailer,
+    avcodec_parameters_copy, avformat_alloc_output_context2, avformat_new_stream, avio_flush, avio_open2,
 };
 use ffmpeg_next::format::context::{Output, StreamIo};
 use ffmpeg_next::{Error, Packet, Rational, Stream};
@@ -17,7 +17,7 @@ use ffmpeg_next::{Error, Packet, Rational, Stream};
 use super::behind::{Behind, Drain};
 use super::log;
 use super::source::{Source, checked, stream_metadata};
-use super::stream::{Tap, Tapped, TimeBase};
+use super::stream::{Tap, TimeBase};
 use crate::media::MediaError;
 use crate::recording::Container;
 
@@ -25,8 +25,8 @@ use crate::recording::Container;
 pub(in crate::media) struct Sink {
     output: Output,
     tap: Tap,
-    /// After `output`, which still writes when it is dropped.
-    drain: Option<Drain>,
+    /// After `output`, which still writes when it is dropped. Boxed, as `output` points to it.
+    drain: Box<Drain>,
     path: PathBuf,
     time_bases: Vec<TimeBase>,
 }
@@ -38,14 +38,16 @@ const INTERLEAVE_MICROSECONDS: i64 = 1_000_000;
 const HVC1: u32 = u32::from_le_bytes(*b"hvc1");
 
 impl Sink {
-    /// Opens an existing file and empties it. `reads_back` is for a muxer that reads what it wrote (`+faststart`).
-    pub(in crate::media) fn create(path: &Path, container: Container, reads_back: bool) -> Result<Self, MediaError> {
+    /// Opens an existing file and empties it.
+    pub(in crate::media) fn create(path: &Path, container: Container) -> Result<Self, MediaError> {
         log::install();
         log::forget();
         let tap = Tap::default();
         let file = open_empty(path).map_err(write_error(path))?;
-        let (stream, drain) = open_stream(file, &tap, reads_back).map_err(write_error(path))?;
-        let made = stream.and_then(|io| make_output(io, container, path));
+        let (behind, drain) = Behind::start(file, tap.clone()).map_err(write_error(path))?;
+        let drain = Box::new(drain);
+        let made = StreamIo::from_write_seek_with_capacity(behind, BUFFER_BYTES)
+            .and_then(|io| make_output(io, container, path, &drain));
         let output = made.map_err(|error| match error {
             Error::MuxerNotFound => {
                 MediaError::Missing { part: format!("muxer {}", muxer(container).to_string_lossy()) }
@@ -89,9 +91,7 @@ impl Sink {
     /// Writes the trailer and all that is buffered; the file is complete afterwards, though not yet durable.
     pub(in crate::media) fn finish(mut self) -> Result<(), MediaError> {
         let finished = finish(&mut self.output);
-        if let Some(drain) = &self.drain {
-            drain.wait();
-        }
+        self.drain.wait();
         finished.map_err(|error| self.refused("complete", error))?;
         self.tap.take_error().map_or(Ok(()), |source| Err(write_error(&self.path)(source)))
     }
@@ -119,17 +119,6 @@ fn open_empty(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-type Opened = (Result<StreamIo, Error>, Option<Drain>);
-
-fn open_stream(file: File, tap: &Tap, reads_back: bool) -> io::Result<Opened> {
-    if reads_back {
-        let stream = Tapped::new(file, tap.clone());
-        return Ok((StreamIo::from_write_seek_with_capacity(stream, BUFFER_BYTES), None));
-    }
-    let (stream, drain) = Behind::start(file, tap.clone())?;
-    Ok((StreamIo::from_write_seek_with_capacity(stream, BUFFER_BYTES), Some(drain)))
-}
-
 fn time_base(rational: Rational) -> TimeBase {
     TimeBase { num: rational.numerator().max(1), den: rational.denominator().max(1) }
 }
@@ -147,18 +136,20 @@ pub(super) const fn muxer(container: Container) -> &'static CStr {
 }
 
 #[expect(unsafe_code, reason = "ffmpeg-next takes only UTF-8 names and panics on others")]
-fn make_output(mut io: StreamIo, container: Container, path: &Path) -> Result<Output, Error> {
+fn make_output(mut io: StreamIo, container: Container, path: &Path, drain: &Drain) -> Result<Output, Error> {
     let url = [b"file:", path.as_os_str().as_bytes()].concat();
     let url = CString::new(url).map_err(|_| Error::InvalidData)?;
     let mut context: *mut AVFormatContext = std::ptr::null_mut();
     // SAFETY: names are terminated and live through the call; on success the context is ours and then `Output`'s,
-    // which also keeps the stream alive.
+    // which also keeps the stream alive. The drain lives in a box of the sink's that outlives the output.
     unsafe {
         let name = muxer(container).as_ptr();
         if avformat_alloc_output_context2(&raw mut context, std::ptr::null_mut(), name, url.as_ptr()) < 0 {
             return Err(Error::MuxerNotFound);
         }
         (*context).pb = io.as_mut_ptr();
+        (*context).opaque = std::ptr::from_ref(drain).cast_mut().cast();
+        (*context).io_open = Some(reopen);
         // Without bitexact Matroska gets a random segment UID: the same recording, finished again after a cut, must give
         // the same file, so that an object that is already there is recognised.
         (*context).flags |= AVFMT_FLAG_CUSTOM_IO | AVFMT_FLAG_BITEXACT;
@@ -167,6 +158,26 @@ fn make_output(mut io: StreamIo, container: Container, path: &Path) -> Result<Ou
         (*context).max_interleave_delta = INTERLEAVE_MICROSECONDS;
         (*context).strict_std_compliance = FF_COMPLIANCE_EXPERIMENTAL;
         Ok(Output::wrap_with_custom_io(context, io))
+    }
+}
+
+/// What a muxer gets that wants to read what it wrote (`+faststart`): its own file, once all of it is written.
+#[expect(unsafe_code, reason = "called by libavformat, and calls it")]
+unsafe extern "C" fn reopen(
+    context: *mut AVFormatContext,
+    stream: *mut *mut AVIOContext,
+    url: *const c_char,
+    flags: c_int,
+    options: *mut *mut AVDictionary,
+) -> c_int {
+    if flags != AVIO_FLAG_READ {
+        return AVERROR(EPERM);
+    }
+    // SAFETY: `opaque` is the drain that `make_output` was given and outlives the context; the other arguments are
+    // libavformat's own and only handed on.
+    unsafe {
+        (*(*context).opaque.cast::<Drain>()).wait();
+        avio_open2(stream, url, flags, std::ptr::null(), options)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, c_char, c_int};
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
 
 use ffmpeg_next::ffi::{
@@ -13,9 +13,11 @@ use ffmpeg_next::ffi::{
 use ffmpeg_next::format::context::{Input, StreamIo};
 use ffmpeg_next::{Dictionary, Error, Packet, Stream, media};
 
+use super::ahead::Ahead;
 use super::log;
-use super::stream::{Tap, Tapped, TimeBase};
-use crate::media::MediaError;
+use super::stream::{Tap, TimeBase};
+use super::tags::TagFeed;
+use crate::media::{MediaError, whole};
 use crate::recording::{Container, TrackKind};
 
 /// How far a file is looked into for tracks and their parameters before packets are handed out.
@@ -25,6 +27,16 @@ pub(in crate::media) enum Depth {
     Usual,
     /// So many bytes, and the packets seen on the way are forgotten: for parameters only.
     ParametersOnly(u64),
+}
+
+impl Depth {
+    /// Bytes that are looked into at most.
+    pub(super) fn bytes(self) -> u64 {
+        match self {
+            Self::Usual => USUAL_BYTES.unsigned_abs(),
+            Self::ParametersOnly(bytes) => bytes,
+        }
+    }
 }
 
 const USUAL_BYTES: i64 = 5 << 20;
@@ -47,6 +59,8 @@ pub(in crate::media) enum Next {
 /// An open recording.
 pub(in crate::media) struct Source {
     input: Input,
+    /// Where the packets come from if not from libavformat's demuxer.
+    feed: Option<TagFeed>,
     tap: Tap,
     path: PathBuf,
     container: Container,
@@ -99,31 +113,34 @@ impl Source {
         log::forget();
         let (file, size_bytes) = open_regular(path)?;
         let tap = Tap::default();
-        let stream = Tapped::new(file, tap.clone());
-        let opened = StreamIo::from_read_seek_with_capacity(stream, BUFFER_BYTES)
-            .and_then(|io| open_input(io, container, depth));
-        match opened {
-            Ok((input, declared_us)) => {
-                Ok(Self { input, tap, path: path.to_owned(), container, declared_us, size_bytes })
-            }
-            Err(error) => Err(refusal(path, container, &tap, error)),
-        }
+        let (input, feed, declared_us) = if is_foreign(&file, container).map_err(MediaError::open(path))? {
+            let (input, feed) = TagFeed::open(Ahead::new(file, tap.clone()), size_bytes, depth)
+                .map_err(|error| refusal(path, container, &tap, error))?;
+            (input, Some(feed), None)
+        } else {
+            let (input, declared_us) =
+                StreamIo::from_read_seek_with_capacity(Ahead::new(file, tap.clone()), BUFFER_BYTES)
+                    .and_then(|io| open_input(io, container, depth))
+                    .map_err(|error| refusal(path, container, &tap, error))?;
+            (input, None, declared_us)
+        };
+        Ok(Self { input, feed, tap, path: path.to_owned(), container, declared_us, size_bytes })
     }
 
     /// Reads the next packet into a blank one.
     pub(in crate::media) fn next(&mut self, packet: &mut Packet) -> Result<Next, MediaError> {
-        match packet.read(&mut self.input) {
-            Ok(()) => Ok(Next::Packet),
-            Err(error) => match (self.tap.take_error(), error) {
-                (Some(source), _) => {
-                    Err(MediaError::Read { path: self.path.clone(), offset: self.tap.furthest(), source })
-                }
-                (None, Error::Eof) => Ok(Next::End),
-                (None, Error::InvalidData | Error::Other { .. } | Error::PatchWelcome | Error::Unknown) => {
-                    Ok(Next::Nonsense)
-                }
-                (None, error) => Err(self.refused("read", error)),
-            },
+        let outcome = match &mut self.feed {
+            Some(feed) => feed.next(packet, &mut self.input),
+            None => packet.read(&mut self.input).map(|()| Next::Packet),
+        };
+        let Err(error) = outcome else { return outcome.map_err(|error| self.refused("read", error)) };
+        match (self.tap.take_error(), error) {
+            (Some(source), _) => Err(MediaError::Read { path: self.path.clone(), offset: self.tap.furthest(), source }),
+            (None, Error::Eof) => Ok(Next::End),
+            (None, Error::InvalidData | Error::Other { .. } | Error::PatchWelcome | Error::Unknown) => {
+                Ok(Next::Nonsense)
+            }
+            (None, error) => Err(self.refused("read", error)),
         }
     }
 
@@ -186,6 +203,16 @@ fn open_regular(path: &Path) -> Result<(File, u64), MediaError> {
         return Ok((file, metadata.len()));
     }
     Err(MediaError::open(path)(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")))
+}
+
+/// Whether the file is read tag by tag, because libavformat would misread it.
+fn is_foreign(mut file: &File, container: Container) -> io::Result<bool> {
+    if container != Container::Flv {
+        return Ok(false);
+    }
+    let is_foreign = whole::flv::read_head(&mut file)?.is_foreign;
+    file.rewind()?;
+    Ok(is_foreign)
 }
 
 fn refusal(path: &Path, container: Container, tap: &Tap, error: Error) -> MediaError {

@@ -1,8 +1,7 @@
-//! Files as FFmpeg sees them: a stream of ours that remembers the operating system's own words about a failure and
-//! how far it was read; and the time base of a track.
+//! What is remembered about a file while FFmpeg owns it: the operating system's own words about a failure and how far it
+//! was read; and the time base of a track.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,9 +21,14 @@ impl Tap {
         self.0.first_error.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// The furthest byte that was read or written.
+    /// The furthest byte that was read.
     pub(in crate::media) fn furthest(&self) -> u64 {
         self.0.furthest.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a file was read up to here.
+    pub(super) fn reach(&self, position: u64) {
+        self.0.furthest.fetch_max(position, Ordering::Relaxed);
     }
 
     /// Whether an error was reported and not taken yet.
@@ -41,60 +45,6 @@ impl Tap {
             Some(code) => io::Error::from_raw_os_error(code),
             None => error.kind().into(),
         });
-    }
-}
-
-/// A file that notes errors and its position in a [`Tap`].
-#[derive(Debug)]
-pub(in crate::media) struct Tapped {
-    file: File,
-    position: u64,
-    tap: Tap,
-}
-
-impl Tapped {
-    pub(in crate::media) fn new(file: File, tap: Tap) -> Self {
-        Self { file, position: 0, tap }
-    }
-
-    fn moved(&mut self, outcome: io::Result<usize>) -> io::Result<usize> {
-        match &outcome {
-            Ok(count) => {
-                self.position += *count as u64;
-                self.tap.0.furthest.fetch_max(self.position, Ordering::Relaxed);
-            }
-            Err(error) => self.tap.note(error),
-        }
-        outcome
-    }
-}
-
-impl Read for Tapped {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let outcome = self.file.read(into);
-        self.moved(outcome)
-    }
-}
-
-impl Write for Tapped {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let outcome = self.file.write(bytes);
-        self.moved(outcome)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Seek for Tapped {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let outcome = self.file.seek(to);
-        match &outcome {
-            Ok(position) => self.position = *position,
-            Err(error) => self.tap.note(error),
-        }
-        outcome
     }
 }
 
@@ -136,14 +86,5 @@ mod tests {
         assert_eq!(ts.to_ms(-46), -1);
         assert_eq!(TimeBase::MICROSECONDS.to_ms(i64::MAX), i64::MAX / 1000 + 1);
         assert!(ts.rescale(i64::MAX, TimeBase { num: 1, den: i32::MAX }) > 0);
-    }
-
-    #[test]
-    fn the_first_error_keeps_its_kind() {
-        let tap = Tap::default();
-        let mut full = Tapped::new(File::options().write(true).open("/dev/full").unwrap(), tap.clone());
-        full.write(b"x").unwrap_err();
-        assert_eq!(tap.take_error().unwrap().kind(), io::ErrorKind::StorageFull);
-        assert!(tap.take_error().is_none());
     }
 }

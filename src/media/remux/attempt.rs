@@ -42,7 +42,7 @@ impl<'a> Attempt<'a> {
             .map(|bytes| Source::open(request.source, request.from, Depth::ParametersOnly(bytes)))
             .transpose()?;
         let known = deep.as_ref().unwrap_or(&pass.source);
-        let mut sink = Sink::create(request.output, request.to, reads_back(request))?;
+        let mut sink = Sink::create(request.output, request.to)?;
         let cut = whole::tail(request.source, request.from, 0).map_err(MediaError::open(request.source))?.cut_pids;
         let mut tracks = Vec::new();
         for facts in known.tracks() {
@@ -299,11 +299,6 @@ fn metadata(request: &Remux<'_>, source: &Source) -> Vec<(String, String)> {
         kept.extend(created.map(|at| ("creation_time".to_owned(), format!("{at:.6}"))));
     }
     kept
-}
-
-/// Whether the muxer moves the media behind its index at the end.
-fn reads_back(request: &Remux<'_>) -> bool {
-    request.to.is_iso() && request.header == Header::First
 }
 
 fn options(request: &Remux<'_>) -> &'static [(&'static str, &'static str)] {

@@ -18,7 +18,7 @@ use std::path::Path;
 use attempt::{Attempt, Ended};
 
 use super::ffi::source::PARAMETER_BYTES;
-use super::{MediaError, Reading, TrackReading, Watch, whole};
+use super::{MediaError, Reading, TrackReading, Watch};
 use crate::recording::{Container, Defect};
 
 /// Where the index of an MP4 goes.
@@ -98,7 +98,6 @@ const LOOK_BEYOND_BYTES: u64 = PARAMETER_BYTES / 4;
 /// [`MediaError::DoesNotFit`] and [`MediaError::UnreadableTrack`] where a track would be lost,
 /// [`MediaError::Write`] with the operating system's error where the disk is full.
 pub fn remux(request: &Remux<'_>) -> Result<Remuxed, MediaError> {
-    whole::flv::refuse_unreadable(request.source, request.from)?;
     let mut lessons = Lessons::default();
     for _ in 0..ATTEMPTS {
         match Attempt::begin(request, &lessons)?.run()? {

@@ -1,6 +1,8 @@
 //! Real recordings and files made by the ffmpeg command, through the whole room.
 
 mod damage;
+mod foreign;
+mod transport;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -316,28 +318,6 @@ fn what_does_not_fit_is_an_error_and_no_silent_loss() {
     fs::write(&output, b"").unwrap();
     let error = remux(&Remux::new(&source, Container::MpegTs, &output, Container::Mp4)).unwrap_err();
     assert!(matches!(error, MediaError::DoesNotFit { ref codec, track: 2, .. } if codec == "mp2"), "{error:?}");
-}
-
-#[test]
-fn hevc_in_flv_is_named_and_never_lost() {
-    let directory = tempfile::tempdir().unwrap();
-    let source = directory.path().join("hevc.flv");
-    let mut bytes = fs::read(fixture("test_short.flv")).unwrap();
-    let mut at = 13;
-    while at + 12 < bytes.len() {
-        let length = u32::from_be_bytes([0, bytes[at + 1], bytes[at + 2], bytes[at + 3]]) as usize;
-        if bytes[at] == 9 {
-            bytes[at + 11] = bytes[at + 11] & 0xF0 | 0x0C;
-        }
-        at += 11 + length + 4;
-    }
-    fs::write(&source, &bytes).unwrap();
-    let probed = probe(&source, Container::Flv).unwrap();
-    assert!(probed.tracks.iter().any(|t| t.codec.starts_with("hevc") && !t.is_readable));
-    let output = directory.path().join("o.mp4");
-    fs::write(&output, b"").unwrap();
-    let error = remux(&Remux::new(&source, Container::Flv, &output, Container::Mp4)).unwrap_err();
-    assert!(matches!(error, MediaError::UnreadableTrack { .. }), "{error:?}");
 }
 
 #[test]

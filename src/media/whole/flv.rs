@@ -1,24 +1,17 @@
 //! The structure of Flash Video (Adobe FLV 10.1, annex E): what its head declares and whether its last tag is whole.
-//!
-//! ```text
-//! 'FLV' 1 flags offset(4) | size0=0 | tag: type(1) size(3) time(3+1) stream(3) body[size] | size+11 (4) | tag …
-//! ```
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::Tail;
-use crate::media::MediaError;
-use crate::recording::Container;
+use crate::media::flv::{Body, SCRIPT, TAG_HEADER_BYTES, TRAILER_BYTES, Tag, first_tag, read_tag, read_up_to};
+use crate::recording::{Container, TrackKind};
 
-const TAG_HEADER_BYTES: u64 = 11;
-const TRAILER_BYTES: u64 = 4;
-const VIDEO: u8 = 9;
-const SCRIPT: u8 = 18;
 /// How many tags are looked at for the first picture and `onMetaData`.
 const HEAD_TAGS: usize = 256;
 const SCRIPT_BYTES: u64 = 64 << 10;
+const BODY_HEAD_BYTES: u64 = 32;
 
 /// What the first tags say.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -27,15 +20,9 @@ pub struct Head {
     pub declared_ms: Option<i64>,
     /// `filesize` of `onMetaData`, bytes, if not zero.
     pub declared_bytes: Option<u64>,
-    /// A picture codec that FFmpeg 5.1 misreads: HEVC under codec id 12, and everything of enhanced RTMP.
-    pub unreadable_video: Option<String>,
-}
-
-/// Fails where the picture track is one that libavformat would take for something else or pass on without a codec.
-pub(in crate::media) fn refuse_unreadable(path: &Path, container: Container) -> Result<(), MediaError> {
-    let head = head(path, container).map_err(MediaError::open(path))?;
-    head.unreadable_video
-        .map_or(Ok(()), |codec| Err(MediaError::UnreadableTrack { path: path.to_owned(), track: 1, codec, container }))
+    /// Whether the sound or the pictures are of a codec that libavformat misreads in FLV: codec ids 12 and 13, and
+    /// everything of enhanced RTMP.
+    pub is_foreign: bool,
 }
 
 /// Reads the head of an FLV file; that of any other container is empty.
@@ -47,80 +34,31 @@ pub fn head(path: &Path, container: Container) -> io::Result<Head> {
     read_head(&mut file)
 }
 
-fn read_head(file: &mut (impl Read + Seek)) -> io::Result<Head> {
+/// Reads the head of an open FLV file.
+pub(in crate::media) fn read_head(file: &mut (impl Read + Seek)) -> io::Result<Head> {
     let mut head = Head::default();
+    let mut seen: Vec<TrackKind> = Vec::new();
     let mut at = first_tag(file)?;
     for _ in 0..HEAD_TAGS {
-        let Some(tag) = read_tag(file, at)? else { break };
-        match tag.kind {
-            SCRIPT if head.declared_ms.is_none() => read_script(file, &tag, &mut head)?,
-            VIDEO => {
-                head.unreadable_video = unreadable(file)?;
-                break;
-            }
-            _ => {}
+        let Some(tag) = read_tag(file, at)?.filter(Tag::is_known) else { break };
+        if tag.kind == SCRIPT && head.declared_ms.is_none() {
+            read_script(file, &tag, &mut head)?;
+        } else if let Some(body) = read_body(file, &tag)? {
+            head.is_foreign |= body.is_foreign;
+            seen.push(body.kind);
+        }
+        if seen.contains(&TrackKind::Video) && seen.contains(&TrackKind::Audio) {
+            break;
         }
         at = tag.end() + TRAILER_BYTES;
     }
     Ok(head)
 }
 
-fn first_tag(file: &mut (impl Read + Seek)) -> io::Result<u64> {
-    file.seek(SeekFrom::Start(5))?;
-    let offset = read_up_to::<4>(file)?.map_or(9, u32::from_be_bytes);
-    Ok(u64::from(offset) + TRAILER_BYTES)
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Tag {
-    kind: u8,
-    at: u64,
-    body_bytes: u64,
-}
-
-impl Tag {
-    fn end(&self) -> u64 {
-        self.at + TAG_HEADER_BYTES + self.body_bytes
-    }
-}
-
-/// Reads a tag's header and leaves the file at its body; none at the end of the file.
-fn read_tag(file: &mut (impl Read + Seek), at: u64) -> io::Result<Option<Tag>> {
-    file.seek(SeekFrom::Start(at))?;
-    let Some(header) = read_up_to::<11>(file)? else { return Ok(None) };
-    let body_bytes = u64::from(u32::from_be_bytes([0, header[1], header[2], header[3]]));
-    Ok(Some(Tag { kind: header[0] & 0x1F, at, body_bytes }))
-}
-
-/// Reads exactly N bytes, or none where fewer are left.
-fn read_up_to<const N: usize>(file: &mut impl Read) -> io::Result<Option<[u8; N]>> {
-    let mut bytes = [0; N];
-    match file.read_exact(&mut bytes) {
-        Ok(()) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-fn unreadable(file: &mut impl Read) -> io::Result<Option<String>> {
-    let Some([head, fourcc @ ..]) = read_up_to::<5>(file)? else { return Ok(None) };
-    let is_enhanced = head & 0x80 != 0;
-    Ok(match head & 0x0F {
-        _ if is_enhanced => Some(format!("{} (enhanced RTMP)", name_of(fourcc))),
-        12 => Some("hevc (codec id 12)".to_owned()),
-        13 => Some("av1 (codec id 13)".to_owned()),
-        _ => None,
-    })
-}
-
-fn name_of(fourcc: [u8; 4]) -> String {
-    match &fourcc {
-        b"hvc1" => "hevc".to_owned(),
-        b"av01" => "av1".to_owned(),
-        b"vp09" => "vp9".to_owned(),
-        b"avc1" => "h264".to_owned(),
-        other => other.escape_ascii().to_string(),
-    }
+fn read_body(file: &mut impl Read, tag: &Tag) -> io::Result<Option<Body>> {
+    let mut body = Vec::new();
+    file.take(tag.body_bytes.min(BODY_HEAD_BYTES)).read_to_end(&mut body)?;
+    Ok(Body::parse(tag.kind, &body))
 }
 
 fn read_script(file: &mut impl Read, tag: &Tag, head: &mut Head) -> io::Result<()> {
@@ -158,14 +96,14 @@ fn ends_with_trailer(file: &mut (impl Read + Seek), size_bytes: u64) -> io::Resu
     file.seek(SeekFrom::Start(at))?;
     let Some(length) = read_up_to::<4>(file)?.map(|b| u64::from(u32::from_be_bytes(b))) else { return Ok(false) };
     let Some(tag_at) = at.checked_sub(length).filter(|_| length > TAG_HEADER_BYTES) else { return Ok(false) };
-    Ok(read_tag(file, tag_at)?.is_some_and(|tag| tag.end() == at && matches!(tag.kind, 8 | 9 | 18)))
+    Ok(read_tag(file, tag_at)?.is_some_and(|tag| tag.end() == at && tag.is_known()))
 }
 
 /// Walks tag headers to the end of the file and says what the last one lacks.
 fn walk(file: &mut (impl Read + Seek), size_bytes: u64, near: u64) -> io::Result<Option<String>> {
     let mut at = if near == 0 { first_tag(file)? } else { near };
     while let Some(tag) = read_tag(file, at)? {
-        if !matches!(tag.kind, 8 | 9 | 18) {
+        if !tag.is_known() {
             return Ok(Some(format!("{} bytes from byte {at} on are no tag", size_bytes - at)));
         }
         if tag.end() > size_bytes {
@@ -181,19 +119,10 @@ mod tests {
     use std::io::Cursor;
 
     use super::*;
+    use crate::media::flv::tag::tests::file;
 
     fn tag(kind: u8, body: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(body.len()).unwrap();
-        let mut tag = vec![kind];
-        tag.extend(&length.to_be_bytes()[1..]);
-        tag.extend([0; 7]);
-        tag.extend(body);
-        tag.extend((length + 11).to_be_bytes());
-        tag
-    }
-
-    fn file(tags: &[Vec<u8>]) -> Vec<u8> {
-        [b"FLV\x01\x05\0\0\0\x09\0\0\0\0".to_vec(), tags.concat()].concat()
+        crate::media::flv::tag::tests::tag(kind, 0, body)
     }
 
     fn missing(bytes: &[u8]) -> Option<String> {
@@ -232,11 +161,11 @@ mod tests {
     }
 
     #[test]
-    fn pictures_that_ffmpeg_5_misreads_are_named() {
-        let video = |body: &[u8]| read_head(&mut Cursor::new(file(&[tag(9, body)]))).unwrap().unreadable_video;
-        assert_eq!(video(b"\x17\0\0\0\0\x01").as_deref(), None);
-        assert_eq!(video(b"\x1C\0\0\0\0\x01").as_deref(), Some("hevc (codec id 12)"));
-        assert_eq!(video(b"\x90hvc1\x01").as_deref(), Some("hevc (enhanced RTMP)"));
-        assert_eq!(video(b"\x90av01\x01").as_deref(), Some("av1 (enhanced RTMP)"));
+    fn codecs_that_libavformat_misreads_are_foreign() {
+        let foreign = |tags: &[Vec<u8>]| read_head(&mut Cursor::new(file(tags))).unwrap().is_foreign;
+        assert!(!foreign(&[tag(9, b"\x17\0\0\0\0\x01"), tag(8, b"\xAF\0\x12\x10")]));
+        assert!(foreign(&[tag(9, b"\x1C\0\0\0\0\x01")]));
+        assert!(foreign(&[tag(8, b"\xAF\0\x12\x10"), tag(9, b"\x90av01\x01")]));
+        assert!(foreign(&[tag(9, b"\x17\0\0\0\0\x01"), tag(8, b"\x90OpusOpusHead")]));
     }
 }

@@ -50,7 +50,7 @@ impl Unit {
 
 fn judge(bytes: &[u8]) -> Tail {
     let mut units: BTreeMap<u16, Unit> = BTreeMap::new();
-    let packets = bytes.chunks_exact(PACKET_BYTES);
+    let packets = bytes[phase(bytes)..].chunks_exact(PACKET_BYTES);
     let odd = packets.remainder();
     packets.filter(|p| p[0] == SYNC).for_each(|packet| note(packet, &mut units));
     let mut cut: Vec<u16> = units.iter().filter(|(_, unit)| unit.is_cut()).map(|(pid, _)| *pid).collect();
@@ -58,6 +58,12 @@ fn judge(bytes: &[u8]) -> Tail {
         cut.push(pid);
     }
     Tail { missing: in_words(&cut, odd.len(), &units), declared_ms: None, cut_pids: cut }
+}
+
+/// Where packets begin: bytes that are missing before leave the rest out of step with the file.
+fn phase(bytes: &[u8]) -> usize {
+    let syncs = |phase: &usize| bytes.iter().skip(*phase).step_by(PACKET_BYTES).filter(|byte| **byte == SYNC).count();
+    (0..PACKET_BYTES.min(bytes.len())).rev().max_by_key(syncs).unwrap_or(0)
 }
 
 /// The PID of a cut transport packet that goes on with a PES packet.
@@ -189,6 +195,13 @@ mod tests {
         let tail = judge(&bytes);
         assert_eq!(tail.cut_pids, [256]);
         assert!(tail.missing.unwrap().contains("138 bytes of the last transport packet"));
+    }
+
+    #[test]
+    fn packets_out_of_step_with_the_file_are_found() {
+        let whole = [packet(256, true, &pes(100, 100)), packet(256, true, &pes(100, 100))].concat();
+        let expected = judge(&whole);
+        assert_eq!(judge(&[&[0x11; 57][..], &whole].concat()), expected);
     }
 
     #[test]

@@ -1,0 +1,117 @@
+//! `recover FILE --output OUT`: one file, without the catalogue. The file is only read; OUT appears complete or not at all.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use serde_json::json;
+
+use super::super::args::RecoverArgs;
+use super::super::exit::Exit;
+use super::super::human;
+use super::super::output::Output;
+use super::Failure;
+use crate::config::Config;
+use crate::durable;
+use crate::finish::{self, Alone, Conclusion, FinishError, Options, Wish};
+use crate::pipeline;
+use crate::recording::journey::{Candidate, Evidence, NameFacts, Settled};
+use crate::recording::name::printable;
+use crate::recording::{Defect, SpliceIntent, VodRecord};
+use crate::salvage::{Origin, Reference};
+
+/// Runs it.
+pub fn run(config: &Config, args: &RecoverArgs, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let [file] = args.process.paths.as_slice() else {
+        return Err(Failure::Usage("--output takes one FILE".into()));
+    };
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let (file, output) = (absolute(file), absolute(args.output.as_deref().unwrap_or(Path::new(""))));
+    if output.exists() {
+        return Err(Failure::Usage(format!("{} exists; it is not replaced", printable(&output))));
+    }
+    let given = args.reference.as_deref().map(given).transpose()?;
+    match finished(config, &file, &output, given.as_ref())? {
+        Conclusion::Quarantined(defects) => {
+            print_hopeless(&file, &defects, out).map_err(Failure::output)?;
+            Ok(Exit::SomeFailed)
+        }
+        Conclusion::Finished(finished) => {
+            durable::rename_no_replace(&finished.written_path, &output)?;
+            print(&finished.record, &output, out).map_err(Failure::output)?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn given(path: &Path) -> Result<Reference, Failure> {
+    finish::reference_of(path, Origin::Given)
+        .ok_or_else(|| Failure::Usage(format!("{} is no sound MP4 or MOV; it cannot be a reference", printable(path))))
+}
+
+fn finished(config: &Config, file: &Path, output: &Path, given: Option<&Reference>) -> Result<Conclusion, Failure> {
+    let settled = settled(file)?;
+    let choose = |_: &Wish<'_>| -> Result<PathBuf, FinishError> { Ok(output.to_owned()) };
+    let stream_id = &settled.candidate.facts.stream_id;
+    let references = || match given {
+        Some(reference) => vec![reference.clone()],
+        None => finish::siblings(file, stream_id),
+    };
+    let options = Options { keep_original: true, ..config.finish.clone() };
+    let work = finish::Work {
+        settled: &settled,
+        options: &options,
+        stop: &AtomicBool::new(false),
+        now_ms: pipeline::now_ms(),
+        choose_path: &choose,
+        references: &references,
+        remember: &never_in_place,
+        progress: &|_, _| (),
+        turn: &Alone,
+    };
+    Ok(finish::finish(&work)?)
+}
+
+/// Without a journal nothing may be changed where it stands.
+fn never_in_place(_: &SpliceIntent, _: &VodRecord) -> Result<(), FinishError> {
+    Err(FinishError::NotJournalled { source: std::io::Error::other("this command keeps no journal").into() })
+}
+
+/// The operator says that nobody writes the file any more. With no better evidence than that it is never touched.
+fn settled(file: &Path) -> Result<Settled, Failure> {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let facts = NameFacts { stream_id: stem.clone(), stem, ..NameFacts::default() };
+    let candidate = Candidate {
+        path: file.to_owned(),
+        root: file.parent().unwrap_or(Path::new("/")).to_owned(),
+        server: "none".into(),
+        is_temporary: false,
+        facts,
+        fingerprint: durable::fingerprint(file)?,
+    };
+    Ok(Settled { candidate, evidence: Evidence::Unchanged { for_s: 0 } })
+}
+
+fn print(record: &VodRecord, output: &Path, out: &mut Output<'_>) -> std::io::Result<()> {
+    if out.is_json {
+        return out.json(&json!({
+            "path": output, "outcome": record.outcome, "salvaged": record.salvaged, "duration": record.duration,
+            "size": record.file_size, "tracks": record.tracks, "defects": record.defects,
+        }));
+    }
+    let (size, length) = (human::size(record.file_size), human::duration(record.duration));
+    let outcome = format!("{:?}", record.outcome).to_lowercase();
+    writeln!(out.out, "{}: {outcome}, {size}, {length}", printable(output))?;
+    for (number, track) in (1..).zip(&record.tracks) {
+        let length = human::duration(track.duration_ms);
+        writeln!(out.out, "track {number}: {}, {} packets, {length}", track.codec, track.packets)?;
+    }
+    record.defects.iter().try_for_each(|defect| writeln!(out.out, "defect: {defect}"))
+}
+
+fn print_hopeless(file: &Path, defects: &[Defect], out: &mut Output<'_>) -> std::io::Result<()> {
+    if out.is_json {
+        return out.json(&json!({ "path": file, "outcome": "quarantined", "defects": defects }));
+    }
+    writeln!(out.out, "{}: nothing written; the file stays as it is", printable(file))?;
+    defects.iter().try_for_each(|defect| writeln!(out.out, "defect: {defect}"))
+}

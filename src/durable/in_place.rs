@@ -1,0 +1,237 @@
+//! One open file that is changed where it stands: blocks put in or taken out, bytes written, an end cut off.
+//!
+//! Everything goes through one open file description, so that an exclusive lease on it holds while the work is done.
+//! It must not decide the order of the operations: that is the splice's, and each of them passes [`step`](super::step).
+
+use std::fs::{File, FileTimes, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{FallocateFlags, OFlags};
+
+use super::extents::{self, Extents};
+use super::{FileError, Result, step};
+use crate::recording::Fingerprint;
+
+/// A file that is open for being changed where it stands.
+#[derive(Debug)]
+pub struct InPlace {
+    file: File,
+    path: PathBuf,
+}
+
+/// One operation on such a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation<'a> {
+    /// Puts empty blocks in at an offset; what lies behind moves (`FALLOC_FL_INSERT_RANGE`).
+    Insert {
+        /// Byte offset, a multiple of the block.
+        at: u64,
+        /// How many bytes, a multiple of the block.
+        bytes: u64,
+    },
+    /// Takes blocks out at an offset (`FALLOC_FL_COLLAPSE_RANGE`).
+    Collapse {
+        /// Byte offset, a multiple of the block.
+        at: u64,
+        /// How many bytes, a multiple of the block.
+        bytes: u64,
+    },
+    /// Writes bytes at an offset.
+    Write {
+        /// Byte offset.
+        at: u64,
+        /// What is written.
+        bytes: &'a [u8],
+    },
+    /// Cuts off everything behind a length.
+    Truncate {
+        /// The new length in bytes.
+        len: u64,
+    },
+    /// Sets the modification time.
+    SetModified {
+        /// Nanoseconds since the Unix epoch.
+        ns: i64,
+    },
+    /// Makes data, and what is needed to find it, durable.
+    SyncData,
+    /// Makes everything durable.
+    Sync,
+}
+
+impl Operation<'_> {
+    /// Its name at the counting seam.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Insert { .. } => "range inserted",
+            Self::Collapse { .. } => "range collapsed",
+            Self::Write { .. } => "written in place",
+            Self::Truncate { .. } => "truncated in place",
+            Self::SetModified { .. } => "time set in place",
+            Self::SyncData => "data synced in place",
+            Self::Sync => "synced in place",
+        }
+    }
+
+    const fn verb(&self) -> &'static str {
+        match self {
+            Self::Insert { .. } => "insert a range into",
+            Self::Collapse { .. } => "collapse a range of",
+            Self::Write { .. } => "write",
+            Self::Truncate { .. } => "truncate",
+            Self::SetModified { .. } => "set the time of",
+            Self::SyncData | Self::Sync => "sync",
+        }
+    }
+}
+
+impl InPlace {
+    /// Opens an existing file for reading and writing, without waiting for anybody's lease and without following a link.
+    pub fn open(path: &Path) -> Result<Self> {
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let flags = i32::try_from(flags.bits()).unwrap_or_default();
+        let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path);
+        Ok(Self { file: file.map_err(FileError::on("open", path))?, path: path.to_owned() })
+    }
+
+    /// The file, for reading and for a lease.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Where it stands.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its fingerprint and its number of hard links, now.
+    pub fn state(&self) -> Result<(Fingerprint, u64)> {
+        let metadata = self.file.metadata().map_err(FileError::on("read the state of", &self.path))?;
+        Ok((Fingerprint::of(&metadata), metadata.nlink()))
+    }
+
+    /// The magic number of its file system and the size of its blocks in bytes.
+    pub fn file_system(&self) -> Result<(u64, u64)> {
+        let stat = rustix::fs::fstatfs(&self.file).map_err(|e| self.error("read the file system of", e.into()))?;
+        let block_bytes = u64::try_from(stat.f_bsize).unwrap_or(4096);
+        Ok((super::magic_number(stat.f_type), block_bytes.max(512)))
+    }
+
+    /// Where its bytes lie on the device; `None` if that cannot be told for good (delayed, inline, shared, encoded).
+    pub fn extents(&self) -> Result<Option<Extents>> {
+        extents::read(&self.file).map_err(|e| self.error("read the extents of", e))
+    }
+
+    /// Does one operation.
+    pub fn perform(&self, operation: Operation<'_>) -> Result<()> {
+        #[cfg(test)]
+        tape::before(&operation).map_err(|e| self.error(operation.verb(), e))?;
+        self.do_it(operation).map_err(|e| self.error(operation.verb(), e))?;
+        step(operation.name());
+        Ok(())
+    }
+
+    fn do_it(&self, operation: Operation<'_>) -> io::Result<()> {
+        match operation {
+            Operation::Insert { at, bytes } => self.allocate(FallocateFlags::INSERT_RANGE, at, bytes),
+            Operation::Collapse { at, bytes } => self.allocate(FallocateFlags::COLLAPSE_RANGE, at, bytes),
+            Operation::Write { at, bytes } => self.file.write_all_at(bytes, at),
+            Operation::Truncate { len } => self.file.set_len(len),
+            Operation::SetModified { ns } => self.file.set_times(FileTimes::new().set_modified(moment(ns))),
+            Operation::SyncData => self.file.sync_data(),
+            Operation::Sync => self.file.sync_all(),
+        }
+    }
+
+    fn allocate(&self, flags: FallocateFlags, at: u64, bytes: u64) -> io::Result<()> {
+        // Not repeated when a signal interrupts it: what was done by then is for the caller to find out.
+        rustix::fs::fallocate(&self.file, flags, at, bytes).map_err(io::Error::from)
+    }
+
+    fn error(&self, verb: &'static str, source: io::Error) -> FileError {
+        FileError { verb, path: self.path.clone(), source }
+    }
+}
+
+fn moment(ns: i64) -> SystemTime {
+    let distance = Duration::from_nanos(ns.unsigned_abs());
+    if ns < 0 { SystemTime::UNIX_EPOCH - distance } else { SystemTime::UNIX_EPOCH + distance }
+}
+
+/// For tests: what was done, and the end of the process after so many operations.
+#[cfg(test)]
+pub(crate) mod tape {
+    use std::cell::RefCell;
+    use std::io;
+
+    use super::Operation;
+
+    /// An operation as it was recorded.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub(crate) enum Recorded {
+        Insert(u64, u64),
+        Collapse(u64, u64),
+        Write(u64, Vec<u8>),
+        Truncate(u64),
+        SetModified(i64),
+        Sync,
+    }
+
+    impl Recorded {
+        pub(crate) fn of(operation: &Operation<'_>) -> Self {
+            match *operation {
+                Operation::Insert { at, bytes } => Self::Insert(at, bytes),
+                Operation::Collapse { at, bytes } => Self::Collapse(at, bytes),
+                Operation::Write { at, bytes } => Self::Write(at, bytes.to_vec()),
+                Operation::Truncate { len } => Self::Truncate(len),
+                Operation::SetModified { ns } => Self::SetModified(ns),
+                Operation::SyncData | Operation::Sync => Self::Sync,
+            }
+        }
+
+        /// The operation again.
+        pub(crate) fn operation(&self) -> Operation<'_> {
+            match self {
+                Self::Insert(at, bytes) => Operation::Insert { at: *at, bytes: *bytes },
+                Self::Collapse(at, bytes) => Operation::Collapse { at: *at, bytes: *bytes },
+                Self::Write(at, bytes) => Operation::Write { at: *at, bytes },
+                Self::Truncate(len) => Operation::Truncate { len: *len },
+                Self::SetModified(ns) => Operation::SetModified { ns: *ns },
+                Self::Sync => Operation::Sync,
+            }
+        }
+    }
+
+    #[derive(Default)]
+    struct Tape {
+        done: Vec<Recorded>,
+        ends_after: Option<usize>,
+    }
+
+    thread_local! {
+        static TAPE: RefCell<Tape> = RefCell::default();
+    }
+
+    /// Begins a new tape for this thread; after so many operations every further one fails and does nothing.
+    pub(crate) fn begin(ends_after: Option<usize>) {
+        TAPE.with_borrow_mut(|tape| *tape = Tape { done: Vec::new(), ends_after });
+    }
+
+    /// Ends the tape and returns what was done.
+    pub(crate) fn end() -> Vec<Recorded> {
+        TAPE.with_borrow_mut(std::mem::take).done
+    }
+
+    pub(super) fn before(operation: &Operation<'_>) -> io::Result<()> {
+        TAPE.with_borrow_mut(|tape| {
+            if tape.ends_after.is_some_and(|n| tape.done.len() >= n) {
+                return Err(io::Error::other("the process has ended"));
+            }
+            tape.done.push(Recorded::of(operation));
+            Ok(())
+        })
+    }
+}

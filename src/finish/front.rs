@@ -1,0 +1,153 @@
+//! The header of an MP4 to its front, by the first way that can be gone: in place, or beside the source.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::closer::{Closer, look_closer};
+use super::describe::{Description, describe};
+use super::identity::start_of;
+use super::produce::{Work, Written, extension_of, partial_with_room, record_of, seal, source_may_go, watch};
+use super::sameness::{self, Payloads};
+use super::splice::{self, LARGEST_BLOCK_BYTES, Performed, Prepared, Situation};
+use super::{FinishError, Inspection, Iso, Validate, Wish};
+use crate::durable::{self, FileError};
+use crate::isobmff::{self, Movie};
+use crate::recording::journey::Start;
+use crate::recording::{Container, Defect, Outcome, SpliceMethod};
+
+/// One header on its way to the front.
+struct Front<'a> {
+    work: &'a Work<'a>,
+    iso: &'a Iso,
+    movie: &'a Movie,
+    container: Container,
+    final_path: PathBuf,
+    start: Start,
+    defects: &'a [Defect],
+    closer: Closer,
+}
+
+/// Finishes an MP4 by its header alone.
+pub(super) fn front(work: &Work<'_>, inspection: &Inspection, container: Container) -> Result<Written, FinishError> {
+    let source = work.settled.path();
+    let changed = || FinishError::Changed { path: source.to_owned() };
+    let parts = inspection.iso.as_ref().and_then(|iso| Some((iso, iso.movie.as_ref()?)));
+    let (iso, movie) = parts.ok_or_else(changed)?;
+    let duration_ms = isobmff::validate(movie, &iso.layout).duration_ms;
+    let start = start_of(work.settled, movie.created_ms(), duration_ms);
+    let may_be_own = source_may_go(work, &inspection.defects);
+    let wish = Wish { extension: extension_of(source, container), start_ms: start.0, may_be_own };
+    let final_path = (work.choose_path)(&wish)?;
+    let closer = look_closer((source, container), Some(movie), work.options.validate, watch(work))?;
+    let job = Front { work, iso, movie, container, final_path, start, defects: &inspection.defects, closer };
+    for way in splice::ways(work.options.splice, &job.situation()?) {
+        let written = match way {
+            SpliceMethod::InsertRange => job.in_place()?,
+            way => job.aside(way)?,
+        };
+        if let Some(written) = written {
+            return Ok(written);
+        }
+    }
+    Err(changed())
+}
+
+impl Front<'_> {
+    fn source(&self) -> &Path {
+        self.work.settled.path()
+    }
+
+    fn situation(&self) -> Result<Situation, FinishError> {
+        let source = self.source();
+        let settled = self.work.settled;
+        let metadata = fs::metadata(source).map_err(FileError::on("read the state of", source))?;
+        let free_bytes = durable::free_bytes(source)?;
+        Ok(Situation {
+            is_temporary: settled.candidate.is_temporary,
+            evidence: settled.evidence,
+            age_ms: self.work.now_ms - settled.candidate.fingerprint.mtime_ms(),
+            links: metadata.nlink(),
+            keeps_original: self.work.options.keep_original,
+            leaves_something_out: self.defects.iter().any(Defect::leaves_something_out),
+            has_room: free_bytes >= settled.candidate.fingerprint.size_bytes,
+        })
+    }
+
+    /// Where the file stands; `None` if it cannot be done there, and then nothing is changed.
+    fn in_place(&self) -> Result<Option<Written>, FinishError> {
+        if !self.is_on_one_device()? {
+            return Ok(None);
+        }
+        let before = &self.work.settled.candidate.fingerprint;
+        let parts = (self.iso, self.movie);
+        let mut block_bytes = 512;
+        while block_bytes <= LARGEST_BLOCK_BYTES {
+            let prepared = splice::prepare(self.source(), before, parts, (self.container, block_bytes))?;
+            let Some(prepared) = prepared else { return Ok(None) };
+            let written = self.written_in_place(&prepared);
+            (self.work.remember)(&prepared.intent, &record_of(self.work, &written))?;
+            match prepared.perform()? {
+                Performed::Done => return Ok(Some(written)),
+                Performed::Aside(why) => {
+                    tracing::debug!(path = %self.source().display(), why, "Not finished in place.");
+                    return Ok(None);
+                }
+                Performed::OtherBlock => block_bytes = prepared.next_block_bytes(),
+            }
+        }
+        Ok(None)
+    }
+
+    /// A rename does not lead from one file system to another.
+    fn is_on_one_device(&self) -> Result<bool, FinishError> {
+        let directory = self.final_path.parent().unwrap_or(Path::new("/"));
+        durable::create_directories(directory)?;
+        let device = fs::metadata(directory).map_err(FileError::on("read the state of", directory))?.dev();
+        Ok(device == self.work.settled.candidate.fingerprint.device)
+    }
+
+    fn written_in_place(&self, prepared: &Prepared<'_>) -> Written {
+        let mut description = prepared.description.clone();
+        self.complete(&mut description);
+        Written {
+            path: self.source().to_owned(),
+            fingerprint: prepared.intent.after,
+            undo: Some(prepared.undo.clone()),
+            ..self.written(description, SpliceMethod::InsertRange)
+        }
+    }
+
+    fn aside(&self, way: SpliceMethod) -> Result<Option<Written>, FinishError> {
+        let make = |needed_bytes| partial_with_room(self.work, &self.final_path, needed_bytes);
+        let partial = splice::put_aside(way, self.source(), (self.iso, self.movie), &make)?;
+        let Some(partial) = partial else { return Ok(None) };
+        let is_ours = way == SpliceMethod::Copy || self.work.options.validate != Validate::Structure;
+        let payloads = if is_ours { Payloads::All } else { Payloads::Spread };
+        sameness::compare(self.source(), self.movie, partial.path(), payloads)?;
+        let mut description = describe(partial.path(), self.container, &watch(self.work))?;
+        self.complete(&mut description);
+        let (path, fingerprint, warnings) = seal(self.work, partial)?;
+        Ok(Some(Written { path, fingerprint, warnings, ..self.written(description, way) }))
+    }
+
+    fn complete(&self, description: &mut Description) {
+        description.declared_ms = self.movie.declared_duration_ms();
+        self.closer.tell(description);
+    }
+
+    fn written(&self, description: Description, way: SpliceMethod) -> Written {
+        Written {
+            path: PathBuf::new(),
+            fingerprint: self.work.settled.candidate.fingerprint,
+            final_path: self.final_path.clone(),
+            description,
+            defects: self.defects.to_vec(),
+            start: self.start,
+            outcome: Outcome::Spliced,
+            splice: Some(way),
+            undo: None,
+            warnings: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The header in front of a second file: sharing the source's blocks, copied inside the kernel, or read and written.
+
+use std::fs::File;
+use std::path::Path;
+
+use super::prepare::{file_type, retirement, spanning_or_whole};
+use crate::durable::{self, FileError, InPlace, Operation, Partial};
+use crate::finish::inspect::header_error;
+use crate::finish::{FinishError, Iso};
+use crate::isobmff::{FrontPlan, Movie, Shape};
+use crate::recording::{Retirement, SpliceMethod};
+
+/// Room that sharing needs beside the header: the tree of shared extents.
+const SHARING_BYTES: u64 = 1 << 20;
+
+/// Makes the partial of the finished file, after a look at the room for so many bytes.
+pub(crate) type MakePartial<'a> = dyn Fn(u64) -> Result<Partial, FinishError> + 'a;
+
+/// Writes the finished file aside in one way; `None` if that way does not exist here.
+pub(crate) fn put_aside(
+    way: SpliceMethod,
+    source: &Path,
+    (iso, movie): (&Iso, &Movie),
+    make: &MakePartial<'_>,
+) -> Result<Option<Partial>, FinishError> {
+    match way {
+        SpliceMethod::InsertRange => Ok(None),
+        SpliceMethod::Reflink => share(source, (iso, movie), make),
+        SpliceMethod::CopyRange | SpliceMethod::Copy => {
+            let plan = compact_plan(source, iso, movie)?;
+            let partial = make(plan.len())?;
+            let (to, head, ranges) = (partial.path(), &plan.header, &plan.body_ranges);
+            let is_done = match way {
+                SpliceMethod::Copy => durable::copy_ranges(source, to, head, ranges).map(|()| true)?,
+                _ => durable::copy_ranges_in_kernel(source, to, head, ranges)?,
+            };
+            Ok(is_done.then_some(partial))
+        }
+    }
+}
+
+/// The same movie header with its offsets moved, or one written from all fragments, and every byte of media behind it.
+fn compact_plan(source: &Path, iso: &Iso, movie: &Movie) -> Result<FrontPlan, FinishError> {
+    let file = File::open(source).map_err(FileError::on("open", source))?;
+    let ftyp = file_type(&file, &iso.layout).map_err(FileError::on("read", source))?;
+    let plan = if iso.layout.shape() == Shape::Fragmented {
+        FrontPlan::spanning(movie, &movie.to_ftyp(&ftyp), iso.whole_bytes, 1)
+    } else {
+        FrontPlan::compact(&iso.layout, movie, &ftyp, 1)
+    };
+    plan.map_err(|e| header_error(source, e))
+}
+
+fn share(source: &Path, (iso, movie): (&Iso, &Movie), make: &MakePartial<'_>) -> Result<Option<Partial>, FinishError> {
+    let is_fragmented = iso.layout.shape() == Shape::Fragmented;
+    if !is_fragmented && iso.layout.all(b"moov").nth(1).is_some() {
+        return Ok(None);
+    }
+    let from = File::open(source).map_err(FileError::on("open", source))?;
+    let block_bytes = durable::block_bytes(source)?;
+    let plan = spanning_or_whole(source, &from, (iso, movie), (iso.whole_bytes, block_bytes))?;
+    let header_bytes = plan.header.len() as u64;
+    let partial = match make(header_bytes + SHARING_BYTES) {
+        // In place needs no more than the header.
+        Err(FinishError::NoSpace { .. }) => return Ok(None),
+        other => other?,
+    };
+    if !durable::share_behind(source, partial.path(), &plan.header)? {
+        return Ok(None);
+    }
+    let moov = if is_fragmented { None } else { iso.layout.first(b"moov").copied() };
+    let written = InPlace::open(partial.path())?;
+    match retirement(moov, iso.layout.len, header_bytes) {
+        Retirement::Nothing => written.perform(Operation::Truncate { len: plan.len() })?,
+        Retirement::Truncate { len } => written.perform(Operation::Truncate { len })?,
+        Retirement::Free { at } => written.perform(Operation::Write { at, bytes: b"free" })?,
+    }
+    Ok(Some(partial))
+}

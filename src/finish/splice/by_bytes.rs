@@ -1,0 +1,147 @@
+//! A file that a splice in place left half done and of which no journal knows any more, told by its bytes.
+//!
+//! Such a file does not read as boxes from its beginning to its end; without the inserted blocks it does. Where those
+//! are is asked of the file system (they are a hole), or of the first sector (it is written last, so it is empty). A gap
+//! is taken out only if it is the only one without which the whole recording is there, and only under a lease.
+
+use std::io::{BufReader, Read, Seek};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use rustix::fs::SeekFrom as From;
+
+use super::lease::Lease;
+use super::prepare::inserts_blocks;
+use super::view::{Piece, View};
+use crate::durable::{FileError, InPlace, Operation};
+use crate::finish::FinishError;
+use crate::finish::inspect::header_error;
+use crate::isobmff::{self, IsoError, Layout, Movie, Shape, fragment};
+use crate::recording::Defect;
+
+/// Holes that are looked at; a recording has none of its own.
+const MOST_HOLES: usize = 64;
+/// Largest header that is looked for behind an empty first sector.
+const LARGEST_HEADER_BYTES: u64 = 256 << 20;
+/// What a recording may begin with.
+const FIRST_BOXES: [&[u8; 4]; 6] = [b"ftyp", b"mdat", b"free", b"wide", b"skip", b"moov"];
+const SECTOR_BYTES: usize = 512;
+
+/// What a look at a file's bytes led to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ByBytes {
+    /// Nothing says that a splice was cut here.
+    NotHalfDone,
+    /// It was, and the file is again what it was before it.
+    PutBack,
+    /// It may have been, but more than one place is possible, or others have the file open: nothing was changed.
+    Unclear,
+}
+
+/// A range of inserted bytes.
+type Gap = (u64, u64);
+
+/// Takes the blocks out again that a cut splice left, if the bytes alone prove that and where.
+pub fn put_back_by_bytes(path: &Path) -> Result<ByBytes, FinishError> {
+    let Ok(open) = InPlace::open(path) else { return Ok(ByBytes::NotHalfDone) };
+    let (before, links) = open.state()?;
+    let (file_system, block_bytes) = open.file_system()?;
+    if links != 1 || before.size_bytes == 0 || !inserts_blocks(file_system) {
+        return Ok(ByBytes::NotHalfDone);
+    }
+    let read_error = |e| header_error(path, e);
+    if is_whole(&open, (0, 0), before.size_bytes).map_err(read_error)? {
+        return Ok(ByBytes::NotHalfDone);
+    }
+    let gaps = possible_gaps(&open, before.size_bytes, block_bytes).map_err(FileError::on("read", path))?;
+    let mut found = Vec::new();
+    for gap in gaps {
+        if is_whole(&open, gap, before.size_bytes).map_err(read_error)? {
+            found.push(gap);
+        }
+    }
+    match found[..] {
+        [] => Ok(ByBytes::NotHalfDone),
+        [gap] => take_out(&open, gap, before.mtime_ns),
+        _ => Ok(ByBytes::Unclear),
+    }
+}
+
+fn take_out(open: &InPlace, (start, end): Gap, mtime_ns: i64) -> Result<ByBytes, FinishError> {
+    let Some(_lease) = Lease::take(open.file()) else { return Ok(ByBytes::Unclear) };
+    open.perform(Operation::Collapse { at: start, bytes: end - start })?;
+    open.perform(Operation::SetModified { ns: mtime_ns })?;
+    open.perform(Operation::Sync)?;
+    Ok(ByBytes::PutBack)
+}
+
+/// Gaps that would be whole blocks with something behind them.
+fn possible_gaps(open: &InPlace, len: u64, block_bytes: u64) -> std::io::Result<Vec<Gap>> {
+    let mut gaps = holes(open, len)?;
+    let mut sector = [0; SECTOR_BYTES];
+    let read = open.file().read_at(&mut sector, 0)?;
+    if sector[..read].iter().all(|byte| *byte == 0) {
+        gaps.extend(beginnings(open, len, block_bytes)?.into_iter().map(|at| (0, at)));
+    }
+    gaps.retain(|(start, end)| start % block_bytes == 0 && end % block_bytes == 0 && start < end && *end < len);
+    gaps.sort_unstable();
+    gaps.dedup();
+    Ok(gaps)
+}
+
+fn holes(open: &InPlace, len: u64) -> std::io::Result<Vec<Gap>> {
+    let mut holes = Vec::new();
+    let mut at = 0;
+    while at < len && holes.len() < MOST_HOLES {
+        let start = rustix::fs::seek(open.file(), From::Hole(at))?;
+        if start >= len {
+            break;
+        }
+        at = match rustix::fs::seek(open.file(), From::Data(start)) {
+            Ok(end) => end,
+            Err(rustix::io::Errno::NXIO) => break,
+            Err(error) => return Err(error.into()),
+        };
+        holes.push((start, at));
+    }
+    Ok(holes)
+}
+
+/// Places at the beginning of a block where a recording may begin.
+fn beginnings(open: &InPlace, len: u64, block_bytes: u64) -> std::io::Result<Vec<u64>> {
+    let mut found = Vec::new();
+    let mut head = [0; 8];
+    let mut at = block_bytes;
+    while at + 8 < len && at <= LARGEST_HEADER_BYTES {
+        open.file().read_exact_at(&mut head, at)?;
+        if FIRST_BOXES.iter().any(|fourcc| head[4..] == fourcc[..]) {
+            found.push(at);
+        }
+        at += block_bytes;
+    }
+    Ok(found)
+}
+
+/// Whether a file without a gap is a whole recording: boxes from beginning to end, and every sample inside.
+fn is_whole(open: &InPlace, (start, end): Gap, len: u64) -> Result<bool, IsoError> {
+    let view = View::new(open.file(), [Piece::File(0..start), Piece::File(end..len)]);
+    let len = view.len();
+    let mut reader = BufReader::new(view);
+    let layout = isobmff::top_level(&mut reader, len)?;
+    if layout.torn().is_some() || layout.garbage_at.is_some() || layout.movie_header().is_none() {
+        return Ok(false);
+    }
+    match has_all_samples(&mut reader, &layout) {
+        Err(error) if error.defect().is_some() => Ok(false),
+        other => other,
+    }
+}
+
+fn has_all_samples<R: Read + Seek>(reader: &mut R, layout: &Layout) -> Result<bool, IsoError> {
+    let mut movie = Movie::read(reader, layout)?;
+    if layout.shape() == Shape::Fragmented {
+        movie = fragment::read(reader, layout, movie)?.movie;
+    }
+    let defects = isobmff::validate(&movie, layout).defects;
+    Ok(!defects.iter().any(|d| d.leaves_something_out() || matches!(d, Defect::Malformed { .. })))
+}

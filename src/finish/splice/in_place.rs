@@ -1,0 +1,134 @@
+//! The splice in place, step by step. One rule: no byte outside the inserted blocks is written until the new header is
+//! durable.
+//!
+//! ```text
+//! (journal the intent) ─ lease ─ insert S bytes at 0 ─ header but its first sector ─ sync ─ first sector: the commit
+//! mark ─ sync ─ compare ─ retire the old moov ─ time ─ sync ─ lease back ─ (journal, rename)
+//! ```
+//!
+//! Whatever goes wrong before the old `moov` is retired is taken back: the blocks go out again and the file is what it
+//! was. What a cut leaves is told and mended by [`recover`](super::recover).
+
+use std::io::BufReader;
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use super::lease::Lease;
+use super::prepare::{Prepared, Unlike};
+use super::recover::{Back, put_back, retire};
+use crate::durable::{FileError, InPlace, Operation};
+use crate::finish::{FinishError, sameness};
+use crate::isobmff::{self, Movie};
+
+/// What is written last of the header: a disk writes so much in one piece.
+const SECTOR_BYTES: usize = 512;
+/// Whoever opens the file waits so long at most before we give it back unchanged.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// How it went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Performed {
+    /// The file is complete and durable.
+    Done,
+    /// It is as it was; another way has to be taken.
+    Aside(&'static str),
+    /// It is as it was; the file system wants larger blocks.
+    OtherBlock,
+}
+
+impl Prepared<'_> {
+    /// Does it. The intent is durable in the journal.
+    pub(crate) fn perform(&self) -> Result<Performed, FinishError> {
+        let Some(lease) = Lease::take(self.open.file()) else {
+            return Ok(Performed::Aside("others have it open, or leases are not allowed"));
+        };
+        let (state, links) = self.open.state()?;
+        if state != self.intent.before || links != 1 {
+            return Err(FinishError::Changed { path: self.intent.path.clone() });
+        }
+        if lease.is_broken() || lease.held() > DEADLINE {
+            return Ok(Performed::Aside("somebody opens it just now"));
+        }
+        let inserted = self.open.perform(Operation::Insert { at: 0, bytes: self.intent.inserted_bytes });
+        if let Err(error) = inserted {
+            return self.refused(error);
+        }
+        let written = self.write_header().map_err(FinishError::from).and_then(|()| self.compare());
+        if let Err(error) = written {
+            self.take_back(error)?;
+            return Ok(Performed::Aside("the header could not be written"));
+        }
+        self.conclude()?;
+        let held_ms = u64::try_from(lease.held().as_millis()).unwrap_or(u64::MAX);
+        tracing::debug!(path = %self.intent.path.display(), held_ms, "Finished in place under a lease.");
+        Ok(Performed::Done)
+    }
+
+    /// The kernel did not insert, or not all of it.
+    fn refused(&self, error: FileError) -> Result<Performed, FinishError> {
+        let errno = Errno::from_io_error(&error.source);
+        self.take_back(error.into()).or_else(|e| if is_half_done(&e) { Err(e) } else { Ok(()) })?;
+        match errno {
+            Some(Errno::INVAL) => Ok(Performed::OtherBlock),
+            _ => Ok(Performed::Aside("the file system does not insert blocks here")),
+        }
+    }
+
+    fn write_header(&self) -> Result<(), FileError> {
+        let sector = self.header.len().min(SECTOR_BYTES);
+        self.open.perform(Operation::Write { at: sector as u64, bytes: &self.header[sector..] })?;
+        self.open.perform(Operation::SyncData)?;
+        self.open.perform(Operation::Write { at: 0, bytes: &self.header[..sector] })?;
+        self.open.perform(Operation::Sync)
+    }
+
+    /// Reads back what is there now: every sample of the new tables, and spread payloads at their new places.
+    fn compare(&self) -> Result<(), FinishError> {
+        let digest = payload_digest(&self.open, Some(self.movie)).map_err(|e| e.on(&self.intent.path))?;
+        if digest == self.intent.payload_digest {
+            return Ok(());
+        }
+        Err(Unlike::Different("the payloads differ after the blocks were inserted".into()).on(&self.intent.path))
+    }
+
+    fn conclude(&self) -> Result<(), FinishError> {
+        retire(&self.open, &self.intent).map_err(|source| self.half_done(source.into()))?;
+        if self.open.state()?.0 == self.intent.after {
+            return Ok(());
+        }
+        Err(self.half_done(FinishError::Changed { path: self.intent.path.clone() }))
+    }
+
+    fn half_done(&self, source: FinishError) -> FinishError {
+        FinishError::HalfDone { path: self.intent.path.clone(), source: Box::new(source) }
+    }
+
+    /// Makes the file what it was. A full disk is a reason to go another way; anything else is returned.
+    fn take_back(&self, error: FinishError) -> Result<(), FinishError> {
+        match put_back(&self.open, &self.intent) {
+            Ok(Back::AsBefore) if is_full(&error) => Ok(()),
+            Ok(Back::AsBefore) => Err(error),
+            Ok(Back::Unclear(_)) | Err(_) => Err(self.half_done(error)),
+        }
+    }
+}
+
+fn is_half_done(error: &FinishError) -> bool {
+    matches!(error, FinishError::HalfDone { .. })
+}
+
+fn is_full(error: &FinishError) -> bool {
+    let kind = |e: &FileError| e.source.kind();
+    matches!(error, FinishError::File(e) if kind(e) == std::io::ErrorKind::StorageFull)
+}
+
+/// The digest of spread payloads as the header in front says them; with the old movie, its samples are compared too.
+pub(super) fn payload_digest(open: &InPlace, old: Option<&Movie>) -> Result<String, Unlike> {
+    let len = open.file().metadata()?.len();
+    let mut reader = BufReader::new(open.file());
+    let layout = isobmff::top_level(&mut reader, len)?;
+    let new = Movie::read(&mut reader, &layout)?;
+    old.map_or(Ok(()), |old| sameness::same_samples(old, &new)).map_err(Unlike::Different)?;
+    Ok(sameness::spread_digest(&mut open.file(), &new)?.to_hex().to_string())
+}

@@ -1,0 +1,34 @@
+//! A new header in front of media that is not copied.
+//!
+//! ```text
+//! ways ─▶ insert range   in place: prepare ─ (journal) ─ perform      recover, undo: the way on and the way back
+//!       ├ reflink        beside it, sharing its blocks           ╮
+//!       ├ copy range     beside it, copied inside the kernel     ├─ aside
+//!       ╰ copy           beside it, read and written             ╯
+//! ```
+//!
+//! Which ways are tried is decided by [`ways`]; each says by trying whether it can be gone here. A file is changed
+//! where it stands only under an exclusive lease and with its intent in the journal.
+
+mod aside;
+mod by_bytes;
+mod in_place;
+mod lease;
+mod own;
+mod prepare;
+mod recover;
+#[cfg(test)]
+mod tests;
+mod view;
+mod ways;
+
+pub(super) use aside::put_aside;
+pub use by_bytes::{ByBytes, put_back_by_bytes};
+pub(super) use in_place::Performed;
+pub(super) use own::{can_insert, put_in_front_of_own};
+pub(super) use prepare::{Prepared, file_type, prepare};
+pub use recover::{Recovered, recover};
+pub(super) use ways::{Situation, ways};
+
+/// Largest block that is tried: bigalloc clusters and XFS realtime extents.
+pub(super) const LARGEST_BLOCK_BYTES: u64 = 1 << 20;

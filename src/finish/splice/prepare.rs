@@ -1,0 +1,242 @@
+//! Everything about a splice in place that can be known and checked before a block moves.
+
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::view::{Piece, View};
+use crate::durable::{FileError, InPlace};
+use crate::finish::describe::{Description, describe_reader};
+use crate::finish::inspect::header_error;
+use crate::finish::{FinishError, Iso, sameness};
+use crate::isobmff::{self, BoxHeader, FrontPlan, Layout, Movie, Shape};
+use crate::recording::{Container, Fingerprint, Retirement, SpliceIntent, SpliceUndo};
+
+/// Magic numbers of the file systems that insert blocks without copying: ext4 and XFS. F2FS copies.
+const INSERTS_BLOCKS: [u64; 2] = [0xEF53, 0x5846_5342];
+/// No file type box that means something is longer.
+const LARGEST_FTYP_BYTES: u64 = 1 << 16;
+
+/// A splice in place that only waits for its journal entry.
+#[derive(Debug)]
+pub(crate) struct Prepared<'a> {
+    pub(super) open: InPlace,
+    pub(super) movie: &'a Movie,
+    pub(super) header: Vec<u8>,
+    block_bytes: u64,
+    /// What is journalled.
+    pub(crate) intent: SpliceIntent,
+    /// What the record keeps for undoing it.
+    pub(crate) undo: SpliceUndo,
+    /// What the file will hold.
+    pub(crate) description: Description,
+}
+
+/// Opens a file for being spliced in place and works everything out; `None` where it cannot be done here, with why in
+/// the log.
+pub(crate) fn prepare<'a>(
+    source: &Path,
+    before: &Fingerprint,
+    (iso, movie): (&Iso, &'a Movie),
+    (container, at_least_block): (Container, u64),
+) -> Result<Option<Prepared<'a>>, FinishError> {
+    let open = match InPlace::open(source) {
+        Ok(open) => open,
+        Err(error) => return Ok(not_here(source, &error.source.to_string())),
+    };
+    let (state, links) = open.state()?;
+    let (file_system, block_bytes) = open.file_system()?;
+    if state != *before {
+        return Err(FinishError::Changed { path: source.to_owned() });
+    }
+    if links != 1 || !inserts_blocks(file_system) {
+        return Ok(not_here(source, "the file system inserts no blocks, or the file has other names"));
+    }
+    let Some(retire) = retired_box(&iso.layout) else { return Ok(not_here(source, "more than one `moov`")) };
+    open.perform(crate::durable::Operation::SyncData)?;
+    let Some(extents) = open.extents()? else { return Ok(not_here(source, "its extents are not settled")) };
+    let sizes = (iso.layout.len, block_bytes.max(at_least_block));
+    let plan = spanning_or_whole(source, open.file(), (iso, movie), sizes)?;
+    let (intent, undo) = intent_of(source, before, (movie, retire), (&plan.header, extents));
+    let checked = check(&open, movie, (&plan.header, &intent), container).map_err(|e| e.on(source))?;
+    let intent = SpliceIntent { payload_digest: checked.payload_digest, ..intent };
+    Ok(Some(Prepared {
+        open,
+        movie,
+        header: plan.header,
+        block_bytes: sizes.1,
+        intent,
+        undo,
+        description: checked.description,
+    }))
+}
+
+impl Prepared<'_> {
+    /// The next larger block to try, bytes.
+    pub(crate) fn next_block_bytes(&self) -> u64 {
+        let used = self.open.file_system().map_or(0, |(_, block_bytes)| block_bytes);
+        2 * used.max(self.block_bytes)
+    }
+}
+
+fn not_here<T>(path: &Path, why: &str) -> Option<T> {
+    tracing::debug!(path = %path.display(), why, "Not finished in place.");
+    None
+}
+
+/// The `moov` that is retired; `Some(None)` where it becomes part of the new `mdat`, `None` where there are several.
+#[expect(clippy::option_option, reason = "nothing to retire and not possible are two things")]
+fn retired_box(layout: &Layout) -> Option<Option<BoxHeader>> {
+    if layout.shape() == Shape::Fragmented {
+        return Some(None);
+    }
+    let mut all = layout.all(b"moov");
+    let first = all.next().copied()?;
+    (all.next().is_none() && first.end() <= layout.len).then_some(Some(first))
+}
+
+/// Whether a file system of that magic number inserts blocks without copying.
+pub(super) fn inserts_blocks(magic: u64) -> bool {
+    INSERTS_BLOCKS.contains(&magic)
+}
+
+/// The header in front of the whole old file, its length a multiple of the block; of a fragmented file in front of so
+/// many bytes of it.
+pub(super) fn spanning_or_whole(
+    source: &Path,
+    file: &File,
+    (iso, movie): (&Iso, &Movie),
+    (fragmented_bytes, block_bytes): (u64, u64),
+) -> Result<FrontPlan, FinishError> {
+    let ftyp = file_type(file, &iso.layout).map_err(FileError::on("read", source))?;
+    let plan = if iso.layout.shape() == Shape::Fragmented {
+        FrontPlan::spanning(movie, &movie.to_ftyp(&ftyp), fragmented_bytes, block_bytes)
+    } else {
+        FrontPlan::whole(&iso.layout, movie, &ftyp, block_bytes)
+    };
+    plan.map_err(|e| header_error(source, e))
+}
+
+/// The file type box as it stands; empty where there is none (old QuickTime).
+pub(crate) fn file_type(file: &File, layout: &Layout) -> io::Result<Vec<u8>> {
+    let Some(ftyp) = layout.first(b"ftyp").filter(|b| b.size_bytes <= LARGEST_FTYP_BYTES) else {
+        return Ok(Vec::new());
+    };
+    let mut bytes = vec![0; usize::try_from(ftyp.size_bytes).unwrap_or(0)];
+    file.read_exact_at(&mut bytes, ftyp.offset)?;
+    Ok(bytes)
+}
+
+/// What becomes of the old `moov` behind so many inserted bytes.
+pub(super) fn retirement(moov: Option<BoxHeader>, old_len: u64, inserted_bytes: u64) -> Retirement {
+    match moov {
+        None => Retirement::Nothing,
+        Some(moov) if moov.end() == old_len => Retirement::Truncate { len: inserted_bytes + moov.offset },
+        Some(moov) => Retirement::Free { at: inserted_bytes + moov.offset + 4 },
+    }
+}
+
+fn intent_of(
+    source: &Path,
+    before: &Fingerprint,
+    (movie, moov): (&Movie, Option<BoxHeader>),
+    (header, extents): (&[u8], Vec<[u64; 3]>),
+) -> (SpliceIntent, SpliceUndo) {
+    let inserted_bytes = header.len() as u64;
+    let retirement = retirement(moov, before.size_bytes, inserted_bytes);
+    let size_bytes = match retirement {
+        Retirement::Truncate { len } => len,
+        Retirement::Nothing | Retirement::Free { .. } => before.size_bytes + inserted_bytes,
+    };
+    let intent = SpliceIntent {
+        path: source.to_owned(),
+        before: *before,
+        after: Fingerprint { size_bytes, ..*before },
+        inserted_bytes,
+        extents,
+        header_digest: blake3::hash(header).to_hex().to_string(),
+        payload_digest: String::new(),
+        retirement,
+    };
+    let undo = SpliceUndo {
+        len: before.size_bytes,
+        inserted_bytes,
+        moov_offset: moov.map(|b| b.offset),
+        moov_bytes: moov.map_or(0, |b| b.size_bytes),
+        moov_digest: moov.map(|_| blake3::hash(movie.raw()).to_hex().to_string()),
+        retirement,
+    };
+    (intent, undo)
+}
+
+/// The file as it will read when all is done.
+fn finished_view<'a>(file: &'a File, header: &'a [u8], intent: &SpliceIntent) -> View<'a> {
+    let old_len = intent.before.size_bytes;
+    let shift = intent.inserted_bytes;
+    let mut pieces = vec![Piece::Memory(header)];
+    match intent.retirement {
+        Retirement::Nothing => pieces.push(Piece::File(0..old_len)),
+        Retirement::Truncate { len } => pieces.push(Piece::File(0..len - shift)),
+        Retirement::Free { at } => {
+            pieces.extend([Piece::File(0..at - shift), Piece::Memory(b"free"), Piece::File(at - shift + 4..old_len)]);
+        }
+    }
+    View::new(file, pieces)
+}
+
+struct Checked {
+    description: Description,
+    payload_digest: String,
+}
+
+/// Reads the finished file before it exists and compares it with the source: every sample and spread payloads.
+fn check(
+    open: &InPlace,
+    movie: &Movie,
+    (header, intent): (&[u8], &SpliceIntent),
+    container: Container,
+) -> Result<Checked, Unlike> {
+    let view = finished_view(open.file(), header, intent);
+    let len = view.len();
+    let mut reader = BufReader::new(view);
+    let layout = isobmff::top_level(&mut reader, len)?;
+    let new = Movie::read(&mut reader, &layout)?;
+    sameness::same_samples(movie, &new).map_err(Unlike::Different)?;
+    let before = sameness::spread_digest(&mut open.file(), movie)?;
+    if sameness::spread_digest(reader.get_mut(), &new)? != before {
+        return Err(Unlike::Different("the payloads differ".into()));
+    }
+    let description = describe_reader(&mut reader, len, container)?;
+    let description = description.ok_or_else(|| Unlike::Different("the header is not in front".into()))?;
+    Ok(Checked { description, payload_digest: before.to_hex().to_string() })
+}
+
+/// Why a plan was not found good.
+pub(super) enum Unlike {
+    Unreadable(isobmff::IsoError),
+    Media(io::Error),
+    Different(String),
+}
+
+impl From<isobmff::IsoError> for Unlike {
+    fn from(error: isobmff::IsoError) -> Self {
+        Self::Unreadable(error)
+    }
+}
+
+impl From<io::Error> for Unlike {
+    fn from(error: io::Error) -> Self {
+        Self::Media(error)
+    }
+}
+
+impl Unlike {
+    pub(super) fn on(self, path: &Path) -> FinishError {
+        match self {
+            Self::Unreadable(source) => header_error(path, source),
+            Self::Media(source) => FileError::on("read", path)(source).into(),
+            Self::Different(detail) => FinishError::NotTheSame { path: path.to_owned(), detail },
+        }
+    }
+}

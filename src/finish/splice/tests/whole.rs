@@ -1,0 +1,227 @@
+//! Whole recordings, by every way.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+
+use super::*;
+use crate::finish::{Conclusion, FinishError, Finished, Options, Splice, Validate, Wish, Work, finish};
+use crate::recording::journey::{Candidate, Evidence, NameFacts, Settled};
+use crate::recording::{Outcome, SpliceIntent, SpliceMethod, VodRecord};
+
+fn settled(path: &Path, is_temporary: bool) -> Settled {
+    Settled {
+        candidate: Candidate {
+            path: path.to_owned(),
+            root: path.parent().unwrap().to_owned(),
+            server: "template".into(),
+            is_temporary,
+            facts: NameFacts { stream_id: "room".into(), stem: "room".into(), ..NameFacts::default() },
+            fingerprint: durable::fingerprint(path).unwrap(),
+        },
+        evidence: Evidence::Lease,
+    }
+}
+
+/// Finishes a file as far as its final name; also what was journalled meanwhile.
+fn finished(settled: &Settled, options: &Options) -> Result<(Finished, Option<SpliceIntent>), FinishError> {
+    let journal: Mutex<Option<SpliceIntent>> = Mutex::new(None);
+    let choose = |wish: &Wish<'_>| Ok(settled.candidate.path.with_file_name(format!("room.{}", wish.extension)));
+    let remember = |intent: &SpliceIntent, _: &VodRecord| {
+        *journal.lock().unwrap() = Some(intent.clone());
+        Ok(())
+    };
+    let stop = AtomicBool::new(false);
+    let now_ms = settled.candidate.fingerprint.mtime_ms() + 3_600_000;
+    let work = Work {
+        settled,
+        options,
+        stop: &stop,
+        now_ms,
+        choose_path: &choose,
+        remember: &remember,
+        progress: &|_, _| (),
+        turn: &crate::finish::Alone,
+        references: &Vec::new,
+    };
+    match finish(&work)? {
+        Conclusion::Finished(finished) => Ok((*finished, journal.lock().unwrap().take())),
+        Conclusion::Quarantined(defects) => panic!("{defects:?}"),
+    }
+}
+
+fn options(splice: Splice) -> Options {
+    Options { splice, ..Options::default() }
+}
+
+fn ffprobe(path: &Path) -> String {
+    let run = Command::new("ffprobe")
+        .args(["-v", "error", "-ignore_editlist", "1", "-show_packets", "-show_data_hash", "md5"])
+        .args(["-show_entries", "packet=codec_type,dts,size,data_hash", "-of", "compact=p=0"])
+        .arg(path)
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let mut lines: Vec<_> = String::from_utf8_lossy(&run.stdout).lines().map(str::to_owned).collect();
+    lines.sort();
+    lines.join("\n")
+}
+
+#[test]
+fn in_place_every_packet_is_the_same_and_the_header_is_in_front() {
+    for (kind, image) in images() {
+        for recipe in RECIPES {
+            let source = put(&image, recipe, "room.mp4.tmp");
+            let (before, probed) = (holdings(&source), ffprobe(&source));
+            let settled = settled(&source, true);
+            let (finished, intent) = finished(&settled, &options(Splice::Auto)).unwrap();
+            let intent = intent.unwrap_or_else(|| panic!("{kind} {recipe}: not in place: {finished:?}"));
+            assert_eq!(finished.written_path, source);
+            assert_eq!(
+                (finished.record.outcome, finished.record.splice),
+                (Outcome::Spliced, Some(SpliceMethod::InsertRange))
+            );
+            assert_eq!(durable::fingerprint(&source).unwrap(), finished.written);
+            assert_eq!(finished.written, intent.after);
+            assert_eq!(finished.written.mtime_ns, settled.candidate.fingerprint.mtime_ns);
+            assert!(!finished.removes_source && finished.record.original_path.is_none());
+            assert_eq!(shape(&source), Shape::HeaderFirst, "{kind} {recipe}");
+            assert!(holdings(&source) == before && ffprobe(&source) == probed, "{kind} {recipe}");
+            let inspection = inspect(&source).unwrap();
+            assert_eq!(inspection.defects, [], "{kind} {recipe}");
+            // What a rebuild of the catalogue would say of it.
+            let watch = crate::media::Watch { cancel: None, progress: None };
+            let again = crate::finish::describe(&source, Container::Mp4, &watch).unwrap();
+            assert_eq!((again.tracks, again.duration_ms), (finished.record.tracks, finished.record.duration));
+            std::fs::remove_file(&source).unwrap();
+        }
+    }
+}
+
+#[test]
+fn each_way_gives_the_same_packets_and_says_its_name() {
+    let btrfs = Image::mount("btrfs", 256, &[]).map(|image| ("btrfs", image));
+    for (kind, image) in images().into_iter().chain(btrfs) {
+        for (splice, way) in [
+            (Splice::Copy, SpliceMethod::Copy),
+            (Splice::CopyRange, SpliceMethod::CopyRange),
+            (Splice::Reflink, if kind == "ext4" { SpliceMethod::CopyRange } else { SpliceMethod::Reflink }),
+            (Splice::InsertRange, if kind == "btrfs" { SpliceMethod::CopyRange } else { SpliceMethod::InsertRange }),
+        ] {
+            for recipe in RECIPES {
+                let source = put(&image, recipe, "room.mp4.tmp");
+                let before = holdings(&source);
+                let (finished, _) = finished(&settled(&source, false), &options(splice)).unwrap();
+                assert_eq!(finished.record.splice, Some(way), "{kind} {recipe}");
+                assert!(holdings(&finished.written_path) == before, "{kind} {recipe} {splice:?}");
+                assert_eq!(shape(&finished.written_path), Shape::HeaderFirst, "{kind} {recipe} {splice:?}");
+                assert_eq!(inspect(&finished.written_path).unwrap().defects, [], "{kind} {recipe} {splice:?}");
+                std::fs::remove_file(&finished.written_path).unwrap();
+                let _ = std::fs::remove_file(&source);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_is_no_reason_not_to_finish() {
+    let Some(image) = Image::mount("ext4", 64, &[]) else { return };
+    let sources: Vec<PathBuf> = ["last", "fragmented"].map(|r| put(&image, r, &format!("{r}.mp4"))).into();
+    image.fill_up_to(600 << 10);
+    for source in sources {
+        let size_bytes = std::fs::metadata(&source).unwrap().len();
+        assert!(durable::free_bytes(&source).unwrap() < size_bytes, "the disk is full enough");
+        let before = holdings(&source);
+        let mut aside = options(Splice::CopyRange);
+        assert!(matches!(finished(&settled(&source, false), &aside), Err(FinishError::NoSpace { .. })));
+        aside.splice = Splice::Auto;
+        let (finished, _) = finished(&settled(&source, false), &aside).unwrap();
+        assert_eq!(finished.record.splice, Some(SpliceMethod::InsertRange));
+        assert!(holdings(&source) == before);
+        assert_eq!(shape(&source), Shape::HeaderFirst);
+    }
+}
+
+#[test]
+fn a_disk_without_room_for_the_header_leaves_the_recording_as_it_was() {
+    let Some(image) = Image::mount("ext4", 64, &["-m", "0"]) else { return };
+    let source = put(&image, "last", "room.mp4.tmp");
+    let before = std::fs::read(&source).unwrap();
+    image.fill_up_to(256 << 10);
+    let mut more = 0_u32;
+    while std::fs::write(image.path().join(format!("more{more}")), [1; 4096]).is_ok() {
+        more += 1;
+    }
+    let fingerprint = durable::fingerprint(&source).unwrap();
+    let error = finished(&settled(&source, true), &options(Splice::Auto)).unwrap_err();
+    assert!(matches!(error, FinishError::NoSpace { .. } | FinishError::File(_)), "{error:?}");
+    assert!(std::fs::read(&source).unwrap() == before);
+    assert_eq!(durable::fingerprint(&source).unwrap(), fingerprint);
+}
+
+#[test]
+fn a_file_that_somebody_reads_is_finished_beside_itself() {
+    for (kind, image) in images() {
+        let source = put(&image, "last", "room.mp4.tmp");
+        let reader = std::fs::File::open(&source).unwrap();
+        let (finished, intent) = finished(&settled(&source, true), &options(Splice::Auto)).unwrap();
+        assert!(intent.is_some(), "it was tried");
+        assert_ne!(finished.written_path, source, "{kind}");
+        assert!(std::fs::read(&source).unwrap() == std::fs::read(made("last")).unwrap(), "{kind}");
+        drop(reader);
+    }
+}
+
+#[test]
+fn a_hard_link_and_a_kept_original_are_never_changed() {
+    for (_, image) in images() {
+        let source = put(&image, "last", "room.mp4.tmp");
+        let original = std::fs::read(&source).unwrap();
+        let keep = Options { keep_original: true, ..options(Splice::InsertRange) };
+        let (_, intent) = finished(&settled(&source, true), &keep).unwrap();
+        assert_eq!(intent, None);
+        std::fs::hard_link(&source, image.path().join("link")).unwrap();
+        let (_, intent) = finished(&settled(&source, true), &options(Splice::InsertRange)).unwrap();
+        assert_eq!(intent, None);
+        assert!(std::fs::read(&source).unwrap() == original);
+    }
+}
+
+#[test]
+fn a_remuxed_recording_gets_its_header_in_front_by_an_insert_into_our_partial() {
+    for (kind, image) in images() {
+        let source = image.path().join("room.flv");
+        let run = Command::new("ffmpeg")
+            .args(["-nostdin", "-v", "error", "-i"])
+            .arg(made("last"))
+            .args(["-c", "copy", "-f", "flv"])
+            .arg(&source)
+            .output()
+            .unwrap();
+        assert!(run.status.success());
+        for (splice, expected) in [(Splice::Auto, Some(SpliceMethod::InsertRange)), (Splice::Copy, None)] {
+            let (finished, _) = finished(&settled(&source, false), &options(splice)).unwrap();
+            assert_eq!((finished.record.outcome, finished.record.splice), (Outcome::Remuxed, expected), "{kind}");
+            assert_eq!(shape(&finished.written_path), Shape::HeaderFirst, "{kind}");
+            assert_eq!(inspect(&finished.written_path).unwrap().defects, []);
+            let digests = |path: &Path| holdings(path).0.into_iter().map(|(_, digest)| digest).collect::<Vec<_>>();
+            assert_eq!(digests(&finished.written_path), digests(&made("last")), "{kind}");
+            std::fs::remove_file(&finished.written_path).unwrap();
+        }
+    }
+}
+
+#[test]
+fn validate_packets_puts_digests_into_the_record_whatever_the_outcome() {
+    for (_, image) in images() {
+        let mut said = Vec::new();
+        for splice in [Splice::InsertRange, Splice::CopyRange] {
+            let source = put(&image, "last", "room.mp4.tmp");
+            let options = Options { validate: Validate::Packets, ..options(splice) };
+            let (finished, _) = finished(&settled(&source, true), &options).unwrap();
+            said.push(finished.record.tracks.into_iter().map(|t| t.digest.unwrap()).collect::<Vec<_>>());
+            std::fs::remove_file(&finished.written_path).unwrap();
+        }
+        assert_eq!(said[0], said[1]);
+    }
+}

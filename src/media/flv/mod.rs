@@ -1,0 +1,13 @@
+//! Flash Video (Adobe FLV 10.1, annex E) read by ourselves, for files with codecs that libavformat does not know there.
+//!
+//! H.265 and AV1 under the codec ids 12 and 13 that CDNs use, and everything of enhanced RTMP (its extended headers and
+//! `FourCC` codes): Debian's FFmpeg takes them for other codecs or passes them on without one. All other FLV files are
+//! libavformat's. Tag by tag and pure over `Read + Seek`; nothing here knows FFmpeg.
+
+mod body;
+mod reader;
+pub(super) mod tag;
+
+pub(super) use body::{Body, Content};
+pub(super) use reader::{Reader, Step};
+pub(super) use tag::{SCRIPT, TAG_HEADER_BYTES, TRAILER_BYTES, Tag, first_tag, read_tag, read_up_to};

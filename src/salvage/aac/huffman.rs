@@ -1,0 +1,148 @@
+//! The Huffman codebooks of AAC as tables that say how far a codeword reaches, signs and escapes with it
+//! (ISO/IEC 14496-3 §4.6.3).
+
+use std::sync::OnceLock;
+
+use super::tables::{Codebook, SCALEFACTOR, SPECTRAL};
+use crate::salvage::bits::Bits;
+
+/// Bits that the first table is indexed with; longer codewords are searched.
+const DIRECT_BITS: u32 = 10;
+/// Width that codewords are aligned to for the search; the longest is 19 bits.
+const ALIGNED_BITS: u32 = 20;
+/// Codebooks whose words carry the signs themselves (Table 4.93).
+const SIGNED: [usize; 4] = [1, 2, 5, 6];
+
+/// What one codeword means for the walk.
+#[derive(Debug, Clone, Copy, Default)]
+struct Word {
+    /// Length of the codeword; 0 for none.
+    bits: u8,
+    /// Sign bits behind it, or of the scalefactor book the entry.
+    extra: u8,
+    /// Escape sequences behind the signs.
+    escapes: u8,
+}
+
+/// One codebook made ready.
+#[derive(Debug)]
+pub struct Book {
+    direct: Vec<Word>,
+    /// Left-aligned codewords of more than [`DIRECT_BITS`], ascending.
+    long: Vec<(u32, Word)>,
+    values_per_word: usize,
+}
+
+impl Book {
+    fn new(table: &Codebook, values_per_word: usize, word: impl Fn(usize) -> (u8, u8)) -> Self {
+        let mut book = Self { direct: vec![Word::default(); 1 << DIRECT_BITS], long: Vec::new(), values_per_word };
+        for (index, (&code, &bits)) in table.codes.iter().zip(table.lens).enumerate() {
+            let (extra, escapes) = word(index);
+            book.add(code, Word { bits, extra, escapes });
+        }
+        book.long.sort_by_key(|(code, _)| *code);
+        book
+    }
+
+    fn add(&mut self, code: u32, word: Word) {
+        let bits = u32::from(word.bits);
+        if bits > DIRECT_BITS {
+            self.long.push((code << (ALIGNED_BITS - bits), word));
+            return;
+        }
+        let first = (code << (DIRECT_BITS - bits)) as usize;
+        self.direct[first..first + (1 << (DIRECT_BITS - bits))].fill(word);
+    }
+
+    /// How many values one codeword stands for.
+    pub const fn values_per_word(&self) -> usize {
+        self.values_per_word
+    }
+
+    #[inline]
+    fn word(&self, bits: &Bits<'_>) -> Option<Word> {
+        let ahead = bits.peek(ALIGNED_BITS);
+        let word = self.direct[(ahead >> (ALIGNED_BITS - DIRECT_BITS)) as usize];
+        if word.bits > 0 {
+            return Some(word);
+        }
+        let behind = self.long.partition_point(|(code, _)| *code <= ahead);
+        let (code, word) = *self.long.get(behind.checked_sub(1)?)?;
+        let shift = ALIGNED_BITS - u32::from(word.bits);
+        (ahead >> shift == code >> shift).then_some(word)
+    }
+
+    /// Steps over one codeword, its signs and its escapes.
+    #[inline]
+    pub fn skip_word(&self, bits: &mut Bits<'_>) -> Option<()> {
+        let word = self.word(bits)?;
+        bits.skip(usize::from(word.bits) + usize::from(word.extra));
+        for _ in 0..word.escapes {
+            // N ones, a zero and N + 4 bits (§4.6.3.3); a value has at most 13 bits.
+            let ones = (!bits.peek(16) << 16).leading_zeros();
+            (ones <= 8).then_some(())?;
+            bits.skip(2 * ones as usize + 5);
+        }
+        Some(())
+    }
+}
+
+fn spectral_books() -> &'static [Book; 11] {
+    static BOOKS: OnceLock<[Book; 11]> = OnceLock::new();
+    BOOKS.get_or_init(|| std::array::from_fn(|index| spectral_book(index + 1)))
+}
+
+fn spectral_book(number: usize) -> Book {
+    let (base, values): (usize, u32) = match number {
+        1..=4 => (3, 4),
+        5 | 6 => (9, 2),
+        7 | 8 => (8, 2),
+        9 | 10 => (13, 2),
+        _ => (17, 2),
+    };
+    let is_signed = SIGNED.contains(&number);
+    Book::new(&SPECTRAL[number - 1], values as usize, |index| {
+        let digits = (0..values).map(|place| index / base.pow(place) % base);
+        let count = |wanted: fn(&usize) -> bool| u8::try_from(digits.clone().filter(wanted).count()).unwrap_or(0);
+        let signs = if is_signed { 0 } else { count(|digit| *digit > 0) };
+        (signs, if number == 11 { count(|digit| *digit == 16) } else { 0 })
+    })
+}
+
+/// The spectral codebook of a number; `None` for those without codewords.
+#[inline]
+pub fn codebook(number: u8) -> Option<&'static Book> {
+    spectral_books().get(usize::from(number).checked_sub(1)?)
+}
+
+/// Reads one scalefactor difference.
+pub fn scale_factor(bits: &mut Bits<'_>) -> Option<i32> {
+    static BOOK: OnceLock<Book> = OnceLock::new();
+    let book = BOOK.get_or_init(|| Book::new(&SCALEFACTOR, 1, |index| (u8::try_from(index).unwrap_or(0), 0)));
+    let word = book.word(bits)?;
+    bits.skip(usize::from(word.bits));
+    Some(i32::from(word.extra) - 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_codebook_is_a_complete_prefix_code() {
+        for (number, table) in SPECTRAL.iter().chain([&SCALEFACTOR]).enumerate() {
+            let kraft: u64 = table.lens.iter().map(|bits| 1_u64 << (20 - bits)).sum();
+            assert_eq!((kraft, table.codes.len()), (1 << 20, table.lens.len()), "{number}");
+        }
+    }
+
+    #[test]
+    fn every_codeword_is_found_again() {
+        for (index, (&code, &bits)) in SCALEFACTOR.codes.iter().zip(SCALEFACTOR.lens).enumerate() {
+            let aligned = (u64::from(code) << (64 - u32::from(bits))).to_be_bytes();
+            let mut reader = Bits::new(&aligned);
+            assert_eq!(scale_factor(&mut reader), Some(i32::try_from(index).unwrap() - 60));
+            assert_eq!(reader.position(), usize::from(bits));
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! One way to read a recording, tried on its beginning and carried out on all of it.
+
+use std::io::{Read, Seek};
+use std::ops::Range;
+
+use super::describe::{self, SoundFacts};
+use super::loss::Lost;
+use super::nal::Parameters;
+use super::probe;
+use super::reference::{Origin, Reference};
+use super::report::{Confidence, GapReport, MAX_LISTED_GAPS, Report, TrackReport};
+use super::source::Source;
+use super::timeline::{Expected, Rate, Timeline, timeline};
+use super::walk::{Hypothesis, Walked, walk};
+use super::{SalvageError, Salvaged, Verdict, assemble, clock, gate};
+use crate::isobmff::{FourCc, Track};
+
+/// Ticks per second of a picture track of which nothing is known: it holds every usual frame rate.
+const VIDEO_TIMESCALE: u32 = 90_000;
+/// What a reference whose parameter sets do not fit is worth at most.
+const MISFIT_PERMILLE: u64 = 400;
+
+/// A hypothesis with what is needed to make tracks of it.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    origin: Origin,
+    hypothesis: Hypothesis,
+    expected: Expected,
+    video: Option<Track>,
+    audio: Vec<Track>,
+    has_opaque: bool,
+}
+
+impl Attempt {
+    /// As a reference says.
+    pub fn with(reference: &Reference) -> Self {
+        let hypothesis = reference.hypothesis();
+        let has_parameters = hypothesis.parameters.is_some();
+        Self {
+            origin: reference.origin,
+            expected: reference.expected(),
+            video: reference.video().filter(|_| has_parameters).map(|known| known.track.clone()),
+            audio: reference.audio().map(|known| known.track.clone()).collect(),
+            has_opaque: reference.opaque().next().is_some(),
+            hypothesis,
+        }
+    }
+
+    /// As the media itself tells.
+    pub fn probed<R: Read + Seek>(source: &mut Source<R>, media: &Range<u64>) -> Option<Self> {
+        let probed = probe::probe(source, media)?;
+        let audio = probed.sound.and_then(audio_track);
+        Some(Self {
+            origin: Origin::Media,
+            hypothesis: probed.hypothesis,
+            expected: Expected::default(),
+            video: None,
+            audio: audio.into_iter().collect(),
+            has_opaque: false,
+        })
+    }
+
+    /// How many in a thousand bytes of the beginning it explains; little if its parameter sets do not fit.
+    pub fn rehearse<R: Read + Seek>(&self, source: &mut Source<R>, range: &Range<u64>) -> u64 {
+        let walked = walk(source, range.clone(), &self.hypothesis);
+        let cut = walked
+            .gaps
+            .last()
+            .filter(|gap| gap.range.end == range.end)
+            .map_or(0, |gap| gap.range.end - gap.range.start);
+        let total = walked.total_bytes.saturating_sub(cut).max(1);
+        let unexplained = walked.unexplained_bytes().saturating_sub(cut);
+        let is_empty = walked.frames.is_empty() && walked.audio.iter().all(Vec::is_empty);
+        let explained = if is_empty { 0 } else { 1000 - (unexplained * 1000 / total).min(1000) };
+        let misfits = self.video.is_some() && !gate::fits(&walked);
+        if misfits { explained.min(MISFIT_PERMILLE) } else { explained }
+    }
+
+    /// Walks everything and makes the movie.
+    pub fn carry_out<R: Read + Seek>(
+        self,
+        source: &mut Source<R>,
+        media: &Range<u64>,
+    ) -> Result<Salvaged, SalvageError> {
+        let walked = walk(source, media.clone(), &self.hypothesis);
+        let expected = self.expectation(&walked);
+        let timeline = timeline(&walked, &self.hypothesis, &expected);
+        let video = self.video_track(&walked);
+        let needs_parameters = !walked.frames.is_empty() && video.is_none();
+        let mut tracks = Vec::new();
+        if let Some(track) = video.filter(|_| !walked.frames.is_empty()) {
+            tracks.push(assemble::video(track, &walked, &timeline)?);
+        }
+        tracks.extend(self.audio_tracks(&walked, &timeline.lost)?);
+        let verdict = match () {
+            () if needs_parameters => Verdict::NeedsParameters,
+            () if tracks.is_empty() => Verdict::Nothing,
+            () => Verdict::Playable,
+        };
+        let report = self.report(&walked, &timeline, &tracks, needs_parameters);
+        Ok(Salvaged { movie: assemble::movie(tracks), whole_bytes: media.end, report, verdict })
+    }
+
+    /// What parameter sets in the media say about timing, where no reference does.
+    fn expectation(&self, walked: &Walked) -> Expected {
+        let mut expected = self.expected.clone();
+        if let Some(sets) = &walked.parameters {
+            let said = sets.frame_duration().map(|(units, rate)| clock::flicks(u64::from(units), u64::from(rate)));
+            expected.durations.extend(said);
+            expected.lag = expected.lag.or(sets.reorder().map(i64::from));
+        }
+        expected
+    }
+
+    /// The picture track: as the reference says if its parameter sets fit, else as those in the media say.
+    fn video_track(&self, walked: &Walked) -> Option<Track> {
+        if let Some(track) = self.video.as_ref().filter(|_| gate::fits(walked)) {
+            return Some(track.clone());
+        }
+        let video = self.hypothesis.video?;
+        let mut parameters = Parameters::empty(video.standard);
+        for unit in &walked.inband {
+            parameters.take(unit);
+        }
+        let size = parameters.dimensions().filter(|_| parameters.is_usable())?;
+        let stsd = describe::video(video.standard, &walked.inband, video.length_bytes, size)?;
+        let timescale = self.video.as_ref().map_or(VIDEO_TIMESCALE, Track::timescale);
+        Track::new(1, FourCc(*b"vide"), timescale, &stsd, size).filter(|_| gate::fits(walked))
+    }
+
+    fn audio_tracks(&self, walked: &Walked, lost: &[Lost]) -> Result<Vec<Track>, SalvageError> {
+        let first = self.hypothesis.audio.first().map_or(0, |track| track.duration);
+        let specs = self.hypothesis.audio.iter().zip(&self.audio).enumerate();
+        let found = specs.filter(|(index, _)| !walked.audio[*index].is_empty());
+        found
+            .map(|(index, (spec, track))| Ok(assemble::audio(track.clone(), index, spec, first, walked, lost)?))
+            .collect()
+    }
+
+    fn report(&self, walked: &Walked, timeline: &Timeline, tracks: &[Track], needs_parameters: bool) -> Report {
+        let lost = |pick: fn(&Lost) -> i64| timeline.lost.iter().map(pick).sum::<i64>();
+        let mut said: Vec<TrackReport> = tracks.iter().map(track_report).collect();
+        if needs_parameters {
+            said.insert(0, self.pictures_without_parameters(walked));
+        }
+        for track in &mut said {
+            let is_video = track.kind == crate::recording::TrackKind::Video;
+            track.lost = if is_video { lost(|l| l.pictures) } else { lost(|l| l.audio) };
+        }
+        let gaps = walked.gaps.iter().zip(&timeline.lost).take(MAX_LISTED_GAPS).map(|(gap, lost)| GapReport {
+            offset: gap.range.start,
+            bytes: gap.range.end - gap.range.start,
+            lost_pictures: lost.pictures,
+            lost_audio: lost.audio,
+            is_ambiguous: lost.is_ambiguous,
+        });
+        Report {
+            source: self.origin,
+            confidence: self.confidence(walked, timeline, needs_parameters),
+            tracks: said,
+            media_bytes: walked.total_bytes,
+            unexplained_bytes: walked.unexplained_bytes(),
+            zero_tail_bytes: 0,
+            gaps: gaps.collect(),
+            gap_count: walked.gaps.len(),
+            frame_rate: rate_name(timeline.rate),
+        }
+    }
+
+    fn pictures_without_parameters(&self, walked: &Walked) -> TrackReport {
+        let is_hevc = self.hypothesis.video.is_some_and(|v| v.standard == super::nal::Standard::Hevc);
+        TrackReport {
+            kind: crate::recording::TrackKind::Video,
+            codec: if is_hevc { "hevc" } else { "h264" }.to_owned(),
+            packets: walked.frames.len() as u64,
+            duration_ms: 0,
+            lost: 0,
+        }
+    }
+
+    fn confidence(&self, walked: &Walked, timeline: &Timeline, needs_parameters: bool) -> Confidence {
+        let is_ambiguous = timeline.lost.iter().any(|lost| lost.is_ambiguous);
+        let is_guessed = self.origin == Origin::Media && !self.audio.is_empty();
+        match () {
+            () if needs_parameters || self.has_opaque || walked.explained_permille() < 900 => Confidence::Low,
+            () if is_ambiguous || is_guessed || timeline.rate == Rate::Variable => Confidence::Medium,
+            () if !timeline.is_ordered && !walked.frames.is_empty() => Confidence::Medium,
+            () => Confidence::High,
+        }
+    }
+}
+
+const fn rate_name(rate: Rate) -> &'static str {
+    match rate {
+        Rate::None => "none",
+        Rate::Proven => "proven",
+        Rate::Declared => "declared",
+        Rate::Variable => "variable",
+    }
+}
+
+fn track_report(track: &Track) -> TrackReport {
+    let ms = u128::from(track.media.duration) * 1000 / u128::from(track.timescale());
+    TrackReport {
+        kind: track.kind(),
+        codec: track.codec(),
+        packets: track.tables.count(),
+        duration_ms: i64::try_from(ms).unwrap_or(i64::MAX),
+        lost: 0,
+    }
+}
+
+fn audio_track(facts: SoundFacts) -> Option<Track> {
+    Track::new(1, FourCc(*b"soun"), facts.rate_hz, &describe::sound(facts)?, (0, 0))
+}

@@ -1,0 +1,153 @@
+//! Sample descriptions made from the media itself, for recordings of which no other is known.
+
+use super::nal::Standard;
+
+/// What the frames of an audio track say of themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SoundFacts {
+    /// Samples per second.
+    pub rate_hz: u32,
+    /// Channels.
+    pub channels: u16,
+    /// `objectTypeIndication` (ISO/IEC 14496-1 §7.2.6.6): 0x40 AAC, 0x6B MPEG audio, 0xA5 AC-3.
+    pub object_type: u8,
+}
+
+/// Sampling frequencies by index (ISO/IEC 14496-3 Table 1.18).
+const AAC_RATES_HZ: [u32; 13] =
+    [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
+
+fn boxed(fourcc: [u8; 4], body: &[u8]) -> Vec<u8> {
+    let mut out = u32::try_from(body.len() + 8).unwrap_or(u32::MAX).to_be_bytes().to_vec();
+    out.extend(fourcc);
+    out.extend(body);
+    out
+}
+
+fn description(entry: &[u8]) -> Vec<u8> {
+    boxed(*b"stsd", &[&[0, 0, 0, 0, 0, 0, 0, 1][..], entry].concat())
+}
+
+fn visual(fourcc: [u8; 4], (width, height): (u16, u16), configuration: &[u8]) -> Vec<u8> {
+    let mut body = vec![0; 78];
+    body[7] = 1;
+    body[24..26].copy_from_slice(&width.to_be_bytes());
+    body[26..28].copy_from_slice(&height.to_be_bytes());
+    body[28..36].copy_from_slice(&[0, 0x48, 0, 0, 0, 0x48, 0, 0]);
+    body[41] = 1;
+    body[74..78].copy_from_slice(&[0, 0x18, 0xFF, 0xFF]);
+    body.extend(configuration);
+    description(&boxed(fourcc, &body))
+}
+
+fn length_prefixed(unit: &[u8]) -> Vec<u8> {
+    let mut out = u16::try_from(unit.len()).unwrap_or(u16::MAX).to_be_bytes().to_vec();
+    out.extend(unit);
+    out
+}
+
+/// A `stsd` for pictures whose parameter sets came along; `None` without any.
+pub fn video(standard: Standard, units: &[Vec<u8>], length_bytes: usize, size: (u16, u16)) -> Option<Vec<u8>> {
+    let length = u8::try_from(length_bytes.checked_sub(1)?).ok()?;
+    match standard {
+        Standard::Avc => Some(visual(*b"avc1", size, &boxed(*b"avcC", &avc_configuration(units, length)?))),
+        Standard::Hevc => Some(visual(*b"hvc1", size, &boxed(*b"hvcC", &hevc_configuration(units, length)?))),
+    }
+}
+
+/// `AVCDecoderConfigurationRecord` (ISO/IEC 14496-15 §5.3.3.1).
+fn avc_configuration(units: &[Vec<u8>], length: u8) -> Option<Vec<u8>> {
+    let of = |kind: u8| units.iter().filter(move |unit| unit.first().is_some_and(|h| h & 0x1F == kind));
+    let first = of(7).next()?.get(1..4)?;
+    let mut out = vec![1, first[0], first[1], first[2], 0xFC | length];
+    out.push(0xE0 | u8::try_from(of(7).count().min(31)).ok()?);
+    of(7).take(31).for_each(|unit| out.extend(length_prefixed(unit)));
+    out.push(u8::try_from(of(8).count().min(255)).ok()?);
+    of(8).take(255).for_each(|unit| out.extend(length_prefixed(unit)));
+    if matches!(first[0], 100 | 110 | 122 | 144) {
+        let (chroma, luma_bits, chroma_bits) = avc_format(of(7).next()?)?;
+        out.extend([0xFC | chroma, 0xF8 | luma_bits, 0xF8 | chroma_bits, 0]);
+    }
+    (of(8).count() > 0).then_some(out)
+}
+
+fn avc_format(sps: &[u8]) -> Option<(u8, u8, u8)> {
+    let payload = super::bits::unescaped(sps.get(4..)?);
+    let mut bits = super::bits::Bits::new(&payload);
+    bits.ue()?;
+    let chroma = bits.ue()?;
+    if chroma == 3 {
+        bits.u(1)?;
+    }
+    let field = |value: u32| u8::try_from(value).ok().filter(|v| *v < 8);
+    Some((field(chroma)? & 3, field(bits.ue()?)?, field(bits.ue()?)?))
+}
+
+/// `HEVCDecoderConfigurationRecord` (ISO/IEC 14496-15 §8.3.3.1).
+fn hevc_configuration(units: &[Vec<u8>], length: u8) -> Option<Vec<u8>> {
+    let of = |kind: u8| units.iter().filter(move |unit| unit.first().is_some_and(|h| h >> 1 & 0x3F == kind));
+    let sps = super::bits::unescaped(of(33).next()?);
+    let profile = sps.get(3..15)?;
+    let layers = sps[2] >> 1 & 7;
+    let (chroma, luma_bits, chroma_bits) = hevc_format(&sps, layers)?;
+    let mut out = vec![1];
+    out.extend(profile);
+    out.extend([0xF0, 0, 0xFC, 0xFC | chroma, 0xF8 | luma_bits, 0xF8 | chroma_bits, 0, 0]);
+    out.push((layers + 1) << 3 | (sps[2] & 1) << 2 | length);
+    let kinds: Vec<u8> = [32, 33, 34].into_iter().filter(|kind| of(*kind).next().is_some()).collect();
+    out.push(u8::try_from(kinds.len()).ok()?);
+    for kind in &kinds {
+        out.push(0x80 | kind);
+        out.extend(u16::try_from(of(*kind).count()).ok()?.to_be_bytes());
+        of(*kind).for_each(|unit| out.extend(length_prefixed(unit)));
+    }
+    kinds.contains(&34).then_some(out)
+}
+
+fn hevc_format(sps: &[u8], layers: u8) -> Option<(u8, u8, u8)> {
+    if layers > 0 {
+        return Some((1, 0, 0)); // sublayers are rare in recordings; 4:2:0 in 8 bits is what they carry
+    }
+    let mut bits = super::bits::Bits::new(sps.get(15..)?);
+    bits.ue()?;
+    let chroma = bits.ue()?;
+    if chroma == 3 {
+        bits.u(1)?;
+    }
+    bits.ue()?;
+    bits.ue()?;
+    if bits.flag()? {
+        (0..4).try_for_each(|_| bits.ue().map(drop))?;
+    }
+    let field = |value: u32| u8::try_from(value).ok().filter(|v| *v < 8);
+    Some((field(chroma)? & 3, field(bits.ue()?)?, field(bits.ue()?)?))
+}
+
+/// A `stsd` for an audio track.
+pub fn sound(facts: SoundFacts) -> Option<Vec<u8>> {
+    let specific = if facts.object_type == 0x40 { audio_specific(facts)? } else { Vec::new() };
+    let decoder = [&[facts.object_type, 0x15, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], &descriptor(5, &specific)].concat();
+    let es = [&[0, 1, 0][..], &descriptor(4, &decoder), &descriptor(6, &[2])].concat();
+    let mut body = vec![0; 28];
+    body[7] = 1;
+    body[16..18].copy_from_slice(&facts.channels.to_be_bytes());
+    body[19] = 16;
+    body[24..28].copy_from_slice(&(facts.rate_hz.min(0xFFFF) << 16).to_be_bytes());
+    body.extend(boxed(*b"esds", &[&[0; 4][..], &descriptor(3, &es)].concat()));
+    Some(description(&boxed(*b"mp4a", &body)))
+}
+
+/// Nothing for an empty body: MPEG audio has no decoder specific info.
+fn descriptor(tag: u8, body: &[u8]) -> Vec<u8> {
+    match u8::try_from(body.len()) {
+        Ok(length @ 1..=127) => [&[tag, length][..], body].concat(),
+        _ => Vec::new(),
+    }
+}
+
+/// `AudioSpecificConfig` of AAC-LC (ISO/IEC 14496-3 §1.6.2.1).
+fn audio_specific(facts: SoundFacts) -> Option<Vec<u8>> {
+    let index = u16::try_from(AAC_RATES_HZ.iter().position(|rate| *rate == facts.rate_hz)?).ok()?;
+    let configuration = if facts.channels == 8 { 7 } else { facts.channels };
+    Some((2 << 11 | index << 7 | configuration << 3).to_be_bytes().to_vec())
+}

@@ -1,0 +1,91 @@
+//! What may stand at a place of the media: a NAL unit, or an audio frame of one of the formats of the recording.
+
+use super::aac;
+use super::framed;
+use super::nal::{self, Role, Standard};
+
+/// How the pictures are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Video {
+    /// Which standard.
+    pub standard: Standard,
+    /// Bytes of the length in front of each unit: 1, 2 or 4.
+    pub length_bytes: usize,
+}
+
+/// How the sound is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Sound {
+    /// Raw blocks of AAC.
+    Aac(aac::Config),
+    /// Frames of MPEG audio layer III.
+    MpegAudio {
+        /// Samples per second.
+        rate_hz: u32,
+    },
+    /// Frames of AC-3 or E-AC-3.
+    Dolby {
+        /// Samples per second.
+        rate_hz: u32,
+    },
+}
+
+/// Most bytes that must be seen to tell the length of an element.
+pub const LOOK_BYTES: usize = aac::MAX_FRAME_BYTES;
+
+/// A NAL unit with its length field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unit {
+    /// Length with the length field.
+    pub bytes: u64,
+    /// What it is to its access unit.
+    pub role: Role,
+}
+
+impl Video {
+    /// The unit that the bytes begin with. It may reach past them; whether it ends soundly is the caller's to look at.
+    #[inline]
+    pub fn unit(&self, bytes: &[u8]) -> Option<Unit> {
+        let (length, unit) = bytes.split_at_checked(self.length_bytes)?;
+        let length = length.iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
+        if length == 0 || length > nal::MAX_UNIT_BYTES {
+            return None;
+        }
+        let visible = usize::try_from(length).unwrap_or(usize::MAX).min(unit.len()).min(nal::PREFIX_BYTES);
+        let role = nal::role(self.standard, &unit[..visible], length)?;
+        Some(Unit { bytes: length + self.length_bytes as u64, role })
+    }
+
+    /// Whether a unit may begin with these bytes, in a glance.
+    #[inline]
+    pub fn may_begin(&self, bytes: &[u8]) -> bool {
+        self.length_bytes != 4 || matches!(bytes, [0 | 1, _, _, _, header, ..] if header & 0x80 == 0)
+    }
+}
+
+impl Sound {
+    /// Length of the frame that the bytes begin with.
+    #[inline]
+    pub fn frame(&self, bytes: &[u8]) -> Option<u64> {
+        let framed = |found: Option<framed::Framed>, rate_hz: u32| {
+            found.filter(|f| f.rate_hz == rate_hz && f.bytes <= bytes.len()).map(|f| f.bytes as u64)
+        };
+        match self {
+            Self::Aac(config) if self.may_begin(bytes) => aac::frame_bytes(bytes, config).map(|n| n as u64),
+            Self::Aac(_) => None,
+            Self::MpegAudio { rate_hz } => framed(framed::mpeg_audio(bytes), *rate_hz),
+            Self::Dolby { rate_hz } => framed(framed::dolby(bytes), *rate_hz),
+        }
+    }
+
+    /// Whether a frame may begin with these bytes, in a glance.
+    #[inline]
+    pub fn may_begin(&self, bytes: &[u8]) -> bool {
+        match (self, bytes) {
+            (Self::Aac(config), [first, ..]) => config.may_begin(*first),
+            (Self::MpegAudio { .. }, [0xFF, second, ..]) => *second >= 0xE0,
+            (Self::Dolby { .. }, [0x0B, 0x77, ..]) => true,
+            _ => false,
+        }
+    }
+}

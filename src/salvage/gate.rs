@@ -1,0 +1,32 @@
+//! Whether parameter sets belong to the media: numbers of slice headers read with the wrong ones do not follow on
+//! each other, however well the structure around them holds.
+
+use super::order::Order;
+use super::walk::Walked;
+
+/// Pictures that are needed for a judgement.
+const FEW: usize = 4;
+/// How many in a hundred pictures may fail.
+const FAILURES_PERCENT: usize = 5;
+/// No stream lags by more pictures (H.264 §A.3.1, H.265 §A.4.1).
+const MOST_LAG: i64 = 16;
+
+/// Whether the parameter sets that a walk used fit what it found. Too few pictures are given the benefit of the doubt.
+pub fn fits(walked: &Walked) -> bool {
+    let frames = &walked.frames;
+    let unreadable = frames.iter().filter(|frame| frame.picture.is_none()).count();
+    let inconsistent = frames.iter().filter(|frame| frame.picture.is_some_and(|p| !p.is_consistent)).count();
+    let excused = walked.gaps.len();
+    if frames.len() <= FEW {
+        return unreadable == 0;
+    }
+    if (unreadable + inconsistent).saturating_sub(excused) * 100 > frames.len() * FAILURES_PERCENT {
+        return false;
+    }
+    let gaps: Vec<usize> = walked.gaps.iter().map(|gap| gap.frames_before).collect();
+    let period = walked.parameters.as_ref().map_or(0, super::nal::Parameters::order_period);
+    let order = Order::of(frames, period, &gaps);
+    let count = i64::try_from(frames.len()).unwrap_or(i64::MAX);
+    let is_near = |(number, place): &(i64, &Option<i64>)| place.is_some_and(|p| p <= number + count.max(64));
+    order.lag <= MOST_LAG && (0..).zip(&order.places).filter(is_near).count() * 100 >= frames.len() * 90
+}

@@ -1,0 +1,161 @@
+//! Rebuilds the sample tables of an MP4 that has none: its writer died before it wrote the header.
+//!
+//! ```text
+//! file ─ range, zeros trimmed ─▶ hypothesis ─ walk ─▶ NAL units, audio frames, gaps
+//!          references (same stream, siblings) ╯          │
+//!          or the media itself                    order, clock, loss
+//!                                                        ▼
+//!                                 Movie over the old file, Report, Verdict
+//! ```
+//!
+//! Pure over `Read + Seek`: nothing is written and no media byte is copied. Assumes a recording that nobody writes any
+//! more. What cannot be told from the media is asked of a [`Reference`]; parameter sets that do not fit are refused
+//! ([`gate`]), and a recording without any is not called playable.
+
+mod aac;
+mod assemble;
+mod attempt;
+mod bits;
+mod clock;
+mod describe;
+mod element;
+mod error;
+mod framed;
+mod gate;
+mod loss;
+mod nal;
+mod order;
+mod probe;
+mod reference;
+mod report;
+mod source;
+mod timeline;
+mod walk;
+
+use std::io::{Read, Seek};
+use std::ops::Range;
+
+use crate::isobmff::{Layout, Movie, top_level};
+use attempt::Attempt;
+pub use error::SalvageError;
+pub use reference::{Known, Origin, Pace, Reference};
+pub use report::{Confidence, GapReport, Report, TrackReport};
+use source::Source;
+
+/// Zeros at the end of fewer bytes are left to the walk.
+const ZERO_STEP_BYTES: u64 = 4096;
+/// How much of the media is tried with each reference.
+const REHEARSED_BYTES: u64 = 4 << 20;
+/// A reference that explains so many in a thousand bytes, and whose parameter sets fit, is not questioned.
+const GOOD_PERMILLE: u64 = 950;
+
+/// What a salvage came to.
+#[derive(Debug, Clone)]
+pub struct Salvaged {
+    /// The movie; its chunk offsets are those of the old file.
+    pub movie: Movie,
+    /// Up to where the old file is of use.
+    pub whole_bytes: u64,
+    /// What was found and what was not.
+    pub report: Report,
+    /// Whether the result plays.
+    pub verdict: Verdict,
+}
+
+/// Whether the result plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It does.
+    Playable,
+    /// The pictures were found, but nothing says how they are coded: a reference must.
+    NeedsParameters,
+    /// Nothing was found.
+    Nothing,
+}
+
+/// Rebuilds the tables of a file of `len` bytes; the references are tried in their order.
+pub fn salvage<R: Read + Seek>(mut reader: R, len: u64, references: &[Reference]) -> Result<Salvaged, SalvageError> {
+    let layout = top_level(&mut reader, len)?;
+    let range = media_range(&layout).ok_or(SalvageError::NoMedia)?;
+    let mut source = Source::new(reader, len);
+    let end = trimmed(&mut source, &range);
+    let (media, zero_tail_bytes) = (range.start..end, range.end - end);
+    let attempt = choose(&mut source, &media, references);
+    let salvaged = attempt.map_or_else(|| Ok(nothing(&media)), |attempt| attempt.carry_out(&mut source, &media));
+    source.finish().map_err(SalvageError::Read)?;
+    let mut salvaged = salvaged?;
+    salvaged.report.zero_tail_bytes = zero_tail_bytes;
+    Ok(salvaged)
+}
+
+/// Where the media lies: the body of the last `mdat`, to the end of the file if its size is not to be believed.
+fn media_range(layout: &Layout) -> Option<Range<u64>> {
+    let mdat = layout.boxes.iter().rev().find(|b| b.is(b"mdat"))?;
+    // A size of 0 means "to the end"; so does the placeholder of a header whose size was never written.
+    let is_placeholder = mdat.is_open_ended || mdat.end() > layout.len || mdat.end() == mdat.body_offset();
+    let end = if is_placeholder { layout.len } else { mdat.end() };
+    Some(mdat.body_offset()..end.max(mdat.body_offset()))
+}
+
+/// The end of the range without the zeros behind it: no sample ends with more than a few.
+fn trimmed<R: Read + Seek>(source: &mut Source<R>, range: &Range<u64>) -> u64 {
+    let mut end = range.end;
+    while end > range.start {
+        let from = end.saturating_sub(ZERO_STEP_BYTES).max(range.start);
+        let length = usize::try_from(end - from).unwrap_or(0);
+        let bytes = source.at(from, length);
+        let bytes = &bytes[..bytes.len().min(length)];
+        if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
+            return from + last as u64 + 1;
+        }
+        end = from;
+    }
+    end
+}
+
+/// The first reference that explains the beginning and whose parameter sets fit; else the best of them and the media.
+fn choose<R: Read + Seek>(source: &mut Source<R>, media: &Range<u64>, references: &[Reference]) -> Option<Attempt> {
+    let rehearsed = media.start..media.end.min(media.start + REHEARSED_BYTES);
+    let mut best: Option<(u64, Attempt)> = None;
+    for reference in references {
+        let attempt = Attempt::with(reference);
+        let quality = attempt.rehearse(source, &rehearsed);
+        if quality >= GOOD_PERMILLE {
+            return Some(attempt);
+        }
+        if best.as_ref().is_none_or(|(other, _)| quality > *other) {
+            best = Some((quality, attempt));
+        }
+    }
+    if let Some(attempt) = Attempt::probed(source, media) {
+        let quality = attempt.rehearse(source, &rehearsed);
+        if best.as_ref().is_none_or(|(other, _)| quality > *other) {
+            best = Some((quality, attempt));
+        }
+    }
+    best.filter(|(quality, _)| *quality > 0).map(|(_, attempt)| attempt)
+}
+
+fn nothing(media: &Range<u64>) -> Salvaged {
+    let media_bytes = media.end - media.start;
+    Salvaged {
+        movie: Movie::new(1000),
+        whole_bytes: media.end,
+        report: Report {
+            source: Origin::Media,
+            confidence: Confidence::Low,
+            tracks: Vec::new(),
+            media_bytes,
+            unexplained_bytes: media_bytes,
+            zero_tail_bytes: 0,
+            gaps: Vec::new(),
+            gap_count: 0,
+            frame_rate: "none",
+        },
+        verdict: Verdict::Nothing,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! NAL units of H.264 and H.265 as MP4 stores them: a length, then the unit (ISO/IEC 14496-15 §5.3.3, §8.3.3).
+//!
+//! What is read of a unit is its header and the first bytes of a slice header; the coded pictures stay where they are.
+
+pub mod avc;
+pub mod hevc;
+
+/// Bytes of a unit that are looked at; parameter sets are shorter, slice headers as far as the picture order much so.
+pub const PREFIX_BYTES: usize = 1024;
+/// Bytes of a slice header that are looked at.
+pub const SLICE_PREFIX_BYTES: usize = 48;
+/// No coded picture is larger.
+pub const MAX_UNIT_BYTES: u64 = 32 << 20;
+
+/// Which standard the units follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Standard {
+    /// ITU-T H.264.
+    Avc,
+    /// ITU-T H.265.
+    Hevc,
+}
+
+/// What a unit is to the access unit it lies in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Begins a new access unit if the one before has a picture: delimiter, parameter sets, prefix messages.
+    Opens,
+    /// Part of a coded picture.
+    Slice {
+        /// Whether it is the first of its picture, as its own first syntax element says.
+        is_first: bool,
+        /// Whether decoding can begin at its picture.
+        is_sync: bool,
+    },
+    /// Belongs to the access unit before: filler, suffix messages, ends.
+    Closes,
+}
+
+/// What a slice header says about the order of its picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Picture {
+    /// `PicOrderCnt` within the coded video sequence.
+    pub order: i64,
+    /// Whether a coded video sequence begins with it.
+    pub begins_sequence: bool,
+    /// Whether it is the second field of the picture before and shares its sample.
+    pub is_second_field: bool,
+    /// Whether the numbers follow on those of the picture before it (the consistency test).
+    pub is_consistent: bool,
+}
+
+/// Parameter sets of a track, and the state of picture order.
+#[derive(Debug, Clone)]
+pub enum Parameters {
+    /// Of H.264.
+    Avc(avc::Parameters),
+    /// Of H.265.
+    Hevc(hevc::Parameters),
+}
+
+impl Parameters {
+    /// None known yet.
+    pub fn empty(standard: Standard) -> Self {
+        match standard {
+            Standard::Avc => Self::Avc(avc::Parameters::default()),
+            Standard::Hevc => Self::Hevc(hevc::Parameters::default()),
+        }
+    }
+
+    /// Which standard they are of.
+    pub const fn standard(&self) -> Standard {
+        match self {
+            Self::Avc(_) => Standard::Avc,
+            Self::Hevc(_) => Standard::Hevc,
+        }
+    }
+
+    /// Takes a parameter set (a unit without its length). `true` if it was one and could be read.
+    pub fn take(&mut self, unit: &[u8]) -> bool {
+        match self {
+            Self::Avc(sets) => sets.take(unit),
+            Self::Hevc(sets) => sets.take(unit),
+        }
+    }
+
+    /// Whether slices can be read with what is known.
+    pub fn is_usable(&self) -> bool {
+        match self {
+            Self::Avc(sets) => sets.is_usable(),
+            Self::Hevc(sets) => sets.is_usable(),
+        }
+    }
+
+    /// Reads a slice header as far as the picture order; the picture follows the one of the call before.
+    pub fn picture(&mut self, unit: &[u8]) -> Option<Picture> {
+        match self {
+            Self::Avc(sets) => sets.picture(unit),
+            Self::Hevc(sets) => sets.picture(unit),
+        }
+    }
+
+    /// After how many pictures the order count begins again, in its own units; 0 if that is not known.
+    pub fn order_period(&self) -> i64 {
+        match self {
+            Self::Avc(sets) => sets.order_period(),
+            Self::Hevc(sets) => sets.order_period(),
+        }
+    }
+
+    /// By how many pictures output may lag behind decoding, if a parameter set says so.
+    pub fn reorder(&self) -> Option<u32> {
+        match self {
+            Self::Avc(sets) => sets.reorder(),
+            Self::Hevc(sets) => sets.reorder(),
+        }
+    }
+
+    /// Picture size in pixels, if it is known.
+    pub fn dimensions(&self) -> Option<(u16, u16)> {
+        match self {
+            Self::Avc(sets) => sets.dimensions(),
+            Self::Hevc(sets) => sets.dimensions(),
+        }
+    }
+
+    /// Duration of a frame as the parameter sets say it: units and units per second.
+    pub fn frame_duration(&self) -> Option<(u32, u32)> {
+        match self {
+            Self::Avc(sets) => sets.frame_duration(),
+            Self::Hevc(_) => None,
+        }
+    }
+}
+
+/// The role of a unit, or `None` where its first bytes cannot begin one. `length` is that of the whole unit.
+pub fn role(standard: Standard, unit: &[u8], length: u64) -> Option<Role> {
+    match standard {
+        Standard::Avc => avc::role(unit, length),
+        Standard::Hevc => hevc::role(unit, length),
+    }
+}
+
+/// A count that runs modulo a period, unwrapped next to `previous`.
+const fn unwrapped(low: i64, previous: i64, period: i64) -> i64 {
+    let base = previous - previous.rem_euclid(period);
+    let candidate = base + low;
+    if candidate < previous && previous - candidate >= period / 2 {
+        candidate + period
+    } else if candidate > previous && candidate - previous > period / 2 {
+        candidate - period
+    } else {
+        candidate
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_unwrapped_to_the_nearest() {
+        assert_eq!((unwrapped(0, 14, 16), unwrapped(14, 16, 16), unwrapped(4, 2, 16)), (16, 14, 4));
+    }
+}

@@ -1,0 +1,85 @@
+//! What the media is, told from itself alone: of every combination of codecs that is known here, the one that explains
+//! most of the beginning.
+
+use std::io::{Read, Seek};
+use std::ops::Range;
+
+use super::aac::{self, Elements};
+use super::clock::flicks;
+use super::describe::SoundFacts;
+use super::element::{Sound, Video};
+use super::nal::Standard;
+use super::source::Source;
+use super::walk::{AudioTrack, Hypothesis, Walked, walk};
+
+/// How much of the media is tried with every combination.
+const TRIED_BYTES: u64 = 512 << 10;
+/// One rate of each class that AAC frames can be told apart by; 48 and 44.1 kHz share all tables.
+const AAC_RATES_HZ: [u32; 6] = [48_000, 32_000, 24_000, 16_000, 8_000, 96_000];
+const FRAMED_RATES_HZ: [u32; 3] = [48_000, 44_100, 32_000];
+const AAC_FRAME_SAMPLES: u64 = 1024;
+
+/// A combination, and what its sound says of itself.
+#[derive(Debug, Clone)]
+pub struct Probed {
+    /// What the media is believed to be.
+    pub hypothesis: Hypothesis,
+    /// For its audio track, if it has one.
+    pub sound: Option<SoundFacts>,
+}
+
+/// The combination that explains most of the beginning; `None` if none explains half of it.
+pub fn probe<R: Read + Seek>(source: &mut Source<R>, range: &Range<u64>) -> Option<Probed> {
+    let tried = range.start..range.end.min(range.start + TRIED_BYTES);
+    let mut best: Option<(u64, Probed)> = None;
+    for video in [Some(Standard::Avc), Some(Standard::Hevc), None] {
+        for sound in [None].into_iter().chain(sounds().into_iter().map(Some)) {
+            let Some(probed) = combined(video, sound) else { continue };
+            let walked = walk(source, tried.clone(), &probed.hypothesis);
+            let explained = explained(&walked, &probed.hypothesis);
+            if best.as_ref().is_none_or(|(other, _)| explained > *other) {
+                best = Some((explained, probed));
+            }
+        }
+    }
+    best.filter(|(explained, _)| *explained >= 500).map(|(_, probed)| probed)
+}
+
+/// In a thousand; a track of which nothing is found must not be there.
+fn explained(walked: &Walked, hypothesis: &Hypothesis) -> u64 {
+    let is_idle = hypothesis.video.is_some() && walked.frames.is_empty() || walked.audio.iter().any(Vec::is_empty);
+    let at_end = walked.gaps.last().filter(|gap| gap.range.end - gap.range.start < walked.total_bytes / 4);
+    let excused = at_end.map_or(0, |gap| gap.range.end - gap.range.start);
+    let unexplained = walked.unexplained_bytes() - excused;
+    if is_idle { 0 } else { 1000 - (unexplained * 1000 / (walked.total_bytes - excused).max(1)).min(1000) }
+}
+
+fn combined(standard: Option<Standard>, sound: Option<(Sound, SoundFacts, u64)>) -> Option<Probed> {
+    let video = standard.map(|standard| Video { standard, length_bytes: 4 });
+    let audio = sound.map(|(sound, facts, samples)| {
+        let duration = flicks(samples, u64::from(facts.rate_hz));
+        // An encoder's first frame only prepares the ones that are heard.
+        AudioTrack { sound, start: if samples == AAC_FRAME_SAMPLES { -duration } else { 0 }, duration }
+    });
+    (video.is_some() || audio.is_some()).then(|| Probed {
+        hypothesis: Hypothesis { video, parameters: None, audio: audio.into_iter().collect() },
+        sound: sound.map(|(_, facts, _)| facts),
+    })
+}
+
+fn sounds() -> Vec<(Sound, SoundFacts, u64)> {
+    let mut all = Vec::new();
+    for rate_hz in AAC_RATES_HZ {
+        for channels in [2, 1, 6] {
+            let config = aac::Config::new(rate_hz, Elements::of_channels(u32::from(channels)));
+            let facts = SoundFacts { rate_hz, channels, object_type: 0x40 };
+            all.extend(config.map(|config| (Sound::Aac(config), facts, AAC_FRAME_SAMPLES)));
+        }
+    }
+    for rate_hz in FRAMED_RATES_HZ {
+        let facts = |object_type| SoundFacts { rate_hz, channels: 2, object_type };
+        all.push((Sound::MpegAudio { rate_hz }, facts(0x6B), 1152));
+        all.push((Sound::Dolby { rate_hz }, facts(0xA5), 1536));
+    }
+    all
+}

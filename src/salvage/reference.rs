@@ -1,0 +1,265 @@
+//! What a sound recording of the same stream tells about a crashed one: how its tracks are coded and how its writer
+//! keeps time. Small enough to be remembered for every stream.
+
+use serde_json::{Value, json};
+
+use super::aac::{self, Elements};
+use super::clock::{FLICKS, flicks};
+use super::element::{Sound, Video};
+use super::nal::{Parameters, Standard};
+use super::timeline::Expected;
+use super::walk::{AudioTrack, Hypothesis};
+use crate::isobmff::{Movie, Track};
+use crate::recording::TrackKind;
+
+/// Version of the remembered form.
+const VERSION: u64 = 1;
+
+/// Where the codec configuration came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// A file that the operator named.
+    Given,
+    /// An earlier recording of the same stream.
+    Stream,
+    /// A recording beside it.
+    Sibling,
+    /// The recording itself: parameter sets in the media, and what its frames say of themselves.
+    Media,
+}
+
+/// A sound recording, without its samples.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// Where it came from.
+    pub origin: Origin,
+    /// Its tracks.
+    pub tracks: Vec<Known>,
+}
+
+/// A track of a sound recording.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// The track, emptied.
+    pub track: Track,
+    /// How its writer keeps time.
+    pub pace: Pace,
+}
+
+/// How a writer keeps time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct Pace {
+    /// The usual duration of a sample in ticks.
+    pub duration: u32,
+    /// Whether nearly all samples have it.
+    pub is_constant: bool,
+    /// Greatest common divisor of all durations in ticks.
+    pub grid: u32,
+    /// When the first sample was decoded, in flicks from the start of the presentation.
+    pub start: i64,
+    /// By how many samples presentation lags behind decoding.
+    pub lag: i64,
+}
+
+impl Reference {
+    /// What a movie tells.
+    pub fn of(movie: &Movie, origin: Origin) -> Self {
+        let is_media = |track: &&Track| matches!(track.kind(), TrackKind::Video | TrackKind::Audio);
+        let known = |track: &Track| Known { track: track.emptied(), pace: Pace::of(track, movie.header.timescale) };
+        Self { origin, tracks: movie.tracks.iter().filter(is_media).map(known).collect() }
+    }
+
+    /// The form in which it is remembered; `None` if it holds nothing worth it.
+    pub fn to_json(&self) -> Option<Value> {
+        let mut movie = Movie::new(1000);
+        movie.tracks = self.tracks.iter().map(|known| known.track.clone()).collect();
+        let moov = movie.to_moov(0).ok().filter(|_| !self.tracks.is_empty())?;
+        let paces: Vec<Pace> = self.tracks.iter().map(|known| known.pace).collect();
+        Some(json!({ "version": VERSION, "moov": hex(&moov), "paces": paces }))
+    }
+
+    /// Reads the remembered form.
+    pub fn from_json(value: &Value, origin: Origin) -> Option<Self> {
+        let moov = unhex(value.get("moov")?.as_str()?)?;
+        let paces: Vec<Pace> = serde_json::from_value(value.get("paces")?.clone()).ok()?;
+        let movie = Movie::from_moov(moov).ok().filter(|movie| movie.tracks.len() == paces.len())?;
+        let tracks = movie.tracks.iter().zip(paces).map(|(track, pace)| Known { track: track.emptied(), pace });
+        Some(Self { origin, tracks: tracks.collect() })
+    }
+
+    /// The picture track.
+    pub fn video(&self) -> Option<&Known> {
+        self.tracks.iter().find(|known| known.video().is_some())
+    }
+
+    /// The audio tracks that can be walked.
+    pub fn audio(&self) -> impl Iterator<Item = &Known> {
+        self.tracks.iter().filter(|known| known.sound().is_some())
+    }
+
+    /// Tracks that cannot be found again in the media.
+    pub fn opaque(&self) -> impl Iterator<Item = &Known> {
+        self.tracks.iter().filter(|known| known.video().is_none() && known.sound().is_none())
+    }
+
+    /// What a file of the same stream is believed to hold.
+    pub fn hypothesis(&self) -> Hypothesis {
+        let video = self.video();
+        Hypothesis {
+            video: video.and_then(Known::video),
+            parameters: video.and_then(Known::parameters),
+            audio: self.audio().filter_map(Known::audio).collect(),
+        }
+    }
+
+    /// The timing of the pictures.
+    pub fn expected(&self) -> Expected {
+        let Some(known) = self.video() else { return Expected::default() };
+        let timescale = u64::from(known.track.timescale());
+        let ticks = |ticks: u32| flicks(u64::from(ticks), timescale);
+        Expected {
+            durations: vec![ticks(known.pace.duration)],
+            start: Some(known.pace.start),
+            lag: Some(known.pace.lag),
+            grid: (!known.pace.is_constant && known.pace.grid > 0)
+                .then(|| ticks(known.pace.grid))
+                .filter(|g| *g > FLICKS / 500),
+        }
+    }
+}
+
+impl Pace {
+    fn of(track: &Track, movie_timescale: u32) -> Self {
+        let runs = track.tables.durations.as_slice();
+        let mut sums: std::collections::BTreeMap<u32, u64> = std::collections::BTreeMap::new();
+        for run in runs {
+            *sums.entry(run.value).or_default() += u64::from(run.count);
+        }
+        let (duration, usual) = sums.iter().max_by_key(|(_, count)| **count).map_or((0, 0), |(d, n)| (*d, *n));
+        let total: u64 = sums.values().sum();
+        // The last sample's duration is often made up.
+        let body = runs.split_last().map_or(runs, |(_, body)| if body.is_empty() { runs } else { body });
+        let grid = body.iter().map(|run| run.value).fold(0, greatest_common_divisor);
+        let shift = i128::from(track.presentation_shift(movie_timescale));
+        let start = shift * i128::from(FLICKS) / i128::from(track.timescale().max(1));
+        let first = track.samples().next().map_or(0, |sample| sample.pts - sample.dts);
+        Self {
+            duration,
+            is_constant: usual * 100 + 100 >= total * 98,
+            grid,
+            start: i64::try_from(start).unwrap_or(0),
+            lag: (first + i64::from(duration) / 2).checked_div(i64::from(duration)).unwrap_or(0).clamp(0, 16),
+        }
+    }
+}
+
+const fn greatest_common_divisor(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}
+
+impl Known {
+    /// How its pictures are stored, if that is known here.
+    pub fn video(&self) -> Option<Video> {
+        let entry = self.track.entry()?;
+        let standard = match self.track.codec().as_str() {
+            "h264" => Standard::Avc,
+            "hevc" => Standard::Hevc,
+            _ => return None,
+        };
+        Some(Video { standard, length_bytes: usize::from(entry.nal_length_bytes?) })
+    }
+
+    /// The parameter sets of its sample description.
+    pub fn parameters(&self) -> Option<Parameters> {
+        let raw = self.track.descriptions.raw();
+        let standard = self.video()?.standard;
+        let mut parameters = Parameters::empty(standard);
+        for unit in units(raw, standard).unwrap_or_default() {
+            parameters.take(unit);
+        }
+        parameters.is_usable().then_some(parameters)
+    }
+
+    fn sound(&self) -> Option<Sound> {
+        let entry = self.track.entry()?;
+        let rate_hz = entry.sample_rate_hz?;
+        match self.track.codec().as_str() {
+            "aac" => {
+                let configuration = entry.channels.map(|channels| if channels == 8 { 7 } else { channels });
+                Some(Sound::Aac(aac::Config::new(rate_hz, configuration.and_then(Elements::of_channels))?))
+            }
+            "mp3" => Some(Sound::MpegAudio { rate_hz }),
+            "ac3" | "eac3" => Some(Sound::Dolby { rate_hz }),
+            _ => None,
+        }
+    }
+
+    fn audio(&self) -> Option<AudioTrack> {
+        let duration = flicks(u64::from(self.pace.duration), u64::from(self.track.timescale()));
+        Some(AudioTrack { sound: self.sound()?, start: self.pace.start, duration }).filter(|t| t.duration > 0)
+    }
+}
+
+/// The parameter sets in an `avcC` or `hvcC` (ISO/IEC 14496-15 §5.3.3.1, §8.3.3.1) of a sample description.
+fn units(stsd: &[u8], standard: Standard) -> Option<Vec<&[u8]>> {
+    let name = if standard == Standard::Avc { b"avcC" } else { b"hvcC" };
+    let at = stsd.windows(4).position(|window| window == name)?;
+    let size = stsd.get(at.checked_sub(4)?..at)?.try_into().map(u32::from_be_bytes).ok()?;
+    let body = stsd.get(at + 4..(at - 4).checked_add(size as usize)?)?;
+    let mut found = Vec::new();
+    let mut rest = body.get(if standard == Standard::Avc { 5 } else { 22 }..)?;
+    let arrays = if standard == Standard::Avc { 2 } else { take(&mut rest, 1)?[0] };
+    for _ in 0..arrays {
+        let count = match standard {
+            Standard::Avc => usize::from(take(&mut rest, 1)?[0] & 0x1F),
+            Standard::Hevc => take(&mut rest, 3).map(|h| usize::from(h[1]) << 8 | usize::from(h[2]))?,
+        };
+        for _ in 0..count {
+            let length = take(&mut rest, 2).map(|l| usize::from(l[0]) << 8 | usize::from(l[1]))?;
+            found.push(take(&mut rest, length)?);
+        }
+    }
+    Some(found)
+}
+
+fn take<'a>(rest: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
+    let (taken, left) = rest.split_at_checked(count)?;
+    *rest = left;
+    Some(taken)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok());
+    text.as_bytes().chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_remembered_comes_back() {
+        let bytes = include_bytes!("../../tests/fixtures/sample_MP4_480.mp4");
+        let mut reader = std::io::Cursor::new(&bytes[..]);
+        let layout = crate::isobmff::top_level(&mut reader, bytes.len() as u64).unwrap();
+        let movie = Movie::read(&mut reader, &layout).unwrap();
+        let reference = Reference::of(&movie, Origin::Stream);
+        assert!(reference.video().unwrap().parameters().is_some());
+        assert_eq!(reference.hypothesis().audio.len(), 1);
+        let json = reference.to_json().unwrap();
+        assert!(json.to_string().len() < 8000, "{} bytes", json.to_string().len());
+        let again = Reference::from_json(&json, Origin::Stream).unwrap();
+        assert_eq!(again.hypothesis().audio, reference.hypothesis().audio);
+        assert_eq!(again.expected(), reference.expected());
+        assert_eq!(Reference::from_json(&json!({ "moov": "0" }), Origin::Stream), None);
+    }
+}

@@ -1,0 +1,99 @@
+//! Windows into a file: bytes at any offset, in bounded memory, without mapping the file.
+//!
+//! A failed read is kept and everything behind it looks empty, so that the walk stays free of errors; who asks in the
+//! end ([`Source::finish`]) gets the error.
+
+use std::io::{self, Read, Seek, SeekFrom};
+
+/// Length of one window.
+const WINDOW_BYTES: usize = 256 << 10;
+/// Number of windows: the place of the walk, where it looks ahead, and where it goes on.
+const WINDOWS: usize = 4;
+/// Most bytes that may be asked for at once.
+pub const MAX_WANTED_BYTES: usize = 64 << 10;
+/// Windows begin at multiples of this.
+const ALIGN: u64 = 4096;
+
+#[derive(Debug, Default)]
+struct Window {
+    start: u64,
+    bytes: Vec<u8>,
+    used: u64,
+}
+
+/// A file that is looked into.
+#[derive(Debug)]
+pub struct Source<R> {
+    reader: R,
+    end: u64,
+    windows: [Window; WINDOWS],
+    clock: u64,
+    error: Option<io::Error>,
+}
+
+impl<R: Read + Seek> Source<R> {
+    /// Looks into the first `end` bytes of a reader.
+    pub fn new(reader: R, end: u64) -> Self {
+        Self { reader, end, windows: Default::default(), clock: 0, error: None }
+    }
+
+    /// The bytes at an offset: at least `wanted` (at most [`MAX_WANTED_BYTES`]) but for the end of the file.
+    #[inline]
+    pub fn at(&mut self, offset: u64, wanted: usize) -> &[u8] {
+        let wanted = wanted.min(MAX_WANTED_BYTES).min(usize::try_from(self.end.saturating_sub(offset)).unwrap_or(0));
+        let index = self.window(offset, wanted);
+        let window = &self.windows[index];
+        let from = offset.checked_sub(window.start).and_then(|from| usize::try_from(from).ok());
+        from.and_then(|from| window.bytes.get(from..)).unwrap_or_default()
+    }
+
+    fn window(&mut self, offset: u64, wanted: usize) -> usize {
+        self.clock += 1;
+        let holds = |w: &Window| offset >= w.start && offset + wanted as u64 <= w.start + w.bytes.len() as u64;
+        let index = self.windows.iter().position(|w| holds(w) && !w.bytes.is_empty());
+        let index = index.unwrap_or_else(|| self.fill(offset));
+        self.windows[index].used = self.clock;
+        index
+    }
+
+    #[cold]
+    fn fill(&mut self, offset: u64) -> usize {
+        let oldest = self.windows.iter().enumerate().min_by_key(|(_, w)| w.used).map_or(0, |(index, _)| index);
+        let window = &mut self.windows[oldest];
+        window.start = offset - offset % ALIGN;
+        window.bytes.clear();
+        let want = (WINDOW_BYTES as u64).min(self.end.saturating_sub(window.start));
+        if want == 0 || self.error.is_some() {
+            return oldest;
+        }
+        let read = self
+            .reader
+            .seek(SeekFrom::Start(window.start))
+            .and_then(|_| self.reader.by_ref().take(want).read_to_end(&mut window.bytes));
+        self.error = read.err();
+        oldest
+    }
+
+    /// What remains of the first failed read.
+    pub fn finish(self) -> io::Result<()> {
+        self.error.map_or(Ok(()), Err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_place_is_seen_whatever_was_seen_before() {
+        let bytes: Vec<u8> = (0..1_000_000_u32).map(|n| n.to_le_bytes()[n as usize % 3]).collect();
+        let mut source = Source::new(io::Cursor::new(&bytes), bytes.len() as u64);
+        for offset in [0, 999_990, 300_000, 262_140, 5, 700_001, 0] {
+            let at = usize::try_from(offset).unwrap();
+            let want = 100.min(bytes.len() - at);
+            assert_eq!(source.at(offset, 100)[..want], bytes[at..at + want]);
+        }
+        assert!(source.at(1_000_000, 10).is_empty() && source.at(u64::MAX, 10).is_empty());
+        source.finish().unwrap();
+    }
+}

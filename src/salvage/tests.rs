@@ -1,0 +1,88 @@
+//! A recording whose header is taken away gets the same samples again; hostile bytes end soon and soundly.
+
+use std::io::Cursor;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::isobmff::Movie;
+
+const SOUND: &[u8] = include_bytes!("../../tests/fixtures/sample_MP4_480.mp4");
+
+fn movie_of(bytes: &[u8]) -> Movie {
+    let mut reader = Cursor::new(bytes);
+    let layout = top_level(&mut reader, bytes.len() as u64).unwrap();
+    Movie::read(&mut reader, &layout).unwrap()
+}
+
+/// The recording up to the end of its media, with the size field that a live writer leaves.
+fn crashed(bytes: &[u8]) -> Vec<u8> {
+    let layout = top_level(&mut Cursor::new(bytes), bytes.len() as u64).unwrap();
+    let mdat = *layout.first(b"mdat").unwrap();
+    let mut out = b"\0\0\0\x10ftypisom\0\0\0\0\0\0\0\0mdat".to_vec();
+    out.extend(&bytes[usize::try_from(mdat.body_offset()).unwrap()..usize::try_from(mdat.end()).unwrap()]);
+    out
+}
+
+fn sizes(movie: &Movie, kind: crate::recording::TrackKind) -> Vec<(u32, i64, i64)> {
+    let track = movie.tracks.iter().find(|t| t.kind() == kind).unwrap();
+    track.samples().map(|s| (s.size_bytes, s.pts - s.dts, s.dts)).collect()
+}
+
+#[test]
+fn a_recording_without_header_gets_its_samples_again() {
+    use crate::recording::TrackKind::{Audio, Video};
+    let truth = movie_of(SOUND);
+    let reference = Reference::of(&truth, Origin::Given);
+    let broken = crashed(SOUND);
+    let salvaged = salvage(Cursor::new(&broken), broken.len() as u64, &[reference]).unwrap();
+    assert_eq!(salvaged.verdict, Verdict::Playable);
+    assert_eq!(salvaged.report.unexplained_bytes, 0, "{:?}", salvaged.report);
+    let only = |samples: Vec<(u32, i64, i64)>| samples.into_iter().map(|s| s.0).collect::<Vec<_>>();
+    assert_eq!(only(sizes(&salvaged.movie, Audio)), only(sizes(&truth, Audio)));
+    assert_eq!(only(sizes(&salvaged.movie, Video)), only(sizes(&truth, Video)));
+}
+
+#[test]
+fn without_any_parameter_set_it_is_not_called_playable() {
+    let broken = crashed(SOUND);
+    let salvaged = salvage(Cursor::new(&broken), broken.len() as u64, &[]).unwrap();
+    let truth = movie_of(SOUND);
+    let pictures = truth.tracks.iter().find(|t| t.codec() == "h264").unwrap().tables.count();
+    assert_eq!(salvaged.verdict, Verdict::NeedsParameters);
+    assert_eq!(salvaged.report.tracks[0].packets, pictures);
+}
+
+#[test]
+fn bytes_without_media_end_soon_with_nothing() {
+    for filler in [0_u8, 0xFF, 0x21, 0x01, 0x65] {
+        let mut bytes = b"\0\0\0\x10ftypisom\0\0\0\0\0\0\0\0mdat".to_vec();
+        bytes.resize(200_000, filler);
+        let reference = Reference::of(&movie_of(SOUND), Origin::Given);
+        let salvaged = salvage(Cursor::new(&bytes), bytes.len() as u64, &[reference]).unwrap();
+        assert!(salvaged.report.packets() < 1000, "{filler:#x}: {:?}", salvaged.report.tracks);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(6))]
+    #[test]
+    fn flipped_and_cut_bytes_never_lead_outside(
+        flips in proptest::collection::vec((0.0..1.0_f64, any::<u8>()), 0..40), cut in 0.1..1.0_f64,
+    ) {
+        let whole = crashed(SOUND);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a fraction of a length")]
+        let place = |share: f64, len: usize| ((len as f64) * share) as usize;
+        let mut broken = whole[..place(cut, whole.len().min(600_000)).max(40)].to_vec();
+        let len = broken.len();
+        for (share, value) in flips {
+            broken[28.max(place(share, len))..][..1][0] ^= value;
+        }
+        let reference = Reference::of(&movie_of(SOUND), Origin::Given);
+        let salvaged = salvage(Cursor::new(&broken), len as u64, &[reference]).unwrap();
+        for sample in salvaged.movie.tracks.iter().flat_map(|t| t.samples()) {
+            prop_assert!(sample.offset + u64::from(sample.size_bytes) <= len as u64 && sample.pts >= sample.dts);
+        }
+        prop_assert!(salvaged.movie.to_moov(0).is_ok());
+    }
+}

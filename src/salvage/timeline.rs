@@ -1,0 +1,286 @@
+//! Times for what the walk found: decoding and presentation times of every picture, and where audio frames are missing.
+//!
+//! Assumes that samples lie in file order. Times are in flicks on the clock of the recording, whose zero is where its
+//! presentation begins if it was written like the reference says.
+
+use super::clock::{self, Beat, Segment};
+use super::loss::{self, Facts, Lost};
+use super::order::Order;
+use super::walk::{Gap, Hypothesis, Walked};
+
+/// What is known of the pictures' timing beforehand.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// Distances of pictures that are likely, best first.
+    pub durations: Vec<i64>,
+    /// When the first picture was decoded in the reference.
+    pub start: Option<i64>,
+    /// By how many pictures presentation lags behind decoding.
+    pub lag: Option<i64>,
+    /// Grid of a variable rate.
+    pub grid: Option<i64>,
+}
+
+/// How the times of the pictures were told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Rate {
+    /// There are no pictures.
+    #[default]
+    None,
+    /// One distance satisfies nearly all pictures.
+    Proven,
+    /// One distance is assumed: there is no sound to prove it, or the writer collects runs.
+    Declared,
+    /// Each picture lies within the bounds that the sound gives it.
+    Variable,
+}
+
+/// The times of all samples.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Timeline {
+    /// Decoding times by picture.
+    pub decoding: Vec<i64>,
+    /// Presentation times by picture.
+    pub presentation: Vec<i64>,
+    /// Duration of the last picture.
+    pub last_duration: i64,
+    /// By gap, in file order: what it swallowed.
+    pub lost: Vec<Lost>,
+    /// How the pictures were timed.
+    pub rate: Rate,
+    /// Whether presentation follows the pictures' own order counts.
+    pub is_ordered: bool,
+}
+
+/// Times what a walk found.
+pub fn timeline(walked: &Walked, hypothesis: &Hypothesis, expected: &Expected) -> Timeline {
+    Maker::new(walked, hypothesis, expected).make()
+}
+
+struct Maker<'a> {
+    walked: &'a Walked,
+    expected: &'a Expected,
+    beat: Option<Beat>,
+    order: Order,
+    segments: Vec<(usize, Segment)>,
+    duration: Option<i64>,
+    is_chunked: bool,
+    lag: i64,
+}
+
+impl<'a> Maker<'a> {
+    fn new(walked: &'a Walked, hypothesis: &Hypothesis, expected: &'a Expected) -> Self {
+        let gaps: Vec<usize> = walked.gaps.iter().map(|gap| gap.frames_before).collect();
+        let period = walked.parameters.as_ref().map_or(0, super::nal::Parameters::order_period);
+        let order = Order::of(&walked.frames, period, &gaps);
+        let has_sound = walked.audio.first().is_some_and(|track| track.len() > 1);
+        let beat = hypothesis.audio.first().filter(|_| has_sound);
+        let beat = beat.map(|track| Beat { start: track.start, duration: track.duration });
+        let segments = segments(walked, &gaps);
+        let only: Vec<Segment> = segments.iter().map(|(_, segment)| segment.clone()).collect();
+        let is_chunked = clock::is_chunked(&only);
+        let declared = expected.durations.first().copied();
+        let duration = match beat {
+            Some(_) if is_chunked => declared.or(Some(clock::flicks(1, 25))),
+            Some(beat) => clock::constant_duration(&only, &beat, &expected.durations),
+            None => declared.or(Some(clock::flicks(1, 25))),
+        };
+        let lag = order.lag.max(expected.lag.unwrap_or(0));
+        Self { walked, expected, beat, order, segments, duration, is_chunked, lag }
+    }
+
+    fn make(self) -> Timeline {
+        if self.walked.frames.is_empty() {
+            return Timeline { lost: self.audio_only(), ..Timeline::default() };
+        }
+        match self.duration {
+            Some(duration) => self.constant(duration),
+            None => self.variable(),
+        }
+    }
+
+    fn audio_only(&self) -> Vec<Lost> {
+        let sound = self.walked.audio.first();
+        let typical = sound.map_or(0, |frames| mean(frames.iter().map(|f| f.size_bytes)));
+        let facts = |gap: &Gap| Facts {
+            gap_bytes: bytes_of(gap),
+            picture_bytes: 0,
+            audio_bytes: typical,
+            next_due: 0,
+            duration: None,
+            beat: self.beat,
+            behind: Segment { audio_before: Vec::new() },
+            by_order: None,
+            is_chunked: false,
+        };
+        self.walked
+            .gaps
+            .iter()
+            .map(|gap| if self.is_last(gap) { Lost::default() } else { loss::estimate(&facts(gap)) })
+            .collect()
+    }
+
+    /// Whether nothing follows a gap.
+    fn is_last(&self, gap: &Gap) -> bool {
+        let has_audio = self.walked.audio.iter().zip(&gap.audio_before).any(|(track, before)| track.len() > *before);
+        gap.frames_before >= self.walked.frames.len() && !has_audio
+    }
+
+    fn start(&self, duration: i64) -> i64 {
+        let by_lag = -self.lag * duration;
+        let wanted: Vec<i64> = self.expected.start.into_iter().chain([by_lag, 0]).collect();
+        let proven = match (self.beat, self.segments.first()) {
+            (Some(beat), Some((0, segment))) if !self.is_chunked => segment.start(&beat, duration, &wanted),
+            _ => None,
+        };
+        proven.unwrap_or(wanted[0])
+    }
+
+    fn constant(&self, duration: i64) -> Timeline {
+        let frames = &self.walked.frames;
+        let start = self.start(duration);
+        let mut run = Run { lost_pictures: 0, lost_audio: 0, base: 0, next_gap: 0, lost: Vec::new() };
+        let (mut decoding, mut presentation) = (Vec::with_capacity(frames.len()), Vec::with_capacity(frames.len()));
+        let mut is_ordered = true;
+        for (index, number) in (0..frames.len()).zip(0_i64..) {
+            self.pass_gaps(index, start, duration, &mut run);
+            let place = number + run.lost_pictures;
+            if self.order.begins[index] {
+                let least = self.order.places[index].unwrap_or(0);
+                run.base = place - least.min(0);
+            }
+            decoding.push(start + place * duration);
+            let shown = self.order.places[index].map(|own| run.base + own);
+            is_ordered &= shown.is_some();
+            presentation.push(start + (shown.unwrap_or(place) + self.lag).max(place) * duration);
+        }
+        self.pass_gaps(frames.len(), start, duration, &mut run);
+        let rate = if self.beat.is_some() && !self.is_chunked { Rate::Proven } else { Rate::Declared };
+        Timeline { decoding, presentation, last_duration: duration, lost: run.lost, rate, is_ordered }
+    }
+
+    /// Accounts for the gaps in front of a picture.
+    fn pass_gaps(&self, index: usize, start: i64, duration: i64, run: &mut Run) {
+        while let Some(gap) = self.walked.gaps.get(run.next_gap).filter(|gap| gap.frames_before <= index) {
+            run.next_gap += 1;
+            let lost = if self.is_last(gap) { Lost::default() } else { self.lost_in(gap, start, Some(duration), run) };
+            run.lost.push(lost);
+            run.lost_pictures += lost.pictures;
+            run.lost_audio += lost.audio;
+            self.anchor(gap.frames_before, lost, run);
+        }
+    }
+
+    /// Places the sequence behind a gap so that output lags as it does elsewhere, where its own counts say otherwise.
+    fn anchor(&self, index: usize, lost: Lost, run: &mut Run) {
+        if self.order.begins.get(index).is_none_or(|begins| *begins) {
+            return;
+        }
+        if let Some(by_order) = self.by_order(index, run.lost_pictures - lost.pictures, run.base) {
+            run.base += lost.pictures - by_order;
+        }
+    }
+
+    /// How many pictures are missing before a picture by the order of those that follow it.
+    fn by_order(&self, index: usize, lost_before: i64, base: i64) -> Option<i64> {
+        const COMPARED: usize = 24;
+        let number = i64::try_from(index).ok()?;
+        let until = (index + COMPARED).min(self.order.places.len());
+        let until = (index + 1..until).find(|next| self.order.begins[*next]).unwrap_or(until);
+        let ahead = (number + lost_before..).zip(&self.order.places[index..until]);
+        let least = ahead.filter_map(|(place, own)| Some(base + (*own)? - place)).min()?;
+        Some(least + self.order.lag)
+    }
+
+    fn lost_in(&self, gap: &Gap, start: i64, duration: Option<i64>, run: &Run) -> Lost {
+        let index = gap.frames_before;
+        let number = i64::try_from(index).unwrap_or(i64::MAX);
+        let begins = self.order.begins.get(index).copied().unwrap_or(true);
+        let by_order = if begins { None } else { self.by_order(index, run.lost_pictures, run.base) };
+        let behind = self.segments.binary_search_by_key(&index, |(first, _)| *first).ok();
+        let behind = behind.map_or_else(|| Segment { audio_before: Vec::new() }, |at| self.segments[at].1.clone());
+        let beat = self.beat.map(|beat| Beat { start: beat.start + run.lost_audio * beat.duration, ..beat });
+        let frames = &self.walked.frames;
+        let near = &frames[index.saturating_sub(60)..(index + 60).min(frames.len())];
+        let heard = self.walked.audio.first().map_or(&[][..], |track| {
+            let at = gap.audio_before.first().copied().unwrap_or(0);
+            &track[at.saturating_sub(60)..(at + 60).min(track.len())]
+        });
+        loss::estimate(&Facts {
+            gap_bytes: bytes_of(gap),
+            picture_bytes: mean(near.iter().map(|f| f.size_bytes)),
+            audio_bytes: mean(heard.iter().map(|f| f.size_bytes)),
+            next_due: start + (number + run.lost_pictures) * duration.unwrap_or(0),
+            duration,
+            beat,
+            behind,
+            by_order: by_order.map(|lost| (lost, self.order.period)),
+            is_chunked: self.is_chunked,
+        })
+    }
+
+    fn variable(&self) -> Timeline {
+        let mut run = Run { lost_pictures: 0, lost_audio: 0, base: 0, next_gap: 0, lost: Vec::new() };
+        let mut audio_before = Vec::with_capacity(self.walked.frames.len());
+        for (index, frame) in self.walked.frames.iter().enumerate() {
+            while let Some(gap) = self.walked.gaps.get(run.next_gap).filter(|gap| gap.frames_before <= index) {
+                run.next_gap += 1;
+                let lost = if self.is_last(gap) { Lost::default() } else { self.lost_in(gap, 0, None, &run) };
+                run.lost_audio += lost.audio;
+                run.lost.push(lost);
+            }
+            audio_before.push(i64::from(frame.audio_before) + run.lost_audio);
+        }
+        run.lost.resize(self.walked.gaps.len(), Lost::default());
+        let whole = Segment { audio_before };
+        let beat = self.beat.unwrap_or(Beat { start: 0, duration: clock::FLICKS });
+        let typical = self.expected.durations.first().copied().unwrap_or(clock::flicks(1, 25));
+        let origin = self.expected.start.unwrap_or(-self.lag * typical);
+        let decoding = clock::variable(&whole, &beat, origin, self.expected.grid);
+        let presentation = self.shown(&decoding);
+        let is_ordered = self.order.places.iter().all(Option::is_some);
+        Timeline { decoding, presentation, last_duration: typical, lost: run.lost, rate: Rate::Variable, is_ordered }
+    }
+
+    /// An encoder decodes each picture when the picture so many places before it in output order is shown.
+    fn shown(&self, decoding: &[i64]) -> Vec<i64> {
+        let count = i64::try_from(decoding.len()).unwrap_or(i64::MAX);
+        let mut base = 0;
+        let mut out = Vec::with_capacity(decoding.len());
+        for (index, number) in (0..decoding.len()).zip(0_i64..) {
+            base = if self.order.begins[index] { number } else { base };
+            let place = self.order.places[index].map_or(number, |own| base + own) + self.lag;
+            let place = place.clamp(number, number + 64);
+            let inside = usize::try_from(place.min(count - 1)).ok().and_then(|at| decoding.get(at)).copied();
+            let beyond = (place - (count - 1)).max(0) * self.expected.durations.first().copied().unwrap_or(0);
+            out.push(inside.unwrap_or(decoding[index]) + beyond);
+        }
+        out
+    }
+}
+
+/// Where the account stands.
+struct Run {
+    lost_pictures: i64,
+    lost_audio: i64,
+    base: i64,
+    next_gap: usize,
+    lost: Vec<Lost>,
+}
+
+fn segments(walked: &Walked, gaps: &[usize]) -> Vec<(usize, Segment)> {
+    let mut starts: Vec<usize> =
+        [0].into_iter().chain(gaps.iter().copied()).filter(|at| *at < walked.frames.len()).collect();
+    starts.dedup();
+    let ends = starts.iter().skip(1).copied().chain([walked.frames.len()]);
+    starts.iter().zip(ends).map(|(from, to)| (*from, Segment::of(&walked.frames[*from..to]))).collect()
+}
+
+fn bytes_of(gap: &Gap) -> i64 {
+    i64::try_from(gap.range.end - gap.range.start).unwrap_or(i64::MAX / 4)
+}
+
+fn mean(sizes: impl ExactSizeIterator<Item = u32>) -> i64 {
+    let count = i64::try_from(sizes.len()).unwrap_or(1).max(1);
+    sizes.map(i64::from).sum::<i64>() / count
+}

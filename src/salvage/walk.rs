@@ -1,0 +1,417 @@
+//! Through the media, element by element, in file order; over what is damaged to the next place that holds.
+//!
+//! An element is believed if others follow it. Where none stands, the walk goes on at the next place from which several
+//! follow one another, and remembers the gap. Time is proportional to the length and memory to the number of samples:
+//! every byte is looked at a bounded number of times, and nothing is copied.
+
+use std::io::{Read, Seek};
+use std::ops::Range;
+
+use super::element::{LOOK_BYTES, Sound, Video};
+use super::nal::{Parameters, Picture, Role};
+use super::source::Source;
+
+/// How many elements must follow one another where the walk takes up again.
+const RESUME_CHAIN: u32 = 3;
+/// How many must follow one another inside an element for it to be a mistake.
+const OVERRIDE_CHAIN: u32 = 6;
+/// How many must follow an element for it to be believed at once.
+const TRUST_CHAIN: u32 = 2;
+/// Most samples that are taken: sixteen days of sound and pictures.
+const MAX_SAMPLES: usize = 1 << 26;
+/// Remembered parses.
+const MEMORY: usize = 256;
+/// A run of so many zeros holds no element.
+const ZERO_RUN: usize = 64;
+
+/// What is believed to be in the media.
+#[derive(Debug, Clone)]
+pub struct Hypothesis {
+    /// The pictures, if there are any.
+    pub video: Option<Video>,
+    /// Their parameter sets, as far as they are known.
+    pub parameters: Option<Parameters>,
+    /// The audio tracks; those of one format share a lane.
+    pub audio: Vec<AudioTrack>,
+}
+
+/// An audio track as the walk needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AudioTrack {
+    /// Its format.
+    pub sound: Sound,
+    /// When its first frame is due, in flicks.
+    pub start: i64,
+    /// Duration of a frame in flicks.
+    pub duration: i64,
+}
+
+/// A picture as it was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame {
+    /// Byte offset in the file.
+    pub offset: u64,
+    /// Size in bytes.
+    pub size_bytes: u32,
+    /// Whether decoding can begin here.
+    pub is_sync: bool,
+    /// What its slice header says, where it could be read.
+    pub picture: Option<Picture>,
+    /// Frames of the first audio track before it.
+    pub audio_before: u32,
+}
+
+/// An audio frame as it was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AudioFrame {
+    /// Byte offset in the file.
+    pub offset: u64,
+    /// Size in bytes.
+    pub size_bytes: u32,
+}
+
+/// Bytes that no element explains.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// Where in the file.
+    pub range: Range<u64>,
+    /// Pictures before it.
+    pub frames_before: usize,
+    /// Frames before it, by audio track.
+    pub audio_before: Vec<usize>,
+}
+
+/// What a walk found.
+#[derive(Debug, Clone, Default)]
+pub struct Walked {
+    /// Pictures in file order.
+    pub frames: Vec<Frame>,
+    /// Audio frames in file order, by track.
+    pub audio: Vec<Vec<AudioFrame>>,
+    /// What is not explained, in file order.
+    pub gaps: Vec<Gap>,
+    /// Parameter sets that came along in the media.
+    pub inband: Vec<Vec<u8>>,
+    /// The parameter sets with which the walk ended.
+    pub parameters: Option<Parameters>,
+    /// Bytes looked at.
+    pub total_bytes: u64,
+}
+
+impl Walked {
+    /// Bytes that no element explains.
+    pub fn unexplained_bytes(&self) -> u64 {
+        self.gaps.iter().map(|gap| gap.range.end - gap.range.start).sum()
+    }
+
+    /// How many in a thousand bytes are explained.
+    pub fn explained_permille(&self) -> u64 {
+        1000 - (self.unexplained_bytes().saturating_mul(1000) / self.total_bytes.max(1)).min(1000)
+    }
+}
+
+/// An access unit that is being put together.
+#[derive(Debug, Clone, Copy)]
+struct OpenUnit {
+    range: (u64, u64),
+    has_picture: bool,
+    is_orphan: bool,
+    is_sync: bool,
+    picture: Option<Picture>,
+}
+
+/// Walks a range of a file.
+pub fn walk<R: Read + Seek>(source: &mut Source<R>, range: Range<u64>, hypothesis: &Hypothesis) -> Walked {
+    Walker::new(source, range.clone(), hypothesis).run(range.start)
+}
+
+struct Walker<'a, R> {
+    source: &'a mut Source<R>,
+    limit: u64,
+    video: Option<Video>,
+    sounds: Vec<Sound>,
+    tracks: &'a [AudioTrack],
+    parameters: Option<Parameters>,
+    memory: Vec<(u64, usize, u64)>,
+    open: Option<OpenUnit>,
+    found: Walked,
+    is_full: bool,
+}
+
+impl<'a, R: Read + Seek> Walker<'a, R> {
+    fn new(source: &'a mut Source<R>, range: Range<u64>, hypothesis: &'a Hypothesis) -> Self {
+        let mut sounds: Vec<Sound> = Vec::new();
+        for track in &hypothesis.audio {
+            if !sounds.contains(&track.sound) {
+                sounds.push(track.sound);
+            }
+        }
+        let parameters = hypothesis.parameters.clone();
+        let empty = || hypothesis.video.map(|video| Parameters::empty(video.standard));
+        Self {
+            source,
+            limit: range.end,
+            video: hypothesis.video,
+            sounds,
+            tracks: &hypothesis.audio,
+            parameters: parameters.or_else(empty),
+            memory: vec![(u64::MAX, 0, 0); MEMORY],
+            open: None,
+            found: Walked {
+                audio: vec![Vec::new(); hypothesis.audio.len()],
+                total_bytes: range.end.saturating_sub(range.start),
+                ..Walked::default()
+            },
+            is_full: false,
+        }
+    }
+
+    fn run(mut self, start: u64) -> Walked {
+        let mut at = start;
+        while at < self.limit && !self.is_full {
+            match self.choose(at) {
+                Ok((lane, end)) => {
+                    self.accept(lane, at..end);
+                    at = end;
+                }
+                Err(next) => {
+                    self.drop_if_continued(at);
+                    self.close_unit();
+                    self.note_gap(at..next);
+                    at = next;
+                }
+            }
+        }
+        self.close_unit();
+        self.found.parameters = self.parameters;
+        self.found
+    }
+
+    const fn lanes(&self) -> usize {
+        1 + self.sounds.len()
+    }
+
+    /// The element at a place and its end, or where to go on if there is none.
+    fn choose(&mut self, at: u64) -> Result<(usize, u64), u64> {
+        let ends: Vec<(usize, u64)> =
+            (0..self.lanes()).filter_map(|lane| Some((lane, self.parse(lane, at)?))).collect();
+        let depth_looked = if ends.len() > 1 { OVERRIDE_CHAIN } else { TRUST_CHAIN };
+        let mut best: Option<(u32, usize, u64)> = None;
+        for (lane, end) in ends {
+            let depth = self.chain(end, depth_looked);
+            if best.is_none_or(|(other, ..)| depth > other) {
+                best = Some((depth, lane, end));
+            }
+        }
+        let Some((depth, lane, end)) = best else { return Err(self.find(at + 1, self.limit, RESUME_CHAIN)) };
+        if depth >= TRUST_CHAIN {
+            return Ok((lane, end));
+        }
+        let inside = self.find(at + 1, end, OVERRIDE_CHAIN);
+        if inside < end { Err(inside) } else { Ok((lane, end)) }
+    }
+
+    /// How many elements follow one another from a place on, up to `depth`; the end of the media follows anything.
+    fn chain(&mut self, at: u64, depth: u32) -> u32 {
+        if depth == 0 || at == self.limit {
+            return depth;
+        }
+        let mut best = 0;
+        for lane in 0..self.lanes() {
+            if let Some(end) = self.parse(lane, at) {
+                best = best.max(1 + self.chain(end, depth - 1));
+                if best == depth {
+                    break;
+                }
+            }
+        }
+        best
+    }
+
+    /// The first place in `from..to` from which `depth` elements follow one another; `to` if there is none.
+    fn find(&mut self, from: u64, to: u64, depth: u32) -> u64 {
+        let mut at = from;
+        while at < to {
+            let step = self.glance(at, to);
+            at += step;
+            if at >= to {
+                break;
+            }
+            if self.chain(at, depth) >= depth {
+                return at;
+            }
+            at += 1;
+        }
+        to
+    }
+
+    /// How far it is to the next place where an element may begin.
+    fn glance(&mut self, at: u64, to: u64) -> u64 {
+        let (video, sounds) = (self.video, &self.sounds);
+        let bytes = self.source.at(at, LOOK_BYTES);
+        let mut index = 0;
+        let most = usize::try_from(to - at).unwrap_or(usize::MAX).min(bytes.len());
+        while index < most {
+            let ahead = &bytes[index..];
+            if ahead[0] == 0 && ahead.len() >= ZERO_RUN && ahead[..ZERO_RUN].iter().all(|b| *b == 0) {
+                index += ZERO_RUN - 8;
+                continue;
+            }
+            if video.is_some_and(|v| v.may_begin(ahead)) || sounds.iter().any(|s| s.may_begin(ahead)) {
+                break;
+            }
+            index += 1;
+        }
+        index.max(usize::from(bytes.is_empty())) as u64
+    }
+
+    /// The end of the element of a lane at a place. Lane 0 is the pictures.
+    fn parse(&mut self, lane: usize, at: u64) -> Option<u64> {
+        let slot = usize::try_from(at.wrapping_mul(31).wrapping_add(lane as u64)).unwrap_or(0) % MEMORY;
+        let (known_at, known_lane, known_end) = self.memory[slot];
+        if known_at == at && known_lane == lane {
+            return (known_end > at).then_some(known_end);
+        }
+        let end = self.parse_anew(lane, at);
+        self.memory[slot] = (at, lane, end.unwrap_or(at));
+        end
+    }
+
+    fn parse_anew(&mut self, lane: usize, at: u64) -> Option<u64> {
+        let room = usize::try_from(self.limit - at).unwrap_or(usize::MAX);
+        let bytes = self.source.at(at, LOOK_BYTES);
+        let bytes = &bytes[..bytes.len().min(room)];
+        let Some(sound) = lane.checked_sub(1) else {
+            let unit = self.video?.unit(bytes)?;
+            let end = at.checked_add(unit.bytes).filter(|end| *end <= self.limit)?;
+            // A unit ends with a stop bit or with a 3 behind zeros (H.264 §7.4.1, H.265 §7.4.2).
+            return (*self.source.at(end - 1, 1).first()? != 0).then_some(end);
+        };
+        let length = self.sounds[sound].frame(bytes)?;
+        at.checked_add(length).filter(|end| *end <= self.limit)
+    }
+
+    fn accept(&mut self, lane: usize, range: Range<u64>) {
+        match lane.checked_sub(1) {
+            Some(sound) => {
+                self.close_unit();
+                let track = self.track_for(sound);
+                let size_bytes = u32::try_from(range.end - range.start).unwrap_or(u32::MAX);
+                self.found.audio[track].push(AudioFrame { offset: range.start, size_bytes });
+                self.is_full |= self.found.audio[track].len() >= MAX_SAMPLES;
+            }
+            None => self.accept_unit(range),
+        }
+    }
+
+    /// Of the tracks of one format the one whose next frame is due first; the first of them on a tie.
+    fn track_for(&self, sound: usize) -> usize {
+        let due = |index: &usize| {
+            let track = &self.tracks[*index];
+            let count = i64::try_from(self.found.audio[*index].len()).unwrap_or(i64::MAX);
+            track.start.saturating_add(count.saturating_mul(track.duration))
+        };
+        let mine = (0..self.tracks.len()).filter(|index| self.tracks[*index].sound == self.sounds[sound]);
+        mine.min_by_key(due).unwrap_or(0)
+    }
+
+    fn accept_unit(&mut self, range: Range<u64>) {
+        let Some(video) = self.video else { return };
+        let bytes = self.source.at(range.start, LOOK_BYTES);
+        let Some(unit) = video.unit(bytes) else { return };
+        let body_end = usize::try_from(unit.bytes).unwrap_or(usize::MAX).min(bytes.len());
+        let body = &bytes[video.length_bytes..body_end];
+        match unit.role {
+            Role::Opens => {
+                if self.parameters.as_mut().is_some_and(|p| p.take(body)) {
+                    self.found.keep_inband(body);
+                }
+                self.begin_unit_if(|open| open.has_picture, &range);
+            }
+            Role::Slice { is_first: true, is_sync } => {
+                let picture = self.parameters.as_mut().and_then(|p| p.picture(body));
+                let continues = picture.is_some_and(|p| p.is_second_field);
+                self.begin_unit_if(|open| open.has_picture && !continues, &range);
+                if let Some(open) = self.open.as_mut().filter(|open| !open.has_picture) {
+                    (open.has_picture, open.is_sync, open.picture) = (true, is_sync, picture);
+                }
+            }
+            Role::Slice { is_first: false, .. } => {
+                self.begin_unit_if(|_| false, &range);
+                if let Some(open) = self.open.as_mut().filter(|open| !open.has_picture) {
+                    (open.has_picture, open.is_orphan) = (true, true);
+                }
+            }
+            Role::Closes => self.begin_unit_if(|_| false, &range),
+        }
+        if let Some(open) = &mut self.open {
+            open.range.1 = range.end;
+        }
+    }
+
+    /// Begins an access unit where none is open, or where the open one ends with what came before.
+    fn begin_unit_if(&mut self, ends: impl Fn(&OpenUnit) -> bool, range: &Range<u64>) {
+        if self.open.as_ref().is_some_and(ends) {
+            self.close_unit();
+        }
+        self.open.get_or_insert(OpenUnit {
+            range: (range.start, range.start),
+            has_picture: false,
+            is_orphan: false,
+            is_sync: false,
+            picture: None,
+        });
+    }
+
+    fn close_unit(&mut self) {
+        let Some(open) = self.open.take() else { return };
+        let (start, end) = open.range;
+        if !open.has_picture || open.is_orphan {
+            self.note_gap(start..end);
+            return;
+        }
+        let audio_before = self.found.audio.first().map_or(0, Vec::len);
+        self.found.frames.push(Frame {
+            offset: start,
+            size_bytes: u32::try_from(end - start).unwrap_or(u32::MAX),
+            is_sync: open.is_sync,
+            picture: open.picture,
+            audio_before: u32::try_from(audio_before).unwrap_or(u32::MAX),
+        });
+        self.is_full |= self.found.frames.len() >= MAX_SAMPLES;
+    }
+
+    /// A picture whose next slice is cut off by the end of the media is not whole.
+    fn drop_if_continued(&mut self, at: u64) {
+        let Some(video) = self.video else { return };
+        let unit = video.unit(self.source.at(at, LOOK_BYTES));
+        let is_cut_off = unit.is_some_and(|u| {
+            at.saturating_add(u.bytes) > self.limit && matches!(u.role, Role::Slice { is_first: false, .. })
+        });
+        if let Some(open) = self.open.as_mut().filter(|_| is_cut_off) {
+            open.is_orphan = true;
+        }
+    }
+
+    fn note_gap(&mut self, range: Range<u64>) {
+        match self.found.gaps.last_mut() {
+            Some(last) if last.range.end == range.start => last.range.end = range.end,
+            _ => self.found.gaps.push(Gap {
+                range,
+                frames_before: self.found.frames.len(),
+                audio_before: self.found.audio.iter().map(Vec::len).collect(),
+            }),
+        }
+        self.is_full |= self.found.gaps.len() >= MAX_SAMPLES;
+    }
+}
+
+impl Walked {
+    /// Keeps each parameter set once; a recorder that repeats them before every key frame writes the same ones.
+    fn keep_inband(&mut self, unit: &[u8]) {
+        const MOST: usize = 64;
+        if self.inband.len() < MOST && !self.inband.iter().any(|known| known == unit) {
+            self.inband.push(unit.to_vec());
+        }
+    }
+}

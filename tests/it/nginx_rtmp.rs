@@ -1,0 +1,109 @@
+//! The main job beside a real ingest server: nginx with its RTMP module records what ffmpeg publishes, `aftercast watch`
+//! finishes, catalogues, delivers to a real S3 server and frees.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+use crate::support::daemon::{Daemon, until};
+use crate::support::recordings::made;
+use crate::support::stores::{free_port, s3};
+use crate::support::{House, config_with_targets, tree};
+
+const PUBLISHED_S: u32 = 4;
+
+/// nginx in the foreground; its worker ends with it.
+struct Nginx {
+    child: Child,
+    port: u16,
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // SIGTERM, so that the master takes its workers with it.
+        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        let _ = self.child.wait();
+    }
+}
+
+fn module() -> &'static str {
+    let places = ["/usr/lib/nginx/modules/ngx_rtmp_module.so", "/usr/lib64/nginx/modules/ngx_rtmp_module.so"];
+    let found = places.into_iter().find(|place| Path::new(place).exists());
+    found.expect("nginx's RTMP module is missing: install libnginx-mod-rtmp")
+}
+
+fn nginx(directory: &Path, records_into: &Path) -> Nginx {
+    let port = free_port();
+    let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
+    let (dir, root) = (directory.display(), records_into.display());
+    let config = format!(
+        "load_module {};\n{user}\nworker_processes 1;\npid {dir}/nginx.pid;\nerror_log {dir}/nginx.log warn;\ndaemon off;\n\
+         events {{}}\nrtmp {{ server {{ listen 127.0.0.1:{port}; application live {{ live on;\n\
+         record all; record_unique on; record_path {root}; }} }} }}\n",
+        module()
+    );
+    let file = directory.join("nginx.conf");
+    fs::write(&file, config).unwrap();
+    let mut command = Command::new("nginx");
+    command.arg("-p").arg(directory).arg("-c").arg(&file).stdin(Stdio::null()).stdout(Stdio::null());
+    // Before the configuration is read it would open the log of the machine's own nginx.
+    let mut nginx = Nginx { child: command.arg("-e").arg(directory.join("nginx.log")).spawn().unwrap(), port };
+    until("nginx listens", || {
+        let log = || fs::read_to_string(directory.join("nginx.log")).unwrap_or_default();
+        assert!(nginx.child.try_wait().unwrap().is_none(), "nginx ended: {}", log());
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok().map(drop)
+    });
+    nginx
+}
+
+fn publish(nginx: &Nginx, stream: &str) {
+    let url = format!("rtmp://127.0.0.1:{}/live/{stream}", nginx.port);
+    let published = Command::new("ffmpeg")
+        .args(["-nostdin", "-v", "error", "-re", "-i"])
+        .arg(made("flv", PUBLISHED_S))
+        .args(["-c", "copy", "-f", "flv", &url])
+        .output()
+        .unwrap();
+    assert!(published.status.success(), "{}", String::from_utf8_lossy(&published.stderr));
+}
+
+fn only_vod(house: &House) -> Option<Value> {
+    let vod = house.vods().pop()?;
+    vod["freedAt"].is_i64().then_some(vod)
+}
+
+#[test]
+fn what_nginx_rtmp_records_is_finished_catalogued_delivered_and_freed() {
+    let server = s3();
+    let target = server.bucket("nginx-rtmp");
+    let house = House::with_config(|dir| {
+        let more = "[retain]\ndelete_local = \"delivered\"\n";
+        let config = config_with_targets(dir, &[&target], more);
+        config.replace("settle = \"0s\"\n", "server = \"nginx-rtmp\"\n")
+    });
+    let nginx = nginx(house.path(), &house.root());
+    let daemon = Daemon::start(&house);
+    publish(&nginx, "room1");
+
+    let vod = until("it is catalogued, delivered and freed", || only_vod(&house));
+    assert_eq!((&vod["streamId"], &vod["server"]), (&"room1".into(), &"nginx-rtmp".into()), "{vod}");
+    let name = vod["vodName"].as_str().unwrap();
+    assert!(name.strip_suffix(".mp4").is_some_and(|stem| stem.starts_with("room1-")), "{name}");
+    let duration_ms = vod["duration"].as_i64().unwrap();
+    assert!((duration_ms - i64::from(PUBLISHED_S) * 1000).abs() < 500, "{duration_ms} ms");
+    let codecs: Vec<_> = vod["tracks"].as_array().unwrap().iter().map(|t| t["codec"].as_str().unwrap()).collect();
+    assert_eq!(codecs, ["h264", "aac"]);
+    assert_eq!(vod["startSource"], "name", "{vod}");
+    assert!(["close_seen", "lease"].contains(&vod["evidence"]["kind"].as_str().unwrap()), "{vod}");
+
+    assert!(tree(&house.root()).is_empty(), "nothing is left on the disk: {:?}", tree(&house.root()).keys());
+    let remote = &vod["remote"][0];
+    assert_eq!(remote["key"], format!("pre/{name}"), "{remote}");
+    assert_eq!((&remote["sizeBytes"], &remote["checksumCompared"]), (&vod["fileSize"], &true.into()), "{remote}");
+    house.run(&["vod", "verify"]).expect_code(0);
+    assert_eq!(server.listing("nginx-rtmp"), [(format!("pre/{name}"), vod["fileSize"].as_u64().unwrap())]);
+    daemon.stop();
+}
