@@ -127,6 +127,10 @@ pub struct RecoverArgs {
     /// Write what a single FILE holds here, without the catalogue; FILE stays as it is
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["dry_run", "wait", "again", "target"])]
     pub output: Option<PathBuf>,
+
+    /// Take back what was finished in place: the recording is what it was, and its VoD is no more
+    #[arg(long, conflicts_with_all = ["dry_run", "again", "wait", "output"])]
+    pub undo: bool,
 }
 
 /// Options of `inspect`.

@@ -39,7 +39,8 @@ pub(super) fn front(work: &Work<'_>, inspection: &Inspection, container: Contain
     let may_be_own = source_may_go(work, &inspection.defects);
     let wish = Wish { extension: extension_of(source, container), start_ms: start.0, may_be_own };
     let final_path = (work.choose_path)(&wish)?;
-    let closer = look_closer((source, container), Some(movie), work.options.validate, watch(work))?;
+    let read = |bytes| (work.progress)(bytes, inspection.size_bytes);
+    let closer = look_closer((source, container), Some(movie), work.options.validate, watch(work, &read))?;
     let job = Front { work, iso, movie, container, final_path, start, defects: &inspection.defects, closer };
     for way in splice::ways(work.options.splice, &job.situation()?) {
         let written = match way {
@@ -87,7 +88,7 @@ impl Front<'_> {
             let Some(prepared) = prepared else { return Ok(None) };
             let written = self.written_in_place(&prepared);
             (self.work.remember)(&prepared.intent, &record_of(self.work, &written))?;
-            match prepared.perform()? {
+            match self.work.wait_for_disk(|| prepared.perform())? {
                 Performed::Done => return Ok(Some(written)),
                 Performed::Aside(why) => {
                     tracing::debug!(path = %self.source().display(), why, "Not finished in place.");
@@ -125,7 +126,7 @@ impl Front<'_> {
         let is_ours = way == SpliceMethod::Copy || self.work.options.validate != Validate::Structure;
         let payloads = if is_ours { Payloads::All } else { Payloads::Spread };
         sameness::compare(self.source(), self.movie, partial.path(), payloads)?;
-        let mut description = describe(partial.path(), self.container, &watch(self.work))?;
+        let mut description = describe(partial.path(), self.container, &watch(self.work, &|_| ()))?;
         self.complete(&mut description);
         let (path, fingerprint, warnings) = seal(self.work, partial)?;
         Ok(Some(Written { path, fingerprint, warnings, ..self.written(description, way) }))

@@ -38,4 +38,4 @@ pub use options::*;
 pub use place::{Names, Wish, finished_path, is_free};
 pub use produce::{Alone, ChoosePath, Conclusion, Finished, References, Remember, Turn, Work, finish};
 pub use salvaging::{reference_of, siblings};
-pub use splice::{ByBytes, Recovered, put_back_by_bytes, recover};
+pub use splice::{ByBytes, Recovered, Undone, put_back_by_bytes, recover, undo};

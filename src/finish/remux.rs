@@ -8,9 +8,8 @@ use std::path::Path;
 use super::closer::look_closer;
 use super::describe::{Description, describe, of_reading};
 use super::identity::start_of;
-use super::produce::{Work, Written, partial_with_room, seal, source_may_go, watch, watch_with, without_repeats};
+use super::produce::{Work, Written, partial_with_room, seal, source_may_go, watch, without_repeats};
 use super::{FinishError, Inspection, Splice, Validate, Wish, splice};
-use crate::durable::Partial;
 use crate::media::{self, Header, Reading, Remux, Remuxed, Watch};
 use crate::recording::{Container, Outcome, SpliceMethod, StartSource};
 
@@ -27,11 +26,14 @@ pub(super) fn remux(work: &Work<'_>, inspection: &Inspection, container: Contain
     let partial = partial_with_room(work, &final_path, inspection.size_bytes)?;
     let created_ms = (start.1 != StartSource::Mtime).then_some(start.0);
     // The finished file is read once more, and is about as long as its source.
-    let both_bytes = inspection.size_bytes.saturating_mul(2);
-    let written = |bytes: u64| (work.progress)(bytes, both_bytes);
-    let watch = watch_with(work, &written);
-    let request = Remux { created_ms, watch, ..Remux::new(source, from, partial.path(), container) };
-    let Output { remuxed, reading, splice } = write(work, &request, &partial)?;
+    let (size_bytes, both_bytes) = (inspection.size_bytes, inspection.size_bytes.saturating_mul(2));
+    let (first, second) = (
+        |bytes: u64| (work.progress)(bytes, both_bytes),
+        |bytes: u64| (work.progress)(size_bytes.saturating_add(bytes), both_bytes),
+    );
+    let request =
+        Remux { created_ms, watch: watch(work, &first), ..Remux::new(source, from, partial.path(), container) };
+    let Output { remuxed, reading, splice } = write(work, &request, watch(work, &second))?;
     let mut description = describe_output(partial.path(), container, &reading)?;
     description.declared_ms = remuxed.source.declared_ms;
     look_closer_at_output(work, (partial.path(), container), &mut description)?;
@@ -63,25 +65,23 @@ struct Output {
     splice: Option<SpliceMethod>,
 }
 
-fn write(work: &Work<'_>, request: &Remux<'_>, partial: &Partial) -> Result<Output, FinishError> {
+fn write(work: &Work<'_>, request: &Remux<'_>, second: Watch<'_>) -> Result<Output, FinishError> {
     let may_insert = matches!(work.options.splice, Splice::Auto | Splice::InsertRange);
-    if may_insert && request.to.is_iso() && splice::can_insert(partial.path()) {
+    if may_insert && request.to.is_iso() && splice::can_insert(request.output) {
         // Compared before the blocks are inserted: while its pages are still in memory.
-        let (remuxed, reading) = write_and_compare(work, &Remux { header: Header::Last, ..*request })?;
-        if splice::put_in_front_of_own(partial.path())? {
+        let (remuxed, reading) = write_and_compare(&Remux { header: Header::Last, ..*request }, second)?;
+        if work.wait_for_disk(|| splice::put_in_front_of_own(request.output))? {
             return Ok(Output { remuxed, reading, splice: Some(SpliceMethod::InsertRange) });
         }
     }
-    let (remuxed, reading) = write_and_compare(work, request)?;
+    let (remuxed, reading) = write_and_compare(request, second)?;
     Ok(Output { remuxed, reading, splice: None })
 }
 
-fn write_and_compare(work: &Work<'_>, request: &Remux<'_>) -> Result<(Remuxed, Reading), FinishError> {
+fn write_and_compare(request: &Remux<'_>, second: Watch<'_>) -> Result<(Remuxed, Reading), FinishError> {
     let remuxed = media::remux(request)?;
-    let size_bytes = work.settled.candidate.fingerprint.size_bytes;
-    let read = |bytes: u64| (work.progress)(size_bytes.saturating_add(bytes), size_bytes.saturating_mul(2));
-    let reading = media::read(request.output, request.to, watch_with(work, &read))?;
-    let path = || work.settled.path().to_owned();
+    let reading = media::read(request.output, request.to, second)?;
+    let path = || request.source.to_owned();
     media::compare(&remuxed, &reading).map_err(|m| FinishError::NotTheSame { path: path(), detail: m.to_string() })?;
     Ok((remuxed, reading))
 }
@@ -105,6 +105,6 @@ fn look_closer_at_output(
     }
     let inspection = super::inspect(path)?;
     let movie = inspection.iso.as_ref().and_then(|iso| iso.movie.as_ref());
-    look_closer((path, container), movie, work.options.validate, watch(work))?.tell(description);
+    look_closer((path, container), movie, work.options.validate, watch(work, &|_| ()))?.tell(description);
     Ok(())
 }

@@ -144,13 +144,12 @@ impl Run<'_> {
                 let fingerprint = durable::fingerprint(path).ok()?;
                 Some(Candidate { fingerprint, ..settled.candidate.clone() })
             }
-            Ok(ByBytes::NotHalfDone) => None,
             Ok(ByBytes::Unclear) => {
                 warn!(path = %path.display(), "Perhaps half finished in place; what is there does not say where.");
                 None
             }
             // Whatever keeps it from being read now is said when it is finished.
-            Err(_) => None,
+            Ok(ByBytes::NotHalfDone) | Err(_) => None,
         }
     }
 

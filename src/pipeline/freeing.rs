@@ -9,7 +9,7 @@ use crate::catalog::CatalogError;
 use crate::durable;
 use crate::fault::chain;
 use crate::recording::VodRecord;
-use crate::retain::{self, DeleteLocal, Facts, Inventory, Permit, Plan};
+use crate::retain::{self, DeleteLocal, Facts, Inventory, Permit, Plan, Refusal};
 
 /// Makes the plan for now; what `retain --dry-run` prints and [`free_what_is_due`] applies.
 pub fn plan(house: &House) -> Result<Plan, CatalogError> {
@@ -56,8 +56,22 @@ pub fn free_what_is_due(house: &House) -> usize {
             if plan.short_bytes > 0 {
                 error!(short_bytes = plan.short_bytes, "The disk is short of room and nothing more may be freed.");
             }
+            for (vod_id, _) in plan.kept.iter().filter(|(_, reason)| *reason == Refusal::LocalMissing) {
+                note_what_is_gone(house, vod_id);
+            }
             plan.frees.iter().filter(|planned| free_vod(house, &planned.vod_id)).count()
         }
+    }
+}
+
+/// A process that dies between removing a file and noting it leaves a record of a file that is gone; every required
+/// target was proven to hold it before, and that is all a freed record says.
+fn note_what_is_gone(house: &House, vod_id: &str) {
+    let Ok(Some(record)) = house.catalog.vod(vod_id) else { return };
+    let required = house.targets().required();
+    if !required.is_empty() && required.iter().all(|target| record.remote_in(target).is_some()) {
+        let noted = house.catalog.freed(vod_id, now_ms());
+        drop(noted.inspect_err(|fault| warn!(vod_id, error = chain(fault), "The freeing could not be noted.")));
     }
 }
 

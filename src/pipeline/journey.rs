@@ -302,7 +302,7 @@ fn conclude(
     };
     let class = error.class();
     let message = chain(&error);
-    if matches!(error, PipelineError::Finish(FinishError::HalfDone { .. })) {
+    if is_half_done(house, key) {
         // The journal's entry is what puts it right: it stays.
         warn!(path = %settled.path().display(), error = message, "Half finished in place; completed or taken back at the next try.");
         return Ended::Failed { class, message, hint: error.hint() };
@@ -319,6 +319,14 @@ fn conclude(
         warn!(path = %settled.path().display(), class = ?class, error = message, "Not finished; the recording stays as it is.");
     }
     Ended::Failed { class, message, hint: error.hint() }
+}
+
+/// Whether a splice in place has begun and is neither complete nor taken back.
+fn is_half_done(house: &House, key: &JournalKey) -> bool {
+    match house.catalog.entry(key).ok().flatten().map(|entry| entry.step) {
+        Some(Step::Splicing { intent, .. }) => !stands_at(&intent.path, &intent.before),
+        _ => false,
+    }
 }
 
 /// Whether the journal holds nothing that would have to be carried on without the source.

@@ -18,6 +18,7 @@ mod queueing;
 mod rebuilding;
 mod remembering;
 mod turns;
+mod undoing;
 mod watching;
 
 pub use batch::{Batch, Report, run};
@@ -31,4 +32,5 @@ pub use meters::{Meter, Meters, Reading};
 pub use planning::{Planned, PlannedItem, plan};
 pub use pool::threads_for;
 pub use rebuilding::{Rebuilt, rebuild};
+pub use undoing::undo;
 pub use watching::{Control, watch};

@@ -9,7 +9,7 @@
 //! Whatever goes wrong before the old `moov` is retired is taken back: the blocks go out again and the file is what it
 //! was. What a cut leaves is told and mended by [`recover`](super::recover).
 
-use std::io::BufReader;
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -125,10 +125,14 @@ fn is_full(error: &FinishError) -> bool {
 
 /// The digest of spread payloads as the header in front says them; with the old movie, its samples are compared too.
 pub(super) fn payload_digest(open: &InPlace, old: Option<&Movie>) -> Result<String, Unlike> {
-    let len = open.file().metadata()?.len();
-    let mut reader = BufReader::new(open.file());
-    let layout = isobmff::top_level(&mut reader, len)?;
-    let new = Movie::read(&mut reader, &layout)?;
+    let new = read_movie(&mut BufReader::new(open.file()))?;
     old.map_or(Ok(()), |old| sameness::same_samples(old, &new)).map_err(Unlike::Different)?;
     Ok(sameness::spread_digest(&mut open.file(), &new)?.to_hex().to_string())
+}
+
+/// The movie of the header in front.
+pub(super) fn read_movie<R: Read + Seek>(reader: &mut R) -> Result<Movie, Unlike> {
+    let len = reader.seek(SeekFrom::End(0))?;
+    let layout = isobmff::top_level(reader, len)?;
+    Ok(Movie::read(reader, &layout)?)
 }

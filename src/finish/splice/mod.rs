@@ -19,6 +19,7 @@ mod prepare;
 mod recover;
 #[cfg(test)]
 mod tests;
+mod undo;
 mod view;
 mod ways;
 
@@ -28,6 +29,7 @@ pub(super) use in_place::Performed;
 pub(super) use own::{can_insert, put_in_front_of_own};
 pub(super) use prepare::{Prepared, file_type, prepare};
 pub use recover::{Recovered, recover};
+pub use undo::{Undone, undo};
 pub(super) use ways::{Situation, ways};
 
 /// Largest block that is tried: bigalloc clusters and XFS realtime extents.

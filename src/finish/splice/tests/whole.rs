@@ -5,7 +5,9 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 use super::*;
-use crate::finish::{Conclusion, FinishError, Finished, Options, Splice, Validate, Wish, Work, finish};
+use crate::finish::{
+    Conclusion, FinishError, Finished, Options, Splice, Turn, Undone, Validate, Wish, Work, finish, undo,
+};
 use crate::recording::journey::{Candidate, Evidence, NameFacts, Settled};
 use crate::recording::{Outcome, SpliceIntent, SpliceMethod, VodRecord};
 
@@ -41,13 +43,20 @@ fn finished(settled: &Settled, options: &Options) -> Result<(Finished, Option<Sp
         choose_path: &choose,
         remember: &remember,
         progress: &|_, _| (),
-        turn: &crate::finish::Alone,
+        turn: &Alone,
         references: &Vec::new,
     };
     match finish(&work)? {
         Conclusion::Finished(finished) => Ok((*finished, journal.lock().unwrap().take())),
         Conclusion::Quarantined(defects) => panic!("{defects:?}"),
     }
+}
+
+struct Alone;
+
+impl Turn for Alone {
+    fn pause(&self) {}
+    fn resume(&self) {}
 }
 
 fn options(splice: Splice) -> Options {
@@ -94,6 +103,25 @@ fn in_place_every_packet_is_the_same_and_the_header_is_in_front() {
             let again = crate::finish::describe(&source, Container::Mp4, &watch).unwrap();
             assert_eq!((again.tracks, again.duration_ms), (finished.record.tracks, finished.record.duration));
             std::fs::remove_file(&source).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_finished_splice_is_undone_to_the_byte() {
+    for (kind, image) in images() {
+        for recipe in RECIPES {
+            let source = put(&image, recipe, "room.mp4");
+            let original = std::fs::read(&source).unwrap();
+            let (done, intent) = finished(&settled(&source, false), &options(Splice::InsertRange)).unwrap();
+            assert_eq!(done.record.file_path, source);
+            let reader = std::fs::File::open(&source).unwrap();
+            assert_eq!(undo(&done.record).unwrap(), Undone::Refused, "somebody has it open");
+            drop(reader);
+            assert_eq!(undo(&done.record).unwrap(), Undone::AsBefore, "{kind} {recipe}");
+            assert!(std::fs::read(&source).unwrap() == original, "{kind} {recipe}");
+            assert_eq!(durable::fingerprint(&source).unwrap(), intent.unwrap().before);
+            assert_eq!(undo(&done.record).unwrap(), Undone::Refused, "it is not that file any more");
         }
     }
 }

@@ -1,0 +1,39 @@
+//! `recover --undo`: recordings that were finished in place become what they were.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::super::exit::Exit;
+use super::super::output::Output;
+use super::Failure;
+use crate::finish::Undone;
+use crate::pipeline::{self, House};
+use crate::recording::name::printable;
+
+/// Takes back the splice of each path and says what became of it.
+pub fn run(house: &House, paths: &[PathBuf], out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let mut worst = Exit::Done;
+    for path in paths {
+        let undone = pipeline::undo(house, path)?;
+        let (state, words) = said(undone);
+        if out.is_json {
+            out.json(&json!({ "path": path, "state": state })).map_err(Failure::output)?;
+        } else {
+            writeln!(out.out, "{state:<16}  {}{words}", printable(path)).map_err(Failure::output)?;
+        }
+        let is_undone = matches!(undone, Some(Undone::AsBefore | Undone::SameMedia));
+        worst = Exit::merge(worst, if is_undone { Exit::Done } else { Exit::SomeFailed });
+    }
+    Ok(worst)
+}
+
+const fn said(undone: Option<Undone>) -> (&'static str, &'static str) {
+    match undone {
+        Some(Undone::AsBefore) => ("undone", ""),
+        Some(Undone::SameMedia) => ("undone", "  (the same media; the tables of its header are wider than they were)"),
+        Some(Undone::NotSpliced) => ("not undone", "  (it was not finished in place)"),
+        Some(Undone::Refused) => ("not undone", "  (it has changed since, has other names, or is open)"),
+        None => ("not undone", "  (the catalogue has no VoD at this path)"),
+    }
+}

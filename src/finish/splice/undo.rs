@@ -1,0 +1,66 @@
+//! A finished splice in place taken back: the old `moov` where it was, the inserted blocks out, the old length again.
+//!
+//! The same rule as on the way there: what is needed is written and durable before the blocks go. Until then both
+//! headers are in the file and it plays; a cut while the blocks go is told by the file's bytes.
+
+use std::io::BufReader;
+
+use super::in_place::read_movie;
+use super::lease::Lease;
+use super::prepare::Unlike;
+use crate::durable::{InPlace, Operation};
+use crate::finish::FinishError;
+use crate::isobmff;
+use crate::recording::{Retirement, SpliceUndo, VodRecord};
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Undone {
+    /// The file is what it was, byte for byte.
+    AsBefore,
+    /// The same media and samples under the old length's header, but its tables are wider than they were.
+    SameMedia,
+    /// The record does not say that a header was put in front of the file in place.
+    NotSpliced,
+    /// The file is not the one of the record any more, has other names, or is open: nothing was changed.
+    Refused,
+}
+
+/// Takes back the splice that a record tells of.
+pub fn undo(record: &VodRecord) -> Result<Undone, FinishError> {
+    let Some(undo) = &record.splice_undo else { return Ok(Undone::NotSpliced) };
+    let open = InPlace::open(&record.file_path)?;
+    let Some(_lease) = Lease::take(open.file()) else { return Ok(Undone::Refused) };
+    if open.state()? != (record.fingerprint, 1) {
+        return Ok(Undone::Refused);
+    }
+    let is_same = bring_back_header(&open, undo)?;
+    open.perform(Operation::Collapse { at: 0, bytes: undo.inserted_bytes })?;
+    open.perform(Operation::SetModified { ns: record.fingerprint.mtime_ns })?;
+    open.perform(Operation::Sync)?;
+    Ok(if is_same && open.state()?.0.size_bytes == undo.len { Undone::AsBefore } else { Undone::SameMedia })
+}
+
+/// Puts the old `moov` back to its place, still behind the inserted blocks; says whether it is the same to the byte.
+fn bring_back_header(open: &InPlace, undo: &SpliceUndo) -> Result<bool, FinishError> {
+    let is_same = match undo.retirement {
+        Retirement::Nothing => true,
+        Retirement::Free { at } => {
+            open.perform(Operation::Write { at, bytes: b"moov" })?;
+            true
+        }
+        Retirement::Truncate { len } => {
+            let moov = old_header(open, undo).map_err(|e| e.on(open.path()))?;
+            open.perform(Operation::Write { at: len, bytes: &moov })?;
+            undo.moov_digest.as_deref() == Some(blake3::hash(&moov).to_hex().as_str())
+        }
+    };
+    open.perform(Operation::Sync)?;
+    Ok(is_same)
+}
+
+/// The header in front with every offset moved back.
+fn old_header(open: &InPlace, undo: &SpliceUndo) -> Result<Vec<u8>, Unlike> {
+    let movie = read_movie(&mut BufReader::new(open.file()))?;
+    Ok(isobmff::relocated(movie.raw(), &|offset| offset.saturating_sub(undo.inserted_bytes))?)
+}
