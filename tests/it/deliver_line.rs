@@ -20,8 +20,8 @@ fn store(pause: Option<Duration>) -> TargetOptions {
         let held = stored.load(Ordering::SeqCst);
         match (request.method.as_str(), pause) {
             ("HEAD", _) if held > 0 => {
-                let head = Answer::new(200).with("content-length", &held).with("etag", "\"x\"");
-                reply(&client, &head.with("last-modified", "Fri, 02 Jan 2026 03:04:05 GMT").bytes(true));
+                let said = Answer::new(200).with("content-length", &held).with("etag", "\"x\"");
+                reply(&client, &said.with("last-modified", "Fri, 02 Jan 2026 03:04:05 GMT").bytes(true));
             }
             ("PUT", Some(pause)) => {
                 let length: usize = request.header("content-length").unwrap().parse().unwrap();
