@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::Parser as _;
 
-use super::args::{Cli, Command, ConfigCommand, ProcessArgs, RecoverArgs};
+use super::args::{Cli, Command, ConfigCommand, ProcessArgs};
 use super::commands::{self, Failure};
 use super::exit::Exit;
 use super::output::Output;
@@ -133,9 +133,12 @@ fn with_house(cli: &Cli, typed: &[OsString], out: &mut Output<'_>) -> Result<Exi
 /// `--target URL` takes the place of the configured targets.
 fn settings_for(cli: &Cli, config: &Config) -> Settings {
     let mut settings = settings_of(config);
-    if let Command::Process(args) | Command::Recover(RecoverArgs { process: args, .. }) = &cli.command
-        && !args.target.is_empty()
-    {
+    let args = match &cli.command {
+        Command::Process(args) => Some(args),
+        Command::Recover(args) => Some(&args.process),
+        _ => None,
+    };
+    if let Some(args) = args.filter(|args| !args.target.is_empty()) {
         let named =
             args.target.iter().enumerate().map(|(n, url)| TargetOptions::new(&format!("target-{}", n + 1), url));
         settings.deliver.targets = named.collect();

@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 use super::closer::{Closer, look_closer};
 use super::describe::{Description, describe};
 use super::identity::start_of;
-use super::produce::{
-    Work, Written, extension_of, partial_with_room, record_of, seal, source_may_go, watch, watch_with,
-};
+use super::produce::{Work, Written, extension_of, partial_with_room, record_of, seal, source_may_go, watch};
 use super::sameness::{self, Payloads};
 use super::splice::{self, LARGEST_BLOCK_BYTES, Performed, Prepared, Situation};
 use super::{FinishError, Inspection, Iso, Validate, Wish};
@@ -42,7 +40,7 @@ pub(super) fn front(work: &Work<'_>, inspection: &Inspection, container: Contain
     let wish = Wish { extension: extension_of(source, container), start_ms: start.0, may_be_own };
     let final_path = (work.choose_path)(&wish)?;
     let read = |bytes| (work.progress)(bytes, inspection.size_bytes);
-    let closer = look_closer((source, container), Some(movie), work.options.validate, watch_with(work, &read))?;
+    let closer = look_closer((source, container), Some(movie), work.options.validate, watch(work, &read))?;
     let job = Front { work, iso, movie, container, final_path, start, defects: &inspection.defects, closer };
     for way in splice::ways(work.options.splice, &job.situation()?) {
         let written = match way {
@@ -128,7 +126,7 @@ impl Front<'_> {
         let is_ours = way == SpliceMethod::Copy || self.work.options.validate != Validate::Structure;
         let payloads = if is_ours { Payloads::All } else { Payloads::Spread };
         sameness::compare(self.source(), self.movie, partial.path(), payloads)?;
-        let mut description = describe(partial.path(), self.container, &watch(self.work))?;
+        let mut description = describe(partial.path(), self.container, &watch(self.work, &|_| ()))?;
         self.complete(&mut description);
         let (path, fingerprint, warnings) = seal(self.work, partial)?;
         Ok(Some(Written { path, fingerprint, warnings, ..self.written(description, way) }))

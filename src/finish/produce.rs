@@ -210,20 +210,15 @@ pub(super) fn source_may_go(work: &Work<'_>, defects: &[Defect]) -> bool {
     !lacks_something && work.settled.evidence.is_strong() && !work.options.keep_original
 }
 
-pub(super) fn watch<'a>(work: &Work<'a>) -> Watch<'a> {
-    Watch { cancel: Some(work.stop), progress: None }
-}
-
-/// The same, for a pass whose progress is told.
-pub(super) fn watch_with<'a>(work: &Work<'a>, progress: &'a dyn Fn(u64)) -> Watch<'a> {
-    Watch { progress: Some(progress), ..watch(work) }
+pub(super) fn watch<'a>(work: &Work<'a>, progress: &'a dyn Fn(u64)) -> Watch<'a> {
+    Watch { cancel: Some(work.stop), progress: Some(progress) }
 }
 
 /// The file is complete. Where its rest is not proven and it would have to be renamed, a copy gets the final name.
 fn keep(work: &Work<'_>, inspection: &Inspection, container: Container) -> Result<Written, FinishError> {
     let source = work.settled.path();
     let read = |bytes| (work.progress)(bytes, inspection.size_bytes);
-    let mut description = describe(source, container, &watch_with(work, &read))?;
+    let mut description = describe(source, container, &watch(work, &read))?;
     if description.tracks.iter().all(|t| t.packets == 0) {
         return Err(MediaError::Unfinishable { path: source.to_owned(), defects: vec![Defect::NoPackets] }.into());
     }
@@ -232,7 +227,7 @@ fn keep(work: &Work<'_>, inspection: &Inspection, container: Container) -> Resul
         return remux(work, inspection, container);
     }
     let movie = inspection.iso.as_ref().and_then(|iso| iso.movie.as_ref());
-    look_closer((source, container), movie, work.options.validate, watch_with(work, &read))?.tell(&mut description);
+    look_closer((source, container), movie, work.options.validate, watch(work, &read))?.tell(&mut description);
     let start = start_of(work.settled, description.created_ms, description.duration_ms);
     let final_path =
         (work.choose_path)(&Wish { extension: extension_of(source, container), start_ms: start.0, may_be_own: true })?;

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::closer::look_closer;
 use super::describe::{Description, describe, of_reading};
 use super::identity::start_of;
-use super::produce::{Work, Written, partial_with_room, seal, source_may_go, watch, watch_with, without_repeats};
+use super::produce::{Work, Written, partial_with_room, seal, source_may_go, watch, without_repeats};
 use super::{FinishError, Inspection, Splice, Validate, Wish, splice};
 use crate::media::{self, Header, Reading, Remux, Remuxed, Watch};
 use crate::recording::{Container, Outcome, SpliceMethod, StartSource};
@@ -32,8 +32,8 @@ pub(super) fn remux(work: &Work<'_>, inspection: &Inspection, container: Contain
         |bytes: u64| (work.progress)(size_bytes.saturating_add(bytes), both_bytes),
     );
     let request =
-        Remux { created_ms, watch: watch_with(work, &first), ..Remux::new(source, from, partial.path(), container) };
-    let Output { remuxed, reading, splice } = write(work, &request, watch_with(work, &second))?;
+        Remux { created_ms, watch: watch(work, &first), ..Remux::new(source, from, partial.path(), container) };
+    let Output { remuxed, reading, splice } = write(work, &request, watch(work, &second))?;
     let mut description = describe_output(partial.path(), container, &reading)?;
     description.declared_ms = remuxed.source.declared_ms;
     look_closer_at_output(work, (partial.path(), container), &mut description)?;
@@ -105,6 +105,6 @@ fn look_closer_at_output(
     }
     let inspection = super::inspect(path)?;
     let movie = inspection.iso.as_ref().and_then(|iso| iso.movie.as_ref());
-    look_closer((path, container), movie, work.options.validate, watch(work))?.tell(description);
+    look_closer((path, container), movie, work.options.validate, watch(work, &|_| ()))?.tell(description);
     Ok(())
 }

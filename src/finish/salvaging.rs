@@ -96,7 +96,7 @@ fn write(
     let partial = partial_with_room(work, &final_path, plan.len())?;
     durable::copy_ranges(source, partial.path(), &plan.header, &plan.body_ranges)?;
     sameness::compare(source, &salvaged.movie, partial.path(), sameness::Payloads::All)?;
-    let description = describe(partial.path(), container, &watch(work))?;
+    let description = describe(partial.path(), container, &watch(work, &|_| ()))?;
     let (path, fingerprint, warnings) = seal(work, partial)?;
     Ok(Written {
         path,

@@ -9,7 +9,7 @@ use crate::catalog::CatalogError;
 use crate::durable;
 use crate::fault::chain;
 use crate::recording::VodRecord;
-use crate::retain::{self, DeleteLocal, Facts, Inventory, Permit, Plan};
+use crate::retain::{self, DeleteLocal, Facts, Inventory, Permit, Plan, Refusal};
 
 /// Makes the plan for now; what `retain --dry-run` prints and [`free_what_is_due`] applies.
 pub fn plan(house: &House) -> Result<Plan, CatalogError> {
@@ -61,6 +61,15 @@ pub fn free_what_is_due(house: &House) -> usize {
     }
 }
 
+/// A process that dies between removing a file and noting it leaves a record of a file that is gone; every required
+/// target was proven to hold it before, and that is all a freed record says.
+fn note_what_is_gone(house: &House, record: &VodRecord) -> Result<(), CatalogError> {
+    if house.targets().required().iter().all(|target| record.remote_in(target).is_some()) {
+        house.catalog.freed(&record.vod_id, now_ms())?;
+    }
+    Ok(())
+}
+
 /// Frees one VoD right after its delivery, where the policy says so.
 pub fn free_if_due(house: &House, vod_id: &str) {
     if house.settings().retain.delete_local == DeleteLocal::Delivered {
@@ -95,6 +104,10 @@ fn permit(house: &House, vod_id: &str) -> Result<Option<Permit>, CatalogError> {
     };
     match retain::permit(&facts, &settings.retain) {
         Ok(permit) => Ok(Some(permit)),
+        Err(Refusal::LocalMissing) => {
+            note_what_is_gone(house, &record)?;
+            Ok(None)
+        }
         Err(refusal) => {
             tracing::debug!(vod_id, reason = %refusal, "The local file stays.");
             Ok(None)

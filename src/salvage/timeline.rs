@@ -182,14 +182,35 @@ impl<'a> Maker<'a> {
     }
 
     /// How many pictures are missing before a picture by the order of those that follow it.
+    ///
+    /// Wherever all pictures up to the latest place are decoded, that place says how many there must have been. It is
+    /// so at the end of a sequence, and behind each run of B-pictures.
     fn by_order(&self, index: usize, lost_before: i64, base: i64) -> Option<i64> {
-        const COMPARED: usize = 24;
+        const COMPARED: usize = 36;
         let number = i64::try_from(index).ok()?;
-        let until = (index + COMPARED).min(self.order.places.len());
-        let until = (index + 1..until).find(|next| self.order.begins[*next]).unwrap_or(until);
-        let ahead = (number + lost_before..).zip(&self.order.places[index..until]);
-        let least = ahead.filter_map(|(place, own)| Some(base + (*own)? - place)).min()?;
-        Some(least + self.order.lag)
+        let begins = &self.order.begins;
+        let next_gap = self.walked.gaps.partition_point(|gap| gap.frames_before <= index);
+        let next_gap = self.walked.gaps.get(next_gap).map_or(begins.len(), |gap| gap.frames_before);
+        let until = (index + COMPARED).min(begins.len()).min(next_gap);
+        let next_sequence = (index + 1..until.max(index + 1)).find(|next| begins[*next]);
+        let until = next_sequence.unwrap_or(until);
+        let before = (0..index)
+            .rev()
+            .take(COMPARED)
+            .scan(false, |is_over, at| (!std::mem::replace(is_over, begins[at])).then_some(self.order.places[at]));
+        let mut latest = before.flatten().max().unwrap_or(i64::MIN);
+        let missing: Vec<i64> = (number + lost_before..)
+            .zip(self.order.places.get(index..until)?)
+            .filter_map(|(place, own)| {
+                latest = latest.max((*own)?);
+                Some(base + latest - place)
+            })
+            .collect();
+        match next_sequence {
+            Some(_) => missing.last().copied(),
+            // A reference that was lost is missed only when the next one is there.
+            None => missing[missing.len() / 2..].iter().min().copied(),
+        }
     }
 
     fn lost_in(&self, gap: &Gap, start: i64, duration: Option<i64>, run: &Run) -> Lost {

@@ -90,6 +90,9 @@ fn holdings(house: &House) -> BTreeMap<String, (String, String)> {
 
 fn assert_nothing_lost(house: &House, expected: &BTreeMap<String, (String, String)>, when: &str) {
     assert_eq!(&holdings(house), expected, "{when}");
+    for vod in house.vods() {
+        assert!(vod["freedAt"].is_number(), "{when}: delivered and not noted as freed: {vod}");
+    }
     let left = tree(&house.root());
     for name in QUARANTINED {
         assert!(left.contains_key(name), "{when}: {name} is gone");

@@ -19,6 +19,7 @@ mod kill;
 mod nginx_rtmp;
 mod process;
 mod promises;
+mod salvage;
 mod service;
 mod verify;
 mod watch;

@@ -100,11 +100,12 @@ fn a_dry_run_writes_nothing_and_prints_the_plan_that_a_run_applies() {
     let house = House::new();
     of_every_kind(&house);
     house.put(&without_moov(&made("mp4", 2)), "live/crashed.mp4");
+    fs::write(house.root().join("live/noise.mp4"), [0x5A; 4096]).unwrap();
     let (root, before) = (house.root(), tree(&house.root()));
     let plan = house.run(&["--json", "process", "--dry-run", root.to_str().unwrap()]).expect_code(0).json_lines();
     assert_eq!(tree(&root), before);
     assert!(tree(&house.store()).is_empty() && house.vods().is_empty());
-    assert_eq!(plan.len(), 7, "{plan:?}");
+    assert_eq!(plan.len(), 8, "{plan:?}");
 
     let run = house.run(&["--json", "process", root.to_str().unwrap()]).expect_code(4).json_lines();
     for planned in plan {
@@ -114,6 +115,7 @@ fn a_dry_run_writes_nothing_and_prints_the_plan_that_a_run_applies() {
             (_, Some("kept")) => "keep",
             (_, Some("spliced")) => "header to the front",
             (_, Some("remuxed")) => "remux",
+            (_, Some("salvaged")) => "salvage",
             other => panic!("{other:?}"),
         };
         assert_eq!(planned["plan"], applied, "{planned}");

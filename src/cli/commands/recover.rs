@@ -9,6 +9,7 @@ use super::super::args::RecoverArgs;
 use super::super::exit::Exit;
 use super::super::human;
 use super::super::output::Output;
+use super::super::report;
 use super::Failure;
 use crate::config::Config;
 use crate::durable;
@@ -29,7 +30,7 @@ pub fn run(config: &Config, args: &RecoverArgs, out: &mut Output<'_>) -> Result<
     if output.exists() {
         return Err(Failure::Usage(format!("{} exists; it is not replaced", printable(&output))));
     }
-    let given = args.reference.as_deref().map(given).transpose()?;
+    let given = args.reference.as_deref().map(given).transpose()?.flatten();
     match finished(config, &file, &output, given.as_ref())? {
         Conclusion::Quarantined(defects) => {
             print_hopeless(&file, &defects, out).map_err(Failure::output)?;
@@ -43,9 +44,17 @@ pub fn run(config: &Config, args: &RecoverArgs, out: &mut Output<'_>) -> Result<
     }
 }
 
-fn given(path: &Path) -> Result<Reference, Failure> {
-    finish::reference_of(path, Origin::Given)
-        .ok_or_else(|| Failure::Usage(format!("{} is no sound MP4 or MOV; it cannot be a reference", printable(path))))
+/// What the operator's reference teaches. Only an MP4 or MOV is asked for one, so that of another container teaches
+/// nothing and is in nobody's way.
+fn given(path: &Path) -> Result<Option<Reference>, Failure> {
+    if !path.is_file() {
+        return Err(Failure::Usage(format!("{} is no file; it cannot be a reference", printable(path))));
+    }
+    let found = finish::reference_of(path, Origin::Given);
+    if found.is_none() {
+        report::warn(&format!("{} is no sound MP4 or MOV; it is not used as a reference.", printable(path)));
+    }
+    Ok(found)
 }
 
 fn finished(config: &Config, file: &Path, output: &Path, given: Option<&Reference>) -> Result<Conclusion, Failure> {

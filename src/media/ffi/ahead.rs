@@ -18,7 +18,7 @@ const BLOCK_BYTES: usize = 512 << 10;
 /// Blocks that are asked for beyond the current one; bounds the memory.
 const BLOCKS_AHEAD: usize = 3;
 /// Bytes read in one run before the thread is started: small files and looks at a header never start one.
-const RUN_BYTES: u64 = 8 << 20;
+const RUN_BYTES: usize = 8 << 20;
 
 /// Bytes of the file from an offset on; fewer than were asked for at the end of the file.
 struct Block {
@@ -74,7 +74,7 @@ impl Ahead {
     }
 
     fn read_ahead(&mut self, into: &mut [u8]) -> Option<io::Result<usize>> {
-        if self.run_bytes < RUN_BYTES || !self.has_worker() {
+        if self.run_bytes < RUN_BYTES as u64 || !self.has_worker() {
             return None;
         }
         let position = self.position;
@@ -207,7 +207,7 @@ impl Seek for Ahead {
 mod tests {
     use super::*;
 
-    const LENGTH: usize = RUN_BYTES as usize + 5 * BLOCK_BYTES + 777;
+    const LENGTH: usize = RUN_BYTES + 5 * BLOCK_BYTES + 777;
 
     fn bytes() -> Vec<u8> {
         (0..u32::try_from(LENGTH).unwrap()).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect()
@@ -236,9 +236,9 @@ mod tests {
     fn seeking_while_reading_ahead_gives_the_right_bytes() {
         let bytes = bytes();
         let (mut ahead, _tap, _file) = open(&bytes);
-        io::copy(&mut ahead.by_ref().take(RUN_BYTES + 100_000), &mut io::sink()).unwrap();
+        io::copy(&mut ahead.by_ref().take(RUN_BYTES as u64 + 100_000), &mut io::sink()).unwrap();
         let mut piece = vec![0; 3 * BLOCK_BYTES];
-        for at in [RUN_BYTES as usize + 90_000, 5, RUN_BYTES as usize + BLOCK_BYTES, LENGTH - piece.len(), 0] {
+        for at in [RUN_BYTES + 90_000, 5, RUN_BYTES + BLOCK_BYTES, LENGTH - piece.len(), 0] {
             ahead.seek(SeekFrom::Start(at as u64)).unwrap();
             ahead.read_exact(&mut piece).unwrap();
             assert!(piece == bytes[at..at + piece.len()], "at {at}");
@@ -259,7 +259,7 @@ mod tests {
         let tap = Tap::default();
         let directory = tempfile::tempdir().unwrap();
         let mut ahead = Ahead::new(File::open(directory.path()).unwrap(), tap.clone());
-        ahead.run_bytes = RUN_BYTES;
+        ahead.run_bytes = RUN_BYTES as u64;
         assert_eq!(ahead.read(&mut [0; 10]).unwrap_err().kind(), io::ErrorKind::IsADirectory);
         assert_eq!(tap.take_error().unwrap().kind(), io::ErrorKind::IsADirectory);
         assert!(tap.take_error().is_none());
