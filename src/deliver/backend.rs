@@ -20,6 +20,7 @@ use super::diagnose::Provider;
 use super::error::{DeliverError, Result};
 use super::parts::PartPlan;
 use super::place::endpoint;
+use super::profile::Profile;
 use super::uplink::{Resigner, Uplink};
 use super::wire::{Keys, Wire};
 use super::{ChecksumMode, Encryption, TargetOptions};
@@ -163,7 +164,7 @@ fn only_on_s3(options: &TargetOptions, provider: Provider) -> Result<()> {
 
 const S3_ENDPOINTS: [&str; 3] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
 const S3_CREDENTIALS: &str = "access_key_id, secret_access_key, session_token";
-const S3_ADVICE: &str = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or `credential_files`, or a web identity \
+const S3_ADVICE: &str = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or `credential_files`, a profile (AWS_PROFILE), or a web identity \
     (AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN). To use the role of an EC2 instance set AWS_EC2_METADATA_DISABLED=false.";
 
 fn s3(options: &TargetOptions, bucket: &str, environment: &Environment, secrets: &[Secret]) -> Result<Backend> {
@@ -193,10 +194,16 @@ fn s3(options: &TargetOptions, bucket: &str, environment: &Environment, secrets:
         };
         builder = builder.with_config(key, &secret.value);
     }
+    let profile = Profile::of(environment);
+    if !has_s3_credentials(&builder, environment) {
+        builder = with_profile(builder, &profile);
+    }
     if !has_s3_credentials(&builder, environment) {
         return Err(no_credentials(options, S3_ADVICE));
     }
-    builder = s3_address(builder, options, bucket, environment, address.as_ref());
+    let region = options.region.as_deref().or_else(|| environment.first(&["AWS_REGION", "AWS_DEFAULT_REGION"]));
+    let region = region.or(profile.region.as_deref()).unwrap_or("us-east-1");
+    builder = s3_address(builder.with_region(region), options, bucket, address.as_ref());
     builder = with_options(builder, options, is_https).with_http_connector(uplink(options));
     let build = |client| builder.clone().with_client_options(client).build().map(Arc::new).map_err(refused(options));
     let store = build(plain.clone())?;
@@ -269,6 +276,18 @@ fn saying(client: ClientOptions, name: &'static str, value: &str) -> ClientOptio
     client.with_default_headers(headers)
 }
 
+fn with_profile(builder: AmazonS3Builder, profile: &Profile) -> AmazonS3Builder {
+    let keys = [
+        (AmazonS3ConfigKey::AccessKeyId, &profile.access_key_id),
+        (AmazonS3ConfigKey::SecretAccessKey, &profile.secret_access_key),
+        (AmazonS3ConfigKey::Token, &profile.session_token),
+    ];
+    keys.into_iter().fold(builder, |builder, (key, value)| match value {
+        Some(value) => builder.with_config(key, value),
+        None => builder,
+    })
+}
+
 fn has_s3_credentials(builder: &AmazonS3Builder, environment: &Environment) -> bool {
     let is_set = |key| builder.get_config_value(&key).is_some_and(|v: String| !v.is_empty());
     let allows_instance = environment.get("AWS_EC2_METADATA_DISABLED").is_some_and(|v| v.eq_ignore_ascii_case("false"));
@@ -282,16 +301,14 @@ fn has_s3_credentials(builder: &AmazonS3Builder, environment: &Environment) -> b
         || allows_instance
 }
 
-/// Region, endpoint, and whether the bucket stands in the host name or in the path.
+/// Bucket, endpoint, and whether the bucket stands in the host name or in the path.
 fn s3_address(
     builder: AmazonS3Builder,
     options: &TargetOptions,
     bucket: &str,
-    environment: &Environment,
     address: Option<&Url>,
 ) -> AmazonS3Builder {
-    let region = options.region.as_deref().or_else(|| environment.first(&["AWS_REGION", "AWS_DEFAULT_REGION"]));
-    let builder = builder.with_bucket_name(bucket).with_region(region.unwrap_or("us-east-1"));
+    let builder = builder.with_bucket_name(bucket);
     let by_path = puts_bucket_in_path(options, bucket, address);
     let builder = builder.with_virtual_hosted_style_request(!by_path);
     match address {
@@ -420,6 +437,18 @@ mod tests {
         for provider in [Provider::S3, Provider::Azure] {
             assert!(opened(&options, provider, &KEYS).unwrap_err().is_configuration());
         }
+    }
+
+    #[test]
+    fn a_profile_serves_where_the_environment_has_no_keys() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join(".aws")).unwrap();
+        let keys = "[studio]\naws_access_key_id = id\naws_secret_access_key = secret\n";
+        std::fs::write(home.path().join(".aws/credentials"), keys).unwrap();
+        let options = TargetOptions::new("t", "s3://bucket");
+        let home = home.path().to_str().unwrap();
+        assert!(opened(&options, Provider::S3, &[("HOME", home)]).is_err());
+        assert!(opened(&options, Provider::S3, &[("HOME", home), ("AWS_PROFILE", "studio")]).is_ok());
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod names;
 mod options;
 mod parts;
 mod place;
+mod profile;
 mod source;
 mod target;
 #[cfg(test)]

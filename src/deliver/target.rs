@@ -15,7 +15,7 @@ use super::credentials::Environment;
 use super::directory::Directory;
 use super::doctor::{self, Check};
 use super::error::{DeliverError, Result};
-use super::ledger::{Ledger, NoLedger, Rows, heads};
+use super::ledger::{Head, Ledger, NoLedger, Rows, heads};
 use super::multipart::{abort, throw_away};
 use super::place::Place;
 use super::transfer::{BUFFERS, Run};
@@ -147,7 +147,7 @@ impl Targets {
             }
             let Ok(Target { store: Store::Bucket(bucket), .. }) = self.find(&head.target) else { continue };
             match self.runtime.block_on(throw_away(bucket, &head)) {
-                Ok(()) => Rows::of(ledger, &head.target, &head.key).forget()?,
+                Ok(()) => forget_this(ledger, &head)?,
                 Err(error) => tracing::debug!(target = %head.target, key = %head.key, error = %error, "Stays open."),
             }
             given_up += 1;
@@ -232,6 +232,13 @@ impl Targets {
         let found = self.all.iter().find(|t| t.options.name == name);
         found.ok_or_else(|| DeliverError::UnknownTarget(name.to_owned()))
     }
+}
+
+/// Forgets an upload unless another has begun under its key meanwhile.
+fn forget_this(ledger: &dyn Ledger, head: &Head) -> Result<()> {
+    let rows = Rows::of(ledger, &head.target, &head.key);
+    let is_still_it = rows.read()?.is_some_and(|(now, _)| now == *head);
+    if is_still_it { rows.forget() } else { Ok(()) }
 }
 
 impl Target {

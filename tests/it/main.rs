@@ -13,6 +13,7 @@ mod deliver_azure;
 mod deliver_conformance;
 mod deliver_gcs;
 mod deliver_kill;
+mod deliver_line;
 mod deliver_s3;
 mod deliver_storm;
 mod kill;

@@ -5,9 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 use super::*;
-use crate::finish::{
-    Conclusion, FinishError, Finished, Options, Splice, Turn, Undone, Validate, Wish, Work, finish, undo,
-};
+use crate::finish::{Conclusion, FinishError, Finished, Options, Splice, Undone, Validate, Wish, Work, finish, undo};
 use crate::recording::journey::{Candidate, Evidence, NameFacts, Settled};
 use crate::recording::{Outcome, SpliceIntent, SpliceMethod, VodRecord};
 
@@ -43,20 +41,13 @@ fn finished(settled: &Settled, options: &Options) -> Result<(Finished, Option<Sp
         choose_path: &choose,
         remember: &remember,
         progress: &|_, _| (),
-        turn: &Alone,
+        turn: &crate::finish::Alone,
         references: &Vec::new,
     };
     match finish(&work)? {
         Conclusion::Finished(finished) => Ok((*finished, journal.lock().unwrap().take())),
         Conclusion::Quarantined(defects) => panic!("{defects:?}"),
     }
-}
-
-struct Alone;
-
-impl Turn for Alone {
-    fn pause(&self) {}
-    fn resume(&self) {}
 }
 
 fn options(splice: Splice) -> Options {
