@@ -94,7 +94,10 @@ impl InPlace {
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
         let flags = i32::try_from(flags.bits()).unwrap_or_default();
         let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path);
-        Ok(Self { file: file.map_err(FileError::on("open", path))?, path: path.to_owned() })
+        let file = file.map_err(FileError::on("open", path))?;
+        // What is read of it lies far apart; reading ahead would read most of the media. Advice only.
+        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random);
+        Ok(Self { file, path: path.to_owned() })
     }
 
     /// The file, for reading and for a lease.
