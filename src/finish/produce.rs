@@ -12,6 +12,7 @@ use super::identity::{Made, Making, record_of_finished, start_of};
 use super::remux::remux;
 use super::{FinishError, Inspection, Options, Wish, inspect, salvaging};
 use crate::durable::{self, FileError, Partial};
+use crate::isobmff::IsoError;
 use crate::media::{MediaError, Watch};
 use crate::recording::journey::{Settled, Start};
 use crate::recording::{Container, Defect, Fingerprint, Outcome, SpliceIntent, SpliceMethod, SpliceUndo, VodRecord};
@@ -124,12 +125,12 @@ pub(super) struct Written {
 /// Finishes one recording as far as its final name.
 pub fn finish(work: &Work<'_>) -> Result<Conclusion, FinishError> {
     let source = work.settled.path();
-    let inspection = inspect(source)?;
+    let mut inspection = inspect(source)?;
     let plan = decide(&inspection, work.options);
     let made = match plan.action {
         Action::Quarantine(defects) => return Ok(Conclusion::Quarantined(defects)),
         Action::Keep => keep(work, &inspection, plan.container),
-        Action::Front => front(work, &inspection, plan.container),
+        Action::Front => front_or_keep(work, &mut inspection, plan.container),
         Action::Remux => remux(work, &inspection, plan.container),
         Action::Salvage => match salvaging::salvage(work, &inspection, plan.container)? {
             Ok(written) => Ok(*written),
@@ -146,6 +147,17 @@ pub fn finish(work: &Work<'_>) -> Result<Conclusion, FinishError> {
             assert_unchanged(work, &written)?;
             Ok(Conclusion::Finished(Box::new(conclude(work, written))))
         }
+    }
+}
+
+/// What holds offsets that no header can move (`meta`, `mfra`) stays as it is: it plays, with its header where it was.
+fn front_or_keep(work: &Work<'_>, inspection: &mut Inspection, container: Container) -> Result<Written, FinishError> {
+    match front(work, inspection, container) {
+        Err(FinishError::Header { source: unmovable @ IsoError::Unmovable { .. }, .. }) => {
+            inspection.defects.extend(unmovable.defect());
+            keep(work, inspection, container)
+        }
+        other => other,
     }
 }
 

@@ -436,3 +436,19 @@ fn a_subtitle_track_survives_or_is_named() {
     let has_it = packets(Path::new(text(&vod, "filePath"))).iter().any(|l| l.contains("=subtitle"));
     assert!(has_it || (source.exists() && !vod["defects"].as_array().unwrap().is_empty()), "{vod}");
 }
+
+#[test]
+fn a_file_whose_offsets_no_header_can_move_is_kept_as_it_is() {
+    let house = House::new();
+    let path = house.put(&made("mp4", 2), "indexed.mp4");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes.extend(b"\0\0\0\x18mfra\0\0\0\x10mfro\0\0\0\0\0\0\0\x18");
+    fs::write(&path, &bytes).unwrap();
+
+    house.process().expect_code(0);
+
+    let [vod] = house.vods().try_into().unwrap();
+    assert_eq!(text(&vod, "outcome"), "kept");
+    assert!(vod["defects"].to_string().contains("tfra"), "{vod}");
+    assert_eq!(fs::read(&path).unwrap(), bytes);
+}
