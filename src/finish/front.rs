@@ -12,7 +12,7 @@ use super::sameness::{self, Payloads};
 use super::splice::{self, LARGEST_BLOCK_BYTES, Performed, Prepared, Situation};
 use super::{FinishError, Inspection, Iso, Validate, Wish};
 use crate::durable::{self, FileError};
-use crate::isobmff::{self, Movie};
+use crate::isobmff::Movie;
 use crate::recording::journey::Start;
 use crate::recording::{Container, Defect, Outcome, SpliceMethod};
 
@@ -34,8 +34,7 @@ pub(super) fn front(work: &Work<'_>, inspection: &Inspection, container: Contain
     let changed = || FinishError::Changed { path: source.to_owned() };
     let parts = inspection.iso.as_ref().and_then(|iso| Some((iso, iso.movie.as_ref()?)));
     let (iso, movie) = parts.ok_or_else(changed)?;
-    let duration_ms = isobmff::validate(movie, &iso.layout).duration_ms;
-    let start = start_of(work.settled, movie.created_ms(), duration_ms);
+    let start = start_of(work.settled, movie.created_ms(), iso.verdict.duration_ms);
     let may_be_own = source_may_go(work, &inspection.defects);
     let wish = Wish { extension: extension_of(source, container), start_ms: start.0, may_be_own };
     let final_path = (work.choose_path)(&wish)?;

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::closer::look_closer;
 use super::decide::{Action, decide};
-use super::describe::{Description, describe};
+use super::describe::{Description, describe_inspected};
 use super::front::front;
 use super::identity::{Made, Making, record_of_finished, start_of};
 use super::remux::remux;
@@ -230,7 +230,7 @@ pub(super) fn watch<'a>(work: &Work<'a>, progress: &'a dyn Fn(u64)) -> Watch<'a>
 fn keep(work: &Work<'_>, inspection: &Inspection, container: Container) -> Result<Written, FinishError> {
     let source = work.settled.path();
     let read = |bytes| (work.progress)(bytes, inspection.size_bytes);
-    let mut description = describe(source, container, &watch(work, &read))?;
+    let mut description = describe_inspected(source, inspection, container, &watch(work, &read))?;
     if description.tracks.iter().all(|t| t.packets == 0) {
         return Err(MediaError::Unfinishable { path: source.to_owned(), defects: vec![Defect::NoPackets] }.into());
     }
@@ -238,8 +238,8 @@ fn keep(work: &Work<'_>, inspection: &Inspection, container: Container) -> Resul
         // Only the packets told that it is not whole after all.
         return remux(work, inspection, container);
     }
-    let movie = inspection.iso.as_ref().and_then(|iso| iso.movie.as_ref());
-    look_closer((source, container), movie, work.options.validate, watch(work, &read))?.tell(&mut description);
+    look_closer((source, container), inspection.movie(), work.options.validate, watch(work, &read))?
+        .tell(&mut description);
     let start = start_of(work.settled, description.created_ms, description.duration_ms);
     let final_path =
         (work.choose_path)(&Wish { extension: extension_of(source, container), start_ms: start.0, may_be_own: true })?;
