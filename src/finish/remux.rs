@@ -1,7 +1,8 @@
 //! The packets of a recording into a container, in one pass; the result is reopened and compared packet by packet.
 //!
-//! The index of an MP4 is written last and then inserted in front of our own partial, so that the media is written
-//! once; where the file system inserts no blocks, libavformat moves the media itself.
+//! An MP4 is written in fragments, and the one header that says what they say is inserted in front of our own partial: so
+//! the media is written once and the muxer's memory does not grow with the recording. Where the file system inserts no
+//! blocks, libavformat moves the media itself.
 
 use std::path::Path;
 
@@ -10,6 +11,8 @@ use super::describe::{Description, describe, of_reading};
 use super::identity::start_of;
 use super::produce::{Work, Written, partial_with_room, seal, source_may_go, watch, without_repeats};
 use super::{FinishError, Inspection, Splice, Validate, Wish, splice};
+use crate::durable;
+use crate::fault::chain;
 use crate::media::{self, Header, Reading, Remux, Remuxed, Watch};
 use crate::recording::{Container, Outcome, SpliceMethod, StartSource};
 
@@ -65,23 +68,45 @@ struct Output {
 
 fn write(work: &Work<'_>, request: &Remux<'_>, second: Watch<'_>) -> Result<Output, FinishError> {
     let may_insert = matches!(work.options.splice, Splice::Auto | Splice::InsertRange);
-    if may_insert && request.to.is_iso() && splice::can_insert(request.output) {
-        // Compared before the blocks are inserted: while its pages are still in memory.
-        let (remuxed, reading) = write_and_compare(&Remux { header: Header::Last, ..*request }, second)?;
-        if work.wait_for_disk(|| splice::put_in_front_of_own(request.output))? {
-            return Ok(Output { remuxed, reading, splice: Some(SpliceMethod::InsertRange) });
+    if may_insert && request.to == Container::Mp4 && splice::can_insert(request.output) {
+        match write_fragments(work, request, second) {
+            Ok(Some(output)) => return Ok(output),
+            Ok(None) => {}
+            Err(error @ FinishError::NotTheSame { .. }) => {
+                tracing::warn!(error = chain(&error), "Written again in another way.");
+            }
+            Err(error) => return Err(error),
         }
     }
-    let (remuxed, reading) = write_and_compare(request, second)?;
+    let remuxed = media::remux(request)?;
+    let reading = media::read(request.output, request.to, second)?;
+    compare(request, &remuxed, &reading)?;
     Ok(Output { remuxed, reading, splice: None })
 }
 
-fn write_and_compare(request: &Remux<'_>, second: Watch<'_>) -> Result<(Remuxed, Reading), FinishError> {
-    let remuxed = media::remux(request)?;
-    let reading = media::read(request.output, request.to, second)?;
+/// In fragments, and one header in front of them all. The muxer then remembers no packet, and the media is written once.
+/// `None`: the file system does not insert here after all, or one header cannot say what the fragments say.
+fn write_fragments(work: &Work<'_>, request: &Remux<'_>, second: Watch<'_>) -> Result<Option<Output>, FinishError> {
+    let remuxed = media::remux(&Remux { header: Header::Fragments, ..*request })?;
+    let Some(own) = splice::own_fragments(request.output)? else { return Ok(None) };
+    // While its pages are still in memory, they are compared and on their way to the disk.
+    let (synced, reading) = std::thread::scope(|scope| {
+        let synced = scope.spawn(|| durable::sync_file(request.output));
+        let reading = media::read_by_tables(request.output, request.to, &own.movie, second);
+        (work.wait_for_disk(|| synced.join()), reading)
+    });
+    let reading = reading?;
+    compare(request, &remuxed, &reading)?;
+    if let Ok(synced) = synced {
+        synced?;
+    }
+    let is_in_front = work.wait_for_disk(|| splice::put_in_front_of_own(request.output, &own))?;
+    Ok(is_in_front.then_some(Output { remuxed, reading, splice: Some(SpliceMethod::InsertRange) }))
+}
+
+fn compare(request: &Remux<'_>, remuxed: &Remuxed, reading: &Reading) -> Result<(), FinishError> {
     let path = || request.source.to_owned();
-    media::compare(&remuxed, &reading).map_err(|m| FinishError::NotTheSame { path: path(), detail: m.to_string() })?;
-    Ok((remuxed, reading))
+    media::compare(remuxed, reading).map_err(|m| FinishError::NotTheSame { path: path(), detail: m.to_string() })
 }
 
 /// The description of a written file must be the one that a rebuild of the catalogue would make.

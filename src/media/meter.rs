@@ -146,8 +146,13 @@ pub(super) struct Meter {
 
 impl Meter {
     pub(super) fn new(facts: &StreamFacts, time_base: TimeBase) -> Self {
+        Self::with_framing(facts, Framing::of(&facts.codec, &facts.extradata), time_base)
+    }
+
+    /// A meter of payloads whose wrapping is known.
+    pub(super) fn with_framing(facts: &StreamFacts, framing: Framing, time_base: TimeBase) -> Self {
         Self {
-            framing: Framing::of(&facts.codec, &facts.extradata),
+            framing,
             time_base,
             digest: Slab::new(),
             id: Sha256::new(),

@@ -21,6 +21,7 @@ mod probe;
 mod reading;
 mod remux;
 mod slab;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod timeline;
@@ -37,5 +38,6 @@ pub use poster::{Poster, poster};
 pub use probe::{Probe, ProbedTrack, probe};
 pub use reading::{Reading, read};
 pub use remux::{Header, Remux, Remuxed, remux};
+pub use tables::read_by_tables;
 pub use versions::{Versions, versions};
 pub use watch::Watch;

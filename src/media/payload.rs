@@ -67,6 +67,16 @@ impl Framing {
         }
     }
 
+    /// The framing in ISO base media, where NAL units stand behind lengths of so many bytes.
+    pub fn in_iso(codec: &str, nal_length_bytes: usize) -> Self {
+        match codec {
+            "h264" => Self::Lengths { size_bytes: nal_length_bytes, codec: Nal::H264 },
+            "hevc" => Self::Lengths { size_bytes: nal_length_bytes, codec: Nal::H265 },
+            "aac" => Self::Plain,
+            other => Self::of(other, &[]),
+        }
+    }
+
     /// Whether the muxer may join packets, so that their number says nothing.
     pub fn joins_packets(self) -> bool {
         self == Self::Joined

@@ -187,7 +187,7 @@ fn shortfall(reading: &Reading) -> Vec<Defect> {
     defects
 }
 
-fn no_media(reading: &Reading) -> Vec<Defect> {
+pub(super) fn no_media(reading: &Reading) -> Vec<Defect> {
     match reading.tracks.iter().all(|t| t.packets == 0) {
         true if reading.size_bytes == 0 => vec![Defect::Empty],
         true => vec![Defect::NoPackets],
@@ -195,7 +195,7 @@ fn no_media(reading: &Reading) -> Vec<Defect> {
     }
 }
 
-fn per_track(reading: &Reading) -> Vec<Defect> {
+pub(super) fn per_track(reading: &Reading) -> Vec<Defect> {
     let mut defects = Vec::new();
     for track in reading.tracks.iter().filter(|t| t.kind != TrackKind::Data) {
         let number = track.number;

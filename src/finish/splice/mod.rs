@@ -26,7 +26,7 @@ mod ways;
 pub(super) use aside::put_aside;
 pub use by_bytes::{ByBytes, put_back_by_bytes};
 pub(super) use in_place::Performed;
-pub(super) use own::{can_insert, put_in_front_of_own};
+pub(super) use own::{can_insert, own_fragments, put_in_front_of_own};
 pub(super) use prepare::{Prepared, file_type, prepare};
 pub use recover::{Recovered, recover};
 pub use undo::{Undone, undo};

@@ -304,7 +304,15 @@ fn metadata(request: &Remux<'_>, source: &Source) -> Vec<(String, String)> {
 fn options(request: &Remux<'_>) -> &'static [(&'static str, &'static str)] {
     match (request.to, request.header) {
         (Container::Mp4 | Container::Mov, Header::First) => &[("movflags", "+faststart"), ("write_tmcd", "0")],
-        (Container::Mp4 | Container::Mov, Header::Last) => &[("write_tmcd", "0")],
+        // The first fragment lies before `moov`, so that its packets say what the edit lists must and what ADTS said. An
+        // empty `moov` would come too early for both; an index of the fragments is not needed.
+        (Container::Mp4 | Container::Mov, Header::Fragments) => &[
+            ("movflags", "+default_base_moof+skip_trailer"),
+            ("use_editlist", "1"),
+            ("frag_duration", "2000000"),
+            ("frag_size", "1048576"),
+            ("write_tmcd", "0"),
+        ],
         _ => &[],
     }
 }

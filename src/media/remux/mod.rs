@@ -27,8 +27,9 @@ pub enum Header {
     /// To the front; the media is moved once more when all is written (`+faststart`).
     #[default]
     First,
-    /// To the end; for a caller that puts it in front in another way.
-    Last,
+    /// Nowhere yet: in fragments, so that the muxer remembers no packet; for a caller that makes one header of them and
+    /// puts it in front.
+    Fragments,
 }
 
 /// What to remux.
