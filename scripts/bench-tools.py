@@ -4,9 +4,11 @@
 import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import statistics
+import struct
 import subprocess
 import sys
 import threading
@@ -30,7 +32,8 @@ def run(shell):
         sys.exit(f"failed ({status}): {shell}")
     cpu = used.ru_utime + used.ru_stime
     others = max(0.0, cpu_busy_s() - busy - cpu) / wall
-    return {"s": wall, "cpu_s": cpu, "peak_mib": used.ru_maxrss / 1024, "others_cores": round(others, 2)}
+    return {"s": wall, "cpu_s": cpu, "peak_mib": used.ru_maxrss / 1024, "written_bytes": used.ru_oublock * 512,
+            "others_cores": round(others, 2)}
 
 
 def before(shell):
@@ -58,10 +61,45 @@ def compare(options):
         for side, first, then in (("ours", before_ours, ours), ("theirs", before_theirs, theirs)):
             before(first)
             sides[side].append(run(then))
+            if side == "ours":
+                sides[side][-1].update(said_in(options.log))
     best = {side: min(all_runs, key=lambda r: r["s"]) for side, all_runs in sides.items()}
     ratio, met = judge(options.goal, best["ours"]["s"], best["theirs"]["s"])
     write(options, {"name": options.name, "what": options.what, "goal": options.goal, "ratio": ratio, "met": met,
                     **best, "runs_s": {s: [round(r["s"], 3) for r in all_runs] for s, all_runs in sides.items()}})
+
+
+def said_in(log):
+    """What a debug log says of the run that has just ended, for rows that ask for one."""
+    if not log or not os.path.exists(log):
+        return {}
+    held = re.findall(r"held_ms=(\d+)", open(log, errors="replace").read())
+    os.unlink(log)
+    return {"lease_held_ms": int(held[-1])} if held else {}
+
+
+def header_bytes(path):
+    """Bytes of the boxes in front of the media: what was written new."""
+    at, size = 0, os.path.getsize(path)
+    with open(path, "rb") as file:
+        while at < size:
+            file.seek(at)
+            length, kind = struct.unpack(">I4s", file.read(8))
+            if kind == b"mdat":
+                break
+            at += length
+    return at
+
+
+def written(options):
+    """Bytes that a run hands to the file system, against what a splice cannot do without."""
+    first, then = options.shell
+    before(first)
+    used = run(then)
+    limit = header_bytes(options.header_of) + 4096 + (1 << 20)
+    write(options, {"name": options.name, "what": options.what, "goal": f"<={limit / 2**20:.1f} MiB",
+                    "met": used["written_bytes"] <= limit,
+                    "ours": {**used, "peak_mib": used["written_bytes"] / 2**20, "memory_mib": used["peak_mib"]}})
 
 
 def memory(options):
@@ -200,6 +238,8 @@ def table(options):
                   f"{row['cores']} cores, load {row['load']:.1f} before")
             continue
         ratio = f"ratio {row['ratio']}, " if "ratio" in row else ""
+        if "lease_held_ms" in row.get("ours", {}):
+            ratio = f"lease held {row['ours']['lease_held_ms']} ms, " + ratio
         theirs = side(row, "theirs")
         print(f"\n{row['what']}\n    aftercast {side(row, 'ours')}" + (f" · against {theirs}" if theirs else ""))
         print(f"    {ratio}goal {row['goal']}: {'reached' if row['met'] else 'MISSED'}")
@@ -212,10 +252,10 @@ def table(options):
 def main():
     parser = argparse.ArgumentParser()
     commands = parser.add_subparsers(required=True)
-    for work in (compare, memory, tree, scan, latency, machine, table):
+    for work in (compare, memory, written, tree, scan, latency, machine, table):
         command = commands.add_parser(work.__name__)
         command.set_defaults(work=work)
-        for name in ("name", "what", "goal", "results", "directory", "like", "config", "empty-config", "state"):
+        for name in ("name", "what", "goal", "results", "directory", "like", "config", "empty-config", "state", "log", "header-of"):
             command.add_argument(f"--{name}")
         for name, default in (("runs", 3), ("files", 0), ("recordings", 0), ("count", 0)):
             command.add_argument(f"--{name}", type=int, default=default)

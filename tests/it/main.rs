@@ -16,6 +16,7 @@ mod deliver_kill;
 mod deliver_line;
 mod deliver_s3;
 mod deliver_storm;
+mod fuzz;
 mod kill;
 mod nginx_rtmp;
 mod process;

@@ -452,3 +452,28 @@ fn a_file_whose_offsets_no_header_can_move_is_kept_as_it_is() {
     assert!(vod["defects"].to_string().contains("tfra"), "{vod}");
     assert_eq!(fs::read(&path).unwrap(), bytes);
 }
+
+#[test]
+fn inspect_shows_tracks_tables_defects_and_the_plan_on_one_screen() {
+    const SCREEN_LINES: usize = 24;
+    let house = House::new();
+    for (recipe, plan, front) in
+        [("mp4-faststart", "keep", 0), ("mp4", "header to the front", 1), ("mp4-fragmented", "header to the front", 1)]
+    {
+        let file = house.put(&made(recipe, 4), &format!("{recipe}.mp4"));
+        let path = file.to_str().unwrap();
+        let text = house.run(&["inspect", path]).expect_code(0).out;
+        assert!(text.lines().count() <= SCREEN_LINES, "{text}");
+        for word in ["h264", "aac", "CHUNKS", "boxes: ftyp", "sound against pictures", "defects: none", plan] {
+            assert!(text.contains(word), "{recipe}: no `{word}` in\n{text}");
+        }
+        let json: Value = serde_json::from_str(&house.run(&["--json", "inspect", path]).expect_code(0).out).unwrap();
+        assert_eq!(json["tracks"].as_array().unwrap().len(), 2);
+        let video = &json["tables"][0];
+        assert_eq!((video["timeRuns"].as_u64(), video["syncSamples"].as_u64()), (Some(1), Some(4)), "{video}");
+        assert!(video["chunks"].as_u64().unwrap() > 0 && video["compositionRuns"].as_u64().unwrap() > 1, "{video}");
+        let bytes: u64 = json["boxes"].as_array().unwrap().iter().map(|b| b["size"].as_u64().unwrap()).sum();
+        assert_eq!(bytes, fs::metadata(&file).unwrap().len(), "boxes cover the file");
+        assert_eq!(json["writes"].as_u64().unwrap().min(1), front);
+    }
+}

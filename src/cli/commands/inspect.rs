@@ -11,6 +11,7 @@ use super::super::table::Table;
 use super::Failure;
 use crate::config::Config;
 use crate::finish::{self, Action, Description, Inspection, Plan, Validate};
+use crate::isobmff::{BoxHeader, Layout, Track};
 use crate::media::{self, Watch};
 use crate::recording::name::printable;
 use crate::recording::{Defect, TrackSummary};
@@ -58,7 +59,12 @@ fn print(
         return out.json(&json!({
             "path": file, "size": inspection.size_bytes, "container": inspection.container, "shape": shape,
             "duration": description.map(|d| d.duration_ms), "tracks": description.map(|d| &d.tracks),
+            "boxes": inspection.iso.as_ref().map(|iso| boxes_as_json(&iso.layout)),
+            "tables": inspection.movie().map(|m| m.tracks.iter().map(tables_as_json).collect::<Vec<_>>()),
+            "startSkew": inspection.iso.as_ref().and_then(|iso| iso.verdict.start_skew_ms),
+            "endSkew": inspection.iso.as_ref().and_then(|iso| iso.verdict.end_skew_ms),
             "defects": defects, "plan": plan.action.name(), "becomes": plan.container,
+            "writes": written_bytes(inspection, plan),
         }));
     }
     let container = inspection.container.map_or("no container that is known here", |c| c.extension());
@@ -68,10 +74,92 @@ fn print(
     if let Some(description) = description {
         out.table(&table_of(&description.tracks), "No tracks.")?;
     }
+    if let Some((iso, movie)) = inspection.iso.as_ref().and_then(|iso| Some((iso, iso.movie.as_ref()?))) {
+        out.table(&tables_of(&movie.tracks), "No tables.")?;
+        writeln!(out.out, "boxes: {}", boxes_in_words(&iso.layout))?;
+        if let Some((start, end)) = iso.verdict.start_skew_ms.zip(iso.verdict.end_skew_ms) {
+            writeln!(out.out, "sound against pictures: begins {start:+} ms, ends {end:+} ms")?;
+        }
+    }
+    if defects.is_empty() {
+        writeln!(out.out, "defects: none")?;
+    }
     for defect in defects {
         writeln!(out.out, "defect: {defect}")?;
     }
-    writeln!(out.out, "plan: {}, as {}", plan.action.name(), plan.container.extension())
+    let writes = written_bytes(inspection, plan).map(|bytes| match bytes {
+        0 => ", nothing is written".to_owned(),
+        bytes => format!(", {} of header are written and no media where the disk can do that", human::size(bytes)),
+    });
+    let (action, becomes) = (plan.action.name(), plan.container.extension());
+    writeln!(out.out, "plan: {action}, as {becomes}{}", writes.unwrap_or_default())
+}
+
+/// About how many bytes the plan has to write new, where that is not the media.
+fn written_bytes(inspection: &Inspection, plan: &Plan) -> Option<u64> {
+    match plan.action {
+        Action::Keep => Some(0),
+        Action::Front => inspection.movie()?.to_moov(0).ok().map(|moov| moov.len() as u64),
+        Action::Remux | Action::Salvage | Action::Quarantine(_) => None,
+    }
+}
+
+/// Neighbours of one type are counted together: a fragmented file has thousands.
+fn boxes_in_words(layout: &Layout) -> String {
+    const MOST: usize = 12;
+    let alike = |a: &BoxHeader, b: &BoxHeader| a.fourcc == b.fourcc;
+    let groups: Vec<_> = layout.boxes.chunk_by(alike).collect();
+    let mut words: Vec<String> = groups.iter().take(MOST).map(|group| group_in_words(group, layout.len)).collect();
+    if groups.len() > MOST {
+        words.push(format!("and {} more", layout.boxes.len() - groups[..MOST].iter().map(|g| g.len()).sum::<usize>()));
+    }
+    words.extend(layout.garbage_at.map(|at| format!("no box from byte {at} on")));
+    words.join(" · ")
+}
+
+fn group_in_words(group: &[BoxHeader], len: u64) -> String {
+    let bytes = group.iter().map(|b| b.end().min(len) - b.offset).sum();
+    let count = if group.len() > 1 { format!("{} × ", group.len()) } else { String::new() };
+    format!("{count}{} {}", group[0].fourcc, human::size(bytes))
+}
+
+fn boxes_as_json(layout: &Layout) -> Vec<serde_json::Value> {
+    let one = |b: &BoxHeader| json!({ "type": b.fourcc.to_string(), "offset": b.offset, "size": b.size_bytes });
+    layout.boxes.iter().map(one).collect()
+}
+
+fn tables_as_json(track: &Track) -> serde_json::Value {
+    let tables = track.overview();
+    json!({
+        "timescale": track.timescale(), "sampleDescriptions": tables.descriptions, "timeRuns": tables.time_runs,
+        "compositionRuns": tables.composition_runs, "syncSamples": tables.sync_samples, "chunkRuns": tables.chunk_runs,
+        "chunks": tables.chunks, "constantSize": tables.constant_size_bytes, "external": tables.is_external,
+        "edits": track.edits.iter().map(|e| json!({
+            "segmentDuration": e.segment_duration, "mediaTime": e.media_time,
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn tables_of(tracks: &[Track]) -> Table {
+    let columns = [">TRACK", ">CLOCK", ">CHUNKS", ">STSC", ">STTS", ">CTTS", ">SYNC", ">SIZES", ">EDITS", ">STSD"];
+    let mut table = Table::new(&columns);
+    let or = |count: Option<usize>, none: &str| count.map_or_else(|| none.to_owned(), |n| n.to_string());
+    for (number, track) in (1..).zip(tracks) {
+        let tables = track.overview();
+        table.row([
+            format!("{number}"),
+            format!("{} Hz", track.timescale()),
+            tables.chunks.to_string(),
+            tables.chunk_runs.to_string(),
+            tables.time_runs.to_string(),
+            or(tables.composition_runs, "-"),
+            or(tables.sync_samples, "all"),
+            tables.constant_size_bytes.map_or_else(|| "listed".to_owned(), |bytes| format!("{bytes} each")),
+            tables.edits.to_string(),
+            tables.descriptions.to_string(),
+        ]);
+    }
+    table
 }
 
 fn table_of(tracks: &[TrackSummary]) -> Table {

@@ -65,6 +65,13 @@ impl Sink {
         Ok(self.output.nb_streams() as usize - 1)
     }
 
+    /// Lets what the muxer writes go past libavformat's buffer. For a muxer that hands over long pieces.
+    #[expect(unsafe_code, reason = "sets a field that has no safe face")]
+    pub(in crate::media) fn write_unbuffered(&mut self) {
+        // SAFETY: the output and its stream are alive and not used by anybody else; the field is the caller's to set.
+        unsafe { (*(*self.output.as_mut_ptr()).pb).direct = 1 };
+    }
+
     /// Writes the header.
     pub(in crate::media) fn begin(
         &mut self,

@@ -281,6 +281,9 @@ fn begin_output(request: &Remux<'_>, source: &Source, sink: &mut Sink, tracks: &
             None => Err(MediaError::unfinishable(request.source, nothing_in(source))),
         };
     }
+    if request.header == Header::Fragments {
+        sink.write_unbuffered();
+    }
     sink.begin(&metadata(request, source), options(request))
 }
 

@@ -1,0 +1,199 @@
+//! What is fuzzed: everything that reads bytes nobody here wrote. Each target is a plain function, so that `cargo fuzz`
+//! (scripts/fuzz) and the test suite (tests/it/fuzz.rs, over seeds, findings and their mutations) run the same code.
+//!
+//! A target ends well for any input: no panic, and in time and memory that the input's own bytes pay for. Beyond that
+//! each one states what must hold whatever the input is.
+
+use std::fs;
+use std::io::Cursor;
+use std::path::Path;
+
+use aftercast::durable::{InPlace, Operation, fingerprint};
+use aftercast::finish::{ByBytes, Recovered, put_back_by_bytes, recover};
+use aftercast::isobmff::{FrontPlan, Layout, Movie, Shape, first_difference, fragment, relocated, top_level, validate};
+use aftercast::recording::{Fingerprint, Retirement, SpliceIntent};
+use aftercast::salvage::{Origin, Reference, salvage as salvage_media};
+
+/// Bytes of an allocation unit of the file systems that insert ranges.
+const BLOCK: u64 = 4096;
+/// Samples that are walked of a track: a count that is claimed costs nothing to claim.
+const SAMPLES: usize = 10_000;
+
+/// The top level: boxes follow one another, none begins outside the file.
+pub fn boxes(bytes: &[u8]) {
+    let len = bytes.len() as u64;
+    let layout = top_level(&mut Cursor::new(bytes), len).expect("memory can always be read");
+    let mut at = 0;
+    for found in &layout.boxes {
+        assert_eq!(found.offset, at, "a box begins where the one before ends");
+        assert!(found.size_bytes >= u64::from(found.header_bytes) && found.offset < len);
+        at = found.end();
+    }
+    let media = layout.media_ranges();
+    assert!(media.iter().all(|range| range.start <= range.end && range.end <= len));
+    let _ = (layout.shape(), layout.torn(), layout.missing_bytes());
+}
+
+/// A movie from its header and its fragments, judged and written in every way. A header without a defect comes through
+/// with every sample where its byte went.
+pub fn movie(bytes: &[u8]) {
+    let mut reader = Cursor::new(bytes);
+    let Ok(layout) = top_level(&mut reader, bytes.len() as u64) else { return };
+    let Ok(header) = Movie::read(&mut reader, &layout) else { return };
+    let _ = relocated(header.raw(), &|offset| offset.saturating_add(1 << 32));
+    let _ = header.to_moov(1 << 40);
+    judge(&header, &layout);
+    if layout.shape() != Shape::Fragmented {
+        let _ = FrontPlan::compact(&layout, &header, b"", 1);
+        if let Ok(plan) = FrontPlan::whole(&layout, &header, b"", BLOCK) {
+            assert_comes_through(&header, &layout, &plan);
+        }
+        return;
+    }
+    let Ok(whole) = fragment::read(&mut reader, &layout, header) else { return };
+    assert!(whole.whole_bytes <= layout.len);
+    judge(&whole.movie, &layout);
+    if let Ok(plan) = FrontPlan::spanning(&whole.movie, b"", layout.len, BLOCK) {
+        assert_comes_through(&whole.movie, &layout, &plan);
+    }
+}
+
+fn judge(movie: &Movie, layout: &Layout) {
+    let _ = validate(movie, layout);
+    for track in &movie.tracks {
+        let _ = track.samples().take(SAMPLES).count();
+    }
+}
+
+fn assert_comes_through(movie: &Movie, layout: &Layout, plan: &FrontPlan) {
+    assert_eq!(plan.header.len() as u64 % BLOCK, 0, "whole blocks");
+    if !movie.defects.is_empty() || !validate(movie, layout).defects.is_empty() {
+        return;
+    }
+    let front = plan.header.len() as u64;
+    let mut reader = Cursor::new(&plan.header);
+    let written = top_level(&mut reader, front).expect("memory can always be read");
+    let again = Movie::read(&mut reader, &written).expect("what was written can be read");
+    assert_eq!(first_difference(movie, &again, &|offset| offset + front), None);
+}
+
+/// A file that a splice in place left in any state: afterwards it is what it was, what it was to become, or untouched.
+///
+/// The first eight bytes say where the cut was: block of the gap, blocks of the gap, what was written of the header,
+/// what the journal knows. The rest is the recording.
+pub fn in_place(bytes: &[u8]) {
+    let Some((cut, recording)) = bytes.split_at_checked(8) else { return };
+    let Ok(dir) = tempfile::tempdir() else { return };
+    let path = dir.path().join("x.mp4");
+    if recording.is_empty() || fs::write(&path, recording).is_err() {
+        return;
+    }
+    let Some(intent) = intent_of(&path, recording, cut) else { return };
+    if !leave_half_done(&path, &intent, cut) {
+        return;
+    }
+    let left = fs::read(&path).expect("it was written a moment ago");
+    let knows = cut[3] & 1 == 0;
+    let is_untouched = if knows {
+        match recover(&intent) {
+            Ok(Recovered::AsBefore) => return assert_is(&path, recording, &intent.before),
+            Ok(Recovered::Finished) => {
+                return assert_eq!(fs::read(&path).ok().as_deref().map(<[u8]>::len), Some(left.len()));
+            }
+            Ok(Recovered::Gone) => unreachable!("nobody removed it"),
+            Ok(Recovered::Unclear(_)) | Err(_) => true,
+        }
+    } else {
+        // What is taken out is a gap of whole blocks, and never more than one.
+        match put_back_by_bytes(&path) {
+            Ok(ByBytes::PutBack) => {
+                let now = fs::read(&path).expect("it was written a moment ago");
+                return assert!(is_with_one_gap_less(&left, &now), "taken out is one run of whole blocks");
+            }
+            Ok(ByBytes::NotHalfDone | ByBytes::Unclear) | Err(_) => true,
+        }
+    };
+    assert!(!is_untouched || fs::read(&path).is_ok_and(|now| now == left), "what is not explained is not touched");
+}
+
+fn assert_is(path: &Path, content: &[u8], before: &Fingerprint) {
+    assert!(fs::read(path).is_ok_and(|now| now == content), "as before is to the byte");
+    assert_eq!(fingerprint(path).ok().as_ref(), Some(before));
+}
+
+fn is_with_one_gap_less(left: &[u8], now: &[u8]) -> bool {
+    let same = left.iter().zip(now).take_while(|(a, b)| a == b).count();
+    let gone = left.len().saturating_sub(now.len());
+    let ends_alike = |at: usize| left.get(at + gone..) == now.get(at..);
+    gone > 0 && gone as u64 % BLOCK == 0 && (0..=same as u64 / BLOCK).any(|n| ends_alike((n * BLOCK) as usize))
+}
+
+fn intent_of(path: &Path, recording: &[u8], cut: &[u8]) -> Option<SpliceIntent> {
+    let open = InPlace::open(path).ok()?;
+    open.perform(Operation::Sync).ok()?;
+    let before = fingerprint(path).ok()?;
+    let inserted_bytes = BLOCK * (1 + u64::from(cut[1] % 8));
+    let retirement = match cut[3] >> 1 & 3 {
+        0 => Retirement::Nothing,
+        1 => Retirement::Truncate { len: inserted_bytes + recording.len() as u64 / 2 },
+        _ => Retirement::Free { at: inserted_bytes + 4 },
+    };
+    Some(SpliceIntent {
+        path: path.to_owned(),
+        before,
+        after: Fingerprint { size_bytes: before.size_bytes + inserted_bytes, ..before },
+        inserted_bytes,
+        extents: open.extents().ok()??,
+        header_digest: blake3::hash(&header_of(inserted_bytes, cut)).to_hex().to_string(),
+        payload_digest: String::new(),
+        retirement,
+    })
+}
+
+fn header_of(inserted_bytes: u64, cut: &[u8]) -> Vec<u8> {
+    vec![cut[4] | 1; usize::try_from(inserted_bytes).unwrap_or(0)]
+}
+
+/// Inserts at some block and writes some of the header; `false` where the file system does not insert.
+fn leave_half_done(path: &Path, intent: &SpliceIntent, cut: &[u8]) -> bool {
+    let Ok(open) = InPlace::open(path) else { return false };
+    let blocks = intent.before.size_bytes / BLOCK;
+    let at = BLOCK * (u64::from(cut[0]) % (blocks + 1));
+    if open.perform(Operation::Insert { at, bytes: intent.inserted_bytes }).is_err() {
+        return false;
+    }
+    let header = header_of(intent.inserted_bytes, cut);
+    let written = match cut[2] & 3 {
+        _ if at > 0 => Ok(()),
+        0 => Ok(()),
+        1 => open.perform(Operation::Write { at: 512, bytes: &header[512..] }),
+        2 => open.perform(Operation::Write { at: 0, bytes: &header[..512] }),
+        _ => open.perform(Operation::Write { at: 0, bytes: &header }),
+    };
+    written.is_ok()
+}
+
+/// A recording without a header, with itself as its own reference where it has one, and with none.
+pub fn salvage(bytes: &[u8]) {
+    let mut reader = Cursor::new(bytes);
+    let len = bytes.len() as u64;
+    let reference = top_level(&mut reader, len).ok().and_then(|layout| Movie::read(&mut reader, &layout).ok());
+    let reference = reference.map(|movie| Reference::of(&movie, Origin::Given));
+    for references in [reference.as_slice(), &[]] {
+        let Ok(found) = salvage_media(Cursor::new(bytes), len, references) else { continue };
+        for track in &found.movie.tracks {
+            let is_inside = |offset: u64, size: u32| offset + u64::from(size) <= len;
+            assert!(
+                track.samples().take(SAMPLES).all(|s| is_inside(s.offset, s.size_bytes)),
+                "samples lie in the file"
+            );
+        }
+        if let Ok(plan) = FrontPlan::spanning(&found.movie, b"", found.whole_bytes, 1) {
+            let front = plan.header.len() as u64;
+            let mut written = Cursor::new(&plan.header);
+            let layout = top_level(&mut written, front).expect("memory can always be read");
+            let again = Movie::read(&mut written, &layout).expect("what was written can be read");
+            assert_eq!(first_difference(&found.movie, &again, &|offset| offset + front), None);
+        }
+    }
+}
