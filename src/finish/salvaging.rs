@@ -8,14 +8,14 @@ use tracing::info;
 
 use super::describe::describe;
 use super::identity::start_of;
-use super::inspect::header_error;
+use super::inspect::{header_error, salvage_error};
 use super::produce::{Work, Written, extension_of, partial_with_room, seal, watch, without_repeats};
 use super::splice::file_type;
 use super::{FinishError, Inspection, Wish, sameness};
 use crate::durable::{self, FileError};
 use crate::isobmff::{self, FrontPlan, Layout, Movie, Shape};
 use crate::recording::{Container, Defect, Outcome, TrackKind};
-use crate::salvage::{self, Origin, Reference, SalvageError, Salvaged, Verdict};
+use crate::salvage::{self, Origin, Reference, Salvaged, Verdict};
 
 /// Most siblings that are looked at as references.
 const MOST_SIBLINGS: usize = 4;
@@ -40,10 +40,6 @@ pub fn salvage(
 fn salvaged(source: &Path, size_bytes: u64, references: &[Reference]) -> Result<Salvaged, FinishError> {
     let file = File::open(source).map_err(FileError::on("open", source))?;
     salvage::salvage(file, size_bytes, references).map_err(|error| salvage_error(source, error))
-}
-
-fn salvage_error(path: &Path, error: SalvageError) -> FinishError {
-    FinishError::Salvage { path: path.to_owned(), source: error }
 }
 
 fn log(path: &Path, salvaged: &Salvaged) {

@@ -12,31 +12,33 @@
 //! more. What cannot be told from the media is asked of a [`Reference`]; parameter sets that do not fit are refused
 //! ([`gate`]), and a recording without any is not called playable.
 
-mod aac;
+pub mod aac;
 mod assemble;
 mod attempt;
 mod bits;
 mod clock;
 mod describe;
-mod element;
+pub mod element;
 mod error;
-mod framed;
+mod fragments;
+pub mod framed;
 mod gate;
 mod loss;
-mod nal;
+pub mod nal;
 mod order;
 mod probe;
 mod reference;
 mod report;
 mod source;
 mod timeline;
+mod unframed;
 mod walk;
 
 use std::io::{Read, Seek};
 use std::ops::Range;
 
 use crate::isobmff::{Layout, Movie, top_level};
-use attempt::Attempt;
+use attempt::{Attempt, Rehearsal};
 pub use error::SalvageError;
 pub use reference::{Known, Origin, Pace, Reference};
 pub use report::{Confidence, GapReport, Report, TrackReport};
@@ -46,8 +48,6 @@ use source::Source;
 const ZERO_STEP_BYTES: u64 = 4096;
 /// How much of the media is tried with each reference.
 const REHEARSED_BYTES: u64 = 4 << 20;
-/// A reference that explains so many in a thousand bytes, and whose parameter sets fit, is not questioned.
-const GOOD_PERMILLE: u64 = 950;
 
 /// What a salvage came to.
 #[derive(Debug, Clone)]
@@ -77,6 +77,9 @@ pub enum Verdict {
 /// Rebuilds the tables of a file of `len` bytes; the references are tried in their order.
 pub fn salvage<R: Read + Seek>(mut reader: R, len: u64, references: &[Reference]) -> Result<Salvaged, SalvageError> {
     let layout = top_level(&mut reader, len)?;
+    if fragments::has_fragments(&mut reader, &layout)? {
+        return fragments::salvage(reader, len, references);
+    }
     let range = media_range(&layout).ok_or(SalvageError::NoMedia)?;
     let mut source = Source::new(reader, len);
     let end = trimmed(&mut source, &range);
@@ -89,9 +92,17 @@ pub fn salvage<R: Read + Seek>(mut reader: R, len: u64, references: &[Reference]
     Ok(salvaged)
 }
 
+/// Whether more is in a file than its boxes lead to: its beginning is zero, or headers of its fragments were hit.
+pub fn is_hit<R: Read + Seek>(reader: &mut R, layout: &Layout) -> Result<bool, SalvageError> {
+    let is_headless = layout.boxes.is_empty() && layout.garbage_at == Some(0);
+    Ok(is_headless || fragments::is_hit(reader, layout)?)
+}
+
 /// Where the media lies: the body of the last `mdat`, to the end of the file if its size is not to be believed.
 fn media_range(layout: &Layout) -> Option<Range<u64>> {
-    let mdat = layout.boxes.iter().rev().find(|b| b.is(b"mdat"))?;
+    let Some(mdat) = layout.boxes.iter().rev().find(|b| b.is(b"mdat")) else {
+        return (layout.garbage_at == Some(0)).then_some(0..layout.len);
+    };
     // A size of 0 means "to the end"; so does the placeholder of a header whose size was never written.
     let is_placeholder = mdat.is_open_ended || mdat.end() > layout.len || mdat.end() == mdat.body_offset();
     let end = if is_placeholder { layout.len } else { mdat.end() };
@@ -120,8 +131,8 @@ fn choose<R: Read + Seek>(source: &mut Source<R>, media: &Range<u64>, references
     let mut best: Option<(u64, Attempt)> = None;
     for reference in references {
         let attempt = Attempt::with(reference);
-        let quality = attempt.rehearse(source, &rehearsed);
-        if quality >= GOOD_PERMILLE {
+        let Rehearsal { permille: quality, is_good } = attempt.rehearse(source, &rehearsed);
+        if is_good {
             return Some(attempt);
         }
         if best.as_ref().is_none_or(|(other, _)| quality > *other) {
@@ -129,7 +140,7 @@ fn choose<R: Read + Seek>(source: &mut Source<R>, media: &Range<u64>, references
         }
     }
     if let Some(attempt) = Attempt::probed(source, media) {
-        let quality = attempt.rehearse(source, &rehearsed);
+        let quality = attempt.rehearse(source, &rehearsed).permille;
         if best.as_ref().is_none_or(|(other, _)| quality > *other) {
             best = Some((quality, attempt));
         }

@@ -62,7 +62,7 @@ fn combined(standard: Option<Standard>, sound: Option<(Sound, SoundFacts, u64)>)
         AudioTrack { sound, start: if samples == AAC_FRAME_SAMPLES { -duration } else { 0 }, duration }
     });
     (video.is_some() || audio.is_some()).then(|| Probed {
-        hypothesis: Hypothesis { video, parameters: None, audio: audio.into_iter().collect() },
+        hypothesis: Hypothesis { video, parameters: None, audio: audio.into_iter().collect(), pace: None },
         sound: sound.map(|(_, facts, _)| facts),
     })
 }
