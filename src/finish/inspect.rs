@@ -77,6 +77,8 @@ pub fn inspect(path: &Path) -> Result<Inspection, FinishError> {
         _ if size_bytes == 0 => found.defects.push(Defect::Empty),
         None => found.defects.push(Defect::NotMedia),
         Some(container) if container.is_iso() => inspect_iso(path, &file, container, &mut found)?,
+        // What a demuxer needs to know stood there; a transport stream repeats it.
+        Some(container) if is_headless && container != Container::MpegTs => found.is_hit = true,
         Some(container) => probe(path, container, &mut found)?,
     }
     Ok(found)

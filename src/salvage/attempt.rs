@@ -44,6 +44,7 @@ pub struct Attempt {
     video: Option<Track>,
     audio: Vec<Track>,
     has_opaque: bool,
+    is_complete: bool,
 }
 
 impl Attempt {
@@ -57,6 +58,7 @@ impl Attempt {
             video: reference.video().filter(|_| has_parameters).map(|known| known.track.clone()),
             audio: reference.audio().map(|known| known.track.clone()).collect(),
             has_opaque: reference.opaque().next().is_some(),
+            is_complete: true,
             hypothesis,
         }
     }
@@ -67,12 +69,18 @@ impl Attempt {
         let audio = probed.sound.and_then(audio_track);
         Some(Self {
             origin: Origin::Media,
-            hypothesis: probed.hypothesis,
             expected: Expected::default(),
             video: None,
             audio: audio.into_iter().collect(),
             has_opaque: false,
+            is_complete: probed.has_parameters || probed.hypothesis.video.is_none(),
+            hypothesis: probed.hypothesis,
         })
+    }
+
+    /// Whether nothing is missing for a result that plays.
+    pub const fn is_complete(&self) -> bool {
+        self.is_complete
     }
 
     /// How well it reads the beginning.
@@ -133,9 +141,16 @@ impl Attempt {
         expected
     }
 
-    /// The picture track: as the reference says if its parameter sets fit, else as those in the media say.
+    /// The picture track: as the reference says if its parameter sets fit and the media repeats none or the same, else as
+    /// those in the media say.
     fn video_track(&self, walked: &Walked) -> Option<Track> {
-        if let Some(track) = self.video.as_ref().filter(|_| gate::fits(walked)) {
+        let holds = |track: &&Track| {
+            let raw = track.descriptions.raw();
+            walked.inband.iter().all(|unit| raw.windows(unit.len()).any(|window| window == unit))
+        };
+        let is_own = matches!(self.origin, Origin::Given | Origin::Stream);
+        let taken = self.video.as_ref().filter(|track| walked.inband.is_empty() || is_own || holds(track));
+        if let Some(track) = taken.filter(|_| gate::fits(walked)) {
             return Some(track.clone());
         }
         let video = self.hypothesis.video?;

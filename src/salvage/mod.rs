@@ -23,6 +23,7 @@ mod error;
 mod fragments;
 pub mod framed;
 mod gate;
+mod heads;
 mod loss;
 pub mod nal;
 mod order;
@@ -40,6 +41,7 @@ use std::ops::Range;
 use crate::isobmff::{Layout, Movie, top_level};
 use attempt::{Attempt, Rehearsal};
 pub use error::SalvageError;
+pub use heads::{MOST_HEAD_BYTES, Mended, head_of, mend};
 pub use reference::{Known, Origin, Pace, Reference};
 pub use report::{Confidence, GapReport, Report, TrackReport};
 use source::Source;
@@ -125,27 +127,30 @@ fn trimmed<R: Read + Seek>(source: &mut Source<R>, range: &Range<u64>) -> u64 {
     end
 }
 
-/// The first reference that explains the beginning and whose parameter sets fit; else the best of them and the media.
+/// The first reference that explains the beginning and whose parameter sets fit: those of the stream itself, then what
+/// the media says, then those of others. If none is good, the best of them.
 fn choose<R: Read + Seek>(source: &mut Source<R>, media: &Range<u64>, references: &[Reference]) -> Option<Attempt> {
     let rehearsed = media.start..media.end.min(media.start + REHEARSED_BYTES);
+    let (own, others): (Vec<_>, Vec<_>) = references
+        .iter()
+        .filter(|reference| !reference.tracks.is_empty())
+        .partition(|reference| matches!(reference.origin, Origin::Given | Origin::Stream));
     let mut best: Option<(u64, Attempt)> = None;
-    for reference in references {
-        let attempt = Attempt::with(reference);
-        let Rehearsal { permille: quality, is_good } = attempt.rehearse(source, &rehearsed);
-        if is_good {
-            return Some(attempt);
+    let mut is_good = |attempt: Attempt, source: &mut Source<R>| -> bool {
+        let Rehearsal { permille, is_good } = attempt.rehearse(source, &rehearsed);
+        if is_good || best.as_ref().is_none_or(|(other, _)| permille > *other) {
+            best = Some((permille, attempt));
         }
-        if best.as_ref().is_none_or(|(other, _)| quality > *other) {
-            best = Some((quality, attempt));
-        }
+        is_good
+    };
+    let found = own.iter().any(|reference| is_good(Attempt::with(reference), source));
+    let probed = if found { None } else { Attempt::probed(source, media) };
+    let found = found || probed.as_ref().filter(|a| a.is_complete()).is_some_and(|a| is_good(a.clone(), source));
+    let found = found || others.iter().any(|reference| is_good(Attempt::with(reference), source));
+    if let Some(attempt) = probed.filter(|attempt| !found && !attempt.is_complete()) {
+        is_good(attempt, source);
     }
-    if let Some(attempt) = Attempt::probed(source, media) {
-        let quality = attempt.rehearse(source, &rehearsed).permille;
-        if best.as_ref().is_none_or(|(other, _)| quality > *other) {
-            best = Some((quality, attempt));
-        }
-    }
-    best.filter(|(quality, _)| *quality > 0).map(|(_, attempt)| attempt)
+    best.filter(|(permille, _)| *permille > 0).map(|(_, attempt)| attempt)
 }
 
 fn nothing(media: &Range<u64>) -> Salvaged {

@@ -27,6 +27,8 @@ pub enum Origin {
     Stream,
     /// A recording beside it.
     Sibling,
+    /// A recording of another stream.
+    Other,
     /// The recording itself: parameter sets in the media, and what its frames say of themselves.
     Media,
 }
@@ -36,8 +38,10 @@ pub enum Origin {
 pub struct Reference {
     /// Where it came from.
     pub origin: Origin,
-    /// Its tracks.
+    /// Its tracks; none of a container whose tracks are not read here.
     pub tracks: Vec<Known>,
+    /// What stands in front of the first packet, of a Matroska, WebM or FLV file.
+    pub head: Option<Vec<u8>>,
 }
 
 /// A track of a sound recording.
@@ -69,11 +73,19 @@ impl Reference {
     pub fn of(movie: &Movie, origin: Origin) -> Self {
         let is_media = |track: &&Track| matches!(track.kind(), TrackKind::Video | TrackKind::Audio);
         let known = |track: &Track| Known { track: track.emptied(), pace: Pace::of(track, movie.header.timescale) };
-        Self { origin, tracks: movie.tracks.iter().filter(is_media).map(known).collect() }
+        Self { origin, tracks: movie.tracks.iter().filter(is_media).map(known).collect(), head: None }
+    }
+
+    /// What the beginning of a file of another container tells.
+    pub const fn of_head(head: Vec<u8>, origin: Origin) -> Self {
+        Self { origin, tracks: Vec::new(), head: Some(head) }
     }
 
     /// The form in which it is remembered; `None` if it holds nothing worth it.
     pub fn to_json(&self) -> Option<Value> {
+        if let Some(head) = &self.head {
+            return Some(json!({ "version": VERSION, "head": hex(head) }));
+        }
         let mut movie = Movie::new(1000);
         movie.tracks = self.tracks.iter().map(|known| known.track.clone()).collect();
         let moov = movie.to_moov(0).ok().filter(|_| !self.tracks.is_empty())?;
@@ -83,11 +95,14 @@ impl Reference {
 
     /// Reads the remembered form.
     pub fn from_json(value: &Value, origin: Origin) -> Option<Self> {
+        if let Some(head) = value.get("head") {
+            return Some(Self::of_head(unhex(head.as_str()?)?, origin));
+        }
         let moov = unhex(value.get("moov")?.as_str()?)?;
         let paces: Vec<Pace> = serde_json::from_value(value.get("paces")?.clone()).ok()?;
         let movie = Movie::from_moov(moov).ok().filter(|movie| movie.tracks.len() == paces.len())?;
         let tracks = movie.tracks.iter().zip(paces).map(|(track, pace)| Known { track: track.emptied(), pace });
-        Some(Self { origin, tracks: tracks.collect() })
+        Some(Self { origin, tracks: tracks.collect(), head: None })
     }
 
     /// The picture track.

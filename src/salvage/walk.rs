@@ -160,6 +160,8 @@ struct Walker<'a, R> {
     unframed: Option<usize>,
     /// The largest unit so far, with its length field.
     largest_unit_bytes: u64,
+    /// The longest run of such packets so far.
+    largest_run_bytes: u64,
     /// With which bytes runs of such packets begin.
     first_bytes: FirstBytes,
     /// What frames of sound look like, where pictures have no length.
@@ -195,6 +197,7 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
             is_full: false,
             unframed: hypothesis.audio.iter().position(|track| track.sound.is_unframed()),
             largest_unit_bytes: 0,
+            largest_run_bytes: 0,
             first_bytes: FirstBytes::default(),
             habits: Habits::default(),
             pace: hypothesis.pace,

@@ -44,15 +44,17 @@ pub fn run(config: &Config, args: &RecoverArgs, out: &mut Output<'_>) -> Result<
     }
 }
 
-/// What the operator's reference teaches. Only an MP4 or MOV is asked for one, so that of another container teaches
-/// nothing and is in nobody's way.
+/// What the operator's reference teaches. One that teaches nothing is in nobody's way.
 fn given(path: &Path) -> Result<Option<Reference>, Failure> {
     if !path.is_file() {
         return Err(Failure::Usage(format!("{} is no file; it cannot be a reference", printable(path))));
     }
     let found = finish::reference_of(path, Origin::Given);
     if found.is_none() {
-        report::warn(&format!("{} is no sound MP4 or MOV; it is not used as a reference.", printable(path)));
+        report::warn(&format!(
+            "{} tells nothing that a crashed recording may need; it is not used as a reference.",
+            printable(path)
+        ));
     }
     Ok(found)
 }

@@ -73,10 +73,13 @@ impl<R: Read + Seek> Walker<'_, R> {
         if end == self.limit && may_begin {
             end = self.find_cut_unit(at, step).unwrap_or(end);
         }
-        let is_run = may_begin && end - at <= MOST_RUN_BYTES && end < self.limit || self.video.is_none();
+        // Of samples that are not coded, every one is whole but the last; a packet that the end cuts is of no use.
+        let may_end = matches!(self.tracks[track].sound, Sound::Pcm { .. }) && end - at <= self.largest_run_bytes;
+        let is_run = may_begin && end - at <= MOST_RUN_BYTES && (end < self.limit || may_end) || self.video.is_none();
         if !is_run {
             return Err(end);
         }
+        self.largest_run_bytes = self.largest_run_bytes.max(end - at);
         if let Some(first) = self.source.at(at, 1).first().copied() {
             self.first_bytes.count(first);
         }
