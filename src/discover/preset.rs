@@ -17,6 +17,7 @@ mod template;
 use std::path::Path;
 
 use jiff::tz::TimeZone;
+use regex::Regex;
 
 pub use auto::{Choice, choose_server};
 pub use template::{TemplateError, check_template};
@@ -28,6 +29,12 @@ use super::candidate::NameRules;
 use super::error::DiscoverError;
 use super::options::{RootOptions, Server};
 use template::Template;
+
+/// Compiles a pattern whose `\d` and `\w` mean ASCII: the digits of every script take milliseconds to compile, and no
+/// server writes them.
+fn pattern(text: &str) -> Result<Regex, regex::Error> {
+    Regex::new(&text.replace(r"\d", "[0-9]").replace(r"\w", "[0-9A-Za-z_]"))
+}
 
 /// What a preset or template read from a name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

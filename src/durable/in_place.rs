@@ -5,15 +5,19 @@
 
 use std::fs::{File, FileTimes, OpenOptions};
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{FallocateFlags, OFlags};
+use rustix::fs::{Advice, FallocateFlags, OFlags};
 
 use super::extents::{self, Extents};
 use super::{FileError, Result, step};
 use crate::recording::Fingerprint;
+
+/// Pages are dropped in multiples of this, so that no two threads share one.
+const DROPPED_TOGETHER_BYTES: u64 = 4 << 20;
 
 /// A file that is open for being changed where it stands.
 #[derive(Debug)]
@@ -96,7 +100,7 @@ impl InPlace {
         let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path);
         let file = file.map_err(FileError::on("open", path))?;
         // What is read of it lies far apart; reading ahead would read most of the media. Advice only.
-        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random);
+        let _ = rustix::fs::fadvise(&file, 0, None, Advice::Random);
         Ok(Self { file, path: path.to_owned() })
     }
 
@@ -126,6 +130,20 @@ impl InPlace {
     /// Where its bytes lie on the device; `None` if that cannot be told for good (delayed, inline, shared, encoded).
     pub fn extents(&self) -> Result<Option<Extents>> {
         extents::read(&self.file).map_err(|e| self.error("read the extents of", e))
+    }
+
+    /// Does some work while other threads drop the file's clean pages from memory, one for each core. Advice only: what is
+    /// read meanwhile comes from the disk again, and the kernel may keep what it likes.
+    pub fn while_pages_are_dropped<R>(&self, work: impl FnOnce() -> R) -> R {
+        let len = self.file.metadata().map_or(0, |metadata| metadata.len());
+        let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+        let part = len.div_ceil(threads).next_multiple_of(DROPPED_TOGETHER_BYTES);
+        std::thread::scope(|scope| {
+            for start in (0..len).step_by(usize::try_from(part).unwrap_or(usize::MAX)) {
+                scope.spawn(move || rustix::fs::fadvise(&self.file, start, NonZeroU64::new(part), Advice::DontNeed));
+            }
+            work()
+        })
     }
 
     /// Does one operation.

@@ -5,10 +5,10 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 
-use super::FinishError;
 use super::inspect::header_error;
+use super::{FinishError, Inspection, Iso};
 use crate::durable::FileError;
-use crate::isobmff::{self, IsoError, Movie, Shape};
+use crate::isobmff::{self, IsoError, Movie, Shape, Verdict};
 use crate::media::{self, Reading};
 use crate::recording::{Container, Defect, TrackSummary};
 
@@ -41,6 +41,21 @@ pub fn describe(path: &Path, container: Container, watch: &media::Watch<'_>) -> 
     Ok(of_reading(container, &media::read(path, container, *watch)?))
 }
 
+/// Describes a file that was inspected: from the header as it was read then, where there is one.
+pub(super) fn describe_inspected(
+    path: &Path,
+    inspection: &Inspection,
+    container: Container,
+    watch: &media::Watch<'_>,
+) -> Result<Description, FinishError> {
+    let is_in_one_header = |iso: &&Iso| matches!(iso.layout.shape(), Shape::HeaderFirst | Shape::HeaderLast);
+    let read = inspection.iso.as_ref().filter(is_in_one_header).and_then(|iso| Some((iso, iso.movie.as_ref()?)));
+    let Some((iso, movie)) = read else { return describe(path, container, watch) };
+    let file = File::open(path).map_err(FileError::on("open", path))?;
+    let described = describe_movie(&mut &file, movie, iso.verdict.clone(), container);
+    described.map_err(|e| header_error(path, e))
+}
+
 /// Describes what one pass over the packets told.
 pub fn of_reading(container: Container, reading: &Reading) -> Description {
     Description {
@@ -71,15 +86,24 @@ pub(super) fn describe_reader<R: Read + Seek>(
         return Ok(None);
     }
     let movie = Movie::read(reader, &layout)?;
-    let id_tracks = isobmff::first_payload_digests(reader, &movie)?;
     let verdict = isobmff::validate(&movie, &layout);
-    Ok(Some(Description {
+    describe_movie(reader, &movie, verdict, container).map(Some)
+}
+
+/// Describes a movie whose header is read and judged; of the media only the first payloads are read.
+pub(super) fn describe_movie<R: Read + Seek>(
+    reader: &mut R,
+    movie: &Movie,
+    verdict: Verdict,
+    container: Container,
+) -> Result<Description, IsoError> {
+    Ok(Description {
         container,
         duration_ms: verdict.duration_ms,
         declared_ms: movie.declared_duration_ms(),
         created_ms: movie.created_ms(),
         tracks: verdict.tracks,
-        id_tracks,
+        id_tracks: isobmff::first_payload_digests(reader, movie)?,
         defects: verdict.defects,
-    }))
+    })
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::FinishError;
 use crate::durable::FileError;
-use crate::isobmff::{self, IsoError, Layout, Movie, Shape};
+use crate::isobmff::{self, IsoError, Layout, Movie, Shape, Verdict};
 use crate::media::{self, MediaError, Probe};
 use crate::recording::{Container, Defect, TrackKind};
 use crate::salvage::{self, SalvageError};
@@ -23,7 +23,7 @@ pub struct Inspection {
     pub container: Option<Container>,
     /// Its header and boxes, for ISO base media.
     pub iso: Option<Iso>,
-    /// Its tracks as FFmpeg sees them, for everything that FFmpeg can open.
+    /// Its tracks as FFmpeg sees them, where there is no movie header that can be read here.
     pub probe: Option<Probe>,
     /// What is wrong with it so far.
     pub defects: Vec<Defect>,
@@ -43,6 +43,15 @@ pub struct Iso {
     pub whole_bytes: u64,
     /// Why a fragmented file must stay so, if it must.
     pub stays_fragmented: Option<&'static str>,
+    /// What the movie was found to be.
+    pub verdict: Verdict,
+}
+
+impl Iso {
+    /// Whether a header is written anew in front of all of it, because its own is not one of sample tables, or is gone.
+    pub(super) fn gets_new_header(&self) -> bool {
+        matches!(self.layout.shape(), Shape::Fragmented | Shape::NoMovieHeader | Shape::NotMedia)
+    }
 }
 
 impl Inspection {
@@ -56,11 +65,27 @@ impl Inspection {
         self.defects.iter().any(Defect::is_fatal)
     }
 
+    /// Its movie, where there is a header that can be read here.
+    pub fn movie(&self) -> Option<&Movie> {
+        self.iso.as_ref().and_then(|iso| iso.movie.as_ref())
+    }
+
     /// Names of its codecs, as FFmpeg says them, sound and pictures only.
     pub fn codecs(&self) -> Vec<&str> {
-        let tracks = self.probe.iter().flat_map(|p| &p.tracks);
-        let media = tracks.filter(|t| matches!(t.kind, TrackKind::Video | TrackKind::Audio));
-        media.map(|t| t.codec.as_str()).collect()
+        let of_movie = self.iso.iter().flat_map(|iso| &iso.verdict.tracks).map(|t| (t.kind, t.codec.as_str()));
+        let probed = self.probe.iter().flat_map(|p| &p.tracks).map(|t| (t.kind, t.codec.as_str()));
+        let is_media = |(kind, _): &(TrackKind, &str)| matches!(kind, TrackKind::Video | TrackKind::Audio);
+        of_movie.chain(probed).filter(is_media).map(|(_, codec)| codec).collect()
+    }
+
+    /// When its container says that it was made, milliseconds since the Unix epoch.
+    pub fn created_ms(&self) -> Option<i64> {
+        self.movie().map_or_else(|| self.probe.as_ref().and_then(|p| p.created_ms), Movie::created_ms)
+    }
+
+    /// The duration that its container claims, milliseconds.
+    pub fn declared_ms(&self) -> Option<i64> {
+        self.movie().map_or_else(|| self.probe.as_ref().and_then(|p| p.declared_ms), Movie::declared_duration_ms)
     }
 }
 
@@ -88,11 +113,14 @@ fn inspect_iso(path: &Path, file: &File, container: Container, found: &mut Inspe
     let mut reader = BufReader::new(file);
     let layout = isobmff::top_level(&mut reader, found.size_bytes).map_err(|e| header_error(path, e))?;
     found.is_hit = salvage::is_hit(&mut reader, &layout).map_err(|source| salvage_error(path, source))?;
-    let mut iso = Iso { whole_bytes: layout.len, layout, movie: None, stays_fragmented: None };
+    let whole_bytes = layout.len;
+    let mut iso = Iso { whole_bytes, layout, movie: None, stays_fragmented: None, verdict: Verdict::default() };
     match iso.layout.shape() {
         Shape::HeaderFirst | Shape::HeaderLast | Shape::Fragmented => {
             read_movie(&mut reader, &mut iso, found).or_else(|e| take_defect(path, e, found))?;
-            probe(path, container, found)?;
+            if iso.movie.is_none() {
+                probe(path, container, found)?;
+            }
         }
         Shape::Empty | Shape::NotMedia | Shape::NoMovieHeader => {
             found.defects.extend(isobmff::validate::file_defects(&iso.layout).into_iter().filter(Defect::is_fatal));
@@ -111,7 +139,11 @@ fn read_movie(reader: &mut BufReader<&File>, iso: &mut Iso, found: &mut Inspecti
         iso.stays_fragmented = whole.stays_fragmented;
         movie = whole.movie;
     }
-    found.defects.extend(isobmff::validate(&movie, &iso.layout).defects);
+    iso.verdict = isobmff::validate(&movie, &iso.layout);
+    found.defects.extend(iso.verdict.defects.iter().cloned());
+    if iso.verdict.tracks.iter().all(|track| track.packets == 0) {
+        found.defects.push(Defect::NoPackets);
+    }
     iso.movie = Some(movie);
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::closer::look_closer;
 use super::decide::{Action, decide};
-use super::describe::{Description, describe};
+use super::describe::{Description, describe_inspected};
 use super::front::front;
 use super::identity::{Made, Making, record_of_finished, start_of};
 use super::remux::remux;
@@ -15,7 +15,9 @@ use crate::durable::{self, FileError, Partial};
 use crate::isobmff::IsoError;
 use crate::media::{MediaError, Watch};
 use crate::recording::journey::{Settled, Start};
-use crate::recording::{Container, Defect, Fingerprint, Outcome, SpliceIntent, SpliceMethod, SpliceUndo, VodRecord};
+use crate::recording::{
+    Container, Defect, Fingerprint, Outcome, SalvageReport, SpliceIntent, SpliceMethod, SpliceUndo, VodRecord,
+};
 use crate::salvage::Reference;
 
 /// Chooses and reserves the final path.
@@ -119,6 +121,7 @@ pub(super) struct Written {
     pub(super) outcome: Outcome,
     pub(super) splice: Option<SpliceMethod>,
     pub(super) undo: Option<SpliceUndo>,
+    pub(super) salvage: Option<Box<SalvageReport>>,
     pub(super) warnings: Vec<String>,
 }
 
@@ -203,6 +206,7 @@ pub(super) fn record_of(work: &Work<'_>, written: &Written) -> VodRecord {
         outcome: written.outcome,
         splice: written.splice,
         undo: written.undo.clone(),
+        salvage: written.salvage.clone(),
         keeps_original: !is_source && !removes_source(work, written),
     };
     let made = Made {
@@ -230,7 +234,7 @@ pub(super) fn watch<'a>(work: &Work<'a>, progress: &'a dyn Fn(u64)) -> Watch<'a>
 fn keep(work: &Work<'_>, inspection: &Inspection, container: Container) -> Result<Written, FinishError> {
     let source = work.settled.path();
     let read = |bytes| (work.progress)(bytes, inspection.size_bytes);
-    let mut description = describe(source, container, &watch(work, &read))?;
+    let mut description = describe_inspected(source, inspection, container, &watch(work, &read))?;
     if description.tracks.iter().all(|t| t.packets == 0) {
         return Err(MediaError::Unfinishable { path: source.to_owned(), defects: vec![Defect::NoPackets] }.into());
     }
@@ -238,8 +242,8 @@ fn keep(work: &Work<'_>, inspection: &Inspection, container: Container) -> Resul
         // Only the packets told that it is not whole after all.
         return remux(work, inspection, container);
     }
-    let movie = inspection.iso.as_ref().and_then(|iso| iso.movie.as_ref());
-    look_closer((source, container), movie, work.options.validate, watch(work, &read))?.tell(&mut description);
+    look_closer((source, container), inspection.movie(), work.options.validate, watch(work, &read))?
+        .tell(&mut description);
     let start = start_of(work.settled, description.created_ms, description.duration_ms);
     let final_path =
         (work.choose_path)(&Wish { extension: extension_of(source, container), start_ms: start.0, may_be_own: true })?;
@@ -259,6 +263,7 @@ fn keep(work: &Work<'_>, inspection: &Inspection, container: Container) -> Resul
         outcome: Outcome::Kept,
         splice: None,
         undo: None,
+        salvage: None,
         warnings,
     })
 }

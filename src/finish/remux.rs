@@ -27,9 +27,7 @@ pub(super) fn remux_from(
 ) -> Result<Written, FinishError> {
     let source = work.settled.path();
     let from = inspection.container.unwrap_or(container);
-    let probe = inspection.probe.as_ref();
-    let start =
-        start_of(work.settled, probe.and_then(|p| p.created_ms), probe.and_then(|p| p.declared_ms).unwrap_or(0));
+    let start = start_of(work.settled, inspection.created_ms(), inspection.declared_ms().unwrap_or(0));
     let may_be_own = source_may_go(work, &inspection.defects);
     let wish = Wish { extension: container.extension(), start_ms: start.0, may_be_own };
     let mut final_path = (work.choose_path)(&wish)?;
@@ -64,6 +62,7 @@ pub(super) fn remux_from(
         outcome: Outcome::Remuxed,
         splice,
         undo: None,
+        salvage: None,
         warnings,
     })
 }

@@ -5,8 +5,13 @@
 //! right bytes; where this process wrote them, or where every packet was asked for, all are compared.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Seek, SeekFrom};
+use std::num::NonZeroU64;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+
+use rustix::fs::Advice;
 
 use super::FinishError;
 use super::inspect::header_error;
@@ -15,6 +20,8 @@ use crate::isobmff::{self, IsoError, Movie, Sample};
 
 /// Payloads that are compared where not all are.
 const SPREAD_SAMPLES: u64 = 1_000;
+/// Bytes of a payload that are read at a time.
+const BUFFER_BYTES: usize = 128 << 10;
 
 /// How many payloads are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,13 +37,13 @@ pub(super) fn compare(source: &Path, movie: &Movie, written: &Path, payloads: Pa
     let different = |detail| FinishError::NotTheSame { path: source.to_owned(), detail };
     let (mut before, mut after) = (open(source)?, open(written)?);
     let new = read_movie(&mut after).map_err(|e| header_error(written, e))?;
-    same_samples(movie, &new).map_err(different)?;
+    same_samples(movie, &new, None).map_err(different)?;
     let differing = match payloads {
         Payloads::Spread => {
-            let digest = |path, reader: &mut BufReader<File>, movie| {
-                spread_digest(reader.get_mut(), movie).map_err(FileError::on("read", path))
+            let digest = |path, reader: &BufReader<File>, movie| {
+                spread_digest(reader.get_ref(), movie, 0).map_err(FileError::on("read", path))
             };
-            (digest(source, &mut before, movie)? != digest(written, &mut after, &new)?).then_some(0)
+            (digest(source, &before, movie)? != digest(written, &after, &new)?).then_some(0)
         }
         Payloads::All => {
             let ours = isobmff::payload_digests(&mut before, movie).map_err(|e| header_error(source, e))?;
@@ -61,15 +68,21 @@ fn read_movie(reader: &mut BufReader<File>) -> Result<Movie, IsoError> {
     Movie::read(reader, &layout)
 }
 
-/// Compares every sample of two movies but for its place, the edit lists and the codec configuration; says the first
-/// difference.
-pub(super) fn same_samples(before: &Movie, after: &Movie) -> Result<(), String> {
+/// Compares every sample of two movies, the edit lists and the codec configuration; says the first difference. With
+/// `moved_by`, every sample of the second must lie so many bytes behind its place in the first, too.
+pub(super) fn same_samples(before: &Movie, after: &Movie, moved_by: Option<u64>) -> Result<(), String> {
     if before.tracks.len() != after.tracks.len() {
         return Err(format!("{} tracks became {}", before.tracks.len(), after.tracks.len()));
     }
     for (number, (ours, theirs)) in (1..).zip(before.tracks.iter().zip(&after.tracks)) {
-        let facts = |s: Sample| (s.size_bytes, s.dts, s.pts, s.duration, s.is_sync, s.description_index);
-        if !ours.samples().map(facts).eq(theirs.samples().map(facts)) || ours.edits != theirs.edits {
+        let moved_by = moved_by.map(|by| if ours.is_external() { 0 } else { by });
+        let facts = |s: Sample, moved_by: Option<u64>| {
+            let place = moved_by.map(|by| s.offset.saturating_add(by));
+            (place, s.size_bytes, s.dts, s.pts, s.duration, s.is_sync, s.description_index)
+        };
+        let old = ours.samples().map(|s| facts(s, moved_by));
+        let new = theirs.samples().map(|s| facts(s, moved_by.map(|_| 0)));
+        if !old.eq(new) || ours.edits != theirs.edits {
             return Err(format!("the samples of track {number} differ"));
         }
         if ours.descriptions != theirs.descriptions {
@@ -80,21 +93,54 @@ pub(super) fn same_samples(before: &Movie, after: &Movie) -> Result<(), String> 
 }
 
 /// BLAKE3 over about a thousand payloads spread over all tracks, each read by itself, with its length: the same movie
-/// gives the same samples wherever they lie.
-pub(super) fn spread_digest<R: Read + Seek>(reader: &mut R, movie: &Movie) -> io::Result<blake3::Hash> {
+/// gives the same samples wherever they lie. `moved_by` bytes lie in the file before what the movie speaks of.
+///
+/// All of them are asked for before the first is read, so that the disk is not waited for a thousand times.
+pub(super) fn spread_digest(file: &File, movie: &Movie, moved_by: u64) -> io::Result<blake3::Hash> {
+    let places = spread_places(movie, moved_by);
+    for (offset, size_bytes) in &places {
+        // Advice only.
+        let _ = rustix::fs::fadvise(file, *offset, NonZeroU64::new(*size_bytes), Advice::WillNeed);
+    }
+    let mut hash = blake3::Hasher::new();
+    let mut buffer = vec![0; BUFFER_BYTES];
+    for (offset, size_bytes) in places {
+        let read = hash_range(file, offset..offset.saturating_add(size_bytes), &mut buffer, &mut hash)?;
+        hash.update(&read.to_be_bytes());
+    }
+    Ok(hash.finalize())
+}
+
+/// Offset and length of each payload that is compared, in the order of the tracks.
+fn spread_places(movie: &Movie, moved_by: u64) -> Vec<(u64, u64)> {
     let own = || movie.tracks.iter().filter(|track| !track.is_external());
     let total: u64 = own().map(|track| track.tables.count()).sum();
     let step = usize::try_from(total.div_ceil(SPREAD_SAMPLES)).unwrap_or(usize::MAX).max(1);
-    let mut hash = blake3::Hasher::new();
+    let mut places = Vec::new();
     for track in own() {
         let count = usize::try_from(track.tables.count()).unwrap_or(usize::MAX);
-        for sample in track.samples().take(count).step_by(step) {
-            reader.seek(SeekFrom::Start(sample.offset))?;
-            let read = io::copy(&mut reader.take(u64::from(sample.size_bytes)), &mut hash)?;
-            hash.update(&read.to_be_bytes());
+        let chosen = track.samples().take(count).step_by(step);
+        places.extend(chosen.map(|s| (s.offset.saturating_add(moved_by), u64::from(s.size_bytes))));
+    }
+    places
+}
+
+/// Digests a range as far as the file has it; says how many bytes that was.
+fn hash_range(file: &File, range: Range<u64>, buffer: &mut [u8], hash: &mut blake3::Hasher) -> io::Result<u64> {
+    let mut at = range.start;
+    while at < range.end {
+        let wanted = usize::try_from(range.end - at).unwrap_or(usize::MAX).min(buffer.len());
+        match file.read_at(&mut buffer[..wanted], at) {
+            Ok(0) => break,
+            Ok(read) => {
+                hash.update(&buffer[..read]);
+                at += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
-    Ok(hash.finalize())
+    Ok(at - range.start)
 }
 
 #[cfg(test)]

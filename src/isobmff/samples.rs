@@ -93,7 +93,8 @@ impl SampleTables {
 
     /// Number of samples that lie in a chunk; less than [`Self::count`] if the tables disagree.
     pub fn count_in_chunks(&self) -> u64 {
-        self.chunks().map(|c| u64::from(c.samples)).sum()
+        let mut chunks = self.chunks();
+        std::iter::from_fn(|| chunks.next_place()).map(|(_, run, _)| u64::from(run)).sum()
     }
 }
 
@@ -107,10 +108,9 @@ pub struct Chunks<'a> {
     sample: u64,
 }
 
-impl Iterator for Chunks<'_> {
-    type Item = Chunk;
-
-    fn next(&mut self) -> Option<Chunk> {
+impl Chunks<'_> {
+    /// Offset, number of samples and description of the next chunk; its size is not added up.
+    fn next_place(&mut self) -> Option<(u64, u32, u32)> {
         let left = self.sizes.count() - self.sample;
         if left == 0 {
             return None;
@@ -122,10 +122,19 @@ impl Iterator for Chunks<'_> {
         }
         let run = self.runs.first()?;
         let samples = u32::try_from(left).unwrap_or(u32::MAX).min(run.samples_per_chunk);
-        let first_sample = self.sample;
         self.sample += u64::from(samples);
+        Some((offset, samples, run.description_index))
+    }
+}
+
+impl Iterator for Chunks<'_> {
+    type Item = Chunk;
+
+    fn next(&mut self) -> Option<Chunk> {
+        let first_sample = self.sample;
+        let (offset, samples, description_index) = self.next_place()?;
         let size_bytes = self.sizes.sum(first_sample..self.sample);
-        Some(Chunk { offset, first_sample, samples, size_bytes, description_index: run.description_index })
+        Some(Chunk { offset, first_sample, samples, size_bytes, description_index })
     }
 }
 
@@ -148,10 +157,7 @@ pub struct Samples<'a> {
 impl Samples<'_> {
     fn next_chunk(&mut self) -> Option<()> {
         while self.left == 0 {
-            let chunk = self.chunks.next()?;
-            self.left = chunk.samples;
-            self.offset = chunk.offset;
-            self.description_index = chunk.description_index;
+            (self.offset, self.left, self.description_index) = self.chunks.next_place()?;
         }
         Some(())
     }

@@ -80,7 +80,7 @@ fn edits_for(shift: i64, track_timescale: u32, movie_timescale: u32, is_wanted: 
 }
 
 fn settle_track(track: &mut Track, movie_timescale: u32) {
-    let extent = extent(&track.tables).unwrap_or_default();
+    let extent = extent(&track.tables, track.tables.count_in_chunks()).unwrap_or_default();
     track.media.duration = u64::try_from(extent.end_dts).unwrap_or(0);
     let end = u64::try_from(extent.end_pts).unwrap_or(0);
     let ticks = u64::from(track.timescale());

@@ -52,9 +52,8 @@ impl<'a> Clock<'a> {
     }
 }
 
-/// Beginning and end of a track; `None` without samples.
-pub(super) fn extent(tables: &SampleTables) -> Option<Extent> {
-    let count = tables.count_in_chunks();
+/// Beginning and end of the first `count` samples of a track; `None` without samples.
+pub(super) fn extent(tables: &SampleTables, count: u64) -> Option<Extent> {
     let mut clock = Clock::new(tables);
     let mut compositions = tables.compositions.as_ref().map(|c| c.cursor());
     let mut found: Option<Extent> = None;
@@ -142,7 +141,7 @@ mod tests {
             tables(&[(1, 0), (4, 7)], &[(2, 3)]),
         ] {
             let samples: Vec<_> = tables.samples().collect();
-            let extent = extent(&tables).unwrap();
+            let extent = extent(&tables, tables.count_in_chunks()).unwrap();
             assert_eq!(extent.first_pts, samples.iter().map(|s| s.pts).min().unwrap());
             assert_eq!(extent.end_pts, samples.iter().map(|s| s.pts + i64::from(s.duration)).max().unwrap());
         }
@@ -159,6 +158,6 @@ mod tests {
     #[test]
     fn four_billion_claimed_samples_cost_nothing() {
         let tables = tables(&[(u32::MAX, 1000)], &[]);
-        assert_eq!(extent(&tables).unwrap().end_dts, i64::from(u32::MAX) * 1000);
+        assert_eq!(extent(&tables, tables.count_in_chunks()).unwrap().end_dts, i64::from(u32::MAX) * 1000);
     }
 }

@@ -130,7 +130,17 @@ impl Track {
     pub fn emptied(&self) -> Self {
         let kept = KeptBoxes { stbl: Vec::new(), ..self.kept.clone() };
         let data_references = vec![true; self.data_references.len()];
-        Self { edits: Vec::new(), tables: SampleTables::default(), kept, data_references, ..self.clone() }
+        Self {
+            header: self.header.clone(),
+            edits: Vec::new(),
+            media: self.media.clone(),
+            handler: self.handler,
+            hdlr: self.hdlr.clone(),
+            descriptions: self.descriptions.clone(),
+            tables: SampleTables::default(),
+            data_references,
+            kept,
+        }
     }
 
     /// Reads a `trak` box; what is missing is noted, and `None` says that there is no track to speak of.

@@ -89,9 +89,7 @@ fn plan_settled(house: &House, settled: &Settled) -> PlannedItem {
     };
     let plan = finish::decide(&inspection, &settings.finish);
     let to = (!matches!(plan.action, Action::Quarantine(_))).then(|| {
-        let created_ms = inspection.probe.as_ref().and_then(|p| p.created_ms);
-        let duration_ms = inspection.probe.as_ref().and_then(|p| p.declared_ms).unwrap_or(0);
-        let start = finish::start_of(settled, created_ms, duration_ms);
+        let start = finish::start_of(settled, inspection.created_ms(), inspection.declared_ms().unwrap_or(0));
         let may_be_own = !inspection.defects.iter().any(Defect::leaves_something_out);
         let wish = Wish { extension: plan.container.extension(), start_ms: start.0, may_be_own };
         let suffixes = &settings.watch.temporary_suffixes;

@@ -4,6 +4,7 @@ use std::io::{Read, Seek};
 use std::ops::Range;
 
 use super::describe::{self, SoundFacts};
+use super::displaced::Displaced;
 use super::loss::Lost;
 use super::nal::Parameters;
 use super::probe;
@@ -107,8 +108,12 @@ impl Attempt {
         mut self,
         source: &mut Source<R>,
         media: &Range<u64>,
+        displaced: Option<Displaced>,
     ) -> Result<Salvaged, SalvageError> {
         let mut walked = walk(source, media.clone(), &self.hypothesis);
+        if let Some(displaced) = displaced {
+            displaced.note_frontier(&mut walked);
+        }
         let expected = self.expectation(&walked);
         for (index, track) in self.hypothesis.audio.iter_mut().enumerate().filter(|(_, t)| t.sound.is_unframed()) {
             unframed::split(source, &mut walked, (index, track), &expected);
@@ -199,7 +204,8 @@ impl Attempt {
             zero_tail_bytes: 0,
             gaps: gaps.collect(),
             gap_count: walked.gaps.len(),
-            frame_rate: rate_name(timeline.rate),
+            frame_rate: rate_name(timeline.rate).to_owned(),
+            decode_errors: None,
         }
     }
 

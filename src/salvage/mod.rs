@@ -18,6 +18,7 @@ mod attempt;
 mod bits;
 mod clock;
 mod describe;
+mod displaced;
 pub mod element;
 mod error;
 mod fragments;
@@ -84,10 +85,13 @@ pub fn salvage<R: Read + Seek>(mut reader: R, len: u64, references: &[Reference]
     }
     let range = media_range(&layout).ok_or(SalvageError::NoMedia)?;
     let mut source = Source::new(reader, len);
+    let displaced = displaced::find(&mut source, &layout);
     let end = trimmed(&mut source, &range);
-    let (media, zero_tail_bytes) = (range.start..end, range.end - end);
+    let start = displaced.map_or(range.start, |displaced| displaced.media);
+    let (media, zero_tail_bytes) = (start..end.max(start), range.end - end);
     let attempt = choose(&mut source, &media, references);
-    let salvaged = attempt.map_or_else(|| Ok(nothing(&media)), |attempt| attempt.carry_out(&mut source, &media));
+    let carry_out = |attempt: Attempt| attempt.carry_out(&mut source, &media, displaced);
+    let salvaged = attempt.map_or_else(|| Ok(nothing(&media)), carry_out);
     source.finish().map_err(SalvageError::Read)?;
     let mut salvaged = salvaged?;
     salvaged.report.zero_tail_bytes = zero_tail_bytes;
@@ -167,7 +171,8 @@ fn nothing(media: &Range<u64>) -> Salvaged {
             zero_tail_bytes: 0,
             gaps: Vec::new(),
             gap_count: 0,
-            frame_rate: "none",
+            frame_rate: "none".to_owned(),
+            decode_errors: None,
         },
         verdict: Verdict::Nothing,
     }

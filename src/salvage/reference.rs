@@ -10,28 +10,13 @@ use super::nal::{Parameters, Standard};
 use super::timeline::Expected;
 use super::walk::{AudioTrack, Hypothesis, VideoPace};
 use crate::isobmff::{Movie, Track};
+pub use crate::recording::ParameterSource as Origin;
 use crate::recording::TrackKind;
 
 /// Most samples by which presentation lags (H.264 §A.3.1, H.265 §A.4.1).
 const MOST_LAG: u32 = 16;
 /// Version of the remembered form.
 const VERSION: u64 = 1;
-
-/// Where the codec configuration came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Origin {
-    /// A file that the operator named.
-    Given,
-    /// An earlier recording of the same stream.
-    Stream,
-    /// A recording beside it.
-    Sibling,
-    /// A recording of another stream.
-    Other,
-    /// The recording itself: parameter sets in the media, and what its frames say of themselves.
-    Media,
-}
 
 /// A sound recording, without its samples.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -305,7 +305,7 @@ fn segments(walked: &Walked, gaps: &[usize]) -> Vec<(usize, Segment)> {
 }
 
 fn bytes_of(gap: &Gap) -> i64 {
-    i64::try_from(gap.range.end - gap.range.start).unwrap_or(i64::MAX / 4)
+    i64::try_from(gap.range.end - gap.range.start + gap.hidden_bytes).unwrap_or(i64::MAX / 4)
 }
 
 fn mean(sizes: impl ExactSizeIterator<Item = u32>) -> i64 {

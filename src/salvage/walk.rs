@@ -99,6 +99,8 @@ pub struct Gap {
     pub frames_before: usize,
     /// Frames before it, by audio track.
     pub audio_before: Vec<usize>,
+    /// Bytes that are missing there and not in the file.
+    pub hidden_bytes: u64,
 }
 
 /// What a walk found.
@@ -464,6 +466,7 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
                 range,
                 frames_before: self.found.frames.len(),
                 audio_before: self.found.audio.iter().map(Vec::len).collect(),
+                hidden_bytes: 0,
             }),
         }
         self.is_full |= self.found.gaps.len() >= MAX_SAMPLES;

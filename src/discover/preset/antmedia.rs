@@ -10,7 +10,7 @@ use regex::Regex;
 use super::{Parsed, Subject, date};
 
 static NAME: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(concat!(
+    super::pattern(concat!(
         r"^(?P<stream>[A-Za-z0-9_.\-]+?)",
         r"(?:-(?P<Y>\d{4})-(?P<m>\d{2})-(?P<d>\d{2})_(?P<H>\d{2})-(?P<M>\d{2})-(?P<S>\d{2})\.(?P<f>\d{3}))?",
         r"(?:_(?P<rendition>\d+p(?:\d+kbps)?|\d+kbps(?:\d+p)?))?",

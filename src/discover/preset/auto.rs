@@ -45,7 +45,7 @@ const MARKS: [(Server, &str, &str); 12] = [
 
 static COMPILED: LazyLock<Vec<Mark>> = LazyLock::new(|| {
     let compile = |(server, pattern, words): &(Server, &str, &'static str)| {
-        Some(Mark { server: *server, pattern: Regex::new(pattern).ok()?, words })
+        Some(Mark { server: *server, pattern: super::pattern(pattern).ok()?, words })
     };
     MARKS.iter().filter_map(compile).collect()
 });

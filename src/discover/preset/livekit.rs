@@ -8,7 +8,7 @@ use regex::Regex;
 use super::{Parsed, Subject, date};
 
 static TIME: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(concat!(
+    super::pattern(concat!(
         r"^(?:(?P<stream>.+)[-_])?",
         r"(?P<Y>\d{4})-(?P<m>\d{2})-(?P<d>\d{2})T(?P<H>\d{2})(?P<M>\d{2})(?P<S>\d{2})$"
     ))
@@ -16,7 +16,7 @@ static TIME: LazyLock<Option<Regex>> = LazyLock::new(|| {
 });
 
 static UTC: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(concat!(
+    super::pattern(concat!(
         r"^(?:(?P<stream>.+)[-_])?",
         r"(?P<Y>\d{4})(?P<m>\d{2})(?P<d>\d{2})(?P<H>\d{2})(?P<M>\d{2})(?P<S>\d{2})(?P<f>\d{3})?$"
     ))

@@ -8,14 +8,14 @@ use regex::Regex;
 use super::{Parsed, Subject, date};
 
 static DATE: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(concat!(
+    super::pattern(concat!(
         r"^(?:(?P<stream>.+?)[_-])?",
         r"(?P<Y>\d{4})-(?P<m>\d{2})-(?P<d>\d{2})_(?P<H>\d{2})-(?P<M>\d{2})-(?P<S>\d{2})(?:-(?P<f>\d{6}))?$"
     ))
     .ok()
 });
 
-static EPOCH: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^(?P<s>\d{10})(?:[-._](?P<f>\d{6}))?$").ok());
+static EPOCH: LazyLock<Option<Regex>> = LazyLock::new(|| super::pattern(r"^(?P<s>\d{10})(?:[-._](?P<f>\d{6}))?$").ok());
 
 pub(super) fn read(subject: Subject<'_>) -> Option<Parsed> {
     by_date(subject).or_else(|| by_epoch(subject))

@@ -9,14 +9,14 @@ use super::date::Civil;
 use super::{Parsed, Subject, date};
 
 static DATE: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(concat!(
+    super::pattern(concat!(
         r"^(?P<stream>.+)-(?P<d>\d{2})-(?P<b>[A-Za-z]{3})-(?P<y>\d{2})",
         r"-(?P<H>\d{2})[:_-](?P<M>\d{2})[:_-](?P<S>\d{2})$"
     ))
     .ok()
 });
 
-static UNIQUE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^(?P<stream>.+)-(?P<s>\d{10})$").ok());
+static UNIQUE: LazyLock<Option<Regex>> = LazyLock::new(|| super::pattern(r"^(?P<stream>.+)-(?P<s>\d{10})$").ok());
 
 pub(super) fn read(subject: Subject<'_>) -> Option<Parsed> {
     let (rest, date_ms) = split_date(subject);

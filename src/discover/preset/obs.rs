@@ -9,7 +9,7 @@ use regex::Regex;
 use super::{Parsed, Subject, date};
 
 static NAME: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(concat!(
+    super::pattern(concat!(
         r"^(?:(?P<stream>.+?)[ _-])?",
         r"(?P<Y>\d{4})-(?P<m>\d{2})-(?P<d>\d{2})[ _](?P<H>\d{2})-(?P<M>\d{2})-(?P<S>\d{2})",
         r"(?: \((?P<n>\d{1,6})\)|_(?P<k>\d{1,6}))?$"

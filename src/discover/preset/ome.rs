@@ -9,7 +9,7 @@ use super::{Parsed, Subject, date};
 use crate::discover::candidate::is_ome_temporary;
 
 static NAME: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(concat!(
+    super::pattern(concat!(
         r"^(?:(?P<stream>.+?)_)??",
         r"(?P<Y>\d{4})(?P<m>\d{2})(?P<d>\d{2})(?P<H>\d{2})(?P<M>\d{2})(?P<S>\d{2})",
         r"(?:_\d{14})?(?:_(?P<n>\d{1,6}))?$"

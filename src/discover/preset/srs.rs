@@ -8,11 +8,11 @@ use regex::Regex;
 use super::{Parsed, Subject, date};
 
 static TIMESTAMP: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"^(?:(?P<stream>.+)[._-])?(?P<ms>\d{13})$").ok());
+    LazyLock::new(|| super::pattern(r"^(?:(?P<stream>.+)[._-])?(?P<ms>\d{13})$").ok());
 
 /// Matched against directory and stem together, as the date may be in either.
 static DATE: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(concat!(
+    super::pattern(concat!(
         r"^(?:(?P<before>.+)/)?(?P<Y>\d{4})/(?P<m>\d{2})/(?P<d>\d{2})/(?:(?P<after>.+)/)?",
         r"(?:(?P<stream>[^/]+)[._-])?(?P<H>\d{2})\.(?P<M>\d{2})\.(?P<S>\d{2})\.(?P<f>\d{1,3})$"
     ))

@@ -76,7 +76,7 @@ impl Template {
         }
         let start = if text.contains('/') { "(?:^|/)" } else { "^" };
         let pattern =
-            Regex::new(&format!("{start}{pattern}$")).map_err(|_| TemplateError::TooLarge(text.to_owned()))?;
+            super::pattern(&format!("{start}{pattern}$")).map_err(|_| TemplateError::TooLarge(text.to_owned()))?;
         Ok(Self { pattern, is_path: text.contains('/'), has_extension: fields.contains(&"ext") })
     }
 

@@ -10,6 +10,7 @@
 //! was. What a cut leaves is told and mended by [`recover`](super::recover).
 
 use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -83,13 +84,23 @@ impl Prepared<'_> {
         self.open.perform(Operation::Sync)
     }
 
-    /// Reads back what is there now: every sample of the new tables, and spread payloads at their new places.
+    /// Reads back what is there now: the header, whose every sample was compared before it was written, and spread
+    /// payloads at their new places.
     fn compare(&self) -> Result<(), FinishError> {
-        let digest = payload_digest(&self.open, Some(self.movie)).map_err(|e| e.on(&self.intent.path))?;
-        if digest == self.intent.payload_digest {
+        self.compare_bytes().map_err(|e| e.on(&self.intent.path))
+    }
+
+    fn compare_bytes(&self) -> Result<(), Unlike> {
+        let mut header = vec![0; self.header.len()];
+        self.open.file().read_exact_at(&mut header, 0)?;
+        if header != self.header {
+            return Err(Unlike::Different("the header reads otherwise than it was written".into()));
+        }
+        let digest = sameness::spread_digest(self.open.file(), self.movie, self.intent.inserted_bytes)?;
+        if digest.to_hex().as_str() == self.intent.payload_digest {
             return Ok(());
         }
-        Err(Unlike::Different("the payloads differ after the blocks were inserted".into()).on(&self.intent.path))
+        Err(Unlike::Different("the payloads differ after the blocks were inserted".into()))
     }
 
     fn conclude(&self) -> Result<(), FinishError> {
@@ -123,11 +134,10 @@ fn is_full(error: &FinishError) -> bool {
     matches!(error, FinishError::File(e) if kind(e) == std::io::ErrorKind::StorageFull)
 }
 
-/// The digest of spread payloads as the header in front says them; with the old movie, its samples are compared too.
-pub(super) fn payload_digest(open: &InPlace, old: Option<&Movie>) -> Result<String, Unlike> {
-    let new = read_movie(&mut BufReader::new(open.file()))?;
-    old.map_or(Ok(()), |old| sameness::same_samples(old, &new)).map_err(Unlike::Different)?;
-    Ok(sameness::spread_digest(&mut open.file(), &new)?.to_hex().to_string())
+/// The digest of spread payloads as the header in front says them.
+pub(super) fn payload_digest(open: &InPlace) -> Result<String, Unlike> {
+    let movie = read_movie(&mut BufReader::new(open.file()))?;
+    Ok(sameness::spread_digest(open.file(), &movie, 0)?.to_hex().to_string())
 }
 
 /// The movie of the header in front.

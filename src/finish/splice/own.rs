@@ -25,7 +25,7 @@ pub(crate) fn put_in_front_of_own(partial: &Path) -> Result<bool, FinishError> {
         Shape::HeaderLast => {}
         _ => return Ok(false),
     }
-    let before = sameness::spread_digest(&mut open.file(), &movie).map_err(|e| Unlike::from(e).on(partial))?;
+    let before = sameness::spread_digest(open.file(), &movie, 0).map_err(|e| Unlike::from(e).on(partial))?;
     let (_, block_bytes) = open.file_system()?;
     let ftyp = file_type(open.file(), &layout).map_err(FileError::on("read", partial))?;
     let plan = FrontPlan::whole(&layout, &movie, &ftyp, block_bytes).map_err(|e| Unlike::from(e).on(partial))?;
@@ -50,7 +50,7 @@ fn header_of(open: &InPlace) -> Result<(Layout, Movie), Unlike> {
 
 fn compare(open: &InPlace, old: &Movie, before: blake3::Hash) -> Result<(), Unlike> {
     let (_, new) = header_of(open)?;
-    sameness::same_samples(old, &new).map_err(Unlike::Different)?;
-    let after = sameness::spread_digest(&mut open.file(), &new)?;
+    sameness::same_samples(old, &new, None).map_err(Unlike::Different)?;
+    let after = sameness::spread_digest(open.file(), &new, 0)?;
     if after == before { Ok(()) } else { Err(Unlike::Different("the payloads differ".into())) }
 }

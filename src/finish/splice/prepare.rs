@@ -5,9 +5,10 @@ use std::io::{self, BufReader};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::lease::Lease;
 use super::view::{Piece, View};
 use crate::durable::{FileError, InPlace};
-use crate::finish::describe::{Description, describe_reader};
+use crate::finish::describe::{Description, describe_movie};
 use crate::finish::inspect::header_error;
 use crate::finish::{FinishError, Iso, sameness};
 use crate::isobmff::{self, BoxHeader, FrontPlan, Layout, Movie, Shape};
@@ -53,23 +54,25 @@ pub(crate) fn prepare<'a>(
     if links != 1 || !inserts_blocks(file_system) {
         return Ok(not_here(source, "the file system inserts no blocks, or the file has other names"));
     }
-    let Some(retire) = retired_box(&iso.layout) else { return Ok(not_here(source, "more than one `moov`")) };
+    let Some(retire) = retired_box(iso) else { return Ok(not_here(source, "more than one `moov`")) };
+    // Asked for once before the work; it is taken again when the work is done.
+    if Lease::take(open.file()).is_none() {
+        return Ok(not_here(source, "others have it open, or leases are not allowed"));
+    }
+    let read = || FileError::on("read", source);
+    let payloads = sameness::spread_digest(open.file(), movie, 0).map_err(read())?;
     open.perform(crate::durable::Operation::SyncData)?;
     let Some(extents) = open.extents()? else { return Ok(not_here(source, "its extents are not settled")) };
-    let sizes = (iso.layout.len, block_bytes.max(at_least_block));
-    let plan = spanning_or_whole(source, open.file(), (iso, movie), sizes)?;
-    let (intent, undo) = intent_of(source, before, (movie, retire), (&plan.header, extents));
-    let checked = check(&open, movie, (&plan.header, &intent), container).map_err(|e| e.on(source))?;
-    let intent = SpliceIntent { payload_digest: checked.payload_digest, ..intent };
-    Ok(Some(Prepared {
-        open,
-        movie,
-        header: plan.header,
-        block_bytes: sizes.1,
-        intent,
-        undo,
-        description: checked.description,
-    }))
+    let block_bytes = block_bytes.max(at_least_block);
+    // The kernel drops every page of the file before it inserts; it would do so alone, and under the lease.
+    let planned = open.while_pages_are_dropped(|| {
+        let plan = spanning_or_whole(source, open.file(), (iso, movie), (iso.layout.len, block_bytes))?;
+        let (intent, undo) = intent_of(source, before, (movie, retire), (&plan.header, extents, payloads));
+        let description = check(&open, movie, (&plan.header, &intent), container).map_err(|e| e.on(source))?;
+        Ok::<_, FinishError>((plan.header, intent, undo, description))
+    });
+    let (header, intent, undo, description) = planned?;
+    Ok(Some(Prepared { open, movie, header, block_bytes, intent, undo, description }))
 }
 
 impl Prepared<'_> {
@@ -87,8 +90,9 @@ fn not_here<T>(path: &Path, why: &str) -> Option<T> {
 
 /// The `moov` that is retired; `Some(None)` where it becomes part of the new `mdat`, `None` where there are several.
 #[expect(clippy::option_option, reason = "nothing to retire and not possible are two things")]
-fn retired_box(layout: &Layout) -> Option<Option<BoxHeader>> {
-    if layout.shape() == Shape::Fragmented {
+fn retired_box(iso: &Iso) -> Option<Option<BoxHeader>> {
+    let layout = &iso.layout;
+    if iso.gets_new_header() {
         return Some(None);
     }
     let mut all = layout.all(b"moov");
@@ -110,7 +114,7 @@ pub(super) fn spanning_or_whole(
     (fragmented_bytes, block_bytes): (u64, u64),
 ) -> Result<FrontPlan, FinishError> {
     let ftyp = file_type(file, &iso.layout).map_err(FileError::on("read", source))?;
-    let plan = if iso.layout.shape() == Shape::Fragmented {
+    let plan = if iso.gets_new_header() {
         FrontPlan::spanning(movie, &movie.to_ftyp(&ftyp), fragmented_bytes, block_bytes)
     } else {
         FrontPlan::whole(&iso.layout, movie, &ftyp, block_bytes)
@@ -141,7 +145,7 @@ fn intent_of(
     source: &Path,
     before: &Fingerprint,
     (movie, moov): (&Movie, Option<BoxHeader>),
-    (header, extents): (&[u8], Vec<[u64; 3]>),
+    (header, extents, payloads): (&[u8], Vec<[u64; 3]>, blake3::Hash),
 ) -> (SpliceIntent, SpliceUndo) {
     let inserted_bytes = header.len() as u64;
     let retirement = retirement(moov, before.size_bytes, inserted_bytes);
@@ -156,7 +160,7 @@ fn intent_of(
         inserted_bytes,
         extents,
         header_digest: blake3::hash(header).to_hex().to_string(),
-        payload_digest: String::new(),
+        payload_digest: payloads.to_hex().to_string(),
         retirement,
     };
     let undo = SpliceUndo {
@@ -185,31 +189,25 @@ fn finished_view<'a>(file: &'a File, header: &'a [u8], intent: &SpliceIntent) ->
     View::new(file, pieces)
 }
 
-struct Checked {
-    description: Description,
-    payload_digest: String,
-}
-
-/// Reads the finished file before it exists and compares it with the source: every sample and spread payloads.
+/// Reads the finished file before it exists and compares it with the source: every sample must lie so many bytes behind
+/// its old place as are inserted, so that its payload is the same by construction.
 fn check(
     open: &InPlace,
     movie: &Movie,
     (header, intent): (&[u8], &SpliceIntent),
     container: Container,
-) -> Result<Checked, Unlike> {
+) -> Result<Description, Unlike> {
     let view = finished_view(open.file(), header, intent);
     let len = view.len();
     let mut reader = BufReader::new(view);
     let layout = isobmff::top_level(&mut reader, len)?;
-    let new = Movie::read(&mut reader, &layout)?;
-    sameness::same_samples(movie, &new).map_err(Unlike::Different)?;
-    let before = sameness::spread_digest(&mut open.file(), movie)?;
-    if sameness::spread_digest(reader.get_mut(), &new)? != before {
-        return Err(Unlike::Different("the payloads differ".into()));
+    if layout.shape() != Shape::HeaderFirst {
+        return Err(Unlike::Different("the header is not in front".into()));
     }
-    let description = describe_reader(&mut reader, len, container)?;
-    let description = description.ok_or_else(|| Unlike::Different("the header is not in front".into()))?;
-    Ok(Checked { description, payload_digest: before.to_hex().to_string() })
+    let new = Movie::read(&mut reader, &layout)?;
+    sameness::same_samples(movie, &new, Some(intent.inserted_bytes)).map_err(Unlike::Different)?;
+    let verdict = isobmff::validate(&new, &layout);
+    Ok(describe_movie(&mut reader, &new, verdict, container)?)
 }
 
 /// Why a plan was not found good.

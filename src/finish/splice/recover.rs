@@ -62,7 +62,7 @@ fn is_committed(open: &InPlace, intent: &SpliceIntent) -> Result<bool, FileError
 }
 
 fn carry_on(open: &InPlace, intent: &SpliceIntent) -> Result<Recovered, FinishError> {
-    let digest = payload_digest(open, None);
+    let digest = payload_digest(open);
     if digest.is_ok_and(|digest| digest == intent.payload_digest) {
         retire(open, intent)?;
         let is_expected = open.state()?.0 == intent.after;

@@ -9,6 +9,7 @@ mod times;
 
 use super::boxes::{Layout, Shape};
 use super::movie::Movie;
+use super::timeline::{self, Extent};
 use super::track::Track;
 use crate::recording::{Defect, TrackKind, TrackSummary};
 
@@ -33,20 +34,43 @@ pub fn validate(movie: &Movie, layout: &Layout) -> Verdict {
     let mut defects = movie.defects.clone();
     defects.extend(file_defects(layout));
     defects.extend(movie_defects(movie));
-    for (number, track) in (1..).zip(&movie.tracks) {
+    let measured: Vec<Measured<'_>> = movie.tracks.iter().map(Measured::new).collect();
+    for (number, track) in (1..).zip(&measured) {
         defects.extend(places::defects(track, number, &media));
         defects.extend(times::defects(track, number));
     }
-    let tracks: Vec<_> = movie.tracks.iter().map(|track| summary::track(track, movie.header.timescale)).collect();
-    let duration_ms = movie.tracks.iter().filter_map(|t| summary::end_ms(t, movie.header.timescale)).max().unwrap_or(0);
+    let timescale = movie.header.timescale;
+    let duration_ms = measured.iter().filter_map(|t| summary::end_ms(t, timescale)).max().unwrap_or(0);
     defects.extend(times::duration_mismatch(movie.declared_duration_ms(), duration_ms));
-    let skew = |time: fn(&Track, u32) -> Option<i64>| skew(movie, time);
-    Verdict { start_skew_ms: skew(summary::start_ms), end_skew_ms: skew(summary::end_ms), defects, tracks, duration_ms }
+    let skew = |time: fn(&Measured<'_>, u32) -> Option<i64>| skew(&measured, |track| time(track, timescale));
+    Verdict {
+        start_skew_ms: skew(summary::start_ms),
+        end_skew_ms: skew(summary::end_ms),
+        tracks: measured.iter().map(|track| summary::track(track, timescale)).collect(),
+        defects,
+        duration_ms,
+    }
+}
+
+/// A track with what is asked for more than once and costs a walk over its tables.
+struct Measured<'a> {
+    track: &'a Track,
+    /// Samples that lie in a chunk.
+    placed: u64,
+    /// Beginning and end, if there are samples.
+    extent: Option<Extent>,
+}
+
+impl<'a> Measured<'a> {
+    fn new(track: &'a Track) -> Self {
+        let placed = track.tables.count_in_chunks();
+        Self { track, placed, extent: timeline::extent(&track.tables, placed) }
+    }
 }
 
 /// Sound minus picture, each by its first track with samples.
-fn skew(movie: &Movie, time: fn(&Track, u32) -> Option<i64>) -> Option<i64> {
-    let of = |kind| movie.tracks.iter().filter(|t| t.kind() == kind).find_map(|t| time(t, movie.header.timescale));
+fn skew(measured: &[Measured<'_>], time: impl Fn(&Measured<'_>) -> Option<i64>) -> Option<i64> {
+    let of = |kind| measured.iter().filter(|m| m.track.kind() == kind).find_map(&time);
     Some(of(TrackKind::Audio)? - of(TrackKind::Video)?)
 }
 

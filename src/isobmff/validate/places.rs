@@ -2,16 +2,18 @@
 
 use std::ops::Range;
 
+use super::Measured;
 use crate::isobmff::samples::Chunk;
 use crate::isobmff::tables::stsz::SampleSizes;
 use crate::isobmff::track::Track;
 use crate::recording::Defect;
 
 /// Defects of one track's sizes, chunks and offsets.
-pub(super) fn defects(track: &Track, number: u32, media: &[Range<u64>]) -> Vec<Defect> {
-    let mut defects = table_defects(track, number);
+pub(super) fn defects(measured: &Measured<'_>, number: u32, media: &[Range<u64>]) -> Vec<Defect> {
+    let track = measured.track;
+    let mut defects = table_defects(measured, number);
     if !track.is_external() {
-        let unplaced = track.tables.count() - track.tables.count_in_chunks();
+        let unplaced = track.tables.count() - measured.placed;
         let samples = track.chunks().map(|c| outside(track, &c, media)).sum::<u64>() + unplaced;
         if samples > 0 {
             defects.push(Defect::SamplesOutside { track: number, samples });
@@ -20,12 +22,12 @@ pub(super) fn defects(track: &Track, number: u32, media: &[Range<u64>]) -> Vec<D
     defects
 }
 
-fn table_defects(track: &Track, number: u32) -> Vec<Defect> {
+fn table_defects(Measured { track, placed, .. }: &Measured<'_>, number: u32) -> Vec<Defect> {
     let tables = &track.tables;
     let malformed = |detail: String| Defect::Malformed { offset: None, detail: format!("track {number}: {detail}") };
     let mut defects = Vec::new();
-    let (declared, placed) = (tables.count(), tables.count_in_chunks());
-    if placed < declared {
+    let declared = tables.count();
+    if *placed < declared {
         defects.push(malformed(format!("`stsz` declares {declared} samples, chunks hold {placed} (§8.7.3, §8.7.4)")));
     }
     let used = tables.chunks().count();

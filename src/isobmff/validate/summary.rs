@@ -1,14 +1,16 @@
 //! What a record says of a track.
 
+use super::Measured;
 use super::times::ms;
 use crate::isobmff::timeline;
 use crate::isobmff::track::Track;
 use crate::recording::{TrackKind, TrackSummary};
 
 /// Summary of one track; its digest is not filled in.
-pub(super) fn track(track: &Track, movie_timescale: u32) -> TrackSummary {
+pub(super) fn track(measured: &Measured<'_>, movie_timescale: u32) -> TrackSummary {
+    let track = measured.track;
     let tables = &track.tables;
-    let extent = timeline::extent(tables).unwrap_or_default();
+    let extent = measured.extent.unwrap_or_default();
     let kind = track.kind();
     let dimensions = track.entry().and_then(|e| e.dimensions).filter(|_| kind == TrackKind::Video);
     let interval = timeline::longest_sync_interval(tables).filter(|_| kind == TrackKind::Video);
@@ -18,7 +20,7 @@ pub(super) fn track(track: &Track, movie_timescale: u32) -> TrackSummary {
         packets: tables.count(),
         bytes: tables.sizes.sum(0..tables.count()),
         duration_ms: ms(track, extent.end_pts.saturating_sub(extent.first_pts)),
-        start_ms: start_ms(track, movie_timescale).unwrap_or(0),
+        start_ms: start_ms(measured, movie_timescale).unwrap_or(0),
         width: dimensions.map(|(width, _)| u32::from(width)),
         height: dimensions.map(|(_, height)| u32::from(height)),
         frame_rate: frame_rate(track, extent.end_dts).filter(|_| kind == TrackKind::Video),
@@ -38,13 +40,13 @@ fn frame_rate(track: &Track, ticks: i64) -> Option<f64> {
 }
 
 /// When the first sample is presented, milliseconds; what an edit list cuts off does not count below 0.
-pub(super) fn start_ms(track: &Track, movie_timescale: u32) -> Option<i64> {
-    let extent = timeline::extent(&track.tables)?;
+pub(super) fn start_ms(Measured { track, extent, .. }: &Measured<'_>, movie_timescale: u32) -> Option<i64> {
+    let extent = extent.as_ref()?;
     Some(ms(track, extent.first_pts.saturating_add(track.presentation_shift(movie_timescale))).max(0))
 }
 
 /// When the last sample ends, milliseconds.
-pub(super) fn end_ms(track: &Track, movie_timescale: u32) -> Option<i64> {
-    let extent = timeline::extent(&track.tables)?;
+pub(super) fn end_ms(Measured { track, extent, .. }: &Measured<'_>, movie_timescale: u32) -> Option<i64> {
+    let extent = extent.as_ref()?;
     Some(ms(track, extent.end_pts.saturating_add(track.presentation_shift(movie_timescale))).max(0))
 }

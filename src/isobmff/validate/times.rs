@@ -1,5 +1,6 @@
 //! When samples are due: tables of equal length, sync samples in order, no jumps, durations as declared.
 
+use super::Measured;
 use crate::isobmff::error::MAX_NOTES;
 use crate::isobmff::timeline;
 use crate::isobmff::track::{Track, rescaled, saturating_i64};
@@ -11,7 +12,8 @@ pub const DURATION_TOLERANCE_MS: i64 = 1000;
 pub const GAP_MS: i64 = 1000;
 
 /// Defects of one track's time tables.
-pub(super) fn defects(track: &Track, number: u32) -> Vec<Defect> {
+pub(super) fn defects(measured: &Measured<'_>, number: u32) -> Vec<Defect> {
+    let track = measured.track;
     let tables = &track.tables;
     let malformed = |detail: String| Defect::Malformed { offset: None, detail: format!("track {number}: {detail}") };
     let mut defects = Vec::new();
@@ -33,15 +35,15 @@ pub(super) fn defects(track: &Track, number: u32) -> Vec<Defect> {
             defects.push(malformed("`stss` names a sample that there is not (§8.6.2)".into()));
         }
     }
-    defects.extend(media_duration(track, number));
+    defects.extend(media_duration(measured, number));
     defects.extend(gaps(track, number));
     defects
 }
 
 /// `mdhd` against `stts`; a writer that does not know leaves 0.
-fn media_duration(track: &Track, number: u32) -> Option<Defect> {
+fn media_duration(Measured { track, extent, .. }: &Measured<'_>, number: u32) -> Option<Defect> {
     let declared = ms(track, saturating_i64(track.media.duration));
-    let measured = ms(track, timeline::extent(&track.tables)?.end_dts);
+    let measured = ms(track, extent.as_ref()?.end_dts);
     let is_off = track.media.duration > 0 && (declared - measured).abs() > DURATION_TOLERANCE_MS;
     let detail = format!("track {number}: `mdhd` says {declared} ms, `stts` {measured} ms (§8.4.2)");
     is_off.then_some(Defect::Malformed { offset: None, detail })

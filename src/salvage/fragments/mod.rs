@@ -155,6 +155,7 @@ fn report(movie: &Movie, source: Origin, found: &Scan, walked: &[Walked], len: u
         zero_tail_bytes: 0,
         gaps: listed.collect(),
         gap_count: gaps.len(),
-        frame_rate: "declared",
+        frame_rate: "declared".to_owned(),
+        decode_errors: None,
     }
 }

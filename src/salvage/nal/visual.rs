@@ -92,7 +92,11 @@ impl Parameters {
         if self.resolution == 0 {
             return None;
         }
-        let mut bits = Bits::new(sample.get(picture_at(sample)? + 4..)?);
+        let at = picture_at(sample)?;
+        if let Some(second) = group_second(&sample[..at]) {
+            self.seconds = (second, second);
+        }
+        let mut bits = Bits::new(sample.get(at + 4..)?);
         let kind = bits.u(2)?;
         let mut later = 0;
         while bits.flag()? {
@@ -115,6 +119,15 @@ impl Parameters {
 /// Whether decoding can begin with a sample: its picture is an I-VOP.
 pub fn is_sync(sample: &[u8]) -> bool {
     picture_at(sample).and_then(|at| sample.get(at + 4)).is_some_and(|first| first >> 6 == 0)
+}
+
+/// The time that a group of pictures begins with, in whole seconds (§6.2.4).
+fn group_second(headers: &[u8]) -> Option<i64> {
+    let at = headers.windows(4).position(|window| window == [0, 0, 1, GROUP])?;
+    let mut bits = Bits::new(headers.get(at + 4..)?);
+    let (hours, minutes) = (bits.u(5)?, bits.u(6)?);
+    bits.flag().filter(|marker| *marker)?;
+    Some(i64::from(hours * 3600 + minutes * 60 + bits.u(6)?))
 }
 
 /// `vop_time_increment_resolution` of a layer header behind its start code (§6.2.3).
@@ -167,6 +180,9 @@ mod tests {
             .map(|sample| parameters.picture(sample).unwrap().order)
             .collect();
         assert_eq!(orders, [0, 24, 25]);
+        // A group that begins at two seconds: hours 0, minutes 0, marker, seconds 2.
+        let group = [&[0, 0, 1, GROUP, 0x00, 0x10, 0x80][..], &vop(0, 0, 3)].concat();
+        assert_eq!(parameters.picture(&group).unwrap().order, 53);
         assert!(is_sync(&vop(0, 0, 0)) && !is_sync(&vop(1, 0, 0)));
     }
 }

@@ -18,6 +18,8 @@ const MOST_GROWTH: u64 = 8;
 const ANY_UNIT_BYTES: u64 = 512 << 10;
 /// Most units in front of the first slice of a picture.
 const MOST_OPENING: u32 = 16;
+/// The sound behind the last picture is at most so many times as long as the longest run between two.
+const MOST_TAIL_RUNS: u64 = 8;
 /// Runs after which their first bytes are known.
 const KNOWN_RUNS: u32 = 16;
 
@@ -74,7 +76,8 @@ impl<R: Read + Seek> Walker<'_, R> {
             end = self.find_cut_unit(at, step).unwrap_or(end);
         }
         // Of samples that are not coded, every one is whole but the last; a packet that the end cuts is of no use.
-        let may_end = matches!(self.tracks[track].sound, Sound::Pcm { .. }) && end - at <= self.largest_run_bytes;
+        let may_end = matches!(self.tracks[track].sound, Sound::Pcm { .. })
+            && end - at <= MOST_TAIL_RUNS * self.largest_run_bytes;
         let is_run = may_begin && end - at <= MOST_RUN_BYTES && (end < self.limit || may_end) || self.video.is_none();
         if !is_run {
             return Err(end);

@@ -184,10 +184,26 @@ fn a_file_that_somebody_reads_is_finished_beside_itself() {
         let source = put(&image, "last", "room.mp4.tmp");
         let reader = std::fs::File::open(&source).unwrap();
         let (finished, intent) = finished(&settled(&source, true), &options(Splice::Auto)).unwrap();
-        assert!(intent.is_some(), "it was tried");
+        assert_eq!(intent, None, "{kind}: nothing is journalled that cannot be done");
         assert_ne!(finished.written_path, source, "{kind}");
         assert!(std::fs::read(&source).unwrap() == std::fs::read(made("last")).unwrap(), "{kind}");
         drop(reader);
+    }
+}
+
+#[test]
+fn a_file_that_is_opened_while_its_splice_is_planned_is_given_back_as_it_was() {
+    for (kind, image) in images() {
+        for recipe in RECIPES {
+            let source = put(&image, recipe, "room.mp4.tmp");
+            let inspection = inspect(&source).unwrap();
+            let prepared = prepared(&source, &inspection);
+            let _reader = std::fs::File::open(&source).unwrap();
+            let performed = prepared.perform().unwrap();
+            assert!(matches!(performed, crate::finish::splice::Performed::Aside(_)), "{kind} {recipe}: {performed:?}");
+            assert!(std::fs::read(&source).unwrap() == std::fs::read(made(recipe)).unwrap(), "{kind} {recipe}");
+            assert_eq!(durable::fingerprint(&source).unwrap(), prepared.intent.before);
+        }
     }
 }
 
