@@ -54,7 +54,14 @@ impl Catalog {
         self.store().transact(|tx| tx.put(In::Codecs, stream_id, value.as_slice()))
     }
 
-    /// The last good codec configuration of a stream.
+    /// The codec configurations of other streams, at most so many.
+    pub fn codecs_of_others(&self, stream_id: &str, most: usize) -> Result<Vec<Value>> {
+        let rows = self.store().prefix(In::Codecs, b"")?;
+        let others = rows.filter(|row| row.as_ref().map_or(true, |(key, _)| key.as_ref() != stream_id.as_bytes()));
+        others.take(most).map(|row| row.and_then(|(key, value)| decode(In::Codecs, &key, &value))).collect()
+    }
+
+    /// The codec configurations of a stream that are remembered.
     pub fn codecs(&self, stream_id: &str) -> Result<Option<Value>> {
         self.store().read(In::Codecs, stream_id)
     }

@@ -46,7 +46,7 @@ pub struct Plan {
 /// Decides what a recording needs. What dry runs print is what runs apply.
 pub fn decide(inspection: &Inspection, options: &Options) -> Plan {
     let source = inspection.container.unwrap_or(Container::Mp4);
-    if is_salvageable(inspection) {
+    if inspection.is_hit || is_salvageable(inspection) {
         return Plan { action: Action::Salvage, container: source };
     }
     if inspection.is_hopeless() {

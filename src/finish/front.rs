@@ -13,19 +13,25 @@ use super::splice::{self, LARGEST_BLOCK_BYTES, Performed, Prepared, Situation};
 use super::{FinishError, Inspection, Iso, Validate, Wish};
 use crate::durable::{self, FileError};
 use crate::isobmff::Movie;
+use crate::media;
 use crate::recording::journey::Start;
-use crate::recording::{Container, Defect, Outcome, SpliceMethod};
+use crate::recording::{Container, Defect, Outcome, SalvageReport, SpliceMethod};
+
+/// Packets of a salvaged recording that are given to a decoder: some seconds.
+const TRIED_PACKETS: u64 = 240;
 
 /// One header on its way to the front.
-struct Front<'a> {
-    work: &'a Work<'a>,
-    iso: &'a Iso,
-    movie: &'a Movie,
-    container: Container,
-    final_path: PathBuf,
-    start: Start,
-    defects: &'a [Defect],
-    closer: Closer,
+pub(super) struct Front<'a> {
+    pub(super) work: &'a Work<'a>,
+    pub(super) iso: &'a Iso,
+    pub(super) movie: &'a Movie,
+    pub(super) container: Container,
+    pub(super) final_path: PathBuf,
+    pub(super) start: Start,
+    pub(super) defects: &'a [Defect],
+    pub(super) closer: Closer,
+    /// What was found and what was not, where the movie was rebuilt from the media.
+    pub(super) salvage: Option<SalvageReport>,
 }
 
 /// Finishes an MP4 by its header alone.
@@ -40,25 +46,32 @@ pub(super) fn front(work: &Work<'_>, inspection: &Inspection, container: Contain
     let final_path = (work.choose_path)(&wish)?;
     let read = |bytes| (work.progress)(bytes, inspection.size_bytes);
     let closer = look_closer((source, container), Some(movie), work.options.validate, watch(work, &read))?;
-    let job = Front { work, iso, movie, container, final_path, start, defects: &inspection.defects, closer };
-    for way in splice::ways(work.options.splice, &job.situation()?) {
-        let written = match way {
-            SpliceMethod::InsertRange => job.in_place()?,
-            way => job.aside(way)?,
-        };
-        if let Some(written) = written {
-            return Ok(written);
-        }
-    }
-    Err(changed())
+    let job =
+        Front { work, iso, movie, container, final_path, start, defects: &inspection.defects, closer, salvage: None };
+    job.carry_out(&splice::ways(work.options.splice, &job.situation()?))
 }
 
 impl Front<'_> {
+    /// Goes the first of the ways that can be gone.
+    pub(super) fn carry_out(&self, ways: &[SpliceMethod]) -> Result<Written, FinishError> {
+        for way in ways {
+            let written = match way {
+                SpliceMethod::InsertRange => self.in_place()?,
+                way => self.aside(*way)?,
+            };
+            if let Some(written) = written {
+                return Ok(written);
+            }
+        }
+        Err(FinishError::Changed { path: self.source().to_owned() })
+    }
+
     fn source(&self) -> &Path {
         self.work.settled.path()
     }
 
-    fn situation(&self) -> Result<Situation, FinishError> {
+    /// What the choice of a way depends on.
+    pub(super) fn situation(&self) -> Result<Situation, FinishError> {
         let source = self.source();
         let settled = self.work.settled;
         let metadata = fs::metadata(source).map_err(FileError::on("read the state of", source))?;
@@ -88,7 +101,7 @@ impl Front<'_> {
             let written = self.written_in_place(&prepared);
             (self.work.remember)(&prepared.intent, &record_of(self.work, &written))?;
             match self.work.wait_for_disk(|| prepared.perform())? {
-                Performed::Done => return Ok(Some(written)),
+                Performed::Done => return Ok(Some(Written { salvage: self.tried(self.source()), ..written })),
                 Performed::Aside(why) => {
                     tracing::debug!(path = %self.source().display(), why, "Not finished in place.");
                     return Ok(None);
@@ -127,8 +140,16 @@ impl Front<'_> {
         sameness::compare(self.source(), self.movie, partial.path(), payloads)?;
         let mut description = describe(partial.path(), self.container, &watch(self.work, &|_| ()))?;
         self.complete(&mut description);
+        let salvage = self.tried(partial.path());
         let (path, fingerprint, warnings) = seal(self.work, partial)?;
-        Ok(Some(Written { path, fingerprint, warnings, ..self.written(description, way) }))
+        Ok(Some(Written { path, fingerprint, salvage, warnings, ..self.written(description, way) }))
+    }
+
+    /// The report of a salvage with what a decoder says of the beginning of its result.
+    fn tried(&self, written: &Path) -> Option<Box<SalvageReport>> {
+        let report = self.salvage.clone()?;
+        let decode_errors = media::decode_beginning(written, self.container, TRIED_PACKETS).ok();
+        Some(Box::new(SalvageReport { decode_errors, ..report }))
     }
 
     fn complete(&self, description: &mut Description) {
@@ -144,9 +165,10 @@ impl Front<'_> {
             description,
             defects: self.defects.to_vec(),
             start: self.start,
-            outcome: Outcome::Spliced,
+            outcome: if self.salvage.is_some() { Outcome::Salvaged } else { Outcome::Spliced },
             splice: Some(way),
             undo: None,
+            salvage: self.salvage.clone().map(Box::new),
             warnings: Vec::new(),
         }
     }

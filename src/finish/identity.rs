@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use super::Description;
 use crate::recording::journey::{Settled, Start};
 use crate::recording::{
-    Defect, Fingerprint, Outcome, SpliceMethod, SpliceUndo, StartSource, VOD_VERSION, VodRecord, VodType, vod_id,
+    Defect, Fingerprint, Outcome, SalvageReport, SpliceMethod, SpliceUndo, StartSource, VOD_VERSION, VodRecord,
+    VodType, vod_id,
 };
 
 /// Container times before this are the epochs of writers that set none (2000-01-01, milliseconds).
@@ -34,6 +35,8 @@ pub struct Making {
     pub splice: Option<SpliceMethod>,
     /// What it takes to undo that, if it was done in place.
     pub undo: Option<SpliceUndo>,
+    /// What was found and what was not, if its tables were rebuilt.
+    pub salvage: Option<Box<SalvageReport>>,
     /// Whether the source stays beside it.
     pub keeps_original: bool,
 }
@@ -85,6 +88,7 @@ pub fn record_of_finished(settled: &Settled, made: Made, now_ms: i64) -> VodReco
         splice: making.splice,
         splice_undo: making.undo,
         salvaged: making.outcome == Outcome::Salvaged,
+        salvage: making.salvage,
         digest: None,
         server: candidate.server.clone(),
         rendition: candidate.facts.rendition.clone(),

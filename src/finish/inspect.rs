@@ -9,6 +9,7 @@ use crate::durable::FileError;
 use crate::isobmff::{self, IsoError, Layout, Movie, Shape, Verdict};
 use crate::media::{self, MediaError, Probe};
 use crate::recording::{Container, Defect, TrackKind};
+use crate::salvage::{self, SalvageError};
 
 /// Bytes of the head that are looked at to recognise a container.
 const HEAD_BYTES: u64 = 1024;
@@ -26,6 +27,8 @@ pub struct Inspection {
     pub probe: Option<Probe>,
     /// What is wrong with it so far.
     pub defects: Vec<Defect>,
+    /// Whether its head or the headers of its fragments were hit, so that more is in it than they lead to.
+    pub is_hit: bool,
 }
 
 /// The header of an ISO base media file.
@@ -42,6 +45,13 @@ pub struct Iso {
     pub stays_fragmented: Option<&'static str>,
     /// What the movie was found to be.
     pub verdict: Verdict,
+}
+
+impl Iso {
+    /// Whether a header is written anew in front of all of it, because its own is not one of sample tables, or is gone.
+    pub(super) fn gets_new_header(&self) -> bool {
+        matches!(self.layout.shape(), Shape::Fragmented | Shape::NoMovieHeader | Shape::NotMedia)
+    }
 }
 
 impl Inspection {
@@ -85,12 +95,15 @@ pub fn inspect(path: &Path) -> Result<Inspection, FinishError> {
     let size_bytes = file.metadata().map_err(FileError::on("read the state of", path))?.len();
     let mut head = Vec::new();
     (&file).take(HEAD_BYTES).read_to_end(&mut head).map_err(FileError::on("read", path))?;
-    let container = Container::sniff(&head);
-    let mut found = Inspection { size_bytes, container, iso: None, probe: None, defects: Vec::new() };
+    let is_headless = head.iter().all(|byte| *byte == 0);
+    let container = Container::sniff(&head).or_else(|| named_container(path).filter(|_| is_headless));
+    let mut found = Inspection { size_bytes, container, iso: None, probe: None, defects: Vec::new(), is_hit: false };
     match container {
         _ if size_bytes == 0 => found.defects.push(Defect::Empty),
         None => found.defects.push(Defect::NotMedia),
         Some(container) if container.is_iso() => inspect_iso(path, &file, container, &mut found)?,
+        // What a demuxer needs to know stood there; a transport stream repeats it.
+        Some(container) if is_headless && container != Container::MpegTs => found.is_hit = true,
         Some(container) => probe(path, container, &mut found)?,
     }
     Ok(found)
@@ -99,6 +112,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, FinishError> {
 fn inspect_iso(path: &Path, file: &File, container: Container, found: &mut Inspection) -> Result<(), FinishError> {
     let mut reader = BufReader::new(file);
     let layout = isobmff::top_level(&mut reader, found.size_bytes).map_err(|e| header_error(path, e))?;
+    found.is_hit = salvage::is_hit(&mut reader, &layout).map_err(|source| salvage_error(path, source))?;
     let whole_bytes = layout.len;
     let mut iso = Iso { whole_bytes, layout, movie: None, stays_fragmented: None, verdict: Verdict::default() };
     match iso.layout.shape() {
@@ -153,6 +167,16 @@ fn probe(path: &Path, container: Container, found: &mut Inspection) -> Result<()
         Err(error) => return Err(error.into()),
     }
     Ok(())
+}
+
+/// The container that a name stands for, temporary or not: the last resort where the head of a file is lost.
+fn named_container(path: &Path) -> Option<Container> {
+    let name = path.file_name()?.to_string_lossy();
+    name.split('.').skip(1).filter_map(Container::from_extension).last()
+}
+
+pub(super) fn salvage_error(path: &Path, source: SalvageError) -> FinishError {
+    FinishError::Salvage { path: path.to_owned(), source }
 }
 
 pub(super) fn header_error(path: &Path, source: IsoError) -> FinishError {

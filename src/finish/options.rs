@@ -24,6 +24,8 @@ pub struct Options {
     pub validate: Validate,
     /// How the header of an MP4 comes to its front.
     pub splice: Splice,
+    /// When a crashed MP4 gets its header where it stands.
+    pub salvage_in_place: SalvageInPlace,
     /// Whether `x.flv` stays beside `x.mp4`. Default false.
     pub keep_original: bool,
     /// Threads that finish recordings; 0 means all cores but one. Default 0.
@@ -41,6 +43,7 @@ impl Default for Options {
             time_zone: TimeZone::system(),
             validate: Validate::Structure,
             splice: Splice::Auto,
+            salvage_in_place: SalvageInPlace::WhenFull,
             keep_original: false,
             jobs: 0,
         }
@@ -76,6 +79,33 @@ impl Splice {
             Self::Reflink => "reflink",
             Self::CopyRange => "copy_range",
             Self::Copy => "copy",
+        }
+    }
+}
+
+/// When a crashed MP4 gets its rebuilt header where it stands. All its bytes stay in the file and `recover --undo` takes
+/// the header out again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SalvageInPlace {
+    /// If there is no room for another way.
+    #[default]
+    WhenFull,
+    /// Never.
+    Never,
+    /// Wherever the file system can.
+    Always,
+}
+
+impl SalvageInPlace {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::WhenFull, Self::Never, Self::Always];
+
+    /// The name in configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::WhenFull => "when_full",
+            Self::Never => "never",
+            Self::Always => "always",
         }
     }
 }

@@ -15,7 +15,9 @@ use crate::durable::{self, FileError, Partial};
 use crate::isobmff::IsoError;
 use crate::media::{MediaError, Watch};
 use crate::recording::journey::{Settled, Start};
-use crate::recording::{Container, Defect, Fingerprint, Outcome, SpliceIntent, SpliceMethod, SpliceUndo, VodRecord};
+use crate::recording::{
+    Container, Defect, Fingerprint, Outcome, SalvageReport, SpliceIntent, SpliceMethod, SpliceUndo, VodRecord,
+};
 use crate::salvage::Reference;
 
 /// Chooses and reserves the final path.
@@ -119,6 +121,7 @@ pub(super) struct Written {
     pub(super) outcome: Outcome,
     pub(super) splice: Option<SpliceMethod>,
     pub(super) undo: Option<SpliceUndo>,
+    pub(super) salvage: Option<Box<SalvageReport>>,
     pub(super) warnings: Vec<String>,
 }
 
@@ -203,6 +206,7 @@ pub(super) fn record_of(work: &Work<'_>, written: &Written) -> VodRecord {
         outcome: written.outcome,
         splice: written.splice,
         undo: written.undo.clone(),
+        salvage: written.salvage.clone(),
         keeps_original: !is_source && !removes_source(work, written),
     };
     let made = Made {
@@ -259,6 +263,7 @@ fn keep(work: &Work<'_>, inspection: &Inspection, container: Container) -> Resul
         outcome: Outcome::Kept,
         splice: None,
         undo: None,
+        salvage: None,
         warnings,
     })
 }

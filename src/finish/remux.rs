@@ -18,6 +18,16 @@ use crate::recording::{Container, Outcome, SpliceMethod, StartSource};
 
 /// Finishes a recording by writing its packets into another container.
 pub(super) fn remux(work: &Work<'_>, inspection: &Inspection, container: Container) -> Result<Written, FinishError> {
+    remux_from(work, inspection, container, work.settled.path())
+}
+
+/// The same with the packets read from another file, which holds those of the source and can be read.
+pub(super) fn remux_from(
+    work: &Work<'_>,
+    inspection: &Inspection,
+    container: Container,
+    read_from: &Path,
+) -> Result<Written, FinishError> {
     let source = work.settled.path();
     let from = inspection.container.unwrap_or(container);
     let start = start_of(work.settled, inspection.created_ms(), inspection.declared_ms().unwrap_or(0));
@@ -33,7 +43,7 @@ pub(super) fn remux(work: &Work<'_>, inspection: &Inspection, container: Contain
         |bytes: u64| (work.progress)(size_bytes.saturating_add(bytes), both_bytes),
     );
     let request =
-        Remux { created_ms, watch: watch(work, &first), ..Remux::new(source, from, partial.path(), container) };
+        Remux { created_ms, watch: watch(work, &first), ..Remux::new(read_from, from, partial.path(), container) };
     let Output { remuxed, reading, splice } = write(work, &request, watch(work, &second))?;
     let mut description = describe_output(partial.path(), container, &reading)?;
     description.declared_ms = remuxed.source.declared_ms;
@@ -55,6 +65,7 @@ pub(super) fn remux(work: &Work<'_>, inspection: &Inspection, container: Contain
         outcome: Outcome::Remuxed,
         splice,
         undo: None,
+        salvage: None,
         warnings,
     })
 }

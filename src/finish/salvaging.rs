@@ -1,22 +1,29 @@
-//! Salvage as a way of finishing: the rebuilt tables in front of a copy of the crashed file. The original always stays.
+//! Salvage as a way of finishing: the rebuilt tables in front of the media of the crashed file, which nobody copies where
+//! its blocks can be shared or the kernel copies them. The original stays, or is inside the finished file to the last byte.
 
 use std::fs::{self, File};
-use std::io::BufReader;
-use std::path::Path;
+use std::io::{BufReader, Read as _};
+use std::path::{Path, PathBuf};
 
 use tracing::info;
 
-use super::describe::describe;
+use super::closer::look_closer;
+use super::container::finished_container;
+use super::front::Front;
 use super::identity::start_of;
-use super::inspect::header_error;
-use super::produce::{Work, Written, extension_of, partial_with_room, seal, watch, without_repeats};
-use super::splice::file_type;
-use super::{FinishError, Inspection, Wish, sameness};
-use crate::durable::{self, FileError};
-use crate::isobmff::{self, FrontPlan, Layout, Movie, Shape};
-use crate::recording::{Container, Defect, Outcome, TrackKind};
-use crate::salvage::{self, Origin, Reference, SalvageError, Salvaged, Verdict};
+use super::inspect::salvage_error;
+use super::produce::{Work, Written, extension_of, watch, without_repeats};
+use super::remux::remux_from;
+use super::splice::Situation;
+use super::{FinishError, Inspection, Iso, SalvageInPlace, Splice, Validate, Wish};
+use crate::durable::{self, FileError, Partial};
+use crate::isobmff::{self, Movie, Shape};
+use crate::media::{self, Remux};
+use crate::recording::{Container, Defect, Outcome, SpliceMethod, TrackKind};
+use crate::salvage::{self, Origin, Reference, Salvaged, Verdict};
 
+/// Bytes of a file that are looked at to recognise its container.
+const HEAD_BYTES: u64 = 1024;
 /// Most siblings that are looked at as references.
 const MOST_SIBLINGS: usize = 4;
 
@@ -26,24 +33,54 @@ pub fn salvage(
     inspection: &Inspection,
     container: Container,
 ) -> Result<Result<Box<Written>, Vec<Defect>>, FinishError> {
+    if !container.is_iso() {
+        return headless(work, inspection, container);
+    }
     let source = work.settled.path();
-    let salvaged = salvaged(source, inspection.size_bytes, &(work.references)())?;
+    let mut salvaged = salvaged(source, inspection.size_bytes, &(work.references)())?;
+    if salvaged.verdict == Verdict::NeedsParameters {
+        let segments: Vec<Reference> = reference_of_segments(work).into_iter().collect();
+        let again = self::salvaged(source, inspection.size_bytes, &segments)?;
+        salvaged = if again.verdict == Verdict::Playable { again } else { salvaged };
+    }
     log(source, &salvaged);
     let defects = defects_of(&salvaged);
     let all = without_repeats(inspection.defects.iter().chain(&defects).cloned());
     if salvaged.verdict != Verdict::Playable {
         return Ok(Err(all));
     }
-    write(work, inspection, container, &salvaged, all).map(|written| Ok(Box::new(written)))
+    write(work, inspection, container, &salvaged, &all).map(|written| Ok(Box::new(written)))
+}
+
+/// A Matroska, WebM or FLV file without its beginning gets that of another recording of its stream, and is remuxed.
+fn headless(
+    work: &Work<'_>,
+    inspection: &Inspection,
+    container: Container,
+) -> Result<Result<Box<Written>, Vec<Defect>>, FinishError> {
+    let (source, size_bytes) = (work.settled.path(), inspection.size_bytes);
+    let file = File::open(source).map_err(FileError::on("open", source))?;
+    let mended = salvage::mend(file, size_bytes, container, &(work.references)());
+    let Some(mended) = mended.map_err(|error| salvage_error(source, error))? else {
+        return Ok(Err(vec![Defect::NeedsParameters { pictures: 0, codec: container.extension().to_owned() }]));
+    };
+    info!(path = %source.display(), parameters = ?mended.source, from = mended.from, "Gave a recording its beginning again.");
+    // Beside the source, under the name that a cut attempt is cleared away by.
+    let whole = Partial::create(source)?;
+    durable::copy_ranges(source, whole.path(), &mended.head, std::slice::from_ref(&(mended.from..size_bytes)))?;
+    let mut again = super::inspect(whole.path())?;
+    again.defects.push(Defect::Truncated { missing: format!("the first {} bytes", mended.from) });
+    if again.is_hopeless() {
+        return Ok(Err(again.defects));
+    }
+    let target = finished_container(container, &again.codecs(), work.options, media::fits);
+    let written = remux_from(work, &again, target, whole.path())?;
+    Ok(Ok(Box::new(Written { outcome: Outcome::Salvaged, ..written })))
 }
 
 fn salvaged(source: &Path, size_bytes: u64, references: &[Reference]) -> Result<Salvaged, FinishError> {
     let file = File::open(source).map_err(FileError::on("open", source))?;
     salvage::salvage(file, size_bytes, references).map_err(|error| salvage_error(source, error))
-}
-
-fn salvage_error(path: &Path, error: SalvageError) -> FinishError {
-    FinishError::Salvage { path: path.to_owned(), source: error }
 }
 
 fn log(path: &Path, salvaged: &Salvaged) {
@@ -85,45 +122,59 @@ fn write(
     inspection: &Inspection,
     container: Container,
     salvaged: &Salvaged,
-    defects: Vec<Defect>,
+    defects: &[Defect],
 ) -> Result<Written, FinishError> {
     let source = work.settled.path();
-    let duration_ms = salvaged.movie.declared_duration_ms().unwrap_or(0);
-    let start = start_of(work.settled, None, duration_ms);
+    let layout = inspection.iso.as_ref().map(|iso| iso.layout.clone());
+    let layout = layout.ok_or_else(|| FinishError::Changed { path: source.to_owned() })?;
+    let verdict = isobmff::validate(&salvaged.movie, &layout);
+    let iso = Iso { whole_bytes: salvaged.whole_bytes, layout, movie: None, stays_fragmented: None, verdict };
+    let start = start_of(work.settled, None, salvaged.movie.declared_duration_ms().unwrap_or(0));
     let wish = Wish { extension: extension_of(source, container), start_ms: start.0, may_be_own: false };
     let final_path = (work.choose_path)(&wish)?;
-    let plan = plan(source, inspection.iso.as_ref().map(|iso| &iso.layout), salvaged)?;
-    let partial = partial_with_room(work, &final_path, plan.len())?;
-    durable::copy_ranges(source, partial.path(), &plan.header, &plan.body_ranges)?;
-    sameness::compare(source, &salvaged.movie, partial.path(), sameness::Payloads::All)?;
-    let description = describe(partial.path(), container, &watch(work, &|_| ()))?;
-    let (path, fingerprint, warnings) = seal(work, partial)?;
-    Ok(Written {
-        path,
-        fingerprint,
-        final_path,
-        description,
-        defects,
-        start,
-        outcome: Outcome::Salvaged,
-        splice: None,
-        undo: None,
-        warnings,
-    })
+    let read = |bytes| (work.progress)(bytes, inspection.size_bytes);
+    // There is no file yet that a decoder could open; the beginning of the result is given to one.
+    let validate = if work.options.validate == Validate::Decode { Validate::Packets } else { work.options.validate };
+    let closer = look_closer((source, container), Some(&salvaged.movie), validate, watch(work, &read))?;
+    let (movie, salvage) = (&salvaged.movie, Some(salvaged.report.clone()));
+    let job = Front { work, iso: &iso, movie, container, final_path, start, defects, closer, salvage };
+    job.carry_out(&ways(work, salvaged.report.source, &job.situation()?))
 }
 
-fn plan(source: &Path, layout: Option<&Layout>, salvaged: &Salvaged) -> Result<FrontPlan, FinishError> {
-    let file = File::open(source).map_err(FileError::on("open", source))?;
-    let old = layout.map(|layout| file_type(&file, layout)).transpose().map_err(FileError::on("read", source))?;
-    let ftyp = salvaged.movie.to_ftyp(&old.unwrap_or_default());
-    let plan = FrontPlan::spanning(&salvaged.movie, &ftyp, salvaged.whole_bytes, 1);
-    plan.map_err(|error| header_error(source, error))
+/// The ways in which the header comes to the front. Where the file stands only as the operator lets it, and only with
+/// parameters of the stream itself: whoever named another file may still want to try a third.
+fn ways(work: &Work<'_>, origin: Origin, situation: &Situation) -> Vec<SpliceMethod> {
+    use SpliceMethod::{Copy, CopyRange, InsertRange, Reflink};
+    let beside: &[SpliceMethod] = match work.options.splice {
+        Splice::Copy => &[Copy],
+        Splice::CopyRange => &[CopyRange, Copy],
+        Splice::Auto | Splice::InsertRange | Splice::Reflink => &[Reflink, CopyRange, Copy],
+    };
+    let is_own = matches!(origin, Origin::Stream | Origin::Media);
+    let is_alone = situation.evidence.is_strong() && situation.links == 1 && !situation.keeps_original;
+    let in_place = match work.options.salvage_in_place {
+        SalvageInPlace::Never => None,
+        SalvageInPlace::WhenFull => (!situation.has_room).then_some(1),
+        SalvageInPlace::Always => Some(0),
+    };
+    let mut ways = beside.to_vec();
+    if let Some(place) = in_place.filter(|_| is_own && is_alone) {
+        // Sharing blocks needs no room either.
+        ways.insert(if ways.first() == Some(&Reflink) { place } else { 0 }, InsertRange);
+    }
+    ways
 }
 
-/// What a sound ISO recording tells about others of its stream; `None` for anything else.
+/// What a sound recording tells about others of its stream; `None` for one that tells nothing that is needed.
 pub fn reference_of(path: &Path, origin: Origin) -> Option<Reference> {
     let size = fs::metadata(path).ok().filter(fs::Metadata::is_file)?.len();
-    let file = File::open(path).ok()?;
+    let mut file = File::open(path).ok()?;
+    let mut start = Vec::new();
+    file.by_ref().take(HEAD_BYTES).read_to_end(&mut start).ok()?;
+    match Container::sniff(&start)? {
+        Container::Mp4 | Container::Mov => {}
+        container => return salvage::head_of(&file, size, container).map(|head| Reference::of_head(head, origin)),
+    }
     let mut reader = BufReader::new(&file);
     let layout = isobmff::top_level(&mut reader, size).ok()?;
     let mut movie = Movie::read(&mut reader, &layout).ok()?;
@@ -134,9 +185,33 @@ pub fn reference_of(path: &Path, origin: Origin) -> Option<Reference> {
     (!reference.tracks.is_empty()).then_some(reference)
 }
 
-fn has_iso_name(path: &Path) -> bool {
+/// What HLS segments of the same stream beside a recording tell: a transport stream repeats its parameter sets.
+fn reference_of_segments(work: &Work<'_>) -> Option<Reference> {
+    let source = work.settled.path();
+    let segment = segment_beside(source, &work.settled.candidate.facts.stream_id)?;
+    let remade = Partial::create(source).ok()?;
+    let request = Remux::new(&segment, Container::MpegTs, remade.path(), Container::Mp4);
+    media::remux(&request).ok()?;
+    reference_of(remade.path(), Origin::Sibling)
+}
+
+/// The newest segment of the playlist that bears the name of the stream. A last one may still be being written.
+fn segment_beside(source: &Path, stream_id: &str) -> Option<PathBuf> {
+    let directory = source.parent()?;
+    let playlist = fs::read_to_string(directory.join(stream_id).with_extension("m3u8")).ok()?;
+    let segments = playlist.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+    let is_segment = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "ts") && path.is_file();
+    let beside: Vec<PathBuf> = segments
+        .filter(|line| Path::new(line).components().count() == 1)
+        .map(|line| directory.join(line))
+        .filter(is_segment)
+        .collect();
+    beside.iter().nth_back(1).or(beside.last()).cloned()
+}
+
+fn may_teach(path: &Path) -> bool {
     let extension = path.extension().unwrap_or_default().to_string_lossy();
-    Container::from_extension(&extension).is_some_and(Container::is_iso)
+    Container::from_extension(&extension).is_some_and(|container| container != Container::MpegTs)
 }
 
 /// Sound recordings beside a file, those of its stream first, then the newest.
@@ -144,7 +219,7 @@ pub fn siblings(path: &Path, stream_id: &str) -> Vec<Reference> {
     let Some(entries) = path.parent().and_then(|directory| fs::read_dir(directory).ok()) else { return Vec::new() };
     let mut found: Vec<_> = entries
         .flatten()
-        .filter(|entry| entry.path() != path && has_iso_name(&entry.path()))
+        .filter(|entry| entry.path() != path && may_teach(&entry.path()))
         .filter_map(|entry| {
             let is_of_stream = entry.file_name().to_string_lossy().starts_with(stream_id);
             Some((is_of_stream, entry.metadata().ok()?.modified().ok()?, entry.path()))

@@ -22,10 +22,21 @@ pub struct DecodeErrors {
 
 /// Decodes all sound and pictures and counts what does not decode; tracks without errors are not listed.
 pub fn decode_check(path: &Path, container: Container, watch: Watch<'_>) -> Result<Vec<DecodeErrors>, MediaError> {
+    decode(path, container, watch, u64::MAX)
+}
+
+/// Errors on decoding the first packets of a file, all tracks together.
+pub fn decode_beginning(path: &Path, container: Container, packets: u64) -> Result<u64, MediaError> {
+    let found = decode(path, container, Watch::default(), packets)?;
+    Ok(found.iter().map(|track| track.errors).sum())
+}
+
+fn decode(path: &Path, container: Container, watch: Watch<'_>, mut left: u64) -> Result<Vec<DecodeErrors>, MediaError> {
     let mut pass = Pass::open(path, container, watch)?;
     let mut tracks: Vec<Decoding> = Vec::new();
     let mut packet = Packet::empty();
-    while pass.next(&mut packet)? {
+    while left > 0 && pass.next(&mut packet)? {
+        left -= 1;
         while tracks.len() < pass.source.track_count() {
             tracks.push(Decoding::of(&pass.source, tracks.len()));
         }

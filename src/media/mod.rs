@@ -30,7 +30,7 @@ mod watch;
 pub mod whole;
 
 pub use compare::{Mismatch, compare};
-pub use decode::{DecodeErrors, decode_check};
+pub use decode::{DecodeErrors, decode_beginning, decode_check};
 pub use error::MediaError;
 pub use fits::fits;
 pub use meter::TrackReading;

@@ -67,6 +67,8 @@ pub struct House {
     pub(super) bell: super::courier::Bell,
     /// Serialises the choice of a final name and its reservation.
     pub(super) naming: Mutex<()>,
+    /// Crashed recordings that wait for a sound one of their stream.
+    pub(super) waiting: super::teaching::Waiting,
     /// Shared by recordings under way; one that the process died of once has it to itself.
     pub(super) company: RwLock<()>,
 }
@@ -92,6 +94,7 @@ impl House {
             meters: super::meters::Meters::default(),
             bell: super::courier::Bell::default(),
             naming: Mutex::default(),
+            waiting: super::teaching::Waiting::default(),
             company: RwLock::default(),
         })
     }

@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use super::error::PipelineError;
 use super::house::{House, now_ms};
 use super::queueing;
+use super::teaching;
 use super::turns::Turn;
 use crate::catalog::{Begun, CatalogError, JournalKey, Known, next_try_ms};
 use crate::durable::{self, FileError};
@@ -24,7 +25,6 @@ use crate::fault::{Class, Fault, chain};
 use crate::finish::{self, Conclusion, FinishError, Finished, Names, Recovered, Turn as _, Wish};
 use crate::recording::journey::{Entry, Settled, Step};
 use crate::recording::{Defect, Fingerprint, SpliceIntent, VodRecord};
-use crate::salvage::{Origin, Reference};
 
 /// How a recording's journey ended, for now.
 #[derive(Debug)]
@@ -149,7 +149,7 @@ fn attempt_journey(
         turn,
         progress: &progress,
         remember: &remember,
-        references: &|| references(house, settled),
+        references: &|| teaching::references(house, settled),
     };
     let conclusion = finish::finish(&work)?;
     // What follows waits for the disk only.
@@ -168,26 +168,6 @@ fn remember(house: &House, key: &JournalKey, intent: &SpliceIntent, record: &Vod
     let step = Step::Splicing { intent: Box::new(intent.clone()), record: Box::new(record.clone()) };
     let journalled = house.catalog.set_step(key, step, now_ms());
     journalled.map_err(|e| FinishError::NotJournalled { source: Box::new(e) })
-}
-
-/// What is known of the recording's stream: what its last sound recording taught, then the recordings beside it.
-fn references(house: &House, settled: &Settled) -> Vec<Reference> {
-    let stream_id = &settled.candidate.facts.stream_id;
-    let remembered = house.catalog.codecs(stream_id).ok().flatten();
-    let remembered = remembered.and_then(|value| Reference::from_json(&value, Origin::Stream));
-    remembered.into_iter().chain(finish::siblings(settled.path(), stream_id)).collect()
-}
-
-/// Remembers how the stream is coded, from a recording that was finished soundly.
-fn remember_stream(house: &House, record: &VodRecord) {
-    let is_sound = !record.salvaged && !record.defects.iter().any(Defect::is_fatal);
-    if !is_sound || !record.container.is_iso() {
-        return;
-    }
-    let Some(told) = finish::reference_of(&record.file_path, Origin::Stream).and_then(|r| r.to_json()) else { return };
-    if let Err(error) = house.catalog.remember_codec(&record.stream_id, &told) {
-        warn!(stream = record.stream_id, error = chain(&error), "The stream's configuration could not be remembered.");
-    }
 }
 
 /// Chooses a free final name and promises it to this recording, durably; the same one again after a cut.
@@ -260,7 +240,7 @@ fn commit(
     let deliveries = queueing::deliveries_for(house, &record);
     house.catalog.commit_vod(key, &record, &deliveries, removes_source, now_ms())?;
     house.bell.ring();
-    remember_stream(house, &record);
+    teaching::remember(house, &record);
     info!(
         vod_id = record.vod_id,
         path = %record.file_path.display(),
@@ -339,7 +319,10 @@ fn quarantine(house: &House, key: &JournalKey, settled: &Settled, defects: Vec<D
     let reasons = defects.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     warn!(path = %settled.path().display(), reasons, "Quarantined where it is; it is never deleted.");
     match house.catalog.set_step(key, Step::Quarantined { defects: defects.clone() }, now_ms()) {
-        Ok(()) => Ended::Quarantined(defects),
+        Ok(()) => {
+            house.waiting.add(*key, &settled.candidate.facts.stream_id, &defects);
+            Ended::Quarantined(defects)
+        }
         Err(error) => failed(&error),
     }
 }

@@ -17,6 +17,7 @@ mod pool;
 mod queueing;
 mod rebuilding;
 mod remembering;
+mod teaching;
 mod turns;
 mod undoing;
 mod watching;

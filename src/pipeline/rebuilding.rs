@@ -82,7 +82,7 @@ fn record_of_settled(
     let watch = Watch { cancel: None, progress: None };
     let description = finish::describe(settled.path(), container, &watch)?;
     let start = finish::start_of(settled, description.created_ms, description.duration_ms);
-    let making = Making { outcome: Outcome::Kept, splice: None, undo: None, keeps_original: false };
+    let making = Making { outcome: Outcome::Kept, splice: None, undo: None, salvage: None, keeps_original: false };
     let (path, fingerprint) = (settled.candidate.path.clone(), settled.candidate.fingerprint);
     let made = finish::Made { path, description, defects: inspection.defects.clone(), start, fingerprint, making };
     Ok(finish::record_of_finished(settled, made, now_ms()))

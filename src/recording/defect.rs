@@ -190,6 +190,11 @@ impl fmt::Display for Defect {
                 write!(f, "the process died {attempts} times while it worked on this file")
             }
             Self::Encrypted => write!(f, "encrypted: kept as it is"),
+            Self::NeedsParameters { pictures: 0, codec } => write!(
+                f,
+                "needs parameters: the beginning of the {codec} is lost, nothing says how its packets are coded; \
+                 `aftercast recover FILE --reference GOOD --output OUT` with a sound recording of the same stream"
+            ),
             Self::NeedsParameters { pictures, codec } => write!(
                 f,
                 "needs parameters: {pictures} {codec} pictures found, nothing says how they are coded; \

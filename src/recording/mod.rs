@@ -11,6 +11,7 @@ pub mod journey;
 mod key;
 mod kind;
 pub mod name;
+mod salvage;
 mod splice;
 mod vod;
 
@@ -20,6 +21,7 @@ pub use delivery::{Asset, AssetFile, Delivery, DeliveryState};
 pub use fingerprint::Fingerprint;
 pub use key::{KeyError, KeyFacts, KeyPattern, object_key};
 pub use kind::{Kind, Kinds, KindsError};
+pub use salvage::{Confidence, ParameterSource, SalvageGap, SalvageReport, SalvagedTrack};
 pub use splice::{Retirement, SpliceIntent, SpliceUndo};
 pub use vod::{
     ID_SAMPLES, Outcome, RemoteObject, SpliceMethod, StartSource, TrackKind, TrackSummary, VOD_VERSION, VodRecord,

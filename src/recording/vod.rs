@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::journey::Evidence;
-use super::{Container, Defect, Fingerprint, SpliceUndo};
+use super::{Container, Defect, Fingerprint, SalvageReport, SpliceUndo};
 
 /// Version of [`VodRecord`] as stored.
 pub const VOD_VERSION: u32 = 1;
@@ -212,6 +212,9 @@ pub struct VodRecord {
     /// Whether its tables were rebuilt from media data.
     #[serde(default)]
     pub salvaged: bool,
+    /// What was found and what was not, if they were.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub salvage: Option<Box<SalvageReport>>,
     /// BLAKE3 over the whole file, hex, once it was read through.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub digest: Option<String>,

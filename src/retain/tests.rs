@@ -45,6 +45,7 @@ fn record(id: &str, path: &Path, fingerprint: Fingerprint) -> VodRecord {
         splice: None,
         splice_undo: None,
         salvaged: false,
+        salvage: None,
         digest: None,
         server: "antmedia".into(),
         rendition: None,

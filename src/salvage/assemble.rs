@@ -1,10 +1,14 @@
 //! The movie: what the walk found and when it is due, as sample tables over the old file.
 
 use super::clock::ticks;
+use super::element::Sound;
 use super::loss::Lost;
 use super::timeline::Timeline;
 use super::walk::{AudioTrack, Walked};
+use crate::isobmff::samples::SampleTables;
 use crate::isobmff::tables::elst::Edit;
+use crate::isobmff::tables::stsc::ChunkRun;
+use crate::isobmff::tables::stsz::SampleSizes;
 use crate::isobmff::{IsoError, Movie, NewSample, TableBuilder, Track};
 
 /// Ticks per second of the movie.
@@ -53,6 +57,9 @@ pub fn audio(
         Timed { offset: frame.offset, size_bytes: frame.size_bytes, decoded, shown: decoded, is_sync: true }
     });
     let samples: Vec<Timed> = samples.collect();
+    if let Sound::Pcm { block_bytes } = spec.sound {
+        return Ok(uncoded(track, &samples, block_bytes.max(1)));
+    }
     filled(track, samples.into_iter(), spec.duration)
 }
 
@@ -80,6 +87,46 @@ fn filled(mut track: Track, samples: impl Iterator<Item = Timed>, last_duration:
     track.edits = edits(start, track.media.duration, timescale);
     track.header.duration = track.edits.iter().map(|edit| edit.segment_duration).sum();
     Ok(track)
+}
+
+/// Sound that is not coded: each sample of all channels is one of the table, and what lies together is a chunk.
+fn uncoded(mut track: Track, packets: &[Timed], block_bytes: u32) -> Track {
+    let timescale = track.timescale();
+    let start = packets.first().map_or(0, |packet| ticks(packet.decoded, timescale));
+    let mut tables = SampleTables::default();
+    let (mut end, mut due, mut in_chunk, mut total) = (u64::MAX, start, 0_u32, 0_u32);
+    for packet in packets {
+        let blocks = packet.size_bytes / block_bytes;
+        let late = u32::try_from(ticks(packet.decoded, timescale) - due).unwrap_or(0);
+        if packet.offset != end || late > 1 {
+            close_chunk(&mut tables, in_chunk);
+            in_chunk = 0;
+            tables.chunk_offsets.push(packet.offset);
+        }
+        if late > 1 && total > 0 {
+            // What was lost before is time that the last sample takes.
+            tables.durations.lengthen_last(late);
+            due += i64::from(late);
+        }
+        tables.durations.push_many(1, blocks);
+        (in_chunk, total, due) = (in_chunk + blocks, total + blocks, due + i64::from(blocks));
+        end = packet.offset + u64::from(packet.size_bytes);
+    }
+    close_chunk(&mut tables, in_chunk);
+    tables.sizes = SampleSizes::Constant { size_bytes: block_bytes, count: total };
+    track.media.duration = (due - start).unsigned_abs();
+    track.tables = tables;
+    track.edits = edits(start, track.media.duration, timescale);
+    track.header.duration = track.edits.iter().map(|edit| edit.segment_duration).sum();
+    track
+}
+
+fn close_chunk(tables: &mut SampleTables, samples_per_chunk: u32) {
+    let is_same = |run: &ChunkRun| run.samples_per_chunk == samples_per_chunk;
+    if samples_per_chunk > 0 && !tables.chunk_runs.last().is_some_and(is_same) {
+        let first_chunk = u32::try_from(tables.chunk_offsets.len()).unwrap_or(u32::MAX);
+        tables.chunk_runs.push(ChunkRun { first_chunk, samples_per_chunk, description_index: 1 });
+    }
 }
 
 /// Presents the media from where its presentation begins; what is decoded before is not shown, what begins late waits.

@@ -4,6 +4,7 @@ use std::io::{Read, Seek};
 use std::ops::Range;
 
 use super::describe::{self, SoundFacts};
+use super::displaced::Displaced;
 use super::loss::Lost;
 use super::nal::Parameters;
 use super::probe;
@@ -11,6 +12,7 @@ use super::reference::{Origin, Reference};
 use super::report::{Confidence, GapReport, MAX_LISTED_GAPS, Report, TrackReport};
 use super::source::Source;
 use super::timeline::{Expected, Rate, Timeline, timeline};
+use super::unframed;
 use super::walk::{Hypothesis, Walked, walk};
 use super::{SalvageError, Salvaged, Verdict, assemble, clock, gate};
 use crate::isobmff::{FourCc, Track};
@@ -19,6 +21,20 @@ use crate::isobmff::{FourCc, Track};
 const VIDEO_TIMESCALE: u32 = 90_000;
 /// What a reference whose parameter sets do not fit is worth at most.
 const MISFIT_PERMILLE: u64 = 400;
+
+/// A reference that explains so many in a thousand bytes, and whose parameter sets fit, is not questioned.
+const GOOD_PERMILLE: u64 = 950;
+/// Nor is one that finds so many packets for each gap.
+const PACKETS_PER_GAP: usize = 40;
+
+/// How well a hypothesis reads the beginning of the media.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rehearsal {
+    /// How many in a thousand bytes it explains; few if its parameter sets do not fit.
+    pub permille: u64,
+    /// Whether no other needs to be tried.
+    pub is_good: bool,
+}
 
 /// A hypothesis with what is needed to make tracks of it.
 #[derive(Debug, Clone)]
@@ -29,6 +45,7 @@ pub struct Attempt {
     video: Option<Track>,
     audio: Vec<Track>,
     has_opaque: bool,
+    is_complete: bool,
 }
 
 impl Attempt {
@@ -42,6 +59,7 @@ impl Attempt {
             video: reference.video().filter(|_| has_parameters).map(|known| known.track.clone()),
             audio: reference.audio().map(|known| known.track.clone()).collect(),
             has_opaque: reference.opaque().next().is_some(),
+            is_complete: true,
             hypothesis,
         }
     }
@@ -52,16 +70,22 @@ impl Attempt {
         let audio = probed.sound.and_then(audio_track);
         Some(Self {
             origin: Origin::Media,
-            hypothesis: probed.hypothesis,
             expected: Expected::default(),
             video: None,
             audio: audio.into_iter().collect(),
             has_opaque: false,
+            is_complete: probed.has_parameters || probed.hypothesis.video.is_none(),
+            hypothesis: probed.hypothesis,
         })
     }
 
-    /// How many in a thousand bytes of the beginning it explains; little if its parameter sets do not fit.
-    pub fn rehearse<R: Read + Seek>(&self, source: &mut Source<R>, range: &Range<u64>) -> u64 {
+    /// Whether nothing is missing for a result that plays.
+    pub const fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
+    /// How well it reads the beginning.
+    pub fn rehearse<R: Read + Seek>(&self, source: &mut Source<R>, range: &Range<u64>) -> Rehearsal {
         let walked = walk(source, range.clone(), &self.hypothesis);
         let cut = walked
             .gaps
@@ -70,20 +94,30 @@ impl Attempt {
             .map_or(0, |gap| gap.range.end - gap.range.start);
         let total = walked.total_bytes.saturating_sub(cut).max(1);
         let unexplained = walked.unexplained_bytes().saturating_sub(cut);
-        let is_empty = walked.frames.is_empty() && walked.audio.iter().all(Vec::is_empty);
-        let explained = if is_empty { 0 } else { 1000 - (unexplained * 1000 / total).min(1000) };
+        let packets = walked.frames.len() + walked.audio.iter().map(Vec::len).sum::<usize>();
+        let explained = if packets == 0 { 0 } else { 1000 - (unexplained * 1000 / total).min(1000) };
         let misfits = self.video.is_some() && !gate::fits(&walked);
-        if misfits { explained.min(MISFIT_PERMILLE) } else { explained }
+        let permille = if misfits { explained.min(MISFIT_PERMILLE) } else { explained };
+        // A hole in the media is nothing that another hypothesis could explain.
+        let is_gapless = walked.gaps.len() * PACKETS_PER_GAP <= packets;
+        Rehearsal { permille, is_good: permille >= GOOD_PERMILLE || is_gapless && permille > MISFIT_PERMILLE }
     }
 
     /// Walks everything and makes the movie.
     pub fn carry_out<R: Read + Seek>(
-        self,
+        mut self,
         source: &mut Source<R>,
         media: &Range<u64>,
+        displaced: Option<Displaced>,
     ) -> Result<Salvaged, SalvageError> {
-        let walked = walk(source, media.clone(), &self.hypothesis);
+        let mut walked = walk(source, media.clone(), &self.hypothesis);
+        if let Some(displaced) = displaced {
+            displaced.note_frontier(&mut walked);
+        }
         let expected = self.expectation(&walked);
+        for (index, track) in self.hypothesis.audio.iter_mut().enumerate().filter(|(_, t)| t.sound.is_unframed()) {
+            unframed::split(source, &mut walked, (index, track), &expected);
+        }
         let timeline = timeline(&walked, &self.hypothesis, &expected);
         let video = self.video_track(&walked);
         let needs_parameters = !walked.frames.is_empty() && video.is_none();
@@ -112,9 +146,16 @@ impl Attempt {
         expected
     }
 
-    /// The picture track: as the reference says if its parameter sets fit, else as those in the media say.
+    /// The picture track: as the reference says if its parameter sets fit and the media repeats none or the same, else as
+    /// those in the media say.
     fn video_track(&self, walked: &Walked) -> Option<Track> {
-        if let Some(track) = self.video.as_ref().filter(|_| gate::fits(walked)) {
+        let holds = |track: &&Track| {
+            let raw = track.descriptions.raw();
+            walked.inband.iter().all(|unit| raw.windows(unit.len()).any(|window| window == unit))
+        };
+        let is_own = matches!(self.origin, Origin::Given | Origin::Stream);
+        let taken = self.video.as_ref().filter(|track| walked.inband.is_empty() || is_own || holds(track));
+        if let Some(track) = taken.filter(|_| gate::fits(walked)) {
             return Some(track.clone());
         }
         let video = self.hypothesis.video?;
@@ -163,15 +204,16 @@ impl Attempt {
             zero_tail_bytes: 0,
             gaps: gaps.collect(),
             gap_count: walked.gaps.len(),
-            frame_rate: rate_name(timeline.rate),
+            frame_rate: rate_name(timeline.rate).to_owned(),
+            decode_errors: None,
         }
     }
 
     fn pictures_without_parameters(&self, walked: &Walked) -> TrackReport {
-        let is_hevc = self.hypothesis.video.is_some_and(|v| v.standard == super::nal::Standard::Hevc);
+        let standard = self.hypothesis.video.map_or(super::nal::Standard::Avc, |video| video.standard);
         TrackReport {
             kind: crate::recording::TrackKind::Video,
-            codec: if is_hevc { "hevc" } else { "h264" }.to_owned(),
+            codec: standard.codec().to_owned(),
             packets: walked.frames.len() as u64,
             duration_ms: 0,
             lost: 0,
@@ -199,7 +241,8 @@ const fn rate_name(rate: Rate) -> &'static str {
     }
 }
 
-fn track_report(track: &Track) -> TrackReport {
+/// What is said of a track of the result.
+pub fn track_report(track: &Track) -> TrackReport {
     let ms = u128::from(track.media.duration) * 1000 / u128::from(track.timescale());
     TrackReport {
         kind: track.kind(),

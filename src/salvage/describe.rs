@@ -52,6 +52,7 @@ pub fn video(standard: Standard, units: &[Vec<u8>], length_bytes: usize, size: (
     match standard {
         Standard::Avc => Some(visual(*b"avc1", size, &boxed(*b"avcC", &avc_configuration(units, length)?))),
         Standard::Hevc => Some(visual(*b"hvc1", size, &boxed(*b"hvcC", &hevc_configuration(units, length)?))),
+        Standard::Visual => None,
     }
 }
 

@@ -9,7 +9,7 @@ use super::nal::{self, Role, Standard};
 pub struct Video {
     /// Which standard.
     pub standard: Standard,
-    /// Bytes of the length in front of each unit: 1, 2 or 4.
+    /// Bytes of the length in front of each unit: 1, 2 or 4; 0 for MPEG-4 Visual, which has none.
     pub length_bytes: usize,
 }
 
@@ -27,6 +27,13 @@ pub enum Sound {
     Dolby {
         /// Samples per second.
         rate_hz: u32,
+    },
+    /// Packets of Opus, which say nothing of their length.
+    Opus,
+    /// Samples that are not coded: nothing in them is like anything.
+    Pcm {
+        /// Bytes of one sample of all channels.
+        block_bytes: u32,
     },
 }
 
@@ -46,6 +53,9 @@ impl Video {
     /// The unit that the bytes begin with. It may reach past them; whether it ends soundly is the caller's to look at.
     #[inline]
     pub fn unit(&self, bytes: &[u8]) -> Option<Unit> {
+        if self.standard == Standard::Visual {
+            return None;
+        }
         let (length, unit) = bytes.split_at_checked(self.length_bytes)?;
         let length = length.iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
         if length == 0 || length > nal::MAX_UNIT_BYTES {
@@ -59,6 +69,9 @@ impl Video {
     /// Whether a unit may begin with these bytes, in a glance.
     #[inline]
     pub fn may_begin(&self, bytes: &[u8]) -> bool {
+        if self.standard == Standard::Visual {
+            return nal::visual::may_begin(bytes);
+        }
         self.length_bytes != 4 || matches!(bytes, [0 | 1, _, _, _, header, ..] if header & 0x80 == 0)
     }
 }
@@ -72,10 +85,15 @@ impl Sound {
         };
         match self {
             Self::Aac(config) if self.may_begin(bytes) => aac::frame_bytes(bytes, config).map(|n| n as u64),
-            Self::Aac(_) => None,
             Self::MpegAudio { rate_hz } => framed(framed::mpeg_audio(bytes), *rate_hz),
             Self::Dolby { rate_hz } => framed(framed::dolby(bytes), *rate_hz),
+            Self::Aac(_) | Self::Opus | Self::Pcm { .. } => None,
         }
+    }
+
+    /// Whether where its packets end can only be told from what stands around them.
+    pub const fn is_unframed(&self) -> bool {
+        matches!(self, Self::Opus | Self::Pcm { .. })
     }
 
     /// Whether a frame may begin with these bytes, in a glance.

@@ -1,6 +1,7 @@
 //! Whether parameter sets belong to the media: numbers of slice headers read with the wrong ones do not follow on
 //! each other, however well the structure around them holds.
 
+use super::nal::Parameters;
 use super::order::Order;
 use super::walk::Walked;
 
@@ -13,6 +14,9 @@ const MOST_LAG: i64 = 16;
 
 /// Whether the parameter sets that a walk used fit what it found. Too few pictures are given the benefit of the doubt.
 pub fn fits(walked: &Walked) -> bool {
+    if matches!(walked.parameters, Some(Parameters::Visual(_))) {
+        return true; // start codes say more than numbers could
+    }
     let frames = &walked.frames;
     let unreadable = frames.iter().filter(|frame| frame.picture.is_none()).count();
     let inconsistent = frames.iter().filter(|frame| frame.picture.is_some_and(|p| !p.is_consistent)).count();
@@ -24,7 +28,7 @@ pub fn fits(walked: &Walked) -> bool {
         return false;
     }
     let gaps: Vec<usize> = walked.gaps.iter().map(|gap| gap.frames_before).collect();
-    let period = walked.parameters.as_ref().map_or(0, super::nal::Parameters::order_period);
+    let period = walked.parameters.as_ref().map_or(0, Parameters::order_period);
     let order = Order::of(frames, period, &gaps);
     let count = i64::try_from(frames.len()).unwrap_or(i64::MAX);
     let is_near = |(number, place): &(i64, &Option<i64>)| place.is_some_and(|p| p <= number + count.max(64));

@@ -12,32 +12,37 @@
 //! more. What cannot be told from the media is asked of a [`Reference`]; parameter sets that do not fit are refused
 //! ([`gate`]), and a recording without any is not called playable.
 
-mod aac;
+pub mod aac;
 mod assemble;
 mod attempt;
 mod bits;
 mod clock;
 mod describe;
-mod element;
+mod displaced;
+pub mod element;
 mod error;
-mod framed;
+mod fragments;
+pub mod framed;
 mod gate;
+mod heads;
 mod loss;
-mod nal;
+pub mod nal;
 mod order;
 mod probe;
 mod reference;
 mod report;
 mod source;
 mod timeline;
+mod unframed;
 mod walk;
 
 use std::io::{Read, Seek};
 use std::ops::Range;
 
 use crate::isobmff::{Layout, Movie, top_level};
-use attempt::Attempt;
+use attempt::{Attempt, Rehearsal};
 pub use error::SalvageError;
+pub use heads::{MOST_HEAD_BYTES, Mended, head_of, mend};
 pub use reference::{Known, Origin, Pace, Reference};
 pub use report::{Confidence, GapReport, Report, TrackReport};
 use source::Source;
@@ -46,8 +51,6 @@ use source::Source;
 const ZERO_STEP_BYTES: u64 = 4096;
 /// How much of the media is tried with each reference.
 const REHEARSED_BYTES: u64 = 4 << 20;
-/// A reference that explains so many in a thousand bytes, and whose parameter sets fit, is not questioned.
-const GOOD_PERMILLE: u64 = 950;
 
 /// What a salvage came to.
 #[derive(Debug, Clone)]
@@ -77,21 +80,35 @@ pub enum Verdict {
 /// Rebuilds the tables of a file of `len` bytes; the references are tried in their order.
 pub fn salvage<R: Read + Seek>(mut reader: R, len: u64, references: &[Reference]) -> Result<Salvaged, SalvageError> {
     let layout = top_level(&mut reader, len)?;
+    if fragments::has_fragments(&mut reader, &layout)? {
+        return fragments::salvage(reader, len, references);
+    }
     let range = media_range(&layout).ok_or(SalvageError::NoMedia)?;
     let mut source = Source::new(reader, len);
+    let displaced = displaced::find(&mut source, &layout);
     let end = trimmed(&mut source, &range);
-    let (media, zero_tail_bytes) = (range.start..end, range.end - end);
+    let start = displaced.map_or(range.start, |displaced| displaced.media);
+    let (media, zero_tail_bytes) = (start..end.max(start), range.end - end);
     let attempt = choose(&mut source, &media, references);
-    let salvaged = attempt.map_or_else(|| Ok(nothing(&media)), |attempt| attempt.carry_out(&mut source, &media));
+    let carry_out = |attempt: Attempt| attempt.carry_out(&mut source, &media, displaced);
+    let salvaged = attempt.map_or_else(|| Ok(nothing(&media)), carry_out);
     source.finish().map_err(SalvageError::Read)?;
     let mut salvaged = salvaged?;
     salvaged.report.zero_tail_bytes = zero_tail_bytes;
     Ok(salvaged)
 }
 
+/// Whether more is in a file than its boxes lead to: its beginning is zero, or headers of its fragments were hit.
+pub fn is_hit<R: Read + Seek>(reader: &mut R, layout: &Layout) -> Result<bool, SalvageError> {
+    let is_headless = layout.boxes.is_empty() && layout.garbage_at == Some(0);
+    Ok(is_headless || fragments::is_hit(reader, layout)?)
+}
+
 /// Where the media lies: the body of the last `mdat`, to the end of the file if its size is not to be believed.
 fn media_range(layout: &Layout) -> Option<Range<u64>> {
-    let mdat = layout.boxes.iter().rev().find(|b| b.is(b"mdat"))?;
+    let Some(mdat) = layout.boxes.iter().rev().find(|b| b.is(b"mdat")) else {
+        return (layout.garbage_at == Some(0)).then_some(0..layout.len);
+    };
     // A size of 0 means "to the end"; so does the placeholder of a header whose size was never written.
     let is_placeholder = mdat.is_open_ended || mdat.end() > layout.len || mdat.end() == mdat.body_offset();
     let end = if is_placeholder { layout.len } else { mdat.end() };
@@ -114,27 +131,30 @@ fn trimmed<R: Read + Seek>(source: &mut Source<R>, range: &Range<u64>) -> u64 {
     end
 }
 
-/// The first reference that explains the beginning and whose parameter sets fit; else the best of them and the media.
+/// The first reference that explains the beginning and whose parameter sets fit: those of the stream itself, then what
+/// the media says, then those of others. If none is good, the best of them.
 fn choose<R: Read + Seek>(source: &mut Source<R>, media: &Range<u64>, references: &[Reference]) -> Option<Attempt> {
     let rehearsed = media.start..media.end.min(media.start + REHEARSED_BYTES);
+    let (own, others): (Vec<_>, Vec<_>) = references
+        .iter()
+        .filter(|reference| !reference.tracks.is_empty())
+        .partition(|reference| matches!(reference.origin, Origin::Given | Origin::Stream));
     let mut best: Option<(u64, Attempt)> = None;
-    for reference in references {
-        let attempt = Attempt::with(reference);
-        let quality = attempt.rehearse(source, &rehearsed);
-        if quality >= GOOD_PERMILLE {
-            return Some(attempt);
+    let mut is_good = |attempt: Attempt, source: &mut Source<R>| -> bool {
+        let Rehearsal { permille, is_good } = attempt.rehearse(source, &rehearsed);
+        if is_good || best.as_ref().is_none_or(|(other, _)| permille > *other) {
+            best = Some((permille, attempt));
         }
-        if best.as_ref().is_none_or(|(other, _)| quality > *other) {
-            best = Some((quality, attempt));
-        }
+        is_good
+    };
+    let found = own.iter().any(|reference| is_good(Attempt::with(reference), source));
+    let probed = if found { None } else { Attempt::probed(source, media) };
+    let found = found || probed.as_ref().filter(|a| a.is_complete()).is_some_and(|a| is_good(a.clone(), source));
+    let found = found || others.iter().any(|reference| is_good(Attempt::with(reference), source));
+    if let Some(attempt) = probed.filter(|attempt| !found && !attempt.is_complete()) {
+        is_good(attempt, source);
     }
-    if let Some(attempt) = Attempt::probed(source, media) {
-        let quality = attempt.rehearse(source, &rehearsed);
-        if best.as_ref().is_none_or(|(other, _)| quality > *other) {
-            best = Some((quality, attempt));
-        }
-    }
-    best.filter(|(quality, _)| *quality > 0).map(|(_, attempt)| attempt)
+    best.filter(|(permille, _)| *permille > 0).map(|(_, attempt)| attempt)
 }
 
 fn nothing(media: &Range<u64>) -> Salvaged {
@@ -151,7 +171,8 @@ fn nothing(media: &Range<u64>) -> Salvaged {
             zero_tail_bytes: 0,
             gaps: Vec::new(),
             gap_count: 0,
-            frame_rate: "none",
+            frame_rate: "none".to_owned(),
+            decode_errors: None,
         },
         verdict: Verdict::Nothing,
     }

@@ -8,12 +8,18 @@ use super::aac::{self, Elements};
 use super::clock::flicks;
 use super::describe::SoundFacts;
 use super::element::{Sound, Video};
-use super::nal::Standard;
+use super::nal::{Parameters, Standard};
 use super::source::Source;
 use super::walk::{AudioTrack, Hypothesis, Walked, walk};
 
-/// How much of the media is tried with every combination.
+/// How much of the media is tried with likely combination.
 const TRIED_BYTES: u64 = 512 << 10;
+/// How much of it is tried with all of them, to find the likely ones.
+const FIRST_BYTES: u64 = 96 << 10;
+/// How many are likely.
+const MOST_LIKELY: usize = 6;
+/// What the best combination explains at least, in a thousand bytes.
+const LEAST_PERMILLE: u64 = 500;
 /// One rate of each class that AAC frames can be told apart by; 48 and 44.1 kHz share all tables.
 const AAC_RATES_HZ: [u32; 6] = [48_000, 32_000, 24_000, 16_000, 8_000, 96_000];
 const FRAMED_RATES_HZ: [u32; 3] = [48_000, 44_100, 32_000];
@@ -26,23 +32,47 @@ pub struct Probed {
     pub hypothesis: Hypothesis,
     /// For its audio track, if it has one.
     pub sound: Option<SoundFacts>,
+    /// Whether the media repeats the parameter sets of its pictures.
+    pub has_parameters: bool,
 }
 
 /// The combination that explains most of the beginning; `None` if none explains half of it.
 pub fn probe<R: Read + Seek>(source: &mut Source<R>, range: &Range<u64>) -> Option<Probed> {
-    let tried = range.start..range.end.min(range.start + TRIED_BYTES);
-    let mut best: Option<(u64, Probed)> = None;
-    for video in [Some(Standard::Avc), Some(Standard::Hevc), None] {
-        for sound in [None].into_iter().chain(sounds().into_iter().map(Some)) {
-            let Some(probed) = combined(video, sound) else { continue };
+    let first = tried(source, range, FIRST_BYTES, combinations());
+    // A first picture may be longer than what is looked at first: then nothing of it is seen.
+    let is_seen = first.first().is_some_and(|(explained, _)| *explained >= LEAST_PERMILLE);
+    let likely = first.into_iter().map(|(_, probed)| probed).take(if is_seen { MOST_LIKELY } else { usize::MAX });
+    let best = tried(source, range, TRIED_BYTES, likely.collect()).into_iter().next();
+    best.filter(|(explained, _)| *explained >= LEAST_PERMILLE).map(|(_, probed)| probed)
+}
+
+/// Combinations with what each explains of the first bytes, the best first.
+fn tried<R: Read + Seek>(
+    source: &mut Source<R>,
+    range: &Range<u64>,
+    bytes: u64,
+    combinations: Vec<Probed>,
+) -> Vec<(u64, Probed)> {
+    let tried = range.start..range.end.min(range.start + bytes);
+    let mut all: Vec<(u64, Probed)> = combinations
+        .into_iter()
+        .map(|probed| {
             let walked = walk(source, tried.clone(), &probed.hypothesis);
-            let explained = explained(&walked, &probed.hypothesis);
-            if best.as_ref().is_none_or(|(other, _)| explained > *other) {
-                best = Some((explained, probed));
-            }
-        }
-    }
-    best.filter(|(explained, _)| *explained >= 500).map(|(_, probed)| probed)
+            let has_parameters = walked.parameters.as_ref().is_some_and(Parameters::is_usable);
+            (explained(&walked, &probed.hypothesis), Probed { has_parameters, ..probed })
+        })
+        .collect();
+    all.sort_by_key(|(explained, _)| std::cmp::Reverse(*explained));
+    all
+}
+
+fn combinations() -> Vec<Probed> {
+    let videos = [Some(Standard::Avc), Some(Standard::Hevc), None];
+    let with = |video| {
+        let all = [None].into_iter().chain(sounds().into_iter().map(Some));
+        all.filter_map(|sound| combined(video, sound)).collect::<Vec<_>>()
+    };
+    videos.into_iter().flat_map(with).collect()
 }
 
 /// In a thousand; a track of which nothing is found must not be there.
@@ -62,8 +92,9 @@ fn combined(standard: Option<Standard>, sound: Option<(Sound, SoundFacts, u64)>)
         AudioTrack { sound, start: if samples == AAC_FRAME_SAMPLES { -duration } else { 0 }, duration }
     });
     (video.is_some() || audio.is_some()).then(|| Probed {
-        hypothesis: Hypothesis { video, parameters: None, audio: audio.into_iter().collect() },
+        hypothesis: Hypothesis { video, parameters: None, audio: audio.into_iter().collect(), pace: None },
         sound: sound.map(|(_, facts, _)| facts),
+        has_parameters: false,
     })
 }
 

@@ -8,34 +8,25 @@ use super::clock::{FLICKS, flicks};
 use super::element::{Sound, Video};
 use super::nal::{Parameters, Standard};
 use super::timeline::Expected;
-use super::walk::{AudioTrack, Hypothesis};
+use super::walk::{AudioTrack, Hypothesis, VideoPace};
 use crate::isobmff::{Movie, Track};
+pub use crate::recording::ParameterSource as Origin;
 use crate::recording::TrackKind;
 
+/// Most samples by which presentation lags (H.264 §A.3.1, H.265 §A.4.1).
+const MOST_LAG: u32 = 16;
 /// Version of the remembered form.
 const VERSION: u64 = 1;
-
-/// Where the codec configuration came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Origin {
-    /// A file that the operator named.
-    Given,
-    /// An earlier recording of the same stream.
-    Stream,
-    /// A recording beside it.
-    Sibling,
-    /// The recording itself: parameter sets in the media, and what its frames say of themselves.
-    Media,
-}
 
 /// A sound recording, without its samples.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference {
     /// Where it came from.
     pub origin: Origin,
-    /// Its tracks.
+    /// Its tracks; none of a container whose tracks are not read here.
     pub tracks: Vec<Known>,
+    /// What stands in front of the first packet, of a Matroska, WebM or FLV file.
+    pub head: Option<Vec<u8>>,
 }
 
 /// A track of a sound recording.
@@ -67,11 +58,19 @@ impl Reference {
     pub fn of(movie: &Movie, origin: Origin) -> Self {
         let is_media = |track: &&Track| matches!(track.kind(), TrackKind::Video | TrackKind::Audio);
         let known = |track: &Track| Known { track: track.emptied(), pace: Pace::of(track, movie.header.timescale) };
-        Self { origin, tracks: movie.tracks.iter().filter(is_media).map(known).collect() }
+        Self { origin, tracks: movie.tracks.iter().filter(is_media).map(known).collect(), head: None }
+    }
+
+    /// What the beginning of a file of another container tells.
+    pub const fn of_head(head: Vec<u8>, origin: Origin) -> Self {
+        Self { origin, tracks: Vec::new(), head: Some(head) }
     }
 
     /// The form in which it is remembered; `None` if it holds nothing worth it.
     pub fn to_json(&self) -> Option<Value> {
+        if let Some(head) = &self.head {
+            return Some(json!({ "version": VERSION, "head": hex(head) }));
+        }
         let mut movie = Movie::new(1000);
         movie.tracks = self.tracks.iter().map(|known| known.track.clone()).collect();
         let moov = movie.to_moov(0).ok().filter(|_| !self.tracks.is_empty())?;
@@ -81,11 +80,14 @@ impl Reference {
 
     /// Reads the remembered form.
     pub fn from_json(value: &Value, origin: Origin) -> Option<Self> {
+        if let Some(head) = value.get("head") {
+            return Some(Self::of_head(unhex(head.as_str()?)?, origin));
+        }
         let moov = unhex(value.get("moov")?.as_str()?)?;
         let paces: Vec<Pace> = serde_json::from_value(value.get("paces")?.clone()).ok()?;
         let movie = Movie::from_moov(moov).ok().filter(|movie| movie.tracks.len() == paces.len())?;
         let tracks = movie.tracks.iter().zip(paces).map(|(track, pace)| Known { track: track.emptied(), pace });
-        Some(Self { origin, tracks: tracks.collect() })
+        Some(Self { origin, tracks: tracks.collect(), head: None })
     }
 
     /// The picture track.
@@ -110,6 +112,7 @@ impl Reference {
             video: video.and_then(Known::video),
             parameters: video.and_then(Known::parameters),
             audio: self.audio().filter_map(Known::audio).collect(),
+            pace: video.and_then(Known::video_pace),
         }
     }
 
@@ -143,13 +146,15 @@ impl Pace {
         let grid = body.iter().map(|run| run.value).fold(0, greatest_common_divisor);
         let shift = i128::from(track.presentation_shift(movie_timescale));
         let start = shift * i128::from(FLICKS) / i128::from(track.timescale().max(1));
-        let first = track.samples().next().map_or(0, |sample| sample.pts - sample.dts);
+        let first = track.samples().next().map_or(0, |sample| sample.pts);
+        // Presentation begins when so many have been decoded, whatever their distances.
+        let lag = (0..MOST_LAG).zip(track.samples()).take_while(|(_, sample)| sample.dts < first).count();
         Self {
             duration,
             is_constant: usual * 100 + 100 >= total * 98,
             grid,
             start: i64::try_from(start).unwrap_or(0),
-            lag: (first + i64::from(duration) / 2).checked_div(i64::from(duration)).unwrap_or(0).clamp(0, 16),
+            lag: i64::try_from(lag).unwrap_or(0),
         }
     }
 }
@@ -165,6 +170,7 @@ impl Known {
         let standard = match self.track.codec().as_str() {
             "h264" => Standard::Avc,
             "hevc" => Standard::Hevc,
+            "mpeg4" => return Some(Video { standard: Standard::Visual, length_bytes: 0 }),
             _ => return None,
         };
         Some(Video { standard, length_bytes: usize::from(entry.nal_length_bytes?) })
@@ -175,10 +181,23 @@ impl Known {
         let raw = self.track.descriptions.raw();
         let standard = self.video()?.standard;
         let mut parameters = Parameters::empty(standard);
+        if standard == Standard::Visual {
+            parameters.take(raw);
+        }
         for unit in units(raw, standard).unwrap_or_default() {
             parameters.take(unit);
         }
         parameters.is_usable().then_some(parameters)
+    }
+
+    /// Whether its packets can be found in the media as they lie there.
+    pub fn is_walked(&self) -> bool {
+        self.sound().is_some()
+    }
+
+    fn video_pace(&self) -> Option<VideoPace> {
+        let distance = flicks(u64::from(self.pace.duration), u64::from(self.track.timescale()));
+        (self.pace.is_constant && distance > 0).then_some(VideoPace { start: self.pace.start, distance })
     }
 
     fn sound(&self) -> Option<Sound> {
@@ -191,8 +210,24 @@ impl Known {
             }
             "mp3" => Some(Sound::MpegAudio { rate_hz }),
             "ac3" | "eac3" => Some(Sound::Dolby { rate_hz }),
-            _ => None,
+            "opus" => Some(Sound::Opus),
+            _ => self.block_bytes().map(|block_bytes| Sound::Pcm { block_bytes }),
         }
+    }
+
+    /// Bytes of one sample of all channels, of sound that is not coded (QuickTime File Format, "Sound Sample
+    /// Descriptions"; ISO/IEC 23003-5).
+    fn block_bytes(&self) -> Option<u32> {
+        let entry = self.track.entry()?;
+        let bytes = match &entry.original.0 {
+            b"sowt" | b"twos" => 2,
+            b"in24" => 3,
+            b"in32" | b"fl32" => 4,
+            b"fl64" => 8,
+            b"ulaw" | b"alaw" | b"raw " => 1,
+            _ => return None,
+        };
+        entry.channels?.checked_mul(bytes).filter(|bytes| (1..=4096).contains(bytes))
     }
 
     fn audio(&self) -> Option<AudioTrack> {
@@ -203,7 +238,11 @@ impl Known {
 
 /// The parameter sets in an `avcC` or `hvcC` (ISO/IEC 14496-15 §5.3.3.1, §8.3.3.1) of a sample description.
 fn units(stsd: &[u8], standard: Standard) -> Option<Vec<&[u8]>> {
-    let name = if standard == Standard::Avc { b"avcC" } else { b"hvcC" };
+    let name = match standard {
+        Standard::Avc => b"avcC",
+        Standard::Hevc => b"hvcC",
+        Standard::Visual => return None,
+    };
     let at = stsd.windows(4).position(|window| window == name)?;
     let size = stsd.get(at.checked_sub(4)?..at)?.try_into().map(u32::from_be_bytes).ok()?;
     let body = stsd.get(at + 4..(at - 4).checked_add(size as usize)?)?;
@@ -213,7 +252,7 @@ fn units(stsd: &[u8], standard: Standard) -> Option<Vec<&[u8]>> {
     for _ in 0..arrays {
         let count = match standard {
             Standard::Avc => usize::from(take(&mut rest, 1)?[0] & 0x1F),
-            Standard::Hevc => take(&mut rest, 3).map(|h| usize::from(h[1]) << 8 | usize::from(h[2]))?,
+            _ => take(&mut rest, 3).map(|h| usize::from(h[1]) << 8 | usize::from(h[2]))?,
         };
         for _ in 0..count {
             let length = take(&mut rest, 2).map(|l| usize::from(l[0]) << 8 | usize::from(l[1]))?;

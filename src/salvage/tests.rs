@@ -64,6 +64,42 @@ fn bytes_without_media_end_soon_with_nothing() {
     }
 }
 
+/// What an interrupted `faststart` pass leaves of a file: moved by `by` bytes up to so many pieces of that length.
+fn interrupted(written: &[u8], by: usize, pieces: usize) -> Vec<u8> {
+    let moved = &written[16..16 + by * pieces];
+    [&written[..16 + by], moved, &written[16 + by * (pieces + 1)..]].concat()
+}
+
+#[test]
+fn an_interrupted_faststart_pass_costs_what_was_in_memory() {
+    let truth = movie_of(SOUND);
+    let whole = crashed(SOUND);
+    // As FFmpeg writes it before the pass: a `free` box, and an `mdat` whose size is known.
+    let body = &whole[24..];
+    let size = u32::try_from(body.len() + 8).unwrap().to_be_bytes();
+    let written = [&whole[..16], b"\0\0\0\x08free", &size, b"mdat", body].concat();
+    let (by, pieces) = (30_000, 20);
+    let broken = interrupted(&written, by, pieces);
+    assert_eq!(broken.len(), written.len());
+    let reference = Reference::of(&truth, Origin::Given);
+    let salvaged = salvage(Cursor::new(&broken), broken.len() as u64, &[reference]).unwrap();
+    assert_eq!(salvaged.verdict, Verdict::Playable, "{:?}", salvaged.report);
+    let gone = written.len() as u64 - (16 + by * (pieces + 1)) as u64;
+    for kind in [crate::recording::TrackKind::Video, crate::recording::TrackKind::Audio] {
+        let (before, after) = (sizes(&truth, kind), sizes(&salvaged.movie, kind));
+        let mean: u32 = before.iter().map(|s| s.0).sum::<u32>() / u32::try_from(before.len()).unwrap();
+        let most_lost = by / mean as usize + 20;
+        assert!(
+            after.len() <= before.len() && after.len() + most_lost >= before.len(),
+            "{kind:?} {} {gone}",
+            after.len()
+        );
+        // Behind the frontier the times are those of the recording again.
+        let (last, end) = (before[before.len() - 1], after[after.len() - 1]);
+        assert!((last.2 - end.2).abs() * 25 < 2 * 48_000, "{kind:?} {last:?} {end:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(6))]
     #[test]

@@ -8,6 +8,9 @@ use super::loss::{self, Facts, Lost};
 use super::order::Order;
 use super::walk::{Gap, Hypothesis, Walked};
 
+/// Pictures whose mean distance stands for that of the next ones, where it varies.
+const RECENT: usize = 33;
+
 /// What is known of the pictures' timing beforehand.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Expected {
@@ -266,6 +269,10 @@ impl<'a> Maker<'a> {
     /// An encoder decodes each picture when the picture so many places before it in output order is shown.
     fn shown(&self, decoding: &[i64]) -> Vec<i64> {
         let count = i64::try_from(decoding.len()).unwrap_or(i64::MAX);
+        let recent = &decoding[decoding.len().saturating_sub(RECENT)..];
+        let steps = i64::try_from(recent.len().saturating_sub(1)).unwrap_or(1).max(1);
+        // What is shown behind the last decoding time is due as far apart as the last pictures were.
+        let distance = recent.last().zip(recent.first()).map_or(0, |(last, first)| (last - first) / steps);
         let mut base = 0;
         let mut out = Vec::with_capacity(decoding.len());
         for (index, number) in (0..decoding.len()).zip(0_i64..) {
@@ -273,7 +280,7 @@ impl<'a> Maker<'a> {
             let place = self.order.places[index].map_or(number, |own| base + own) + self.lag;
             let place = place.clamp(number, number + 64);
             let inside = usize::try_from(place.min(count - 1)).ok().and_then(|at| decoding.get(at)).copied();
-            let beyond = (place - (count - 1)).max(0) * self.expected.durations.first().copied().unwrap_or(0);
+            let beyond = (place - (count - 1)).max(0) * distance;
             out.push(inside.unwrap_or(decoding[index]) + beyond);
         }
         out
@@ -298,7 +305,7 @@ fn segments(walked: &Walked, gaps: &[usize]) -> Vec<(usize, Segment)> {
 }
 
 fn bytes_of(gap: &Gap) -> i64 {
-    i64::try_from(gap.range.end - gap.range.start).unwrap_or(i64::MAX / 4)
+    i64::try_from(gap.range.end - gap.range.start + gap.hidden_bytes).unwrap_or(i64::MAX / 4)
 }
 
 fn mean(sizes: impl ExactSizeIterator<Item = u32>) -> i64 {

@@ -4,12 +4,19 @@
 //! follow one another, and remembers the gap. Time is proportional to the length and memory to the number of samples:
 //! every byte is looked at a bounded number of times, and nothing is copied.
 
+mod budget;
+mod runs;
+mod visual;
+
 use std::io::{Read, Seek};
 use std::ops::Range;
 
 use super::element::{LOOK_BYTES, Sound, Video};
-use super::nal::{Parameters, Picture, Role};
+use super::nal::{Parameters, Picture, Role, Standard};
 use super::source::Source;
+use budget::{Budget, COARSE_BYTES};
+use runs::FirstBytes;
+use visual::Habits;
 
 /// How many elements must follow one another where the walk takes up again.
 const RESUME_CHAIN: u32 = 3;
@@ -21,6 +28,8 @@ const TRUST_CHAIN: u32 = 2;
 const MAX_SAMPLES: usize = 1 << 26;
 /// Remembered parses.
 const MEMORY: usize = 256;
+/// What an attempt to read an element counts at least.
+const PARSE_BYTES: u64 = 16;
 /// A run of so many zeros holds no element.
 const ZERO_RUN: usize = 64;
 
@@ -33,6 +42,17 @@ pub struct Hypothesis {
     pub parameters: Option<Parameters>,
     /// The audio tracks; those of one format share a lane.
     pub audio: Vec<AudioTrack>,
+    /// When pictures are due, if they have a constant distance.
+    pub pace: Option<VideoPace>,
+}
+
+/// When pictures are due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VideoPace {
+    /// Decoding time of the first, in flicks.
+    pub start: i64,
+    /// From one to the next, in flicks.
+    pub distance: i64,
 }
 
 /// An audio track as the walk needs it.
@@ -79,6 +99,8 @@ pub struct Gap {
     pub frames_before: usize,
     /// Frames before it, by audio track.
     pub audio_before: Vec<usize>,
+    /// Bytes that are missing there and not in the file.
+    pub hidden_bytes: u64,
 }
 
 /// What a walk found.
@@ -136,6 +158,18 @@ struct Walker<'a, R> {
     open: Option<OpenUnit>,
     found: Walked,
     is_full: bool,
+    /// The track whose packets have no length, if there is one.
+    unframed: Option<usize>,
+    /// The largest unit so far, with its length field.
+    largest_unit_bytes: u64,
+    /// The longest run of such packets so far.
+    largest_run_bytes: u64,
+    /// With which bytes runs of such packets begin.
+    first_bytes: FirstBytes,
+    /// What frames of sound look like, where pictures have no length.
+    habits: Habits,
+    pace: Option<VideoPace>,
+    budget: Budget,
 }
 
 impl<'a, R: Read + Seek> Walker<'a, R> {
@@ -163,12 +197,20 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
                 ..Walked::default()
             },
             is_full: false,
+            unframed: hypothesis.audio.iter().position(|track| track.sound.is_unframed()),
+            largest_unit_bytes: 0,
+            largest_run_bytes: 0,
+            first_bytes: FirstBytes::default(),
+            habits: Habits::default(),
+            pace: hypothesis.pace,
+            budget: Budget::default(),
         }
     }
 
     fn run(mut self, start: u64) -> Walked {
         let mut at = start;
         while at < self.limit && !self.is_full {
+            self.budget.advance(at - start);
             match self.choose(at) {
                 Ok((lane, end)) => {
                     self.accept(lane, at..end);
@@ -193,6 +235,9 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
 
     /// The element at a place and its end, or where to go on if there is none.
     fn choose(&mut self, at: u64) -> Result<(usize, u64), u64> {
+        if self.unframed.is_some() && !self.is_certain(at) {
+            return self.run_or_gap(at);
+        }
         let ends: Vec<(usize, u64)> =
             (0..self.lanes()).filter_map(|lane| Some((lane, self.parse(lane, at)?))).collect();
         let depth_looked = if ends.len() > 1 { OVERRIDE_CHAIN } else { TRUST_CHAIN };
@@ -203,7 +248,7 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
                 best = Some((depth, lane, end));
             }
         }
-        let Some((depth, lane, end)) = best else { return Err(self.find(at + 1, self.limit, RESUME_CHAIN)) };
+        let Some((depth, lane, end)) = best else { return self.run_or_gap(at) };
         if depth >= TRUST_CHAIN {
             return Ok((lane, end));
         }
@@ -211,10 +256,18 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
         if inside < end { Err(inside) } else { Ok((lane, end)) }
     }
 
+    /// Whether the next unit continues the access unit before it, or can be believed by itself.
+    fn is_certain(&mut self, at: u64) -> bool {
+        self.parse(0, at).is_some() && (self.continues(at) || self.unit_stands(at))
+    }
+
     /// How many elements follow one another from a place on, up to `depth`; the end of the media follows anything.
     fn chain(&mut self, at: u64, depth: u32) -> u32 {
-        if depth == 0 || at == self.limit {
+        if depth == 0 || at == self.limit || self.is_proof(at) {
             return depth;
+        }
+        if self.unframed.is_some() && self.parse(0, at).is_none() {
+            return if self.run_may_begin(at) { depth } else { 0 };
         }
         let mut best = 0;
         for lane in 0..self.lanes() {
@@ -232,8 +285,10 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
     fn find(&mut self, from: u64, to: u64, depth: u32) -> u64 {
         let mut at = from;
         while at < to {
-            let step = self.glance(at, to);
-            at += step;
+            if self.budget.is_spent() {
+                at += COARSE_BYTES;
+            }
+            at += self.glance(at, to);
             if at >= to {
                 break;
             }
@@ -273,6 +328,7 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
             return (known_end > at).then_some(known_end);
         }
         let end = self.parse_anew(lane, at);
+        self.budget.spend(if lane == 0 { PARSE_BYTES } else { end.map_or(PARSE_BYTES, |end| end - at) });
         self.memory[slot] = (at, lane, end.unwrap_or(at));
         end
     }
@@ -282,6 +338,9 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
         let bytes = self.source.at(at, LOOK_BYTES);
         let bytes = &bytes[..bytes.len().min(room)];
         let Some(sound) = lane.checked_sub(1) else {
+            if self.video?.standard == Standard::Visual {
+                return self.visual_end(at);
+            }
             let unit = self.video?.unit(bytes)?;
             let end = at.checked_add(unit.bytes).filter(|end| *end <= self.limit)?;
             // A unit ends with a stop bit or with a 3 behind zeros (H.264 §7.4.1, H.265 §7.4.2).
@@ -297,6 +356,9 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
                 self.close_unit();
                 let track = self.track_for(sound);
                 let size_bytes = u32::try_from(range.end - range.start).unwrap_or(u32::MAX);
+                if self.video.is_some_and(|video| video.standard == Standard::Visual) {
+                    self.habits.count(self.source.at(range.start, 2), range.end - range.start);
+                }
                 self.found.audio[track].push(AudioFrame { offset: range.start, size_bytes });
                 self.is_full |= self.found.audio[track].len() >= MAX_SAMPLES;
             }
@@ -317,6 +379,10 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
 
     fn accept_unit(&mut self, range: Range<u64>) {
         let Some(video) = self.video else { return };
+        if video.standard == Standard::Visual {
+            return self.accept_visual(range);
+        }
+        self.largest_unit_bytes = self.largest_unit_bytes.max(range.end - range.start);
         let bytes = self.source.at(range.start, LOOK_BYTES);
         let Some(unit) = video.unit(bytes) else { return };
         let body_end = usize::try_from(unit.bytes).unwrap_or(usize::MAX).min(bytes.len());
@@ -400,6 +466,7 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
                 range,
                 frames_before: self.found.frames.len(),
                 audio_before: self.found.audio.iter().map(Vec::len).collect(),
+                hidden_bytes: 0,
             }),
         }
         self.is_full |= self.found.gaps.len() >= MAX_SAMPLES;

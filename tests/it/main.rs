@@ -9,6 +9,7 @@ mod support;
 
 mod architecture;
 mod bad_input;
+mod crash;
 mod deliver_azure;
 mod deliver_conformance;
 mod deliver_gcs;

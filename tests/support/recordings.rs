@@ -31,6 +31,13 @@ pub fn made(recipe: &str, seconds: u32) -> PathBuf {
         "mp4-fragmented" => (format!("{H264} -c:a aac"), "-movflags frag_keyframe+empty_moov -f mp4", "mp4"),
         "mp4-vp9" => ("-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -c:a libopus".into(), "-f mp4", "mp4"),
         "mp4-h265" => (format!("{H265} -tag:v hvc1 -c:a aac"), "-f mp4", "mp4"),
+        "mp4-mp3" => (format!("{H264} -c:a libmp3lame"), "-f mp4", "mp4"),
+        "mp4-ac3" => (format!("{H264} -c:a ac3"), "-f mp4", "mp4"),
+        "mp4-eac3" => (format!("{H264} -c:a eac3"), "-f mp4", "mp4"),
+        "mp4-opus" => (format!("{H264} -c:a libopus"), "-f mp4", "mp4"),
+        "mov-pcm" => (format!("{H264} -c:a pcm_s16le"), "-f mov", "mov"),
+        "mp4-mpeg4" => ("-c:v mpeg4 -g 15 -c:a aac".into(), "-f mp4", "mp4"),
+        "mp4-inband" => (format!("{H264} -c:a aac"), "-bsf:v dump_extra=freq=keyframe -f mp4", "mp4"),
         "flv" => (format!("{H264} -c:a aac"), "-f flv", "flv"),
         "ts" => (format!("{H264} -c:a aac"), "-f mpegts", "ts"),
         "ts-mp2" => (format!("{H264} -c:a mp2"), "-f mpegts", "ts"),
@@ -72,6 +79,16 @@ pub fn without_moov(mp4: &Path) -> PathBuf {
     let moov = bytes.windows(4).rposition(|w| w == b"moov").unwrap() - 4;
     let to = mp4.with_file_name(format!("crashed-{}", mp4.file_name().unwrap().to_string_lossy()));
     fs::write(&to, &bytes[..moov]).unwrap();
+    to
+}
+
+/// A copy with some of its bytes zero, as a lost block leaves it.
+pub fn zeroed(path: &Path, range: std::ops::Range<usize>) -> PathBuf {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[range.clone()].fill(0);
+    let name = format!("zeroed-{}-{}", range.start, path.file_name().unwrap().to_string_lossy());
+    let to = path.with_file_name(name);
+    fs::write(&to, &bytes).unwrap();
     to
 }
 

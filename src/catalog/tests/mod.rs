@@ -109,6 +109,7 @@ fn record(name: &str, inode: u64, at_ms: i64) -> VodRecord {
         splice: None,
         splice_undo: None,
         salvaged: false,
+        salvage: None,
         digest: None,
         server: "antmedia".into(),
         rendition: None,

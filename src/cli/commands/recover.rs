@@ -17,7 +17,7 @@ use crate::finish::{self, Alone, Conclusion, FinishError, Options, Wish};
 use crate::pipeline;
 use crate::recording::journey::{Candidate, Evidence, NameFacts, Settled};
 use crate::recording::name::printable;
-use crate::recording::{Defect, SpliceIntent, VodRecord};
+use crate::recording::{Defect, ParameterSource, SalvageReport, SpliceIntent, VodRecord};
 use crate::salvage::{Origin, Reference};
 
 /// Runs it.
@@ -44,15 +44,17 @@ pub fn run(config: &Config, args: &RecoverArgs, out: &mut Output<'_>) -> Result<
     }
 }
 
-/// What the operator's reference teaches. Only an MP4 or MOV is asked for one, so that of another container teaches
-/// nothing and is in nobody's way.
+/// What the operator's reference teaches. One that teaches nothing is in nobody's way.
 fn given(path: &Path) -> Result<Option<Reference>, Failure> {
     if !path.is_file() {
         return Err(Failure::Usage(format!("{} is no file; it cannot be a reference", printable(path))));
     }
     let found = finish::reference_of(path, Origin::Given);
     if found.is_none() {
-        report::warn(&format!("{} is no sound MP4 or MOV; it is not used as a reference.", printable(path)));
+        report::warn(&format!(
+            "{} tells nothing that a crashed recording may need; it is not used as a reference.",
+            printable(path)
+        ));
     }
     Ok(found)
 }
@@ -105,6 +107,7 @@ fn print(record: &VodRecord, output: &Path, out: &mut Output<'_>) -> std::io::Re
         return out.json(&json!({
             "path": output, "outcome": record.outcome, "salvaged": record.salvaged, "duration": record.duration,
             "size": record.file_size, "tracks": record.tracks, "defects": record.defects,
+            "salvage": record.salvage,
         }));
     }
     let (size, length) = (human::size(record.file_size), human::duration(record.duration));
@@ -114,7 +117,51 @@ fn print(record: &VodRecord, output: &Path, out: &mut Output<'_>) -> std::io::Re
         let length = human::duration(track.duration_ms);
         writeln!(out.out, "track {number}: {}, {} packets, {length}", track.codec, track.packets)?;
     }
-    record.defects.iter().try_for_each(|defect| writeln!(out.out, "defect: {defect}"))
+    record.defects.iter().try_for_each(|defect| writeln!(out.out, "defect: {defect}"))?;
+    record.salvage.as_ref().map_or(Ok(()), |report| print_salvage(report, out))
+}
+
+/// What a salvage says about itself.
+fn print_salvage(report: &SalvageReport, out: &mut Output<'_>) -> std::io::Result<()> {
+    const MOST_GAPS: usize = 10;
+    let source = match report.source {
+        ParameterSource::Given => "the reference",
+        ParameterSource::Stream => "an earlier recording of the stream",
+        ParameterSource::Sibling => "a recording beside it",
+        ParameterSource::Other => "a recording of another stream",
+        ParameterSource::Media => "the recording itself",
+    };
+    let confidence = format!("{:?}", report.confidence).to_lowercase();
+    writeln!(
+        out.out,
+        "salvage: parameters from {source}, confidence {confidence}, picture times {}",
+        report.frame_rate
+    )?;
+    for track in &report.tracks {
+        let (length, lost) = (human::duration(track.duration_ms), track.lost);
+        writeln!(
+            out.out,
+            "salvage: {} packets of {} in {length}, about {lost} lost in gaps",
+            track.packets, track.codec
+        )?;
+    }
+    for gap in report.gaps.iter().take(MOST_GAPS) {
+        let doubt = if gap.is_ambiguous { "; other numbers fit nearly as well" } else { "" };
+        let (bytes, at) = (gap.bytes, gap.offset);
+        let (pictures, sounds) = (gap.lost_pictures, gap.lost_audio);
+        writeln!(
+            out.out,
+            "salvage: {bytes} bytes at {at} not explained, about {pictures} pictures and {sounds} audio frames{doubt}"
+        )?;
+    }
+    if report.gap_count > MOST_GAPS {
+        writeln!(out.out, "salvage: {} more places in --json", report.gap_count - MOST_GAPS)?;
+    }
+    match report.decode_errors {
+        Some(0) => writeln!(out.out, "salvage: the beginning decodes without an error"),
+        Some(errors) => writeln!(out.out, "salvage: {errors} errors on decoding the beginning"),
+        None => Ok(()),
+    }
 }
 
 fn print_hopeless(file: &Path, defects: &[Defect], out: &mut Output<'_>) -> std::io::Result<()> {

@@ -6,17 +6,18 @@ use super::{Access, COUNT, Key, SWITCH, Section, Shape, put};
 use crate::config::moment;
 use crate::config::template;
 use crate::config::value::{Value, Wrong, quote};
-use crate::finish::{Splice, Validate};
+use crate::finish::{SalvageInPlace, Splice, Validate};
 use crate::recording::name::format_time;
 
 const VALIDATE: Shape = Shape { unit: "name", wants: r#""structure", "packets" or "decode""# };
 const SPLICE: Shape = Shape { unit: "name", wants: r#""auto", "insert_range", "reflink", "copy_range" or "copy""# };
+const SALVAGE: Shape = Shape { unit: "name", wants: r#""when_full", "never" or "always""# };
 const SUBFOLDER: Shape =
     Shape { unit: "relative path", wants: r#"a path below the recording such as "vod" or "{stream}/{date}""# };
 const PATTERN: Shape = Shape { unit: "strftime pattern", wants: r#"a strftime pattern such as "_%Y-%m-%d_%H-%M-%S""# };
 const ZONE: Shape = Shape { unit: "time zone", wants: r#""local", "UTC" or an IANA name such as "Europe/Berlin""# };
 
-pub(super) static KEYS: [Key; 10] = [
+pub(super) static KEYS: [Key; 11] = [
     Key::new(
         Section::Finish,
         "mp4_muxing_enabled",
@@ -106,6 +107,17 @@ pub(super) static KEYS: [Key; 10] = [
         "How an MP4's header comes to its front: auto, in place (insert_range), or beside it (reflink, copy_range, copy).",
     )
     .or(r#""auto""#),
+    Key::new(
+        Section::Finish,
+        "salvage_in_place",
+        SALVAGE,
+        Access::Whole(
+            |c, v| put(&mut c.finish.salvage_in_place, v.choice(&SalvageInPlace::ALL.map(|s| (s.name(), s)))),
+            |c| Some(quote(c.finish.salvage_in_place.name())),
+        ),
+        "When a crashed MP4 gets its header where it stands: when_full (no room for a copy), never, always. See recover --undo.",
+    )
+    .or(r#""when_full""#),
     Key::new(
         Section::Finish,
         "keep_original",

@@ -7,7 +7,7 @@ use super::prepare::{file_type, retirement, spanning_or_whole};
 use crate::durable::{self, FileError, InPlace, Operation, Partial};
 use crate::finish::inspect::header_error;
 use crate::finish::{FinishError, Iso};
-use crate::isobmff::{FrontPlan, Movie, Shape};
+use crate::isobmff::{FrontPlan, Movie};
 use crate::recording::{Retirement, SpliceMethod};
 
 /// Room that sharing needs beside the header: the tree of shared extents.
@@ -43,7 +43,7 @@ pub(crate) fn put_aside(
 fn compact_plan(source: &Path, iso: &Iso, movie: &Movie) -> Result<FrontPlan, FinishError> {
     let file = File::open(source).map_err(FileError::on("open", source))?;
     let ftyp = file_type(&file, &iso.layout).map_err(FileError::on("read", source))?;
-    let plan = if iso.layout.shape() == Shape::Fragmented {
+    let plan = if iso.gets_new_header() {
         FrontPlan::spanning(movie, &movie.to_ftyp(&ftyp), iso.whole_bytes, 1)
     } else {
         FrontPlan::compact(&iso.layout, movie, &ftyp, 1)
@@ -52,7 +52,7 @@ fn compact_plan(source: &Path, iso: &Iso, movie: &Movie) -> Result<FrontPlan, Fi
 }
 
 fn share(source: &Path, (iso, movie): (&Iso, &Movie), make: &MakePartial<'_>) -> Result<Option<Partial>, FinishError> {
-    let is_fragmented = iso.layout.shape() == Shape::Fragmented;
+    let is_fragmented = iso.gets_new_header();
     if !is_fragmented && iso.layout.all(b"moov").nth(1).is_some() {
         return Ok(None);
     }

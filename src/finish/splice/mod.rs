@@ -27,7 +27,7 @@ pub(super) use aside::put_aside;
 pub use by_bytes::{ByBytes, put_back_by_bytes};
 pub(super) use in_place::Performed;
 pub(super) use own::{can_insert, own_fragments, put_in_front_of_own};
-pub(super) use prepare::{Prepared, file_type, prepare};
+pub(super) use prepare::{Prepared, prepare};
 pub use recover::{Recovered, recover};
 pub use undo::{Undone, undo};
 pub(super) use ways::{Situation, ways};

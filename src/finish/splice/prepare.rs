@@ -54,7 +54,7 @@ pub(crate) fn prepare<'a>(
     if links != 1 || !inserts_blocks(file_system) {
         return Ok(not_here(source, "the file system inserts no blocks, or the file has other names"));
     }
-    let Some(retire) = retired_box(&iso.layout) else { return Ok(not_here(source, "more than one `moov`")) };
+    let Some(retire) = retired_box(iso) else { return Ok(not_here(source, "more than one `moov`")) };
     // Asked for once before the work; it is taken again when the work is done.
     if Lease::take(open.file()).is_none() {
         return Ok(not_here(source, "others have it open, or leases are not allowed"));
@@ -90,8 +90,9 @@ fn not_here<T>(path: &Path, why: &str) -> Option<T> {
 
 /// The `moov` that is retired; `Some(None)` where it becomes part of the new `mdat`, `None` where there are several.
 #[expect(clippy::option_option, reason = "nothing to retire and not possible are two things")]
-fn retired_box(layout: &Layout) -> Option<Option<BoxHeader>> {
-    if layout.shape() == Shape::Fragmented {
+fn retired_box(iso: &Iso) -> Option<Option<BoxHeader>> {
+    let layout = &iso.layout;
+    if iso.gets_new_header() {
         return Some(None);
     }
     let mut all = layout.all(b"moov");
@@ -113,7 +114,7 @@ pub(super) fn spanning_or_whole(
     (fragmented_bytes, block_bytes): (u64, u64),
 ) -> Result<FrontPlan, FinishError> {
     let ftyp = file_type(file, &iso.layout).map_err(FileError::on("read", source))?;
-    let plan = if iso.layout.shape() == Shape::Fragmented {
+    let plan = if iso.gets_new_header() {
         FrontPlan::spanning(movie, &movie.to_ftyp(&ftyp), fragmented_bytes, block_bytes)
     } else {
         FrontPlan::whole(&iso.layout, movie, &ftyp, block_bytes)

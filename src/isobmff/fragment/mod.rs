@@ -12,6 +12,7 @@ pub(super) mod trex;
 use std::io::{Read, Seek};
 
 use super::boxes::{BoxHeader, FourCc, Layout, read_box};
+use super::cursor::children;
 use super::error::{IsoError, Notes};
 use super::movie::Movie;
 use assembly::Assembly;
@@ -55,4 +56,13 @@ pub fn read<R: Read + Seek>(reader: &mut R, layout: &Layout, movie: Movie) -> Re
 fn left_behind(layout: &Layout) -> Vec<FourCc> {
     const KNOWN: [[u8; 4]; 8] = [*b"sidx", *b"ssix", *b"mfra", *b"emsg", *b"prft", *b"styp", *b"uuid", *b"meta"];
     KNOWN.into_iter().filter(|fourcc| layout.first(fourcc).is_some()).map(FourCc).collect()
+}
+
+/// The numbers of the tracks that a `moof` has samples of.
+pub fn track_ids<R: Read + Seek>(reader: &mut R, moof: &BoxHeader) -> Result<Vec<u32>, IsoError> {
+    let bytes = read_box(reader, moof, "size of a fragment header in bytes", MAX_FRAGMENT_HEADER_BYTES)?;
+    // Its own size field may lie: what is inside begins behind it all the same.
+    let body = bytes.get(8..).unwrap_or_default();
+    let tracks = children(body, moof.body_offset()).filter(|b| b.fourcc.0 == *b"traf");
+    Ok(tracks.filter_map(|traf| traf::track_id(&traf)).collect())
 }

@@ -50,6 +50,16 @@ impl<T: Copy + PartialEq> Runs<T> {
         self.push_many(value, 1);
     }
 
+    /// Makes the last value, a duration, longer.
+    pub fn lengthen_last(&mut self, by: T)
+    where
+        T: std::ops::Add<Output = T>,
+    {
+        let Some(last) = self.runs.pop() else { return };
+        self.push_many(last.value, last.count - 1);
+        self.push(last.value + by);
+    }
+
     /// Takes the last run off.
     pub(in super::super) fn pop_run(&mut self) -> Option<Run<T>> {
         self.runs.pop()

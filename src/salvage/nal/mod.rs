@@ -1,9 +1,11 @@
-//! NAL units of H.264 and H.265 as MP4 stores them: a length, then the unit (ISO/IEC 14496-15 §5.3.3, §8.3.3).
+//! Coded pictures as MP4 stores them. H.264 and H.265: NAL units, each behind its length (ISO/IEC 14496-15 §5.3.3,
+//! §8.3.3). MPEG-4 Visual: start codes and no lengths ([`visual`]).
 //!
 //! What is read of a unit is its header and the first bytes of a slice header; the coded pictures stay where they are.
 
 pub mod avc;
 pub mod hevc;
+pub mod visual;
 
 /// Bytes of a unit that are looked at; parameter sets are shorter, slice headers as far as the picture order much so.
 pub const PREFIX_BYTES: usize = 1024;
@@ -12,13 +14,26 @@ pub const SLICE_PREFIX_BYTES: usize = 48;
 /// No coded picture is larger.
 pub const MAX_UNIT_BYTES: u64 = 32 << 20;
 
-/// Which standard the units follow.
+/// Which standard the pictures follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Standard {
     /// ITU-T H.264.
     Avc,
     /// ITU-T H.265.
     Hevc,
+    /// ISO/IEC 14496-2, MPEG-4 Visual: start codes instead of lengths.
+    Visual,
+}
+
+impl Standard {
+    /// The codec's name, as FFmpeg says it.
+    pub const fn codec(self) -> &'static str {
+        match self {
+            Self::Avc => "h264",
+            Self::Hevc => "hevc",
+            Self::Visual => "mpeg4",
+        }
+    }
 }
 
 /// What a unit is to the access unit it lies in.
@@ -57,6 +72,8 @@ pub enum Parameters {
     Avc(avc::Parameters),
     /// Of H.265.
     Hevc(hevc::Parameters),
+    /// Of MPEG-4 Visual.
+    Visual(visual::Parameters),
 }
 
 impl Parameters {
@@ -65,6 +82,7 @@ impl Parameters {
         match standard {
             Standard::Avc => Self::Avc(avc::Parameters::default()),
             Standard::Hevc => Self::Hevc(hevc::Parameters::default()),
+            Standard::Visual => Self::Visual(visual::Parameters::default()),
         }
     }
 
@@ -73,6 +91,7 @@ impl Parameters {
         match self {
             Self::Avc(_) => Standard::Avc,
             Self::Hevc(_) => Standard::Hevc,
+            Self::Visual(_) => Standard::Visual,
         }
     }
 
@@ -81,6 +100,7 @@ impl Parameters {
         match self {
             Self::Avc(sets) => sets.take(unit),
             Self::Hevc(sets) => sets.take(unit),
+            Self::Visual(sets) => sets.take(unit),
         }
     }
 
@@ -89,6 +109,7 @@ impl Parameters {
         match self {
             Self::Avc(sets) => sets.is_usable(),
             Self::Hevc(sets) => sets.is_usable(),
+            Self::Visual(sets) => sets.is_usable(),
         }
     }
 
@@ -97,7 +118,14 @@ impl Parameters {
         match self {
             Self::Avc(sets) => sets.picture(unit),
             Self::Hevc(sets) => sets.picture(unit),
+            Self::Visual(sets) => sets.picture(unit),
         }
+    }
+
+    /// Whether a slice may come next, read without taking it: its parameter sets are known and its numbers follow.
+    pub fn may_follow(&self, unit: &[u8]) -> bool {
+        let mut ahead = self.clone();
+        ahead.picture(unit).is_some_and(|picture| picture.is_consistent)
     }
 
     /// After how many pictures the order count begins again, in its own units; 0 if that is not known.
@@ -105,6 +133,7 @@ impl Parameters {
         match self {
             Self::Avc(sets) => sets.order_period(),
             Self::Hevc(sets) => sets.order_period(),
+            Self::Visual(_) => 0,
         }
     }
 
@@ -113,6 +142,7 @@ impl Parameters {
         match self {
             Self::Avc(sets) => sets.reorder(),
             Self::Hevc(sets) => sets.reorder(),
+            Self::Visual(_) => None,
         }
     }
 
@@ -121,6 +151,7 @@ impl Parameters {
         match self {
             Self::Avc(sets) => sets.dimensions(),
             Self::Hevc(sets) => sets.dimensions(),
+            Self::Visual(_) => None,
         }
     }
 
@@ -128,7 +159,7 @@ impl Parameters {
     pub fn frame_duration(&self) -> Option<(u32, u32)> {
         match self {
             Self::Avc(sets) => sets.frame_duration(),
-            Self::Hevc(_) => None,
+            Self::Hevc(_) | Self::Visual(_) => None,
         }
     }
 }
@@ -138,6 +169,7 @@ pub fn role(standard: Standard, unit: &[u8], length: u64) -> Option<Role> {
     match standard {
         Standard::Avc => avc::role(unit, length),
         Standard::Hevc => hevc::role(unit, length),
+        Standard::Visual => None,
     }
 }
 

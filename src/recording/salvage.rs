@@ -1,0 +1,138 @@
+//! What is said of a recording whose sample tables were rebuilt from its media: everything that is in the result, and
+//! everything that is not.
+
+use serde::{Deserialize, Serialize};
+
+use super::TrackKind;
+
+/// Where the codec configuration came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ParameterSource {
+    /// A file that the operator named.
+    Given,
+    /// An earlier recording of the same stream.
+    Stream,
+    /// A recording beside it.
+    Sibling,
+    /// A recording of another stream.
+    Other,
+    /// The recording itself: parameter sets in the media, and what its frames say of themselves.
+    Media,
+}
+
+/// How far the result can be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Confidence {
+    /// Parts are guessed.
+    Low,
+    /// Packets are certain, times within a frame of sound or so, or a gap has more than one explanation.
+    Medium,
+    /// Packets, order and times are proven by the media.
+    High,
+}
+
+/// The report of one salvage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SalvageReport {
+    /// Where the codec configuration came from.
+    pub source: ParameterSource,
+    /// How far the result can be trusted.
+    pub confidence: Confidence,
+    /// The tracks of the result.
+    pub tracks: Vec<SalvagedTrack>,
+    /// Bytes that were looked at.
+    pub media_bytes: u64,
+    /// Bytes of it that nothing explains, the cut-off last sample among them.
+    pub unexplained_bytes: u64,
+    /// Zeros at the end of the file, which are no media.
+    pub zero_tail_bytes: u64,
+    /// The gaps, the first hundred.
+    pub gaps: Vec<SalvageGap>,
+    /// How many gaps there are.
+    pub gap_count: usize,
+    /// How the pictures were timed: proven, declared, variable, none.
+    pub frame_rate: String,
+    /// Errors of a decoder on the beginning of the result; `None` where that was not tried.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub decode_errors: Option<u64>,
+}
+
+/// One track of the result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SalvagedTrack {
+    /// What it carries.
+    pub kind: TrackKind,
+    /// Its codec, as FFmpeg says it.
+    pub codec: String,
+    /// Packets found.
+    pub packets: u64,
+    /// From the first to the end of the last, milliseconds.
+    pub duration_ms: i64,
+    /// Packets that gaps swallowed, by the best estimate.
+    pub lost: i64,
+}
+
+/// Bytes that nothing explains.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SalvageGap {
+    /// Byte offset in the file.
+    pub offset: u64,
+    /// Its length.
+    pub bytes: u64,
+    /// Pictures lost in it, by the best estimate.
+    pub lost_pictures: i64,
+    /// Audio frames lost in it, by the best estimate.
+    pub lost_audio: i64,
+    /// Whether other numbers would fit nearly as well.
+    pub is_ambiguous: bool,
+}
+
+impl SalvageReport {
+    /// Packets that were found, of all tracks.
+    pub fn packets(&self) -> u64 {
+        self.tracks.iter().map(|track| track.packets).sum()
+    }
+
+    /// Packets that gaps swallowed, of all tracks.
+    pub fn lost(&self) -> i64 {
+        self.tracks.iter().map(|track| track.lost).sum()
+    }
+
+    /// Gaps whose loss has more than one explanation.
+    pub fn ambiguous_gaps(&self) -> usize {
+        self.gaps.iter().filter(|gap| gap.is_ambiguous).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_json_comes_back() {
+        let track =
+            SalvagedTrack { kind: TrackKind::Video, codec: "h264".into(), packets: 9, duration_ms: 360, lost: 2 };
+        let gap = SalvageGap { offset: 48, bytes: 4096, lost_pictures: 2, lost_audio: 3, is_ambiguous: true };
+        let report = SalvageReport {
+            source: ParameterSource::Stream,
+            confidence: Confidence::Medium,
+            tracks: vec![track],
+            media_bytes: 90_000,
+            unexplained_bytes: 4096,
+            zero_tail_bytes: 0,
+            gaps: vec![gap],
+            gap_count: 1,
+            frame_rate: "proven".into(),
+            decode_errors: Some(0),
+        };
+        let json = serde_json::to_string(&report).unwrap();
+        assert!(json.contains(r#""source":"stream""#) && json.contains(r#""lostPictures":2"#), "{json}");
+        assert_eq!(serde_json::from_str::<SalvageReport>(&json).unwrap(), report);
+        assert_eq!((report.packets(), report.lost(), report.ambiguous_gaps()), (9, 2, 1));
+    }
+}

@@ -1,0 +1,161 @@
+//! Fragmented MP4 that was hit: a size that lies, a `moof` that is gone, a `moov` that is gone.
+//!
+//! Every fragment whose header still reads keeps its samples; the media of one whose header is gone is walked like that
+//! of a plain file, and its samples go between those of its neighbours. The movie header, if that is gone, is that of
+//! another recording of the stream.
+
+mod patched;
+mod refill;
+mod scan;
+
+use std::io::{Read, Seek};
+use std::ops::Range;
+
+use super::reference::{Origin, Reference};
+use super::report::{Confidence, GapReport, MAX_LISTED_GAPS, Report};
+use super::source::Source;
+use super::walk::{Walked, walk};
+use super::{SalvageError, Salvaged, Verdict, attempt};
+use crate::isobmff::{self, Layout, Movie, fragment};
+use patched::Patched;
+use scan::Scan;
+
+/// How far into the media the first fragment is looked for where the boxes do not lead to one.
+const LOOKED_AT_BYTES: u64 = 8 << 20;
+
+/// Whether a file consists of fragments, whatever its first boxes say.
+pub fn has_fragments<R: Read + Seek>(reader: &mut R, layout: &Layout) -> Result<bool, SalvageError> {
+    if layout.first(b"moof").is_some() || layout.announces_fragments {
+        return Ok(true);
+    }
+    let end = layout.len.min(LOOKED_AT_BYTES);
+    let mut source = Source::new(reader, layout.len);
+    let is_there = scan::next_fragment(&mut source, 0, end) < end;
+    source.finish().map_err(SalvageError::Read)?;
+    Ok(is_there)
+}
+
+/// Whether more of a fragmented file can be had than its boxes lead to.
+pub fn is_hit<R: Read + Seek>(reader: &mut R, layout: &Layout) -> Result<bool, SalvageError> {
+    let is_odd = layout.garbage_at.is_some() || layout.torn().is_some() || layout.movie_header().is_none();
+    if !is_odd || !has_fragments(reader, layout)? {
+        return Ok(false);
+    }
+    let listed = layout.all(b"moof").filter(|b| b.end() <= layout.len).count();
+    let mut source = Source::new(reader, layout.len);
+    let found = scan::scan(&mut source, layout.len);
+    source.finish().map_err(SalvageError::Read)?;
+    let is_more = found.boxes.iter().filter(|b| b.is(b"moof")).count() > listed;
+    Ok(is_more || layout.movie_header().is_none())
+}
+
+/// Rebuilds the tables of a fragmented file of `len` bytes.
+pub fn salvage<R: Read + Seek>(mut reader: R, len: u64, references: &[Reference]) -> Result<Salvaged, SalvageError> {
+    let zero_tail_bytes = len - isobmff::end_of_data(&mut reader, len)?;
+    let len = len - zero_tail_bytes;
+    let mut source = Source::new(&mut reader, len);
+    let found = scan::scan(&mut source, len);
+    source.finish().map_err(SalvageError::Read)?;
+    let Some((movie, origin)) = movie_of(&mut reader, len, &found, references)? else {
+        return Ok(without_header(&found));
+    };
+    let layout = layout_of(&found, len);
+    let read = fragment::read(&mut Patched::new(&mut reader, &found.patches), &layout, movie)?;
+    let mut source = Source::new(&mut reader, len);
+    let hypothesis_of = usable(&read.movie, references);
+    let mut movie = read.movie;
+    let mut stretches = Vec::new();
+    let unknown = found.stretches.iter().filter(|stretch| !refill::is_known(&movie, stretch)).cloned();
+    for stretch in &unknown.collect::<Vec<_>>() {
+        let walked = walk(&mut source, stretch.clone(), &hypothesis_of.hypothesis());
+        movie = refill::refill(movie, &walked, stretch, &hypothesis_of)?;
+        stretches.push(walked);
+    }
+    source.finish().map_err(SalvageError::Read)?;
+    movie.settle_durations();
+    let report = Report { zero_tail_bytes, ..report(&movie, origin, &found, &stretches, len) };
+    let verdict = if report.packets() > 0 { Verdict::Playable } else { Verdict::Nothing };
+    Ok(Salvaged { movie, whole_bytes: len, report, verdict })
+}
+
+/// The movie header that is there, or that of a reference with the numbers of the tracks that the fragments name.
+fn movie_of<R: Read + Seek>(
+    reader: &mut R,
+    len: u64,
+    found: &Scan,
+    references: &[Reference],
+) -> Result<Option<(Movie, Origin)>, SalvageError> {
+    let layout = layout_of(found, len);
+    if layout.movie_header().is_some()
+        && let Ok(movie) = Movie::read(reader, &layout)
+        && !movie.tracks.is_empty()
+    {
+        return Ok(Some((movie, Origin::Media)));
+    }
+    let mut ids = track_ids(reader, found)?;
+    ids.sort_unstable();
+    ids.dedup();
+    let fits = |reference: &&Reference| reference.tracks.len() >= ids.len() && !ids.is_empty();
+    let Some(reference) = references.iter().find(fits) else { return Ok(None) };
+    let mut movie = Movie::new(1000);
+    movie.tracks = reference.tracks.iter().map(|known| known.track.clone()).collect();
+    let is_named = movie.tracks.iter().all(|track| ids.contains(&track.id()));
+    if !is_named {
+        // The writer of the reference numbered its tracks in another way; their order is the same.
+        movie.tracks.iter_mut().zip(&ids).for_each(|(track, id)| track.header.id = *id);
+    }
+    Ok(Some((movie, reference.origin)))
+}
+
+/// The track numbers that the first fragments name.
+fn track_ids<R: Read + Seek>(reader: &mut R, found: &Scan) -> Result<Vec<u32>, SalvageError> {
+    const LOOKED_AT: usize = 8;
+    let mut ids = Vec::new();
+    for moof in found.boxes.iter().filter(|b| b.is(b"moof")).take(LOOKED_AT) {
+        ids.extend(fragment::track_ids(reader, moof)?);
+    }
+    Ok(ids)
+}
+
+fn layout_of(found: &Scan, len: u64) -> Layout {
+    Layout { len, boxes: found.boxes.clone(), garbage_at: None, announces_fragments: true }
+}
+
+/// What the samples that are there teach about those whose header is gone; without any, what a reference does.
+fn usable(movie: &Movie, references: &[Reference]) -> Reference {
+    let own = Reference::of(movie, Origin::Media);
+    let is_taught = movie.tracks.iter().all(|track| track.tables.count() > 1);
+    let other = references.iter().find(|reference| reference.tracks.len() == own.tracks.len());
+    if is_taught { own } else { other.cloned().unwrap_or(own) }
+}
+
+fn without_header(found: &Scan) -> Salvaged {
+    let media_bytes = found.boxes.iter().filter(|b| b.is(b"mdat")).map(|b| b.size_bytes).sum();
+    let has_fragments = found.boxes.iter().any(|b| b.is(b"moof"));
+    let mut nothing = super::nothing(&(0..media_bytes));
+    nothing.verdict = if has_fragments { Verdict::NeedsParameters } else { Verdict::Nothing };
+    nothing
+}
+
+fn report(movie: &Movie, source: Origin, found: &Scan, walked: &[Walked], len: u64) -> Report {
+    let gaps: Vec<&Range<u64>> = walked.iter().flat_map(|walked| &walked.gaps).map(|gap| &gap.range).collect();
+    let listed = gaps.iter().take(MAX_LISTED_GAPS).map(|range| GapReport {
+        offset: range.start,
+        bytes: range.end - range.start,
+        lost_pictures: 0,
+        lost_audio: 0,
+        is_ambiguous: false,
+    });
+    Report {
+        source,
+        confidence: if found.stretches.is_empty() { Confidence::High } else { Confidence::Medium },
+        tracks: movie.tracks.iter().map(attempt::track_report).collect(),
+        media_bytes: len,
+        unexplained_bytes: walked.iter().map(Walked::unexplained_bytes).sum(),
+        zero_tail_bytes: 0,
+        gaps: listed.collect(),
+        gap_count: gaps.len(),
+        frame_rate: "declared".to_owned(),
+        decode_errors: None,
+    }
+}

@@ -1,0 +1,152 @@
+//! Samples that were found in the media of a hit fragment, put between those of its neighbours.
+
+use std::ops::Range;
+
+use crate::isobmff::tables::elst::Edit;
+use crate::isobmff::{IsoError, Movie, NewSample, Sample, TableBuilder, Track};
+use crate::recording::TrackKind;
+use crate::salvage::clock::{flicks, ticks};
+use crate::salvage::reference::Reference;
+use crate::salvage::timeline::timeline;
+use crate::salvage::walk::{AudioFrame, Hypothesis, Walked};
+
+/// A sample that was found: where it lies, and by how many ticks it is shown after it is decoded.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    offset: u64,
+    size_bytes: u32,
+    composition: i64,
+    is_sync: bool,
+}
+
+/// Whether a stretch holds samples of the tables already: then the header behind it was hit, or a size that lies.
+pub fn is_known(movie: &Movie, stretch: &Range<u64>) -> bool {
+    let mut samples = movie.tracks.iter().flat_map(|track| track.samples());
+    samples.any(|sample| sample.offset < stretch.end && sample.offset + u64::from(sample.size_bytes) > stretch.start)
+}
+
+/// Puts what a walk over a stretch found into the tables of its tracks.
+pub fn refill(
+    mut movie: Movie,
+    walked: &Walked,
+    stretch: &Range<u64>,
+    reference: &Reference,
+) -> Result<Movie, IsoError> {
+    let mut audio = walked.audio.iter();
+    let mut early: Vec<(usize, i64)> = Vec::new();
+    for (index, known) in reference.tracks.iter().enumerate() {
+        let Some(track) = movie.tracks.get_mut(index) else { continue };
+        let found = match known.track.kind() {
+            TrackKind::Video if known.video().is_some() => pictures(walked, reference, track.timescale()),
+            TrackKind::Audio if known.is_walked() => sounds(audio.next().map_or(&[][..], Vec::as_slice)),
+            _ => Vec::new(),
+        };
+        let nominal = i64::from(known.pace.duration.max(1));
+        let before = insert(track, &found, stretch.start, nominal)?;
+        early.push((index, flicks(before.unsigned_abs(), u64::from(track.timescale()))));
+    }
+    // What was found before the first samples of the file begins at the same time on all tracks, or as late as it must.
+    let most = early.iter().map(|(_, time)| *time).max().unwrap_or(0);
+    for (index, time) in early {
+        let late = u64::try_from(ticks(most - time, movie.header.timescale)).unwrap_or(0);
+        let track = &mut movie.tracks[index];
+        delay(&mut track.edits, if track.tables.count() > 0 { late } else { 0 });
+    }
+    Ok(movie)
+}
+
+/// Lets a track begin later, and its last edit reach to the end of its samples.
+fn delay(edits: &mut Vec<Edit>, late: u64) {
+    match edits.first_mut() {
+        Some(first) if first.media_time.is_none() => first.segment_duration += late,
+        _ if late > 0 => edits.insert(0, Edit::empty(late)),
+        _ => {}
+    }
+    if edits.iter().all(|edit| edit.media_time.is_none()) && !edits.is_empty() {
+        edits.push(Edit::media(0, 0));
+    }
+    if let Some(last) = edits.iter_mut().rfind(|edit| edit.media_time.is_some()) {
+        last.segment_duration = 0; // to the end; it is filled in when all is done
+    }
+}
+
+fn pictures(walked: &Walked, reference: &Reference, timescale: u32) -> Vec<Found> {
+    let alone = Walked { audio: Vec::new(), ..walked.clone() };
+    let hypothesis = Hypothesis { audio: Vec::new(), ..reference.hypothesis() };
+    let line = timeline(&alone, &hypothesis, &reference.expected());
+    let times = line.decoding.iter().zip(&line.presentation);
+    let found = walked.frames.iter().zip(times).map(|(frame, (decoded, shown))| Found {
+        offset: frame.offset,
+        size_bytes: frame.size_bytes,
+        composition: ticks(shown - decoded, timescale),
+        is_sync: frame.is_sync,
+    });
+    found.collect()
+}
+
+fn sounds(frames: &[AudioFrame]) -> Vec<Found> {
+    let found = |frame: &AudioFrame| Found {
+        offset: frame.offset,
+        size_bytes: frame.size_bytes,
+        composition: 0,
+        is_sync: true,
+    };
+    frames.iter().map(found).collect()
+}
+
+/// A sample with its decoding time.
+type Placed = (i64, NewSample);
+
+/// Inserts found samples in front of those that lie behind `at`; says how much earlier the track begins now.
+fn insert(track: &mut Track, found: &[Found], at: u64, nominal: i64) -> Result<i64, IsoError> {
+    if found.is_empty() {
+        return Ok(0);
+    }
+    let samples: Vec<Sample> = track.samples().collect();
+    let place = samples.iter().position(|sample| sample.offset >= at).unwrap_or(samples.len());
+    let (before, behind) = samples.split_at(place);
+    let count = i64::try_from(found.len()).unwrap_or(i64::MAX / nominal.max(1));
+    let next = behind.first().map(|sample| sample.dts);
+    let start = before.last().map_or_else(|| next.unwrap_or(0) - count * nominal, |last| last.dts + nominal);
+    let step = match next {
+        // Time that the neighbours leave is shared out; what is missing stays a gap behind the last one.
+        Some(next) if start + count * nominal > next + nominal / 2 => ((next - start) / count).max(0),
+        _ => nominal,
+    };
+    let new = (0..).zip(found).map(|(number, found)| (start + number * step, sample_of(found)));
+    let early = (-start).max(0);
+    let kept = |sample: &Sample| (sample.dts, again(sample));
+    let all: Vec<Placed> = before.iter().map(kept).chain(new).chain(behind.iter().map(kept)).collect();
+    let last = samples.last().filter(|_| !behind.is_empty()).map_or(nominal, |sample| i64::from(sample.duration));
+    let mut builder = TableBuilder::default();
+    for (index, (dts, sample)) in all.iter().enumerate() {
+        let end = all.get(index + 1).map_or(dts + last, |(next, _)| *next);
+        builder.push(NewSample { duration: u32::try_from(end - dts).unwrap_or(0), ..*sample })?;
+    }
+    track.tables = builder.finish();
+    Ok(if before.is_empty() { early } else { 0 })
+}
+
+fn sample_of(found: &Found) -> NewSample {
+    NewSample {
+        offset: found.offset,
+        size_bytes: found.size_bytes,
+        duration: 0,
+        composition: i32::try_from(found.composition).unwrap_or(0),
+        is_sync: found.is_sync,
+        description_index: 1,
+        dependency: 0,
+    }
+}
+
+fn again(sample: &Sample) -> NewSample {
+    NewSample {
+        offset: sample.offset,
+        size_bytes: sample.size_bytes,
+        duration: sample.duration,
+        composition: i32::try_from(sample.pts - sample.dts).unwrap_or(0),
+        is_sync: sample.is_sync,
+        description_index: sample.description_index,
+        dependency: 0,
+    }
+}

@@ -1,0 +1,106 @@
+//! The lost beginnings of Matroska, WebM and FLV: what a demuxer must read before the first packet, made from another
+//! recording of the stream, in front of what is left of the file.
+//!
+//! Nothing of the media is changed: the mended file is new bytes, then the old file from its first whole block on.
+
+mod flv;
+mod matroska;
+
+use std::io::{Read, Seek};
+
+use super::reference::{Known, Reference};
+use super::source::Source;
+use super::{Origin, SalvageError};
+use crate::recording::Container;
+
+/// Largest head that is remembered.
+pub const MOST_HEAD_BYTES: usize = 64 << 10;
+
+/// A file with a new beginning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mended {
+    /// What stands in front.
+    pub head: Vec<u8>,
+    /// From where on the old file follows.
+    pub from: u64,
+    /// Where the reference came from.
+    pub source: Origin,
+}
+
+/// The parts of a sound file that another one of its stream may need in front; `None` for containers that need none.
+pub fn head_of<R: Read + Seek>(reader: R, len: u64, container: Container) -> Option<Vec<u8>> {
+    let mut source = Source::new(reader, len);
+    let head = match container {
+        Container::Matroska | Container::Webm => matroska::head_of(source.at(0, MOST_HEAD_BYTES)),
+        Container::Flv => flv::head_of(source.at(0, MOST_HEAD_BYTES)),
+        _ => None,
+    };
+    source.finish().ok().and(head)
+}
+
+/// A new beginning for a file of `len` bytes that has lost its own; `None` if no reference has one, or if nothing of
+/// the container is left.
+pub fn mend<R: Read + Seek>(
+    reader: R,
+    len: u64,
+    container: Container,
+    references: &[Reference],
+) -> Result<Option<Mended>, SalvageError> {
+    let mut source = Source::new(reader, len);
+    let mended = match container {
+        Container::Matroska | Container::Webm => {
+            let heads = references.iter().filter_map(|r| Some((matroska_head(r, container)?, r.origin)));
+            let place = matroska::first_block(&mut source, len);
+            heads.take(1).next().zip(place).map(|((head, origin), place)| Mended {
+                head: [&head[..], &place.opening].concat(),
+                from: place.at,
+                source: origin,
+            })
+        }
+        Container::Flv => {
+            let heads = references.iter().filter_map(|r| Some((flv_head(r)?, r.origin)));
+            let place = flv::first_tag(&mut source, len);
+            heads.take(1).next().zip(place).map(|((head, source), from)| Mended { head, from, source })
+        }
+        _ => None,
+    };
+    source.finish().map_err(SalvageError::Read)?;
+    Ok(mended)
+}
+
+fn matroska_head(reference: &Reference, container: Container) -> Option<Vec<u8>> {
+    let own = reference.head.as_ref().filter(|head| matroska::is_head(head));
+    own.cloned().or_else(|| matroska::head_for(&reference.tracks, container))
+}
+
+fn flv_head(reference: &Reference) -> Option<Vec<u8>> {
+    let own = reference.head.as_ref().filter(|head| flv::is_head(head));
+    own.cloned().or_else(|| flv::head_for(&reference.tracks))
+}
+
+/// A box of a track's sample description by its name: `avcC`, `hvcC`, `dOps`.
+fn configuration(known: &Known, name: [u8; 4]) -> Option<&[u8]> {
+    let raw = known.track.descriptions.raw();
+    let at = raw.windows(4).position(|window| window == name)?;
+    let size = raw.get(at.checked_sub(4)?..at)?.try_into().map(u32::from_be_bytes).ok()?;
+    raw.get(at + 4..(at - 4).checked_add(size as usize)?)
+}
+
+/// The `AudioSpecificConfig` in the `esds` of a track: the decoder specific info (ISO/IEC 14496-1 §7.2.6.7).
+fn audio_specific(known: &Known) -> Option<&[u8]> {
+    const TAG: u8 = 5;
+    let esds = configuration(known, *b"esds")?;
+    // Behind the decoder configuration, whose fixed part is 13 bytes long and begins with the kind of object.
+    let start = esds.windows(2).position(|w| w[0] == 0x40 && w[1] & 0xFC == 0x14)? + 13;
+    let (tag, mut rest) = esds.get(start..)?.split_first()?;
+    let mut length = 0_usize;
+    loop {
+        let (byte, behind) = rest.split_first()?;
+        rest = behind;
+        length = length << 7 | usize::from(byte & 0x7F);
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    rest.get(..length).filter(|_| *tag == TAG)
+}

@@ -1,0 +1,125 @@
+//! A true crash: the writer of a recording is killed under `aftercast watch`, and what it left plays.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::daemon::{Daemon, until};
+use crate::support::recordings::{decode_errors, duration_s};
+use crate::support::{House, standard_config};
+
+/// What the encoder is fed and told; noisy enough to fill the writer's buffer of 256 KiB several times a second.
+const ENCODER: [&str; 22] = [
+    "-c:v",
+    "libx264",
+    "-preset",
+    "ultrafast",
+    "-bf",
+    "2",
+    "-g",
+    "25",
+    "-qp",
+    "20",
+    "-pix_fmt",
+    "yuv420p",
+    "-threads",
+    "1",
+    "-c:a",
+    "aac",
+    "-b:a",
+    "128k",
+    "-shortest",
+    "-f",
+    "mp4",
+    "-y",
+];
+
+fn writer(to: &Path, seconds: &str, is_live: bool) -> Child {
+    let video = format!("testsrc2=s=640x360:r=25:d={seconds},noise=alls=20:allf=t");
+    let audio = format!("sine=f=440:b=4:r=48000:d={seconds}");
+    let mut command = Command::new("ffmpeg");
+    command.args(["-nostdin", "-v", "error"]);
+    for input in [&video, &audio] {
+        command.args(if is_live { &["-re"][..] } else { &[] }).args(["-f", "lavfi", "-i", input]);
+    }
+    command.args(ENCODER).arg(to).stdout(Stdio::null()).spawn().unwrap()
+}
+
+fn salvaged(house: &House) -> Option<Value> {
+    house.vods().into_iter().find(|vod| vod["salvaged"] == true)
+}
+
+#[test]
+fn a_writer_that_is_killed_leaves_a_recording_that_plays() {
+    let house = House::with_config(|dir| {
+        standard_config(dir, "").replace("[watch]\n", "[watch]\norphan_after = \"1s\"\nrescan = \"1s\"\n")
+    });
+    let daemon = Daemon::start(&house);
+    for directory in ["monday", "tuesday"] {
+        fs::create_dir_all(house.root().join(directory)).unwrap();
+    }
+    let before = house.root().join("monday/room9.mp4");
+    assert!(writer(&before, "2", false).wait().unwrap().success());
+    until("the earlier recording", || Some(house.vods()).filter(|vods| vods.len() == 1));
+
+    let crashed = house.root().join("tuesday/room9.mp4.tmp");
+    let mut live = writer(&crashed, "600", true);
+    until("some seconds of media", || fs::metadata(&crashed).ok().filter(|m| m.len() > 2 << 20));
+    live.kill().unwrap();
+    live.wait().unwrap();
+
+    let vod = until("the salvaged VoD", || salvaged(&house));
+    assert_eq!(
+        (vod["outcome"].as_str(), vod["salvage"]["source"].as_str()),
+        (Some("salvaged"), Some("stream")),
+        "{vod}"
+    );
+    assert_eq!(vod["salvage"]["decodeErrors"], 0, "{vod}");
+    let path = house.root().join("tuesday/room9.mp4");
+    assert_eq!(decode_errors(&path), "");
+    assert!(duration_s(&path) > 1.0 && crashed.exists(), "{vod}");
+    plays_in_chromium(&path, house.path());
+    daemon.stop();
+}
+
+/// Lets Chromium play the file, where there is one.
+fn plays_in_chromium(video: &Path, directory: &Path) {
+    let page = directory.join("page.html");
+    let script = "v.onerror=()=>document.title='error '+v.error.message;\
+                  v.ontimeupdate=()=>{if(v.currentTime>0.4)document.title='played '+v.videoWidth}";
+    let source = format!("file://{}", video.display());
+    fs::write(
+        &page,
+        format!("<title>waits</title><video id=v src='{source}' muted autoplay></video><script>{script}</script>"),
+    )
+    .unwrap();
+    let profile = directory.join("profile");
+    let options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--autoplay-policy=no-user-gesture-required",
+        "--dump-dom",
+        "--timeout=8000",
+    ];
+    let mut command = Command::new("chromium");
+    command
+        .args(options)
+        .arg(format!("--user-data-dir={}", profile.display()))
+        .arg(format!("file://{}", page.display()));
+    let Ok(run) = command.stderr(Stdio::null()).output() else {
+        println!("skipped: there is no chromium here to play {}", video.display());
+        return;
+    };
+    std::thread::sleep(Duration::from_millis(10));
+    let page = String::from_utf8_lossy(&run.stdout);
+    assert!(page.contains("<title>played 640</title>"), "{page}");
+}
