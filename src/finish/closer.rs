@@ -1,15 +1,20 @@
 //! What `validate` asks for beyond headers and tables: every packet read and digested, or every packet decoded.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{self, BufReader};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::inspect::header_error;
 use super::{Description, FinishError, Validate};
 use crate::durable::FileError;
-use crate::isobmff::{self, Movie};
+use crate::isobmff::{self, Movie, Track};
 use crate::media::{self, Watch};
 use crate::recording::{Container, Defect};
+use crate::salvage::aac::{self, Elements};
+
+/// More broken frames than one in so many are no damage but a configuration that is not understood.
+const MOST_BROKEN_IN: u64 = 4;
 
 /// What a closer look found.
 #[derive(Debug, Default)]
@@ -39,8 +44,40 @@ pub(super) fn look_closer(
 
 fn check_packets(path: &Path, movie: &Movie) -> Result<Closer, FinishError> {
     let file = File::open(path).map_err(FileError::on("open", path))?;
-    let check = isobmff::check_packets(&mut BufReader::new(file), movie).map_err(|e| header_error(path, e))?;
-    Ok(Closer { digests: check.digests, defects: check.defects })
+    let check = isobmff::check_packets(&mut BufReader::new(&file), movie).map_err(|e| header_error(path, e))?;
+    let mut defects = check.defects;
+    for (number, track) in (1..).zip(&movie.tracks).filter(|(_, track)| !track.is_external() && !movie.is_encrypted()) {
+        let errors = broken_aac_frames(&file, track).map_err(FileError::on("read", path))?;
+        defects.extend((errors > 0).then_some(Defect::Undecodable { track: number, errors }));
+    }
+    Ok(Closer { digests: check.digests, defects })
+}
+
+/// Frames of an AAC track that do not end where their syntax does (ISO/IEC 14496-3 §4.4.2.1). If many do not, it is the
+/// configuration that is not understood here, and nothing is said.
+fn broken_aac_frames(file: &File, track: &Track) -> io::Result<u64> {
+    let Some(config) = aac_config(track) else { return Ok(0) };
+    let (mut frames, mut broken) = (0, 0);
+    let mut bytes = vec![0; aac::MAX_FRAME_BYTES];
+    for sample in track.samples() {
+        let Some(frame) = usize::try_from(sample.size_bytes).ok().and_then(|size| bytes.get_mut(..size)) else {
+            broken += 1;
+            continue;
+        };
+        frames += 1;
+        match file.read_exact_at(frame, sample.offset) {
+            Ok(()) => broken += u64::from(aac::frame_bytes(frame, &config) != Some(frame.len())),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => broken += 1,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(if broken * MOST_BROKEN_IN > frames { 0 } else { broken })
+}
+
+fn aac_config(track: &Track) -> Option<aac::Config> {
+    let entry = track.entry().filter(|_| track.codec() == "aac")?;
+    let elements = entry.channels.map(|n| if n == 8 { 7 } else { n }).and_then(Elements::of_channels);
+    aac::Config::new(entry.sample_rate_hz?, elements)
 }
 
 impl Closer {
@@ -90,6 +127,25 @@ mod tests {
         assert!(packets.tracks.iter().all(|t| t.digest.as_ref().is_some_and(|d| d.len() == 64)));
         assert_eq!(packets.defects, []);
         assert_eq!(look(&fixture(), Validate::Decode).defects, []);
+    }
+
+    #[test]
+    fn sound_is_followed_by_its_syntax() {
+        let inspection = crate::finish::inspect(&fixture()).unwrap();
+        let movie = inspection.iso.unwrap().movie.unwrap();
+        let sound = movie.tracks.iter().position(|track| track.codec() == "aac").unwrap();
+        let mut bytes = std::fs::read(fixture()).unwrap();
+        for sample in movie.tracks[sound].samples().skip(20).take(5) {
+            let at = usize::try_from(sample.offset).unwrap();
+            bytes[at..at + usize::try_from(sample.size_bytes).unwrap()].fill(0xFF);
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let broken = dir.path().join("x.mp4");
+        std::fs::write(&broken, bytes).unwrap();
+        let track = u32::try_from(sound + 1).unwrap();
+        let said = look(&broken, Validate::Packets).defects;
+        assert!(said.contains(&Defect::Undecodable { track, errors: 5 }), "{said:?}");
+        assert!(look(&broken, Validate::Structure).defects.is_empty());
     }
 
     #[test]
