@@ -16,7 +16,7 @@ use super::stream::Tap;
 
 const BLOCK_BYTES: usize = 512 << 10;
 /// Blocks that are asked for beyond the current one; bounds the memory.
-const BLOCKS_AHEAD: usize = 3;
+const BLOCKS_AHEAD: usize = 6;
 /// Bytes read in one run before the thread is started: small files and looks at a header never start one.
 const RUN_BYTES: usize = 8 << 20;
 

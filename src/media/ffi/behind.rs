@@ -13,8 +13,8 @@ use std::thread::{self, JoinHandle};
 
 use super::stream::Tap;
 
-/// Buffers on their way; with the muxer's own megabyte they bound the memory.
-const IN_FLIGHT: usize = 4;
+/// Pieces on their way, of a megabyte at most; they bound the memory. A fragment is written in some pieces.
+const IN_FLIGHT: usize = 16;
 
 enum Order {
     Write { at: u64, bytes: Vec<u8> },
