@@ -17,6 +17,8 @@ mod pool;
 mod queueing;
 mod rebuilding;
 mod remembering;
+#[cfg(test)]
+mod tests;
 mod turns;
 mod undoing;
 mod watching;
