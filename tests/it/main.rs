@@ -18,6 +18,7 @@ mod deliver_s3;
 mod deliver_storm;
 mod kill;
 mod nginx_rtmp;
+mod players;
 mod process;
 mod promises;
 mod salvage;
