@@ -8,14 +8,15 @@
 //! operation; in release builds the seam is empty.
 
 mod extents;
+#[cfg(test)]
+pub(crate) mod image;
 mod in_place;
+mod seam;
 mod share;
 
 use std::ffi::OsString;
 use std::fs::{self, File, FileTimes, Metadata, OpenOptions, Permissions};
 use std::io;
-#[cfg(debug_assertions)]
-use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -29,6 +30,10 @@ pub use extents::{Extents, MAX_EXTENTS};
 #[cfg(test)]
 pub(crate) use in_place::tape;
 pub use in_place::{InPlace, Operation};
+#[cfg(test)]
+pub(crate) use seam::recorder;
+pub use seam::step;
+pub(crate) use seam::{Event, tell};
 pub use share::{copy_ranges, copy_ranges_in_kernel, share_behind};
 
 /// Every partial of ours begins with this; such names are never candidates.
@@ -91,39 +96,6 @@ impl FileError {
 /// Result of an operation on a file.
 pub type Result<T> = std::result::Result<T, FileError>;
 
-/// The counting seam: one durable operation, named for the transition it belongs to, has just been done.
-///
-/// In debug builds `AFTERCAST_STEP_LOG` names a file that gets a line per operation, and `AFTERCAST_KILL_AFTER=N` or
-/// `AFTERCAST_KILL_AFTER=NAME:N` ends the process with SIGKILL after the N-th operation, or the N-th of that name.
-#[cfg(debug_assertions)]
-pub fn step(name: &str) {
-    use std::collections::HashMap;
-    use std::sync::{Mutex, PoisonError};
-    static STEPS: Mutex<Option<HashMap<String, u64>>> = Mutex::new(None);
-    let mut steps = STEPS.lock().unwrap_or_else(PoisonError::into_inner);
-    let counts = steps.get_or_insert_default();
-    let mut next = |of: &str| {
-        let count = counts.entry(of.to_owned()).or_default();
-        *count += 1;
-        *count
-    };
-    let (of_all, of_name) = (next(""), next(name));
-    if let Some(log) = std::env::var_os("AFTERCAST_STEP_LOG")
-        && let Ok(mut log) = OpenOptions::new().create(true).append(true).open(log)
-    {
-        let _ = log.write_all(format!("{of_all} {name}\n").as_bytes());
-    }
-    let kill_after = std::env::var("AFTERCAST_KILL_AFTER").unwrap_or_default();
-    if kill_after == of_all.to_string() || kill_after == format!("{name}:{of_name}") {
-        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-        std::thread::park();
-    }
-}
-
-/// The counting seam; empty in release builds.
-#[cfg(not(debug_assertions))]
-pub const fn step(_name: &str) {}
-
 /// A file of ours that is being written aside, in the directory of its final name.
 ///
 /// Dropped before [`Partial::seal`], it is removed; a killed process leaves it to [`remove_partials`].
@@ -154,6 +126,7 @@ impl Partial {
         remove_if_there(&path)?;
         let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
         created.map_err(FileError::on("create", &path))?;
+        tell(Event::Created(&path));
         step("partial created");
         Ok(Self { path, sealed: false })
     }
@@ -166,11 +139,13 @@ impl Partial {
     /// Gives it the owner, mode and time of the file it comes from where that is allowed, and makes it durable.
     ///
     /// What could not be kept of the owner is returned in words, for one warning.
+    #[track_caller]
     pub fn seal(mut self, like: &Metadata) -> Result<Sealed> {
         let file =
             OpenOptions::new().read(true).write(true).open(&self.path).map_err(FileError::on("open", &self.path))?;
         let not_kept = keep_attributes(&file, like);
         file.sync_all().map_err(FileError::on("sync", &self.path))?;
+        tell(Event::Synced(&self.path));
         step("partial synced");
         let written = file.metadata().map_err(FileError::on("read the state of", &self.path))?;
         self.sealed = true;
@@ -214,9 +189,17 @@ fn keep_attributes(file: &File, like: &Metadata) -> Option<String> {
     (!not_kept.is_empty()).then(|| not_kept.join(", "))
 }
 
+/// Has the disk store what a file holds so far, so that a later sync has little to wait for. It promises nothing, and a
+/// failure shows at that sync.
+pub fn store_ahead(path: &Path) {
+    let _ = File::open(path).and_then(|file| file.sync_data());
+}
+
 /// Makes a file durable as it is now.
+#[track_caller]
 pub fn sync_file(path: &Path) -> Result<()> {
     File::open(path).and_then(|f| f.sync_all()).map_err(FileError::on("sync", path))?;
+    tell(Event::Synced(path));
     step("file synced");
     Ok(())
 }
@@ -229,6 +212,7 @@ pub fn rename_no_replace(from: &Path, to: &Path) -> Result<()> {
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => link_and_unlink(from, to),
         other => other.map_err(|e| FileError { verb: "rename to", path: to.to_owned(), source: e.into() }),
     }?;
+    tell(Event::Renamed(from, to));
     step("renamed");
     sync_parent(to)?;
     if from.parent() == to.parent() { Ok(()) } else { sync_parent(from) }
@@ -239,6 +223,7 @@ pub fn rename_no_replace(from: &Path, to: &Path) -> Result<()> {
 /// The caller has compared the two and journalled what is about to happen: the old content is gone with this.
 pub fn replace(from: &Path, source: &Path) -> Result<()> {
     fs::rename(from, source).map_err(FileError::on("rename to", source))?;
+    tell(Event::Renamed(from, source));
     step("renamed over the source");
     sync_parent(source)
 }
@@ -263,6 +248,7 @@ pub fn create_directories(path: &Path) -> Result<()> {
         let _ = std::os::unix::fs::chown(path, Some(like.uid()), Some(like.gid()));
         let _ = fs::set_permissions(path, Permissions::from_mode(like.mode() & 0o7777));
     }
+    tell(Event::DirectoryCreated(path));
     step("directory created");
     sync_parent(path)
 }
@@ -270,6 +256,7 @@ pub fn create_directories(path: &Path) -> Result<()> {
 /// Removes a file for good; its absence is a success.
 pub fn remove(path: &Path) -> Result<()> {
     if remove_if_there(path)? {
+        tell(Event::Removed(path));
         step("removed");
         sync_parent(path)?;
     }
@@ -289,6 +276,7 @@ fn remove_if_there(path: &Path) -> Result<bool> {
 }
 
 /// Makes the directory entry of a path durable.
+#[track_caller]
 pub fn sync_parent(path: &Path) -> Result<()> {
     let parent = match path.parent() {
         Some(p) if !p.as_os_str().is_empty() => p,
@@ -296,9 +284,11 @@ pub fn sync_parent(path: &Path) -> Result<()> {
     };
     match File::open(parent).and_then(|d| d.sync_all()) {
         // Some network file systems cannot sync a directory; there is nothing more to be done there.
-        Err(e) if matches!(Errno::from_io_error(&e), Some(Errno::INVAL | Errno::NOTSUP)) => Ok(()),
-        other => other.map_err(FileError::on("sync directory", parent)),
+        Err(e) if matches!(Errno::from_io_error(&e), Some(Errno::INVAL | Errno::NOTSUP)) => {}
+        other => other.map_err(FileError::on("sync directory", parent))?,
     }
+    tell(Event::DirectorySynced(parent));
+    Ok(())
 }
 
 /// Bytes that an unprivileged process can still write on the file system of a path.

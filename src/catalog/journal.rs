@@ -60,13 +60,19 @@ impl Catalog {
         Ok(begun)
     }
 
-    /// Journals that a recording has come to a step; durable on return. The end of a recording gives back its reserved name.
+    /// Journals that a recording has come to a step; durable on return. Not so the beginning, which the next attempt's own
+    /// entry follows, and the very end, which nothing follows: lost, the next start comes to them once more. The end of a
+    /// recording gives back its reserved name.
     pub fn set_step(&self, key: &JournalKey, step: Step, now_ms: i64) -> Result<()> {
         let transition = transition_to(&step);
         let mut entry = self.entry(key)?.ok_or(CatalogError::NotJournalled { key: *key })?;
         entry.step = step;
         entry.changed_ms = now_ms;
         self.store().transact(|tx| write_entry(tx, *key, &entry))?;
+        if matches!(entry.step, Step::Begun | Step::Done { .. }) {
+            crate::durable::step(transition);
+            return Ok(());
+        }
         self.store().flush(transition)
     }
 
@@ -146,7 +152,8 @@ impl Catalog {
         Ok(interrupted)
     }
 
-    /// Counts the attempts that the last process did not survive, and drops rows that mean nothing any more.
+    /// Counts the attempts that the last process did not survive, and drops rows that mean nothing any more. Durable no
+    /// later than the next attempt; until then the same deaths are counted again.
     pub(super) fn count_deaths(&self) -> Result<()> {
         let keys = self.store().prefix(In::Open, b"")?.map(|row| row.map(|(key, _)| key));
         let keys = keys.collect::<Result<Vec<_>>>()?;
@@ -159,7 +166,7 @@ impl Catalog {
                 recordings = died,
                 "The last process ended while it worked on recordings; they are taken up again."
             );
-            self.store().flush("journal deaths counted")?;
+            crate::durable::step("journal deaths counted");
         }
         Ok(())
     }

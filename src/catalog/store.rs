@@ -248,6 +248,7 @@ impl Store {
         let written =
             std::fs::write(marker, format!("{SCHEMA_VERSION}\n")).and_then(|()| File::open(marker)?.sync_all());
         written.map_err(on(marker))?;
+        durable::tell(durable::Event::Synced(marker));
         durable::sync_parent(marker)
             .and_then(|()| durable::sync_parent(&self.path))
             .map_err(|e| on(&e.path.clone())(e.source))
@@ -300,16 +301,19 @@ impl Store {
     /// Makes everything written so far survive a power loss, then passes the counting seam. Threads that ask at the same
     /// time share one flush.
     pub(super) fn flush(&self, step: &'static str) -> Result<(), CatalogError> {
-        self.flushes.run(|| self.flush_now())?;
+        self.flushes.run(|| self.flush_now(step))?;
         durable::step(step);
         Ok(())
     }
 
-    fn flush_now(&self) -> Result<(), CatalogError> {
+    fn flush_now(&self, step: &str) -> Result<(), CatalogError> {
         self.refuse_after_failure()?;
         self.db.flush().map_err(|e| self.give_up(e))?;
+        durable::tell(durable::Event::JournalWritten);
         let synced = self.sync_blobs().and_then(|()| self.file.sync_data());
-        synced.map_err(|e| self.give_up(sled::Error::Io(e)))
+        synced.map_err(|e| self.give_up(sled::Error::Io(e)))?;
+        durable::tell(durable::Event::JournalSynced(step));
+        Ok(())
     }
 
     fn sync_blobs(&self) -> io::Result<()> {
@@ -320,13 +324,15 @@ impl Store {
             there.insert(blob?.file_name());
         }
         for blob in there.difference(&synced) {
-            match File::open(directory.join(blob)).and_then(|file| file.sync_all()) {
+            let blob = directory.join(blob);
+            match File::open(&blob).and_then(|file| file.sync_all()) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-                _ => {}
+                _ => durable::tell(durable::Event::Synced(&blob)),
             }
         }
         if there.iter().any(|blob| !synced.contains(blob)) {
             File::open(&directory)?.sync_all()?;
+            durable::tell(durable::Event::DirectorySynced(&directory));
         }
         *synced = there;
         Ok(())

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{Advice, FallocateFlags, OFlags};
 
 use super::extents::{self, Extents};
-use super::{FileError, Result, step};
+use super::{Event, FileError, Result, step, tell};
 use crate::recording::Fingerprint;
 
 /// Pages are dropped in multiples of this, so that no two threads share one.
@@ -147,10 +147,15 @@ impl InPlace {
     }
 
     /// Does one operation.
+    #[track_caller]
     pub fn perform(&self, operation: Operation<'_>) -> Result<()> {
         #[cfg(test)]
         tape::before(&operation).map_err(|e| self.error(operation.verb(), e))?;
         self.do_it(operation).map_err(|e| self.error(operation.verb(), e))?;
+        match operation {
+            Operation::SyncData | Operation::Sync => tell(Event::Synced(&self.path)),
+            change => tell(Event::Changed(&self.path, change)),
+        }
         step(operation.name());
         Ok(())
     }

@@ -147,7 +147,10 @@ pub fn finish(work: &Work<'_>) -> Result<Conclusion, FinishError> {
         }
         Err(error) => Err(error),
         Ok(written) => {
-            assert_unchanged(work, &written)?;
+            if let Err(error) = assert_unchanged(work, &written) {
+                durable::remove_own(&written.path)?;
+                return Err(error);
+            }
             Ok(Conclusion::Finished(Box::new(conclude(work, written))))
         }
     }
@@ -248,6 +251,7 @@ fn keep(work: &Work<'_>, inspection: &Inspection, container: Container) -> Resul
     let final_path =
         (work.choose_path)(&Wish { extension: extension_of(source, container), start_ms: start.0, may_be_own: true })?;
     let (path, fingerprint, warnings) = if final_path == source || work.settled.evidence.is_strong() {
+        durable::create_directories(final_path.parent().unwrap_or(Path::new("/")))?;
         work.wait_for_disk(|| durable::sync_file(source))?;
         (source.to_owned(), work.settled.candidate.fingerprint, Vec::new())
     } else {

@@ -101,16 +101,12 @@ fn write_fragments(work: &Work<'_>, request: &Remux<'_>, second: Watch<'_>) -> R
     let remuxed = media::remux(&Remux { header: Header::Fragments, ..*request })?;
     let Some(own) = splice::own_fragments(request.output)? else { return Ok(None) };
     // While its pages are still in memory, they are compared and on their way to the disk.
-    let (synced, reading) = std::thread::scope(|scope| {
-        let synced = scope.spawn(|| durable::sync_file(request.output));
-        let reading = media::read_by_tables(request.output, request.to, &own.movie, second);
-        (work.wait_for_disk(|| synced.join()), reading)
+    let reading = std::thread::scope(|scope| {
+        scope.spawn(|| durable::store_ahead(request.output));
+        media::read_by_tables(request.output, request.to, &own.movie, second)
     });
     let reading = reading?;
     compare(request, &remuxed, &reading)?;
-    if let Ok(synced) = synced {
-        synced?;
-    }
     let is_in_front = work.wait_for_disk(|| splice::put_in_front_of_own(request.output, &own))?;
     Ok(is_in_front.then_some(Output { remuxed, reading, splice: Some(SpliceMethod::InsertRange) }))
 }

@@ -141,6 +141,16 @@ impl TableBuilder {
         longer.is_some()
     }
 
+    /// Lets a last sample of duration 0, as a muxer writes it that cannot know better, last as long as the one before it:
+    /// a player that ends a track by its duration would leave that sample out.
+    pub fn settle_last(&mut self) {
+        let Some(last) = self.durations.pop_run() else { return };
+        let before = self.durations.as_slice().last().map_or(0, |run| run.value);
+        let is_unknown = last.value == 0 && last.count == 1;
+        self.durations.push_many(if is_unknown { before } else { last.value }, last.count);
+        self.end_dts += u64::from(if is_unknown { before } else { 0 });
+    }
+
     /// Lets the track end `ticks` earlier by shortening its last samples, down to nothing. Says how many samples were
     /// shortened; the track cannot end before it begins.
     pub fn take_back(&mut self, ticks: u64) -> u64 {
@@ -238,6 +248,16 @@ mod tests {
             let mut builder = built(&[sample(0, 5, true), sample(10, 5, true), sample(20, 5, true)]);
             assert_eq!((builder.take_back(ticks), builder.end_dts()), (touched, dts), "{ticks}");
             assert_eq!(builder.finish().durations.count(), 3);
+        }
+    }
+
+    #[test]
+    fn a_last_sample_of_unknown_duration_lasts_like_the_one_before() {
+        for (durations, expected) in [([5, 7, 0], [5, 7, 7]), ([5, 0, 0], [5, 0, 0]), ([5, 7, 9], [5, 7, 9])] {
+            let mut builder = built(&durations.map(|duration| sample(0, duration, true)));
+            builder.settle_last();
+            assert_eq!(builder.end_dts(), expected.iter().copied().map(u64::from).sum::<u64>());
+            assert_eq!(builder.finish().durations.cursor().collect::<Vec<_>>(), expected);
         }
     }
 

@@ -81,7 +81,8 @@ fn edits_for(shift: i64, track_timescale: u32, movie_timescale: u32, is_wanted: 
 
 fn settle_track(track: &mut Track, movie_timescale: u32) {
     let extent = extent(&track.tables, track.tables.count_in_chunks()).unwrap_or_default();
-    track.media.duration = u64::try_from(extent.end_dts).unwrap_or(0);
+    // The largest composition time and the duration of that sample (§8.4.2.3): what is shown later, a player leaves out.
+    track.media.duration = u64::try_from(extent.end_dts.max(extent.end_pts)).unwrap_or(0);
     let end = u64::try_from(extent.end_pts).unwrap_or(0);
     let ticks = u64::from(track.timescale());
     let presented = |media_time: u64| ceil_rescaled(end.saturating_sub(media_time), u64::from(movie_timescale), ticks);

@@ -212,6 +212,10 @@ fn publish(house: &House, key: &JournalKey, finished: Finished) -> Result<VodRec
             record: Box::new(record.clone()),
             removes_source,
         };
+        if record.file_path == record.source_path {
+            // What its writer never made durable must not be lost before its place is taken: then neither name were whole.
+            durable::sync_file(&record.source_path)?;
+        }
         house.catalog.set_step(key, step, now_ms())?;
         if let Err(error) = appear(&written_path, &record) {
             durable::remove_own(&written_path)?;
@@ -236,6 +240,8 @@ fn commit(
     mut record: VodRecord,
     removes_source: bool,
 ) -> Result<VodRecord, PipelineError> {
+    // What took the place of its source has nothing left to remove.
+    let removes_source = removes_source && record.source_path != record.file_path;
     record.preview_file_path = queueing::preview_of(&record.file_path, &record.root);
     let deliveries = queueing::deliveries_for(house, &record);
     house.catalog.commit_vod(key, &record, &deliveries, removes_source, now_ms())?;
@@ -259,7 +265,7 @@ fn commit(
 /// Removes the source whose every packet the durable, compared, catalogued file holds; only if it is still that source.
 fn clear_source(house: &House, key: &JournalKey, record: &VodRecord) -> Result<(), PipelineError> {
     match durable::fingerprint(&record.source_path) {
-        _ if record.source_path == record.file_path => {}
+        _ if record.source_path == record.file_path => {} // As an older version journalled it.
         Ok(now) if now == record.source => durable::remove(&record.source_path)?,
         Ok(_) => warn!(path = %record.source_path.display(), "The original changed after it was finished; it stays."),
         Err(error) if error.is_missing() => {}
@@ -287,8 +293,9 @@ fn conclude(
         warn!(path = %settled.path().display(), error = message, "Half finished in place; completed or taken back at the next try.");
         return Ended::Failed { class, message, hint: error.hint() };
     }
-    let has_vanished = !settled.path().exists() && is_not_ours_yet(house, key);
-    if has_vanished || class == Class::Cancelled {
+    // Another state of the file is another recording; the name that was reserved for this one is free for it.
+    let is_another = !stands_at(settled.path(), &settled.candidate.fingerprint) && is_not_ours_yet(house, key);
+    if is_another || class == Class::Cancelled {
         let _ = house.catalog.forget(key);
     } else {
         let due_ms = next_try_ms(attempt, class, now_ms(), 0);
@@ -354,6 +361,7 @@ fn resume_one(house: &House, key: &JournalKey, entry: &Entry) -> Result<bool, Pi
         Step::Splicing { intent, record } => resume_splice(house, key, entry, (intent, record)),
         Step::Publishing { written_path, written, record, removes_source } => {
             if stands_at(&record.file_path, written) {
+                give_up_old_name(written_path, written, record)?;
                 commit(house, key, (**record).clone(), *removes_source).map(|_| true)
             } else if stands_at(written_path, written) {
                 appear(written_path, record)?;
@@ -372,6 +380,14 @@ fn resume_one(house: &House, key: &JournalKey, entry: &Entry) -> Result<bool, Pi
         }
         _ => begin_again(house, key, entry),
     }
+}
+
+/// The cut may have left the file under both names: the new one was durable, or linked, before the old one was given up.
+fn give_up_old_name(written_path: &Path, written: &Fingerprint, record: &VodRecord) -> Result<(), FileError> {
+    if written_path != record.file_path && stands_at(written_path, written) {
+        durable::remove(written_path)?;
+    }
+    Ok(())
 }
 
 /// A splice in place that was cut is completed where its header is durable, and taken back where it is not.
@@ -407,7 +423,8 @@ fn stands_at(path: &Path, expected: &Fingerprint) -> bool {
     durable::fingerprint(path).is_ok_and(|now| now == *expected)
 }
 
-/// Removes what the cut attempt wrote aside. The reserved name stays promised, so that the same one is used again.
+/// Removes what the cut attempt wrote aside. The reserved name stays promised, so that the same one is used again; unless
+/// the source is gone or has changed: what is there now is another recording, and the scan finds it.
 fn begin_again(house: &House, key: &JournalKey, entry: &Entry) -> Result<bool, PipelineError> {
     // Beside the reserved name, or beside the source where another name was reserved at the last moment.
     let names = house.catalog.reserved_by(key)?.into_iter().chain([entry.settled.path().to_owned()]);
@@ -415,7 +432,7 @@ fn begin_again(house: &House, key: &JournalKey, entry: &Entry) -> Result<bool, P
         durable::remove(&durable::partial_path(&name))?;
     }
     house.catalog.set_step(key, Step::Begun, now_ms())?;
-    if !entry.settled.path().exists() {
+    if !stands_at(entry.settled.path(), &entry.settled.candidate.fingerprint) {
         house.catalog.forget(key)?;
         return Ok(true);
     }

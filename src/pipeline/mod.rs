@@ -18,6 +18,8 @@ mod queueing;
 mod rebuilding;
 mod remembering;
 mod teaching;
+#[cfg(test)]
+mod tests;
 mod turns;
 mod undoing;
 mod watching;

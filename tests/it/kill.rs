@@ -4,7 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use crate::support::image::Image;
 use crate::support::recordings::{cut, made, without_moov};
 use crate::support::{House, standard_config, tree};
 
@@ -132,6 +135,126 @@ fn a_kill_after_any_operation_loses_nothing_and_repeats_nothing() {
         println!("{hits} kills after: {transition}");
         assert_eq!(hits, TIMES_EACH, "`{transition}`");
     }
+}
+
+/// A directory on a file system of a kind of its own, unmounted when dropped.
+enum Mounted {
+    Image(Image),
+    InMemory(tempfile::TempDir),
+}
+
+impl Mounted {
+    fn in_memory() -> Result<Self, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let run =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=64m", "none"]).arg(dir.path()).output().unwrap();
+        if run.status.success() {
+            Ok(Self::InMemory(dir))
+        } else {
+            Err(String::from_utf8_lossy(&run.stderr).trim().to_owned())
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        match self {
+            Self::Image(image) => image.path(),
+            Self::InMemory(dir) => dir.path().to_owned(),
+        }
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if let Self::InMemory(dir) = self {
+            let _ = Command::new("umount").arg("-l").arg(dir.path()).output();
+        }
+    }
+}
+
+/// What is changed where it stands, each way of retiring the old header once: cut off, overwritten, left inside.
+const SPLICES: [&str; 3] = ["last", "behind", "fragmented"];
+
+fn house_of_splices(parent: &Path, splices: &[&str]) -> House {
+    let house = House::with_config_in(parent, |dir| standard_config(dir, "[finish]\njobs = 1"));
+    for splice in splices {
+        let recipe = if *splice == "fragmented" { "mp4-fragmented" } else { "mp4" };
+        let path = house.put(&made(recipe, 2), &format!("{splice}/{splice}.mp4.tmp"));
+        if *splice == "behind" {
+            let bytes = [&fs::read(&path).unwrap()[..], b"\0\0\0\x0Cskiprest"].concat();
+            fs::write(&path, bytes).unwrap();
+        }
+    }
+    house
+}
+
+/// The digest of each recording by its name, and how many VoDs there are.
+fn finished(house: &House) -> (BTreeMap<String, String>, usize) {
+    let files = tree(&house.root()).into_iter().map(|(name, (.., digest))| (name, digest)).collect();
+    (files, house.vods().len())
+}
+
+/// The process dies after each single operation of a run over the splices; returns the operations.
+fn killed_after_each(mounted: &Mounted, splices: &[&str]) -> BTreeSet<String> {
+    let recovered = |house: &House, kill_after: Option<&str>| {
+        let log = house.path().join("steps.log");
+        let _ = fs::remove_file(&log);
+        let root = house.root();
+        let mut command = house.command(&["recover", root.to_str().unwrap()]);
+        command.env("AFTERCAST_STEP_LOG", &log).envs(kill_after.map(|n| ("AFTERCAST_KILL_AFTER", n)));
+        let output = command.output().unwrap();
+        let steps = fs::read_to_string(&log).unwrap_or_default();
+        let steps: Vec<_> = steps.lines().filter_map(|l| l.split_once(' ')).map(|(_, name)| name.to_owned()).collect();
+        (output, steps)
+    };
+    let calm = house_of_splices(&mounted.path(), splices);
+    let (output, steps) = recovered(&calm, None);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let expected = finished(&calm);
+    assert_eq!((expected.0.len(), expected.1), (splices.len(), splices.len()));
+    drop(calm);
+    for n in 1..=steps.len() {
+        let house = house_of_splices(&mounted.path(), splices);
+        let (killed, _) = recovered(&house, Some(&n.to_string()));
+        assert_eq!(killed.status.signal(), Some(9), "after {n}, {}", steps[n - 1]);
+        let (again, _) = recovered(&house, None);
+        let when = format!("killed after {n}, {}", steps[n - 1]);
+        assert!(again.status.success(), "{when}: {}", String::from_utf8_lossy(&again.stderr));
+        assert_eq!(finished(&house), expected, "{when}");
+    }
+    steps.into_iter().collect()
+}
+
+const IN_PLACE: [&str; 7] = [
+    "journal splicing",
+    "range inserted",
+    "written in place",
+    "data synced in place",
+    "synced in place",
+    "truncated in place",
+    "time set in place",
+];
+
+#[test]
+fn a_kill_after_each_operation_of_a_splice_in_place_is_mended_by_the_next_start() {
+    let Some(image) = Image::mount("ext4", 64, &[]) else { return };
+    let steps = killed_after_each(&Mounted::Image(image), &SPLICES);
+    for step in IN_PLACE {
+        assert!(steps.contains(step), "no `{step}` in {steps:?}");
+    }
+}
+
+/// There are leases on tmpfs, and nothing is inserted: a copy takes the place of the splice.
+#[test]
+fn a_kill_after_each_operation_is_mended_where_nothing_can_be_inserted() {
+    let mounted = match Mounted::in_memory() {
+        Ok(mounted) => mounted,
+        Err(why) => {
+            println!("skipped: no tmpfs here: {why}");
+            return;
+        }
+    };
+    let steps = killed_after_each(&mounted, &SPLICES[..1]);
+    assert!(steps.contains("partial written") && !steps.contains("range inserted"), "{steps:?}");
 }
 
 /// Returns whether the process died there, or ended before it came so far.

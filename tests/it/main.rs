@@ -20,6 +20,7 @@ mod deliver_storm;
 mod fuzz;
 mod kill;
 mod nginx_rtmp;
+mod players;
 mod process;
 mod promises;
 mod salvage;

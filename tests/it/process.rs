@@ -286,12 +286,15 @@ fn recording_subfolder_takes_finished_files_below_their_directory_once() {
     let house = House::with_config(|dir| standard_config(dir, "[finish]\nrecordingSubfolder = \"vod\""));
     house.put(&made("flv", 2), "live/room1.flv");
     house.put(&made("mp4-faststart", 2), "live/vod/room2.mp4");
+    // Only renamed, into a directory that is not there yet.
+    house.put(&made("mp4-faststart", 2), "other/room3.mp4");
     house.process().expect_code(0);
-    assert_eq!(names(&house), ["live/vod/room1.mp4", "live/vod/room2.mp4"]);
+    let expected = ["live/vod/room1.mp4", "live/vod/room2.mp4", "other/vod/room3.mp4"];
+    assert_eq!(names(&house), expected);
     let keys: Vec<_> = tree(&house.store()).into_keys().collect();
-    assert_eq!(keys, ["live/vod/room1.mp4", "live/vod/room2.mp4"]);
+    assert_eq!(keys, expected);
     house.process().expect_code(0);
-    assert_eq!(names(&house).len(), 2);
+    assert_eq!(names(&house).len(), 3);
 }
 
 #[test]

@@ -4,6 +4,9 @@ pub mod assets;
 pub mod daemon;
 pub mod google;
 pub mod http;
+#[expect(dead_code, reason = "what the library's own tests need of it")]
+#[path = "../../src/durable/image.rs"]
+pub mod image;
 pub mod recordings;
 pub mod stores;
 pub mod tap;
@@ -16,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 
 use aftercast::deliver::TargetOptions;
+use aftercast::durable::free_bytes;
 use serde_json::Value;
 
 /// A scratch directory with a root of recordings, a state directory and a place for `file://` objects.
@@ -64,7 +68,12 @@ impl From<Output> for Run {
 impl House {
     /// A house with a `file://` target and the given lines of configuration in place of the defaults.
     pub fn with_config(config: impl FnOnce(&Path) -> String) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::with_config_in(&std::env::temp_dir(), config)
+    }
+
+    /// The same below a directory of one's own, on another file system perhaps.
+    pub fn with_config_in(parent: &Path, config: impl FnOnce(&Path) -> String) -> Self {
+        let dir = tempfile::tempdir_in(parent).unwrap();
         for sub in ["root", "state", "store"] {
             fs::create_dir(dir.path().join(sub)).unwrap();
         }

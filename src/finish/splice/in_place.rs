@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! (journal the intent) ─ lease ─ insert S bytes at 0 ─ header but its first sector ─ sync ─ first sector: the commit
-//! mark ─ sync ─ compare ─ retire the old moov ─ time ─ sync ─ lease back ─ (journal, rename)
+//! mark (─ sync) ─ compare ─ retire the old moov ─ time ─ sync ─ lease back ─ (journal, rename)
 //! ```
 //!
 //! Whatever goes wrong before the old `moov` is retired is taken back: the blocks go out again and the file is what it
@@ -21,6 +21,7 @@ use super::recover::{Back, put_back, retire};
 use crate::durable::{FileError, InPlace, Operation};
 use crate::finish::{FinishError, sameness};
 use crate::isobmff::{self, Movie};
+use crate::recording::Retirement;
 
 /// What is written last of the header: a disk writes so much in one piece.
 const SECTOR_BYTES: usize = 512;
@@ -81,7 +82,11 @@ impl Prepared<'_> {
         self.open.perform(Operation::Write { at: sector as u64, bytes: &self.header[sector..] })?;
         self.open.perform(Operation::SyncData)?;
         self.open.perform(Operation::Write { at: 0, bytes: &self.header[..sector] })?;
-        self.open.perform(Operation::Sync)
+        match self.intent.retirement {
+            // No byte outside the inserted blocks is written: the last sync makes the mark durable, too.
+            Retirement::Nothing => Ok(()),
+            Retirement::Truncate { .. } | Retirement::Free { .. } => self.open.perform(Operation::Sync),
+        }
     }
 
     /// Reads back what is there now: the header, whose every sample was compared before it was written, and spread

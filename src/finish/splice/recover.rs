@@ -7,6 +7,8 @@
 //! | before the commit mark | the whole insert, its first sector empty | the inserted blocks are collapsed |
 //! | behind the commit mark | the new header in front | the old `moov` is retired |
 
+use std::os::unix::fs::FileExt;
+
 use super::in_place::payload_digest;
 use crate::durable::{FileError, InPlace, Operation};
 use crate::finish::FinishError;
@@ -106,7 +108,9 @@ pub(super) fn put_back(open: &InPlace, intent: &SpliceIntent) -> Result<Back, Fi
     };
     match moved {
         None if len == old_len => {}
-        None if len == old_len + inserted => open.perform(Operation::Truncate { len: old_len })?,
+        None if len == old_len + inserted || is_only_longer(open, old_len, len, inserted)? => {
+            open.perform(Operation::Truncate { len: old_len })?;
+        }
         Some(at) if len == old_len + inserted && at + inserted < len => {
             open.perform(Operation::Collapse { at, bytes: inserted })?;
         }
@@ -116,6 +120,15 @@ pub(super) fn put_back(open: &InPlace, intent: &SpliceIntent) -> Result<Back, Fi
     open.perform(Operation::Sync)?;
     let is_back = open.state()?.0 == intent.before;
     Ok(if is_back { Back::AsBefore } else { Back::Unclear("it is not what it was after all".into()) })
+}
+
+/// Whether nothing was added to a file but a few zeros. XFS lengthens it before it moves a block, and writes the rest of
+/// its last block first: cut there, the file ends with that block.
+fn is_only_longer(open: &InPlace, old_len: u64, len: u64, inserted: u64) -> Result<bool, FileError> {
+    let Some(more) = len.checked_sub(old_len).filter(|more| *more < inserted) else { return Ok(false) };
+    let mut end = vec![1; usize::try_from(more).unwrap_or(0)];
+    open.file().read_exact_at(&mut end, old_len).map_err(FileError::on("read", open.path()))?;
+    Ok(end.iter().all(|byte| *byte == 0))
 }
 
 /// Where in the old file the part begins that has moved on by `inserted` bytes; `None` if nothing has. Pure.

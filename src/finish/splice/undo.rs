@@ -44,7 +44,7 @@ pub fn undo(record: &VodRecord) -> Result<Undone, FinishError> {
 /// Puts the old `moov` back to its place, still behind the inserted blocks; says whether it is the same to the byte.
 fn bring_back_header(open: &InPlace, undo: &SpliceUndo) -> Result<bool, FinishError> {
     let is_same = match undo.retirement {
-        Retirement::Nothing => true,
+        Retirement::Nothing => return Ok(true),
         Retirement::Free { at } => {
             open.perform(Operation::Write { at, bytes: b"moov" })?;
             true

@@ -110,12 +110,13 @@ impl Assembly {
         let lanes = std::mem::take(&mut self.lanes);
         let mut starts = Vec::with_capacity(lanes.len());
         self.movie.defects.extend(notes.into_defects());
-        for (index, lane) in lanes.into_iter().enumerate() {
+        for (index, mut lane) in lanes.into_iter().enumerate() {
             starts.push(lane.first_dts);
             let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
             self.movie.defects.extend(lane.defects(number, is_torn, self.movie.tracks[index].timescale()));
             let track = &mut self.movie.tracks[index];
             lane.groups.write(&mut track.kept.stbl, lane.tables.count());
+            lane.tables.settle_last();
             track.tables = lane.tables.finish();
         }
         self.movie.start_at(&starts);

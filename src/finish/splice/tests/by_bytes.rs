@@ -33,7 +33,7 @@ fn a_half_insert_is_taken_back_wherever_it_was_cut() {
     for (kind, image) in images() {
         for recipe in RECIPES {
             let path = image.path().join("pieces.mp4");
-            image::copy_in_pieces(&made(recipe), &path);
+            image::copy_in_pieces(&made(recipe), &path, 64 << 10);
             let before = std::fs::read(&path).unwrap();
             let extents = extents_of(&path);
             for [at, ..] in extents {

@@ -56,7 +56,7 @@ fn any_operation_may_be_the_last_also_of_the_recovery() {
     for (kind, image) in images() {
         for recipe in RECIPES {
             let (expected, operations) = expected(&image, recipe);
-            assert!(operations.len() >= 7, "{operations:?}");
+            assert!(operations.len() >= 6, "{operations:?}");
             for n in 0..=operations.len() {
                 let path = put(&image, recipe, "cut.mp4");
                 let inspection = inspect(&path).unwrap();
@@ -149,7 +149,13 @@ fn no_byte_outside_the_inserted_blocks_is_written_before_the_header_is_durable()
             let Recorded::Insert(0, inserted) = operations[0] else { panic!("{operations:?}") };
             let mark = operations.iter().position(|o| matches!(o, Recorded::Write(0, _))).unwrap();
             assert_eq!(operations[mark - 1], Recorded::Sync, "the header is durable before its mark");
-            assert_eq!(operations[mark + 1], Recorded::Sync, "the mark is durable before anything else is touched");
+            let is_outside =
+                |o: &Recorded| matches!(o, Recorded::Write(at, _) | Recorded::Truncate(at) if *at >= inserted);
+            let retired = operations[mark + 1..].iter().any(is_outside);
+            assert_eq!(retired, recipe != "fragmented", "a fragmented file's headers stay inside the new mdat");
+            if retired {
+                assert_eq!(operations[mark + 1], Recorded::Sync, "the mark is durable before anything else is touched");
+            }
             for operation in &operations[1..=mark] {
                 let Recorded::Write(at, bytes) = operation else { continue };
                 assert!(at + bytes.len() as u64 <= inserted, "{operation:?}");
@@ -164,7 +170,7 @@ fn an_insert_that_was_cut_at_any_extent_is_taken_back() {
     for (kind, image) in images() {
         for recipe in RECIPES {
             let path = image.path().join("pieces.mp4");
-            image::copy_in_pieces(&made(recipe), &path);
+            image::copy_in_pieces(&made(recipe), &path, 64 << 10);
             settle(&path);
             let extents = extents_of(&path);
             assert!(extents.len() > 8, "{kind}: only {} extents", extents.len());
@@ -179,6 +185,9 @@ fn an_insert_that_was_cut_at_any_extent_is_taken_back() {
             // Longer already, and no extent moved yet.
             replay(&path, &[Recorded::Truncate(intent.before.size_bytes + intent.inserted_bytes)]);
             assert_recovers(&intent, &expected, &format!("{kind} {recipe} only longer"));
+            // As XFS was seen to leave it: its last block is full, and the new length is not there yet.
+            replay(&path, &[Recorded::Truncate(intent.before.size_bytes.next_multiple_of(4096))]);
+            assert_recovers(&intent, &expected, &format!("{kind} {recipe} longer by the rest of a block"));
         }
     }
 }

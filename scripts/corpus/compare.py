@@ -1,0 +1,148 @@
+"""Whether a finished recording holds what its source held, and whether players take it.
+
+Each check returns None, or in words what is wrong. What is asked of a file twice is asked of the tools once.
+"""
+
+import functools
+import json
+import os
+import struct
+import subprocess
+import tempfile
+from collections import defaultdict
+
+
+def boxes(path):
+    """Types of the boxes at the top of a file, in order."""
+    found = []
+    with open(path, "rb") as file:
+        at, size = 0, file.seek(0, 2)
+        while at + 8 <= size:
+            file.seek(at)
+            length, kind = struct.unpack(">I4s", file.read(8))
+            if length == 1:
+                length = struct.unpack(">Q", file.read(8))[0]
+            length = length or size - at
+            found.append(kind.decode("latin-1"))
+            if length < 8:
+                break
+            at += length
+    return found
+
+
+@functools.cache
+def shape(path):
+    """How a file is laid out: `fragmented`, `first` or `last`."""
+    there = boxes(path)
+    if "moof" in there:
+        return "fragmented"
+    if "moov" not in there:
+        return "none"
+    return "first" if "mdat" not in there or there.index("moov") < there.index("mdat") else "last"
+
+
+def probe(path, *options):
+    done = subprocess.run(["ffprobe", "-v", "error", *options, "-of", "json", path], capture_output=True, text=True)
+    return json.loads(done.stdout or "{}"), done.stderr.strip()
+
+
+@functools.cache
+def packets(path, *options):
+    """Every packet of each stream in order: pts, dts, duration, size, flags, digest."""
+    fields = "packet=stream_index,pts,dts,duration,size,flags,data_hash"
+    told, _ = probe(path, *options, "-show_packets", "-show_data_hash", "sha256", "-show_entries", fields)
+    streams = defaultdict(list)
+    for packet in told.get("packets", []):
+        facts = tuple(packet.get(key) for key in ("pts", "dts", "duration", "size", "flags", "data_hash"))
+        streams[packet["stream_index"]].append(facts)
+    return dict(streams)
+
+
+@functools.cache
+def about(path):
+    """What ffprobe says of the file and its streams, but for what only says how it is laid out."""
+    told, _ = probe(path, "-show_streams", "-show_format")
+    for key in ("filename", "size", "bit_rate", "probe_score"):
+        told.get("format", {}).pop(key, None)
+    return told
+
+
+@functools.cache
+def framehash(path):
+    done = subprocess.run(["ffmpeg", "-nostdin", "-v", "error", "-i", path, "-map", "0", "-c", "copy", "-f", "framehash", "-"],
+                          capture_output=True, text=True)
+    return done.stdout
+
+
+def identical(source, finished):
+    """For a file that was finished before: everything a demuxer says of it is the same."""
+    if packets(source) != packets(finished):
+        return "packets differ"
+    if packets(source, "-ignore_editlist", "1") != packets(finished, "-ignore_editlist", "1"):
+        return "packets differ without edit lists"
+    if framehash(source) != framehash(finished):
+        return "framehash differs"
+    return None if about(source) == about(finished) else "what ffprobe says of the streams differs"
+
+
+def same_media(source, finished):
+    """For a fragmented file: payloads and their order, and times up to one constant a track."""
+    before, after = packets(source, "-ignore_editlist", "1"), packets(finished, "-ignore_editlist", "1")
+    if before.keys() != after.keys():
+        return f"streams {sorted(before)} became {sorted(after)}"
+    for stream, old in before.items():
+        new = after[stream]
+        if [(p[3], p[5]) for p in old] != [(p[3], p[5]) for p in new]:
+            return f"payloads of stream {stream} differ"
+        for place, name in ((0, "pts"), (1, "dts")):
+            shifts = {b[place] - a[place] for a, b in zip(old, new) if None not in (a[place], b[place])}
+            if len(shifts) > 1:
+                return f"{name} of stream {stream} moved by {len(shifts)} different amounts: {sorted(shifts)[:4]}"
+            if [p[place] is None for p in old] != [p[place] is None for p in new]:
+                return f"{name} of stream {stream} is missing elsewhere"
+    return None
+
+
+@functools.cache
+def errors_of_decoding(path):
+    """What FFmpeg complains of while it decodes all; not that the recording's own times repeat themselves."""
+    done = subprocess.run(["ffmpeg", "-nostdin", "-v", "error", "-i", path, "-map", "0", "-f", "null", "-"],
+                          capture_output=True, text=True)
+    return [line for line in done.stderr.strip().splitlines() if not line.startswith("[null @")]
+
+
+@functools.cache
+def durations(path):
+    told, said = probe(path, "-show_format", "-show_streams")
+    kinds = [stream.get("codec_type") for stream in told.get("streams", [])]
+    return float(told.get("format", {}).get("duration", 0)), kinds, said
+
+
+def through_qtdemux(path):
+    """What GStreamer's demuxer hands out for each pad, or what it complained of."""
+    _, kinds, _ = durations(path)
+    pads = [f"{kind}_{n}" for kind in ("video", "audio") for n in range(kinds.count(kind))]
+    command = ["gst-launch-1.0", "-q", "filesrc", f"location={path}", "!", "qtdemux", "name=d"]
+    with tempfile.TemporaryDirectory() as directory:
+        for pad in pads:
+            # No pad may wait for another: the file is read as it lies.
+            command += [f"d.{pad}", "!", "queue", "max-size-buffers=0", "max-size-bytes=0", "max-size-time=0", "!"]
+            command += ["filesink", f"location={os.path.join(directory, pad)}", "sync=false", "async=false"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        if done.returncode or "ERROR" in done.stdout + done.stderr:
+            lines = [line for line in (done.stdout + done.stderr).splitlines() if "ERROR" in line]
+            return lines[0].strip() if lines else f"gst-launch-1.0 ended with {done.returncode}"
+        handed_out = {}
+        for pad in pads:
+            with open(os.path.join(directory, pad), "rb") as file:
+                handed_out[pad] = file.read()
+        return handed_out
+
+
+def is_trimmed(finished, media, whole):
+    """Whether what qtdemux hands out of a finished file lacks one sample at most, at an end of a track with an edit list:
+    it goes by those in files that are not fragmented, whoever wrote them, and so leaves out a last sample."""
+    with open(finished, "rb") as file:
+        has_edits = b"elst" in file.read(1 << 20)
+    largest = max(int(packet[3]) for stream in packets(finished).values() for packet in stream)
+    return has_edits and media in whole and len(whole) - len(media) <= largest
