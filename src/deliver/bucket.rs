@@ -13,6 +13,7 @@ use object_store::{GetOptions, ObjectStoreExt};
 use super::attributes::{ASSET_ID, metadata_name};
 use super::backend::Backend;
 use super::checksum::{Reported, reported};
+use super::conditions::Conditions;
 use super::diagnose::{Cause, Network, Seen, Verb, diagnose};
 use super::error::{DeliverError, Result};
 use super::uplink::{Answer, observed};
@@ -25,6 +26,8 @@ pub(super) struct Bucket {
     pub target: String,
     /// The clients.
     pub backend: Backend,
+    /// Whether it refuses to create what is there.
+    pub conditions: Conditions,
 }
 
 /// An object as the store reports it.
@@ -70,6 +73,18 @@ impl Bucket {
         let cause = diagnose(&seen(&error, answer), verb, provider);
         let source = Box::new(error);
         DeliverError::Store { target: self.target.clone(), verb, key: key.to_owned(), provider, cause, source }
+    }
+
+    /// The error for a key under which something has come meanwhile.
+    pub fn taken(&self, key: &str) -> DeliverError {
+        DeliverError::Store {
+            target: self.target.clone(),
+            verb: Verb::Put,
+            key: key.to_owned(),
+            provider: self.backend.provider,
+            cause: Cause::Taken,
+            source: "an object is there now that was not there before".into(),
+        }
     }
 
     /// What stands under a key.

@@ -10,6 +10,7 @@ mod backend;
 mod bandwidth;
 mod bucket;
 mod checksum;
+mod conditions;
 mod credentials;
 mod diagnose;
 mod directory;

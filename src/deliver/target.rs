@@ -8,9 +8,11 @@ use std::sync::atomic::AtomicBool;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 
+use super::attributes::header_text;
 use super::backend;
 use super::bucket::Bucket;
 use super::checksum::Reported;
+use super::conditions::Conditions;
 use super::credentials::Environment;
 use super::directory::Directory;
 use super::doctor::{self, Check};
@@ -131,9 +133,10 @@ impl Targets {
         self.runtime.block_on(upload::deliver(target, asset, date, &run))
     }
 
-    /// Forgets the state of the uploads of these objects; to be called once their proof is in the catalogue.
-    pub fn forget(&self, objects: &[RemoteObject], ledger: &dyn Ledger) -> Result<()> {
-        objects.iter().try_for_each(|o| Rows::of(ledger, &o.target, &o.key).forget())
+    /// Forgets the state of the uploads of an asset's objects; to be called once their proof is in the catalogue.
+    pub fn forget(&self, asset_id: &str, objects: &[RemoteObject], ledger: &dyn Ledger) -> Result<()> {
+        let asset_id = header_text(asset_id);
+        objects.iter().try_for_each(|o| Rows::of(ledger, &o.target, &o.key, &asset_id).forget())
     }
 
     /// Aborts the uploads of ours that nobody will continue: their source changed or went, or nobody waits for them. `awaits`
@@ -146,7 +149,7 @@ impl Targets {
                 continue;
             }
             let Ok(Target { store: Store::Bucket(bucket), .. }) = self.find(&head.target) else { continue };
-            match self.runtime.block_on(throw_away(bucket, &head)) {
+            match self.runtime.block_on(throw_away(bucket, &head, ledger)) {
                 Ok(()) => forget_this(ledger, &head)?,
                 Err(error) => tracing::debug!(target = %head.target, key = %head.key, error = %error, "Stays open."),
             }
@@ -236,7 +239,7 @@ impl Targets {
 
 /// Forgets an upload unless another has begun under its key meanwhile.
 fn forget_this(ledger: &dyn Ledger, head: &Head) -> Result<()> {
-    let rows = Rows::of(ledger, &head.target, &head.key);
+    let rows = Rows::of_head(ledger, head);
     let is_still_it = rows.read()?.is_some_and(|(now, _)| now == *head);
     if is_still_it { rows.forget() } else { Ok(()) }
 }
@@ -247,9 +250,10 @@ impl Target {
         let target = options.name.clone();
         let store = match &place {
             Place::Directory(base) => Store::Directory(Directory { target, base: base.clone() }),
-            Place::Bucket { provider, bucket, .. } => {
+            Place::Bucket { provider, bucket, prefix } => {
                 let backend = backend::open(options, *provider, bucket, environment)?;
-                Store::Bucket(Bucket { target, backend })
+                let conditions = Conditions::of(options.endpoint.as_deref(), &options.url, prefix);
+                Store::Bucket(Bucket { target, backend, conditions })
             }
         };
         Ok(Self { options: options.clone(), place, store })

@@ -62,6 +62,7 @@ fn object(target: &Target, file: &AssetFile, key: String, proof: Proof, verified
         verified_ms,
         source: file.fingerprint,
         differs: None,
+        differs_when_read: false,
     }
 }
 

@@ -212,7 +212,7 @@ fn carry(house: &House, delivery: &Delivery) {
 fn attempt_delivery(house: &House, delivery: &Delivery, attempt: u32) {
     let outcome = upload(house, delivery).map_err(PipelineError::from).and_then(|objects| {
         house.catalog.delivered(&delivery.id, &objects, now_ms())?;
-        house.targets().forget(&objects, &house.catalog)?;
+        house.targets().forget(&delivery.asset.id, &objects, &house.catalog)?;
         Ok(())
     });
     match outcome {

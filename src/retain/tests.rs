@@ -71,6 +71,7 @@ fn object(target: &str, source: Fingerprint) -> RemoteObject {
         verified_ms: PROVEN_MS,
         source,
         differs: None,
+        differs_when_read: false,
     }
 }
 
@@ -82,7 +83,9 @@ fn delivery(target: &str, kind: Kind, path: &Path, source: Fingerprint, state: D
         stream_id: "room1".into(),
         root: "/srv".into(),
         start_ms: 0,
-        files: vec![AssetFile { path: path.to_owned(), fingerprint: source }],
+        duration_ms: None,
+        salvaged: false,
+        files: vec![AssetFile::new(path.to_owned(), source)],
     };
     Delivery { id: "a@t".into(), asset, target: target.into(), state, attempts: 0, queued_ms: 0 }
 }

@@ -157,7 +157,7 @@ fn what_was_stopped_is_continued(mut options: TargetOptions, manner: &Manner) {
     assert_eq!(reports.into_inner().unwrap().iter().sum::<usize>(), 100 * MIB, "what was there counts, once");
     assert!(object.checksum.as_ref().unwrap().starts_with(manner.proof[1]), "{object:?}");
     assert_eq!(targets.open_uploads("cloud", &NoLedger).unwrap_or_default(), []);
-    targets.forget(&[object], &rows).unwrap();
+    targets.forget("id", &[object], &rows).unwrap();
     assert!(rows.is_empty());
 }
 

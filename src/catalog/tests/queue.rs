@@ -104,7 +104,7 @@ fn a_unit_with_more_files_than_fit_a_page_is_kept_whole() {
     let mut home = Home::new();
     let vod = record("room1", 1, 10);
     let mut unit = delivery(&vod, "primary", 10);
-    let file = |n| AssetFile { path: format!("/srv/room1/segment{n:09}.ts").into(), fingerprint: fingerprint(n) };
+    let file = |n| AssetFile::new(format!("/srv/room1/segment{n:09}.ts").into(), fingerprint(n));
     unit.asset.files = (0..5_000).map(file).collect();
     home.enqueue(std::slice::from_ref(&unit)).unwrap();
     assert_eq!(home.as_left_by_a_kill().delivery(&unit.id).unwrap(), Some(unit.clone()));
