@@ -51,7 +51,17 @@ impl Ledger for NoLedger {
     }
 }
 
-/// Where every row of ours begins.
+/// The row that says that what stands under a key was found to be otherwise than proven.
+pub(super) fn distrusted_row(target: &str, key: &str) -> String {
+    format!("distrusted/{target}/{}", &blake3::hash(key.as_bytes()).to_hex()[..32])
+}
+
+/// Whether such a row is there.
+pub(super) fn is_distrusted(ledger: &dyn Ledger, target: &str, key: &str) -> Result<bool> {
+    ledger.rows(&distrusted_row(target, key)).map(|rows| !rows.is_empty()).map_err(DeliverError::Ledger)
+}
+
+/// Where the rows of uploads begin.
 pub(super) const UPLOADS: &str = "upload/";
 
 /// The head row of an upload.

@@ -42,5 +42,5 @@ pub use error::{DeliverError, Result};
 pub use ledger::{Ledger, LedgerFault, NoLedger};
 pub use options::*;
 pub use parts::{PartPlan, SINGLE_PUT_MAX_BYTES};
-pub use target::{RemoteState, Targets};
+pub use target::{Difference, RemoteState, Removal, Targets};
 pub use wire::OpenUpload;

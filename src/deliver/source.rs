@@ -112,7 +112,8 @@ impl Source {
 
     /// Whether the open file and the path are still what was promised.
     pub fn check(&self) -> Result<()> {
-        let is_same = self.is_as_opened(fs::symlink_metadata(self.path()))? && self.is_as_opened(self.file.metadata())?;
+        let is_same =
+            self.is_as_opened(fs::symlink_metadata(self.path()))? && self.is_as_opened(self.file.metadata())?;
         if is_same { Ok(()) } else { Err(DeliverError::changed(self.path())) }
     }
 }

@@ -27,7 +27,7 @@ use super::ledger::Ledger;
 use super::parts::{PART_MIN_BYTES, PartPlan};
 use super::source::Source;
 
-/// Buffers of [`PART_MIN_BYTES`] over all uploads at once: what bounds the memory of this room.
+/// Buffers of [`PART_MIN_BYTES`] over all uploads to a target at once: what bounds the memory of this room.
 pub(super) const BUFFERS: u32 = 4;
 
 /// What an upload works under.

@@ -22,5 +22,6 @@ mod process;
 mod promises;
 mod salvage;
 mod service;
+mod units;
 mod verify;
 mod watch;
