@@ -201,6 +201,23 @@ impl Catalog {
         Ok(retried)
     }
 
+    /// Makes due now what waits after a fault of its surroundings: they may have been put in order. Returns how many.
+    pub fn bring_back(&self, now_ms: i64) -> Result<usize> {
+        let waits = |delivery: &Delivery| match &delivery.state {
+            DeliveryState::Waiting { due_ms, last_fault: Some((class, _)) } => {
+                *class == Class::Environment && *due_ms > now_ms
+            }
+            _ => false,
+        };
+        let filter = DeliveryFilter { pending_only: true, ..DeliveryFilter::default() };
+        let mut brought = 0;
+        for delivery in self.deliveries(&filter)?.items.iter().filter(|delivery| waits(delivery)) {
+            brought += usize::from(self.store().transact(|tx| bring_back_in(tx, &delivery.id, now_ms))?);
+        }
+        // Not flushed: after a crash they wait a little longer.
+        Ok(brought)
+    }
+
     /// Queues a delivery again that had ended well, because what it proved is not there any more; durable on return. False
     /// if it is not delivered, and so waits anyway or is under way.
     pub fn deliver_again(&self, id: &str, why: &str, now_ms: i64) -> Result<bool> {
@@ -333,6 +350,13 @@ fn bring_forward_in(tx: &Tx<'_>, key: &[u8]) -> std::result::Result<(), Stop> {
         tx.put(In::ByDue, [&ordered(DUE_MS), &key[8..]].concat(), b"")?;
     }
     Ok(())
+}
+
+fn bring_back_in(tx: &Tx<'_>, id: &str, now_ms: i64) -> std::result::Result<bool, Stop> {
+    let old = delivery_in(tx, id)?;
+    let DeliveryState::Waiting { last_fault, .. } = &old.state else { return Ok(false) };
+    let state = DeliveryState::Waiting { due_ms: now_ms, last_fault: last_fault.clone() };
+    replace_in(tx, &old, &Delivery { state, ..old.clone() }).map(|()| true)
 }
 
 fn retry_in(tx: &Tx<'_>, id: &str, now_ms: i64) -> std::result::Result<bool, Stop> {

@@ -95,9 +95,8 @@ async fn unfinished(bucket: &Bucket, prefix: &str) -> Check {
         !matches!(open.as_ref().map_err(DeliverError::cause), Err(Some(Cause::NoSuchObject | Cause::NotSupported)));
     let listed = if has_list { open } else { Ok(0) };
     let said = listed.as_ref().map_or(0, |open| *open);
-    check("unfinished uploads", listed.map(drop), || match has_list {
-        true => format!("{said} below `{prefix}/`"),
-        false => "the store has no list of them".into(),
+    check("unfinished uploads", listed.map(drop), || {
+        if has_list { format!("{said} below `{prefix}/`") } else { "the store has no list of them".into() }
     })
 }
 

@@ -49,7 +49,7 @@ pub(super) struct Target {
 
 #[derive(Debug)]
 pub(super) enum Store {
-    Bucket(Bucket),
+    Bucket(Box<Bucket>),
     Directory(Directory),
 }
 
@@ -322,7 +322,7 @@ impl Target {
             Place::Bucket { provider, bucket, prefix } => {
                 let backend = backend::open(options, *provider, bucket, environment)?;
                 let conditions = Conditions::of(options.endpoint.as_deref(), &options.url, prefix);
-                Store::Bucket(Bucket { target, backend, conditions })
+                Store::Bucket(Box::new(Bucket { target, backend, conditions }))
             }
         };
         Ok(Self::new(options.clone(), place, store))

@@ -32,7 +32,7 @@ fn fixture() -> Fixture {
     let options = TargetOptions::new("cloud", "s3://bucket/pre");
     let backend = Backend::in_memory(&options, &memory);
     let place = Place::parse(&options).unwrap();
-    let store = Store::Bucket(Bucket { target: "cloud".into(), backend, conditions: Conditions::default() });
+    let store = Store::Bucket(Box::new(Bucket { target: "cloud".into(), backend, conditions: Conditions::default() }));
     let targets = Targets::with(vec![Target::new(options, place, store)]).unwrap();
     Fixture { root: tempfile::tempdir().unwrap(), memory, targets }
 }

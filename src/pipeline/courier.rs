@@ -89,6 +89,11 @@ impl Bell {
         self.ring();
     }
 
+    /// Until when a target waits, milliseconds since the Unix epoch.
+    pub fn paused_until(&self, target: &str) -> Option<i64> {
+        self.lock().paused.get(target).copied()
+    }
+
     /// Forgets that targets wait, after a reload or when an operator asks for a retry.
     pub fn resume_targets(&self) {
         let mut carried = self.lock();
@@ -120,6 +125,7 @@ impl Couriers {
             let house = Arc::clone(house);
             let thread = std::thread::Builder::new().name(format!("courier-{n}")).spawn(move || {
                 if n == 0 {
+                    house.resume_targets();
                     abort_stale(&house);
                 }
                 carry_all(&house);
@@ -294,7 +300,7 @@ fn note_failure(house: &House, delivery: &Delivery, attempt: u32, error: &Pipeli
     let said = chain(error);
     let message = error.hint().map_or_else(|| said.clone(), |hint| format!("{said}. {hint}"));
     let due = next_try_ms(attempt, class, now_ms(), jitter());
-    if class == Class::Environment {
+    if matches!(error, PipelineError::Deliver(error) if error.is_of_the_target()) {
         pause(house, delivery, &message);
     } else {
         warn!(delivery = delivery.id, error = message, due_ms = due, "Not delivered; the local file stays.");

@@ -20,6 +20,7 @@ mod kill;
 mod nginx_rtmp;
 mod process;
 mod promises;
+mod refusals;
 mod salvage;
 mod service;
 mod units;

@@ -92,6 +92,20 @@ impl Unruly {
     }
 }
 
+/// A store that answers some requests with a refusal, and passes the others on.
+pub fn refusing(
+    server: SocketAddr,
+    choose: impl Fn(&Request) -> Option<Answer> + Send + Sync + Clone + 'static,
+) -> SocketAddr {
+    serve(move |client| {
+        let Some(request) = read_request(&client, |_, length| length) else { return };
+        match choose(&request) {
+            Some(refusal) => reply(&client, &refusal.bytes(request.method == "HEAD")),
+            None => reply(&client, &forward(server, &request).unwrap_or_default()),
+        }
+    })
+}
+
 fn meet(client: &TcpStream, server: SocketAddr, choose: &Choice, done: &Mutex<Vec<(Mischief, String)>>) {
     let mut chosen = None;
     let request = read_request(client, |request, length| {
