@@ -15,7 +15,7 @@ use super::store::{In, Stop, Tx, decode, stop};
 use super::vods::Listing;
 use super::{Catalog, CatalogError, Result, commit, outbox};
 use crate::fault::Class;
-use crate::recording::{Delivery, DeliveryState, Kind, RemoteObject, VodRecord};
+use crate::recording::{Asset, Delivery, DeliveryState, Kind, RemoteObject, VodRecord};
 
 /// The time of rows that are due already.
 const DUE_MS: i64 = i64::MIN;
@@ -43,7 +43,8 @@ pub enum Retry<'a> {
 }
 
 impl Catalog {
-    /// Queues deliveries; those that are known already, whatever their state, stay as they are. Returns how many are new.
+    /// Queues deliveries; those that are known already, whatever their state, stay as they are, unless the same files have
+    /// changed since: then they are delivered again as they are now. Returns how many are queued.
     pub fn enqueue(&self, deliveries: &[Delivery]) -> Result<usize> {
         let queued = self.store().transact(|tx| enqueue_in(tx, deliveries))?;
         if queued > 0 {
@@ -135,9 +136,15 @@ impl Catalog {
         begun
     }
 
-    /// Remembers that every file is in the store, in the delivery and in its VoD's record together; durable on return.
+    /// Remembers that every file is in the store, in the delivery and in its VoD's record together; durable on return. If the
+    /// delivery was given other files meanwhile, what was proven of the old ones does not count, and it is due again.
     pub fn delivered(&self, id: &str, objects: &[RemoteObject], now_ms: i64) -> Result<()> {
         self.end_delivery(id, "delivered", |tx, delivery| {
+            let mut pairs = objects.iter().zip(&delivery.asset.files);
+            if pairs.any(|(object, file)| object.source != file.fingerprint) {
+                delivery.state = DeliveryState::Waiting { due_ms: now_ms, last_fault: None };
+                return Ok(());
+            }
             delivery.state = DeliveryState::Delivered { objects: objects.to_vec() };
             add_remote(tx, delivery, objects)?;
             let event = json!({
@@ -192,6 +199,39 @@ impl Catalog {
             self.store().flush("delivery queued again")?;
         }
         Ok(retried)
+    }
+
+    /// Makes due now what waits after a fault of its surroundings: they may have been put in order. Returns how many.
+    pub fn bring_back(&self, now_ms: i64) -> Result<usize> {
+        let waits = |delivery: &Delivery| match &delivery.state {
+            DeliveryState::Waiting { due_ms, last_fault: Some((class, _)) } => {
+                *class == Class::Environment && *due_ms > now_ms
+            }
+            _ => false,
+        };
+        let filter = DeliveryFilter { pending_only: true, ..DeliveryFilter::default() };
+        let mut brought = 0;
+        for delivery in self.deliveries(&filter)?.items.iter().filter(|delivery| waits(delivery)) {
+            brought += usize::from(self.store().transact(|tx| bring_back_in(tx, &delivery.id, now_ms))?);
+        }
+        // Not flushed: after a crash they wait a little longer.
+        Ok(brought)
+    }
+
+    /// Queues a delivery again that had ended well, because what it proved is not there any more; durable on return. False
+    /// if it is not delivered, and so waits anyway or is under way.
+    pub fn deliver_again(&self, id: &str, why: &str, now_ms: i64) -> Result<bool> {
+        let is_queued = self.store().transact(|tx| {
+            let Some(old) = tx.read::<Delivery>(In::Deliveries, id)? else { return Ok(false) };
+            if old.is_pending() {
+                return Ok(false);
+            }
+            let last_fault = Some((Class::Transient, why.to_owned()));
+            let state = DeliveryState::Waiting { due_ms: now_ms, last_fault };
+            replace_in(tx, &old, &Delivery { state, attempts: 0, ..old.clone() }).map(|()| true)
+        })?;
+        self.store().flush("delivery queued again")?;
+        Ok(is_queued)
     }
 
     fn pending_ids(&self) -> Result<Vec<String>> {
@@ -251,16 +291,24 @@ fn delivery_in(tx: &Tx<'_>, id: &str) -> std::result::Result<Delivery, Stop> {
     delivery.ok_or_else(|| stop(CatalogError::NoSuchDelivery { id: id.to_owned() }))
 }
 
-/// Queues what is not known yet; returns how many.
+/// Queues what is not known yet or is not as it was; returns how many.
 pub(super) fn enqueue_in(tx: &Tx<'_>, deliveries: &[Delivery]) -> std::result::Result<usize, Stop> {
     let mut queued = 0;
     for delivery in deliveries {
-        if tx.get(In::Deliveries, &delivery.id)?.is_none() {
-            replace_in(tx, delivery, delivery)?;
+        let known = tx.read::<Delivery>(In::Deliveries, &delivery.id)?;
+        if known.as_ref().is_none_or(|known| has_changed(&known.asset, &delivery.asset)) {
+            replace_in(tx, known.as_ref().unwrap_or(delivery), delivery)?;
             queued += 1;
         }
     }
     Ok(queued)
+}
+
+/// Whether the files of an asset are the same ones in another state: what was promised of them can never be kept, and what
+/// was proven does not hold. A copy under another path changes nothing.
+fn has_changed(known: &Asset, now: &Asset) -> bool {
+    let mut pairs = known.files.iter().zip(&now.files);
+    known.files.len() == now.files.len() && known.files != now.files && pairs.all(|(a, b)| a.path == b.path)
 }
 
 /// Writes a delivery and its place in the queue instead of the old one.
@@ -302,6 +350,13 @@ fn bring_forward_in(tx: &Tx<'_>, key: &[u8]) -> std::result::Result<(), Stop> {
         tx.put(In::ByDue, [&ordered(DUE_MS), &key[8..]].concat(), b"")?;
     }
     Ok(())
+}
+
+fn bring_back_in(tx: &Tx<'_>, id: &str, now_ms: i64) -> std::result::Result<bool, Stop> {
+    let old = delivery_in(tx, id)?;
+    let DeliveryState::Waiting { last_fault, .. } = &old.state else { return Ok(false) };
+    let state = DeliveryState::Waiting { due_ms: now_ms, last_fault: last_fault.clone() };
+    replace_in(tx, &old, &Delivery { state, ..old.clone() }).map(|()| true)
 }
 
 fn retry_in(tx: &Tx<'_>, id: &str, now_ms: i64) -> std::result::Result<bool, Stop> {

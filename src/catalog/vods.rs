@@ -179,18 +179,26 @@ impl Catalog {
         })
     }
 
-    /// Notes what a later look at an object of a VoD found: what differs from its proof, or that nothing does. A difference
-    /// that is new is announced; durable on return.
-    pub fn verified(&self, id: &str, object: &RemoteObject, differs: Option<&str>, now_ms: i64) -> Result<VodRecord> {
+    /// Notes what a later look at an object of a VoD found: what differs from its proof, or that nothing does, and whether the
+    /// object was read for it. A difference that is new is announced; durable on return.
+    pub fn verified(
+        &self,
+        id: &str,
+        object: &RemoteObject,
+        differs: Option<(&str, bool)>,
+        now_ms: i64,
+    ) -> Result<VodRecord> {
         self.change_vod(id, "verified", |tx, vod| {
             let same = |o: &&mut RemoteObject| o.target == object.target && o.key == object.key;
             let Some(noted) = vod.remote.iter_mut().find(same) else { return Ok(()) };
-            let is_news = differs.is_some() && noted.differs.as_deref() != differs;
-            noted.differs = differs.map(str::to_owned);
+            let words = differs.map(|(words, _)| words);
+            let is_news = words.is_some() && noted.differs.as_deref() != words;
+            noted.differs = words.map(str::to_owned);
+            noted.differs_when_read = differs.is_some_and(|(_, when_read)| when_read);
             if is_news {
                 let mut event = outbox::about_vod("delivery_differs", vod, now_ms);
                 event["url"] = object.url.clone().into();
-                event["difference"] = differs.into();
+                event["difference"] = words.into();
                 outbox::announce_in(tx, &event)?;
             }
             Ok(())

@@ -50,6 +50,10 @@ fn metadata(options: &TargetOptions, asset: &Asset) -> Vec<(String, String)> {
     metadata.push(("stream-id".into(), asset.stream_id.clone()));
     metadata.push((ASSET_ID.into(), asset.id.clone()));
     metadata.extend(asset.vod_id.clone().map(|id| ("vod-id".into(), id)));
+    if let Some(duration_ms) = asset.duration_ms {
+        metadata.push(("duration-ms".into(), duration_ms.to_string()));
+        metadata.push(("salvaged".into(), asset.salvaged.to_string()));
+    }
     metadata
 }
 

@@ -204,7 +204,10 @@ fn s3(options: &TargetOptions, bucket: &str, environment: &Environment, secrets:
     let region = options.region.as_deref().or_else(|| environment.first(&["AWS_REGION", "AWS_DEFAULT_REGION"]));
     let region = region.or(profile.region.as_deref()).unwrap_or("us-east-1");
     builder = s3_address(builder.with_region(region), options, bucket, address.as_ref());
-    builder = with_options(builder, options, is_https).with_http_connector(uplink(options));
+    // Over https the body is covered by TLS and the checksum, on loopback nobody else can touch it; signing it as well would
+    // double the processor time.
+    let is_covered = is_https || address.as_ref().is_some_and(is_loopback);
+    builder = with_options(builder, options).with_unsigned_payload(is_covered).with_http_connector(uplink(options));
     let build = |client| builder.clone().with_client_options(client).build().map(Arc::new).map_err(refused(options));
     let store = build(plain.clone())?;
     let mut backend = Backend::of(options, Provider::S3, store.clone(), store.clone());
@@ -224,9 +227,8 @@ fn s3(options: &TargetOptions, bucket: &str, environment: &Environment, secrets:
 }
 
 /// Checksums, encryption and retries.
-fn with_options(mut builder: AmazonS3Builder, options: &TargetOptions, is_https: bool) -> AmazonS3Builder {
-    // Over https the body is covered by TLS and the checksum; signing it as well would double the processor time.
-    builder = builder.with_unsigned_payload(is_https).with_retry(retry());
+fn with_options(builder: AmazonS3Builder, options: &TargetOptions) -> AmazonS3Builder {
+    let mut builder = builder.with_retry(retry());
     builder = match options.checksum {
         ChecksumMode::Auto | ChecksumMode::Crc64Nvme => builder.with_checksum_algorithm(Checksum::CRC64NVME),
         ChecksumMode::Sha256 => builder.with_checksum_algorithm(Checksum::SHA256),
@@ -241,6 +243,15 @@ fn with_options(mut builder: AmazonS3Builder, options: &TargetOptions, is_https:
         Encryption::Store => encryption(builder, "aws_server_side_encryption", "AES256"),
         Encryption::Kms(None) => encryption(builder, "aws_server_side_encryption", "aws:kms"),
         Encryption::Kms(Some(key)) => builder.with_sse_kms_encryption(key),
+    }
+}
+
+/// Whether an address is this machine itself, without asking a resolver.
+fn is_loopback(address: &Url) -> bool {
+    match address.host() {
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        _ => false,
     }
 }
 

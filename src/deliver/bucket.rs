@@ -13,6 +13,7 @@ use object_store::{GetOptions, ObjectStoreExt};
 use super::attributes::{ASSET_ID, metadata_name};
 use super::backend::Backend;
 use super::checksum::{Reported, reported};
+use super::conditions::Conditions;
 use super::diagnose::{Cause, Network, Seen, Verb, diagnose};
 use super::error::{DeliverError, Result};
 use super::uplink::{Answer, observed};
@@ -25,6 +26,8 @@ pub(super) struct Bucket {
     pub target: String,
     /// The clients.
     pub backend: Backend,
+    /// Whether it refuses to create what is there.
+    pub conditions: Conditions,
 }
 
 /// An object as the store reports it.
@@ -67,9 +70,29 @@ impl Bucket {
     /// Our words for a failed call.
     pub fn fault(&self, verb: Verb, key: &str, error: object_store::Error, answer: Option<&Answer>) -> DeliverError {
         let provider = self.backend.provider;
-        let cause = diagnose(&seen(&error, answer), verb, provider);
-        let source = Box::new(error);
+        let seen = seen(&error, answer);
+        let cause = diagnose(&seen, verb, provider);
+        tracing::debug!(target = %self.target, key, error = seen.text, "The store refused or was not reached.");
+        let source = said(&seen).map_or_else(|| Box::new(error).into(), Into::into);
         DeliverError::Store { target: self.target.clone(), verb, key: key.to_owned(), provider, cause, source }
+    }
+
+    /// The error for a key under which something has come meanwhile.
+    pub fn taken(&self, key: &str) -> DeliverError {
+        self.refusal(Verb::Put, key, Cause::Taken, "an object is there now that was not there before")
+    }
+
+    /// An error that no request ended with.
+    fn refusal(&self, verb: Verb, key: &str, cause: Cause, words: &str) -> DeliverError {
+        let provider = self.backend.provider;
+        DeliverError::Store {
+            target: self.target.clone(),
+            verb,
+            key: key.to_owned(),
+            provider,
+            cause,
+            source: words.into(),
+        }
     }
 
     /// What stands under a key.
@@ -83,6 +106,10 @@ impl Bucket {
         };
         let provider = self.backend.provider;
         let header = |name: &str| answer.as_ref().and_then(|a| a.header(name));
+        if found.meta.e_tag.is_none() && header("content-type").is_some_and(|t| t.starts_with("text/html")) {
+            // A login page says 200 to everything; every store gives its objects a tag.
+            return Err(self.refusal(Verb::Head, key, Cause::NotAStore, "a web page without an entity tag"));
+        }
         let asset_id = found.attributes.get(&metadata_name(provider, ASSET_ID));
         Ok(Some(Held {
             size_bytes: found.meta.size,
@@ -156,13 +183,26 @@ fn seen(error: &object_store::Error, answer: Option<&Answer>) -> Seen {
     let header = |name: &str| answer.and_then(|a| a.header(name)).map(str::to_owned);
     Seen {
         status: answer.map(|a| a.status),
-        code: header("x-ms-error-code").or_else(|| tag(&text, "Code")),
+        code: header("x-ms-error-code").or_else(|| tag(&text, "Code")).or_else(|| code_of_a_key(&text)),
         region: header("x-amz-bucket-region").or_else(|| tag(&text, "Region")),
         skew_s: answer.and_then(Answer::skew_s),
         is_html: header("content-type").is_some_and(|t| t.starts_with("text/html")),
         network: network(error),
         text,
     }
+}
+
+/// What the store said, without the pages around it; `None` if it did not say it by a code.
+fn said(seen: &Seen) -> Option<String> {
+    let (status, code) = (seen.status?, seen.code.as_ref()?);
+    let message = tag(&seen.text, "Message").map(|message| format!(": {}", message.trim_end_matches('.')));
+    Some(format!("the store said {status} {code}{}", message.unwrap_or_default()))
+}
+
+/// The code of one key of a bulk deletion, which `object_store` puts into words.
+fn code_of_a_key(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once("(code: ")?;
+    rest.split_once(')').map(|(code, _)| code.to_owned())
 }
 
 /// The text of an XML element, wherever it is in a text.

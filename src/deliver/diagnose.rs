@@ -175,6 +175,8 @@ pub enum Cause {
     Proxy,
     /// The certificate is for another name.
     WrongName,
+    /// The certificate has expired or does not hold yet.
+    CertificateExpired,
     /// The certificate is not trusted, or the connection could not be secured.
     Tls,
     /// `https` was asked of a server that speaks `http`.
@@ -207,9 +209,9 @@ fn denied(verb: Verb, provider: Provider) -> Cause {
 fn by_code(seen: &Seen, verb: Verb, provider: Provider) -> Option<Cause> {
     Some(match seen.code.as_deref()? {
         "InvalidAccessKeyId" | "NotSignedUp" => Cause::UnknownKeyId,
-        "SignatureDoesNotMatch" | "AuthenticationFailed" | "AuthorizationFailure" | "InvalidToken" => {
-            Cause::WrongSecret
-        }
+        // Azure says this of a wrong key, of a signature that has run out, and of a clock that is off.
+        "AuthenticationFailed" => by_text(&seen.text, verb, provider).unwrap_or(Cause::WrongSecret),
+        "SignatureDoesNotMatch" | "AuthorizationFailure" | "InvalidToken" => Cause::WrongSecret,
         "ExpiredToken" | "TokenRefreshRequired" | "ExpiredAuthenticationToken" => Cause::ExpiredCredentials,
         "RequestTimeTooSkewed" => Cause::ClockSkew { by_s: seen.skew_s },
         "AccessDenied" => return access_denied(seen, verb, provider),
@@ -248,8 +250,13 @@ fn by_text(text: &str, verb: Verb, provider: Provider) -> Option<Cause> {
         () if says(&["not authorized to perform: "]) => {
             Cause::Denied { permission: named_permission(text, verb, provider) }
         }
+        () if says(&["does not have storage."]) => Cause::Denied { permission: googles_permission(text, verb) },
+        () if says(&["protected by object lock", "WORM protected"]) => Cause::Locked,
+        () if says(&["Signature not valid in the specified time frame"]) => Cause::ExpiredCredentials,
         () if says(&["Invalid signature"]) => Cause::WrongSecret,
-        () if says(&["difference between the request time", "Date is too old"]) => Cause::ClockSkew { by_s: None },
+        () if says(&["difference between the request time", "Date is too old", "Request date header too old"]) => {
+            Cause::ClockSkew { by_s: None }
+        }
         () if says(&["/latest/api/token", "/latest/meta-data", "metadata.google.internal", "169.254.169.254"]) => {
             Cause::NoCredentials
         }
@@ -257,7 +264,10 @@ fn by_text(text: &str, verb: Verb, provider: Provider) -> Option<Cause> {
         () if says(&["unsuccessful tunnel", "tunnel error", "proxy authorization required", "proxy connect"]) => {
             Cause::Proxy
         }
-        () if says(&["invalid peer certificate", "UnknownIssuer", "CertificateExpired"]) => Cause::Tls,
+        () if says(&["certificate expired", "certificate not valid yet", "CertificateExpired"]) => {
+            Cause::CertificateExpired
+        }
+        () if says(&["invalid peer certificate", "UnknownIssuer"]) => Cause::Tls,
         () if says(&["InvalidContentType", "corrupt message"]) => Cause::EndpointIsHttp,
         () if says(&["invalid HTTP version parsed"]) => Cause::EndpointIsHttps,
         () if says(&["dns error", "Name or service not known", "failed to lookup address"]) => Cause::Dns,
@@ -270,6 +280,12 @@ fn by_text(text: &str, verb: Verb, provider: Provider) -> Option<Cause> {
 fn named_permission(text: &str, verb: Verb, provider: Provider) -> String {
     let action = text.split("not authorized to perform: ").nth(1).and_then(|rest| rest.split_whitespace().next());
     action.map_or_else(|| verb.permission(provider).to_owned(), str::to_owned)
+}
+
+/// The permission of Google's "… does not have storage.objects.create access to …".
+fn googles_permission(text: &str, verb: Verb) -> String {
+    let named = text.split("does not have ").nth(1).and_then(|rest| rest.split_whitespace().next());
+    named.map_or_else(|| verb.permission(Provider::Gcs).to_owned(), str::to_owned)
 }
 
 fn by_status(seen: &Seen, verb: Verb, provider: Provider) -> Option<Cause> {
@@ -327,6 +343,7 @@ impl Cause {
             | Self::AclDisabled
             | Self::Proxy
             | Self::WrongName
+            | Self::CertificateExpired
             | Self::Tls
             | Self::EndpointIsHttp
             | Self::EndpointIsHttps
@@ -363,6 +380,7 @@ impl Cause {
             Self::NotSupported => "The store lacks something this target asks for (storage class, metadata).".into(),
             Self::Dns => "Check the endpoint's host name and this machine's resolver.".into(),
             Self::Refused => "Check the endpoint's host and port, and that the store runs.".into(),
+            Self::CertificateExpired => "Renew the store's certificate, or set this machine's clock.".into(),
             Self::Tls => {
                 "Trust the store's certificate on this machine (SSL_CERT_FILE), or correct the host name.".into()
             }
@@ -414,6 +432,7 @@ impl Cause {
             Self::NotSupported => "the store does not support this",
             Self::Dns => "the host name cannot be resolved",
             Self::Refused => "nothing listens there",
+            Self::CertificateExpired => "the certificate has expired or does not hold yet",
             Self::Tls => "the certificate is not trusted",
             Self::EndpointIsHttp => "the endpoint speaks http, not https",
             Self::EndpointIsHttps => "the endpoint speaks https, not http",

@@ -13,6 +13,7 @@ use super::error::{DeliverError, Result};
 use super::source::Source;
 use super::transfer::{Proof, Run, Stored};
 use crate::durable::{self, FileError, Partial};
+use crate::recording::name::printable;
 
 /// A directory as a target.
 #[derive(Debug)]
@@ -58,6 +59,13 @@ impl Directory {
 
     /// Whether what stands under a key already is this file; `None` for other content.
     pub fn adopt(&self, key: &str, size_bytes: u64, source: &Source, run: &Run<'_>) -> Result<Option<Proof>> {
+        let there = durable::fingerprint(&self.path_of(key)).map_err(DeliverError::disk(&self.target))?;
+        if there.same_file(&source.fingerprint()) {
+            // By another mount or a link the directory is the one of the recordings: what is proven there is no copy.
+            let problem = format!("`{}` is the recording itself", printable(&self.path_of(key)));
+            let advice = "Put the target into a directory that no path leads to the recordings by.";
+            return Err(DeliverError::configuration(&self.target, problem, advice));
+        }
         if size_bytes != source.size_bytes() {
             return Ok(None);
         }

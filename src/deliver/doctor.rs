@@ -4,11 +4,13 @@
 
 use std::time::SystemTime;
 
-use object_store::{ObjectStoreExt, PutPayload};
+use object_store::{ObjectStoreExt, PutMultipartOptions, PutPayload};
 
 use super::bucket::{Bucket, key_of};
-use super::diagnose::{Provider, Verb};
+use super::diagnose::{Cause, Provider, Verb};
 use super::error::{DeliverError, Result};
+use super::ledger::NoLedger;
+use super::multipart::abort;
 use super::target::{Store, Target};
 use crate::durable::{self, FileError, Partial};
 use crate::fault::{Fault, chain};
@@ -16,7 +18,7 @@ use crate::fault::{Fault, chain};
 /// One thing that was tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// What was tried: `write`, `read back`, `list`, `delete`.
+    /// What was tried: `write`, `read back`, `list`, `delete` …
     pub name: &'static str,
     /// Whether it worked.
     pub ok: bool,
@@ -72,7 +74,12 @@ async fn probe_bucket(bucket: &Bucket, prefix: &str, key: &str) -> Vec<Check> {
         checks.push(check("checksum", bucket.head(key).await.map(drop), || "size and entity tag reported".into()));
     }
     checks.push(check("list", listed, || format!("below `{prefix}/`")));
+    checks.push(unfinished(bucket, prefix).await);
     if is_written {
+        checks.push(check("upload in parts", begin_and_abort(bucket, key).await, || "begun and given up".into()));
+        let conditions = bucket.honours_conditions(&NoLedger).await;
+        let honoured = matches!(conditions, Ok(true));
+        checks.push(check("no overwriting", conditions.map(drop), || said_of_conditions(honoured).into()));
         checks.push(check("delete", bucket.delete(key).await, || "nothing left behind".into()));
     }
     for failed in checks.iter_mut().filter(|c| !c.ok) {
@@ -82,16 +89,42 @@ async fn probe_bucket(bucket: &Bucket, prefix: &str, key: &str) -> Vec<Check> {
     checks
 }
 
+async fn unfinished(bucket: &Bucket, prefix: &str) -> Check {
+    let open = bucket.open_uploads(prefix).await.map(|open| open.len());
+    let has_list =
+        !matches!(open.as_ref().map_err(DeliverError::cause), Err(Some(Cause::NoSuchObject | Cause::NotSupported)));
+    let listed = if has_list { open } else { Ok(0) };
+    let said = listed.as_ref().map_or(0, |open| *open);
+    check("unfinished uploads", listed.map(drop), || {
+        if has_list { format!("{said} below `{prefix}/`") } else { "the store has no list of them".into() }
+    })
+}
+
+async fn begin_and_abort(bucket: &Bucket, key: &str) -> Result<()> {
+    let path = key_of(key);
+    let begin = bucket.backend.begin.create_multipart_opts(&path, PutMultipartOptions::default());
+    let id = bucket.call(Verb::Put, key, begin).await?;
+    abort(bucket, key, &id).await
+}
+
+const fn said_of_conditions(honoured: bool) -> &'static str {
+    if honoured {
+        "the store refuses to create what is there"
+    } else {
+        "the store ignores conditions; keys are looked at before they are written"
+    }
+}
+
 /// What a delivery needs and no more.
 const fn least_privilege(provider: Provider) -> &'static str {
     match provider {
         Provider::S3 => {
-            "s3:PutObject, s3:GetObject, s3:AbortMultipartUpload and s3:DeleteObject on bucket/prefix/*, s3:ListBucket on \
-             the bucket."
+            "s3:PutObject, s3:GetObject, s3:AbortMultipartUpload and s3:DeleteObject on bucket/prefix/*, s3:ListBucket and \
+             s3:ListBucketMultipartUploads on the bucket."
         }
         Provider::Azure => "role Storage Blob Data Contributor on the container, or a SAS with `racwdl`.",
         Provider::Gcs => {
-            "storage.objects.create, get, list, delete and storage.multipartUploads.create, abort on the bucket (role \
+            "storage.objects.create, get, list, delete and storage.multipartUploads.create, abort, list on the bucket (role \
              roles/storage.objectUser)."
         }
         Provider::Disk => "read and write on the directory.",

@@ -114,6 +114,15 @@ impl DeliverError {
         matches!(self, Self::Configuration { .. } | Self::UnknownTarget(_))
     }
 
+    /// Whether it would meet every other file on its way to the same target as well.
+    pub fn is_of_the_target(&self) -> bool {
+        let is_elsewhere = matches!(
+            self,
+            Self::Source(_) | Self::SourceChanged { .. } | Self::NoFreeName { .. } | Self::Ledger(_) | Self::Cancelled
+        );
+        !is_elsewhere && self.class() == Class::Environment
+    }
+
     /// Why the store refused, if it did.
     pub const fn cause(&self) -> Option<&Cause> {
         match self {

@@ -51,7 +51,17 @@ impl Ledger for NoLedger {
     }
 }
 
-/// Where every row of ours begins.
+/// The row that says that what stands under a key was found to be otherwise than proven.
+pub(super) fn distrusted_row(target: &str, key: &str) -> String {
+    format!("distrusted/{target}/{}", &blake3::hash(key.as_bytes()).to_hex()[..32])
+}
+
+/// Whether such a row is there.
+pub(super) fn is_distrusted(ledger: &dyn Ledger, target: &str, key: &str) -> Result<bool> {
+    ledger.rows(&distrusted_row(target, key)).map(|rows| !rows.is_empty()).map_err(DeliverError::Ledger)
+}
+
+/// Where the rows of uploads begin.
 pub(super) const UPLOADS: &str = "upload/";
 
 /// The head row of an upload.
@@ -67,6 +77,9 @@ pub(super) struct Head {
     /// What is read, and what it was when the upload began.
     pub path: PathBuf,
     pub source: Fingerprint,
+    /// When its inode had changed last, nanoseconds since the Unix epoch.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub changed_ns: Option<i64>,
     /// Id of the asset, as the object's metadata carry it.
     pub asset_id: String,
 }
@@ -93,10 +106,16 @@ pub(super) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// The rows of the upload to a key of a target.
-    pub fn of(ledger: &'a dyn Ledger, target: &str, key: &str) -> Self {
-        let digest = &blake3::hash(key.as_bytes()).to_hex()[..32];
+    /// The rows of the upload of an asset to a key of a target. Two recordings that want one key at the same time have rows
+    /// of their own: parts of one must never count as parts of the other.
+    pub fn of(ledger: &'a dyn Ledger, target: &str, key: &str, asset_id: &str) -> Self {
+        let digest = &blake3::hash(format!("{key}\0{asset_id}").as_bytes()).to_hex()[..32];
         Self { ledger, prefix: format!("{UPLOADS}{target}/{digest}/") }
+    }
+
+    /// The rows that a head belongs to.
+    pub fn of_head(ledger: &'a dyn Ledger, head: &Head) -> Self {
+        Self::of(ledger, &head.target, &head.key, &head.asset_id)
     }
 
     pub fn remembers(&self) -> bool {
@@ -169,14 +188,15 @@ pub(super) mod tests {
     fn an_upload_reads_back_and_is_forgotten_alone() {
         let ledger = Memory::default();
         let source = Fingerprint { device: 1, inode: 2, size_bytes: 3, mtime_ns: 4 };
-        let head = |key: &str| Head {
+        let head = |key: &str, asset: &str| Head {
             target: "t".into(),
             key: key.into(),
             upload_id: Some("id".into()),
             part_bytes: 8,
             path: "/x".into(),
             source,
-            asset_id: "a".into(),
+            changed_ns: Some(5),
+            asset_id: asset.into(),
         };
         let part = |index| Part {
             index,
@@ -185,18 +205,22 @@ pub(super) mod tests {
             sums: super::super::checksum::PartSums::default(),
             confirmed: true,
         };
-        let (one, other) = (Rows::of(&ledger, "t", "a/x"), Rows::of(&ledger, "t", "a/y"));
-        one.write_head(&head("a/x")).unwrap();
-        other.write_head(&head("a/y")).unwrap();
+        let (one, other) = (Rows::of(&ledger, "t", "a/x", "a"), Rows::of(&ledger, "t", "a/y", "a"));
+        let same_key = Rows::of(&ledger, "t", "a/x", "b");
+        one.write_head(&head("a/x", "a")).unwrap();
+        other.write_head(&head("a/y", "a")).unwrap();
+        same_key.write_head(&head("a/x", "b")).unwrap();
+        same_key.write_part(&part(1)).unwrap();
         for index in [10, 2, 0] {
             one.write_part(&part(index)).unwrap();
         }
         let (read, parts) = one.read().unwrap().unwrap();
-        assert_eq!(read, head("a/x"));
+        assert_eq!(read, head("a/x", "a"));
         assert_eq!(parts.iter().map(|p| p.index).collect::<Vec<_>>(), [0, 2, 10]);
-        assert_eq!(heads(&ledger).unwrap().len(), 2);
+        assert_eq!(heads(&ledger).unwrap().len(), 3);
         one.forget().unwrap();
         assert!(one.read().unwrap().is_none() && other.read().unwrap().is_some());
-        assert!(Rows::of(&ledger, "t2", "a/y").read().unwrap().is_none());
+        assert_eq!(same_key.read().unwrap().unwrap().1.len(), 1, "another asset under the same key");
+        assert!(Rows::of(&ledger, "t2", "a/y", "a").read().unwrap().is_none());
     }
 }

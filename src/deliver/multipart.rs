@@ -17,7 +17,7 @@ use super::bucket::{Bucket, key_of, tag};
 use super::checksum::{PartSums, Sums, combine};
 use super::diagnose::{Cause, Provider, Verb};
 use super::error::{DeliverError, Result};
-use super::ledger::{Head, Part, Rows};
+use super::ledger::{Head, Ledger, Part, Rows, heads};
 use super::parts::PartPlan;
 use super::transfer::{Ended, Transfer};
 use super::uplink::{Answer, AtTheEnd, counted, observed};
@@ -64,7 +64,7 @@ struct Sent {
 
 impl Transfer<'_> {
     fn rows(&self) -> Rows<'_> {
-        Rows::of(self.run.ledger, &self.bucket.target, self.key)
+        Rows::of(self.run.ledger, &self.bucket.target, self.key, self.asset_id)
     }
 
     pub(super) async fn put_parts(&self, attributes: Attributes, plan: PartPlan) -> Result<Ended> {
@@ -107,7 +107,7 @@ impl Transfer<'_> {
                 Ok(Some(Upload { id: id.clone(), plan, parts, is_continued: true }))
             }
             _ => {
-                throw_away(self.bucket, &head).await?;
+                throw_away(self.bucket, &head, self.run.ledger).await?;
                 rows.forget().map(|()| None)
             }
         }
@@ -115,6 +115,7 @@ impl Transfer<'_> {
 
     fn is_of_this_file(&self, head: &Head, plan: PartPlan) -> bool {
         head.source == self.source.fingerprint()
+            && head.changed_ns == Some(self.source.changed_ns())
             && head.path == self.source.path()
             && head.part_bytes == plan.part_bytes
             && head.asset_id == self.asset_id
@@ -129,6 +130,7 @@ impl Transfer<'_> {
             part_bytes: plan.part_bytes,
             path: self.source.path().to_owned(),
             source: self.source.fingerprint(),
+            changed_ns: Some(self.source.changed_ns()),
             asset_id: self.asset_id.to_owned(),
         };
         // Noted before it is asked for: an upload whose id never arrived is found by its key.
@@ -152,7 +154,7 @@ impl Transfer<'_> {
             }
         };
         if requests > 1 {
-            throw_away_but(self.bucket, &head, Some(&id)).await?;
+            throw_away_but(self.bucket, &head, Some(&id), self.run.ledger).await?;
         }
         head.upload_id = Some(id.clone());
         let noted = rows.write_head(&head);
@@ -238,6 +240,10 @@ impl Transfer<'_> {
         tokio::select! {
             stopped = self.run.cancelled() => Err(stopped),
             done = async {
+                // Some stores know the condition of a put and not that of the end of an upload, and hours may have passed.
+                if backend.provider != Provider::Azure {
+                    self.look_once_more().await?;
+                }
                 match end(true).await {
                     Err(e) if e.cause() == Some(&Cause::NotSupported) => end(false).await,
                     other => other,
@@ -273,7 +279,7 @@ impl Transfer<'_> {
     pub(super) async fn give_up(&self, keeps_rows: bool) -> Result<()> {
         let rows = self.rows();
         let Some((head, _)) = rows.read()? else { return Ok(()) };
-        throw_away(self.bucket, &head).await?;
+        throw_away(self.bucket, &head, self.run.ledger).await?;
         if keeps_rows { Ok(()) } else { rows.forget() }
     }
 }
@@ -312,20 +318,23 @@ pub(super) async fn abort(bucket: &Bucket, key: &str, id: &str) -> Result<()> {
 /// Aborts the upload of a head; one whose id never arrived is looked for by its key.
 ///
 /// Where a permission is missing it is left to the bucket's lifecycle rule: it must not hold up the delivery.
-pub(super) async fn throw_away(bucket: &Bucket, head: &Head) -> Result<()> {
+pub(super) async fn throw_away(bucket: &Bucket, head: &Head, ledger: &dyn Ledger) -> Result<()> {
     match &head.upload_id {
         Some(id) => tolerated(abort(bucket, &head.key, id).await),
-        None => throw_away_but(bucket, head, None).await,
+        None => throw_away_but(bucket, head, None, ledger).await,
     }
 }
 
-/// Aborts every upload to a head's key but one: those whose answers were lost.
-async fn throw_away_but(bucket: &Bucket, head: &Head, kept: Option<&str>) -> Result<()> {
+/// Aborts every upload to a head's key but one and those that the ledger knows: what is left are those whose answers
+/// were lost.
+async fn throw_away_but(bucket: &Bucket, head: &Head, kept: Option<&str>, ledger: &dyn Ledger) -> Result<()> {
     let open = match bucket.open_uploads(&head.key).await {
         Err(error) if error.class() == Class::Environment => Vec::new(),
         open => open?,
     };
-    let is_ours = |u: &&OpenUpload| u.key == key_of(&head.key).as_ref() && Some(u.upload_id.as_str()) != kept;
+    let known: Vec<_> = heads(ledger)?.into_iter().filter_map(|head| head.upload_id).collect();
+    let is_known = |id: &String| Some(id.as_str()) == kept || known.contains(id);
+    let is_ours = |u: &&OpenUpload| u.key == key_of(&head.key).as_ref() && !is_known(&u.upload_id);
     for upload in open.iter().filter(is_ours) {
         tolerated(abort(bucket, &head.key, &upload.upload_id).await)?;
     }

@@ -76,7 +76,7 @@ mod tests {
 
     fn asset(paths: &[&str]) -> Asset {
         let fingerprint = Fingerprint { device: 0, inode: 0, size_bytes: 0, mtime_ns: 0 };
-        let file = |p: &&str| AssetFile { path: Path::new("/srv").join(p), fingerprint };
+        let file = |p: &&str| AssetFile::new(Path::new("/srv").join(p), fingerprint);
         Asset {
             id: "id".into(),
             kind: Kind::Recording,
@@ -84,6 +84,8 @@ mod tests {
             stream_id: "room1".into(),
             root: "/srv".into(),
             start_ms: 0,
+            duration_ms: None,
+            salvaged: false,
             files: paths.iter().map(file).collect(),
         }
     }

@@ -13,7 +13,7 @@ pub struct Options {
     pub upload_extensions: Kinds,
     /// Where they go.
     pub targets: Vec<TargetOptions>,
-    /// Uploads at once over all targets; 0 means 4. Default 0.
+    /// Uploads at once over all targets, of which each leaves one to every other; 0 means 4 to each. Default 0.
     pub concurrency: usize,
 }
 

@@ -1,25 +1,29 @@
 //! The local file of a delivery: opened once, read in order, and checked to be the one that was promised.
 //!
 //! A file that another process appends to, rewrites or replaces while it is read gives a torn object; so the fingerprint
-//! is compared before, during and after the reads, on the open file and on the path.
+//! is compared before, during and after the reads, on the open file and on the path, and with it the time of the last
+//! change of the inode, which nobody can set back as `touch` and `rsync` set back that of the content.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::cell::Cell;
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use bytes::Bytes;
 
 use super::error::{DeliverError, Result};
-use crate::durable::{self, FileError};
+use crate::durable::FileError;
 use crate::recording::{AssetFile, Fingerprint};
 
-/// One open local file.
+/// One open local file, and what its object has behind it.
 #[derive(Debug)]
 pub(super) struct Source {
     file: File,
     promised: AssetFile,
     metadata: Metadata,
+    /// Where the next bytes are read.
+    position: Cell<u64>,
 }
 
 /// Neither follow a symbolic link nor wait for the writer of a pipe.
@@ -34,7 +38,7 @@ impl Source {
         let file = opened.map_err(FileError::on("read", path)).map_err(DeliverError::Source)?;
         let metadata =
             file.metadata().map_err(FileError::on("read the state of", path)).map_err(DeliverError::Source)?;
-        let source = Self { file, promised: promised.clone(), metadata };
+        let source = Self { file, promised: promised.clone(), metadata, position: Cell::new(0) };
         source.check()?;
         Ok(source)
     }
@@ -43,7 +47,12 @@ impl Source {
         &self.promised.path
     }
 
+    /// Bytes of the object.
     pub fn size_bytes(&self) -> u64 {
+        self.file_bytes() + self.promised.ending.len() as u64
+    }
+
+    const fn file_bytes(&self) -> u64 {
         self.promised.fingerprint.size_bytes
     }
 
@@ -51,68 +60,88 @@ impl Source {
         &self.metadata
     }
 
-    /// Goes back to the beginning.
-    pub fn rewind(&self) -> Result<()> {
-        let sought = (&self.file).seek(SeekFrom::Start(0));
-        sought.map(drop).map_err(FileError::on("read", self.path())).map_err(DeliverError::Source)
-    }
-
     /// What it was when it was queued.
     pub fn fingerprint(&self) -> Fingerprint {
         self.promised.fingerprint
     }
 
+    /// When its inode changed last before it was opened, nanoseconds since the Unix epoch.
+    pub fn changed_ns(&self) -> i64 {
+        changed_ns(&self.metadata)
+    }
+
+    /// Goes back to the beginning.
+    pub fn rewind(&self) -> Result<()> {
+        self.seek(0)
+    }
+
+    fn seek(&self, to: u64) -> Result<()> {
+        self.position.set(to);
+        let sought = (&self.file).seek(SeekFrom::Start(to.min(self.file_bytes())));
+        sought.map(drop).map_err(FileError::on("read", self.path())).map_err(DeliverError::Source)
+    }
+
     /// Reads `len` bytes at an offset exactly.
     pub fn at(&self, offset: u64, len: u64) -> Result<Bytes> {
-        let sought = (&self.file).seek(SeekFrom::Start(offset));
-        sought.map_err(FileError::on("read", self.path())).map_err(DeliverError::Source)?;
+        self.seek(offset)?;
         self.next(len)
     }
 
     /// Reads the next `len` bytes exactly.
     pub fn next(&self, len: u64) -> Result<Bytes> {
+        let begin = self.position.get();
+        let in_file = self.file_bytes().saturating_sub(begin).min(len);
         let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or_default());
-        let read = (&self.file).take(len).read_to_end(&mut bytes);
+        let read = (&self.file).take(in_file).read_to_end(&mut bytes);
         read.map_err(FileError::on("read", self.path())).map_err(DeliverError::Source)?;
-        let is_short = (bytes.len() as u64) < len;
-        if is_short || self.seen()? != self.promised.fingerprint {
+        let is_short = (bytes.len() as u64) < in_file;
+        if is_short || !self.is_as_opened(self.file.metadata())? {
             return Err(DeliverError::changed(self.path()));
         }
+        let behind = usize::try_from((begin + in_file).saturating_sub(self.file_bytes())).unwrap_or(usize::MAX);
+        let left = usize::try_from(len - in_file).unwrap_or(usize::MAX);
+        bytes.extend(self.promised.ending.bytes().skip(behind).take(left));
+        self.position.set(begin + bytes.len() as u64);
         Ok(bytes.into())
     }
 
-    fn seen(&self) -> Result<Fingerprint> {
-        let seen = self.file.metadata().map_err(FileError::on("read the state of", self.path()));
-        seen.map(|m| Fingerprint::of(&m)).map_err(DeliverError::Source)
+    fn is_as_opened(&self, now: std::io::Result<Metadata>) -> Result<bool> {
+        let now = now.map_err(FileError::on("read the state of", self.path())).map_err(DeliverError::Source)?;
+        Ok(Fingerprint::of(&now) == self.promised.fingerprint && changed_ns(&now) == self.changed_ns())
     }
 
     /// Whether the open file and the path are still what was promised.
     pub fn check(&self) -> Result<()> {
-        let by_path = durable::fingerprint(self.path()).map_err(DeliverError::Source)?;
-        let is_same = by_path == self.promised.fingerprint && self.seen()? == self.promised.fingerprint;
+        let is_same =
+            self.is_as_opened(fs::symlink_metadata(self.path()))? && self.is_as_opened(self.file.metadata())?;
         if is_same { Ok(()) } else { Err(DeliverError::changed(self.path())) }
     }
+}
+
+fn changed_ns(metadata: &Metadata) -> i64 {
+    metadata.ctime().saturating_mul(1_000_000_000).saturating_add(metadata.ctime_nsec())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::durable;
 
     fn promised(path: &Path) -> AssetFile {
-        AssetFile { path: path.to_owned(), fingerprint: durable::fingerprint(path).unwrap() }
+        AssetFile::new(path.to_owned(), durable::fingerprint(path).unwrap())
     }
 
     #[test]
     fn a_file_that_grows_or_is_replaced_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.mp4");
-        std::fs::write(&path, "0123456789").unwrap();
+        fs::write(&path, "0123456789").unwrap();
         let source = Source::open(&promised(&path)).unwrap();
         assert_eq!(&source.next(4).unwrap()[..], b"0123");
 
         let replacement = dir.path().join("y.mp4");
-        std::fs::write(&replacement, "0123456789").unwrap();
-        std::fs::rename(&replacement, &path).unwrap();
+        fs::write(&replacement, "0123456789").unwrap();
+        fs::rename(&replacement, &path).unwrap();
         assert!(matches!(source.check(), Err(DeliverError::SourceChanged { .. })));
 
         let source = Source::open(&promised(&path)).unwrap();
@@ -126,11 +155,43 @@ mod tests {
         use crate::fault::{Class, Fault};
         let dir = tempfile::tempdir().unwrap();
         let (path, link) = (dir.path().join("x.mp4"), dir.path().join("link.mp4"));
-        std::fs::write(&path, "x").unwrap();
+        fs::write(&path, "x").unwrap();
         let asked = promised(&path);
         std::os::unix::fs::symlink(&path, &link).unwrap();
         assert!(Source::open(&AssetFile { path: link, ..asked.clone() }).is_err());
-        std::fs::remove_file(&path).unwrap();
+        fs::remove_file(&path).unwrap();
         assert_eq!(Source::open(&asked).unwrap_err().class(), Class::Permanent);
+    }
+
+    #[test]
+    fn a_rewrite_is_noticed_although_length_and_time_are_put_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.mp4");
+        fs::write(&path, "0123456789").unwrap();
+        let source = Source::open(&promised(&path)).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let rewritten = OpenOptions::new().write(true).open(&path).unwrap();
+        std::io::Write::write_all(&mut &rewritten, b"9876543210").unwrap();
+        rewritten.set_modified(source.metadata().modified().unwrap()).unwrap();
+        assert_eq!(durable::fingerprint(&path).unwrap(), source.fingerprint());
+        assert!(matches!(source.check(), Err(DeliverError::SourceChanged { .. })));
+        assert!(matches!(source.next(4), Err(DeliverError::SourceChanged { .. })));
+    }
+
+    #[test]
+    fn an_ending_is_read_behind_the_file_wherever_the_cuts_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.m3u8");
+        fs::write(&path, "0123").unwrap();
+        let source = Source::open(&AssetFile { ending: "\nEND".into(), ..promised(&path) }).unwrap();
+        assert_eq!(source.size_bytes(), 8);
+        for cut in 1..=8 {
+            source.rewind().unwrap();
+            let lens = (0..8).step_by(cut).map(|at| cut.min(8 - at) as u64);
+            let read: Vec<u8> = lens.flat_map(|len| source.next(len).unwrap()).collect();
+            assert_eq!(read, b"0123\nEND", "{cut}");
+        }
+        assert_eq!(&source.at(6, 2).unwrap()[..], b"ND");
+        assert_eq!(&source.at(2, 3).unwrap()[..], b"23\n");
     }
 }

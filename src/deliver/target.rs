@@ -3,19 +3,24 @@
 //! Owns the tokio runtime: every method blocks its thread until it is done and may be called from several threads at
 //! once, but not from inside another asynchronous runtime. It must not retry for long: the delivery queue does.
 
+use std::collections::HashMap;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
+use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 
+use super::attributes::header_text;
 use super::backend;
 use super::bucket::Bucket;
 use super::checksum::Reported;
+use super::conditions::Conditions;
 use super::credentials::Environment;
 use super::directory::Directory;
 use super::doctor::{self, Check};
 use super::error::{DeliverError, Result};
-use super::ledger::{Head, Ledger, NoLedger, Rows, heads};
+use super::ledger::{Head, Ledger, NoLedger, Rows, distrusted_row, heads};
 use super::multipart::{abort, throw_away};
 use super::place::Place;
 use super::transfer::{BUFFERS, Run};
@@ -28,7 +33,6 @@ use crate::recording::{Asset, RemoteObject};
 #[derive(Debug)]
 pub struct Targets {
     all: Vec<Target>,
-    buffers: Semaphore,
     runtime: Runtime,
 }
 
@@ -37,11 +41,15 @@ pub(super) struct Target {
     pub options: TargetOptions,
     pub place: Place,
     pub store: Store,
+    /// Its own, so that a target that has come to a standstill holds up no other.
+    pub buffers: Semaphore,
+    /// Which asset is being put under which key now: two must not find one key free at the same time.
+    pub claims: Mutex<HashMap<String, String>>,
 }
 
 #[derive(Debug)]
 pub(super) enum Store {
-    Bucket(Bucket),
+    Bucket(Box<Bucket>),
     Directory(Directory),
 }
 
@@ -58,6 +66,31 @@ pub struct RemoteState {
     pub checksum: Option<String>,
     /// When it was last written, milliseconds since the Unix epoch.
     pub modified_ms: i64,
+}
+
+/// How an object differs from its proof.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// In words, to be read after the object's address.
+    pub words: String,
+    /// Whether there is no object any more.
+    pub is_missing: bool,
+    /// Whether the object's bytes had to be read to find it.
+    pub when_read: bool,
+}
+
+/// What became of an object that was to be removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Removal {
+    /// It is removed.
+    Removed,
+    /// It was not there.
+    NotThere,
+    /// Under its key stands something else, which was left as it is.
+    Left {
+        /// How that differs from what was proven.
+        difference: String,
+    },
 }
 
 impl RemoteState {
@@ -98,7 +131,7 @@ impl Targets {
     pub(super) fn with(targets: Vec<Target>) -> Result<Self> {
         let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("deliver").enable_all().build();
         let runtime = runtime.map_err(DeliverError::Runtime)?;
-        Ok(Self { all: targets, buffers: Semaphore::new(BUFFERS as usize), runtime })
+        Ok(Self { all: targets, runtime })
     }
 
     /// Names of all targets, in the order of the configuration.
@@ -127,13 +160,14 @@ impl Targets {
         ledger: &dyn Ledger,
     ) -> Result<Vec<RemoteObject>> {
         let target = self.find(target)?;
-        let run = Run { cancel, progress, buffers: &self.buffers, ledger };
+        let run = Run { cancel, progress, buffers: &target.buffers, ledger };
         self.runtime.block_on(upload::deliver(target, asset, date, &run))
     }
 
-    /// Forgets the state of the uploads of these objects; to be called once their proof is in the catalogue.
-    pub fn forget(&self, objects: &[RemoteObject], ledger: &dyn Ledger) -> Result<()> {
-        objects.iter().try_for_each(|o| Rows::of(ledger, &o.target, &o.key).forget())
+    /// Forgets the state of the uploads of an asset's objects; to be called once their proof is in the catalogue.
+    pub fn forget(&self, asset_id: &str, objects: &[RemoteObject], ledger: &dyn Ledger) -> Result<()> {
+        let asset_id = header_text(asset_id);
+        objects.iter().try_for_each(|o| Rows::of(ledger, &o.target, &o.key, &asset_id).forget())
     }
 
     /// Aborts the uploads of ours that nobody will continue: their source changed or went, or nobody waits for them. `awaits`
@@ -146,7 +180,7 @@ impl Targets {
                 continue;
             }
             let Ok(Target { store: Store::Bucket(bucket), .. }) = self.find(&head.target) else { continue };
-            match self.runtime.block_on(throw_away(bucket, &head)) {
+            match self.runtime.block_on(throw_away(bucket, &head, ledger)) {
                 Ok(()) => forget_this(ledger, &head)?,
                 Err(error) => tracing::debug!(target = %head.target, key = %head.key, error = %error, "Stays open."),
             }
@@ -201,20 +235,54 @@ impl Targets {
 
     /// Compares an object with what its delivery proved: by what the store reports, and where `reads` also by its bytes. Says
     /// what differs, `None` if nothing does.
-    pub fn verify(&self, proven: &RemoteObject, reads: bool, cancel: &AtomicBool) -> Result<Option<String>> {
+    pub fn verify(&self, proven: &RemoteObject, reads: bool, cancel: &AtomicBool) -> Result<Option<Difference>> {
         let now = self.head(&proven.target, &proven.key)?;
+        let is_missing = now.is_none();
         let differs = verify::difference(now.as_ref(), proven);
         if differs.is_some() || !reads {
-            return Ok(differs);
+            return Ok(differs.map(|words| Difference { words, is_missing, when_read: false }));
         }
-        let run = Run { cancel, progress: &|_| (), buffers: &self.buffers, ledger: &NoLedger };
-        match &self.find(&proven.target)?.store {
+        let target = self.find(&proven.target)?;
+        let run = Run { cancel, progress: &|_| (), buffers: &target.buffers, ledger: &NoLedger };
+        let differs = match &target.store {
             Store::Directory(directory) => verify::read_directory(directory, proven, &run),
             Store::Bucket(bucket) => self.runtime.block_on(verify::read_bucket(bucket, proven, &run)),
+        }?;
+        Ok(differs.map(|words| Difference { words, is_missing: false, when_read: true }))
+    }
+
+    /// From now on what stands under an object's key is never taken for a copy, whatever the store says of it, until it is
+    /// gone or [`Targets::trust`] is called.
+    pub fn distrust(&self, object: &RemoteObject, ledger: &dyn Ledger) -> Result<()> {
+        let row = distrusted_row(&object.target, &object.key);
+        ledger.put(&row, &Value::Bool(true)).map_err(DeliverError::Ledger)
+    }
+
+    /// An object was found to be as it was proven after all.
+    pub fn trust(&self, object: &RemoteObject, ledger: &dyn Ledger) -> Result<()> {
+        ledger.remove(&distrusted_row(&object.target, &object.key)).map_err(DeliverError::Ledger)
+    }
+
+    /// Removes the object that a delivery of an asset proved, if it is still that one: as it was proven, or at least
+    /// marked as the asset's.
+    pub fn remove(&self, asset_id: &str, proven: &RemoteObject) -> Result<Removal> {
+        let target = self.find(&proven.target)?;
+        let is_marked = match &target.store {
+            Store::Directory(_) => false,
+            Store::Bucket(bucket) => {
+                let held = self.runtime.block_on(bucket.head(&proven.key))?;
+                held.is_some_and(|held| held.is_of(&header_text(asset_id)))
+            }
+        };
+        let now = self.head(&proven.target, &proven.key)?;
+        match (verify::difference(now.as_ref(), proven), now) {
+            (_, None) => Ok(Removal::NotThere),
+            (Some(difference), Some(_)) if !is_marked => Ok(Removal::Left { difference }),
+            _ => self.delete(&proven.target, &proven.key).map(|()| Removal::Removed),
         }
     }
 
-    /// Removes an object from a target; its absence is a success.
+    /// Removes whatever stands under a key of a target; its absence is a success.
     pub fn delete(&self, target: &str, key: &str) -> Result<()> {
         match &self.find(target)?.store {
             Store::Directory(directory) => directory.delete(key),
@@ -236,23 +304,28 @@ impl Targets {
 
 /// Forgets an upload unless another has begun under its key meanwhile.
 fn forget_this(ledger: &dyn Ledger, head: &Head) -> Result<()> {
-    let rows = Rows::of(ledger, &head.target, &head.key);
+    let rows = Rows::of_head(ledger, head);
     let is_still_it = rows.read()?.is_some_and(|(now, _)| now == *head);
     if is_still_it { rows.forget() } else { Ok(()) }
 }
 
 impl Target {
+    pub fn new(options: TargetOptions, place: Place, store: Store) -> Self {
+        Self { options, place, store, buffers: Semaphore::new(BUFFERS as usize), claims: Mutex::default() }
+    }
+
     fn open(options: &TargetOptions, environment: &Environment) -> Result<Self> {
         let place = Place::parse(options)?;
         let target = options.name.clone();
         let store = match &place {
             Place::Directory(base) => Store::Directory(Directory { target, base: base.clone() }),
-            Place::Bucket { provider, bucket, .. } => {
+            Place::Bucket { provider, bucket, prefix } => {
                 let backend = backend::open(options, *provider, bucket, environment)?;
-                Store::Bucket(Bucket { target, backend })
+                let conditions = Conditions::of(options.endpoint.as_deref(), &options.url, prefix);
+                Store::Bucket(Box::new(Bucket { target, backend, conditions }))
             }
         };
-        Ok(Self { options: options.clone(), place, store })
+        Ok(Self::new(options.clone(), place, store))
     }
 }
 

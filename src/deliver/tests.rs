@@ -11,6 +11,7 @@ use object_store::{ObjectStoreExt, PutPayload};
 
 use super::backend::Backend;
 use super::bucket::Bucket;
+use super::conditions::Conditions;
 use super::place::Place;
 use super::target::{Store, Target};
 use super::*;
@@ -31,8 +32,8 @@ fn fixture() -> Fixture {
     let options = TargetOptions::new("cloud", "s3://bucket/pre");
     let backend = Backend::in_memory(&options, &memory);
     let place = Place::parse(&options).unwrap();
-    let store = Store::Bucket(Bucket { target: "cloud".into(), backend });
-    let targets = Targets::with(vec![Target { options, place, store }]).unwrap();
+    let store = Store::Bucket(Box::new(Bucket { target: "cloud".into(), backend, conditions: Conditions::default() }));
+    let targets = Targets::with(vec![Target::new(options, place, store)]).unwrap();
     Fixture { root: tempfile::tempdir().unwrap(), memory, targets }
 }
 
@@ -44,7 +45,7 @@ fn disk_targets(base: &Path) -> Targets {
 fn asset(root: &Path, id: &str, names: &[&str]) -> Asset {
     let file = |name: &&str| {
         let path = root.join(name);
-        AssetFile { fingerprint: durable::fingerprint(&path).unwrap(), path }
+        AssetFile::new(path.clone(), durable::fingerprint(&path).unwrap())
     };
     Asset {
         id: id.into(),
@@ -53,6 +54,8 @@ fn asset(root: &Path, id: &str, names: &[&str]) -> Asset {
         stream_id: "room1".into(),
         root: root.to_owned(),
         start_ms: 0,
+        duration_ms: Some(1500),
+        salvaged: false,
         files: names.iter().map(file).collect(),
     }
 }
@@ -227,8 +230,10 @@ fn the_state_of_an_object_is_told_and_it_can_be_deleted() {
 fn a_probe_tries_everything_and_leaves_nothing() {
     let f = fixture();
     let checks = f.targets.probe("cloud").unwrap();
-    let names: Vec<_> = checks.iter().map(|c| (c.name, c.ok)).collect();
-    assert_eq!(names, [("write", true), ("read back", true), ("checksum", true), ("list", true), ("delete", true)]);
+    assert!(checks.iter().all(|c| c.ok), "{checks:?}");
+    let names: Vec<_> = checks.iter().map(|c| c.name).collect();
+    let first = ["write", "read back", "checksum", "list", "unfinished uploads", "upload in parts"];
+    assert_eq!(names, [&first[..], &["no overwriting", "delete"]].concat());
     assert!(f.is_empty());
     let dir = tempfile::tempdir().unwrap();
     let checks = disk_targets(dir.path()).probe("disk").unwrap();

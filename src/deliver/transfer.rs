@@ -27,7 +27,7 @@ use super::ledger::Ledger;
 use super::parts::{PART_MIN_BYTES, PartPlan};
 use super::source::Source;
 
-/// Buffers of [`PART_MIN_BYTES`] over all uploads at once: what bounds the memory of this room.
+/// Buffers of [`PART_MIN_BYTES`] over all uploads to a target at once: what bounds the memory of this room.
 pub(super) const BUFFERS: u32 = 4;
 
 /// What an upload works under.
@@ -193,12 +193,25 @@ impl Transfer<'_> {
         let sums = hasher.finish(size);
         let last = tokio::select! {
             stopped = self.run.cancelled() => Err(stopped),
-            put = self.put_whole(&bytes, attributes) => put,
+            put = async {
+                if !self.bucket.honours_conditions(self.run.ledger).await? {
+                    self.look_once_more().await?;
+                }
+                self.put_whole(&bytes, attributes).await
+            } => put,
         };
         if last.is_ok() {
             (self.run.progress)(size);
         }
         Ok(Ended { last, sums })
+    }
+
+    /// The key was seen free before; where the store would overwrite what has come there since, it is looked at again.
+    pub(super) async fn look_once_more(&self) -> Result<()> {
+        match self.bucket.head(self.key).await? {
+            None => Ok(()),
+            Some(_) => Err(self.bucket.taken(self.key)),
+        }
     }
 
     /// One conditional put; an unconditional one where the store does not know conditions, since the key was seen free.

@@ -199,13 +199,15 @@ impl Service {
     async fn answer(&self, mut request: HttpRequest) -> Result<HttpResponse, HttpError> {
         note(None);
         let _ = REQUESTS.try_with(|requests| requests.set(requests.get() + 1));
-        if ends_multipart(&request)
-            && let Ok(at_the_end) = AT_THE_END.try_with(Clone::clone)
-        {
+        let is_end = ends_multipart(&request);
+        if is_end && let Ok(at_the_end) = AT_THE_END.try_with(Clone::clone) {
             at_the_end.add_to(&mut request).await?;
         }
         let response = self.send(request).await?;
         let mut response = received(response, self.uplink.stall);
+        if is_end && response.status().is_success() {
+            response = with_its_true_status(response).await?;
+        }
         let answer = Answer::of(&response);
         note(Some(answer.clone()));
         response.extensions_mut().insert(answer);
@@ -389,6 +391,26 @@ fn ends_multipart(request: &HttpRequest) -> bool {
     let query = request.uri().query().unwrap_or_default();
     let has = |wanted: &str| query.split('&').any(|q| q.starts_with(wanted));
     (request.method() == "POST" && has("uploadId=")) || (request.method() == "PUT" && has("comp=blocklist"))
+}
+
+/// The end of an upload may be answered with 200 before it is done, and the error then stands in the body (S3's
+/// `CompleteMultipartUpload`): such an answer gets the status that it would have had.
+async fn with_its_true_status(response: HttpResponse) -> Result<HttpResponse, HttpError> {
+    let (mut head, body) = response.into_parts();
+    let body = body.bytes().await?;
+    let text = String::from_utf8_lossy(&body);
+    if text.contains("<Error>") {
+        let code = super::bucket::tag(&text, "Code").unwrap_or_default();
+        head.status = match code.as_str() {
+            "InternalError" => reqwest::StatusCode::INTERNAL_SERVER_ERROR,
+            "SlowDown" | "ServiceUnavailable" => reqwest::StatusCode::SERVICE_UNAVAILABLE,
+            "AccessDenied" => reqwest::StatusCode::FORBIDDEN,
+            "NoSuchUpload" | "NoSuchBucket" | "NoSuchKey" => reqwest::StatusCode::NOT_FOUND,
+            "PreconditionFailed" | "ConditionalRequestConflict" => reqwest::StatusCode::PRECONDITION_FAILED,
+            _ => reqwest::StatusCode::BAD_REQUEST,
+        };
+    }
+    Ok(HttpResponse::from_parts(head, body.into()))
 }
 
 /// What kind of failure it was: what may be retried follows from it.

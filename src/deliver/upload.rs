@@ -9,6 +9,7 @@
 //!
 //! So an upload that was cut off continues with what is missing, and a second run sends one request per object.
 
+use std::sync::PoisonError;
 use std::time::SystemTime;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -16,6 +17,8 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use super::attributes::{attributes, header_text};
 use super::bucket::{Bucket, Held};
 use super::error::{DeliverError, Result};
+use super::ledger::{Head, Rows, distrusted_row, heads, is_distrusted};
+use super::multipart::throw_away;
 use super::names::{is_manifest, keys};
 use super::source::Source;
 use super::target::{Store, Target};
@@ -35,6 +38,9 @@ pub(super) async fn deliver(target: &Target, asset: &Asset, date: &str, run: &Ru
         let keys = keys(&target.options, target.place.prefix(), asset, date, n);
         let placing = Placing { target, asset, run, asset_id: header_text(&asset.id) };
         if let Some(proofs) = placing.place(&keys).await? {
+            if let Store::Bucket(bucket) = &target.store {
+                give_up_elsewhere(bucket, &placing.asset_id, &keys, run).await?;
+            }
             let now_ms = now_ms();
             let done = asset.files.iter().zip(keys).zip(proofs);
             return Ok(done.map(|((file, key), proof)| object(target, file, key, proof, now_ms)).collect());
@@ -42,6 +48,17 @@ pub(super) async fn deliver(target: &Target, asset: &Asset, date: &str, run: &Ru
     }
     let key = keys(&target.options, target.place.prefix(), asset, date, 0).pop().unwrap_or_default();
     Err(DeliverError::NoFreeName { target: target.options.name.clone(), key, tried: NUMBERS_MAX })
+}
+
+/// An earlier try may have begun under a key that another asset has taken since.
+async fn give_up_elsewhere(bucket: &Bucket, asset_id: &str, keys: &[String], run: &Run<'_>) -> Result<()> {
+    let elsewhere =
+        |head: &Head| head.target == bucket.target && head.asset_id == asset_id && !keys.contains(&head.key);
+    for head in heads(run.ledger)?.into_iter().filter(elsewhere) {
+        throw_away(bucket, &head, run.ledger).await?;
+        Rows::of_head(run.ledger, &head).forget()?;
+    }
+    Ok(())
 }
 
 fn now_ms() -> i64 {
@@ -62,6 +79,7 @@ fn object(target: &Target, file: &AssetFile, key: String, proof: Proof, verified
         verified_ms,
         source: file.fingerprint,
         differs: None,
+        differs_when_read: false,
     }
 }
 
@@ -76,6 +94,7 @@ struct Placing<'a> {
 impl Placing<'_> {
     /// The proofs in the order of the files; `None` if a key holds other content.
     async fn place(&self, keys: &[String]) -> Result<Option<Vec<Proof>>> {
+        let Some(_claim) = Claim::on(self.target, keys, &self.asset_id) else { return Ok(None) };
         let Some(mut proofs) = self.survey(keys).await? else { return Ok(None) };
         for group in Self::groups(keys) {
             let missing: Vec<_> = group.filter(|i| proofs[*i].is_none()).collect();
@@ -121,13 +140,17 @@ impl Placing<'_> {
     async fn look(&self, file: &AssetFile, key: &str) -> Result<Look> {
         self.run.check()?;
         let source = Source::open(file)?;
+        let (target, ledger) = (&self.target.options.name, self.run.ledger);
+        let is_distrusted = is_distrusted(ledger, target, key)?;
         let adopted = match &self.target.store {
             Store::Bucket(bucket) => match bucket.head(key).await? {
-                None => return Ok(Look::Free),
+                None => return self.free(key, is_distrusted),
+                Some(_) if is_distrusted => return Ok(Look::Other),
                 Some(held) => self.adopt(&self.transfer(bucket, key, &source), held).await?,
             },
             Store::Directory(directory) => match directory.head(key)? {
-                None => return Ok(Look::Free),
+                None => return self.free(key, is_distrusted),
+                Some(_) if is_distrusted => return Ok(Look::Other),
                 Some((size_bytes, _)) => directory.adopt(key, size_bytes, &source, self.run)?,
             },
         };
@@ -136,6 +159,15 @@ impl Placing<'_> {
             (self.run.progress)(proof.size_bytes);
             Look::Same(proof)
         }))
+    }
+
+    /// Whatever was wrong under a key is gone with the object.
+    fn free(&self, key: &str, was_distrusted: bool) -> Result<Look> {
+        if was_distrusted {
+            let row = distrusted_row(&self.target.options.name, key);
+            self.run.ledger.remove(&row).map_err(DeliverError::Ledger)?;
+        }
+        Ok(Look::Free)
     }
 
     /// What says it is ours and looks otherwise is looked at again before it counts as other content: a store that errs
@@ -175,6 +207,31 @@ impl Placing<'_> {
 
     fn transfer<'a>(&'a self, bucket: &'a Bucket, key: &'a str, source: &'a Source) -> Transfer<'a> {
         Transfer { bucket, key, source, asset_id: &self.asset_id, run: self.run }
+    }
+}
+
+/// Keys of a target that are one asset's alone until this is dropped.
+struct Claim<'a> {
+    target: &'a Target,
+    keys: &'a [String],
+}
+
+impl<'a> Claim<'a> {
+    /// `None` if one of the keys is another asset's.
+    fn on(target: &'a Target, keys: &'a [String], asset_id: &str) -> Option<Self> {
+        let mut claims = target.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        if keys.iter().any(|key| claims.get(key).is_some_and(|owner| owner != asset_id)) {
+            return None;
+        }
+        claims.extend(keys.iter().map(|key| (key.clone(), asset_id.to_owned())));
+        Some(Self { target, keys })
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        let mut claims = self.target.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        self.keys.iter().for_each(|key| drop(claims.remove(key)));
     }
 }
 

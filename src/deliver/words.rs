@@ -31,6 +31,7 @@ fn all() -> Vec<Cause> {
         Cause::Dns,
         Cause::Refused,
         Cause::Proxy,
+        Cause::CertificateExpired,
         Cause::Tls,
         Cause::WrongName,
         Cause::EndpointIsHttp,

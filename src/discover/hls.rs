@@ -70,6 +70,9 @@ pub struct Unit {
     pub changed_ms: i64,
     /// Whether it may be delivered.
     pub ready: Readiness,
+    /// Those of `files` that are media playlists without `#EXT-X-ENDLIST`: of a unit that is ready all the same, what the
+    /// server would have written had it lived.
+    pub unended: Vec<PathBuf>,
 }
 
 /// What decides whether a unit is ready.

@@ -12,11 +12,11 @@ use tracing::{error, info, warn};
 use super::error::PipelineError;
 use super::house::{House, now_ms};
 use crate::catalog::{CatalogError, next_try_ms};
-use crate::deliver::DeliverError;
+use crate::deliver::{self, DeliverError};
 use crate::fault::{Class, Fault, chain};
 use crate::recording::{Delivery, RemoteObject};
 
-/// Uploads at once when the configuration does not say.
+/// Uploads at once to each target when the configuration does not say.
 const DEFAULT_COURIERS: usize = 4;
 /// How long a courier sleeps at most before it looks at the queue again.
 const LONGEST_NAP: Duration = Duration::from_secs(5);
@@ -35,18 +35,49 @@ struct Carried {
     paused: HashMap<String, i64>,
     /// How often in a row a target's surroundings were at fault: the pauses grow, and one delivery at a time tries.
     faults_in_a_row: HashMap<String, u32>,
+    /// How many couriers one target may keep busy, so that one that has come to a standstill leaves some to the others.
+    at_once: usize,
     closed: bool,
 }
 
 impl Carried {
     /// A target that waits is left alone; one that has just waited is tried with one delivery.
     fn may_try(&self, target: &str) -> bool {
-        let is_tried = || self.in_flight.iter().any(|id| id.rsplit('@').next() == Some(target));
-        !(self.paused.contains_key(target) || self.faults_in_a_row.contains_key(target) && is_tried())
+        let busy = self.in_flight.iter().filter(|id| id.rsplit('@').next() == Some(target)).count();
+        let most = if self.faults_in_a_row.contains_key(target) { 1 } else { self.at_once };
+        !self.paused.contains_key(target) && busy < most
+    }
+
+    /// A target's surroundings were at fault; the time of its next try, and whether that is news. What was on the way when
+    /// the first one failed tells nothing new.
+    fn pause(&mut self, target: &str, now_ms: i64, jitter: u64) -> (i64, bool) {
+        if let Some(until) = self.paused.get(target).filter(|until| **until > now_ms) {
+            return (*until, false);
+        }
+        let in_a_row = self.faults_in_a_row.entry(target.to_owned()).or_default();
+        *in_a_row = in_a_row.saturating_add(1);
+        let until = next_try_ms(*in_a_row, Class::Environment, now_ms, jitter);
+        let (until, is_news) = (until.unwrap_or_else(|| now_ms.saturating_add(60_000)), *in_a_row == 1);
+        self.paused.insert(target.to_owned(), until);
+        (until, is_news)
+    }
+}
+
+/// Couriers in all, and how many of them one target may keep busy. Without a target they wait for a reload that brings one.
+fn shares(concurrency: usize, targets: usize) -> (usize, usize) {
+    let targets = targets.max(1);
+    match concurrency {
+        0 => (DEFAULT_COURIERS * targets, DEFAULT_COURIERS),
+        n => (n, n.saturating_sub(targets - 1).max(1)),
     }
 }
 
 impl Bell {
+    /// Shares the couriers among the targets of these settings.
+    pub fn share(&self, settings: &deliver::Options) {
+        self.lock().at_once = shares(settings.concurrency, settings.targets.len()).1;
+    }
+
     /// Something may be due now.
     pub fn ring(&self) {
         self.rung.notify_all();
@@ -56,6 +87,11 @@ impl Bell {
     pub fn close(&self) {
         self.lock().closed = true;
         self.ring();
+    }
+
+    /// Until when a target waits, milliseconds since the Unix epoch.
+    pub fn paused_until(&self, target: &str) -> Option<i64> {
+        self.lock().paused.get(target).copied()
     }
 
     /// Forgets that targets wait, after a reload or when an operator asks for a retry.
@@ -80,18 +116,16 @@ pub struct Couriers {
 }
 
 impl Couriers {
-    /// Starts them; there are none where there is no target.
+    /// Starts them.
     pub fn start(house: &Arc<House>) -> Self {
         let settings = house.settings();
-        let wanted = match settings.deliver.concurrency {
-            _ if settings.deliver.targets.is_empty() => 0,
-            0 => DEFAULT_COURIERS,
-            n => n,
-        };
+        let (wanted, _) = shares(settings.deliver.concurrency, settings.deliver.targets.len());
+        house.bell.share(&settings.deliver);
         let spawn = |n: usize| {
             let house = Arc::clone(house);
             let thread = std::thread::Builder::new().name(format!("courier-{n}")).spawn(move || {
                 if n == 0 {
+                    house.resume_targets();
                     abort_stale(&house);
                 }
                 carry_all(&house);
@@ -108,10 +142,13 @@ impl Couriers {
         }
         let mut carried = self.house.bell.lock();
         while !self.house.stop.is_requested() {
-            let due = self.house.catalog.due(now_ms(), usize::MAX)?;
-            let waits = |d: &Delivery| carried.paused.get(&d.target).is_some_and(|until| *until > now_ms());
-            if carried.in_flight.is_empty() && due.iter().all(waits) {
-                break;
+            // The whole queue is read only when nobody carries anything.
+            if carried.in_flight.is_empty() {
+                let due = self.house.catalog.due(now_ms(), usize::MAX)?;
+                let waits = |d: &Delivery| carried.paused.get(&d.target).is_some_and(|until| *until > now_ms());
+                if due.iter().all(waits) {
+                    break;
+                }
             }
             carried = nap(&self.house.bell, carried, Duration::from_millis(200));
         }
@@ -211,19 +248,34 @@ fn carry(house: &House, delivery: &Delivery) {
 
 fn attempt_delivery(house: &House, delivery: &Delivery, attempt: u32) {
     let outcome = upload(house, delivery).map_err(PipelineError::from).and_then(|objects| {
-        house.catalog.delivered(&delivery.id, &objects, now_ms())?;
-        house.targets().forget(&objects, &house.catalog)?;
+        match house.catalog.delivered(&delivery.id, &objects, now_ms()) {
+            Err(CatalogError::NoSuchDelivery { .. }) => take_back(house, delivery, &objects),
+            other => other?,
+        }
+        house.targets().forget(&delivery.asset.id, &objects, &house.catalog)?;
         Ok(())
     });
     match outcome {
         Ok(()) => {
-            house.bell.lock().faults_in_a_row.remove(&delivery.target);
+            if house.bell.lock().faults_in_a_row.remove(&delivery.target).is_some() {
+                info!(target_name = delivery.target, "The target can be used again.");
+            }
             info!(delivery = delivery.id, attempt, "Delivered.");
             if let Some(vod_id) = &delivery.asset.vod_id {
                 super::freeing::free_if_due(house, vod_id);
             }
         }
         Err(error) => note_failure(house, delivery, attempt, &error),
+    }
+}
+
+/// The VoD was deleted while its file was on the way: nobody would ever delete these objects.
+fn take_back(house: &House, delivery: &Delivery, objects: &[RemoteObject]) {
+    for object in objects {
+        match house.targets().remove(&delivery.asset.id, object) {
+            Ok(_) => info!(url = object.url, "Taken back: its VoD was deleted meanwhile."),
+            Err(error) => warn!(url = object.url, error = chain(&error), "Its VoD was deleted, the object stays."),
+        }
     }
 }
 
@@ -248,7 +300,7 @@ fn note_failure(house: &House, delivery: &Delivery, attempt: u32, error: &Pipeli
     let said = chain(error);
     let message = error.hint().map_or_else(|| said.clone(), |hint| format!("{said}. {hint}"));
     let due = next_try_ms(attempt, class, now_ms(), jitter());
-    if class == Class::Environment {
+    if matches!(error, PipelineError::Deliver(error) if error.is_of_the_target()) {
         pause(house, delivery, &message);
     } else {
         warn!(delivery = delivery.id, error = message, due_ms = due, "Not delivered; the local file stays.");
@@ -260,13 +312,7 @@ fn note_failure(house: &House, delivery: &Delivery, attempt: u32, error: &Pipeli
 
 /// A fault of the surroundings would meet every recording alike: the target waits, longer each time, and it is said once.
 fn pause(house: &House, delivery: &Delivery, message: &str) {
-    let mut carried = house.bell.lock();
-    let in_a_row = carried.faults_in_a_row.entry(delivery.target.clone()).or_default();
-    *in_a_row = in_a_row.saturating_add(1);
-    let is_news = *in_a_row == 1;
-    let until = next_try_ms(*in_a_row, Class::Environment, now_ms(), jitter()).unwrap_or_else(|| now_ms() + 60_000);
-    carried.paused.insert(delivery.target.clone(), until);
-    drop(carried);
+    let (_, is_news) = house.bell.lock().pause(&delivery.target, now_ms(), jitter());
     if is_news {
         warn!(target_name = delivery.target, error = message, "The target cannot be used; everything stays queued.");
     }
@@ -281,6 +327,36 @@ fn jitter() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pause_grows_with_each_try_and_not_with_what_was_on_the_way_when_it_began() {
+        let mut carried = Carried { at_once: 4, ..Carried::default() };
+        let steps = |carried: &mut Carried, now| {
+            let (until, is_news) = carried.pause("a", now, 0);
+            assert_eq!(carried.pause("a", now, 1), (until, false), "three more fail alike");
+            assert!(!carried.may_try("a") && carried.may_try("b"));
+            carried.paused.retain(|_, until| *until > now + 3_600_000);
+            (until - now, is_news)
+        };
+        let waits: Vec<_> = (0..7).map(|n| steps(&mut carried, n * 10_000_000)).collect();
+        assert_eq!(waits.iter().map(|w| w.1).collect::<Vec<_>>(), [true, false, false, false, false, false, false]);
+        for (n, (wait, _)) in waits.iter().enumerate() {
+            let most = (30_000 << n).min(900_000);
+            assert!((most / 2..=most).contains(wait), "{n}: {wait}");
+        }
+        assert!(carried.may_try("a"), "one after the pause");
+        carried.in_flight.insert("x@a".into());
+        assert!(!carried.may_try("a"), "and no other until it has come back");
+    }
+
+    #[test]
+    fn a_target_at_a_standstill_leaves_couriers_to_the_others() {
+        assert_eq!([shares(0, 0), shares(0, 1), shares(0, 2)], [(4, 4), (4, 4), (8, 4)]);
+        assert_eq!([shares(4, 2), shares(1, 3), shares(6, 1)], [(4, 3), (1, 1), (6, 6)]);
+        let mut carried = Carried { at_once: 2, ..Carried::default() };
+        carried.in_flight.extend(["x@a".to_owned(), "y@a".to_owned()]);
+        assert!(!carried.may_try("a") && carried.may_try("b"));
+    }
 
     #[test]
     fn what_is_overdue_since_for_ever_is_due_now() {

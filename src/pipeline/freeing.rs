@@ -1,6 +1,7 @@
 //! Frees local files by the plan that `retain` makes; each only with a permit (promise 3).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::path::Path;
 
 use tracing::{error, info, warn};
 
@@ -9,37 +10,41 @@ use crate::catalog::CatalogError;
 use crate::durable;
 use crate::fault::chain;
 use crate::recording::VodRecord;
-use crate::retain::{self, DeleteLocal, Facts, Inventory, Permit, Plan, Refusal};
+use crate::retain::{self, DeleteLocal, Facts, Inventory, Permit, Plan, Refusal, Volume};
 
 /// Makes the plan for now; what `retain --dry-run` prints and [`free_what_is_due`] applies.
 pub fn plan(house: &House) -> Result<Plan, CatalogError> {
+    Ok(plan_for(house, &house.catalog.unfreed_vods(usize::MAX)?)?.0)
+}
+
+/// The plan, and the bytes of all records.
+fn plan_for(house: &House, records: &[VodRecord]) -> Result<(Plan, u64), CatalogError> {
     let settings = house.settings();
-    let mut records = Vec::new();
-    for vod in house.catalog.all_vods()? {
-        let vod = vod?;
-        if vod.freed_at.is_none() {
-            records.push(vod);
+    let (mut deliveries, mut on_disk, mut volumes) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    for vod in records {
+        deliveries.insert(vod.vod_id.clone(), house.catalog.deliveries_of_vod(&vod.vod_id)?);
+        on_disk.extend(durable::fingerprint(&vod.file_path).ok().map(|now| (vod.vod_id.clone(), now)));
+        if !volumes.contains_key(&vod.root)
+            && let Some(volume) = volume(&vod.root)
+        {
+            volumes.insert(vod.root.clone(), volume);
         }
     }
-    let mut deliveries = BTreeMap::new();
-    for vod in &records {
-        deliveries.insert(vod.vod_id.clone(), house.catalog.deliveries_of_vod(&vod.vod_id)?);
-    }
     let inventory = Inventory {
-        records: &records,
+        records,
         deliveries: &deliveries,
         required: &house.targets().required(),
         uploaded: settings.deliver.upload_extensions,
-        free_bytes: free_bytes(&records),
+        on_disk: &on_disk,
+        volumes: &volumes,
         now_ms: now_ms(),
     };
-    Ok(retain::plan(&inventory, &settings.retain))
+    Ok((retain::plan(&inventory, &settings.retain), records.iter().map(|r| r.file_size).sum()))
 }
 
-/// The least free space of the file systems that hold the records' files.
-fn free_bytes(records: &[VodRecord]) -> u64 {
-    let roots: BTreeSet<_> = records.iter().map(|r| &r.root).collect();
-    roots.into_iter().filter_map(|root| durable::free_bytes(root).ok()).min().unwrap_or(u64::MAX)
+fn volume(root: &Path) -> Option<Volume> {
+    let device = durable::fingerprint(root).ok()?.device;
+    Some(Volume { device, free_bytes: durable::free_bytes(root).ok()? })
 }
 
 /// Applies the plan; returns how many VoDs were freed.
@@ -47,18 +52,37 @@ pub fn free_what_is_due(house: &House) -> usize {
     if house.settings().retain.delete_local == DeleteLocal::Never {
         return 0;
     }
-    match plan(house) {
-        Err(fault) => {
-            warn!(error = chain(&fault), "The catalogue cannot be read; nothing is freed.");
-            0
-        }
-        Ok(plan) => {
-            if plan.short_bytes > 0 {
-                error!(short_bytes = plan.short_bytes, "The disk is short of room and nothing more may be freed.");
-            }
-            plan.frees.iter().filter(|planned| free_vod(house, &planned.vod_id)).count()
+    let records = match house.catalog.unfreed_vods(usize::MAX) {
+        Ok(records) => records,
+        Err(fault) => return unreadable(&fault),
+    };
+    match plan_for(house, &records) {
+        Err(fault) => unreadable(&fault),
+        Ok((plan, held_bytes)) => apply(house, &plan, held_bytes),
+    }
+}
+
+fn unreadable(fault: &CatalogError) -> usize {
+    warn!(error = chain(fault), "The catalogue cannot be read; nothing is freed.");
+    0
+}
+
+/// Each file is freed by a permit of its own; what is left on disk is counted along.
+fn apply(house: &House, plan: &Plan, mut held_bytes: u64) -> usize {
+    if plan.short_bytes > 0 {
+        error!(short_bytes = plan.short_bytes, "The disk is short of room and nothing more may be freed.");
+    }
+    for (vod_id, _) in plan.kept.iter().filter(|(_, why)| *why == Refusal::LocalMissing) {
+        free_vod(house, vod_id, held_bytes);
+    }
+    let mut freed = 0;
+    for planned in &plan.frees {
+        if free_vod(house, &planned.vod_id, held_bytes) {
+            freed += 1;
+            held_bytes = held_bytes.saturating_sub(planned.finished_bytes);
         }
     }
+    freed
 }
 
 /// A process that dies between removing a file and noting it leaves a record of a file that is gone; every required
@@ -73,13 +97,14 @@ fn note_what_is_gone(house: &House, record: &VodRecord) -> Result<(), CatalogErr
 /// Frees one VoD right after its delivery, where the policy says so.
 pub fn free_if_due(house: &House, vod_id: &str) {
     if house.settings().retain.delete_local == DeleteLocal::Delivered {
-        free_vod(house, vod_id);
+        free_vod(house, vod_id, 0);
     }
 }
 
-/// The record is read back: the permit is granted on what the journal holds, not on what memory believes.
-fn free_vod(house: &House, vod_id: &str) -> bool {
-    match permit(house, vod_id) {
+/// The record is read back: the permit is granted on what the journal holds, not on what memory believes. `held_bytes` are
+/// those of all finished recordings on disk; only `max_bytes` asks for them.
+fn free_vod(house: &House, vod_id: &str, held_bytes: u64) -> bool {
+    match permit(house, vod_id, held_bytes) {
         Ok(Some(permit)) => free_with(house, permit),
         Ok(None) => false,
         Err(fault) => {
@@ -89,7 +114,7 @@ fn free_vod(house: &House, vod_id: &str) -> bool {
     }
 }
 
-fn permit(house: &House, vod_id: &str) -> Result<Option<Permit>, CatalogError> {
+fn permit(house: &House, vod_id: &str, held_bytes: u64) -> Result<Option<Permit>, CatalogError> {
     let settings = house.settings();
     let Some(record) = house.catalog.vod(vod_id)?.filter(|r| r.freed_at.is_none()) else { return Ok(None) };
     let facts = Facts {
@@ -99,7 +124,7 @@ fn permit(house: &House, vod_id: &str) -> Result<Option<Permit>, CatalogError> {
         uploaded: settings.deliver.upload_extensions,
         fingerprint_now: durable::fingerprint(&record.file_path).ok(),
         free_bytes: durable::free_bytes(&record.root).unwrap_or(u64::MAX),
-        held_bytes: held_bytes(house)?,
+        held_bytes,
         now_ms: now_ms(),
     };
     match retain::permit(&facts, &settings.retain) {
@@ -113,19 +138,6 @@ fn permit(house: &House, vod_id: &str) -> Result<Option<Permit>, CatalogError> {
             Ok(None)
         }
     }
-}
-
-/// Counted only where the policy asks for it: it reads every record that is not freed.
-fn held_bytes(house: &House) -> Result<u64, CatalogError> {
-    if !matches!(house.settings().retain.delete_local, DeleteLocal::MaxBytes(_)) {
-        return Ok(0);
-    }
-    let mut held = 0u64;
-    for vod in house.catalog.all_vods()? {
-        let vod = vod?;
-        held += if vod.freed_at.is_none() { vod.file_size } else { 0 };
-    }
-    Ok(held)
 }
 
 fn free_with(house: &House, permit: Permit) -> bool {

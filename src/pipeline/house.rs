@@ -114,9 +114,17 @@ impl House {
         Arc::clone(&self.settler.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Forgets that targets wait after a fault, so that they are tried at once.
+    /// Forgets that targets wait after a fault of their surroundings, and tries at once what failed by it.
     pub fn resume_targets(&self) {
+        if let Err(error) = self.catalog.bring_back(now_ms()) {
+            tracing::warn!(error = crate::fault::chain(&error), "The delivery queue cannot be read.");
+        }
         self.bell.resume_targets();
+    }
+
+    /// Until when a target waits after such a fault, milliseconds since the Unix epoch.
+    pub fn target_waits_until(&self, target: &str) -> Option<i64> {
+        self.bell.paused_until(target).filter(|until| *until > now_ms())
     }
 
     /// Puts new settings in force, except the state directory, which stays.
@@ -124,6 +132,7 @@ impl House {
         let targets = Targets::open(&settings.deliver)?;
         let settings = Settings { state_dir: self.settings().state_dir.clone(), ..settings };
         *self.settler.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Settler::new(&settings.watch));
+        self.bell.share(&settings.deliver);
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
         *self.targets.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(targets);
         self.bell.ring();

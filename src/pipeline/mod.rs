@@ -16,7 +16,9 @@ mod planning;
 mod pool;
 mod queueing;
 mod rebuilding;
+mod redelivering;
 mod remembering;
+mod removing;
 mod teaching;
 #[cfg(test)]
 mod tests;
@@ -35,5 +37,7 @@ pub use meters::{Meter, Meters, Reading};
 pub use planning::{Planned, PlannedItem, plan};
 pub use pool::threads_for;
 pub use rebuilding::{Rebuilt, rebuild};
+pub use redelivering::{Looked, note_look};
+pub use removing::{Owned, objects_of};
 pub use undoing::undo;
 pub use watching::{Control, watch};

@@ -39,7 +39,9 @@ fn assets_of(record: &VodRecord) -> Vec<Asset> {
             stream_id: record.stream_id.clone(),
             root: record.root.clone(),
             start_ms: record.start_time,
-            files: vec![AssetFile { path: path.to_owned(), fingerprint }],
+            duration_ms: (kind == Kind::Recording).then_some(record.duration),
+            salvaged: kind == Kind::Recording && record.salvaged,
+            files: vec![AssetFile::new(path.to_owned(), fingerprint)],
         })
     };
     let id = |what: &str| format!("{}.{what}", record.vod_id);
@@ -98,7 +100,9 @@ fn unit_asset(unit: &Unit, stream_id: &str) -> Option<Asset> {
         hash.update(path.as_os_str().as_encoded_bytes());
         hash.update(&fingerprint.size_bytes.to_be_bytes());
         hash.update(&fingerprint.mtime_ns.to_be_bytes());
-        files.push(AssetFile { path: path.clone(), fingerprint });
+        let ending = if unit.unended.contains(path) { missing_end(path)? } else { String::new() };
+        hash.update(ending.as_bytes());
+        files.push(AssetFile { ending, ..AssetFile::new(path.clone(), fingerprint) });
     }
     let start_ms = files.first()?.fingerprint.mtime_ms();
     Some(Asset {
@@ -108,6 +112,22 @@ fn unit_asset(unit: &Unit, stream_id: &str) -> Option<Asset> {
         stream_id: stream_id.to_owned(),
         root: unit.root.clone(),
         start_ms,
+        duration_ms: None,
+        salvaged: false,
         files,
     })
+}
+
+/// What a crashed server left out at the end of a playlist (RFC 8216 §4.3.3.4): without it players wait for more for ever.
+/// It goes into the object alone; the file is the server's.
+fn missing_end(playlist: &Path) -> Option<String> {
+    use std::os::unix::fs::FileExt;
+    let file = std::fs::File::open(playlist).ok()?;
+    let len = file.metadata().ok()?.len();
+    let mut last = [b'\n'];
+    if len > 0 {
+        file.read_exact_at(&mut last, len - 1).ok()?;
+    }
+    let line_end = if last == *b"\n" { "" } else { "\n" };
+    Some(format!("{line_end}#EXT-X-ENDLIST\n"))
 }

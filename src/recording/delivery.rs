@@ -42,6 +42,12 @@ pub struct Asset {
     pub root: PathBuf,
     /// Start, milliseconds since the Unix epoch, for `{date}` in keys.
     pub start_ms: i64,
+    /// Duration of a finished recording in milliseconds, for the objects' metadata.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub duration_ms: Option<i64>,
+    /// Whether a finished recording's tables were rebuilt from media data, for the objects' metadata.
+    #[serde(default)]
+    pub salvaged: bool,
     /// The files in the order in which they must appear in the store: of an HLS unit the playlist last.
     pub files: Vec<AssetFile>,
 }
@@ -54,6 +60,16 @@ pub struct AssetFile {
     pub path: PathBuf,
     /// Its fingerprint when it was queued; a file that changed is not what was promised.
     pub fingerprint: Fingerprint,
+    /// What its object has behind the bytes of the file: the `#EXT-X-ENDLIST` that a crashed server could not write.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub ending: String,
+}
+
+impl AssetFile {
+    /// A file that is delivered as it is.
+    pub const fn new(path: PathBuf, fingerprint: Fingerprint) -> Self {
+        Self { path, fingerprint, ending: String::new() }
+    }
 }
 
 /// How far a delivery has come.

@@ -150,6 +150,9 @@ pub struct RemoteObject {
     /// What a later look at the object found to be otherwise; while it is set, the object proves nothing.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub differs: Option<String>,
+    /// Whether the object was read to find that: only reading it again can find otherwise.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub differs_when_read: bool,
 }
 
 /// What the catalogue keeps of one finished recording.

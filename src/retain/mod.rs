@@ -13,4 +13,4 @@ mod tests;
 pub use free::{FreeError, Freed, free};
 pub use options::*;
 pub use permit::{Facts, Permit, Refusal, permit};
-pub use plan::{Inventory, Plan, PlannedFree, plan};
+pub use plan::{Inventory, Plan, PlannedFree, Volume, plan};

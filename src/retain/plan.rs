@@ -1,13 +1,14 @@
 //! What would be freed now, and why the rest stays: the same plan for a dry run and for a run. Pure.
 //!
-//! The plan takes each file's fingerprint from its record; freeing asks for a permit with the fingerprint as it is then.
+//! Room is counted by file system: freeing on one that has enough helps none that has not. Freeing asks for a permit once
+//! more, with the fingerprint as it is then.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::permit::{Facts, Permit, Refusal, permit, proven_since};
 use super::{DeleteLocal, Options};
-use crate::recording::{Delivery, Kinds, VodRecord};
+use crate::recording::{Delivery, Fingerprint, Kinds, VodRecord};
 
 /// What the plan is made from.
 #[derive(Debug, Clone, Copy)]
@@ -20,10 +21,21 @@ pub struct Inventory<'a> {
     pub required: &'a [String],
     /// Which kinds of files are uploaded at all.
     pub uploaded: Kinds,
-    /// Bytes free now on the file system of the records' files.
-    pub free_bytes: u64,
+    /// The fingerprint of each finished file now, by the id of its VoD; those that are not there are left out.
+    pub on_disk: &'a BTreeMap<String, Fingerprint>,
+    /// The file system of each root that the records name; a root that is not there has room enough.
+    pub volumes: &'a BTreeMap<PathBuf, Volume>,
     /// The time now, milliseconds since the Unix epoch.
     pub now_ms: i64,
+}
+
+/// A file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Volume {
+    /// Its device number.
+    pub device: u64,
+    /// Bytes free now.
+    pub free_bytes: u64,
 }
 
 /// What would be done.
@@ -46,52 +58,62 @@ pub struct PlannedFree {
     pub path: PathBuf,
     /// Bytes that this frees, companions included.
     pub bytes: u64,
+    /// Bytes of the finished file alone.
+    pub finished_bytes: u64,
     /// Why it may go.
     pub reason: String,
 }
 
+/// A file that may go: since when it is proven, its file system, the permit.
+struct Due {
+    proven_ms: i64,
+    device: u64,
+    permit: Permit,
+}
+
 /// Plans what may be freed now.
 pub fn plan(inventory: &Inventory<'_>, options: &Options) -> Plan {
-    let mut due: Vec<(i64, Permit)> = Vec::new();
+    let mut due = Vec::new();
     let mut plan = Plan::default();
+    let held_bytes = inventory.held_bytes();
     for record in inventory.records {
-        let facts = inventory.facts(record);
-        let proven_ms = proven_since(&facts, options);
+        let facts = inventory.facts(record, held_bytes);
+        let proven_ms = proven_since(&facts, options).unwrap_or(i64::MAX);
         match permit(&facts, options) {
-            Ok(permit) => due.push((proven_ms.unwrap_or(i64::MAX), permit)),
+            Ok(permit) => due.push(Due { proven_ms, device: inventory.volume(&record.root).device, permit }),
             Err(Refusal::AlreadyFreed) => {}
             Err(refusal) => plan.kept.push((record.vod_id.clone(), refusal)),
         }
     }
-    due.sort_by(|(a, x), (b, y)| (a, x.vod_id()).cmp(&(b, y.vod_id())));
+    due.sort_by(|a, b| (a.proven_ms, a.permit.vod_id()).cmp(&(b.proven_ms, b.permit.vod_id())));
     let policy = options.delete_local;
     match policy {
         DeleteLocal::BelowFree(watermark) => {
-            let excess_bytes = watermark.saturating_sub(inventory.free_bytes);
-            plan.take_excess(excess_bytes, due, policy, |left| Refusal::EnoughRoom { free_bytes: watermark + left });
+            for volume in inventory.each_volume() {
+                let excess_bytes = watermark.saturating_sub(volume.free_bytes);
+                let (here, elsewhere) = due.into_iter().partition(|d| d.device == volume.device);
+                due = elsewhere;
+                plan.take_excess(excess_bytes, here, policy, |left| Refusal::EnoughRoom {
+                    free_bytes: watermark.max(volume.free_bytes).saturating_add(left),
+                });
+            }
         }
         DeleteLocal::MaxBytes(max) => {
-            let excess_bytes = inventory.held_bytes().saturating_sub(max);
+            let excess_bytes = held_bytes.saturating_sub(max);
             plan.take_excess(excess_bytes, due, policy, |left| Refusal::WithinMax {
-                held_bytes: max.saturating_sub(left),
+                held_bytes: max.min(held_bytes).saturating_sub(left),
             });
         }
-        policy => plan.frees = due.iter().map(|(ms, permit)| planned(permit, &reason(policy, *ms))).collect(),
+        policy => plan.frees = due.iter().map(|d| planned(&d.permit, &reason(policy, d.proven_ms))).collect(),
     }
     plan
 }
 
 impl Plan {
     /// Oldest proof first, only as much as is too much; `enough` says why the rest stays, told what was freed beyond that.
-    fn take_excess(
-        &mut self,
-        excess_bytes: u64,
-        due: Vec<(i64, Permit)>,
-        policy: DeleteLocal,
-        enough: impl Fn(u64) -> Refusal,
-    ) {
+    fn take_excess(&mut self, excess_bytes: u64, due: Vec<Due>, policy: DeleteLocal, enough: impl Fn(u64) -> Refusal) {
         let mut freed_bytes = 0u64;
-        for (proven_ms, permit) in due {
+        for Due { proven_ms, permit, .. } in due {
             if freed_bytes >= excess_bytes {
                 self.kept.push((permit.vod_id().to_owned(), enough(freed_bytes - excess_bytes)));
                 continue;
@@ -99,13 +121,19 @@ impl Plan {
             freed_bytes = freed_bytes.saturating_add(permit.bytes());
             self.frees.push(planned(&permit, &reason(policy, proven_ms)));
         }
-        self.short_bytes = excess_bytes.saturating_sub(freed_bytes);
+        self.short_bytes = self.short_bytes.saturating_add(excess_bytes.saturating_sub(freed_bytes));
     }
 }
 
 fn planned(permit: &Permit, reason: &str) -> PlannedFree {
     let (vod_id, path) = (permit.vod_id().to_owned(), permit.path().to_owned());
-    PlannedFree { vod_id, path, bytes: permit.bytes(), reason: reason.to_owned() }
+    PlannedFree {
+        vod_id,
+        path,
+        bytes: permit.bytes(),
+        finished_bytes: permit.fingerprint().size_bytes,
+        reason: reason.to_owned(),
+    }
 }
 
 fn reason(policy: DeleteLocal, proven_ms: i64) -> String {
@@ -126,15 +154,26 @@ impl<'a> Inventory<'a> {
         self.records.iter().filter(|r| r.freed_at.is_none()).map(|r| r.file_size).sum()
     }
 
-    fn facts(&self, record: &'a VodRecord) -> Facts<'a> {
+    /// The file systems that hold records, each once.
+    fn each_volume(&self) -> impl Iterator<Item = Volume> {
+        let by_device: BTreeMap<u64, Volume> =
+            self.records.iter().map(|record| self.volume(&record.root)).map(|v| (v.device, v)).collect();
+        by_device.into_values()
+    }
+
+    fn volume(&self, root: &Path) -> Volume {
+        self.volumes.get(root).copied().unwrap_or(Volume { device: 0, free_bytes: u64::MAX })
+    }
+
+    fn facts(&self, record: &'a VodRecord, held_bytes: u64) -> Facts<'a> {
         Facts {
             record,
             deliveries: self.deliveries.get(&record.vod_id).map_or(&[], Vec::as_slice),
             required: self.required,
             uploaded: self.uploaded,
-            fingerprint_now: Some(record.fingerprint),
-            free_bytes: self.free_bytes,
-            held_bytes: self.held_bytes(),
+            fingerprint_now: self.on_disk.get(&record.vod_id).copied(),
+            free_bytes: self.volume(&record.root).free_bytes,
+            held_bytes,
             now_ms: self.now_ms,
         }
     }

@@ -72,6 +72,7 @@ fn object(target: &str, source: Fingerprint) -> RemoteObject {
         verified_ms: PROVEN_MS,
         source,
         differs: None,
+        differs_when_read: false,
     }
 }
 
@@ -83,7 +84,9 @@ fn delivery(target: &str, kind: Kind, path: &Path, source: Fingerprint, state: D
         stream_id: "room1".into(),
         root: "/srv".into(),
         start_ms: 0,
-        files: vec![AssetFile { path: path.to_owned(), fingerprint: source }],
+        duration_ms: None,
+        salvaged: false,
+        files: vec![AssetFile::new(path.to_owned(), source)],
     };
     Delivery { id: "a@t".into(), asset, target: target.into(), state, attempts: 0, queued_ms: 0 }
 }
@@ -222,12 +225,38 @@ fn companions_go_only_if_they_are_proven_themselves() {
     assert_eq!(freed(&case), [PathBuf::from("/srv/x.mp4")]);
 }
 
-fn inventory<'a>(
-    records: &'a [VodRecord],
-    deliveries: &'a BTreeMap<String, Vec<Delivery>>,
-    required: &'a [String],
-) -> Inventory<'a> {
-    Inventory { records, deliveries, required, uploaded: Kinds::DEFAULT, free_bytes: 50, now_ms: PROVEN_MS }
+/// Records, and what is on disk and free where they lie: 50 bytes on device 1.
+struct Stock {
+    records: Vec<VodRecord>,
+    deliveries: BTreeMap<String, Vec<Delivery>>,
+    on_disk: BTreeMap<String, Fingerprint>,
+    volumes: BTreeMap<PathBuf, Volume>,
+    required: Vec<String>,
+}
+
+impl Stock {
+    fn of(records: Vec<VodRecord>) -> Self {
+        let on_disk = records.iter().map(|r| (r.vod_id.clone(), r.fingerprint)).collect();
+        let volumes = [("/srv".into(), Volume { device: 1, free_bytes: 50 })].into();
+        Self { records, deliveries: BTreeMap::new(), on_disk, volumes, required: vec!["a".into()] }
+    }
+
+    fn plan(&self, delete_local: DeleteLocal) -> Plan {
+        let inventory = Inventory {
+            records: &self.records,
+            deliveries: &self.deliveries,
+            required: &self.required,
+            uploaded: Kinds::DEFAULT,
+            on_disk: &self.on_disk,
+            volumes: &self.volumes,
+            now_ms: PROVEN_MS,
+        };
+        plan(&inventory, &Options { delete_local, ..Options::default() })
+    }
+}
+
+fn freed(plan: &Plan) -> Vec<&str> {
+    plan.frees.iter().map(|f| f.vod_id.as_str()).collect()
 }
 
 fn three_records() -> Vec<VodRecord> {
@@ -243,29 +272,48 @@ fn three_records() -> Vec<VodRecord> {
 
 #[test]
 fn below_the_watermark_the_oldest_proven_goes_first_and_only_as_much_as_is_missing() {
-    let (records, deliveries, required) = (three_records(), BTreeMap::new(), ["a".to_owned()]);
-    let at = |watermark| {
-        let options =
-            Options { delete_local: DeleteLocal::BelowFree(watermark), accept_size_only: false, protect: Vec::new() };
-        plan(&inventory(&records, &deliveries, &required), &options)
-    };
+    let stock = Stock::of(three_records());
+    let at = |watermark| stock.plan(DeleteLocal::BelowFree(watermark));
     let some = at(120);
-    assert_eq!(some.frees.iter().map(|f| f.vod_id.as_str()).collect::<Vec<_>>(), ["old"]);
+    assert_eq!(freed(&some), ["old"]);
     assert_eq!((some.frees[0].bytes, some.short_bytes), (100, 0));
     assert!(some.kept.contains(&("unproven".into(), Refusal::NoChecksum("a".into()))));
     assert!(some.kept.contains(&("young".into(), Refusal::EnoughRoom { free_bytes: 150 })));
     let all = at(1000);
-    assert_eq!(all.frees.iter().map(|f| f.vod_id.as_str()).collect::<Vec<_>>(), ["old", "young"]);
+    assert_eq!(freed(&all), ["old", "young"]);
     assert_eq!(all.short_bytes, 750);
     assert_eq!(at(50).frees, []);
 }
 
 #[test]
+fn room_is_made_on_the_file_system_that_lacks_it() {
+    let mut records = three_records();
+    records[1].root = "/other".into();
+    let mut stock = Stock::of(records);
+    stock.volumes.insert("/other".into(), Volume { device: 2, free_bytes: 1000 });
+    let plan = stock.plan(DeleteLocal::BelowFree(120));
+    assert_eq!(freed(&plan), ["young"], "the oldest lies where there is room enough");
+    assert!(plan.kept.contains(&("old".into(), Refusal::EnoughRoom { free_bytes: 1000 })), "{plan:?}");
+}
+
+#[test]
+fn what_changed_or_is_gone_makes_no_room_and_the_next_goes() {
+    let mut stock = Stock::of(three_records());
+    stock.on_disk.insert("old".into(), Fingerprint { mtime_ns: 9, ..SEEN });
+    for policy in [DeleteLocal::BelowFree(120), DeleteLocal::MaxBytes(250)] {
+        let plan = stock.plan(policy);
+        assert_eq!(freed(&plan), ["young"]);
+        assert!(plan.kept.contains(&("old".into(), Refusal::LocalChanged)), "{plan:?}");
+    }
+    stock.on_disk.remove("old");
+    assert!(stock.plan(DeleteLocal::Delivered).kept.contains(&("old".into(), Refusal::LocalMissing)));
+}
+
+#[test]
 fn a_plan_names_what_goes_and_why_the_rest_stays() {
-    let (mut records, deliveries, required) = (three_records(), BTreeMap::new(), ["a".to_owned()]);
+    let mut records = three_records();
     records[0].freed_at = Some(1);
-    let options = Options { delete_local: DeleteLocal::Delivered, accept_size_only: false, protect: Vec::new() };
-    let plan = plan(&inventory(&records, &deliveries, &required), &options);
+    let plan = Stock::of(records).plan(DeleteLocal::Delivered);
     assert_eq!(plan.frees.len(), 1);
     assert!(plan.frees[0].reason.contains("1970-01-01T00:16:39.991Z"), "{}", plan.frees[0].reason);
     assert_eq!(plan.kept, [("unproven".into(), Refusal::NoChecksum("a".into()))]);
@@ -304,15 +352,11 @@ fn a_file_that_changes_after_the_permit_stays() {
 
 #[test]
 fn above_the_maximum_the_oldest_proven_goes_first() {
-    let (records, deliveries, required) = (three_records(), BTreeMap::new(), ["a".to_owned()]);
-    let at = |max| {
-        let options = Options { delete_local: DeleteLocal::MaxBytes(max), ..Options::default() };
-        plan(&inventory(&records, &deliveries, &required), &options)
-    };
-    let frees = |plan: &Plan| plan.frees.iter().map(|f| f.vod_id.clone()).collect::<Vec<_>>();
-    assert_eq!((frees(&at(200)), at(200).short_bytes), (vec!["old".to_owned()], 0));
+    let stock = Stock::of(three_records());
+    let at = |max| stock.plan(DeleteLocal::MaxBytes(max));
+    assert_eq!((freed(&at(200)), at(200).short_bytes), (vec!["old"], 0));
     assert!(at(200).kept.contains(&("young".into(), Refusal::WithinMax { held_bytes: 200 })));
-    assert_eq!((frees(&at(50)), at(50).short_bytes), (vec!["old".to_owned(), "young".into()], 50));
+    assert_eq!((freed(&at(50)), at(50).short_bytes), (vec!["old", "young"], 50));
     assert_eq!(at(300).frees, []);
 }
 
@@ -348,6 +392,36 @@ prop_compose! {
     }
 }
 
+const FINISHED: &str = "/srv/x.mp4";
+const ORIGINAL: &str = "/srv/x.flv";
+const POSTER: &str = "/srv/x.png";
+
+prop_compose! {
+    /// A delivery of the finished file or of one of its companions, in any state; its objects may be of another target.
+    fn some_delivery()(
+        target in "[abc]", object in some_object(), same_target in proptest::bool::weighted(0.9),
+        (kind, path) in prop_oneof![
+            Just((Kind::Recording, FINISHED)), Just((Kind::OtherContainer, ORIGINAL)), Just((Kind::Preview, POSTER)),
+        ],
+        state in 0..4, promised in some_fingerprint(), align in proptest::bool::weighted(0.7),
+    ) -> Delivery {
+        let mut object = object;
+        if same_target {
+            object.target.clone_from(&target);
+        }
+        if align {
+            (object.source, object.size_bytes) = (promised, promised.size_bytes);
+        }
+        let fault = Some((Class::Transient, "down".to_owned()));
+        let state = match state {
+            0 => DeliveryState::Waiting { due_ms: 0, last_fault: None },
+            1 => DeliveryState::Waiting { due_ms: 0, last_fault: fault },
+            _ => DeliveryState::Delivered { objects: vec![object] },
+        };
+        delivery(&target, kind, Path::new(path), promised, state)
+    }
+}
+
 fn some_policy() -> impl Strategy<Value = DeleteLocal> {
     prop_oneof![
         Just(DeleteLocal::Never),
@@ -362,11 +436,21 @@ prop_compose! {
     fn some_case()(
         remote in proptest::collection::vec(some_object(), 0..4), required in proptest::collection::vec("[abc]", 0..3),
         recorded in some_fingerprint(), now in proptest::option::of(some_fingerprint()), same_now in any::<bool>(),
-        align in any::<bool>(), file_size in 99u64..102, bits in 0i64..8, free_bytes in 0u64..20, now_ms in 0i64..40,
-        policy in some_policy(), accept_size_only in any::<bool>(), freed in proptest::option::of(0i64..2),
+        align in any::<bool>(), file_size in 99u64..102, bits in 0i64..32, free_bytes in 0u64..20, now_ms in 0i64..40,
+        policy in some_policy(), accept_size_only in any::<bool>(), freed_at in proptest::option::of(0i64..2),
         (held_bytes, protected) in (0u64..20, proptest::bool::weighted(0.2)),
+        deliveries in proptest::collection::vec(some_delivery(), 0..8),
+        (is_cut, has_companions) in (proptest::bool::weighted(0.2), any::<bool>()),
     ) -> Case {
         let mut case = good();
+        case.deliveries = deliveries;
+        if is_cut {
+            case.record.defects.push(Defect::Truncated { missing: "1 s".into() });
+        }
+        if has_companions {
+            case.record.original_path = Some(ORIGINAL.into());
+            case.record.preview_file_path = Some(POSTER.into());
+        }
         let mut recorded = recorded;
         if align {
             recorded = SEEN;
@@ -378,7 +462,7 @@ prop_compose! {
             // Without this nearly every random case is refused for the same reason.
             case.record.remote.iter_mut().for_each(|o| (o.source, o.size_bytes) = (SEEN, SEEN.size_bytes));
         }
-        case.record.freed_at = freed;
+        case.record.freed_at = freed_at;
         case.now = if same_now { Some(recorded) } else { now };
         (case.required, case.free_bytes, case.now_ms) = (required, free_bytes, now_ms);
         case.uploaded = Kinds::from_bits(bits).unwrap();
@@ -410,18 +494,47 @@ fn is_proven(case: &Case) -> bool {
         && case.uploaded.bits() & 1 == 1
 }
 
+/// The same of a companion: every required target has a delivery of exactly this file that proves it as it is freed.
+fn is_companion_proven(case: &Case, path: &Path, seen: Fingerprint) -> bool {
+    let kind = if path == Path::new(ORIGINAL) { Kind::OtherContainer } else { Kind::Preview };
+    let holds = |target: &String| {
+        case.deliveries.iter().any(|d| match &d.state {
+            DeliveryState::Delivered { objects } => {
+                let (file, object) = (&d.asset.files[0], &objects[0]);
+                (d.target == *target && object.target == *target && file.path == path)
+                    && (file.fingerprint == seen && object.source == seen && object.size_bytes == seen.size_bytes)
+                    && (object.differs.is_none() && (object.checksum_compared && object.checksum.is_some())
+                        || object.differs.is_none() && case.options.accept_size_only)
+            }
+            _ => false,
+        })
+    };
+    case.required.iter().all(holds)
+        && case.uploaded.contains(kind)
+        && (kind == Kind::Preview || !case.record.defects.iter().any(Defect::leaves_something_out))
+}
+
+/// Whether a target still waits for its first try with the finished file.
+fn is_wanted(case: &Case) -> bool {
+    let untried = |d: &Delivery| matches!(d.state, DeliveryState::Waiting { last_fault: None, .. });
+    case.deliveries.iter().any(|d| untried(d) && d.asset.files[0].path == Path::new(FINISHED))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4096))]
     #[test]
     fn no_combination_frees_an_unproven_file(case in some_case()) {
-        if case.decide().is_ok() {
-            prop_assert!(is_proven(&case));
+        if let Ok(permit) = case.decide() {
+            prop_assert!(is_proven(&case) && !is_wanted(&case));
+            for (path, seen) in permit.files().filter(|(path, _)| *path != Path::new(FINISHED)) {
+                prop_assert!(is_companion_proven(&case, path, seen), "{}", path.display());
+            }
         }
     }
 
     #[test]
     fn what_is_proven_and_due_at_once_is_freed(case in some_case()) {
-        if is_proven(&case) && case.options.delete_local == DeleteLocal::Delivered {
+        if is_proven(&case) && !is_wanted(&case) && case.options.delete_local == DeleteLocal::Delivered {
             prop_assert!(case.decide().is_ok());
         }
     }

@@ -2,8 +2,11 @@
 //! no more is sent again than was on the way.
 //!
 //! The process that is killed is this test binary itself, which runs [`uploads_for_the_parent`] alone.
+//!
+//! `AFTERCAST_TEST_KILLS` says how often uploads to each store are killed at a random moment (`scripts/kill-uploads`).
 
-use std::os::unix::process::CommandExt;
+use std::io::Write as _;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::AtomicBool;
@@ -15,13 +18,24 @@ use aftercast::durable;
 use aftercast::recording::Fingerprint;
 
 use crate::support::assets::{MIB, asset, targets, write_noise};
+use crate::support::google::google;
 use crate::support::stores::{azure, gcs, s3};
 use crate::support::tap::Tap;
 
 const PARTS: usize = 8;
 /// Parts on the way at once, by default.
 const IN_FLIGHT: usize = 4;
-const KILLS: usize = 3;
+/// Kills of one upload at random moments.
+const KILLS_MAX: usize = 3;
+
+/// When an upload is killed.
+#[derive(Clone, Copy)]
+enum Kill {
+    /// After so many part requests.
+    Parts(usize),
+    /// After so many milliseconds, unless it has ended before.
+    Ms(u64),
+}
 
 /// What the child needs to know travels in its environment.
 fn child(home: &Path, options: &TargetOptions) -> Command {
@@ -55,26 +69,30 @@ fn uploads_for_the_parent() {
     std::fs::write(home.join("done"), "").unwrap();
 }
 
-/// Kills the upload after so many part requests, several times; then lets it end. Returns how many parts were sent.
+/// Kills the upload several times; then lets it end. Returns how many parts were sent, and how often it was killed.
 fn kill_and_continue(
     options: &TargetOptions,
     tap: &Tap,
     is_part: impl Fn(&str) -> bool,
-    after: [usize; KILLS],
-) -> usize {
+    kills: &[Kill],
+) -> (usize, usize) {
     let dir = tempfile::tempdir().unwrap();
     write_noise(&dir.path().join("root"), "x.mp4", PARTS * 8 * MIB - 5, 1);
-    let mut sent = 0;
-    for requests in after {
+    let (mut sent, mut killed) = (0, 0);
+    for kill in kills {
         let mut running: Child = child(dir.path(), options).spawn().unwrap();
         let (begun, mut seen) = (Instant::now(), 0);
-        while seen < requests && running.try_wait().unwrap().is_none() {
+        let is_time = |seen: usize| match kill {
+            Kill::Parts(parts) => seen >= *parts,
+            Kill::Ms(ms) => begun.elapsed() >= Duration::from_millis(*ms),
+        };
+        while !is_time(seen) && running.try_wait().unwrap().is_none() {
             assert!(begun.elapsed() < Duration::from_secs(60));
             seen += tap.take().iter().filter(|line| is_part(line)).count();
             std::thread::sleep(Duration::from_millis(1));
         }
-        running.kill().unwrap();
-        running.wait().unwrap();
+        let _ = running.kill();
+        killed += usize::from(running.wait().unwrap().signal() == Some(9));
         sent += seen + tap.take().iter().filter(|line| is_part(line)).count();
     }
     let ended = child(dir.path(), options).status().unwrap();
@@ -100,22 +118,72 @@ fn kill_and_continue(
         .remove(0);
     assert!(object.checksum_compared, "{object:?}");
     assert_eq!(targets.verify(&object, true, &AtomicBool::new(false)).unwrap(), None);
-    sent + tap.take().iter().filter(|line| is_part(line)).count()
+    (sent + tap.take().iter().filter(|line| is_part(line)).count(), killed)
 }
 
-fn assert_little_is_sent_again(parts: usize) {
-    assert!((PARTS..=PARTS + KILLS * IN_FLIGHT).contains(&parts), "{parts} parts were sent");
+fn assert_little_is_sent_again((parts, killed): (usize, usize)) {
+    let most = PARTS + killed * IN_FLIGHT;
+    assert!((PARTS..=most).contains(&parts), "{parts} parts were sent for {PARTS}, killed {killed} times");
+}
+
+fn is_part(line: &str) -> bool {
+    line.starts_with("PUT ") && (line.contains("partNumber=") || line.contains("comp=block&"))
+}
+
+/// Kills uploads at moments that follow from a seed until there were enough.
+fn kill_at_random(options: &TargetOptions, tap: &Tap, wanted: usize, seed: &str) {
+    let (mut killed, mut uploads) = (0, 0);
+    while killed < wanted {
+        let moments = (0..KILLS_MAX.min(wanted - killed)).map(|n| {
+            let digest = blake3::hash(format!("{seed} {uploads} {n}").as_bytes());
+            Kill::Ms(u64::from_le_bytes(digest.as_bytes()[..8].try_into().unwrap()) % 900)
+        });
+        let ended = kill_and_continue(options, tap, is_part, &moments.collect::<Vec<_>>());
+        assert_little_is_sent_again(ended);
+        targets(options.clone()).delete("cloud", "pre/x.mp4").unwrap();
+        (killed, uploads) = (killed + ended.1, uploads + 1);
+        assert!(uploads <= 20 + wanted * 3, "hardly any upload is killed");
+    }
+    let _ = writeln!(std::io::stdout(), "{seed}: {killed} kills in {uploads} uploads");
+}
+
+fn wanted_kills() -> usize {
+    std::env::var("AFTERCAST_TEST_KILLS").map_or(1, |n| n.parse().expect("AFTERCAST_TEST_KILLS is a number"))
+}
+
+#[test]
+fn uploads_to_s3_end_wherever_they_are_killed() {
+    let server = s3();
+    let tap = Tap::on(server.address());
+    let options = TargetOptions { endpoint: Some(format!("http://{}", tap.address)), ..server.bucket("random") };
+    kill_at_random(&options, &tap, wanted_kills(), "s3");
+}
+
+#[test]
+fn uploads_to_azure_end_wherever_they_are_killed() {
+    let server = azure();
+    let tap = Tap::on(server.address());
+    let endpoint = format!("http://{}/devstoreaccount1", tap.address);
+    let options = TargetOptions { endpoint: Some(endpoint), ..server.container("random") };
+    kill_at_random(&options, &tap, wanted_kills(), "azure");
+}
+
+#[test]
+fn uploads_to_google_end_wherever_they_are_killed() {
+    let server = google();
+    let tap = Tap::on(server.address);
+    let options = TargetOptions { endpoint: Some(format!("http://{}", tap.address)), ..server.bucket("random") };
+    kill_at_random(&options, &tap, wanted_kills(), "google");
 }
 
 #[test]
 fn killed_uploads_to_s3_are_continued() {
     let server = s3();
     let bucket = server.bucket("killed");
-    for after in [[1, 3, 2], [4, 2, 5]] {
+    for after in [[1, 3, 2], [4, 2, 5]].map(|after| after.map(Kill::Parts)) {
         let tap = Tap::on(server.address());
         let options = TargetOptions { endpoint: Some(format!("http://{}", tap.address)), ..bucket.clone() };
-        let parts = kill_and_continue(&options, &tap, |l| l.starts_with("PUT ") && l.contains("partNumber="), after);
-        assert_little_is_sent_again(parts);
+        assert_little_is_sent_again(kill_and_continue(&options, &tap, is_part, &after));
         targets(options).delete("cloud", "pre/x.mp4").unwrap();
     }
 }
@@ -127,8 +195,7 @@ fn killed_uploads_to_azure_are_continued_and_their_proof_survives() {
     let tap = Tap::on(server.address());
     let endpoint = format!("http://{}/devstoreaccount1", tap.address);
     let options = TargetOptions { endpoint: Some(endpoint), ..container };
-    let is_part = |l: &str| l.starts_with("PUT ") && l.contains("comp=block&");
-    assert_little_is_sent_again(kill_and_continue(&options, &tap, is_part, [1, 3, 2]));
+    assert_little_is_sent_again(kill_and_continue(&options, &tap, is_part, &[1, 3, 2].map(Kill::Parts)));
 }
 
 #[test]
@@ -137,6 +204,5 @@ fn killed_uploads_to_google_are_continued() {
     let bucket = server.bucket("killed");
     let tap = Tap::on(server.address());
     let options = TargetOptions { endpoint: Some(format!("http://{}", tap.address)), ..bucket };
-    let is_part = |l: &str| l.starts_with("PUT ") && l.contains("partNumber=");
-    assert_little_is_sent_again(kill_and_continue(&options, &tap, is_part, [2, 1, 3]));
+    assert_little_is_sent_again(kill_and_continue(&options, &tap, is_part, &[2, 1, 3].map(Kill::Parts)));
 }

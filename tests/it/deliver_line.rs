@@ -1,9 +1,9 @@
 //! Slow lines and dead ones: a slow line is no fault, silence is.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::TcpStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aftercast::deliver::{Cause, TargetOptions};
@@ -14,19 +14,25 @@ use crate::support::http::{Answer, read_request, reply, serve};
 
 /// A store that takes a body in sips of 128 KiB with a pause before each; without a pause it takes nothing at all.
 fn store(pause: Option<Duration>) -> TargetOptions {
-    let stored = Arc::new(AtomicUsize::new(0));
+    let stored: Arc<Mutex<BTreeMap<String, usize>>> = Arc::default();
     let address = serve(move |client: TcpStream| {
         let Some(request) = read_request(&client, |_, _| 0) else { return };
-        let held = stored.load(Ordering::SeqCst);
+        let path = request.path().to_owned();
+        let held = stored.lock().unwrap().get(&path).copied();
         match (request.method.as_str(), pause) {
-            ("HEAD", _) if held > 0 => {
-                let said = Answer::new(200).with("content-length", &held).with("etag", "\"x\"");
+            ("HEAD", _) if held.is_some() => {
+                let said = Answer::new(200).with("content-length", &held.unwrap()).with("etag", "\"x\"");
                 reply(&client, &said.with("last-modified", "Fri, 02 Jan 2026 03:04:05 GMT").bytes(true));
             }
             ("PUT", Some(pause)) => {
                 let length: usize = request.header("content-length").unwrap().parse().unwrap();
-                stored.store(sipped(&client, length, pause), Ordering::SeqCst);
+                let sipped = sipped(&client, length, pause);
+                stored.lock().unwrap().insert(path, sipped);
                 reply(&client, &Answer::new(200).with("etag", "\"x\"").bytes(false));
+            }
+            ("DELETE", _) => {
+                stored.lock().unwrap().remove(&path);
+                reply(&client, &Answer::new(204).bytes(false));
             }
             // The connection stays open, and nothing is read or said.
             ("PUT", None) => std::thread::sleep(Duration::from_secs(60)),

@@ -24,7 +24,7 @@ pub fn write_noise(root: &Path, name: &str, len: usize, seed: u64) -> Vec<u8> {
 pub fn asset(root: &Path, id: &str, names: &[&str]) -> Asset {
     let file = |name: &&str| {
         let path = root.join(name);
-        AssetFile { fingerprint: durable::fingerprint(&path).unwrap(), path }
+        AssetFile::new(path.clone(), durable::fingerprint(&path).unwrap())
     };
     Asset {
         id: id.into(),
@@ -33,6 +33,8 @@ pub fn asset(root: &Path, id: &str, names: &[&str]) -> Asset {
         stream_id: "room ü".into(),
         root: root.to_owned(),
         start_ms: 0,
+        duration_ms: Some(1500),
+        salvaged: false,
         files: names.iter().map(file).collect(),
     }
 }
@@ -50,8 +52,13 @@ pub fn upload(targets: &Targets, asset: &Asset) -> Result<Vec<RemoteObject>, Del
 pub struct Rows(Mutex<BTreeMap<String, serde_json::Value>>);
 
 impl Rows {
+    pub fn keys(&self) -> Vec<String> {
+        self.0.lock().unwrap().keys().cloned().collect()
+    }
+
+    /// Whether no upload is remembered.
     pub fn is_empty(&self) -> bool {
-        self.0.lock().unwrap().is_empty()
+        !self.keys().iter().any(|key| key.starts_with("upload/"))
     }
 }
 

@@ -5,7 +5,7 @@
 //! One server of each kind is shared by the tests that run at the same time; the last one to let go kills it. Tests
 //! keep apart by bucket.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -207,11 +207,71 @@ impl S3 {
     }
 }
 
+// S3 with policies, and over https: moto.
+
+/// A server that refuses by policies: a user for each action that is denied to them alone.
+pub struct Moto {
+    child: Child,
+    directory: tempfile::TempDir,
+    said: serde_json::Value,
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub fn moto() -> Moto {
+    let directory = tempfile::tempdir().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/moto_server.py");
+    let mut command = Command::new(tool("python/bin/python"));
+    command.arg(script).arg(directory.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    let mut child = command.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let said = serde_json::from_str(&line).unwrap_or_else(|e| panic!("the server ended: {e}: {line}"));
+    Moto { child, directory, said }
+}
+
+impl Moto {
+    fn port(&self, of: &serde_json::Value) -> u64 {
+        of.as_u64().unwrap_or_else(|| panic!("no such port: {}", self.said))
+    }
+
+    /// A target for the user to whom an action is denied (`nothing`: to whom none is).
+    pub fn without(&self, action: &str) -> TargetOptions {
+        self.target(&format!("http://127.0.0.1:{}", self.port(&self.said["http"])), action)
+    }
+
+    /// A target over https, with a certificate of a kind.
+    pub fn over_https(&self, certificate: &str) -> TargetOptions {
+        self.target(&format!("https://127.0.0.1:{}", self.port(&self.said["tls"][certificate])), "nothing")
+    }
+
+    /// The certificate that signs the good ones.
+    pub fn authority(&self) -> PathBuf {
+        self.said["ca"].as_str().unwrap().into()
+    }
+
+    fn target(&self, endpoint: &str, user: &str) -> TargetOptions {
+        let bucket = self.said["bucket"].as_str().unwrap();
+        let mut options = TargetOptions::new("cloud", &format!("s3://{bucket}/pre"));
+        options.endpoint = Some(endpoint.to_owned());
+        for (name, index) in [("access_key_id", 0), ("secret_access_key", 1)] {
+            let value = self.said["keys"][user][index].as_str().unwrap();
+            options.credential_files.insert(name.into(), secret(self.directory.path(), name, value));
+        }
+        options
+    }
+}
+
 // Azure: Azurite.
 
 const AZURE_ACCOUNT: &str = "devstoreaccount1";
 /// Published by Microsoft for every emulator.
-const AZURE_KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+pub const AZURE_KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
 pub struct Azure(Arc<Server>);
 

@@ -31,7 +31,13 @@ pub enum Mischief {
     WrongSize,
     /// Success, and nothing was stored.
     StoredNothing,
+    /// What may only be created is overwritten; not among [`Self::ALL`], because that is no failure that passes.
+    IgnoresConditions,
 }
+
+/// Where the stores say their checksums, and what stands before the value.
+const CHECKSUMS: [(&str, &str); 4] =
+    [("x-amz-checksum-crc64nvme", ""), ("content-md5", ""), ("x-ms-content-crc64", ""), ("x-goog-hash", "crc32c=")];
 
 impl Mischief {
     pub const ALL: [Self; 10] = [
@@ -86,6 +92,20 @@ impl Unruly {
     }
 }
 
+/// A store that answers some requests with a refusal, and passes the others on.
+pub fn refusing(
+    server: SocketAddr,
+    choose: impl Fn(&Request) -> Option<Answer> + Send + Sync + Clone + 'static,
+) -> SocketAddr {
+    serve(move |client| {
+        let Some(request) = read_request(&client, |_, length| length) else { return };
+        match choose(&request) {
+            Some(refusal) => reply(&client, &refusal.bytes(request.method == "HEAD")),
+            None => reply(&client, &forward(server, &request).unwrap_or_default()),
+        }
+    })
+}
+
 fn meet(client: &TcpStream, server: SocketAddr, choose: &Choice, done: &Mutex<Vec<(Mischief, String)>>) {
     let mut chosen = None;
     let request = read_request(client, |request, length| {
@@ -115,9 +135,18 @@ fn meet(client: &TcpStream, server: SocketAddr, choose: &Choice, done: &Mutex<Ve
             std::thread::sleep(Duration::from_millis(150));
             reply(client, &answer());
         }
-        Some(Mischief::WrongEtag) => reply(client, &altered(&answer(), "etag")),
-        Some(Mischief::WrongChecksum) => reply(client, &altered(&answer(), "x-amz-checksum-crc64nvme")),
-        Some(Mischief::WrongSize) if is_head => reply(client, &altered(&answer(), "content-length")),
+        Some(Mischief::WrongEtag) => reply(client, &altered(&answer(), "etag", "")),
+        Some(Mischief::WrongChecksum) => {
+            let wrong = CHECKSUMS.into_iter().fold(answer(), |answer, (name, mark)| altered(&answer, name, mark));
+            reply(client, &wrong);
+        }
+        Some(Mischief::WrongSize) if is_head => reply(client, &altered(&answer(), "content-length", "")),
+        Some(Mischief::IgnoresConditions) => {
+            let mut request = request.clone();
+            // The signature covers the condition; a store that lets anybody in takes the request without either.
+            request.headers.retain(|(name, _)| name != "if-none-match" && name != "authorization");
+            reply(client, &forward(server, &request).unwrap_or_default());
+        }
         Some(Mischief::StoredNothing) if stores && request.query("uploads").is_none() => {
             let tag = format!("\"{}\"", &blake3::hash(&request.body).to_hex()[..32]);
             let ended = "<CompleteMultipartUploadResult><ETag>\"x\"</ETag></CompleteMultipartUploadResult>";
@@ -127,13 +156,13 @@ fn meet(client: &TcpStream, server: SocketAddr, choose: &Choice, done: &Mutex<Ve
     }
 }
 
-/// An answer with the value of a header changed, of the same length.
-fn altered(answer: &[u8], name: &str) -> Vec<u8> {
+/// An answer with the value of a header changed behind a mark, of the same length.
+fn altered(answer: &[u8], name: &str, mark: &str) -> Vec<u8> {
     let mut bytes = answer.to_vec();
     let head_len = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap_or(answer.len());
     let head = String::from_utf8_lossy(&answer[..head_len]).to_ascii_lowercase();
     if let Some(at) = head.find(&format!("\r\n{name}: ")) {
-        let value = at + 2 + name.len() + 2;
+        let value = at + 2 + name.len() + 2 + mark.len();
         // Behind an opening quotation mark.
         let value = if bytes[value] == b'"' { value + 1 } else { value };
         bytes[value] = match bytes[value] {

@@ -133,7 +133,9 @@ fn delivery(vod: &VodRecord, target: &str, at_ms: i64) -> Delivery {
             stream_id: vod.stream_id.clone(),
             root: vod.root.clone(),
             start_ms: vod.start_time,
-            files: vec![AssetFile { path: vod.file_path.clone(), fingerprint: vod.fingerprint }],
+            duration_ms: Some(vod.duration),
+            salvaged: false,
+            files: vec![AssetFile::new(vod.file_path.clone(), vod.fingerprint)],
         },
         target: target.into(),
         state: DeliveryState::Waiting { due_ms: at_ms, last_fault: None },
@@ -155,6 +157,7 @@ fn object(vod: &VodRecord, target: &str) -> RemoteObject {
         verified_ms: 9_000,
         source: vod.fingerprint,
         differs: None,
+        differs_when_read: false,
     }
 }
 

@@ -104,7 +104,7 @@ fn a_unit_with_more_files_than_fit_a_page_is_kept_whole() {
     let mut home = Home::new();
     let vod = record("room1", 1, 10);
     let mut unit = delivery(&vod, "primary", 10);
-    let file = |n| AssetFile { path: format!("/srv/room1/segment{n:09}.ts").into(), fingerprint: fingerprint(n) };
+    let file = |n| AssetFile::new(format!("/srv/room1/segment{n:09}.ts").into(), fingerprint(n));
     unit.asset.files = (0..5_000).map(file).collect();
     home.enqueue(std::slice::from_ref(&unit)).unwrap();
     assert_eq!(home.as_left_by_a_kill().delivery(&unit.id).unwrap(), Some(unit.clone()));
@@ -129,4 +129,57 @@ fn events_are_numbered_in_order_and_stay_until_dropped() {
     assert_eq!(home.events(0, 9).unwrap().items.len(), 1);
     home.drop_events(3).unwrap();
     assert_eq!(home.announce(&body).unwrap(), 4, "numbers are not given twice");
+}
+
+#[test]
+fn what_the_surroundings_held_up_is_due_when_they_may_be_in_order_again() {
+    let home = Home::new();
+    let ids: Vec<_> = (0..3).map(|n| catalogue(&home, &format!("room{n}"), n, 10).vod_id).collect();
+    let ids: Vec<_> = ids.iter().map(|id| Delivery::id_of(id, "primary")).collect();
+    for (id, class) in ids.iter().zip([Class::Environment, Class::Transient, Class::Environment]) {
+        home.begin_delivery(id).unwrap();
+        home.delivery_failed(id, class, "refused", Some(500)).unwrap();
+    }
+    home.delivery_failed(&ids[2], Class::Environment, "refused", Some(15)).unwrap();
+    assert_eq!(home.bring_back(20).unwrap(), 1, "one is due anyway, one waits by itself");
+    let mut due: Vec<_> = home.due(20, 9).unwrap().into_iter().map(|d| (d.id, d.attempts)).collect();
+    due.sort();
+    let mut expected = vec![(ids[0].clone(), 1), (ids[2].clone(), 1)];
+    expected.sort();
+    assert_eq!(due, expected);
+    assert!(home.check(false).unwrap().is_sound());
+}
+
+#[test]
+fn a_file_in_another_state_is_delivered_again_and_a_copy_elsewhere_is_not() {
+    let home = Home::new();
+    let vod = catalogue(&home, "room1", 1, 10);
+    let mut known = delivery(&vod, "primary", 10);
+    let deliver = |objects: &[RemoteObject]| {
+        home.begin_delivery(&known.id).unwrap().unwrap();
+        home.delivered(&known.id, objects, 20).unwrap();
+        home.vod(&vod.vod_id).unwrap().unwrap().remote
+    };
+    assert_eq!(deliver(&[object(&vod, "primary")]).len(), 1);
+    assert_eq!(home.enqueue(std::slice::from_ref(&known)).unwrap(), 0);
+
+    let mut copied = known.clone();
+    copied.asset.files[0].path = "/srv/copy/room1.mp4".into();
+    copied.asset.files[0].fingerprint = fingerprint(77);
+    assert_eq!(home.enqueue(&[copied]).unwrap(), 0, "the copy is another file");
+    let restored = fingerprint(78);
+    known.asset.files[0].fingerprint = restored;
+    assert_eq!(home.enqueue(std::slice::from_ref(&known)).unwrap(), 1);
+
+    // An upload of the old state that ends now proves nothing of the new one.
+    home.begin_delivery(&known.id).unwrap().unwrap();
+    home.delivered(&known.id, &[object(&vod, "primary")], 30).unwrap();
+    assert!(home.delivery(&known.id).unwrap().unwrap().is_pending());
+    home.begin_delivery(&known.id).unwrap().unwrap();
+    home.delivered(&known.id, &[RemoteObject { source: restored, ..object(&vod, "primary") }], 40).unwrap();
+    assert_eq!(home.vod(&vod.vod_id).unwrap().unwrap().remote[0].source, restored);
+    assert!(home.deliver_again(&known.id, "it is missing", 50).unwrap());
+    assert!(!home.deliver_again(&known.id, "it is missing", 50).unwrap(), "once is enough");
+    assert_eq!(home.due(50, 9).unwrap().len(), 1);
+    assert!(home.check(false).unwrap().is_sound());
 }

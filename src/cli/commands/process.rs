@@ -140,7 +140,7 @@ fn print_rest(out: &mut Output<'_>, report: &Report) -> io::Result<()> {
         if out.is_json {
             out.json(&json!({ "state": "undelivered", "delivery": delivery }))?;
         } else {
-            let (when, why) = super::queue::next_try(&delivery.state);
+            let (when, why) = super::queue::next_try(&delivery.state, None);
             writeln!(out.out, "undelivered       {}  next try {when}  {why}", printable_text(&delivery.id))?;
         }
     }

@@ -22,12 +22,13 @@ pub fn run(house: &House, command: &QueueCommand, out: &mut Output<'_>) -> Resul
     }
 }
 
-/// When a delivery is tried next and why it waits, in words.
-pub fn next_try(state: &DeliveryState) -> (String, String) {
+/// When a delivery is tried next and why it waits, in words; its target may wait as a whole.
+pub fn next_try(state: &DeliveryState, target_waits_until: Option<i64>) -> (String, String) {
     match state {
-        DeliveryState::Waiting { due_ms, last_fault } => {
-            (when(*due_ms), last_fault.as_ref().map_or_else(String::new, |(_, message)| message.clone()))
-        }
+        DeliveryState::Waiting { due_ms, last_fault } => (
+            when(target_waits_until.map_or(*due_ms, |until| until.max(*due_ms))),
+            last_fault.as_ref().map_or_else(String::new, |(_, message)| message.clone()),
+        ),
         DeliveryState::Stuck { message } => ("by hand".to_owned(), message.clone()),
         DeliveryState::Delivered { .. } => ("delivered".to_owned(), String::new()),
     }
@@ -58,7 +59,7 @@ fn list(house: &House, all: bool, out: &mut Output<'_>) -> Result<Exit, Failure>
     }
     let mut table = Table::new(&["WHAT", "STATE", ">TRIES", "NEXT TRY", "WHY"]);
     for delivery in &deliveries.items {
-        let (next, why) = next_try(&delivery.state);
+        let (next, why) = next_try(&delivery.state, house.target_waits_until(&delivery.target));
         let state = if delivery.is_pending() { "waits" } else { "delivered" };
         table.row([delivery.id.clone(), state.to_owned(), delivery.attempts.to_string(), next, why]);
     }

@@ -11,8 +11,9 @@ use super::super::output::Output;
 use super::super::table::Table;
 use super::Failure;
 use crate::catalog::Page;
+use crate::deliver::{DeliverError, Removal};
 use crate::durable;
-use crate::pipeline::{House, now_ms};
+use crate::pipeline::{self, House, Looked, Owned, now_ms};
 use crate::recording::name::{format_time, printable, printable_text};
 use crate::recording::{RemoteObject, VodRecord};
 
@@ -109,13 +110,18 @@ struct Deletion {
     keeps_objects: bool,
 }
 
-/// Deletes exactly what the record names: its objects in every target, its local file, then the record itself.
+/// Deletes what was delivered for the VoD in every target, its local file, then the record itself.
 fn delete(house: &House, id: &str, what: Deletion, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let vod = known(house, id)?;
-    let objects: &[RemoteObject] = if what.keeps_objects { &[] } else { &vod.remote };
+    let owned = if what.keeps_objects { Vec::new() } else { pipeline::objects_of(house, &vod)? };
     let is_local = vod.freed_at.is_none() && !what.keeps_file;
-    for object in objects {
-        writeln!(out.err, "{} {}", verb(what), printable_text(&object.url)).map_err(Failure::output)?;
+    for Owned { object, also_of, .. } in &owned {
+        let url = printable_text(&object.url);
+        match also_of {
+            Some(other) => writeln!(out.err, "Keeps {url}: VoD {other} names it, too"),
+            None => writeln!(out.err, "{} {url}", verb(what)),
+        }
+        .map_err(Failure::output)?;
     }
     if is_local {
         writeln!(out.err, "{} {}", verb(what), printable(&vod.file_path)).map_err(Failure::output)?;
@@ -124,9 +130,7 @@ fn delete(house: &House, id: &str, what: Deletion, out: &mut Output<'_>) -> Resu
         writeln!(out.err, "Nothing was deleted; --yes deletes.").map_err(Failure::output)?;
         return Ok(Exit::Done);
     }
-    for object in objects {
-        house.targets().delete(&object.target, &object.key)?;
-    }
+    let exit = delete_objects(house, &owned, out)?;
     if is_local && durable::fingerprint(&vod.file_path).is_ok_and(|now| now == vod.fingerprint) {
         durable::remove(&vod.file_path)?;
     }
@@ -134,7 +138,25 @@ fn delete(house: &House, id: &str, what: Deletion, out: &mut Output<'_>) -> Resu
     if out.is_json {
         out.json(&json!({ "vodId": id, "state": "deleted" })).map_err(Failure::output)?;
     }
-    Ok(Exit::Done)
+    Ok(exit)
+}
+
+/// Removes objects that are still what was delivered; what somebody else has put under their keys stays.
+fn delete_objects(house: &House, owned: &[Owned], out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let targets = house.targets();
+    // Nothing is removed anywhere before it is clear that every target can be asked.
+    if let Some(unknown) = owned.iter().find(|o| !targets.names().any(|name| name == o.object.target)) {
+        return Err(DeliverError::UnknownTarget(unknown.object.target.clone()).into());
+    }
+    let mut exit = Exit::Done;
+    for Owned { asset_id, object, .. } in owned.iter().filter(|o| o.also_of.is_none()) {
+        if let Removal::Left { difference } = targets.remove(asset_id, object)? {
+            let (url, difference) = (printable_text(&object.url), printable_text(&difference));
+            writeln!(out.err, "Left {url}: it is not what was delivered: {difference}").map_err(Failure::output)?;
+            exit = exit.merge(Exit::SomeFailed);
+        }
+    }
+    Ok(exit)
 }
 
 const fn verb(what: Deletion) -> &'static str {
@@ -175,17 +197,14 @@ fn verify_one(
     reads: bool,
     out: &mut Output<'_>,
 ) -> Result<Exit, Failure> {
-    let looked = house.targets().verify(object, reads, house.stop.flag());
-    let (is_same, said) = match &looked {
-        Ok(None) => (true, "as proven".to_owned()),
-        Ok(Some(difference)) => (false, difference.clone()),
-        Err(error) => (false, crate::fault::chain(error)),
+    let (is_same, said) = match house.targets().verify(object, reads, house.stop.flag()) {
+        Err(error) => (false, crate::fault::chain(&error)),
+        Ok(found) => match pipeline::note_look(house, vod, object, found, reads)? {
+            Looked::AsProven => (true, "as proven".to_owned()),
+            Looked::SentAgain(difference) => (false, format!("{}; it is sent again", difference.words)),
+            Looked::OnlyNoted(difference) => (false, format!("{}; no local file is left to send", difference.words)),
+        },
     };
-    if let Ok(differs) = &looked
-        && *differs != object.differs
-    {
-        house.catalog.verified(&vod.vod_id, object, differs.as_deref(), now_ms())?;
-    }
     if out.is_json {
         let line = json!({ "vodId": vod.vod_id, "url": object.url, "same": is_same, "message": said });
         out.json(&line).map_err(Failure::output)?;

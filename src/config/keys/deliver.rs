@@ -61,7 +61,7 @@ pub(super) static KEYS: [Key; 22] = [
         "concurrency",
         COUNT,
         Access::Whole(|c, v| put(&mut c.deliver.concurrency, v.count()), |c| Some(c.deliver.concurrency.to_string())),
-        "Uploads at once over all targets; 0: 4.",
+        "Uploads at once over all targets, of which each leaves one to every other; 0: 4 to each target.",
     )
     .or("0"),
     Key::new(

@@ -60,6 +60,8 @@ struct Parts {
     missing: usize,
     has_live: bool,
     has_media: bool,
+    /// Media playlists without an end.
+    unended: Vec<String>,
     target_ms: i64,
     changed_ms: i64,
     newest: Option<String>,
@@ -128,7 +130,7 @@ impl Reader<'_> {
         let Some((text, fingerprint)) = read_playlist(&playlist)? else { return Ok(None) };
         let mut parts = Parts { changed_ms: fingerprint.mtime_ms(), ..Parts::default() };
         match kind {
-            UnitKind::Hls => self.add_hls(&text, "", 0, &mut parts)?,
+            UnitKind::Hls => self.add_hls(&text, name, 0, &mut parts)?,
             UnitKind::Dash => self.add_dash(&text, &mut parts),
         }
         // A master playlist whose variants are not there yet has not ended.
@@ -144,6 +146,7 @@ impl Reader<'_> {
             root: PathBuf::new(),
             ready: readiness(facts, now_ms),
             files: self.in_order(&parts, name),
+            unended: parts.unended.iter().map(|relative| self.directory.join(relative)).collect(),
             playlist,
             missing: parts.missing,
             fingerprint,
@@ -152,13 +155,16 @@ impl Reader<'_> {
         Ok(Some((unit, parts)))
     }
 
-    /// Adds what an HLS playlist in the directory `below` (empty, or with a slash behind it) names, and what those
-    /// playlists name.
-    fn add_hls(&self, text: &str, below: &str, depth: usize, parts: &mut Parts) -> Result<(), DiscoverError> {
+    /// Adds what an HLS playlist names, and what those playlists name; its own name is relative to the unit's directory.
+    fn add_hls(&self, text: &str, name: &str, depth: usize, parts: &mut Parts) -> Result<(), DiscoverError> {
         let list = m3u8::parse(text);
+        let below = &name[..name.rfind('/').map_or(0, |slash| slash + 1)];
         let is_media = list.variants.is_empty();
         parts.has_media |= is_media;
-        parts.has_live |= is_media && !list.has_ended;
+        if is_media && !list.has_ended {
+            parts.has_live = true;
+            parts.unended.push(name.to_owned());
+        }
         parts.target_ms = parts.target_ms.max(list.target_ms);
         self.add_segments(list.segments.iter().map(String::as_str), below, !list.has_ended, parts);
         self.add_beside(&list, below, parts);
@@ -172,9 +178,8 @@ impl Reader<'_> {
             }
             if let Some((text, fingerprint)) = read_playlist(&self.directory.join(&relative))? {
                 parts.changed_ms = parts.changed_ms.max(fingerprint.mtime_ms());
-                let below = relative.rfind('/').map_or("", |slash| &relative[..=slash]).to_owned();
-                parts.playlists.push(relative);
-                self.add_hls(&text, &below, depth + 1, parts)?;
+                parts.playlists.push(relative.clone());
+                self.add_hls(&text, &relative, depth + 1, parts)?;
             }
         }
         Ok(())

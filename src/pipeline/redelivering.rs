@@ -1,0 +1,78 @@
+//! What follows when a copy is no longer what was proven: it is noted, it frees nothing any more, and as long as the local
+//! file is there it is delivered again.
+
+use tracing::{error, info, warn};
+
+use super::error::PipelineError;
+use super::house::{House, now_ms};
+use crate::deliver::Difference;
+use crate::durable;
+use crate::recording::{Delivery, RemoteObject, VodRecord};
+
+/// What became of a copy that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Looked {
+    /// It is as proven.
+    AsProven,
+    /// It differs, and the local file is on its way again.
+    SentAgain(Difference),
+    /// It differs, and there is no local file to send.
+    OnlyNoted(Difference),
+}
+
+/// Notes what a look at an object of a VoD found.
+pub fn note_look(
+    house: &House,
+    vod: &VodRecord,
+    object: &RemoteObject,
+    found: Option<Difference>,
+    was_read: bool,
+) -> Result<Looked, PipelineError> {
+    // What was found by reading the bytes is not refuted by what the store says of itself.
+    let found = found.or_else(|| still_differs(object).filter(|_| !was_read));
+    let Some(difference) = found else {
+        if object.differs.is_some() {
+            house.targets().trust(object, &house.catalog)?;
+            house.catalog.verified(&vod.vod_id, object, None, now_ms())?;
+        }
+        return Ok(Looked::AsProven);
+    };
+    let when_read = difference.when_read || object.differs_when_read;
+    if !difference.is_missing {
+        house.targets().distrust(object, &house.catalog)?;
+    }
+    house.catalog.verified(&vod.vod_id, object, Some((&difference.words, when_read)), now_ms())?;
+    if send_again(house, vod, object, &difference)? {
+        return Ok(Looked::SentAgain(difference));
+    }
+    Ok(Looked::OnlyNoted(difference))
+}
+
+fn still_differs(object: &RemoteObject) -> Option<Difference> {
+    let words = object.differs.clone().filter(|_| object.differs_when_read)?;
+    Some(Difference { words, is_missing: false, when_read: true })
+}
+
+fn send_again(
+    house: &House,
+    vod: &VodRecord,
+    object: &RemoteObject,
+    difference: &Difference,
+) -> Result<bool, PipelineError> {
+    let is_here =
+        vod.freed_at.is_none() && durable::fingerprint(&vod.file_path).is_ok_and(|now| now == vod.fingerprint);
+    if !is_here {
+        error!(vod_id = vod.vod_id, url = object.url, difference.words, "A copy is lost and the local file is freed.");
+        return Ok(false);
+    }
+    let id = Delivery::id_of(&vod.vod_id, &object.target);
+    let why = format!("delivered before, but {} is not as proven: {}", object.url, difference.words);
+    if house.catalog.deliver_again(&id, &why, now_ms())? {
+        info!(delivery = id, "Delivered again.");
+        house.bell.ring();
+    } else if house.catalog.delivery(&id)?.is_none() {
+        warn!(delivery = id, "Its delivery is not in the queue any more.");
+        return Ok(false);
+    }
+    Ok(true)
+}

@@ -1,0 +1,46 @@
+//! What belongs to a VoD in the stores: what its deletion removes, by what was proven there and by no name pattern.
+
+use super::house::House;
+use crate::catalog::CatalogError;
+use crate::recording::{DeliveryState, RemoteObject, VodRecord};
+
+/// An object of a VoD.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owned {
+    /// The asset it was delivered for: the VoD itself, its poster, its kept original, a sidecar.
+    pub asset_id: String,
+    /// The object as its delivery proved it.
+    pub object: RemoteObject,
+    /// Another VoD that names the same object, which must not be taken from it.
+    pub also_of: Option<String>,
+}
+
+/// The objects that the record of a VoD names and those of what belongs to it, in every target.
+pub fn objects_of(house: &House, vod: &VodRecord) -> Result<Vec<Owned>, CatalogError> {
+    let own = |asset_id: &str, object: &RemoteObject| Owned {
+        asset_id: asset_id.to_owned(),
+        object: object.clone(),
+        also_of: None,
+    };
+    let mut owned: Vec<_> = vod.remote.iter().map(|object| own(&vod.vod_id, object)).collect();
+    for delivery in house.catalog.deliveries_of_vod(&vod.vod_id)? {
+        let DeliveryState::Delivered { objects } = &delivery.state else { continue };
+        for object in objects {
+            if !owned.iter().any(|o| is_same(&o.object, object)) {
+                owned.push(own(&delivery.asset.id, object));
+            }
+        }
+    }
+    for other in house.catalog.all_vods()? {
+        let other = other?;
+        let names = |o: &Owned| other.remote.iter().any(|object| is_same(object, &o.object));
+        if other.vod_id != vod.vod_id {
+            owned.iter_mut().filter(|o| names(o)).for_each(|o| o.also_of = Some(other.vod_id.clone()));
+        }
+    }
+    Ok(owned)
+}
+
+fn is_same(a: &RemoteObject, b: &RemoteObject) -> bool {
+    a.target == b.target && a.key == b.key
+}

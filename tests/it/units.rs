@@ -1,0 +1,79 @@
+//! HLS units through the real program: what a playlist names is delivered, a crashed one is ended, a room is never taken for
+//! another whose name begins alike.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::time::{Duration, SystemTime};
+
+use crate::support::recordings::made;
+use crate::support::{House, config_with_targets, standard_config, tree};
+
+/// A playlist with its segments, last written a minute ago.
+fn unit(house: &House, room: &str, segments: usize, end: &str) {
+    let mut playlist = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:2\n".to_owned();
+    let segment = fs::read(made("ts", 2)).unwrap();
+    for n in 0..segments {
+        let name = format!("{room}{n:09}.ts");
+        fs::write(house.root().join(&name), [segment.as_slice(), name.as_bytes()].concat()).unwrap();
+        let _ = write!(playlist, "#EXTINF:2.0,\n{name}\n");
+    }
+    fs::write(house.root().join(format!("{room}.m3u8")), playlist.clone() + end).unwrap();
+    let a_minute_ago = SystemTime::now() - Duration::from_secs(60);
+    for entry in fs::read_dir(house.root()).unwrap() {
+        File::options().write(true).open(entry.unwrap().path()).unwrap().set_modified(a_minute_ago).unwrap();
+    }
+}
+
+#[test]
+fn a_crashed_playlist_is_ended_in_the_store_and_left_alone_on_the_disk() {
+    let house = House::new();
+    // The crash came in the middle of a line.
+    unit(&house, "room1", 3, "#EXTINF:2.");
+    unit(&house, "room10", 2, "#EXT-X-ENDLIST\n");
+    let before = tree(&house.root());
+    house.process().expect_code(0);
+    assert_eq!(tree(&house.root()), before, "the server's own files stay as they are");
+    let (here, there) = (tree(&house.root()), tree(&house.store()));
+    assert_eq!(here.keys().collect::<Vec<_>>(), there.keys().collect::<Vec<_>>());
+    for (name, (_, _, _, digest)) in here.iter().filter(|(name, _)| *name != "room1.m3u8") {
+        assert_eq!(there[name].3, *digest, "{name}");
+    }
+    let local = fs::read_to_string(house.root().join("room1.m3u8")).unwrap();
+    let delivered = fs::read_to_string(house.store().join("room1.m3u8")).unwrap();
+    assert_eq!(delivered, format!("{local}\n#EXT-X-ENDLIST\n"));
+    house.process().expect_code(0);
+    assert_eq!(tree(&house.store()), there, "once is enough");
+}
+
+#[test]
+fn every_object_of_a_unit_is_proven_by_its_bytes() {
+    let server = crate::support::stores::s3();
+    let target = server.bucket("crashed-unit");
+    let house = House::with_config(|dir| config_with_targets(dir, &[&target], ""));
+    unit(&house, "room1", 2, "");
+    house.process().expect_code(0);
+    let queue = house.run(&["--json", "queue", "list", "--all"]).expect_code(0).json_lines();
+    let objects = queue[0]["delivery"]["state"]["objects"].as_array().expect("it is delivered").clone();
+    assert_eq!(objects.len(), 3);
+    assert!(objects.iter().all(|o| o["checksumCompared"] == true), "{objects:?}");
+    let seen = crate::support::clients::see(&target, "pre/room1.m3u8");
+    assert!(String::from_utf8(seen.bytes).unwrap().ends_with("room1000000001.ts\n#EXT-X-ENDLIST\n"));
+    assert_eq!(seen.content_type, "application/vnd.apple.mpegurl");
+}
+
+/// The store is the directory of the recordings by another path: whatever is found there proves nothing.
+#[test]
+fn a_target_that_leads_to_the_recordings_themselves_frees_nothing() {
+    let house = House::with_config(|dir| {
+        let config = standard_config(dir, "[retain]\ndelete_local = \"delivered\"");
+        config.replace("/store\"", "/alias\"")
+    });
+    std::os::unix::fs::symlink(house.root(), house.path().join("alias")).unwrap();
+    let recording = house.put(&made("mp4-faststart", 2), "room1.mp4");
+    let before = tree(&house.root());
+    house.process().expect_code(5);
+    assert_eq!(tree(&house.root()), before);
+    assert!(recording.exists());
+    let queue = house.run(&["queue", "list"]).expect_code(0).out;
+    assert!(queue.contains("is the recording itself"), "{queue}");
+}

@@ -1,0 +1,78 @@
+//! A client of one's own for each store, to see what a delivery left there without asking the program itself.
+
+use aftercast::deliver::TargetOptions;
+use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::path::Path as Key;
+use object_store::{Attribute, GetOptions, ObjectStore};
+
+fn client(options: &TargetOptions) -> Box<dyn ObjectStore> {
+    let bucket = options.url.split('/').nth(2).unwrap();
+    let secret = |name: &str| std::fs::read_to_string(&options.credential_files[name]).unwrap();
+    match options.url.split(':').next().unwrap() {
+        "s3" => Box::new(
+            AmazonS3Builder::new()
+                .with_endpoint(options.endpoint.clone().unwrap())
+                .with_allow_http(true)
+                .with_region("us-east-1")
+                .with_bucket_name(bucket)
+                .with_access_key_id(secret("access_key_id"))
+                .with_secret_access_key(secret("secret_access_key"))
+                .build()
+                .unwrap(),
+        ),
+        "az" => Box::new(
+            MicrosoftAzureBuilder::new()
+                .with_endpoint(options.endpoint.clone().unwrap())
+                .with_allow_http(true)
+                .with_account("devstoreaccount1")
+                .with_access_key(super::stores::AZURE_KEY)
+                .with_container_name(bucket)
+                .build()
+                .unwrap(),
+        ),
+        "gs" => Box::new(
+            GoogleCloudStorageBuilder::new()
+                .with_client_options(object_store::ClientOptions::new().with_allow_http(true))
+                .with_bucket_name(bucket)
+                .with_service_account_key(secret("service_account"))
+                .build()
+                .unwrap(),
+        ),
+        other => panic!("no client for {other}"),
+    }
+}
+
+/// An object as another client sees it.
+#[derive(Debug, Default)]
+pub struct Seen {
+    pub content_type: String,
+    pub cache_control: String,
+    /// User metadata by name; Azure has `_` where the others have `-`.
+    pub metadata: std::collections::BTreeMap<String, String>,
+    pub bytes: Vec<u8>,
+}
+
+pub fn see(options: &TargetOptions, key: &str) -> Seen {
+    let client = client(options);
+    let key = Key::parse(key).unwrap();
+    let look = async {
+        let found = client.get_opts(&key, GetOptions::default()).await.unwrap();
+        let attributes = found.attributes.clone();
+        (attributes, found.bytes().await.unwrap().to_vec())
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (attributes, bytes) = runtime.block_on(look);
+    let mut seen = Seen { bytes, ..Seen::default() };
+    for (attribute, value) in &attributes {
+        let value = value.as_ref().to_owned();
+        match attribute {
+            Attribute::ContentType => seen.content_type = value,
+            Attribute::CacheControl => seen.cache_control = value,
+            Attribute::Metadata(name) => drop(seen.metadata.insert(name.replace('_', "-"), value)),
+            _ => {}
+        }
+    }
+    seen
+}

@@ -1,0 +1,98 @@
+"""An S3 server that refuses by IAM policies, over http and over https with good and bad certificates.
+
+Listens on free ports of 127.0.0.1, prints one line of JSON saying where and with which keys, and ends with its standard input.
+Usage: moto_server.py DIRECTORY (for the certificates)
+"""
+
+import datetime
+import ipaddress
+import json
+import logging
+import pathlib
+import ssl
+import sys
+import threading
+
+import boto3
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from moto import settings
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+
+BUCKET = "denials"
+ACTIONS = ["PutObject", "GetObject", "DeleteObject", "AbortMultipartUpload", "ListBucket", "ListBucketMultipartUploads"]
+NOW = datetime.datetime.now(datetime.timezone.utc)
+DAY = datetime.timedelta(days=1)
+
+
+def certificate(directory, name, subject, signer=None, ends=NOW + 30 * DAY, is_ca=False):
+    """Writes a certificate for an address or name; signed by itself unless there is a signer."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    own = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    issuer, signing_key = signer or (own, key)
+    builder = (x509.CertificateBuilder().subject_name(own).issuer_name(issuer).public_key(key.public_key())
+               .serial_number(x509.random_serial_number()).not_valid_before(NOW - 60 * DAY).not_valid_after(ends)
+               .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True))
+    if subject:
+        builder = builder.add_extension(x509.SubjectAlternativeName([subject]), critical=False)
+    made = builder.sign(signing_key, hashes.SHA256())
+    path = pathlib.Path(directory) / f"{name}.pem"
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path.write_bytes(made.public_bytes(serialization.Encoding.PEM) + (b"" if is_ca else private))
+    return path, (own, key)
+
+
+def serve(app, path=None):
+    context = None
+    if path:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(path)
+    server = make_server("127.0.0.1", 0, app, threaded=True, ssl_context=context)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server.server_port
+
+
+def make_users(port):
+    """A user for each action that is denied to them alone, and one who may do everything."""
+    known = dict(endpoint_url=f"http://127.0.0.1:{port}", region_name="us-east-1",
+                 aws_access_key_id="setup", aws_secret_access_key="setup")
+    iam = boto3.client("iam", **known)
+    boto3.client("s3", **known).create_bucket(Bucket=BUCKET)
+    keys = {}
+    for action in ["nothing", *ACTIONS]:
+        statements = [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]
+        if action in ACTIONS:
+            statements.append({"Effect": "Deny", "Action": f"s3:{action}", "Resource": "*"})
+        iam.create_user(UserName=action)
+        policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
+        iam.put_user_policy(UserName=action, PolicyName="p", PolicyDocument=policy)
+        made = iam.create_access_key(UserName=action)["AccessKey"]
+        keys[action] = [made["AccessKeyId"], made["SecretAccessKey"]]
+    return keys
+
+
+def main():
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    directory = sys.argv[1]
+    app = DomainDispatcherApplication(create_backend_app)
+    port = serve(app)
+    keys = make_users(port)
+    # From here on signatures and policies hold.
+    settings.INITIAL_NO_AUTH_ACTION_COUNT = 0
+    here = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    ca_path, ca = certificate(directory, "ca", None, is_ca=True)
+    tls = {
+        "good": certificate(directory, "good", here, ca),
+        "other name": certificate(directory, "other-name", x509.DNSName("store.example.org"), ca),
+        "expired": certificate(directory, "expired", here, ca, ends=NOW - DAY),
+        "unknown": certificate(directory, "unknown", here),
+    }
+    ports = {name: serve(app, path) for name, (path, _) in tls.items()}
+    print(json.dumps({"http": port, "keys": keys, "tls": ports, "ca": str(ca_path), "bucket": BUCKET}), flush=True)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()
