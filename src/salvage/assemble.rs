@@ -56,11 +56,10 @@ pub fn audio(
         let decoded = spec.start + (i64::try_from(number).unwrap_or(i64::MAX) + missing) * spec.duration;
         Timed { offset: frame.offset, size_bytes: frame.size_bytes, decoded, shown: decoded, is_sync: true }
     });
-    let samples: Vec<Timed> = samples.collect();
-    if let Sound::Pcm { block_bytes } = spec.sound {
-        return Ok(uncoded(track, &samples, block_bytes.max(1)));
+    match spec.sound {
+        Sound::Pcm { block_bytes } => Ok(uncoded(track, samples, block_bytes.max(1))),
+        _ => filled(track, samples, spec.duration),
     }
-    filled(track, samples.into_iter(), spec.duration)
 }
 
 fn filled(mut track: Track, samples: impl Iterator<Item = Timed>, last_duration: i64) -> Result<Track, IsoError> {
@@ -90,9 +89,10 @@ fn filled(mut track: Track, samples: impl Iterator<Item = Timed>, last_duration:
 }
 
 /// Sound that is not coded: each sample of all channels is one of the table, and what lies together is a chunk.
-fn uncoded(mut track: Track, packets: &[Timed], block_bytes: u32) -> Track {
+fn uncoded(mut track: Track, packets: impl Iterator<Item = Timed>, block_bytes: u32) -> Track {
     let timescale = track.timescale();
-    let start = packets.first().map_or(0, |packet| ticks(packet.decoded, timescale));
+    let mut packets = packets.peekable();
+    let start = packets.peek().map_or(0, |packet| ticks(packet.decoded, timescale));
     let mut tables = SampleTables::default();
     let (mut end, mut due, mut in_chunk, mut total) = (u64::MAX, start, 0_u32, 0_u32);
     for packet in packets {

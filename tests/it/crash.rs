@@ -1,9 +1,9 @@
 //! A true crash: the writer of a recording is killed under `aftercast watch`, and what it left plays.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use serde_json::Value;
 
@@ -22,7 +22,7 @@ const ENCODER: [&str; 22] = [
     "-g",
     "25",
     "-qp",
-    "20",
+    "32",
     "-pix_fmt",
     "yuv420p",
     "-threads",
@@ -116,10 +116,9 @@ fn plays_in_chromium(video: &Path, directory: &Path) {
         .arg(format!("--user-data-dir={}", profile.display()))
         .arg(format!("file://{}", page.display()));
     let Ok(run) = command.stderr(Stdio::null()).output() else {
-        println!("skipped: there is no chromium here to play {}", video.display());
+        let _ = writeln!(std::io::stderr(), "skipped: there is no chromium here to play {}", video.display());
         return;
     };
-    std::thread::sleep(Duration::from_millis(10));
     let page = String::from_utf8_lossy(&run.stdout);
     assert!(page.contains("<title>played 640</title>"), "{page}");
 }
