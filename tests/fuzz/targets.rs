@@ -125,7 +125,8 @@ fn is_with_one_gap_less(left: &[u8], now: &[u8]) -> bool {
     let same = left.iter().zip(now).take_while(|(a, b)| a == b).count();
     let gone = left.len().saturating_sub(now.len());
     let ends_alike = |at: usize| left.get(at + gone..) == now.get(at..);
-    gone > 0 && gone as u64 % BLOCK == 0 && (0..=same as u64 / BLOCK).any(|n| ends_alike((n * BLOCK) as usize))
+    let block = usize::try_from(BLOCK).unwrap_or(1);
+    gone > 0 && gone.is_multiple_of(block) && (0..=same / block).any(|n| ends_alike(n * block))
 }
 
 fn intent_of(path: &Path, recording: &[u8], cut: &[u8]) -> Option<SpliceIntent> {
