@@ -141,6 +141,7 @@ def main():
     options = parser.parse_args()
     if options.browser and not browser.binary():
         sys.exit("no Chromium is installed")
+    options.directory = os.path.abspath(options.directory)
     directory = os.path.join(options.directory, "made")
     if options.quick:
         sources = make.make(directory, 3, "160x120", options.seed, QUICK)
