@@ -141,8 +141,11 @@ def through_qtdemux(path):
 
 def is_trimmed(finished, media, whole):
     """Whether what qtdemux hands out of a finished file lacks one sample at most, at an end of a track with an edit list:
-    it goes by those in files that are not fragmented, whoever wrote them, and so leaves out a last sample."""
+    it goes by those in files that are not fragmented, whoever wrote them, and so leaves out a last sample. Or has one
+    more."""
     with open(finished, "rb") as file:
         has_edits = b"elst" in file.read(1 << 20)
     largest = max(int(packet[3]) for stream in packets(finished).values() for packet in stream)
+    if len(media) > len(whole):  # Of the fragments themselves it leaves one out that has no duration.
+        return whole in media and len(media) - len(whole) <= largest
     return has_edits and media in whole and len(whole) - len(media) <= largest

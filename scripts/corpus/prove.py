@@ -84,11 +84,12 @@ def check_browser(source, saw_source, saw):
             return [], f"not by Chromium ({saw_source['failed'].split(':')[0][:60]})"
         return [f"Chromium plays the source and not the result: {saw['failed']}"], None
     wrong = []
-    expected = compare.durations(source)[0]
+    # ffprobe counts a late start in, Chromium does not.
+    expected = [compare.durations(source)[0], saw_source.get("duration") or 0]
     if not saw["there"]:
         wrong.append("Chromium did not come to the middle")
-    if abs(saw["duration"] - expected) > 0.15:
-        wrong.append(f"Chromium says {saw['duration']:.3f} s, ffprobe of the source {expected:.3f} s")
+    if min(abs(saw["duration"] - seconds) for seconds in expected) > 0.15:
+        wrong.append(f"Chromium says {saw['duration']:.3f} s, of the source ffprobe and it {expected}")
     if saw["width"] and saw["shades"] < 8:
         wrong.append(f"Chromium shows a picture of {saw['shades']} colours")
     return wrong, None
@@ -141,6 +142,7 @@ def main():
     options = parser.parse_args()
     if options.browser and not browser.binary():
         sys.exit("no Chromium is installed")
+    options.directory = os.path.abspath(options.directory)
     directory = os.path.join(options.directory, "made")
     if options.quick:
         sources = make.make(directory, 3, "160x120", options.seed, QUICK)
