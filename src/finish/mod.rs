@@ -4,7 +4,7 @@
 //! inspect ─▶ decide ─▶ keep      the file is complete: it only gets its final name
 //!                    ├ splice    its header goes to its front, in place or beside it ([`splice`])
 //!                    ├ remux     its packets go into a new container in one pass
-//!                    ├ salvage   its sample tables are rebuilt and go to the front of a copy
+//!                    ├ salvage   its sample tables are rebuilt and go to the front of its media
 //!                    ╰ quarantine  left where it is, with its defects
 //! ```
 //!

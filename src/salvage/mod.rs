@@ -8,6 +8,9 @@
 //!                                 Movie over the old file, Report, Verdict
 //! ```
 //!
+//! [`fragments`] does the same for the fragments of a fragmented file that were hit, [`heads`] gives other containers the
+//! beginning back that they lost.
+//!
 //! Pure over `Read + Seek`: nothing is written and no media byte is copied. Assumes a recording that nobody writes any
 //! more. What cannot be told from the media is asked of a [`Reference`]; parameter sets that do not fit are refused
 //! ([`gate`]), and a recording without any is not called playable.

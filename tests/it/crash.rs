@@ -88,12 +88,14 @@ fn a_writer_that_is_killed_leaves_a_recording_that_plays() {
 /// Lets Chromium play the file, where there is one.
 fn plays_in_chromium(video: &Path, directory: &Path) {
     let page = directory.join("page.html");
-    let script = "v.onerror=()=>document.title='error '+v.error.message;\
-                  v.ontimeupdate=()=>{if(v.currentTime>0.4)document.title='played '+v.videoWidth}";
+    let script = "v.onerror=()=>console.log('error '+v.error.message);\
+                  v.ontimeupdate=()=>{if(v.currentTime>0.4)console.log('played '+v.videoWidth)}";
     let source = format!("file://{}", video.display());
     fs::write(
         &page,
-        format!("<title>waits</title><video id=v src='{source}' muted autoplay></video><script>{script}</script>"),
+        format!(
+            "<title>a recording</title><video id=v src='{source}' muted autoplay></video><script>{script}</script>"
+        ),
     )
     .unwrap();
     let profile = directory.join("profile");
@@ -107,18 +109,25 @@ fn plays_in_chromium(video: &Path, directory: &Path) {
         "--disable-component-update",
         "--disable-sync",
         "--autoplay-policy=no-user-gesture-required",
-        "--dump-dom",
-        "--timeout=8000",
+        "--enable-logging=stderr",
     ];
+    let log = directory.join("chromium.log");
     let mut command = Command::new("chromium");
     command
         .args(options)
         .arg(format!("--user-data-dir={}", profile.display()))
-        .arg(format!("file://{}", page.display()));
-    let Ok(run) = command.stderr(Stdio::null()).output() else {
+        .arg(format!("file://{}", page.display()))
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(&log).unwrap());
+    let Ok(mut chromium) = command.spawn() else {
         let _ = writeln!(std::io::stderr(), "skipped: there is no chromium here to play {}", video.display());
         return;
     };
-    let page = String::from_utf8_lossy(&run.stdout);
-    assert!(page.contains("<title>played 640</title>"), "{page}");
+    let said = until("chromium to play", || {
+        let said = fs::read_to_string(&log).unwrap_or_default();
+        said.lines().find(|line| line.contains("CONSOLE")).map(str::to_owned)
+    });
+    chromium.kill().unwrap();
+    chromium.wait().unwrap();
+    assert!(said.contains("played 640"), "{said}");
 }
