@@ -1,0 +1,64 @@
+//! What the codes, texts and network failures of stores mean.
+
+use super::*;
+
+fn coded(status: u16, code: &str, text: &str) -> Cause {
+    let seen = Seen { status: Some(status), code: Some(code.into()), text: text.into(), ..Seen::default() };
+    diagnose(&seen, Verb::Put, Provider::S3)
+}
+
+#[test]
+fn the_servers_code_tells_what_a_403_means() {
+    assert_eq!(coded(403, "InvalidAccessKeyId", ""), Cause::UnknownKeyId);
+    assert_eq!(coded(403, "SignatureDoesNotMatch", ""), Cause::WrongSecret);
+    assert_eq!(coded(403, "RequestTimeTooSkewed", ""), Cause::ClockSkew { by_s: None });
+    assert_eq!(coded(403, "AccessDenied", ""), Cause::Denied { permission: "s3:PutObject".into() });
+    assert_eq!(coded(403, "AccessDenied", "Forbidden: Invalid signature"), Cause::WrongSecret);
+    assert_eq!(coded(403, "AccessDenied", "no kms:GenerateDataKey"), Cause::KmsDenied);
+    let named = "User is not authorized to perform: s3:PutObjectTagging on resource: x";
+    assert_eq!(coded(403, "AccessDenied", named), Cause::Denied { permission: "s3:PutObjectTagging".into() });
+    assert_eq!(coded(404, "NoSuchBucket", ""), Cause::NoSuchBucket);
+    assert_eq!(coded(400, "ExpiredToken", ""), Cause::ExpiredCredentials);
+    assert_eq!(coded(400, "BadDigest", ""), Cause::Corrupted);
+    assert_eq!(coded(400, "RequestTimeout", ""), Cause::Timeout);
+}
+
+#[test]
+fn a_redirect_names_the_region_and_a_bare_403_with_a_wrong_clock_names_the_clock() {
+    let redirect = Seen { status: Some(301), region: Some("eu-west-1".into()), ..Seen::default() };
+    let cause = diagnose(&redirect, Verb::Head, Provider::S3);
+    assert_eq!(cause, Cause::WrongRegion { region: Some("eu-west-1".into()) });
+    assert!(cause.advice().contains("eu-west-1"));
+    let skewed = Seen { status: Some(403), skew_s: Some(-1200), ..Seen::default() };
+    assert_eq!(diagnose(&skewed, Verb::Head, Provider::S3), Cause::ClockSkew { by_s: Some(-1200) });
+}
+
+#[test]
+fn the_network_speaks_through_the_chain() {
+    let network = |network, text: &str| {
+        let seen = Seen { network: Some(network), text: text.into(), ..Seen::default() };
+        diagnose(&seen, Verb::Put, Provider::Gcs)
+    };
+    assert_eq!(network(Network::Connect, "dns error: Name or service not known"), Cause::Dns);
+    assert_eq!(network(Network::Connect, "tcp connect error: Connection refused (os error 111)"), Cause::Refused);
+    assert_eq!(network(Network::Connect, "invalid peer certificate: UnknownIssuer"), Cause::Tls);
+    assert_eq!(network(Network::Connect, "received corrupt message of type InvalidContentType"), Cause::EndpointIsHttp);
+    assert_eq!(network(Network::Other, "invalid HTTP version parsed"), Cause::EndpointIsHttps);
+    assert_eq!(network(Network::Timeout, "operation timed out"), Cause::Timeout);
+    assert_eq!(network(Network::Lost, "connection reset"), Cause::ConnectionLost);
+}
+
+#[test]
+fn what_an_operator_must_change_is_the_environment_and_the_rest_is_tried_again() {
+    assert_eq!(Cause::WrongSecret.class(), Class::Environment);
+    assert_eq!(Cause::NoSuchBucket.class(), Class::Environment);
+    assert_eq!(Cause::Throttled.class(), Class::Transient);
+    assert_eq!(Cause::Refused.class(), Class::Transient);
+    assert_eq!(Cause::Taken.class(), Class::Permanent);
+}
+
+#[test]
+fn a_login_page_is_not_a_store() {
+    let seen = Seen { status: Some(200), is_html: true, ..Seen::default() };
+    assert_eq!(diagnose(&seen, Verb::Put, Provider::S3), Cause::NotAStore);
+}
