@@ -84,6 +84,29 @@ pub(super) struct Child<'a> {
 }
 
 impl Child<'_> {
+    /// Appends the box with the length that it has: one that says that it is longer than its parent, or that it goes to the
+    /// end (size 0, §4.2), would swallow what is written behind it.
+    pub(super) fn append_to(&self, out: &mut Vec<u8>) {
+        let at = out.len();
+        out.extend(self.raw);
+        let length = self.raw.len() as u64;
+        match self.raw {
+            [0, 0, 0, 1, ..] if self.raw.len() >= 16 => out[at + 8..at + 16].copy_from_slice(&length.to_be_bytes()),
+            [_, _, _, _, ..] => {
+                let length = u32::try_from(length).unwrap_or(u32::MAX);
+                out[at..at + 4].copy_from_slice(&length.to_be_bytes());
+            }
+            _ => {}
+        }
+    }
+
+    /// The box as [`Self::append_to`] writes it.
+    pub(super) fn to_vec(self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.raw.len());
+        self.append_to(&mut out);
+        out
+    }
+
     /// Byte offset of the body in the file.
     pub(super) const fn body_offset(&self) -> u64 {
         self.offset + (self.raw.len() - self.body.len()) as u64
@@ -164,5 +187,17 @@ mod tests {
     fn a_size_of_zero_goes_to_the_end_of_the_parent() {
         let child = children(b"\0\0\0\0lastxyz", 0).next().unwrap();
         assert_eq!((child.body, child.is_torn), (&b"xyz"[..], false));
+    }
+
+    #[test]
+    fn a_box_is_written_with_the_length_that_it_has() {
+        for (raw, written) in [
+            (&b"\0\0\0\x0Afreexy"[..], &b"\0\0\0\x0Afreexy"[..]),
+            (&b"\0\0\0\0freexy"[..], &b"\0\0\0\x0Afreexy"[..]),
+            (&b"\0\0\x7F\0freexy"[..], &b"\0\0\0\x0Afreexy"[..]),
+            (&b"\0\0\0\x01free\0\0\0\0\0\0\x7F\0xy"[..], &b"\0\0\0\x01free\0\0\0\0\0\0\0\x12xy"[..]),
+        ] {
+            assert_eq!(children(raw, 0).next().unwrap().to_vec(), written);
+        }
     }
 }

@@ -10,7 +10,7 @@ use super::cursor::{Child, children, children_of};
 use super::error::{IsoError, Notes};
 use super::fragment::trex::FragmentDefaults;
 use super::headers::mvhd::MovieHeader;
-use super::track::{Track, saturating_i64};
+use super::track::{Track, note_torn, saturating_i64};
 use crate::recording::Defect;
 
 /// Largest `moov` that is read: a week of 60 fps video and audio.
@@ -87,6 +87,7 @@ impl Movie {
         let header = header.ok_or_else(|| no_header(moov, is_compressed))?;
         let mut movie = Self { header, ..Self::new(1) };
         for found in children_of(moov) {
+            note_torn(&found, notes);
             movie.take(&found, notes)?;
         }
         Ok(movie)
@@ -99,7 +100,7 @@ impl Movie {
             b"mvex" => self.fragment_defaults = Some(super::fragment::trex::read(found, notes)),
             fourcc => {
                 self.is_encrypted |= fourcc == b"pssh";
-                self.kept.extend(found.raw);
+                found.append_to(&mut self.kept);
             }
         }
         Ok(())

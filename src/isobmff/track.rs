@@ -207,7 +207,7 @@ fn once<T>(slot: &mut Option<T>, found: &Child<'_>, notes: &mut Notes, value: im
     }
 }
 
-fn note_torn(found: &Child<'_>, notes: &mut Notes) {
+pub(super) fn note_torn(found: &Child<'_>, notes: &mut Notes) {
     if found.is_torn {
         notes.malformed(found.offset, format!("`{}` is longer than the box it lies in (§4.2)", found.fourcc));
     }
@@ -221,7 +221,7 @@ impl Parts {
                 b"tkhd" => once(&mut self.header, &found, notes, |_| TrackHeader::read(found.body)),
                 b"mdia" => self.read_mdia(&found, notes),
                 b"edts" => self.read_edts(&found, notes),
-                _ => self.kept.trak.extend(found.raw),
+                _ => found.append_to(&mut self.kept.trak),
             }
         }
     }
@@ -239,7 +239,7 @@ impl Parts {
                 b"mdhd" => once(&mut self.media, &found, notes, |_| MediaHeader::read(found.body)),
                 b"hdlr" => self.read_hdlr(&found, notes),
                 b"minf" => self.read_minf(&found, notes),
-                _ => self.kept.mdia.extend(found.raw),
+                _ => found.append_to(&mut self.kept.mdia),
             }
         }
     }
@@ -247,7 +247,7 @@ impl Parts {
     fn read_hdlr(&mut self, hdlr: &Child<'_>, notes: &mut Notes) {
         let kind = hdlr.body.get(8..).and_then(|rest| rest.first_chunk()).copied().map(FourCc);
         if self.handler.is_none() {
-            self.hdlr = hdlr.raw.to_vec();
+            self.hdlr = hdlr.to_vec();
         }
         once(&mut self.handler, hdlr, notes, |_| kind);
     }
@@ -258,11 +258,11 @@ impl Parts {
             match &found.fourcc.0 {
                 b"stbl" => self.read_stbl(&found, notes),
                 b"dinf" => {
-                    self.kept.minf.extend(found.raw);
+                    found.append_to(&mut self.kept.minf);
                     let table = children_of(&found).find(|c| c.fourcc.0 == *b"dref");
                     once(&mut self.data_references, &found, notes, |_| table.map(|t| dref::read(&t)));
                 }
-                _ => self.kept.minf.extend(found.raw),
+                _ => found.append_to(&mut self.kept.minf),
             }
         }
     }
@@ -271,7 +271,7 @@ impl Parts {
         for found in children_of(stbl) {
             note_torn(&found, notes);
             match &found.fourcc.0 {
-                b"stsd" => once(&mut self.stsd, &found, notes, |_| Some(found.raw.to_vec())),
+                b"stsd" => once(&mut self.stsd, &found, notes, |_| Some(found.to_vec())),
                 b"stts" => once(&mut self.durations, &found, notes, |n| Some(stts::read(&found, n))),
                 b"ctts" => once(&mut self.compositions, &found, notes, |n| Some(ctts::read(&found, n))),
                 b"stsc" => once(&mut self.chunk_runs, &found, notes, |n| Some(stsc::read(&found, n))),
@@ -279,7 +279,7 @@ impl Parts {
                 b"stco" | b"co64" => once(&mut self.chunk_offsets, &found, notes, |n| Some(stco::read(&found, n))),
                 b"stss" => once(&mut self.sync, &found, notes, |n| Some(stss::read(&found, n))),
                 b"sdtp" => once(&mut self.dependencies, &found, notes, |n| Some(sdtp::read(&found, n))),
-                _ => self.kept.stbl.extend(found.raw),
+                _ => found.append_to(&mut self.kept.stbl),
             }
         }
     }
