@@ -5,7 +5,7 @@
 //! right bytes; where this process wrote them, or where every packet was asked for, all are compared.
 
 use std::fs::File;
-use std::io::{self, BufReader, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -16,7 +16,7 @@ use rustix::fs::Advice;
 use super::FinishError;
 use super::inspect::header_error;
 use crate::durable::FileError;
-use crate::isobmff::{self, IsoError, Movie, Sample};
+use crate::isobmff::{self, IsoError, Layout, Movie, Sample, Track};
 
 /// Payloads that are compared where not all are.
 const SPREAD_SAMPLES: u64 = 1_000;
@@ -71,23 +71,45 @@ fn read_movie(reader: &mut BufReader<File>) -> Result<Movie, IsoError> {
 /// Compares every sample of two movies, the edit lists and the codec configuration; says the first difference. With
 /// `moved_by`, every sample of the second must lie so many bytes behind its place in the first, too.
 pub(super) fn same_samples(before: &Movie, after: &Movie, moved_by: Option<u64>) -> Result<(), String> {
-    if before.tracks.len() != after.tracks.len() {
-        return Err(format!("{} tracks became {}", before.tracks.len(), after.tracks.len()));
+    same_count(before, after.tracks.len())?;
+    let pairs = (1..).zip(before.tracks.iter().zip(&after.tracks));
+    pairs.into_iter().try_for_each(|(number, (ours, theirs))| same_track(number, (ours, theirs), moved_by))
+}
+
+/// The same for a header that is read track by track, so that a long recording's is not in memory as a whole.
+pub(super) fn same_header<R: Read + Seek>(
+    before: &Movie,
+    (reader, layout): (&mut R, &Layout),
+    moved_by: Option<u64>,
+) -> Result<Result<(), String>, IsoError> {
+    let (mut found, mut said) = (0, Ok(()));
+    isobmff::movie::each_track(reader, layout, |track| {
+        if let (Ok(()), Some(ours)) = (&said, before.tracks.get(found)) {
+            said = same_track(found + 1, (ours, &track), moved_by);
+        }
+        found += 1;
+    })?;
+    Ok(said.and_then(|()| same_count(before, found)))
+}
+
+fn same_count(before: &Movie, tracks: usize) -> Result<(), String> {
+    let expected = before.tracks.len();
+    if expected == tracks { Ok(()) } else { Err(format!("{expected} tracks became {tracks}")) }
+}
+
+fn same_track(number: usize, (ours, theirs): (&Track, &Track), moved_by: Option<u64>) -> Result<(), String> {
+    let moved_by = moved_by.map(|by| if ours.is_external() { 0 } else { by });
+    let facts = |s: Sample, moved_by: Option<u64>| {
+        let place = moved_by.map(|by| s.offset.saturating_add(by));
+        (place, s.size_bytes, s.dts, s.pts, s.duration, s.is_sync, s.description_index)
+    };
+    let old = ours.samples().map(|s| facts(s, moved_by));
+    let new = theirs.samples().map(|s| facts(s, moved_by.map(|_| 0)));
+    if !old.eq(new) || ours.edits != theirs.edits {
+        return Err(format!("the samples of track {number} differ"));
     }
-    for (number, (ours, theirs)) in (1..).zip(before.tracks.iter().zip(&after.tracks)) {
-        let moved_by = moved_by.map(|by| if ours.is_external() { 0 } else { by });
-        let facts = |s: Sample, moved_by: Option<u64>| {
-            let place = moved_by.map(|by| s.offset.saturating_add(by));
-            (place, s.size_bytes, s.dts, s.pts, s.duration, s.is_sync, s.description_index)
-        };
-        let old = ours.samples().map(|s| facts(s, moved_by));
-        let new = theirs.samples().map(|s| facts(s, moved_by.map(|_| 0)));
-        if !old.eq(new) || ours.edits != theirs.edits {
-            return Err(format!("the samples of track {number} differ"));
-        }
-        if ours.descriptions != theirs.descriptions {
-            return Err(format!("the codec configuration of track {number} differs"));
-        }
+    if ours.descriptions != theirs.descriptions {
+        return Err(format!("the codec configuration of track {number} differs"));
     }
     Ok(())
 }
@@ -165,5 +187,23 @@ mod tests {
         std::fs::write(&flipped, bytes).unwrap();
         let error = compare(&fixture(), &movie, &flipped, Payloads::All).unwrap_err();
         assert!(matches!(error, FinishError::NotTheSame { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_header_read_track_by_track_is_held_against_every_sample() {
+        let mut reader = open(&fixture()).unwrap();
+        let size = reader.seek(SeekFrom::End(0)).unwrap();
+        let layout = isobmff::top_level(&mut reader, size).unwrap();
+        let movie = Movie::read(&mut reader, &layout).unwrap();
+        let mut said = |before: &Movie, moved_by| same_header(before, (&mut reader, &layout), moved_by).unwrap();
+        assert_eq!(said(&movie, None), Ok(()));
+        assert_eq!(said(&movie, Some(0)), Ok(()));
+        assert!(said(&movie, Some(1)).is_err(), "it lies elsewhere");
+        let mut fewer = movie.clone();
+        fewer.tracks.pop();
+        assert!(said(&fewer, None).is_err(), "a track more");
+        let mut longer = movie.clone();
+        longer.tracks[1].tables.chunk_offsets.pop();
+        assert!(said(&longer, None).is_err(), "samples less");
     }
 }

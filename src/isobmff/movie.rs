@@ -146,6 +146,23 @@ impl Movie {
     }
 }
 
+/// Reads the tracks of the `moov` that a layout found, one after the other: only one is in memory, beside the bytes of the
+/// header.
+pub fn each_track<R: Read + Seek>(
+    reader: &mut R,
+    layout: &Layout,
+    mut visit: impl FnMut(Track),
+) -> Result<(), IsoError> {
+    let header = layout.movie_header().ok_or(IsoError::NoMovieHeader)?;
+    let bytes = read_box(reader, header, "size of the movie header in bytes", MAX_MOVIE_HEADER_BYTES)?;
+    let moov = children(&bytes, header.offset).next().filter(|b| b.fourcc.0 == *b"moov" && !b.is_torn);
+    let moov = moov.ok_or_else(|| IsoError::malformed(header.offset, "no whole `moov` box (§8.2.1)"))?;
+    let mut notes = Notes::default();
+    let tracks = children_of(&moov).filter(|found| found.fourcc.0 == *b"trak").take(MAX_TRACKS);
+    tracks.filter_map(|trak| Track::read(&trak, &mut notes)).for_each(&mut visit);
+    Ok(())
+}
+
 fn no_header(moov: &Child<'_>, is_compressed: bool) -> IsoError {
     if is_compressed {
         let fourcc = super::boxes::FourCc(*b"cmov");
