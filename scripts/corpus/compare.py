@@ -4,6 +4,7 @@ Each check returns None, or in words what is wrong. What is asked of a file twic
 """
 
 import functools
+import hashlib
 import json
 import os
 import struct
@@ -137,6 +138,20 @@ def through_qtdemux(path):
             with open(os.path.join(directory, pad), "rb") as file:
                 handed_out[pad] = file.read()
         return handed_out
+
+
+def hands_out_all(finished, pad, media):
+    """Whether a pad of qtdemux hands out every packet of its stream, byte for byte: more than it does of some fragments."""
+    kind, number = pad.split("_")
+    kinds = durations(finished)[1]
+    stream = [index for index, its in enumerate(kinds) if its == kind][int(number)]
+    at = 0
+    for packet in packets(finished)[stream]:
+        end = at + int(packet[3])
+        if packet[5].lower() != "sha256:" + hashlib.sha256(media[at:end]).hexdigest():
+            return False
+        at = end
+    return at == len(media)
 
 
 def is_trimmed(finished, media, whole):
