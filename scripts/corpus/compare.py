@@ -86,8 +86,8 @@ def identical(source, finished):
     return None if about(source) == about(finished) else "what ffprobe says of the streams differs"
 
 
-def same_media(source, finished):
-    """For a fragmented file: payloads and their order, and times up to one constant a track."""
+def same_media(source, finished, is_repaired):
+    """For a fragmented file: payloads and their order, and, unless they had to be repaired, times up to one constant a track."""
     before, after = packets(source, "-ignore_editlist", "1"), packets(finished, "-ignore_editlist", "1")
     if before.keys() != after.keys():
         return f"streams {sorted(before)} became {sorted(after)}"
@@ -97,7 +97,7 @@ def same_media(source, finished):
             return f"payloads of stream {stream} differ"
         for place, name in ((0, "pts"), (1, "dts")):
             shifts = {b[place] - a[place] for a, b in zip(old, new) if None not in (a[place], b[place])}
-            if len(shifts) > 1:
+            if len(shifts) > 1 and not is_repaired:
                 return f"{name} of stream {stream} moved by {len(shifts)} different amounts: {sorted(shifts)[:4]}"
             if [p[place] is None for p in old] != [p[place] is None for p in new]:
                 return f"{name} of stream {stream} is missing elsewhere"
@@ -109,7 +109,8 @@ def errors_of_decoding(path):
     """What FFmpeg complains of while it decodes all; not that the recording's own times repeat themselves."""
     done = subprocess.run(["ffmpeg", "-nostdin", "-v", "error", "-i", path, "-map", "0", "-f", "null", "-"],
                           capture_output=True, text=True)
-    return [line for line in done.stderr.strip().splitlines() if not line.startswith("[null @")]
+    lines = done.stderr.strip().splitlines()
+    return [line for line in lines if not line.startswith("[null @") and "Last message repeated" not in line]
 
 
 @functools.cache

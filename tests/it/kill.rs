@@ -36,7 +36,8 @@ fn fill(house: &House) {
         house.put(&cut(&made("ts", 2), 0.7), &format!("cut/ts{copy}.ts"));
         house.put(&cut(&made("flv", 2), 0.7), &format!("cut/flv{copy}.flv.tmp"));
         house.put(&cut(&made("webm-vp9", 2), 0.7), &format!("cut/webm{copy}.webm.tmp"));
-        house.put(&without_moov(&made("mp4", 2)), &format!("lost/crashed{copy}.mp4.tmp"));
+        // Nothing else here is coded like it, so nothing can teach what it needs.
+        house.put(&without_moov(&made("mp4-h265", 2)), &format!("lost/crashed{copy}.mp4.tmp"));
     }
     fs::write(house.root().join("lost/empty.mp4"), "").unwrap();
     fs::write(house.root().join("lost/noise.mp4"), [0x5A; 4096]).unwrap();
