@@ -60,6 +60,7 @@ def compare(options):
     for _ in range(options.runs):
         for side, first, then in (("ours", before_ours, ours), ("theirs", before_theirs, theirs)):
             before(first)
+            said_in(options.log)  # what an earlier row left
             sides[side].append(run(then))
             if side == "ours":
                 sides[side][-1].update(said_in(options.log))
