@@ -49,6 +49,11 @@ def finished_by(options, way, sources, directory):
     return {source: by_directory.get(os.path.dirname(copy), said) for source, copy in copies.items()}
 
 
+def is_repaired(record):
+    """Whether the record says that times could not stay: fragments overlap."""
+    return any("timestamps_repaired" in defect.values() for defect in record["defects"])
+
+
 def check_media(source, record):
     """Everything but the browser; what is wrong, in words."""
     finished = record["filePath"]
@@ -56,9 +61,8 @@ def check_media(source, record):
     wrong = []
     if compare.shape(finished) != "first" and record["outcome"] != "kept":
         wrong.append(f"the header is not in front: {compare.boxes(finished)}")
-    # Fragments whose times overlap cannot keep them; the record says so.
-    is_repaired = any("timestamps_repaired" in defect.values() for defect in record["defects"])
-    held = compare.same_media(source, finished, is_repaired) if before == "fragmented" else compare.identical(source, finished)
+    repaired = is_repaired(record)
+    held = compare.same_media(source, finished, repaired) if before == "fragmented" else compare.identical(source, finished)
     wrong += [held] if held else []
     was, now = compare.durations(source), compare.durations(finished)
     if now[2] and not was[2]:
@@ -80,7 +84,7 @@ def check_media(source, record):
     return wrong
 
 
-def check_browser(source, saw_source, saw):
+def check_browser(source, record, saw_source, saw):
     """What the browser made of it; what is wrong, and what it cannot play at all."""
     if "failed" in saw:
         if "failed" in saw_source:
@@ -91,6 +95,8 @@ def check_browser(source, saw_source, saw):
     expected = [compare.durations(source)[0], saw_source.get("duration") or 0]
     if not saw["there"]:
         wrong.append("Chromium did not come to the middle")
+    if is_repaired(record):
+        expected.append(record["duration"] / 1000)
     if min(abs(saw["duration"] - seconds) for seconds in expected) > 0.15:
         wrong.append(f"Chromium says {saw['duration']:.3f} s, of the source ffprobe and it {expected}")
     if saw["width"] and saw["shades"] < 8:
@@ -118,7 +124,7 @@ def prove(options, sources):
             else:
                 wrong = media[source, way].result()
                 if options.browser:
-                    more, note = check_browser(source, saw[f"source/{number}"], saw[f"{way}/{number}"])
+                    more, note = check_browser(source, record, saw[f"source/{number}"], saw[f"{way}/{number}"])
                     wrong += more
                     tally["played by Chromium" if not note else "not played by Chromium, nor its source"] += 1
                 tally[f"{compare.shape(source)} → {record['outcome']}, {record.get('splice') or 'nothing written'}"] += 1
