@@ -44,14 +44,15 @@ impl Catalog {
         self.store().flush("ledger removed")
     }
 
-    /// Remembers the codec configuration of a stream, in place of the one before. Writes nothing if it is the same, and is
-    /// durable no later than the next step of any recording.
+    /// Remembers the codec configuration of a stream, in place of the one before. Writes nothing if it is the same; durable on
+    /// return, since it may be the last that this process writes, and the next recording may be the one that crashes.
     pub fn remember_codec(&self, stream_id: &str, configuration: &Value) -> Result<()> {
         let value = encode(In::Codecs, stream_id.as_bytes(), configuration)?;
         if self.store().get(In::Codecs, stream_id)?.is_some_and(|old| *old == *value) {
             return Ok(());
         }
-        self.store().transact(|tx| tx.put(In::Codecs, stream_id, value.as_slice()))
+        self.store().transact(|tx| tx.put(In::Codecs, stream_id, value.as_slice()))?;
+        self.store().flush("codec remembered")
     }
 
     /// The codec configurations of other streams, at most so many.

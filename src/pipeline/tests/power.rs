@@ -306,5 +306,7 @@ fn without_any_one_of_its_syncs_some_power_cut_is_not_mended() {
 fn is_needed(journey: &Journey, done: &Done) -> bool {
     // What is left out is told to a watch that runs at the same time; a cut undo may be done again.
     let is_for_others = journey.deed == Deed::Undo && done.act == Act::JournalSynced("journal left out".into());
-    done.act.is_sync() && !is_for_others
+    // What a stream taught is for its next recording.
+    let is_for_the_next = done.act == Act::JournalSynced("codec remembered".into());
+    done.act.is_sync() && !is_for_others && !is_for_the_next
 }
