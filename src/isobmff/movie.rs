@@ -70,8 +70,7 @@ impl Movie {
 
     /// Reads a whole `moov` box that lies at a byte offset of a file; defects name offsets in that file.
     pub fn from_moov_at(bytes: Vec<u8>, offset: u64) -> Result<Self, IsoError> {
-        let moov = children(&bytes, offset).next().filter(|b| b.fourcc.0 == *b"moov" && !b.is_torn);
-        let moov = moov.ok_or_else(|| IsoError::malformed(offset, "no whole `moov` box (§8.2.1)"))?;
+        let moov = whole_moov(&bytes, offset)?;
         let mut notes = Notes::default();
         let mut movie = Self::read_children(&moov, &mut notes)?;
         movie.is_encrypted |= movie.tracks.iter().any(|t| t.descriptions.is_encrypted());
@@ -146,6 +145,12 @@ impl Movie {
     }
 }
 
+/// The `moov` box that the bytes begin with.
+fn whole_moov(bytes: &[u8], offset: u64) -> Result<Child<'_>, IsoError> {
+    let moov = children(bytes, offset).next().filter(|b| b.fourcc.0 == *b"moov" && !b.is_torn);
+    moov.ok_or_else(|| IsoError::malformed(offset, "no whole `moov` box (§8.2.1)"))
+}
+
 /// Reads the tracks of the `moov` that a layout found, one after the other: only one is in memory, beside the bytes of the
 /// header.
 pub fn each_track<R: Read + Seek>(
@@ -155,8 +160,7 @@ pub fn each_track<R: Read + Seek>(
 ) -> Result<(), IsoError> {
     let header = layout.movie_header().ok_or(IsoError::NoMovieHeader)?;
     let bytes = read_box(reader, header, "size of the movie header in bytes", MAX_MOVIE_HEADER_BYTES)?;
-    let moov = children(&bytes, header.offset).next().filter(|b| b.fourcc.0 == *b"moov" && !b.is_torn);
-    let moov = moov.ok_or_else(|| IsoError::malformed(header.offset, "no whole `moov` box (§8.2.1)"))?;
+    let moov = whole_moov(&bytes, header.offset)?;
     let mut notes = Notes::default();
     let tracks = children_of(&moov).filter(|found| found.fourcc.0 == *b"trak").take(MAX_TRACKS);
     tracks.filter_map(|trak| Track::read(&trak, &mut notes)).for_each(&mut visit);
