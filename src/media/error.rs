@@ -98,6 +98,12 @@ pub enum MediaError {
         /// The demuxer, muxer, encoder or decoder.
         part: String,
     },
+    /// FFmpeg's libraries are not there, or not those that this program was built for.
+    #[error("FFmpeg cannot be loaded: {detail}")]
+    NotLoaded {
+        /// Which library or function is missing, in the loader's words.
+        detail: String,
+    },
     /// The work was told to stop.
     #[error("cancelled")]
     Cancelled,
@@ -128,7 +134,7 @@ impl Fault for MediaError {
         match self {
             Self::Cancelled => Class::Cancelled,
             Self::Open { source, .. } | Self::Read { source, .. } | Self::Write { source, .. } => Class::of_io(source),
-            Self::Missing { .. } => Class::Environment,
+            Self::Missing { .. } | Self::NotLoaded { .. } => Class::Environment,
             _ => Class::Permanent,
         }
     }
@@ -146,6 +152,11 @@ impl Fault for MediaError {
                 "The original is untouched and stays where it is.".into()
             }
             Self::Missing { .. } => "Install a complete FFmpeg; `aftercast doctor` lists what is missing.".into(),
+            Self::NotLoaded { .. } => {
+                "No recording was touched. Install the FFmpeg libraries that aftercast was built with, or build it anew with \
+                 those that are there; `aftercast doctor` tries to load them."
+                    .into()
+            }
             _ => return None,
         })
     }

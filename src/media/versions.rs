@@ -1,9 +1,10 @@
-//! Which FFmpeg is linked and whether it has what is needed, for `doctor`.
+//! Which FFmpeg is there and whether it has what is needed, for `doctor`.
 
-use super::ffi::library::{has_decoder, has_demuxer, has_muxer};
+use super::MediaError;
+use super::ffi::library::{has_decoder, has_demuxer, has_muxer, ready};
 use crate::recording::Container;
 
-/// The linked FFmpeg.
+/// The FFmpeg that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Versions {
     /// Libraries and their versions (`libavformat 59.27.100`).
@@ -21,9 +22,10 @@ const CONTAINERS: [Container; 6] =
 const DECODERS: &[&str] =
     &["h264", "hevc", "vp8", "vp9", "mpeg4", "aac", "mp3", "ac3", "eac3", "opus", "vorbis", "flac"];
 
-/// Asks the linked FFmpeg what it is.
-pub fn versions() -> Versions {
-    Versions {
+/// Asks FFmpeg what it is; [`MediaError::NotLoaded`] if there is none that this program can use.
+pub fn versions() -> Result<Versions, MediaError> {
+    ready()?;
+    Ok(Versions {
         libraries: vec![
             named("libavutil", ffmpeg_next::util::version()),
             named("libavcodec", ffmpeg_next::codec::version()),
@@ -33,7 +35,7 @@ pub fn versions() -> Versions {
         license: ffmpeg_next::format::license().to_owned(),
         configuration: ffmpeg_next::format::configuration().to_owned(),
         missing: missing(),
-    }
+    })
 }
 
 fn named(library: &str, version: u32) -> String {
@@ -53,7 +55,7 @@ mod tests {
 
     #[test]
     fn debian_s_ffmpeg_has_all_that_is_needed() {
-        let found = versions();
+        let found = versions().unwrap();
         assert_eq!(found.missing, Vec::<String>::new());
         assert!(found.libraries.iter().any(|l| l.starts_with("libavformat ")));
         assert!(!found.license.is_empty());

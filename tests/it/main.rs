@@ -17,6 +17,7 @@ mod deliver_kill;
 mod deliver_line;
 mod deliver_s3;
 mod deliver_storm;
+mod ffmpeg;
 mod fuzz;
 mod kill;
 mod nginx_rtmp;

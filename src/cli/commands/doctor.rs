@@ -40,7 +40,10 @@ pub fn run(config: &Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
 }
 
 fn ffmpeg() -> Check {
-    let versions = media::versions();
+    let versions = match media::versions() {
+        Ok(versions) => versions,
+        Err(error) => return of_result(Path::new("FFmpeg"), "libraries", Err::<String, _>(error)),
+    };
     let is_ok = versions.missing.is_empty();
     let hint = (!is_ok).then(|| format!("Install an FFmpeg with: {}.", versions.missing.join(", ")));
     Check { subject: "FFmpeg".into(), name: "codecs", is_ok, detail: versions.libraries.join(", "), hint }

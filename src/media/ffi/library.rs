@@ -6,7 +6,16 @@ use ffmpeg_next::ffi::{av_find_input_format, av_guess_format, avcodec_find_decod
 
 use super::sink::muxer;
 use super::source::demuxer;
+use super::{late, log};
+use crate::media::MediaError;
 use crate::recording::Container;
+
+/// Sees to it that FFmpeg can be called and that its log comes to us; every door of this room asks first.
+pub(in crate::media) fn ready() -> Result<(), MediaError> {
+    late::ready().map_err(|detail| MediaError::NotLoaded { detail })?;
+    log::install();
+    Ok(())
+}
 
 /// Whether the demuxer of a container is there.
 #[expect(unsafe_code, reason = "ffmpeg-next has no look-up of demuxers by name")]

@@ -9,7 +9,7 @@ thread_local! {
 }
 
 /// Redirects the log, once per process.
-pub(in crate::media) fn install() {
+pub(super) fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(redirect);
 }

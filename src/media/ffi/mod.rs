@@ -5,6 +5,7 @@
 
 mod ahead;
 mod behind;
+mod late;
 pub(in crate::media) mod library;
 pub(in crate::media) mod log;
 pub(in crate::media) mod sink;

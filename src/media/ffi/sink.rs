@@ -15,6 +15,7 @@ use ffmpeg_next::format::context::{Output, StreamIo};
 use ffmpeg_next::{Error, Packet, Rational, Stream};
 
 use super::behind::{Behind, Drain};
+use super::library;
 use super::log;
 use super::source::{Source, checked, stream_metadata};
 use super::stream::{Tap, TimeBase};
@@ -40,7 +41,7 @@ const HVC1: u32 = u32::from_le_bytes(*b"hvc1");
 impl Sink {
     /// Opens an existing file and empties it.
     pub(in crate::media) fn create(path: &Path, container: Container) -> Result<Self, MediaError> {
-        log::install();
+        library::ready()?;
         log::forget();
         let tap = Tap::default();
         let file = open_empty(path).map_err(write_error(path))?;

@@ -14,9 +14,9 @@ use ffmpeg_next::format::context::{Input, StreamIo};
 use ffmpeg_next::{Dictionary, Error, Packet, Stream, media};
 
 use super::ahead::Ahead;
-use super::log;
 use super::stream::{Tap, TimeBase};
 use super::tags::TagFeed;
+use super::{library, log};
 use crate::media::{MediaError, whole};
 use crate::recording::{Container, TrackKind};
 
@@ -109,7 +109,7 @@ impl StreamFacts {
 impl Source {
     /// Opens a recording with the demuxer of its container.
     pub(in crate::media) fn open(path: &Path, container: Container, depth: Depth) -> Result<Self, MediaError> {
-        log::install();
+        library::ready()?;
         log::forget();
         let (file, size_bytes) = open_regular(path)?;
         let tap = Tap::default();
