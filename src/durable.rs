@@ -7,6 +7,7 @@
 //! Every operation passes the counting seam [`step`], by which the kill test stops the process after its n-th
 //! operation; in release builds the seam is empty.
 
+mod advice;
 mod extents;
 #[cfg(test)]
 pub(crate) mod image;
@@ -26,6 +27,7 @@ use rustix::io::Errno;
 use crate::fault::{Class, Fault};
 use crate::recording::Fingerprint;
 
+pub use advice::{ask_for, begin_to_store};
 pub use extents::{Extents, MAX_EXTENTS};
 #[cfg(test)]
 pub(crate) use in_place::tape;

@@ -39,9 +39,13 @@ use crate::durable;
 pub(super) const SCHEMA_VERSION: u32 = 1;
 const SCHEMA_KEY: &[u8] = b"schema";
 const MARKER_FILE: &str = "aftercast-schema";
-/// Below this many free bytes nothing is written: sled grows in steps of 512 KiB and does not survive a full disk.
+/// Below this many free bytes nothing is written: sled grows by segments and does not survive a full disk.
 const RESERVE_BYTES: u64 = 8 << 20;
 const CACHE_BYTES: u64 = 8 << 20;
+/// Every start writes zeros up to the end of the last segment. Values longer than a quarter of one go to files of their own.
+const SEGMENT_BYTES: usize = 256 << 10;
+/// sled's own choice, which databases were made with before; a database keeps its segments for good.
+const FORMER_SEGMENT_BYTES: usize = 512 << 10;
 /// sled's own thread only collects garbage; what must be durable is flushed by [`Store::flush`].
 const HOUSEKEEPING_MS: u64 = 30_000;
 
@@ -365,9 +369,11 @@ const OPEN_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 fn open_patiently(path: &Path) -> Result<sled::Db, CatalogError> {
     let damaged = |source| CatalogError::Damaged { path: path.to_owned(), source };
+    let mut segment_bytes = SEGMENT_BYTES;
     for _ in 0..OPEN_TRIES {
-        match open_once(path).map_err(damaged)? {
+        match open_once(path, segment_bytes).map_err(damaged)? {
             Ok(db) => return Ok(db),
+            Err(sled::Error::Unsupported(_)) if segment_bytes == SEGMENT_BYTES => segment_bytes = FORMER_SEGMENT_BYTES,
             Err(sled::Error::Io(e)) if e.to_string().contains("could not acquire lock") => {
                 std::thread::sleep(OPEN_AGAIN_AFTER);
             }
@@ -380,8 +386,9 @@ fn open_patiently(path: &Path) -> Result<sled::Db, CatalogError> {
     Err(CatalogError::InUse { path: path.to_owned(), pid: None })
 }
 
-fn open_once(path: &Path) -> Result<sled::Result<sled::Db>, StorageError> {
+fn open_once(path: &Path, segment_bytes: usize) -> Result<sled::Result<sled::Db>, StorageError> {
     let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(Some(HOUSEKEEPING_MS));
+    let config = config.segment_size(segment_bytes);
     catch_unwind(AssertUnwindSafe(|| config.open())).map_err(|panic| {
         let words = panic.downcast_ref::<String>().map(String::as_str);
         let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");

@@ -5,19 +5,20 @@
 
 use std::fs::{File, FileTimes, OpenOptions};
 use std::io;
-use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{Advice, FallocateFlags, OFlags};
 
+use super::advice::store_and_drop;
 use super::extents::{self, Extents};
 use super::{Event, FileError, Result, step, tell};
 use crate::recording::Fingerprint;
 
-/// Pages are dropped in multiples of this, so that no two threads share one.
-const DROPPED_TOGETHER_BYTES: u64 = 4 << 20;
+/// Pages are written back and dropped so many bytes at a time.
+const DROPPED_TOGETHER_BYTES: u64 = 32 << 20;
 
 /// A file that is open for being changed where it stands.
 #[derive(Debug)]
@@ -132,18 +133,22 @@ impl InPlace {
         extents::read(&self.file).map_err(|e| self.error("read the extents of", e))
     }
 
-    /// Does some work while other threads drop the file's clean pages from memory, one for each core. Advice only: what is
-    /// read meanwhile comes from the disk again, and the kernel may keep what it likes.
-    pub fn while_pages_are_dropped<R>(&self, work: impl FnOnce() -> R) -> R {
+    /// Writes back what waits and drops the file's pages from memory, by one thread for each core and piece by piece, so that
+    /// the disk and the processors are busy together. Advice only: nothing is durable by this, what is read meanwhile comes
+    /// from the disk again, and the kernel may keep what it likes.
+    pub fn drop_pages(&self) {
         let len = self.file.metadata().map_or(0, |metadata| metadata.len());
-        let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
-        let part = len.div_ceil(threads).next_multiple_of(DROPPED_TOGETHER_BYTES);
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let next = AtomicU64::new(0);
         std::thread::scope(|scope| {
-            for start in (0..len).step_by(usize::try_from(part).unwrap_or(usize::MAX)) {
-                scope.spawn(move || rustix::fs::fadvise(&self.file, start, NonZeroU64::new(part), Advice::DontNeed));
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    let piece = || next.fetch_add(DROPPED_TOGETHER_BYTES, Ordering::Relaxed);
+                    let pieces = std::iter::repeat_with(piece).take_while(|start| *start < len);
+                    pieces.for_each(|start| store_and_drop(&self.file, &(start..start + DROPPED_TOGETHER_BYTES)));
+                });
             }
-            work()
-        })
+        });
     }
 
     /// Does one operation.

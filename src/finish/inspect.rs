@@ -5,7 +5,7 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 
 use super::FinishError;
-use crate::durable::FileError;
+use crate::durable::{self, FileError};
 use crate::isobmff::{self, IsoError, Layout, Movie, Shape, Verdict};
 use crate::media::{self, MediaError, Probe};
 use crate::recording::{Container, Defect, TrackKind};
@@ -13,6 +13,8 @@ use crate::salvage::{self, SalvageError};
 
 /// Bytes of the head that are looked at to recognise a container.
 const HEAD_BYTES: u64 = 1024;
+/// Bytes that most headers of fragments are shorter than.
+const FRAGMENT_HEADER_BYTES: u64 = 8 << 10;
 
 /// What headers tell about a file.
 #[derive(Debug)]
@@ -111,6 +113,9 @@ pub fn inspect(path: &Path) -> Result<Inspection, FinishError> {
 
 fn inspect_iso(path: &Path, file: &File, container: Container, found: &mut Inspection) -> Result<(), FinishError> {
     let mut reader = BufReader::new(file);
+    let fragments = isobmff::fragment::indexed_places(&mut reader, found.size_bytes);
+    let asked: Vec<_> = fragments.into_iter().map(|offset| (offset, FRAGMENT_HEADER_BYTES)).collect();
+    durable::ask_for(file, &asked);
     let layout = isobmff::top_level(&mut reader, found.size_bytes).map_err(|e| header_error(path, e))?;
     found.is_hit = salvage::is_hit(&mut reader, &layout).map_err(|source| salvage_error(path, source))?;
     let whole_bytes = layout.len;

@@ -6,16 +6,13 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
-use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rustix::fs::Advice;
-
 use super::FinishError;
 use super::inspect::header_error;
-use crate::durable::FileError;
+use crate::durable::{FileError, ask_for};
 use crate::isobmff::{self, IsoError, Layout, Movie, Sample, Track};
 
 /// Payloads that are compared where not all are.
@@ -120,10 +117,7 @@ fn same_track(number: usize, (ours, theirs): (&Track, &Track), moved_by: Option<
 /// All of them are asked for before the first is read, so that the disk is not waited for a thousand times.
 pub(super) fn spread_digest(file: &File, movie: &Movie, moved_by: u64) -> io::Result<blake3::Hash> {
     let places = spread_places(movie, moved_by);
-    for (offset, size_bytes) in &places {
-        // Advice only.
-        let _ = rustix::fs::fadvise(file, *offset, NonZeroU64::new(*size_bytes), Advice::WillNeed);
-    }
+    ask_for(file, &places);
     let mut hash = blake3::Hasher::new();
     let mut buffer = vec![0; BUFFER_BYTES];
     for (offset, size_bytes) in places {

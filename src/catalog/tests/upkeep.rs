@@ -71,3 +71,21 @@ fn ten_rescans_of_a_finished_tree_write_nothing() {
     }
     assert_eq!((std::fs::read(&db).unwrap(), std::fs::metadata(&db).unwrap().modified().unwrap()), before);
 }
+
+#[test]
+fn a_database_made_with_other_segments_keeps_them_and_works() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = dir.path().join("state/catalog");
+    std::fs::create_dir_all(&database).unwrap();
+    drop(sled::Config::new().path(&database).open().unwrap());
+    let conf = || String::from_utf8_lossy(&std::fs::read(database.join("conf")).unwrap()).into_owned();
+    assert!(conf().contains("segment_size: 524288"), "{}", conf());
+
+    let catalog = Catalog::open(&dir.path().join("state")).unwrap();
+    let mut home = Home { dir, catalog: Some(catalog) };
+    catalogue(&home, "room1", 1, 1);
+    home.restart();
+    assert!(home.check(false).unwrap().is_sound());
+    assert_eq!(home.check(false).unwrap().vods, 1);
+    assert!(conf().contains("segment_size: 524288"), "{}", conf());
+}

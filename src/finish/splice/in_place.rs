@@ -9,12 +9,13 @@
 //! Whatever goes wrong before the old `moov` is retired is taken back: the blocks go out again and the file is what it
 //! was. What a cut leaves is told and mended by [`recover`](super::recover).
 
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use rustix::io::Errno;
 
+use super::alongside;
 use super::lease::Lease;
 use super::prepare::{Prepared, Unlike};
 use super::recover::{Back, put_back, retire};
@@ -56,7 +57,10 @@ impl Prepared<'_> {
         if let Err(error) = inserted {
             return self.refused(error);
         }
-        let written = self.write_header().map_err(FinishError::from).and_then(|()| self.compare());
+        let payloads = || sameness::spread_digest(self.open.file(), self.movie, self.intent.inserted_bytes);
+        // The payloads lie where they will stay; reading them waits for the disk, and so does the header.
+        let (written, payloads) = alongside(|| self.write_header(), payloads);
+        let written = written.map_err(FinishError::from).and_then(|()| self.compare(payloads));
         if let Err(error) = written {
             self.take_back(error)?;
             return Ok(Performed::Aside("the header could not be written"));
@@ -89,20 +93,19 @@ impl Prepared<'_> {
         }
     }
 
-    /// Reads back what is there now: the header, whose every sample was compared before it was written, and spread
-    /// payloads at their new places.
-    fn compare(&self) -> Result<(), FinishError> {
-        self.compare_bytes().map_err(|e| e.on(&self.intent.path))
+    /// Reads back what is there now: the header, whose every sample was compared before it was written; and compares the
+    /// payloads that were read at their new places.
+    fn compare(&self, payloads: io::Result<blake3::Hash>) -> Result<(), FinishError> {
+        self.compare_bytes(payloads).map_err(|e| e.on(&self.intent.path))
     }
 
-    fn compare_bytes(&self) -> Result<(), Unlike> {
+    fn compare_bytes(&self, payloads: io::Result<blake3::Hash>) -> Result<(), Unlike> {
         let mut header = vec![0; self.header.len()];
         self.open.file().read_exact_at(&mut header, 0)?;
         if header != self.header {
             return Err(Unlike::Different("the header reads otherwise than it was written".into()));
         }
-        let digest = sameness::spread_digest(self.open.file(), self.movie, self.intent.inserted_bytes)?;
-        if digest.to_hex().as_str() == self.intent.payload_digest {
+        if payloads?.to_hex().as_str() == self.intent.payload_digest {
             return Ok(());
         }
         Err(Unlike::Different("the payloads differ after the blocks were inserted".into()))
@@ -136,7 +139,7 @@ fn is_half_done(error: &FinishError) -> bool {
 
 fn is_full(error: &FinishError) -> bool {
     let kind = |e: &FileError| e.source.kind();
-    matches!(error, FinishError::File(e) if kind(e) == std::io::ErrorKind::StorageFull)
+    matches!(error, FinishError::File(e) if kind(e) == io::ErrorKind::StorageFull)
 }
 
 /// The digest of spread payloads as the header in front says them.

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
+use super::alongside;
 use super::prepare::{Unlike, file_type, inserts_blocks};
 use crate::durable::{FileError, InPlace, Operation};
 use crate::finish::{FinishError, sameness};
@@ -50,21 +51,28 @@ pub(crate) fn put_in_front_of_own(partial: &Path, own: &Own) -> Result<bool, Fin
     let (_, block_bytes) = open.file_system()?;
     let digest =
         |moved_by| sameness::spread_digest(open.file(), &own.movie, moved_by).map_err(|e| Unlike::from(e).on(partial));
-    let before = digest(0)?;
     let ftyp = file_type(open.file(), &own.layout).map_err(FileError::on("read", partial))?;
-    let planned = open.while_pages_are_dropped(|| {
-        FrontPlan::spanning(&own.movie, &own.movie.to_ftyp(&ftyp), own.layout.len, block_bytes)
-    });
+    let plan = || FrontPlan::spanning(&own.movie, &own.movie.to_ftyp(&ftyp), own.layout.len, block_bytes);
+    let digest_and_drop = || {
+        let before = digest(0);
+        open.drop_pages();
+        before
+    };
+    let (before, planned) = alongside(digest_and_drop, plan);
     let header = planned.map_err(|e| Unlike::from(e).on(partial))?.header;
     let inserted_bytes = header.len() as u64;
     if let Err(error) = open.perform(Operation::Insert { at: 0, bytes: inserted_bytes }) {
         tracing::debug!(error = %error.source, "The header of a partial is not inserted.");
         return Ok(false);
     }
-    open.perform(Operation::Write { at: 0, bytes: &header })?;
-    drop(header);
-    compare(&open, own, inserted_bytes).map_err(|e| e.on(partial))?;
-    if digest(inserted_bytes)? == before {
+    let write_and_compare = || {
+        open.perform(Operation::Write { at: 0, bytes: &header })?;
+        drop(header);
+        compare(&open, own, inserted_bytes).map_err(|e| e.on(partial))
+    };
+    let (written, after) = alongside(write_and_compare, || digest(inserted_bytes));
+    written?;
+    if after? == before? {
         return Ok(true);
     }
     Err(Unlike::Different("the payloads differ after the blocks were inserted".into()).on(partial))

@@ -5,9 +5,10 @@ use std::io::{self, BufReader};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::alongside;
 use super::lease::Lease;
 use super::view::{Piece, View};
-use crate::durable::{FileError, InPlace};
+use crate::durable::{Extents, FileError, InPlace, Operation};
 use crate::finish::describe::{Description, describe_movie};
 use crate::finish::inspect::header_error;
 use crate::finish::{FinishError, Iso, sameness};
@@ -59,20 +60,46 @@ pub(crate) fn prepare<'a>(
     if Lease::take(open.file()).is_none() {
         return Ok(not_here(source, "others have it open, or leases are not allowed"));
     }
-    let read = || FileError::on("read", source);
-    let payloads = sameness::spread_digest(open.file(), movie, 0).map_err(read())?;
-    open.perform(crate::durable::Operation::SyncData)?;
-    let Some(extents) = open.extents()? else { return Ok(not_here(source, "its extents are not settled")) };
     let block_bytes = block_bytes.max(at_least_block);
-    // The kernel drops every page of the file before it inserts; it would do so alone, and under the lease.
-    let planned = open.while_pages_are_dropped(|| {
-        let plan = spanning_or_whole(source, open.file(), (iso, movie), (iso.layout.len, block_bytes))?;
-        let (intent, undo) = intent_of(source, before, (movie, retire), (&plan.header, extents, payloads));
-        let description = check(&open, movie, (&plan.header, &intent), container).map_err(|e| e.on(source))?;
-        Ok::<_, FinishError>((plan.header, intent, undo, description))
-    });
-    let (header, intent, undo, description) = planned?;
+    let work_out = || plan(&open, (iso, movie), retire, block_bytes, container);
+    let (settled, planned) = alongside(|| settle(&open, movie), work_out);
+    let (Some((payloads, extents)), planned) = (settled?, planned?) else {
+        return Ok(not_here(source, "its extents are not settled"));
+    };
+    let (intent, undo) = intent_of(source, before, (movie, retire), (&planned, extents, payloads));
+    let Planned { header, description, .. } = planned;
     Ok(Some(Prepared { open, movie, header, block_bytes, intent, undo, description }))
+}
+
+/// Digests spread payloads and brings the file to rest: all of it on the disk, and none of it in memory, since the kernel drops
+/// every page of a file before it inserts, and would do so alone and under the lease. Says where the file's bytes lie.
+fn settle(open: &InPlace, movie: &Movie) -> Result<Option<(blake3::Hash, Extents)>, FinishError> {
+    let payloads = sameness::spread_digest(open.file(), movie, 0).map_err(FileError::on("read", open.path()))?;
+    open.drop_pages();
+    open.perform(Operation::SyncData)?;
+    Ok(open.extents()?.map(|extents| (payloads, extents)))
+}
+
+/// The new header, and what the file will be with it.
+struct Planned {
+    header: Vec<u8>,
+    retirement: Retirement,
+    description: Description,
+}
+
+fn plan(
+    open: &InPlace,
+    (iso, movie): (&Iso, &Movie),
+    retire: Option<BoxHeader>,
+    block_bytes: u64,
+    container: Container,
+) -> Result<Planned, FinishError> {
+    let old_len = iso.layout.len;
+    let header = spanning_or_whole(open.path(), open.file(), (iso, movie), (old_len, block_bytes))?.header;
+    let retirement = retirement(retire, old_len, header.len() as u64);
+    let view = finished_view(open.file(), &header, old_len, retirement);
+    let description = check(view, movie, header.len() as u64, container).map_err(|e| e.on(open.path()))?;
+    Ok(Planned { header, retirement, description })
 }
 
 impl Prepared<'_> {
@@ -145,10 +172,10 @@ fn intent_of(
     source: &Path,
     before: &Fingerprint,
     (movie, moov): (&Movie, Option<BoxHeader>),
-    (header, extents, payloads): (&[u8], Vec<[u64; 3]>, blake3::Hash),
+    (planned, extents, payloads): (&Planned, Extents, blake3::Hash),
 ) -> (SpliceIntent, SpliceUndo) {
+    let (header, retirement) = (&planned.header, planned.retirement);
     let inserted_bytes = header.len() as u64;
-    let retirement = retirement(moov, before.size_bytes, inserted_bytes);
     let size_bytes = match retirement {
         Retirement::Truncate { len } => len,
         Retirement::Nothing | Retirement::Free { .. } => before.size_bytes + inserted_bytes,
@@ -174,12 +201,11 @@ fn intent_of(
     (intent, undo)
 }
 
-/// The file as it will read when all is done.
-fn finished_view<'a>(file: &'a File, header: &'a [u8], intent: &SpliceIntent) -> View<'a> {
-    let old_len = intent.before.size_bytes;
-    let shift = intent.inserted_bytes;
+/// The file of so many bytes as it will read when all is done.
+fn finished_view<'a>(file: &'a File, header: &'a [u8], old_len: u64, retirement: Retirement) -> View<'a> {
+    let shift = header.len() as u64;
     let mut pieces = vec![Piece::Memory(header)];
-    match intent.retirement {
+    match retirement {
         Retirement::Nothing => pieces.push(Piece::File(0..old_len)),
         Retirement::Truncate { len } => pieces.push(Piece::File(0..len - shift)),
         Retirement::Free { at } => {
@@ -191,13 +217,7 @@ fn finished_view<'a>(file: &'a File, header: &'a [u8], intent: &SpliceIntent) ->
 
 /// Reads the finished file before it exists and compares it with the source: every sample must lie so many bytes behind
 /// its old place as are inserted, so that its payload is the same by construction.
-fn check(
-    open: &InPlace,
-    movie: &Movie,
-    (header, intent): (&[u8], &SpliceIntent),
-    container: Container,
-) -> Result<Description, Unlike> {
-    let view = finished_view(open.file(), header, intent);
+fn check(view: View<'_>, movie: &Movie, inserted_bytes: u64, container: Container) -> Result<Description, Unlike> {
     let len = view.len();
     let mut reader = BufReader::new(view);
     let layout = isobmff::top_level(&mut reader, len)?;
@@ -205,7 +225,7 @@ fn check(
         return Err(Unlike::Different("the header is not in front".into()));
     }
     let new = Movie::read(&mut reader, &layout)?;
-    sameness::same_samples(movie, &new, Some(intent.inserted_bytes)).map_err(Unlike::Different)?;
+    sameness::same_samples(movie, &new, Some(inserted_bytes)).map_err(Unlike::Different)?;
     let verdict = isobmff::validate(&new, &layout);
     Ok(describe_movie(&mut reader, &new, verdict, container)?)
 }

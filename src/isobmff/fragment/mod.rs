@@ -6,6 +6,7 @@
 
 mod assembly;
 pub mod groups;
+mod index;
 mod traf;
 pub(super) mod trex;
 
@@ -16,6 +17,7 @@ use super::cursor::children;
 use super::error::{IsoError, Notes};
 use super::movie::Movie;
 use assembly::Assembly;
+pub use index::indexed_places;
 
 /// Largest `moof` that is read.
 pub const MAX_FRAGMENT_HEADER_BYTES: u64 = 64 << 20;

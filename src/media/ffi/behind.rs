@@ -6,12 +6,12 @@
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::ops::Range;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use super::stream::Tap;
+use crate::durable;
 
 /// Pieces on their way, of a megabyte at most; they bound the memory. A fragment is written in some pieces.
 const IN_FLIGHT: usize = 16;
@@ -82,7 +82,7 @@ fn serve(file: &File, inbox: &Receiver<Order>, give_back: &Sender<Vec<u8>>, tap:
                 if let Err(error) = if tap.has_error() { Ok(()) } else { file.write_all_at(&bytes, at) } {
                     tap.note(&error);
                 }
-                waiting = begin_to_store(file, waiting, at..at + bytes.len() as u64);
+                waiting = waiting_after(file, waiting, at..at + bytes.len() as u64);
                 bytes.clear();
                 // The other half may be gone already; then nobody needs the buffer.
                 let _ = give_back.send(bytes);
@@ -98,22 +98,13 @@ const STORED_TOGETHER_BYTES: u64 = 16 << 20;
 
 /// The range that still waits after another was written. Once it is long enough the disk begins on it, so that little is
 /// left to be waited for when the file is synced; by itself the kernel would wait for a good part of the memory to fill.
-fn begin_to_store(file: &File, waiting: Range<u64>, written: Range<u64>) -> Range<u64> {
+fn waiting_after(file: &File, waiting: Range<u64>, written: Range<u64>) -> Range<u64> {
     let waiting = if written.start == waiting.end { waiting.start..written.end } else { written };
     if waiting.end - waiting.start < STORED_TOGETHER_BYTES {
         return waiting;
     }
-    start_writeback(file, &waiting);
+    durable::begin_to_store(file, &waiting);
     waiting.end..waiting.end
-}
-
-#[expect(unsafe_code, reason = "no safe wrapper offers sync_file_range")]
-fn start_writeback(file: &File, range: &Range<u64>) {
-    let offset = |at: u64| i64::try_from(at).unwrap_or(i64::MAX);
-    let (start, length) = (offset(range.start), offset(range.end - range.start));
-    // SAFETY: the file is borrowed and open; the call touches no memory of ours. It is advice: what it could not begin is
-    // stored when the file is synced, and said there.
-    let _ = unsafe { libc::sync_file_range(file.as_raw_fd(), start, length, libc::SYNC_FILE_RANGE_WRITE) };
 }
 
 impl Write for Behind {
@@ -169,11 +160,11 @@ mod tests {
     #[test]
     fn long_stretches_begin_to_be_stored_and_a_jump_begins_another() {
         let file = tempfile::tempfile().unwrap();
-        let waits = begin_to_store(&file, 0..0, 0..100);
-        let waits = begin_to_store(&file, waits, 100..STORED_TOGETHER_BYTES - 1);
+        let waits = waiting_after(&file, 0..0, 0..100);
+        let waits = waiting_after(&file, waits, 100..STORED_TOGETHER_BYTES - 1);
         assert_eq!(waits, 0..STORED_TOGETHER_BYTES - 1);
-        assert_eq!(begin_to_store(&file, waits.clone(), 8..12), 8..12, "a jump back");
-        let stored = begin_to_store(&file, waits, STORED_TOGETHER_BYTES - 1..STORED_TOGETHER_BYTES + 5);
+        assert_eq!(waiting_after(&file, waits.clone(), 8..12), 8..12, "a jump back");
+        let stored = waiting_after(&file, waits, STORED_TOGETHER_BYTES - 1..STORED_TOGETHER_BYTES + 5);
         assert!(stored.is_empty() && stored.end == STORED_TOGETHER_BYTES + 5);
     }
 
