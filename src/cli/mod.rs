@@ -12,6 +12,7 @@ mod commands;
 pub mod exit;
 pub mod human;
 pub mod logging;
+mod memory;
 pub mod output;
 pub mod progress;
 pub mod report;

@@ -12,7 +12,7 @@ use super::commands::{self, Failure};
 use super::exit::Exit;
 use super::output::Output;
 use super::table::Style;
-use super::{logging, progress, report, signals, socket};
+use super::{logging, memory, progress, report, signals, socket};
 use crate::catalog::CatalogError;
 use crate::config::{self, Config, ConfigError, Sources};
 use crate::deliver::TargetOptions;
@@ -22,6 +22,7 @@ use crate::recording::name::printable_text;
 
 /// Runs what was typed; returns the exit code.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
+    memory::give_back_large_blocks();
     let typed: Vec<OsString> = args.into_iter().collect();
     let cli = match Cli::try_parse_from(&typed) {
         Ok(cli) => cli,
