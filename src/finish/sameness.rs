@@ -33,16 +33,20 @@ pub(super) enum Payloads {
 pub(super) fn compare(source: &Path, movie: &Movie, written: &Path, payloads: Payloads) -> Result<(), FinishError> {
     let different = |detail| FinishError::NotTheSame { path: source.to_owned(), detail };
     let (mut before, mut after) = (open(source)?, open(written)?);
-    let new = read_movie(&mut after).map_err(|e| header_error(written, e))?;
-    same_samples(movie, &new, None).map_err(different)?;
     let differing = match payloads {
         Payloads::Spread => {
-            let digest = |path, reader: &BufReader<File>, movie| {
-                spread_digest(reader.get_ref(), movie, 0).map_err(FileError::on("read", path))
-            };
-            (digest(source, &before, movie)? != digest(written, &after, &new)?).then_some(0)
+            let (step, mut places) = (spread_step(movie), Vec::new());
+            let found = |track: &Track| spread_places_of(track, step, 0, &mut places);
+            let layout = layout_of(&mut after).map_err(|e| header_error(written, e))?;
+            let said = same_tracks(movie, (&mut after, &layout), None, found).map_err(|e| header_error(written, e))?;
+            said.map_err(different)?;
+            let ours = spread_digest(before.get_ref(), movie, 0).map_err(FileError::on("read", source))?;
+            let theirs = digest_of(after.get_ref(), &places).map_err(FileError::on("read", written))?;
+            (ours != theirs).then_some(0)
         }
         Payloads::All => {
+            let new = read_movie(&mut after).map_err(|e| header_error(written, e))?;
+            same_samples(movie, &new, None).map_err(different)?;
             let ours = isobmff::payload_digests(&mut before, movie).map_err(|e| header_error(source, e))?;
             let theirs = isobmff::payload_digests(&mut after, &new).map_err(|e| header_error(written, e))?;
             ours.iter().zip(&theirs).position(|(a, b)| a != b).map(|at| at + 1)
@@ -59,9 +63,13 @@ fn open(path: &Path) -> Result<BufReader<File>, FinishError> {
     Ok(BufReader::new(File::open(path).map_err(FileError::on("open", path))?))
 }
 
-fn read_movie(reader: &mut BufReader<File>) -> Result<Movie, IsoError> {
+fn layout_of(reader: &mut BufReader<File>) -> Result<Layout, IsoError> {
     let size = reader.seek(SeekFrom::End(0)).map_err(|source| IsoError::Io { offset: 0, source })?;
-    let layout = isobmff::top_level(reader, size)?;
+    isobmff::top_level(reader, size)
+}
+
+fn read_movie(reader: &mut BufReader<File>) -> Result<Movie, IsoError> {
+    let layout = layout_of(reader)?;
     Movie::read(reader, &layout)
 }
 
@@ -76,11 +84,22 @@ pub(super) fn same_samples(before: &Movie, after: &Movie, moved_by: Option<u64>)
 /// The same for a header that is read track by track, so that a long recording's is not in memory as a whole.
 pub(super) fn same_header<R: Read + Seek>(
     before: &Movie,
+    header: (&mut R, &Layout),
+    moved_by: Option<u64>,
+) -> Result<Result<(), String>, IsoError> {
+    same_tracks(before, header, moved_by, |_| ())
+}
+
+/// The same, and hands on each track while it is there.
+fn same_tracks<R: Read + Seek>(
+    before: &Movie,
     (reader, layout): (&mut R, &Layout),
     moved_by: Option<u64>,
+    mut visit: impl FnMut(&Track),
 ) -> Result<Result<(), String>, IsoError> {
     let (mut found, mut said) = (0, Ok(()));
     isobmff::movie::each_track(reader, layout, |track| {
+        visit(&track);
         if let (Ok(()), Some(ours)) = (&said, before.tracks.get(found)) {
             said = same_track(found + 1, (ours, &track), moved_by);
         }
@@ -116,29 +135,38 @@ fn same_track(number: usize, (ours, theirs): (&Track, &Track), moved_by: Option<
 ///
 /// All of them are asked for before the first is read, so that the disk is not waited for a thousand times.
 pub(super) fn spread_digest(file: &File, movie: &Movie, moved_by: u64) -> io::Result<blake3::Hash> {
-    let places = spread_places(movie, moved_by);
-    ask_for(file, &places);
+    let (step, mut places) = (spread_step(movie), Vec::new());
+    movie.tracks.iter().for_each(|track| spread_places_of(track, step, moved_by, &mut places));
+    digest_of(file, &places)
+}
+
+/// Digests these places (offset and length) in their order.
+fn digest_of(file: &File, places: &[(u64, u64)]) -> io::Result<blake3::Hash> {
+    ask_for(file, places);
     let mut hash = blake3::Hasher::new();
     let mut buffer = vec![0; BUFFER_BYTES];
     for (offset, size_bytes) in places {
-        let read = hash_range(file, offset..offset.saturating_add(size_bytes), &mut buffer, &mut hash)?;
+        let read = hash_range(file, *offset..offset.saturating_add(*size_bytes), &mut buffer, &mut hash)?;
         hash.update(&read.to_be_bytes());
     }
     Ok(hash.finalize())
 }
 
-/// Offset and length of each payload that is compared, in the order of the tracks.
-fn spread_places(movie: &Movie, moved_by: u64) -> Vec<(u64, u64)> {
-    let own = || movie.tracks.iter().filter(|track| !track.is_external());
-    let total: u64 = own().map(|track| track.tables.count()).sum();
-    let step = usize::try_from(total.div_ceil(SPREAD_SAMPLES)).unwrap_or(usize::MAX).max(1);
-    let mut places = Vec::new();
-    for track in own() {
-        let count = usize::try_from(track.tables.count()).unwrap_or(usize::MAX);
-        let chosen = track.samples().take(count).step_by(step);
-        places.extend(chosen.map(|s| (s.offset.saturating_add(moved_by), u64::from(s.size_bytes))));
+/// Every how many samples of a movie one is compared.
+fn spread_step(movie: &Movie) -> usize {
+    let own = movie.tracks.iter().filter(|track| !track.is_external());
+    let total: u64 = own.map(|track| track.tables.count()).sum();
+    usize::try_from(total.div_ceil(SPREAD_SAMPLES)).unwrap_or(usize::MAX).max(1)
+}
+
+/// Adds offset and length of each payload of a track that is compared.
+fn spread_places_of(track: &Track, step: usize, moved_by: u64, places: &mut Vec<(u64, u64)>) {
+    if track.is_external() {
+        return;
     }
-    places
+    let count = usize::try_from(track.tables.count()).unwrap_or(usize::MAX);
+    let chosen = track.samples().take(count).step_by(step);
+    places.extend(chosen.map(|s| (s.offset.saturating_add(moved_by), u64::from(s.size_bytes))));
 }
 
 /// Digests a range as far as the file has it; says how many bytes that was.
