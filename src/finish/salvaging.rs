@@ -18,7 +18,7 @@ use super::splice::Situation;
 use super::{FinishError, Inspection, Iso, SalvageInPlace, Splice, Validate, Wish};
 use crate::durable::{self, FileError, Partial};
 use crate::isobmff::{self, Movie, Shape};
-use crate::media::{self, Remux};
+use crate::media::{self, Begins, Remux};
 use crate::recording::{Container, Defect, Outcome, SpliceMethod, TrackKind};
 use crate::salvage::{self, Origin, Reference, Salvaged, Verdict};
 
@@ -74,7 +74,7 @@ fn headless(
         return Ok(Err(again.defects));
     }
     let target = finished_container(container, &again.codecs(), work.options, media::fits);
-    let written = remux_from(work, &again, target, whole.path())?;
+    let written = remux_from(work, &again, target, (whole.path(), Begins::AtFirstPacket))?;
     Ok(Ok(Box::new(Written { outcome: Outcome::Salvaged, ..written })))
 }
 

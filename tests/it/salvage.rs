@@ -112,7 +112,7 @@ fn matroska_webm_and_flv_get_their_beginning_again() {
     for (recipe, reference) in [("mkv", "mkv"), ("mkv", "mp4"), ("webm", "webm"), ("flv", "flv"), ("flv", "mp4")] {
         let whole = made(recipe, 12);
         let (video, audio, errors) = shares(&house, &zeroed(&whole, 0..1500), &made(reference, 3), &whole);
-        assert!(video >= 80 && audio >= 80, "{recipe} from {reference}: {video} {audio} {errors}");
+        assert!(video >= 99 && audio >= 99, "{recipe} from {reference}: {video} {audio} {errors}");
     }
 }
 
