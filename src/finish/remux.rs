@@ -43,8 +43,12 @@ pub(super) fn remux_from(
         |bytes: u64| (work.progress)(bytes, both_bytes),
         |bytes: u64| (work.progress)(size_bytes.saturating_add(bytes), both_bytes),
     );
-    let request =
-        Remux { created_ms, begins, watch: watch(work, &first), ..Remux::new(read_from, from, partial.path(), container) };
+    let request = Remux {
+        created_ms,
+        begins,
+        watch: watch(work, &first),
+        ..Remux::new(read_from, from, partial.path(), container)
+    };
     let Output { remuxed, reading, splice } = write(work, &request, watch(work, &second))?;
     let mut description = describe_output(partial.path(), container, &reading)?;
     description.declared_ms = remuxed.source.declared_ms;
