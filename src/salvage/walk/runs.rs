@@ -3,7 +3,6 @@
 
 use std::io::{Read, Seek};
 
-use super::budget::COARSE_BYTES;
 use super::{RESUME_CHAIN, Walker};
 use crate::salvage::element::{LOOK_BYTES, Sound};
 use crate::salvage::nal::Role;
@@ -94,9 +93,7 @@ impl<R: Read + Seek> Walker<'_, R> {
     fn find_unit(&mut self, from: u64, step: u64, in_run: bool) -> u64 {
         let mut at = from + 1;
         while at < self.limit {
-            if self.budget.is_spent() {
-                at += COARSE_BYTES;
-            }
+            at = self.limit.min(at.saturating_add(self.budget.hurry(at)));
             at += self.glance(at, self.limit);
             if at >= self.limit {
                 break;
