@@ -36,7 +36,7 @@ pub use in_place::{InPlace, Operation};
 pub(crate) use seam::recorder;
 pub use seam::step;
 pub(crate) use seam::{Event, tell};
-pub use share::{copy_ranges, copy_ranges_in_kernel, share_behind};
+pub use share::{copy_ranges, copy_ranges_in_kernel, overwrite, share_behind};
 
 /// Every partial of ours begins with this; such names are never candidates.
 pub const PARTIAL_PREFIX: &str = ".aftercast-";

@@ -4,11 +4,12 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rustix::io::Errno;
 
-use super::{FileError, Result, step};
+use super::{FileError, Partial, Result, step};
 
 /// Bytes read and written at a time.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -80,6 +81,16 @@ pub fn share_behind(from: &Path, to: &Path, head: &[u8]) -> Result<bool> {
         }
         Err((_, source)) => Err(FileError::on("share blocks with", to)(source)),
     }
+}
+
+/// Puts other bytes in places of one of our own partials, and ends it at `len` bytes.
+pub fn overwrite(partial: &Partial, patches: &[(u64, Vec<u8>)], len: u64) -> Result<()> {
+    let path = partial.path();
+    let file = OpenOptions::new().write(true).open(path).map_err(FileError::on("open", path))?;
+    for (at, bytes) in patches {
+        file.write_all_at(bytes, *at).map_err(FileError::on("write", path))?;
+    }
+    file.set_len(len).map_err(FileError::on("write", path))
 }
 
 #[expect(unsafe_code, reason = "no safe wrapper offers FICLONERANGE")]

@@ -106,7 +106,13 @@ pub fn inspect(path: &Path) -> Result<Inspection, FinishError> {
         Some(container) if container.is_iso() => inspect_iso(path, &file, container, &mut found)?,
         // What a demuxer needs to know stood there; a transport stream repeats it.
         Some(container) if is_headless && container != Container::MpegTs => found.is_hit = true,
-        Some(container) => probe(path, container, &mut found)?,
+        Some(container) => {
+            probe(path, container, &mut found)?;
+            if matches!(container, Container::Matroska | Container::Webm) {
+                let is_hit = salvage::are_clusters_hit(&file, size_bytes);
+                found.is_hit = is_hit.map_err(|source| salvage_error(path, source))?;
+            }
+        }
     }
     Ok(found)
 }

@@ -13,20 +13,21 @@ use super::produce::{Work, Written, partial_with_room, seal, source_may_go, watc
 use super::{FinishError, Inspection, Splice, Validate, Wish, splice};
 use crate::durable;
 use crate::fault::chain;
-use crate::media::{self, Header, Reading, Remux, Remuxed, Watch};
+use crate::media::{self, Begins, Header, Reading, Remux, Remuxed, Watch};
 use crate::recording::{Container, Outcome, SpliceMethod, StartSource};
 
 /// Finishes a recording by writing its packets into another container.
 pub(super) fn remux(work: &Work<'_>, inspection: &Inspection, container: Container) -> Result<Written, FinishError> {
-    remux_from(work, inspection, container, work.settled.path())
+    remux_from(work, inspection, container, (work.settled.path(), Begins::AtKeyframe))
 }
 
-/// The same with the packets read from another file, which holds those of the source and can be read.
+/// The same with the packets read from another file, which holds those of the source and can be read; and from its
+/// first packet on, if that is wanted.
 pub(super) fn remux_from(
     work: &Work<'_>,
     inspection: &Inspection,
     container: Container,
-    read_from: &Path,
+    (read_from, begins): (&Path, Begins),
 ) -> Result<Written, FinishError> {
     let source = work.settled.path();
     let from = inspection.container.unwrap_or(container);
@@ -42,8 +43,12 @@ pub(super) fn remux_from(
         |bytes: u64| (work.progress)(bytes, both_bytes),
         |bytes: u64| (work.progress)(size_bytes.saturating_add(bytes), both_bytes),
     );
-    let request =
-        Remux { created_ms, watch: watch(work, &first), ..Remux::new(read_from, from, partial.path(), container) };
+    let request = Remux {
+        created_ms,
+        begins,
+        watch: watch(work, &first),
+        ..Remux::new(read_from, from, partial.path(), container)
+    };
     let Output { remuxed, reading, splice } = write(work, &request, watch(work, &second))?;
     let mut description = describe_output(partial.path(), container, &reading)?;
     description.declared_ms = remuxed.source.declared_ms;

@@ -18,7 +18,7 @@ use super::splice::Situation;
 use super::{FinishError, Inspection, Iso, SalvageInPlace, Splice, Validate, Wish};
 use crate::durable::{self, FileError, Partial};
 use crate::isobmff::{self, Movie, Shape};
-use crate::media::{self, Remux};
+use crate::media::{self, Begins, Remux};
 use crate::recording::{Container, Defect, Outcome, SpliceMethod, TrackKind};
 use crate::salvage::{self, Origin, Reference, Salvaged, Verdict};
 
@@ -34,7 +34,7 @@ pub fn salvage(
     container: Container,
 ) -> Result<Result<Box<Written>, Vec<Defect>>, FinishError> {
     if !container.is_iso() {
-        return headless(work, inspection, container);
+        return foreign(work, inspection, container);
     }
     let source = work.settled.path();
     let mut salvaged = salvaged(source, inspection.size_bytes, &(work.references)())?;
@@ -52,8 +52,9 @@ pub fn salvage(
     write(work, inspection, container, &salvaged, &all).map(|written| Ok(Box::new(written)))
 }
 
-/// A Matroska, WebM or FLV file without its beginning gets that of another recording of its stream, and is remuxed.
-fn headless(
+/// A Matroska, WebM or FLV file without its beginning gets that of another recording of its stream; clusters that were
+/// hit become whole. Then it is remuxed.
+fn foreign(
     work: &Work<'_>,
     inspection: &Inspection,
     container: Container,
@@ -64,18 +65,42 @@ fn headless(
     let Some(mended) = mended.map_err(|error| salvage_error(source, error))? else {
         return Ok(Err(vec![Defect::NeedsParameters { pictures: 0, codec: container.extension().to_owned() }]));
     };
-    info!(path = %source.display(), parameters = ?mended.source, from = mended.from, "Gave a recording its beginning again.");
     // Beside the source, under the name that a cut attempt is cleared away by.
     let whole = Partial::create(source)?;
-    durable::copy_ranges(source, whole.path(), &mended.head, std::slice::from_ref(&(mended.from..size_bytes)))?;
+    let rest = mended.from..size_bytes;
+    if !(rest.start == 0 && durable::share_behind(source, whole.path(), &[])?) {
+        durable::copy_ranges(source, whole.path(), &mended.head, std::slice::from_ref(&rest))?;
+    }
+    let mut defects = clusters_made_whole(&whole, container)?;
+    if rest.start > 0 {
+        info!(path = %source.display(), parameters = ?mended.source, from = rest.start, "Gave a recording its beginning again.");
+        defects.push(Defect::Truncated { missing: format!("the first {} bytes", rest.start) });
+    }
     let mut again = super::inspect(whole.path())?;
-    again.defects.push(Defect::Truncated { missing: format!("the first {} bytes", mended.from) });
+    again.defects.extend(defects);
     if again.is_hopeless() {
         return Ok(Err(again.defects));
     }
     let target = finished_container(container, &again.codecs(), work.options, media::fits);
-    let written = remux_from(work, &again, target, whole.path())?;
+    let written = remux_from(work, &again, target, (whole.path(), Begins::AtFirstPacket))?;
     Ok(Ok(Box::new(Written { outcome: Outcome::Salvaged, ..written })))
+}
+
+/// Mends the clusters of our copy of a Matroska or WebM file; what was wrong with them.
+fn clusters_made_whole(whole: &Partial, container: Container) -> Result<Vec<Defect>, FinishError> {
+    let path = whole.path();
+    if !matches!(container, Container::Matroska | Container::Webm) {
+        return Ok(Vec::new());
+    }
+    let file = File::open(path).map_err(FileError::on("open", path))?;
+    let len = file.metadata().map_err(FileError::on("read the state of", path))?.len();
+    let repair = salvage::repair_clusters(file, len).map_err(|error| salvage_error(path, error))?;
+    durable::overwrite(whole, &repair.patches, repair.len)?;
+    let (places, bytes) = repair.hit;
+    let hit = (places > 0).then_some(Defect::Unexplained { bytes, places, lost_packets: 0 });
+    let missing = format!("what stood in the last {} bytes", len - repair.len);
+    let cut = (repair.len < len).then_some(Defect::Truncated { missing });
+    Ok(hit.into_iter().chain(cut).collect())
 }
 
 fn salvaged(source: &Path, size_bytes: u64, references: &[Reference]) -> Result<Salvaged, FinishError> {

@@ -49,6 +49,7 @@ pub use payloads::{PacketCheck, check_packets, first_payload_digests, payload_di
 pub use place::{Tail, front_header, relocated};
 pub use plan::FrontPlan;
 pub use samples::{Chunk, Sample, SampleTables};
+pub use schedule::Opening;
 pub use track::Track;
 pub use validate::{Verdict, validate};
 pub use writer::has_brand;

@@ -10,7 +10,7 @@ impl Movie {
     ///
     /// What all tracks have in common is left out, so that the movie starts at zero; what is between them becomes part
     /// of their edit lists. A track whose edit list does more than delay and trim keeps it as it is.
-    pub(super) fn start_at(&mut self, first_dts: &[u64]) {
+    pub fn start_at(&mut self, first_dts: &[u64]) {
         let starts = self.tracks.iter().zip(first_dts).filter(|(track, _)| track.tables.count() > 0);
         let earlier = |a: &(u64, u64), b: &(u64, u64)| {
             (u128::from(a.0) * u128::from(b.1)).cmp(&(u128::from(b.0) * u128::from(a.1)))
@@ -25,23 +25,27 @@ impl Movie {
                 is_simple(&track.edits).then(|| track.presentation_shift(old_timescale).saturating_add(delay))
             })
             .collect();
-        self.refine_timescale(&shifts);
+        let openings: Vec<Option<Opening>> = (self.tracks.iter().zip(shifts))
+            .map(|(track, shift)| shift.map(|shift| Opening::of(shift, track.earliest_composition())))
+            .collect();
+        self.refine_timescale(&openings);
         let timescale = self.header.timescale;
-        for (track, shift) in self.tracks.iter_mut().zip(shifts) {
-            if let Some(shift) = shift {
-                track.edits = edits_for(shift, track.timescale(), timescale, !track.edits.is_empty());
+        for (track, opening) in self.tracks.iter_mut().zip(openings) {
+            let Some(opening) = opening else { continue };
+            if opening != Opening::default() || !track.edits.is_empty() {
+                track.edits = opening.edits(track.timescale(), timescale);
             }
         }
     }
 
     /// Makes the movie's clock fine enough for delays to be exact, where 32 bits hold such a clock.
-    fn refine_timescale(&mut self, shifts: &[Option<i64>]) {
+    fn refine_timescale(&mut self, openings: &[Option<Opening>]) {
         let old = self.header.timescale;
-        let is_inexact = |(track, shift): &(&Track, &Option<i64>)| {
-            let delay = shift.unwrap_or(0).max(0).unsigned_abs();
+        let is_inexact = |(track, opening): &(&Track, &Option<Opening>)| {
+            let delay = opening.unwrap_or_default().delay;
             !(u128::from(delay) * u128::from(old)).is_multiple_of(u128::from(track.timescale()))
         };
-        let needed = self.tracks.iter().zip(shifts).filter(is_inexact).map(|(track, _)| track.timescale());
+        let needed = self.tracks.iter().zip(openings).filter(is_inexact).map(|(track, _)| track.timescale());
         let Some(fine) = needed.into_iter().try_fold(old, lcm).filter(|fine| *fine != old) else { return };
         self.header.timescale = fine;
         for edit in self.tracks.iter_mut().flat_map(|track| &mut track.edits) {
@@ -67,15 +71,34 @@ fn is_simple(edits: &[Edit]) -> bool {
     media.clone().count() <= 1 && media.clone().all(|edit| edit.rate == RATE_ONE)
 }
 
-/// The edit list that presents composition time 0 at `shift` ticks of the track.
-fn edits_for(shift: i64, track_timescale: u32, movie_timescale: u32, is_wanted: bool) -> Vec<Edit> {
-    match u64::try_from(shift) {
-        Ok(0) if !is_wanted => Vec::new(),
-        Ok(0) | Err(_) => vec![Edit::media(0, shift.unsigned_abs())],
-        Ok(delay) => {
-            let delay = rescaled(delay, u64::from(movie_timescale), u64::from(track_timescale));
-            vec![Edit::empty(delay), Edit::media(0, 0)]
-        }
+/// How the presentation of a track begins, in ticks of the track.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Opening {
+    /// How long nothing is presented.
+    delay: u64,
+    /// The composition time that is presented then.
+    media_time: u64,
+}
+
+impl Opening {
+    /// Presents composition time 0 at `shift`, of a track whose earliest sample has composition time `earliest`.
+    ///
+    /// What comes late begins with that sample: players take a media time before it for one that means it, and
+    /// present the track too early by the difference.
+    pub fn of(shift: i64, earliest: i64) -> Self {
+        let (delay, media_time) = match shift.saturating_add(earliest) {
+            _ if shift == 0 => (0, 0),
+            delay if delay > 0 && earliest > 0 => (delay, earliest),
+            _ => (shift.max(0), shift.saturating_neg().max(0)),
+        };
+        Self { delay: delay.unsigned_abs(), media_time: media_time.unsigned_abs() }
+    }
+
+    /// The edit list that says so, to the end of the samples.
+    pub fn edits(self, track_timescale: u32, movie_timescale: u32) -> Vec<Edit> {
+        let delay = rescaled(self.delay, u64::from(movie_timescale), u64::from(track_timescale));
+        let empty = (delay > 0).then(|| Edit::empty(delay));
+        empty.into_iter().chain([Edit::media(0, self.media_time)]).collect()
     }
 }
 
@@ -116,9 +139,20 @@ mod tests {
 
     #[test]
     fn a_delay_is_an_empty_edit_and_a_trim_a_media_time() {
-        assert_eq!(edits_for(0, 48_000, 1000, false), []);
-        assert_eq!(edits_for(-1024, 48_000, 1000, true), [Edit::media(0, 1024)]);
-        assert_eq!(edits_for(4800, 48_000, 1000, false), [Edit::empty(100), Edit::media(0, 0)]);
+        let edits = |shift, earliest| Opening::of(shift, earliest).edits(48_000, 1000);
+        assert_eq!(Opening::of(0, 0), Opening::default());
+        assert_eq!(edits(-1024, 0), [Edit::media(0, 1024)]);
+        assert_eq!(edits(4800, 0), [Edit::empty(100), Edit::media(0, 0)]);
+        assert_eq!(edits(-1024, 1024), [Edit::media(0, 1024)]);
+    }
+
+    #[test]
+    fn a_delay_ends_with_the_first_sample_that_is_shown() {
+        let edits = |shift, earliest| Opening::of(shift, earliest).edits(48_000, 1000);
+        // Pictures that are reordered, decoded before the movie begins or behind its beginning.
+        assert_eq!(edits(-480, 4800), [Edit::empty(90), Edit::media(0, 4800)]);
+        assert_eq!(edits(480, 4800), [Edit::empty(110), Edit::media(0, 4800)]);
+        assert_eq!(edits(-9600, 4800), [Edit::media(0, 9600)]);
     }
 
     #[test]

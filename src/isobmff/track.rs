@@ -9,6 +9,7 @@ use super::headers::{dref, mdhd::MediaHeader, tkhd::TrackHeader};
 use super::samples::{Chunks, SampleTables, Samples};
 use super::tables::elst::Edit;
 use super::tables::{ctts, elst, sdtp, stco, stsc, stss, stsz, stts};
+use super::timeline::extent;
 use crate::recording::TrackKind;
 
 /// Boxes that are not understood here, byte for byte, by the box they lie in.
@@ -123,6 +124,11 @@ impl Track {
         let media_time = self.edits.iter().find_map(|e| e.media_time).unwrap_or(0);
         let delay = rescaled(empty, u64::from(self.timescale()), u64::from(movie_timescale.max(1)));
         saturating_i64(delay).saturating_sub(saturating_i64(media_time))
+    }
+
+    /// The earliest composition time of its samples, in ticks of the track; 0 without samples.
+    pub fn earliest_composition(&self) -> i64 {
+        extent(&self.tables, self.tables.count_in_chunks()).map_or(0, |extent| extent.first_pts)
     }
 
     /// The same track with nothing in it: no samples, no edits, and none of the boxes that count samples.

@@ -37,7 +37,7 @@ pub use meter::TrackReading;
 pub use poster::{Poster, poster};
 pub use probe::{Probe, ProbedTrack, probe};
 pub use reading::{Reading, read};
-pub use remux::{Header, Remux, Remuxed, remux};
+pub use remux::{Begins, Header, Remux, Remuxed, remux};
 pub use tables::read_by_tables;
 pub use versions::{Versions, versions};
 pub use watch::Watch;

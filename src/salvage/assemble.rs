@@ -6,10 +6,9 @@ use super::loss::Lost;
 use super::timeline::Timeline;
 use super::walk::{AudioTrack, Walked};
 use crate::isobmff::samples::SampleTables;
-use crate::isobmff::tables::elst::Edit;
 use crate::isobmff::tables::stsc::ChunkRun;
 use crate::isobmff::tables::stsz::SampleSizes;
-use crate::isobmff::{IsoError, Movie, NewSample, TableBuilder, Track};
+use crate::isobmff::{IsoError, Movie, NewSample, Opening, TableBuilder, Track};
 
 /// Ticks per second of the movie.
 const MOVIE_TIMESCALE: u32 = 1000;
@@ -81,10 +80,8 @@ fn filled(mut track: Track, samples: impl Iterator<Item = Timed>, last_duration:
             dependency: 0,
         })?;
     }
-    track.media.duration = builder.end_dts();
     track.tables = builder.finish();
-    track.edits = edits(start, track.media.duration, timescale);
-    track.header.duration = track.edits.iter().map(|edit| edit.segment_duration).sum();
+    track.edits = Opening::of(start, track.earliest_composition()).edits(timescale, MOVIE_TIMESCALE);
     Ok(track)
 }
 
@@ -114,10 +111,8 @@ fn uncoded(mut track: Track, packets: impl Iterator<Item = Timed>, block_bytes: 
     }
     close_chunk(&mut tables, in_chunk);
     tables.sizes = SampleSizes::Constant { size_bytes: block_bytes, count: total };
-    track.media.duration = (due - start).unsigned_abs();
     track.tables = tables;
-    track.edits = edits(start, track.media.duration, timescale);
-    track.header.duration = track.edits.iter().map(|edit| edit.segment_duration).sum();
+    track.edits = Opening::of(start, 0).edits(timescale, MOVIE_TIMESCALE);
     track
 }
 
@@ -129,17 +124,6 @@ fn close_chunk(tables: &mut SampleTables, samples_per_chunk: u32) {
     }
 }
 
-/// Presents the media from where its presentation begins; what is decoded before is not shown, what begins late waits.
-fn edits(start: i64, duration: u64, timescale: u32) -> Vec<Edit> {
-    let in_movie = |ticks: u64| {
-        (ticks.saturating_mul(u64::from(MOVIE_TIMESCALE)) + u64::from(timescale) / 2) / u64::from(timescale)
-    };
-    let before = start.min(0).unsigned_abs();
-    let late = in_movie(start.max(0).unsigned_abs());
-    let media = Edit::media(in_movie(duration.saturating_sub(before)), before);
-    if late > 0 { vec![Edit::empty(late), media] } else { vec![media] }
-}
-
 /// A movie of filled tracks, numbered from 1.
 pub fn movie(tracks: Vec<Track>) -> Movie {
     let mut movie = Movie::new(MOVIE_TIMESCALE);
@@ -147,6 +131,6 @@ pub fn movie(tracks: Vec<Track>) -> Movie {
     for (id, track) in (1..).zip(&mut movie.tracks) {
         track.header.id = id;
     }
-    movie.header.duration = movie.tracks.iter().map(|track| track.header.duration).max().unwrap_or(0);
+    movie.settle_durations();
     movie
 }

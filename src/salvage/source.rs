@@ -26,6 +26,7 @@ struct Window {
 pub struct Source<R> {
     reader: R,
     end: u64,
+    window_bytes: usize,
     windows: [Window; WINDOWS],
     clock: u64,
     error: Option<io::Error>,
@@ -34,7 +35,12 @@ pub struct Source<R> {
 impl<R: Read + Seek> Source<R> {
     /// Looks into the first `end` bytes of a reader.
     pub fn new(reader: R, end: u64) -> Self {
-        Self { reader, end, windows: Default::default(), clock: 0, error: None }
+        Self::with_window(reader, end, WINDOW_BYTES)
+    }
+
+    /// The same with windows of so many bytes, for a look here and there; no more than half of one may be asked for.
+    pub fn with_window(reader: R, end: u64, window_bytes: usize) -> Self {
+        Self { reader, end, window_bytes, windows: Default::default(), clock: 0, error: None }
     }
 
     /// The bytes at an offset: at least `wanted` (at most [`MAX_WANTED_BYTES`]) but for the end of the file.
@@ -62,7 +68,7 @@ impl<R: Read + Seek> Source<R> {
         let window = &mut self.windows[oldest];
         window.start = offset - offset % ALIGN;
         window.bytes.clear();
-        let want = (WINDOW_BYTES as u64).min(self.end.saturating_sub(window.start));
+        let want = (self.window_bytes as u64).min(self.end.saturating_sub(window.start));
         if want == 0 || self.error.is_some() {
             return oldest;
         }

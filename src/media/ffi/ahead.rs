@@ -36,6 +36,8 @@ impl Block {
 /// The reading side that FFmpeg or a reader of ours owns.
 pub(super) struct Ahead {
     file: Arc<File>,
+    /// Where the file counts as ended.
+    end: u64,
     position: u64,
     /// Bytes read one after the other, and where the last of them was.
     run_bytes: u64,
@@ -56,8 +58,9 @@ struct Worker {
 }
 
 impl Ahead {
-    pub(super) fn new(file: File, tap: Tap) -> Self {
-        Self { file: Arc::new(file), position: 0, run_bytes: 0, run_end: 0, current: None, worker: None, tap }
+    /// Reads the first `end` bytes of a file.
+    pub(super) fn new(file: File, end: u64, tap: Tap) -> Self {
+        Self { file: Arc::new(file), end, position: 0, run_bytes: 0, run_end: 0, current: None, worker: None, tap }
     }
 
     fn has_now(&self) -> bool {
@@ -179,6 +182,9 @@ impl Read for Ahead {
         if self.position != self.run_end && !self.has_now() {
             self.run_bytes = 0;
         }
+        let left = usize::try_from(self.end.saturating_sub(self.position)).unwrap_or(usize::MAX);
+        let wanted = into.len().min(left);
+        let into = &mut into[..wanted];
         let outcome = match self.read_ahead(into) {
             Some(outcome) => outcome,
             None => self.file.read_at(into, self.position),
@@ -192,7 +198,7 @@ impl Seek for Ahead {
         let position = match to {
             SeekFrom::Start(at) => Some(at),
             SeekFrom::Current(by) => self.position.checked_add_signed(by),
-            SeekFrom::End(by) => self.file.metadata().inspect_err(|e| self.tap.note(e))?.len().checked_add_signed(by),
+            SeekFrom::End(by) => self.end.checked_add_signed(by),
         };
         self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
         Ok(self.position)
@@ -217,7 +223,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), bytes).unwrap();
         let tap = Tap::default();
-        (Ahead::new(file.reopen().unwrap(), tap.clone()), tap, file)
+        (Ahead::new(file.reopen().unwrap(), LENGTH as u64, tap.clone()), tap, file)
     }
 
     #[test]
@@ -258,7 +264,7 @@ mod tests {
     fn an_error_keeps_its_kind_and_shows_at_its_place() {
         let tap = Tap::default();
         let directory = tempfile::tempdir().unwrap();
-        let mut ahead = Ahead::new(File::open(directory.path()).unwrap(), tap.clone());
+        let mut ahead = Ahead::new(File::open(directory.path()).unwrap(), 4096, tap.clone());
         ahead.run_bytes = RUN_BYTES as u64;
         assert_eq!(ahead.read(&mut [0; 10]).unwrap_err().kind(), io::ErrorKind::IsADirectory);
         assert_eq!(tap.take_error().unwrap().kind(), io::ErrorKind::IsADirectory);

@@ -112,14 +112,15 @@ impl Source {
         library::ready()?;
         log::forget();
         let (file, size_bytes) = open_regular(path)?;
+        let end = whole::data_end(&mut &file, container, size_bytes);
         let tap = Tap::default();
         let (input, feed, declared_us) = if is_foreign(&file, container).map_err(MediaError::open(path))? {
-            let (input, feed) = TagFeed::open(Ahead::new(file, tap.clone()), size_bytes, depth)
+            let (input, feed) = TagFeed::open(Ahead::new(file, end, tap.clone()), end, depth)
                 .map_err(|error| refusal(path, container, &tap, error))?;
             (input, Some(feed), None)
         } else {
             let (input, declared_us) =
-                StreamIo::from_read_seek_with_capacity(Ahead::new(file, tap.clone()), BUFFER_BYTES)
+                StreamIo::from_read_seek_with_capacity(Ahead::new(file, end, tap.clone()), BUFFER_BYTES)
                     .and_then(|io| open_input(io, container, depth))
                     .map_err(|error| refusal(path, container, &tap, error))?;
             (input, None, declared_us)

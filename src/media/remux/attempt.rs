@@ -51,7 +51,7 @@ impl<'a> Attempt<'a> {
             tracks.push(Track::new(facts, route, is_cut));
         }
         begin_output(request, &pass.source, &mut sink, &tracks)?;
-        let start = Start::new(lead(&tracks));
+        let start = Start::new(lead(&tracks), request.begins);
         Ok(Self { request, pass, sink, tracks, start, common: Common::default(), is_deep: deep.is_some() })
     }
 
@@ -106,11 +106,13 @@ impl<'a> Attempt<'a> {
         let waited = self.start.zero_us().is_none();
         self.judge(packet)?;
         if waited && self.start.zero_us().is_some() {
-            for packet in self.start.release() {
-                self.judge(packet)?;
-            }
+            self.release()?;
         }
         Ok(())
+    }
+
+    fn release(&mut self) -> Result<(), MediaError> {
+        self.start.release().into_iter().try_for_each(|packet| self.judge(packet))
     }
 
     fn judge(&mut self, packet: Packet) -> Result<(), MediaError> {
@@ -169,6 +171,9 @@ impl<'a> Attempt<'a> {
     }
 
     fn end(mut self) -> Result<Ended, MediaError> {
+        if self.start.settle() {
+            self.release()?;
+        }
         if let Some(ended) = self.no_beginning()? {
             return Ok(ended);
         }
@@ -189,7 +194,7 @@ impl<'a> Attempt<'a> {
 
     /// The end came before the beginning: no packets, no keyframe, or a picture track that is only declared.
     fn no_beginning(&self) -> Result<Option<Ended>, MediaError> {
-        if self.start.zero_us().is_some() {
+        if self.start.is_found() {
             return Ok(None);
         }
         let request = self.request;

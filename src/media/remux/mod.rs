@@ -32,6 +32,16 @@ pub enum Header {
     Fragments,
 }
 
+/// With which packet the output begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Begins {
+    /// With the first keyframe of the first picture track, and the sound from there on.
+    #[default]
+    AtKeyframe,
+    /// With the first packet there is: of a damaged recording nothing is left out that is whole.
+    AtFirstPacket,
+}
+
 /// What to remux.
 #[derive(Debug, Clone, Copy)]
 pub struct Remux<'a> {
@@ -45,6 +55,8 @@ pub struct Remux<'a> {
     pub to: Container,
     /// Where the index of an MP4 goes.
     pub header: Header,
+    /// With which packet the output begins.
+    pub begins: Begins,
     /// When the recording began, milliseconds since the Unix epoch; used where the source does not say.
     pub created_ms: Option<i64>,
     /// Stops the pass and hears of its progress.
@@ -54,7 +66,16 @@ pub struct Remux<'a> {
 impl<'a> Remux<'a> {
     /// A remux with the defaults.
     pub fn new(source: &'a Path, from: Container, output: &'a Path, to: Container) -> Self {
-        Self { source, from, output, to, header: Header::First, created_ms: None, watch: Watch::default() }
+        Self {
+            source,
+            from,
+            output,
+            to,
+            header: Header::First,
+            begins: Begins::default(),
+            created_ms: None,
+            watch: Watch::default(),
+        }
     }
 }
 

@@ -91,9 +91,44 @@ fn pictures_without_a_keyframe_cannot_be_finished() {
     write_tags(&source, &all.into_iter().filter(|t| t.0 == 8 || t.2[1] == 0 || t.2[0] >> 4 != 1).collect::<Vec<_>>());
     let output = directory.path().join("o.mp4");
     fs::write(&output, b"").unwrap();
-    let error = remux(&Remux::new(&source, Container::Flv, &output, Container::Mp4)).unwrap_err();
-    assert_eq!(error.defects(), [Defect::NoKeyframe], "{error:?}");
+    for begins in [Begins::AtKeyframe, Begins::AtFirstPacket] {
+        let request = Remux { begins, ..Remux::new(&source, Container::Flv, &output, Container::Mp4) };
+        let error = remux(&request).unwrap_err();
+        assert_eq!(error.defects(), [Defect::NoKeyframe], "{error:?}");
+    }
     assert!(read(&source, Container::Flv, Watch::default()).unwrap().defects.contains(&Defect::NoKeyframe));
+}
+
+#[test]
+fn of_a_damaged_recording_every_packet_is_kept_from_the_first_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let all = tags(&made(directory.path(), "made.flv", &format!("{X264} -bf 2 -g 30 -c:a aac")));
+    let all: Vec<_> = all.into_iter().filter(|tag| tag.0 != 18).collect();
+    let is_media = |tag: &(u8, u32, Vec<u8>)| tag.2[1] == 1;
+    let first = all.iter().position(is_media).unwrap();
+    let pictures = |skipped| move |tag: &&(u8, u32, Vec<u8>)| tag.0 == 9 && tag.1 > skipped;
+    // The beginning is lost in the middle of a group of pictures, wherever that is in their order.
+    for skipped in [100, 140, 180, 220] {
+        let left: Vec<_> = all[first..].iter().filter(|tag| is_media(tag) && tag.1 > skipped).cloned().collect();
+        let source = directory.path().join("headless.flv");
+        write_tags(&source, &[&all[..first], &left].concat());
+        let output = directory.path().join("o.mp4");
+        for header in [Header::First, Header::Fragments] {
+            fs::write(&output, b"").unwrap();
+            let request = Remux::new(&source, Container::Flv, &output, Container::Mp4);
+            let request = Remux { begins: Begins::AtFirstPacket, header, ..request };
+            let done = remux(&request).unwrap();
+            assert!(!done.leaves_something_out(), "{skipped}: {:?}", done.defects);
+            let reading = read(&output, Container::Mp4, Watch::default()).unwrap();
+            compare(&done, &reading).unwrap();
+            let [video, audio] = &reading.tracks[..] else { panic!("two tracks") };
+            assert_eq!(video.packets, left.iter().filter(pictures(skipped)).count() as u64, "{skipped}");
+            let [was_video, was_audio] = &done.source.tracks[..] else { panic!("two tracks") };
+            assert_eq!(video.first_pts_ms.min(audio.first_pts_ms), 0, "{skipped}");
+            let (now, before) = (video.first_pts_ms - audio.first_pts_ms, was_video.start_ms - was_audio.start_ms);
+            assert!((now - before).abs() <= 1, "{skipped}: {now} {before}");
+        }
+    }
 }
 
 #[test]

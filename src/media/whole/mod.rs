@@ -8,9 +8,10 @@ pub mod matroska;
 pub mod mpegts;
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek};
 use std::path::Path;
 
+use crate::isobmff;
 use crate::recording::Container;
 
 /// What the end of a file says.
@@ -28,10 +29,26 @@ pub struct Tail {
 pub fn tail(path: &Path, container: Container, near: u64) -> io::Result<Tail> {
     let mut file = File::open(path)?;
     let size_bytes = file.metadata()?.len();
-    match container {
-        Container::Flv => flv::tail(&mut file, size_bytes, near),
-        Container::MpegTs => mpegts::tail(&mut file, size_bytes),
-        Container::Webm | Container::Matroska => matroska::tail(&mut file, size_bytes, near),
+    let end = data_end(&mut file, container, size_bytes);
+    let mut tail = match container {
+        Container::Flv => flv::tail(&mut file, end, near),
+        Container::MpegTs => mpegts::tail(&mut file, end),
+        Container::Webm | Container::Matroska => matroska::tail(&mut file, end, near),
         Container::Mp4 | Container::Mov => Ok(Tail::default()),
+    }?;
+    if end < size_bytes {
+        let zeros = format!("what stood in the last {} bytes, which are zeros", size_bytes - end);
+        tail.missing = Some(tail.missing.into_iter().chain([zeros]).collect::<Vec<_>>().join(", "));
     }
+    Ok(tail)
+}
+
+/// Where the data of a file ends: a power loss leaves zeros behind it, and no unit of these containers is made of them.
+pub fn data_end(file: &mut (impl Read + Seek), container: Container, size_bytes: u64) -> u64 {
+    if container.is_iso() {
+        return size_bytes;
+    }
+    let end = isobmff::end_of_data(file, size_bytes);
+    // What cannot be read there shows when it is read.
+    if file.rewind().is_ok() { end.unwrap_or(size_bytes) } else { size_bytes }
 }

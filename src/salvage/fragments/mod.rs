@@ -38,8 +38,14 @@ pub fn has_fragments<R: Read + Seek>(reader: &mut R, layout: &Layout) -> Result<
 /// Whether more of a fragmented file can be had than its boxes lead to.
 pub fn is_hit<R: Read + Seek>(reader: &mut R, layout: &Layout) -> Result<bool, SalvageError> {
     let is_odd = layout.garbage_at.is_some() || layout.torn().is_some() || layout.movie_header().is_none();
-    if !is_odd || !has_fragments(reader, layout)? {
+    let ends_in_media = layout.boxes.last().is_some_and(|last| last.is(b"mdat"));
+    if !(is_odd || ends_in_media) || !has_fragments(reader, layout)? {
         return Ok(false);
+    }
+    // What the writer had not stored when the power went; samples in it are none.
+    let has_zero_tail = isobmff::end_of_data(&mut *reader, layout.len)? < layout.len && !has_silence(reader, layout);
+    if has_zero_tail || !is_odd {
+        return Ok(has_zero_tail);
     }
     let listed = layout.all(b"moof").filter(|b| b.end() <= layout.len).count();
     let mut source = Source::new(reader, layout.len);
@@ -47,6 +53,12 @@ pub fn is_hit<R: Read + Seek>(reader: &mut R, layout: &Layout) -> Result<bool, S
     source.finish().map_err(SalvageError::Read)?;
     let is_more = found.boxes.iter().filter(|b| b.is(b"moof")).count() > listed;
     Ok(is_more || layout.movie_header().is_none())
+}
+
+/// Whether zeros may be samples of it: sound that is not coded is silent in zeros.
+fn has_silence<R: Read + Seek>(reader: &mut R, layout: &Layout) -> bool {
+    let is_uncoded = |track: &isobmff::Track| track.codec().starts_with("pcm");
+    Movie::read(reader, layout).is_ok_and(|movie| movie.tracks.iter().any(is_uncoded))
 }
 
 /// Rebuilds the tables of a fragmented file of `len` bytes.

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use crate::isobmff::tables::elst::Edit;
 use crate::isobmff::{IsoError, Movie, NewSample, Sample, TableBuilder, Track};
 use crate::recording::TrackKind;
 use crate::salvage::clock::{flicks, ticks};
@@ -33,7 +32,7 @@ pub fn refill(
     reference: &Reference,
 ) -> Result<Movie, IsoError> {
     let mut audio = walked.audio.iter();
-    let mut early: Vec<(usize, i64)> = Vec::new();
+    let mut early: Vec<i64> = vec![0; movie.tracks.len()];
     for (index, known) in reference.tracks.iter().enumerate() {
         let Some(track) = movie.tracks.get_mut(index) else { continue };
         let found = match known.track.kind() {
@@ -43,31 +42,14 @@ pub fn refill(
         };
         let nominal = i64::from(known.pace.duration.max(1));
         let before = insert(track, &found, stretch.start, nominal)?;
-        early.push((index, flicks(before.unsigned_abs(), u64::from(track.timescale()))));
+        early[index] = flicks(before.unsigned_abs(), u64::from(track.timescale()));
     }
     // What was found before the first samples of the file begins at the same time on all tracks, or as late as it must.
-    let most = early.iter().map(|(_, time)| *time).max().unwrap_or(0);
-    for (index, time) in early {
-        let late = u64::try_from(ticks(most - time, movie.header.timescale)).unwrap_or(0);
-        let track = &mut movie.tracks[index];
-        delay(&mut track.edits, if track.tables.count() > 0 { late } else { 0 });
-    }
+    let most = early.iter().copied().max().unwrap_or(0);
+    let late = |(track, early): (&Track, &i64)| ticks(most - early, track.timescale()).unsigned_abs();
+    let starts: Vec<u64> = movie.tracks.iter().zip(&early).map(late).collect();
+    movie.start_at(&starts);
     Ok(movie)
-}
-
-/// Lets a track begin later, and its last edit reach to the end of its samples.
-fn delay(edits: &mut Vec<Edit>, late: u64) {
-    match edits.first_mut() {
-        Some(first) if first.media_time.is_none() => first.segment_duration += late,
-        _ if late > 0 => edits.insert(0, Edit::empty(late)),
-        _ => {}
-    }
-    if edits.iter().all(|edit| edit.media_time.is_none()) && !edits.is_empty() {
-        edits.push(Edit::media(0, 0));
-    }
-    if let Some(last) = edits.iter_mut().rfind(|edit| edit.media_time.is_some()) {
-        last.segment_duration = 0; // to the end; it is filled in when all is done
-    }
 }
 
 fn pictures(walked: &Walked, reference: &Reference, timescale: u32) -> Vec<Found> {

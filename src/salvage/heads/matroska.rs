@@ -1,55 +1,13 @@
-//! Matroska (RFC 9559, RFC 8794): the elements in front of the first cluster, and the blocks of a cluster whose own
-//! beginning is lost.
+//! Matroska (RFC 9559, RFC 8794): the elements in front of the first cluster.
 
-use std::io::{Read, Seek};
-
+use super::ebml::{CLUSTER, EBML, INFO, SEGMENT, TRACKS, UNKNOWN, element, is_unknown, number, vint};
 use super::{audio_specific, configuration};
 use crate::recording::{Container, TrackKind};
 use crate::salvage::reference::Known;
-use crate::salvage::source::Source;
-
-const EBML: [u8; 4] = [0x1A, 0x45, 0xDF, 0xA3];
-const SEGMENT: [u8; 4] = [0x18, 0x53, 0x80, 0x67];
-const INFO: [u8; 4] = [0x15, 0x49, 0xA9, 0x66];
-const TRACKS: [u8; 4] = [0x16, 0x54, 0xAE, 0x6B];
-const CLUSTER: [u8; 4] = [0x1F, 0x43, 0xB6, 0x75];
-const TIMESTAMP: u8 = 0xE7;
-const SIMPLE_BLOCK: u8 = 0xA3;
-const BLOCK_GROUP: u8 = 0xA0;
-/// A size that says nothing, in eight bytes.
-const UNKNOWN: [u8; 8] = [1, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF];
-/// Blocks that must follow one another.
-const CHAIN: u32 = 4;
-/// Highest track number that is believed.
-const MOST_TRACKS: u64 = 32;
-/// How far the first block is looked for.
-const MOST_SEARCHED_BYTES: u64 = 64 << 20;
 
 /// Whether bytes are a head of this container.
 pub fn is_head(bytes: &[u8]) -> bool {
     bytes.starts_with(&EBML)
-}
-
-/// A variable-size integer without its marker, and its length (RFC 8794 §4).
-fn vint(bytes: &[u8]) -> Option<(u64, usize)> {
-    let length = bytes.first()?.leading_zeros() as usize + 1;
-    let raw = bytes.get(..length).filter(|_| length <= 8)?;
-    let value = raw.iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
-    Some((value & ((1 << (7 * length)) - 1), length))
-}
-
-const fn is_unknown(value: u64, length: usize) -> bool {
-    value == (1 << (7 * length)) - 1
-}
-
-fn element(id: &[u8], body: &[u8]) -> Vec<u8> {
-    let mut size = (body.len() as u64 | 1 << 56).to_be_bytes();
-    size[0] = 1;
-    [id, &size, body].concat()
-}
-
-fn number(id: &[u8], value: u64) -> Vec<u8> {
-    element(id, &value.to_be_bytes())
 }
 
 /// An element with its id at `at`: where its body lies.
@@ -146,70 +104,14 @@ fn entry(index: u64, known: &Known) -> Option<Vec<u8>> {
     Some(element(&[0xAE], &body.concat()))
 }
 
-/// Where what is left of the file begins, and what stands in front of it there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// Byte offset in the file.
-    pub at: u64,
-    /// A cluster opened anew for blocks whose own is lost; empty in front of a whole one.
-    pub opening: Vec<u8>,
-}
-
-/// The first cluster, or the first block of one that has lost its beginning.
-pub fn first_block<R: Read + Seek>(source: &mut Source<R>, len: u64) -> Option<Place> {
-    let until = len.min(MOST_SEARCHED_BYTES);
-    let mut at = 0;
-    while at < until {
-        let bytes = source.at(at, 16);
-        let may_begin = |byte: &u8| matches!(*byte, 0x1F | TIMESTAMP | SIMPLE_BLOCK | BLOCK_GROUP);
-        let step = bytes.iter().position(may_begin);
-        at += step.unwrap_or(bytes.len()).max(usize::from(bytes.is_empty())) as u64;
-        let Some(first) = step.and_then(|_| source.at(at, 16).first().copied()) else { continue };
-        if first == 0x1F && source.at(at, 4).starts_with(&CLUSTER) {
-            return Some(Place { at, opening: Vec::new() });
-        }
-        if chain(source, at, len) {
-            // Its own time is lost with its beginning; the first cluster begins at zero.
-            let time = if first == TIMESTAMP { Vec::new() } else { number(&[TIMESTAMP], 0) };
-            return Some(Place { at, opening: [&CLUSTER[..], &UNKNOWN, &time].concat() });
-        }
-        at += 1;
-    }
-    None
-}
-
-/// Whether blocks follow one another from a place on, up to a cluster.
-fn chain<R: Read + Seek>(source: &mut Source<R>, from: u64, len: u64) -> bool {
-    let mut at = from;
-    for _ in 0..CHAIN {
-        if at > from && (at == len || source.at(at, 4).starts_with(&CLUSTER)) {
-            return true;
-        }
-        let bytes = source.at(at, 32);
-        let Some((size, length)) = bytes.get(1..).and_then(vint) else { return false };
-        let is_block = match bytes[0] {
-            TIMESTAMP => at == from && size <= 8,
-            SIMPLE_BLOCK => bytes.get(1 + length..).and_then(vint).is_some_and(|(track, _)| is_track(track)),
-            BLOCK_GROUP => bytes.get(1 + length) == Some(&0xA1),
-            _ => false,
-        };
-        if !is_block || size == 0 || is_unknown(size, length) {
-            return false;
-        }
-        at = at.saturating_add(1 + length as u64 + size);
-    }
-    at <= len
-}
-
-const fn is_track(number: u64) -> bool {
-    number > 0 && number <= MOST_TRACKS
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Cursor;
 
     use super::*;
+    use crate::salvage::heads::clusters::first_block;
+    use crate::salvage::heads::ebml::{SIMPLE_BLOCK, TIMESTAMP};
+    use crate::salvage::source::Source;
 
     fn block(time: i16, payload: u8) -> Vec<u8> {
         let [high, low] = time.to_be_bytes();
@@ -228,10 +130,5 @@ mod tests {
         let place = first_block(&mut Source::new(Cursor::new(&file), file.len() as u64), file.len() as u64).unwrap();
         let first_whole = head.len() + 12 + 17 + block(0, 3).len();
         assert_eq!((place.at, place.opening.is_empty()), (first_whole as u64, false));
-    }
-
-    #[test]
-    fn integers_are_those_of_the_standard() {
-        assert_eq!((vint(&[0x81]), vint(&[0x40, 0x02]), vint(&[0])), (Some((1, 1)), Some((2, 2)), None));
     }
 }

@@ -3,16 +3,25 @@
 //!
 //! Nothing of the media is changed: the mended file is new bytes, then the old file from its first whole block on.
 
+mod clusters;
+mod ebml;
 mod flv;
 mod matroska;
+mod times;
 
 use std::io::{Read, Seek};
 
 use super::reference::{Known, Reference};
 use super::source::Source;
 use super::{Origin, SalvageError};
+use crate::isobmff;
 use crate::recording::Container;
+pub use clusters::Repair;
 
+/// Bytes by which a head is known.
+const SEEN_BYTES: usize = 16;
+/// Bytes read at once where only the beginnings of elements are looked at.
+const GLANCE_BYTES: usize = 8192;
 /// Largest head that is remembered.
 pub const MOST_HEAD_BYTES: usize = 64 << 10;
 
@@ -47,10 +56,14 @@ pub fn mend<R: Read + Seek>(
     references: &[Reference],
 ) -> Result<Option<Mended>, SalvageError> {
     let mut source = Source::new(reader, len);
+    if is_head(source.at(0, SEEN_BYTES), container) {
+        source.finish().map_err(SalvageError::Read)?;
+        return Ok(Some(Mended { head: Vec::new(), from: 0, source: Origin::Media }));
+    }
     let mended = match container {
         Container::Matroska | Container::Webm => {
             let heads = references.iter().filter_map(|r| Some((matroska_head(r, container)?, r.origin)));
-            let place = matroska::first_block(&mut source, len);
+            let place = clusters::first_block(&mut source, len);
             heads.take(1).next().zip(place).map(|((head, origin), place)| Mended {
                 head: [&head[..], &place.opening].concat(),
                 from: place.at,
@@ -66,6 +79,36 @@ pub fn mend<R: Read + Seek>(
     };
     source.finish().map_err(SalvageError::Read)?;
     Ok(mended)
+}
+
+fn is_head(bytes: &[u8], container: Container) -> bool {
+    match container {
+        Container::Matroska | Container::Webm => matroska::is_head(bytes),
+        Container::Flv => flv::is_head(bytes),
+        _ => false,
+    }
+}
+
+/// Whether clusters of a Matroska or WebM file with a head were hit.
+pub fn are_clusters_hit<R: Read + Seek>(mut reader: R, len: u64) -> Result<bool, SalvageError> {
+    // Zeros behind it are not read by anybody.
+    let data_end = isobmff::end_of_data(&mut reader, len)?;
+    let mut source = Source::with_window(&mut reader, data_end, GLANCE_BYTES);
+    let is_sound = clusters::is_sound(&mut source, data_end);
+    source.finish().map_err(SalvageError::Read)?;
+    if is_sound {
+        return Ok(false);
+    }
+    Ok(!repair_clusters(reader, len)?.patches.is_empty())
+}
+
+/// What mends the clusters of a Matroska or WebM file with a head.
+pub fn repair_clusters<R: Read + Seek>(mut reader: R, len: u64) -> Result<Repair, SalvageError> {
+    let data_end = isobmff::end_of_data(&mut reader, len)?;
+    let mut source = Source::new(reader, len);
+    let repair = clusters::repair(&mut source, data_end, len);
+    source.finish().map_err(SalvageError::Read)?;
+    Ok(repair)
 }
 
 fn matroska_head(reference: &Reference, container: Container) -> Option<Vec<u8>> {
