@@ -116,13 +116,22 @@ pub struct Couriers {
 }
 
 impl Couriers {
-    /// Starts them.
-    pub fn start(house: &Arc<House>) -> Self {
-        let settings = house.settings();
+    /// None yet: a command that only looks must send nothing.
+    pub fn of(house: &Arc<House>) -> Self {
+        Self { house: Arc::clone(house), threads: Mutex::default() }
+    }
+
+    /// Starts them, once; whatever is due now is carried from here on.
+    pub fn begin(&self) {
+        let mut threads = self.lock();
+        if !threads.is_empty() {
+            return;
+        }
+        let settings = self.house.settings();
         let (wanted, _) = shares(settings.deliver.concurrency, settings.deliver.targets.len());
-        house.bell.share(&settings.deliver);
+        self.house.bell.share(&settings.deliver);
         let spawn = |n: usize| {
-            let house = Arc::clone(house);
+            let house = Arc::clone(&self.house);
             let thread = std::thread::Builder::new().name(format!("courier-{n}")).spawn(move || {
                 if n == 0 {
                     house.resume_targets();
@@ -132,7 +141,7 @@ impl Couriers {
             });
             thread.ok()
         };
-        Self { house: Arc::clone(house), threads: Mutex::new((0..wanted).filter_map(spawn).collect()) }
+        threads.extend((0..wanted).filter_map(spawn));
     }
 
     /// Waits until nothing is due now and nothing is under way.

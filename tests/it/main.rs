@@ -15,6 +15,7 @@ mod deliver_conformance;
 mod deliver_gcs;
 mod deliver_kill;
 mod deliver_line;
+mod deliver_queue;
 mod deliver_s3;
 mod deliver_storm;
 mod fuzz;
