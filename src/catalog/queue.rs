@@ -201,12 +201,10 @@ impl Catalog {
         Ok(retried)
     }
 
-    /// Makes due now what waits after a fault of its surroundings: they may have been put in order. Returns how many.
+    /// Makes due now what waits after a fault: its surroundings or the line may have been put in order. Returns how many.
     pub fn bring_back(&self, now_ms: i64) -> Result<usize> {
         let waits = |delivery: &Delivery| match &delivery.state {
-            DeliveryState::Waiting { due_ms, last_fault: Some((class, _)) } => {
-                *class == Class::Environment && *due_ms > now_ms
-            }
+            DeliveryState::Waiting { due_ms, last_fault: Some(_) } => *due_ms > now_ms,
             _ => false,
         };
         let filter = DeliveryFilter { pending_only: true, ..DeliveryFilter::default() };
