@@ -383,7 +383,7 @@ fn confirm(
     let provider = bucket.backend.provider;
     let header = |name: &str| answer.and_then(|a| a.header(name)).map(str::to_owned);
     let mode = bucket.backend.checksum;
-    let mut sums = PartSums::of(provider, mode, bytes);
+    let mut sums = PartSums::of(provider, mode, bytes, answer.and_then(|answer| answer.sent_crc64.as_deref()));
     let (ours, theirs) = match provider {
         Provider::S3 if mode == ChecksumMode::Sha256 => (sums.sha256_text(), tag(&id.content_id, "checksum_sha256")),
         Provider::S3 => (sums.crc64_as(provider), tag(&id.content_id, "checksum_crc64nvme")),

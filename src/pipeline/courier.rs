@@ -251,7 +251,8 @@ fn take(house: &House) -> Option<Delivery> {
 /// The most urgent due delivery that nobody carries and whose target does not wait; looks further only if it must.
 fn first_free(house: &House, carried: &Carried, now: i64) -> Result<Option<Delivery>, CatalogError> {
     let is_free = |d: &Delivery| !carried.in_flight.contains(&d.id) && carried.may_try(&d.target);
-    let mut limit = carried.in_flight.len() + 64;
+    // Each is read and decoded: nearly always the first will do.
+    let mut limit = carried.in_flight.len() + 1;
     loop {
         let due = house.catalog.due(now, limit)?;
         let is_all = due.len() < limit;
