@@ -83,10 +83,11 @@ pub(super) enum Comparison {
 impl Hasher {
     /// Computes what a file that goes up in one request may be compared by. MD5 is the expensive one: S3 reports better
     /// things, and where it does not, the file is read once more.
-    pub fn for_upload(provider: Provider, mode: ChecksumMode) -> Self {
+    pub fn for_upload(provider: Provider, mode: ChecksumMode, with_crc64: bool) -> Self {
         let md5 = provider == Provider::Azure || mode == ChecksumMode::Md5;
         Self {
-            crc64: matches!(provider, Provider::S3 | Provider::Azure).then(|| Crc::new(CrcAlgorithm::Crc64Nvme)),
+            crc64: (with_crc64 && matches!(provider, Provider::S3 | Provider::Azure))
+                .then(|| Crc::new(CrcAlgorithm::Crc64Nvme)),
             crc32c: (provider == Provider::Gcs).then(|| Crc::new(CrcAlgorithm::Crc32Iscsi)),
             md5: md5.then(Md5::new),
             sha256: (mode == ChecksumMode::Sha256).then(<Sha256 as sha2::Digest>::new),
@@ -347,7 +348,7 @@ mod tests {
     use super::*;
 
     fn sums_of(bytes: &[u8], provider: Provider) -> Sums {
-        let mut hasher = Hasher::for_upload(provider, ChecksumMode::Md5);
+        let mut hasher = Hasher::for_upload(provider, ChecksumMode::Md5, true);
         hasher.update(bytes);
         hasher.finish(bytes.len() as u64)
     }

@@ -1,7 +1,9 @@
 //! The queue of deliveries as the program works it off: who sends, when, and what of it may free a file.
 
-use aftercast::deliver::TargetOptions;
+use aftercast::deliver::{NoLedger, TargetOptions};
 
+use crate::support::assets::targets;
+use crate::support::clients::begin_upload;
 use crate::support::daemon::{Daemon, until};
 use crate::support::recordings::made;
 use crate::support::stores::{free_port, s3};
@@ -65,4 +67,30 @@ fn a_target_that_does_not_answer_waits_as_a_whole_and_the_other_has_everything()
     daemon.signal("HUP");
     until("all is delivered", || (server.listing("silent").len() == RECORDINGS).then_some(()));
     daemon.stop();
+}
+
+#[test]
+fn gc_lists_the_uploads_of_others_below_our_prefix_and_aborts_them_only_when_told_to() {
+    let server = s3();
+    let target = server.bucket("uploads-of-others");
+    let house = House::with_config(|dir| config_with_targets(dir, &[&target], ""));
+    let none = house.run(&["queue", "gc"]).expect_code(0);
+    assert!(none.out.contains("No upload is open"), "{}", none.out);
+    let (theirs, elsewhere) = (begin_upload(&target, "pre/a b.mp4"), begin_upload(&target, "prefix/other.mp4"));
+    let open = || {
+        let all = TargetOptions { url: "s3://uploads-of-others".into(), ..target.clone() };
+        let open = targets(all).open_uploads("cloud", &NoLedger).unwrap();
+        open.into_iter().map(|upload| upload.upload_id).collect::<std::collections::BTreeSet<_>>()
+    };
+    let both = open();
+    assert_eq!(both, [theirs.clone(), elsewhere.clone()].into());
+
+    let listed = house.run(&["queue", "gc"]).expect_code(0);
+    assert!(listed.out.contains("open  cloud  pre/a b.mp4") && !listed.out.contains("other"), "{}", listed.out);
+    assert!(listed.err.contains("--yes aborts"), "{}", listed.err);
+    assert_eq!(open(), both, "it was only listed");
+
+    let json = house.run(&["--json", "queue", "gc", "--yes"]).expect_code(0).json_lines();
+    assert_eq!((json.len(), &json[0]["uploadId"], &json[0]["aborted"]), (1, &theirs.into(), &true.into()));
+    assert_eq!(open(), [elsewhere].into(), "what lies elsewhere is nobody's business here");
 }
