@@ -13,6 +13,12 @@ impl Catalog {
         self.store().flush("ledger written")
     }
 
+    /// Remembers several at once, with one flush; durable on return.
+    pub fn put_ledgers(&self, rows: &[(String, Value)]) -> Result<()> {
+        self.store().transact(|tx| rows.iter().try_for_each(|(key, state)| tx.write(In::Ledger, key, state)))?;
+        self.store().flush("ledger written")
+    }
+
     /// The state of an upload.
     pub fn ledger(&self, key: &str) -> Result<Option<Value>> {
         self.store().read(In::Ledger, key)

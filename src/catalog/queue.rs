@@ -115,7 +115,10 @@ impl Catalog {
         Ok(None)
     }
 
-    /// Journals an attempt and returns its number, from 1; durable on return. `None` if it is under way or not waiting.
+    /// Journals an attempt and returns its number, from 1. `None` if it is under way or not waiting.
+    ///
+    /// Not flushed, since nothing is promised by it: a cut that loses the number leaves the delivery waiting, as it does
+    /// with it, and the store is asked in either case. What an upload must remember is in the ledger before it goes on.
     pub fn begin_delivery(&self, id: &str) -> Result<Option<u32>> {
         if !self.in_flight().insert(id.to_owned()) {
             return Ok(None);
@@ -129,7 +132,7 @@ impl Catalog {
             tx.write(In::Deliveries, id, &delivery)?;
             Ok(Some(delivery.attempts))
         });
-        let begun = begun.and_then(|begun| self.store().flush("delivery begun").map(|()| begun));
+        crate::durable::step("delivery begun");
         if !matches!(begun, Ok(Some(_))) {
             self.in_flight().remove(id);
         }
@@ -201,12 +204,10 @@ impl Catalog {
         Ok(retried)
     }
 
-    /// Makes due now what waits after a fault of its surroundings: they may have been put in order. Returns how many.
+    /// Makes due now what waits after a fault: its surroundings or the line may have been put in order. Returns how many.
     pub fn bring_back(&self, now_ms: i64) -> Result<usize> {
         let waits = |delivery: &Delivery| match &delivery.state {
-            DeliveryState::Waiting { due_ms, last_fault: Some((class, _)) } => {
-                *class == Class::Environment && *due_ms > now_ms
-            }
+            DeliveryState::Waiting { due_ms, last_fault: Some(_) } => *due_ms > now_ms,
             _ => false,
         };
         let filter = DeliveryFilter { pending_only: true, ..DeliveryFilter::default() };

@@ -83,10 +83,11 @@ pub(super) enum Comparison {
 impl Hasher {
     /// Computes what a file that goes up in one request may be compared by. MD5 is the expensive one: S3 reports better
     /// things, and where it does not, the file is read once more.
-    pub fn for_upload(provider: Provider, mode: ChecksumMode) -> Self {
+    pub fn for_upload(provider: Provider, mode: ChecksumMode, with_crc64: bool) -> Self {
         let md5 = provider == Provider::Azure || mode == ChecksumMode::Md5;
         Self {
-            crc64: matches!(provider, Provider::S3 | Provider::Azure).then(|| Crc::new(CrcAlgorithm::Crc64Nvme)),
+            crc64: (with_crc64 && matches!(provider, Provider::S3 | Provider::Azure))
+                .then(|| Crc::new(CrcAlgorithm::Crc64Nvme)),
             crc32c: (provider == Provider::Gcs).then(|| Crc::new(CrcAlgorithm::Crc32Iscsi)),
             md5: md5.then(Md5::new),
             sha256: (mode == ChecksumMode::Sha256).then(<Sha256 as sha2::Digest>::new),
@@ -135,9 +136,12 @@ pub(super) struct PartSums {
 }
 
 impl PartSums {
-    /// Computes what a provider may be compared by; MD5 is added only where nothing better was answered.
-    pub fn of(provider: Provider, mode: ChecksumMode, bytes: &[u8]) -> Self {
-        let crc64 = matches!(provider, Provider::S3 | Provider::Azure).then(|| crc_fast::crc64_nvme(bytes));
+    /// Computes what a provider may be compared by; MD5 is added only where nothing better was answered. A CRC-64 that was
+    /// already computed of these bytes, to be sent with them to S3, is not computed again.
+    pub fn of(provider: Provider, mode: ChecksumMode, bytes: &[u8], sent_crc64: Option<&str>) -> Self {
+        let sent = sent_crc64.filter(|_| provider == Provider::S3).and_then(crc64_of_text);
+        let crc64 = matches!(provider, Provider::S3 | Provider::Azure)
+            .then(|| sent.unwrap_or_else(|| crc_fast::crc64_nvme(bytes)));
         let crc32c = (provider == Provider::Gcs).then(|| crc_fast::checksum(CrcAlgorithm::Crc32Iscsi, bytes));
         let sha256 = (mode == ChecksumMode::Sha256).then(|| part_sha256(bytes));
         Self { crc64, crc32c, md5: None, sha256 }
@@ -298,6 +302,11 @@ fn parts_confirmed(ours: &Sums) -> Comparison {
 
 const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
+/// The number of eight bytes in base64, most significant first, as S3 writes a CRC-64.
+fn crc64_of_text(text: &str) -> Option<u64> {
+    base64_to_hex(text).filter(|hex| hex.len() == 16).and_then(|hex| u64::from_str_radix(&hex, 16).ok())
+}
+
 /// RFC 4648 §4, with padding.
 pub(super) fn base64(bytes: &[u8]) -> String {
     let mut text = String::new();
@@ -339,7 +348,7 @@ mod tests {
     use super::*;
 
     fn sums_of(bytes: &[u8], provider: Provider) -> Sums {
-        let mut hasher = Hasher::for_upload(provider, ChecksumMode::Md5);
+        let mut hasher = Hasher::for_upload(provider, ChecksumMode::Md5, true);
         hasher.update(bytes);
         hasher.finish(bytes.len() as u64)
     }
@@ -362,18 +371,32 @@ mod tests {
     fn checksums_of_parts_join_to_those_of_the_whole() {
         let bytes: Vec<u8> = (0..100_000u32).map(|i| i.to_le_bytes()[1]).collect();
         for provider in [Provider::S3, Provider::Azure, Provider::Gcs] {
-            let parts: Vec<_> =
-                bytes.chunks(33_333).map(|c| (c.len() as u64, PartSums::of(provider, ChecksumMode::Auto, c))).collect();
+            let parts: Vec<_> = bytes
+                .chunks(33_333)
+                .map(|c| (c.len() as u64, PartSums::of(provider, ChecksumMode::Auto, c, None)))
+                .collect();
             let joined = combine(parts.iter().map(|(size, sums)| (*size, sums)));
             let whole = Sums { md5: None, ..sums_of(&bytes, provider) };
             assert_eq!(joined, whole, "{provider:?}");
         }
-        let mut with_md5 = PartSums::of(Provider::S3, ChecksumMode::Sha256, &bytes);
+        let mut with_md5 = PartSums::of(Provider::S3, ChecksumMode::Sha256, &bytes, None);
         with_md5.add_md5(&bytes);
         let joined = combine([(1, &with_md5), (1, &with_md5)].into_iter());
         assert_eq!(joined.md5_of_parts, Some(md5_of_parts(&[part_md5(&bytes); 2])));
         assert_eq!(joined.sha256_of_parts, Some(sha256_of_parts(&[part_sha256(&bytes); 2])));
         assert_eq!(combine([(1, &with_md5), (1, &PartSums::default())].into_iter()).crc64nvme, None);
+    }
+
+    #[test]
+    fn a_crc_that_was_sent_with_its_bytes_is_the_one_that_is_computed_of_them() {
+        let computed = PartSums::of(Provider::S3, ChecksumMode::Auto, b"123456789", None);
+        let sent = computed.crc64_as(Provider::S3).unwrap();
+        let of = |provider, sent| PartSums::of(provider, ChecksumMode::Auto, b"123456789", sent);
+        assert_eq!(of(Provider::S3, Some(&sent)), computed);
+        for unreadable in ["", "AAAA", "!", "AAAAAAAAAAA=-2"] {
+            assert_eq!(of(Provider::S3, Some(unreadable)), computed, "{unreadable}");
+        }
+        assert_eq!(of(Provider::Azure, Some("AAAAAAAAAAA=")), computed, "only S3 is told one");
     }
 
     #[test]

@@ -123,6 +123,11 @@ impl DeliverError {
         !is_elsewhere && self.class() == Class::Environment
     }
 
+    /// Whether it was given up without a word from the store.
+    pub const fn is_silence(&self) -> bool {
+        matches!(self.cause(), Some(Cause::Dns | Cause::Refused | Cause::Timeout | Cause::ConnectionLost))
+    }
+
     /// Why the store refused, if it did.
     pub const fn cause(&self) -> Option<&Cause> {
         match self {

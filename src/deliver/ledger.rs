@@ -19,6 +19,10 @@ pub type LedgerFault = Box<dyn Error + Send + Sync>;
 pub trait Ledger: Send + Sync {
     /// Writes a row, in place of the one before.
     fn put(&self, row: &str, value: &Value) -> std::result::Result<(), LedgerFault>;
+    /// Writes several rows; they may share one flush.
+    fn put_all(&self, rows: &[(String, Value)]) -> std::result::Result<(), LedgerFault> {
+        rows.iter().try_for_each(|(row, value)| self.put(row, value))
+    }
     /// The rows whose keys begin with a text, in the order of their keys.
     fn rows(&self, prefix: &str) -> std::result::Result<Vec<(String, Value)>, LedgerFault>;
     /// Removes the rows whose keys begin with a text.
@@ -126,13 +130,15 @@ impl<'a> Rows<'a> {
         self.write(&self.prefix, head)
     }
 
-    pub fn write_part(&self, part: &Part) -> Result<()> {
-        self.write(&format!("{}{:05}", self.prefix, part.index), part)
+    /// Notes parts that were acknowledged together.
+    pub fn write_parts(&self, parts: &[Part]) -> Result<()> {
+        let row = |part: &Part| Ok((format!("{}{:05}", self.prefix, part.index), json_of(part)?));
+        let rows = parts.iter().map(row).collect::<Result<Vec<_>>>()?;
+        self.ledger.put_all(&rows).map_err(DeliverError::Ledger)
     }
 
     fn write(&self, row: &str, value: &impl Serialize) -> Result<()> {
-        let value = serde_json::to_value(value).map_err(|e| DeliverError::Ledger(e.into()))?;
-        self.ledger.put(row, &value).map_err(DeliverError::Ledger)
+        self.ledger.put(row, &json_of(value)?).map_err(DeliverError::Ledger)
     }
 
     /// What the last process left; rows that cannot be read count as none.
@@ -147,6 +153,10 @@ impl<'a> Rows<'a> {
     pub fn forget(&self) -> Result<()> {
         self.ledger.remove(&self.prefix).map_err(DeliverError::Ledger)
     }
+}
+
+fn json_of(value: &impl Serialize) -> Result<Value> {
+    serde_json::to_value(value).map_err(|e| DeliverError::Ledger(e.into()))
 }
 
 /// Every head that a ledger holds, whatever its target.
@@ -210,10 +220,9 @@ pub(super) mod tests {
         one.write_head(&head("a/x", "a")).unwrap();
         other.write_head(&head("a/y", "a")).unwrap();
         same_key.write_head(&head("a/x", "b")).unwrap();
-        same_key.write_part(&part(1)).unwrap();
-        for index in [10, 2, 0] {
-            one.write_part(&part(index)).unwrap();
-        }
+        same_key.write_parts(&[part(1)]).unwrap();
+        one.write_parts(&[10, 2].map(part)).unwrap();
+        one.write_parts(&[part(0)]).unwrap();
         let (read, parts) = one.read().unwrap().unwrap();
         assert_eq!(read, head("a/x", "a"));
         assert_eq!(parts.iter().map(|p| p.index).collect::<Vec<_>>(), [0, 2, 10]);

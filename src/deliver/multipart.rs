@@ -1,13 +1,13 @@
 //! A file that goes up in parts: begun or continued, part after part remembered, ended once.
 //!
 //! What was acknowledged is in the ledger before the next part begins, so that a process that dies costs at most the
-//! parts that were on the way. Parts of a file that changed meanwhile are thrown away in the store, too.
+//! parts that were on the way; what was acknowledged meanwhile shares one flush. Parts of a file that changed meanwhile are thrown away in the store, too.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
 use object_store::multipart::PartId;
 use object_store::{Attributes, PutMultipartOptions, PutPayload, PutResult, TagSet};
 
@@ -179,7 +179,9 @@ impl Transfer<'_> {
             let room = loop {
                 tokio::select! {
                     biased;
-                    Some(sent) = in_flight.next(), if !in_flight.is_empty() => self.take(upload, sent)?,
+                    Some(sent) = in_flight.next(), if !in_flight.is_empty() => {
+                        self.take(upload, all_ready(sent, &mut in_flight))?;
+                    }
                     stopped = self.run.cancelled() => return Err(stopped),
                     room = self.run.room(len), if in_flight.len() < at_once => break room,
                 }
@@ -194,7 +196,7 @@ impl Transfer<'_> {
         }
         while !in_flight.is_empty() {
             tokio::select! {
-                Some(sent) = in_flight.next() => self.take(upload, sent)?,
+                Some(sent) = in_flight.next() => self.take(upload, all_ready(sent, &mut in_flight))?,
                 stopped = self.run.cancelled() => return Err(stopped),
             }
         }
@@ -210,16 +212,32 @@ impl Transfer<'_> {
         Sent { index, bytes, result, answer }
     }
 
-    fn take(&self, upload: &mut Upload, sent: Sent) -> Result<()> {
+    /// Notes the parts that were answered, with one flush; what was acknowledged is noted also where another one failed.
+    fn take(&self, upload: &mut Upload, sent: Vec<Sent>) -> Result<()> {
+        let mut failed = None;
+        let mut parts = Vec::new();
+        for sent in sent {
+            match self.acknowledged(sent) {
+                Ok(part) => parts.push(part),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        if !parts.is_empty() {
+            self.rows().write_parts(&parts)?;
+        }
+        for part in parts {
+            crate::durable::step("part noted");
+            (self.run.progress)(part.size_bytes);
+            upload.parts.insert(part.index, part);
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn acknowledged(&self, sent: Sent) -> Result<Part> {
         let Sent { index, bytes, result, answer } = sent;
         let id = result.map_err(|e| self.bucket.fault(Verb::Put, self.key, e, answer.as_ref()))?;
         let confirmed = confirm(self.bucket, index, &bytes, id, answer.as_ref());
-        let part = confirmed.map_err(|(ours, theirs)| self.mismatch("the checksum of a part", ours, theirs))?;
-        self.rows().write_part(&part)?;
-        upload.parts.insert(index, part);
-        crate::durable::step("part noted");
-        (self.run.progress)(bytes.len() as u64);
-        Ok(())
+        confirmed.map_err(|(ours, theirs)| self.mismatch("the checksum of a part", ours, theirs))
     }
 
     async fn complete(&self, upload: &Upload, attributes: &Attributes) -> Result<PutResult> {
@@ -282,6 +300,12 @@ impl Transfer<'_> {
         throw_away(self.bucket, &head, self.run.ledger).await?;
         if keeps_rows { Ok(()) } else { rows.forget() }
     }
+}
+
+/// A part that was answered, and all others that are by now.
+fn all_ready<F: Future<Output = Sent>>(first: Sent, in_flight: &mut FuturesUnordered<F>) -> Vec<Sent> {
+    let more = std::iter::from_fn(|| in_flight.next().now_or_never().flatten());
+    std::iter::once(first).chain(more).collect()
 }
 
 /// Whether the store no longer knows the upload.
@@ -359,7 +383,7 @@ fn confirm(
     let provider = bucket.backend.provider;
     let header = |name: &str| answer.and_then(|a| a.header(name)).map(str::to_owned);
     let mode = bucket.backend.checksum;
-    let mut sums = PartSums::of(provider, mode, bytes);
+    let mut sums = PartSums::of(provider, mode, bytes, answer.and_then(|answer| answer.sent_crc64.as_deref()));
     let (ours, theirs) = match provider {
         Provider::S3 if mode == ChecksumMode::Sha256 => (sums.sha256_text(), tag(&id.content_id, "checksum_sha256")),
         Provider::S3 => (sums.crc64_as(provider), tag(&id.content_id, "checksum_crc64nvme")),
@@ -380,4 +404,60 @@ fn confirm(
         sums.add_md5(bytes);
     }
     Ok(Part { index, size_bytes: bytes.len() as u64, content_id: id.content_id, sums, confirmed })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{Ready, pending, ready};
+    use std::sync::atomic::AtomicBool;
+
+    use futures::future::Either;
+
+    use super::super::TargetOptions;
+    use super::super::backend::Backend;
+    use super::super::conditions::Conditions;
+    use super::super::ledger::tests::Memory;
+    use super::super::source::Source;
+    use super::super::transfer::Run;
+    use super::*;
+    use crate::recording::AssetFile;
+
+    fn sent(index: u64, result: object_store::Result<PartId>) -> Sent {
+        Sent { index, bytes: Bytes::from_static(b"part"), result, answer: None }
+    }
+
+    fn acknowledged(index: u64) -> Sent {
+        sent(index, Ok(PartId { content_id: format!("part {index}") }))
+    }
+
+    #[test]
+    fn all_that_were_answered_by_now_are_taken_and_no_other_is_waited_for() {
+        let mut in_flight = FuturesUnordered::<Either<Ready<Sent>, std::future::Pending<Sent>>>::new();
+        in_flight.push(Either::Right(pending()));
+        in_flight.extend([2, 3].map(|index| Either::Left(ready(acknowledged(index)))));
+        let mut taken: Vec<_> = all_ready(acknowledged(1), &mut in_flight).iter().map(|sent| sent.index).collect();
+        taken.sort_unstable();
+        assert_eq!((taken, in_flight.len()), (vec![1, 2, 3], 1));
+    }
+
+    #[test]
+    fn what_was_acknowledged_is_noted_although_another_part_failed_at_the_same_time() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), b"partpartpart").unwrap();
+        let fingerprint = crate::durable::fingerprint(file.path()).unwrap();
+        let source = Source::open(&AssetFile::new(file.path().to_owned(), fingerprint)).unwrap();
+        let backend = Backend::in_memory(&TargetOptions::new("cloud", "s3://b"), &std::sync::Arc::default());
+        let bucket = Bucket { target: "cloud".into(), backend, conditions: Conditions::default() };
+        let (ledger, cancel, buffers) = (Memory::default(), AtomicBool::new(false), tokio::sync::Semaphore::new(4));
+        let run = Run { cancel: &cancel, progress: &|_| (), buffers: &buffers, ledger: &ledger };
+        let transfer = Transfer { bucket: &bucket, key: "x", source: &source, asset_id: "id", run: &run };
+        let plan = PartPlan { size_bytes: 12, part_bytes: 4 };
+        let mut upload = Upload { id: "u".into(), plan, parts: BTreeMap::new(), is_continued: false };
+        let lost = object_store::Error::Generic { store: "test", source: "connection reset".into() };
+        let failed = transfer.take(&mut upload, vec![acknowledged(0), sent(1, Err(lost)), acknowledged(2)]);
+        assert!(matches!(failed, Err(DeliverError::Store { .. })), "{failed:?}");
+        assert_eq!(upload.parts.keys().collect::<Vec<_>>(), [&0, &2]);
+        let rows = ledger.0.lock().unwrap();
+        assert_eq!(rows.keys().map(|row| &row[row.len() - 6..]).collect::<Vec<_>>(), ["/00000", "/00002"]);
+    }
 }

@@ -17,15 +17,17 @@ use object_store::{Attributes, PutMode, PutOptions, PutPayload, PutResult};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::ChecksumMode;
+use super::backend::Backend;
 use super::bucket::{Bucket, Held, key_of};
 use super::checksum::{
     Comparison, Hasher, Reported, Sums, compare, md5_of_parts, part_md5, part_sha256, sha256_of_parts,
 };
-use super::diagnose::{Cause, Verb};
+use super::diagnose::{Cause, Provider, Verb};
 use super::error::{DeliverError, Result};
 use super::ledger::Ledger;
 use super::parts::{PART_MIN_BYTES, PartPlan};
 use super::source::Source;
+use super::uplink::Answer;
 
 /// Buffers of [`PART_MIN_BYTES`] over all uploads to a target at once: what bounds the memory of this room.
 pub(super) const BUFFERS: u32 = 4;
@@ -188,9 +190,6 @@ impl Transfer<'_> {
         let _room = self.run.room(size).await;
         let bytes = self.source.next(size)?;
         self.source.check()?;
-        let mut hasher = Hasher::for_upload(self.bucket.backend.provider, self.bucket.backend.checksum);
-        hasher.update(&bytes);
-        let sums = hasher.finish(size);
         let last = tokio::select! {
             stopped = self.run.cancelled() => Err(stopped),
             put = async {
@@ -203,7 +202,20 @@ impl Transfer<'_> {
         if last.is_ok() {
             (self.run.progress)(size);
         }
+        let sums = self.sums_of(&bytes, last.as_ref().ok());
         Ok(Ended { last, sums })
+    }
+
+    /// The checksums of a file that went up in one request; the CRC-64 that was sent along with it was computed of the
+    /// same bytes, and is not computed again.
+    fn sums_of(&self, bytes: &[u8], put: Option<&PutResult>) -> Sums {
+        let Backend { provider, checksum, .. } = self.bucket.backend;
+        let answer = put.and_then(|put| put.extensions.get::<Answer>()).filter(|_| provider == Provider::S3);
+        let sent_crc64 = answer.and_then(|answer| answer.sent_crc64.clone());
+        let mut hasher = Hasher::for_upload(provider, checksum, sent_crc64.is_none());
+        hasher.update(bytes);
+        let sums = hasher.finish(bytes.len() as u64);
+        Sums { crc64nvme: sums.crc64nvme.or(sent_crc64), ..sums }
     }
 
     /// The key was seen free before; where the store would overwrite what has come there since, it is looked at again.

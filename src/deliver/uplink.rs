@@ -43,6 +43,8 @@ pub(super) struct Answer {
     headers: Vec<(String, String)>,
     /// When it arrived, seconds since the Unix epoch.
     arrived_s: i64,
+    /// The CRC-64/NVME that the request said of its body, as S3 writes it.
+    pub sent_crc64: Option<String>,
 }
 
 impl Answer {
@@ -55,7 +57,12 @@ impl Answer {
                 None => headers.push((name.as_str().to_owned(), value)),
             }
         }
-        Self { status: response.status().as_u16(), headers, arrived_s: jiff::Timestamp::now().as_second() }
+        Self {
+            status: response.status().as_u16(),
+            headers,
+            arrived_s: jiff::Timestamp::now().as_second(),
+            sent_crc64: None,
+        }
     }
 
     /// A header by its lower-case name.
@@ -203,12 +210,14 @@ impl Service {
         if is_end && let Ok(at_the_end) = AT_THE_END.try_with(Clone::clone) {
             at_the_end.add_to(&mut request).await?;
         }
+        let sent_crc64 = request.headers().get("x-amz-checksum-crc64nvme").and_then(|crc| crc.to_str().ok());
+        let sent_crc64 = sent_crc64.map(str::to_owned);
         let response = self.send(request).await?;
         let mut response = received(response, self.uplink.stall);
         if is_end && response.status().is_success() {
             response = with_its_true_status(response).await?;
         }
-        let answer = Answer::of(&response);
+        let answer = Answer { sent_crc64, ..Answer::of(&response) };
         note(Some(answer.clone()));
         response.extensions_mut().insert(answer);
         Ok(response)

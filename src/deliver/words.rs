@@ -48,8 +48,8 @@ const HEAD: &str = "\
 
 What `queue list`, `doctor`, the log and the record say, and what it means. In every case the recording is safe on the
 local disk. *waits*: the whole target waits, longer each time, and is tried with one delivery, at SIGHUP and at
-`queue retry`; everything else goes on. *again*: this delivery is tried again by itself, after a second up to five minutes.
-*by hand*: this one delivery needs a person.
+`queue retry`; everything else goes on. *again*: this delivery is tried again by itself, after a second up to five minutes;
+where four in a row get no answer at all, the target waits as a whole. *by hand*: this one delivery needs a person.
 
 | what is said | then | what to do |
 |---|---|---|

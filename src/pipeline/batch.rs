@@ -57,6 +57,7 @@ type Said = (PathBuf, Ended);
 /// Takes everything to its end; `hear` is told each recording's end as it comes.
 pub fn run(engine: &Engine, batch: &Batch, hear: &dyn Fn(&Path, &Ended)) -> Result<Report, PipelineError> {
     let house = engine.house();
+    engine.couriers().begin();
     let found = finding::find(house, &batch.places)?;
     let mut report = Report { problems: found.problems, ..Report::default() };
     report.not_settled.extend(found.waiting.into_iter().map(|path| (path, Waiting::Temporary)));

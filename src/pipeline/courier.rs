@@ -20,6 +20,8 @@ use crate::recording::{Delivery, RemoteObject};
 const DEFAULT_COURIERS: usize = 4;
 /// How long a courier sleeps at most before it looks at the queue again.
 const LONGEST_NAP: Duration = Duration::from_secs(5);
+/// So many deliveries in a row without an answer, and the target is taken to be out of reach: it waits as a whole.
+const SILENCES: u32 = 4;
 
 /// Wakes sleeping couriers, and whoever waits for them to have nothing to do.
 #[derive(Debug, Default)]
@@ -35,6 +37,8 @@ struct Carried {
     paused: HashMap<String, i64>,
     /// How often in a row a target's surroundings were at fault: the pauses grow, and one delivery at a time tries.
     faults_in_a_row: HashMap<String, u32>,
+    /// How many deliveries in a row a target answered nothing of.
+    silences_in_a_row: HashMap<String, u32>,
     /// How many couriers one target may keep busy, so that one that has come to a standstill leaves some to the others.
     at_once: usize,
     closed: bool,
@@ -50,16 +54,30 @@ impl Carried {
 
     /// A target's surroundings were at fault; the time of its next try, and whether that is news. What was on the way when
     /// the first one failed tells nothing new.
-    fn pause(&mut self, target: &str, now_ms: i64, jitter: u64) -> (i64, bool) {
+    fn pause(&mut self, target: &str, class: Class, now_ms: i64, jitter: u64) -> (i64, bool) {
         if let Some(until) = self.paused.get(target).filter(|until| **until > now_ms) {
             return (*until, false);
         }
         let in_a_row = self.faults_in_a_row.entry(target.to_owned()).or_default();
         *in_a_row = in_a_row.saturating_add(1);
-        let until = next_try_ms(*in_a_row, Class::Environment, now_ms, jitter);
+        let until = next_try_ms(*in_a_row, class, now_ms, jitter);
         let (until, is_news) = (until.unwrap_or_else(|| now_ms.saturating_add(60_000)), *in_a_row == 1);
         self.paused.insert(target.to_owned(), until);
         (until, is_news)
+    }
+
+    /// Nothing was heard of a target: whether it waits now, and then whether that is news. A single recording may be unlucky,
+    /// a few in a row are not.
+    fn silence(&mut self, target: &str, now_ms: i64, jitter: u64) -> Option<bool> {
+        let in_a_row = self.silences_in_a_row.entry(target.to_owned()).or_default();
+        *in_a_row = in_a_row.saturating_add(1);
+        (*in_a_row >= SILENCES).then(|| self.pause(target, Class::Transient, now_ms, jitter).1)
+    }
+
+    /// A target took a delivery; whether that is news.
+    fn success(&mut self, target: &str) -> bool {
+        self.silences_in_a_row.remove(target);
+        self.faults_in_a_row.remove(target).is_some()
     }
 }
 
@@ -99,6 +117,7 @@ impl Bell {
         let mut carried = self.lock();
         carried.paused.clear();
         carried.faults_in_a_row.clear();
+        carried.silences_in_a_row.clear();
         drop(carried);
         self.ring();
     }
@@ -116,13 +135,22 @@ pub struct Couriers {
 }
 
 impl Couriers {
-    /// Starts them.
-    pub fn start(house: &Arc<House>) -> Self {
-        let settings = house.settings();
+    /// None yet: a command that only looks must send nothing.
+    pub fn of(house: &Arc<House>) -> Self {
+        Self { house: Arc::clone(house), threads: Mutex::default() }
+    }
+
+    /// Starts them, once; whatever is due now is carried from here on.
+    pub fn begin(&self) {
+        let mut threads = self.lock();
+        if !threads.is_empty() {
+            return;
+        }
+        let settings = self.house.settings();
         let (wanted, _) = shares(settings.deliver.concurrency, settings.deliver.targets.len());
-        house.bell.share(&settings.deliver);
+        self.house.bell.share(&settings.deliver);
         let spawn = |n: usize| {
-            let house = Arc::clone(house);
+            let house = Arc::clone(&self.house);
             let thread = std::thread::Builder::new().name(format!("courier-{n}")).spawn(move || {
                 if n == 0 {
                     house.resume_targets();
@@ -132,7 +160,7 @@ impl Couriers {
             });
             thread.ok()
         };
-        Self { house: Arc::clone(house), threads: Mutex::new((0..wanted).filter_map(spawn).collect()) }
+        threads.extend((0..wanted).filter_map(spawn));
     }
 
     /// Waits until nothing is due now and nothing is under way.
@@ -223,7 +251,8 @@ fn take(house: &House) -> Option<Delivery> {
 /// The most urgent due delivery that nobody carries and whose target does not wait; looks further only if it must.
 fn first_free(house: &House, carried: &Carried, now: i64) -> Result<Option<Delivery>, CatalogError> {
     let is_free = |d: &Delivery| !carried.in_flight.contains(&d.id) && carried.may_try(&d.target);
-    let mut limit = carried.in_flight.len() + 64;
+    // Each is read and decoded: nearly always the first will do.
+    let mut limit = carried.in_flight.len() + 1;
     loop {
         let due = house.catalog.due(now, limit)?;
         let is_all = due.len() < limit;
@@ -257,7 +286,7 @@ fn attempt_delivery(house: &House, delivery: &Delivery, attempt: u32) {
     });
     match outcome {
         Ok(()) => {
-            if house.bell.lock().faults_in_a_row.remove(&delivery.target).is_some() {
+            if house.bell.lock().success(&delivery.target) {
                 info!(target_name = delivery.target, "The target can be used again.");
             }
             info!(delivery = delivery.id, attempt, "Delivered.");
@@ -287,7 +316,11 @@ fn upload(house: &House, delivery: &Delivery) -> Result<Vec<RemoteObject>, Deliv
     // An HLS unit is called by its playlist, which comes last.
     let name = files.last().map_or(std::path::Path::new(""), |file| file.path.as_path());
     let meter = house.meters.begin("send", name, files.iter().map(|file| file.fingerprint.size_bytes).sum());
-    let progress = |sent| meter.add(sent);
+    let progress = |sent| {
+        meter.add(sent);
+        // A line that breaks again and again is slow, and not silent.
+        house.bell.lock().silences_in_a_row.remove(&delivery.target);
+    };
     house.targets().upload(&delivery.target, &delivery.asset, &date, house.stop.flag(), &progress, &house.catalog)
 }
 
@@ -300,21 +333,28 @@ fn note_failure(house: &House, delivery: &Delivery, attempt: u32, error: &Pipeli
     let said = chain(error);
     let message = error.hint().map_or_else(|| said.clone(), |hint| format!("{said}. {hint}"));
     let due = next_try_ms(attempt, class, now_ms(), jitter());
-    if matches!(error, PipelineError::Deliver(error) if error.is_of_the_target()) {
-        pause(house, delivery, &message);
-    } else {
-        warn!(delivery = delivery.id, error = message, due_ms = due, "Not delivered; the local file stays.");
+    let is_said = match error {
+        PipelineError::Deliver(error) if error.is_of_the_target() => {
+            let (_, is_news) = house.bell.lock().pause(&delivery.target, class, now_ms(), jitter());
+            Some((is_news, "The target cannot be used; everything stays queued."))
+        }
+        PipelineError::Deliver(error) if error.is_silence() => {
+            let waits = house.bell.lock().silence(&delivery.target, now_ms(), jitter());
+            waits.map(|is_news| (is_news, "The target does not answer; everything stays queued."))
+        }
+        _ => {
+            house.bell.lock().silences_in_a_row.remove(&delivery.target);
+            None
+        }
+    };
+    // What would meet every recording alike is said once.
+    match is_said {
+        Some((true, words)) => warn!(target_name = delivery.target, error = message, "{words}"),
+        Some((false, _)) => {}
+        None => warn!(delivery = delivery.id, error = message, due_ms = due, "Not delivered; the local file stays."),
     }
     if let Err(error) = house.catalog.delivery_failed(&delivery.id, class, &message, due) {
         warn!(delivery = delivery.id, error = chain(&error), "The failure could not be journalled.");
-    }
-}
-
-/// A fault of the surroundings would meet every recording alike: the target waits, longer each time, and it is said once.
-fn pause(house: &House, delivery: &Delivery, message: &str) {
-    let (_, is_news) = house.bell.lock().pause(&delivery.target, now_ms(), jitter());
-    if is_news {
-        warn!(target_name = delivery.target, error = message, "The target cannot be used; everything stays queued.");
     }
 }
 
@@ -332,8 +372,8 @@ mod tests {
     fn a_pause_grows_with_each_try_and_not_with_what_was_on_the_way_when_it_began() {
         let mut carried = Carried { at_once: 4, ..Carried::default() };
         let steps = |carried: &mut Carried, now| {
-            let (until, is_news) = carried.pause("a", now, 0);
-            assert_eq!(carried.pause("a", now, 1), (until, false), "three more fail alike");
+            let (until, is_news) = carried.pause("a", Class::Environment, now, 0);
+            assert_eq!(carried.pause("a", Class::Environment, now, 1), (until, false), "three more fail alike");
             assert!(!carried.may_try("a") && carried.may_try("b"));
             carried.paused.retain(|_, until| *until > now + 3_600_000);
             (until - now, is_news)
@@ -356,6 +396,32 @@ mod tests {
         let mut carried = Carried { at_once: 2, ..Carried::default() };
         carried.in_flight.extend(["x@a".to_owned(), "y@a".to_owned()]);
         assert!(!carried.may_try("a") && carried.may_try("b"));
+    }
+
+    #[test]
+    fn a_few_silences_in_a_row_and_nothing_less_make_a_target_wait_and_each_after_that_longer() {
+        let mut carried = Carried { at_once: 4, ..Carried::default() };
+        for _ in 0..5 {
+            let heard: Vec<_> = (1..SILENCES).map(|_| carried.silence("a", 0, 0)).collect();
+            assert_eq!(heard, [None; SILENCES as usize - 1]);
+            assert!(!carried.success("a") && carried.may_try("a"), "one success in between");
+        }
+        let heard: Vec<_> = (0..SILENCES).map(|_| carried.silence("a", 0, 0)).collect();
+        assert_eq!(heard, [None, None, None, Some(true)]);
+        assert!(!carried.may_try("a") && carried.may_try("b"));
+        let mut last = carried.paused["a"];
+        for n in 1..5 {
+            let now = n * 1_000_000;
+            carried.paused.retain(|_, until| *until > now);
+            assert_eq!(carried.silence("a", now, 0), Some(false), "the one that tried says nothing new");
+            let wait = carried.paused["a"] - now;
+            assert!(wait > last, "{wait} after {last}");
+            last = wait;
+        }
+        carried.paused.clear();
+        carried.in_flight.insert("x@a".into());
+        assert!(!carried.may_try("a"), "one at a time until one arrives");
+        assert!(carried.success("a") && carried.may_try("a"));
     }
 
     #[test]

@@ -22,12 +22,13 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Opens the house and starts its threads. With `sets_aside` a damaged catalogue is moved aside first.
+    /// Opens the house and starts the threads that finish; those that carry begin with [`crate::pipeline::run`] and
+    /// [`crate::pipeline::watch`]. With `sets_aside` a damaged catalogue is moved aside first.
     pub fn start(settings: Settings, stop: Stop, sets_aside: bool) -> Result<Self, PipelineError> {
         let jobs = settings.finish.jobs;
         let house = Arc::new(House::open(settings, stop, sets_aside)?);
         let pool = Pool::start(jobs).map_err(PipelineError::Threads)?;
-        let couriers = Couriers::start(&house);
+        let couriers = Couriers::of(&house);
         Ok(Self { house, pool, couriers })
     }
 

@@ -10,6 +10,10 @@ impl Ledger for Catalog {
         self.put_ledger(row, value).map_err(Into::into)
     }
 
+    fn put_all(&self, rows: &[(String, Value)]) -> Result<(), LedgerFault> {
+        self.put_ledgers(rows).map_err(Into::into)
+    }
+
     fn rows(&self, prefix: &str) -> Result<Vec<(String, Value)>, LedgerFault> {
         self.ledgers(prefix).map_err(Into::into)
     }

@@ -34,6 +34,7 @@ const LOOKS: usize = 3;
 /// Watches until a stop is asked for. `ready` is told when the first scan is done and events are heard.
 pub fn watch(engine: &Engine, control: &Receiver<Control>, ready: &dyn Fn()) -> Result<(), PipelineError> {
     let mut watcher = Watcher::start(engine)?;
+    engine.couriers().begin();
     engine.resume()?;
     watcher.rescan(None);
     ready();

@@ -3,13 +3,16 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
-use aftercast::deliver::{Cause, DeliverError, NoLedger, TargetOptions};
+use aftercast::deliver::{Cause, DeliverError, Encryption, NoLedger, TargetOptions};
 use aftercast::fault::{Class, Fault};
 
 use crate::support::assets::{MIB, asset, targets, upload, write_noise};
+use crate::support::http::{Answer, Request};
 use crate::support::stores::{ACCESS_KEY, READER_KEY, READER_SECRET, SECRET_KEY, free_port, s3};
 use crate::support::tap::{Fault as LineFault, Tap};
+use crate::support::unruly::refusing;
 
 fn tapped(options: &TargetOptions, tap: &Tap) -> TargetOptions {
     TargetOptions { endpoint: Some(format!("http://{}", tap.address)), ..options.clone() }
@@ -189,4 +192,46 @@ fn the_doctor_finds_everything_allowed_or_names_what_is_not() {
     assert!(wrong[0].detail.contains("the secret is wrong"), "{wrong:?}");
     let unknown = targets(server.target("doctor", "nobody", SECRET_KEY)).probe("cloud").unwrap();
     assert!(unknown[0].detail.contains("the access key id is not known"), "{unknown:?}");
+}
+
+#[test]
+fn what_a_target_asks_for_stands_in_the_request_that_makes_the_object() {
+    let server = s3();
+    let mut options = server.bucket("asked-for");
+    options.encryption = Encryption::Kms(Some("arn:aws:kms:eu-central-1:1:key/k".into()));
+    options.storage_class = Some("STANDARD_IA".into());
+    options.acl = Some("bucket-owner-full-control".into());
+    options.cache_control = Some("max-age=60".into());
+    options.tags.insert("retention".into(), "1 y".into());
+    options.metadata.insert("origin".into(), "Wien".into());
+    let expected = [
+        ("x-amz-server-side-encryption", "aws:kms"),
+        ("x-amz-server-side-encryption-aws-kms-key-id", "arn:aws:kms:eu-central-1:1:key/k"),
+        ("x-amz-storage-class", "STANDARD_IA"),
+        ("x-amz-acl", "bucket-owner-full-control"),
+        ("x-amz-tagging", "retention=1+y"),
+        ("x-amz-meta-origin", "Wien"),
+        ("x-amz-meta-vod-id", "id"),
+        ("cache-control", "max-age=60"),
+        ("content-type", "video/mp4"),
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    for len in [1000, 17 * MIB] {
+        write_noise(dir.path(), "x.mp4", len, 1);
+        let seen: Arc<Mutex<Vec<Request>>> = Arc::default();
+        let keeps = Arc::clone(&seen);
+        // Not every server takes all of this: the request is kept, and refused.
+        let address = refusing(server.address(), move |request: &Request| {
+            let makes = request.path().ends_with("/x.mp4") && request.method != "HEAD";
+            makes.then(|| keeps.lock().unwrap().push(request.clone())).map(|()| Answer::error(403, "AccessDenied"))
+        });
+        let target = TargetOptions { endpoint: Some(format!("http://{address}")), ..options.clone() };
+        upload(&targets(target), &asset(dir.path(), "id", &["x.mp4"])).unwrap_err();
+        let seen = seen.lock().unwrap();
+        let request = seen.first().unwrap();
+        assert_eq!(request.method, if len == 1000 { "PUT" } else { "POST" });
+        for (name, value) in expected {
+            assert_eq!(request.header(name), Some(value), "{name} {request:?}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::time::{Duration, SystemTime};
 
-use crate::support::recordings::made;
+use crate::support::recordings::{ffmpeg, made};
 use crate::support::{House, config_with_targets, standard_config, tree};
 
 /// A playlist with its segments, last written a minute ago.
@@ -59,6 +59,60 @@ fn every_object_of_a_unit_is_proven_by_its_bytes() {
     let seen = crate::support::clients::see(&target, "pre/room1.m3u8");
     assert!(String::from_utf8(seen.bytes).unwrap().ends_with("room1000000001.ts\n#EXT-X-ENDLIST\n"));
     assert_eq!(seen.content_type, "application/vnd.apple.mpegurl");
+}
+
+/// What a packager leaves when it dies: a manifest that still says `dynamic`, the segments so far, and one half written.
+fn crashed_dash(house: &House) -> String {
+    let (source, manifest) = (made("mp4-faststart", 2), house.root().join("room1.mpd"));
+    let template = [
+        "-init_seg_name",
+        "room1-$RepresentationID$-init.m4s",
+        "-media_seg_name",
+        "room1-$RepresentationID$-$Number$.m4s",
+    ];
+    let mut args = vec!["-i", source.to_str().unwrap(), "-c", "copy", "-f", "dash", "-seg_duration", "1"];
+    args.extend(template);
+    args.push(manifest.to_str().unwrap());
+    ffmpeg(&args);
+    let ended = fs::read_to_string(&manifest).unwrap();
+    assert!(ended.contains("type=\"static\""), "{ended}");
+    let dynamic = ended.replace("type=\"static\"", "type=\"dynamic\" minimumUpdatePeriod=\"PT1S\"");
+    fs::write(&manifest, &dynamic).unwrap();
+    fs::write(house.root().join("room1-0-99.m4s.tmp"), "half").unwrap();
+    let a_minute_ago = SystemTime::now() - Duration::from_secs(60);
+    for entry in fs::read_dir(house.root()).unwrap() {
+        File::options().write(true).open(entry.unwrap().path()).unwrap().set_modified(a_minute_ago).unwrap();
+    }
+    dynamic
+}
+
+#[test]
+fn a_crashed_manifest_is_delivered_as_it_stands_behind_all_that_it_names() {
+    let server = crate::support::stores::s3();
+    let target = server.bucket("crashed-dash");
+    let house = House::with_config(|dir| {
+        config_with_targets(dir, &[&target], "").replace("[watch]", "[deliver]\nupload_extensions = 15\n[watch]")
+    });
+    let manifest = crashed_dash(&house);
+    let before = tree(&house.root());
+    house.process().expect_code(0);
+    assert_eq!(tree(&house.root()), before, "the server's own files stay as they are");
+    assert_eq!(house.vods().len(), 0, "no segment is a recording");
+    let queue = house.run(&["--json", "queue", "list", "--all"]).expect_code(0).json_lines();
+    let objects = queue[0]["delivery"]["state"]["objects"].as_array().expect("it is delivered").clone();
+    let keys: Vec<_> = objects.iter().map(|o| o["key"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(keys.last().unwrap(), "pre/room1.mpd");
+    let segments: Vec<_> =
+        before.keys().filter(|name| name.ends_with(".m4s")).map(|name| format!("pre/{name}")).collect();
+    assert!(segments.len() >= 4, "{segments:?}");
+    let mut named = keys[..keys.len() - 1].to_vec();
+    named.sort();
+    assert_eq!(named, segments);
+    assert!(objects.iter().all(|o| o["checksumCompared"] == true), "{objects:?}");
+    assert_eq!(crate::support::clients::see(&target, "pre/room1.mpd").bytes, manifest.into_bytes());
+    let listing = server.listing("crashed-dash");
+    house.process().expect_code(0);
+    assert_eq!(server.listing("crashed-dash"), listing, "once is enough");
 }
 
 /// The store is the directory of the recordings by another path: whatever is found there proves nothing.

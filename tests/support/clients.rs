@@ -1,27 +1,40 @@
 //! A client of one's own for each store, to see what a delivery left there without asking the program itself.
 
 use aftercast::deliver::TargetOptions;
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::multipart::MultipartStore;
 use object_store::path::Path as Key;
 use object_store::{Attribute, GetOptions, ObjectStore};
 
+fn secret(options: &TargetOptions, name: &str) -> String {
+    std::fs::read_to_string(&options.credential_files[name]).unwrap()
+}
+
+fn s3_client(options: &TargetOptions) -> AmazonS3 {
+    AmazonS3Builder::new()
+        .with_endpoint(options.endpoint.clone().unwrap())
+        .with_allow_http(true)
+        .with_region("us-east-1")
+        .with_bucket_name(options.url.split('/').nth(2).unwrap())
+        .with_access_key_id(secret(options, "access_key_id"))
+        .with_secret_access_key(secret(options, "secret_access_key"))
+        .build()
+        .unwrap()
+}
+
+/// Begins an upload in parts to S3, as another program would, and leaves it open.
+pub fn begin_upload(options: &TargetOptions, key: &str) -> String {
+    let (client, key) = (s3_client(options), Key::parse(key).unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(client.create_multipart(&key)).unwrap()
+}
+
 fn client(options: &TargetOptions) -> Box<dyn ObjectStore> {
     let bucket = options.url.split('/').nth(2).unwrap();
-    let secret = |name: &str| std::fs::read_to_string(&options.credential_files[name]).unwrap();
     match options.url.split(':').next().unwrap() {
-        "s3" => Box::new(
-            AmazonS3Builder::new()
-                .with_endpoint(options.endpoint.clone().unwrap())
-                .with_allow_http(true)
-                .with_region("us-east-1")
-                .with_bucket_name(bucket)
-                .with_access_key_id(secret("access_key_id"))
-                .with_secret_access_key(secret("secret_access_key"))
-                .build()
-                .unwrap(),
-        ),
+        "s3" => Box::new(s3_client(options)),
         "az" => Box::new(
             MicrosoftAzureBuilder::new()
                 .with_endpoint(options.endpoint.clone().unwrap())
@@ -36,7 +49,7 @@ fn client(options: &TargetOptions) -> Box<dyn ObjectStore> {
             GoogleCloudStorageBuilder::new()
                 .with_client_options(object_store::ClientOptions::new().with_allow_http(true))
                 .with_bucket_name(bucket)
-                .with_service_account_key(secret("service_account"))
+                .with_service_account_key(secret(options, "service_account"))
                 .build()
                 .unwrap(),
         ),

@@ -105,7 +105,7 @@ fn retry(house: &House, ids: &[String], out: &mut Output<'_>) -> Result<Exit, Fa
     if out.is_json {
         out.json(&json!({ "retried": count })).map_err(Failure::output)?;
     } else {
-        writeln!(out.out, "{count} tried again now.").map_err(Failure::output)?;
+        writeln!(out.out, "{count} due now.").map_err(Failure::output)?;
     }
     Ok(Exit::Done)
 }

@@ -1,0 +1,96 @@
+//! The queue of deliveries as the program works it off: who sends, when, and what of it may free a file.
+
+use aftercast::deliver::{NoLedger, TargetOptions};
+
+use crate::support::assets::targets;
+use crate::support::clients::begin_upload;
+use crate::support::daemon::{Daemon, until};
+use crate::support::recordings::made;
+use crate::support::stores::{free_port, s3};
+use crate::support::tap::Tap;
+use crate::support::{House, config_with_targets, tree};
+
+#[test]
+fn commands_that_only_look_send_nothing_although_deliveries_are_due() {
+    let server = s3();
+    let port = free_port();
+    let mut target = server.bucket("looking");
+    target.endpoint = Some(format!("http://127.0.0.1:{port}"));
+    let house = House::with_config(|dir| config_with_targets(dir, &[&target], ""));
+    house.put(&made("mp4-faststart", 2), "room1.mp4");
+    house.process().expect_code(5);
+
+    let tap = Tap::at(port, server.address());
+    let root = house.root();
+    let root = root.to_str().unwrap();
+    house.run(&["queue", "retry"]).expect_code(0);
+    for looks in [
+        &["queue", "list"] as &[&str],
+        &["vod", "list"],
+        &["vod", "export"],
+        &["retain", "--dry-run"],
+        &["process", "--dry-run", root],
+        &["watch", "--dry-run"],
+        &["catalog", "check"],
+    ] {
+        house.run(looks).expect_code(0);
+        assert_eq!(tap.take(), Vec::<String>::new(), "{looks:?}");
+    }
+    let queue = house.run(&["queue", "list"]).expect_code(0).out;
+    assert!(queue.contains("waits") && queue.contains("now"), "{queue}");
+    house.process().expect_code(0);
+    assert!(tap.take().iter().any(|line| line.starts_with("PUT ")));
+}
+
+#[test]
+fn a_target_that_does_not_answer_waits_as_a_whole_and_the_other_has_everything() {
+    const RECORDINGS: usize = 12;
+    let server = s3();
+    let port = free_port();
+    let mut cloud = server.bucket("silent");
+    cloud.endpoint = Some(format!("http://127.0.0.1:{port}"));
+    let house = House::with_config(|dir| {
+        let disk = TargetOptions::new("disk", &format!("file://{}/store", dir.display()));
+        config_with_targets(dir, &[&cloud, &disk], "")
+    });
+    for n in 0..RECORDINGS {
+        house.put(&made("mp4-faststart", 2), &format!("room{n}.mp4"));
+    }
+    let daemon = Daemon::start(&house);
+    until("the other target has all", || (tree(&house.store()).len() == RECORDINGS).then_some(()));
+    daemon.until_said("The target does not answer");
+    let said_of_single_ones = daemon.log().matches("Not delivered").count();
+    assert!(said_of_single_ones < RECORDINGS, "{}", daemon.log());
+    assert_eq!(daemon.log().matches("The target does not answer").count(), 1, "{}", daemon.log());
+
+    let _now_it_is_there = Tap::at(port, server.address());
+    daemon.signal("HUP");
+    until("all is delivered", || (server.listing("silent").len() == RECORDINGS).then_some(()));
+    daemon.stop();
+}
+
+#[test]
+fn gc_lists_the_uploads_of_others_below_our_prefix_and_aborts_them_only_when_told_to() {
+    let server = s3();
+    let target = server.bucket("uploads-of-others");
+    let house = House::with_config(|dir| config_with_targets(dir, &[&target], ""));
+    let none = house.run(&["queue", "gc"]).expect_code(0);
+    assert!(none.out.contains("No upload is open"), "{}", none.out);
+    let (theirs, elsewhere) = (begin_upload(&target, "pre/a b.mp4"), begin_upload(&target, "prefix/other.mp4"));
+    let open = || {
+        let all = TargetOptions { url: "s3://uploads-of-others".into(), ..target.clone() };
+        let open = targets(all).open_uploads("cloud", &NoLedger).unwrap();
+        open.into_iter().map(|upload| upload.upload_id).collect::<std::collections::BTreeSet<_>>()
+    };
+    let both = open();
+    assert_eq!(both, [theirs.clone(), elsewhere.clone()].into());
+
+    let listed = house.run(&["queue", "gc"]).expect_code(0);
+    assert!(listed.out.contains("open  cloud  pre/a b.mp4") && !listed.out.contains("other"), "{}", listed.out);
+    assert!(listed.err.contains("--yes aborts"), "{}", listed.err);
+    assert_eq!(open(), both, "it was only listed");
+
+    let json = house.run(&["--json", "queue", "gc", "--yes"]).expect_code(0).json_lines();
+    assert_eq!((json.len(), &json[0]["uploadId"], &json[0]["aborted"]), (1, &theirs.into(), &true.into()));
+    assert_eq!(open(), [elsewhere].into(), "what lies elsewhere is nobody's business here");
+}
