@@ -113,7 +113,7 @@ mod tests {
 
     fn look(path: &Path, validate: Validate) -> Description {
         let inspection = crate::finish::inspect(path).unwrap();
-        let movie = inspection.iso.as_ref().and_then(|iso| iso.movie.as_ref());
+        let movie = inspection.movie();
         let watch = Watch { cancel: None, progress: None };
         let mut description = crate::finish::describe(path, Container::Mp4, &watch).unwrap();
         look_closer((path, Container::Mp4), movie, validate, watch).unwrap().tell(&mut description);

@@ -48,9 +48,8 @@ pub(super) fn describe_inspected(
     container: Container,
     watch: &media::Watch<'_>,
 ) -> Result<Description, FinishError> {
-    let is_in_one_header = |iso: &&Iso| matches!(iso.layout.shape(), Shape::HeaderFirst | Shape::HeaderLast);
-    let read = inspection.iso.as_ref().filter(is_in_one_header).and_then(|iso| Some((iso, iso.movie.as_ref()?)));
-    let Some((iso, movie)) = read else { return describe(path, container, watch) };
+    let is_one = |(iso, _): &(&Iso, &Movie)| matches!(iso.layout.shape(), Shape::HeaderFirst | Shape::HeaderLast);
+    let Some((iso, movie)) = inspection.header().filter(is_one) else { return describe(path, container, watch) };
     let file = File::open(path).map_err(FileError::on("open", path))?;
     let described = describe_movie(&mut &file, movie, iso.verdict.clone(), container);
     described.map_err(|e| header_error(path, e))

@@ -38,8 +38,7 @@ pub(super) struct Front<'a> {
 pub(super) fn front(work: &Work<'_>, inspection: &Inspection, container: Container) -> Result<Written, FinishError> {
     let source = work.settled.path();
     let changed = || FinishError::Changed { path: source.to_owned() };
-    let parts = inspection.iso.as_ref().and_then(|iso| Some((iso, iso.movie.as_ref()?)));
-    let (iso, movie) = parts.ok_or_else(changed)?;
+    let (iso, movie) = inspection.header().ok_or_else(changed)?;
     let start = start_of(work.settled, movie.created_ms(), iso.verdict.duration_ms);
     let may_be_own = source_may_go(work, &inspection.defects);
     let wish = Wish { extension: extension_of(source, container), start_ms: start.0, may_be_own };

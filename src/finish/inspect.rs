@@ -67,9 +67,14 @@ impl Inspection {
         self.defects.iter().any(Defect::is_fatal)
     }
 
+    /// Its boxes and its movie, where there is a header that can be read here.
+    pub fn header(&self) -> Option<(&Iso, &Movie)> {
+        self.iso.as_ref().and_then(|iso| Some((iso, iso.movie.as_ref()?)))
+    }
+
     /// Its movie, where there is a header that can be read here.
     pub fn movie(&self) -> Option<&Movie> {
-        self.iso.as_ref().and_then(|iso| iso.movie.as_ref())
+        self.header().map(|(_, movie)| movie)
     }
 
     /// Names of its codecs, as FFmpeg says them, sound and pictures only.

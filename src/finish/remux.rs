@@ -139,7 +139,6 @@ fn look_closer_at_output(
         return Ok(());
     }
     let inspection = super::inspect(path)?;
-    let movie = inspection.iso.as_ref().and_then(|iso| iso.movie.as_ref());
-    look_closer((path, container), movie, work.options.validate, watch(work, &|_| ()))?.tell(description);
+    look_closer((path, container), inspection.movie(), work.options.validate, watch(work, &|_| ()))?.tell(description);
     Ok(())
 }

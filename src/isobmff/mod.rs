@@ -45,7 +45,7 @@ pub use error::IsoError;
 pub use fragment::Fragmented;
 pub use movie::Movie;
 pub use overview::TableOverview;
-pub use payloads::{PacketCheck, check_packets, first_payload_digests, payload_digests, spread_payload_digest};
+pub use payloads::{PacketCheck, check_packets, first_payload_digests, payload_digests};
 pub use place::{Tail, front_header, relocated};
 pub use plan::FrontPlan;
 pub use samples::{Chunk, Sample, SampleTables};

@@ -67,26 +67,6 @@ pub fn check_packets<R: Read + Seek>(reader: &mut R, movie: &Movie) -> Result<Pa
     Ok(PacketCheck { defects, digests: lanes.into_iter().map(|lane| *lane.hash.finalize().as_bytes()).collect() })
 }
 
-/// BLAKE3 over about `samples` payloads spread evenly over each track, for comparing a file with itself after its
-/// header moved: the same movie gives the same samples wherever they lie.
-pub fn spread_payload_digest<R: Read + Seek>(
-    reader: &mut R,
-    movie: &Movie,
-    samples: u64,
-) -> Result<[u8; 32], IsoError> {
-    let mut media = Media::new(reader, BUFFER_BYTES / 8)?;
-    let mut hash = blake3::Hasher::new();
-    for track in &movie.tracks {
-        let step = usize::try_from(track.tables.count() / samples.max(1)).unwrap_or(usize::MAX).max(1);
-        for sample in own_samples(track).step_by(step) {
-            media.stream(sample.offset, u64::from(sample.size_bytes), |bytes| {
-                hash.update(bytes);
-            })?;
-        }
-    }
-    Ok(*hash.finalize().as_bytes())
-}
-
 /// The samples of a track that lie in this file.
 fn own_samples(track: &Track) -> impl Iterator<Item = Sample> {
     let limit = if track.is_external() { 0 } else { usize::try_from(MAX_SAMPLES_PER_TRACK).unwrap_or(usize::MAX) };

@@ -74,7 +74,7 @@ fn print(
     if let Some(description) = description {
         out.table(&table_of(&description.tracks), "No tracks.")?;
     }
-    if let Some((iso, movie)) = inspection.iso.as_ref().and_then(|iso| Some((iso, iso.movie.as_ref()?))) {
+    if let Some((iso, movie)) = inspection.header() {
         out.table(&tables_of(&movie.tracks), "No tables.")?;
         writeln!(out.out, "boxes: {}", boxes_in_words(&iso.layout))?;
         if let Some((start, end)) = iso.verdict.start_skew_ms.zip(iso.verdict.end_skew_ms) {

@@ -2,8 +2,7 @@
 
 use super::{applied, fixture, framehash, ftyp, made, opened, read};
 use crate::isobmff::{
-    FrontPlan, Movie, Shape, first_difference, first_payload_digests, payload_digests, relocated,
-    spread_payload_digest, validate,
+    FrontPlan, Movie, Shape, first_difference, first_payload_digests, payload_digests, relocated, validate,
 };
 
 const BLOCK: u64 = 4096;
@@ -38,8 +37,6 @@ fn a_header_in_front_of_the_whole_file_plays_the_same() {
         let shift = plan.header.len() as u64;
         assert_eq!(first_difference(&movie, &again, &|offset| offset + shift), None);
         assert!(first_difference(&movie, &again, &|offset| offset).is_some());
-        let spread = spread_payload_digest(&mut file, &movie, 50).unwrap();
-        assert_eq!(spread_payload_digest(&mut moved, &again, 50).unwrap(), spread);
         assert_eq!(payload_digests(&mut moved, &again).unwrap(), payload_digests(&mut file, &movie).unwrap());
     }
 }
