@@ -152,9 +152,9 @@ fn replace(path: &Path) {
 fn a_source_that_changes_while_it_is_sent_never_counts_as_delivered() {
     let server = s3();
     let honest = server.bucket("changes-freeing");
-    let changes: [(&str, Change); 4] =
+    let kinds: [(&str, Change); 4] =
         [("truncated", truncate), ("appended", append), ("rewritten", rewrite), ("replaced", replace)];
-    for (how, change) in changes {
+    for (how, change) in kinds {
         for size in [0, LARGE] {
             let name = format!("{how}-{size}.mp4");
             let (is_changed, path) =
@@ -173,10 +173,10 @@ fn a_source_that_changes_while_it_is_sent_never_counts_as_delivered() {
             fs::write(&local, recording(&name, size)).unwrap();
             house.process().expect_code(5);
             assert!(is_changed.load(Ordering::SeqCst), "{name}");
-            let changed = tree(&house.root());
-            assert_eq!(changed.keys().collect::<Vec<_>>(), [&name], "{name}");
+            let left = tree(&house.root());
+            assert_eq!(left.keys().collect::<Vec<_>>(), [&name], "{name}");
             house.run(&["retain"]);
-            assert_eq!(tree(&house.root()), changed, "{name}");
+            assert_eq!(tree(&house.root()), left, "{name}");
             let vod = house.vods().remove(0);
             assert!(vod["remote"].as_array().is_none_or(Vec::is_empty) && vod.get("freedAt").is_none(), "{vod}");
             let torn: Vec<_> =
