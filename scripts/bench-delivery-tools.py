@@ -120,7 +120,10 @@ class Discard(socketserver.BaseRequestHandler):
         buffer, pool = b"", memoryview(bytearray(1 << 20))
         while True:
             while b"\r\n\r\n" not in buffer:
-                more = self.request.recv(65536)
+                try:
+                    more = self.request.recv(65536)
+                except ConnectionResetError:  # the client was killed
+                    return
                 if not more:
                     return
                 buffer += more

@@ -129,8 +129,7 @@ impl Targets {
     }
 
     pub(super) fn with(targets: Vec<Target>) -> Result<Self> {
-        // One thread moves more than ten gigabits a second; a second one costs wake-ups.
-        let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("deliver").enable_all().build();
+        let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("deliver").enable_all().build();
         let runtime = runtime.map_err(DeliverError::Runtime)?;
         Ok(Self { all: targets, runtime })
     }

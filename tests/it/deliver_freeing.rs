@@ -152,9 +152,9 @@ fn replace(path: &Path) {
 fn a_source_that_changes_while_it_is_sent_never_counts_as_delivered() {
     let server = s3();
     let honest = server.bucket("changes-freeing");
-    let changes: [(&str, Change); 4] =
+    let kinds: [(&str, Change); 4] =
         [("truncated", truncate), ("appended", append), ("rewritten", rewrite), ("replaced", replace)];
-    for (how, change) in changes {
+    for (how, change) in kinds {
         for size in [0, LARGE] {
             let name = format!("{how}-{size}.mp4");
             let (is_changed, path) =
