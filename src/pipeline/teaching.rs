@@ -2,6 +2,7 @@
 //! not say itself how it is coded, and a reason to try again what waited for it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value, json};
@@ -23,11 +24,15 @@ const MOST_OTHERS: usize = 64;
 /// Quarantined recordings that wait for a sound one of their stream, by stream; read from the journal when it is first
 /// asked for.
 #[derive(Debug, Default)]
-pub struct Waiting(Mutex<Option<BTreeMap<String, Vec<JournalKey>>>>);
+pub struct Waiting {
+    by_stream: Mutex<Option<BTreeMap<String, Vec<JournalKey>>>>,
+    /// Those that need not wait any more and were not looked at yet.
+    woken: Mutex<Vec<PathBuf>>,
+}
 
 impl Waiting {
     fn of(&self, house: &House, stream_id: &str) -> Result<Vec<JournalKey>, CatalogError> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.by_stream.lock().unwrap_or_else(PoisonError::into_inner);
         if all.is_none() {
             let mut found: BTreeMap<String, Vec<JournalKey>> = BTreeMap::new();
             for (key, entry) in house.catalog.entries()?.items.into_iter().filter(|(_, entry)| waits(entry)) {
@@ -38,9 +43,14 @@ impl Waiting {
         Ok(all.as_mut().and_then(|all| all.remove(stream_id)).unwrap_or_default())
     }
 
+    /// Takes the recordings that need not wait any more, each once.
+    pub fn woken(&self) -> Vec<PathBuf> {
+        std::mem::take(&mut *self.woken.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Remembers a recording that was quarantined just now.
     pub fn add(&self, key: JournalKey, stream_id: &str, defects: &[Defect]) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.by_stream.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(all) = all.as_mut().filter(|_| defects.iter().any(needs_parameters)) {
             all.entry(stream_id.to_owned()).or_default().push(key);
         }
@@ -110,6 +120,8 @@ fn wake(house: &House, stream_id: &str) -> Result<(), CatalogError> {
         let message = "a sound recording of its stream has come since".to_owned();
         let step = Step::Failed { class: Class::Transient, message, due_ms: Some(now_ms()) };
         house.catalog.set_step(&key, step, now_ms())?;
+        let path = entry.settled.path().to_owned();
+        house.waiting.woken.lock().unwrap_or_else(PoisonError::into_inner).push(path);
     }
     Ok(())
 }

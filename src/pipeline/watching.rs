@@ -100,6 +100,9 @@ impl<'a> Watcher<'a> {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => std::thread::sleep(self.nap()),
         }
+        for path in self.house().waiting.woken() {
+            self.look_at(&path, None);
+        }
         self.look_at_what_is_due();
         if Instant::now() >= self.next_rescan {
             self.watch.retry();

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::daemon::{Daemon, until};
-use crate::support::recordings::{ffmpeg, made};
+use crate::support::recordings::{ffmpeg, made, without_moov};
 use crate::support::{House, Run, standard_config, tree};
 
 /// A house with more settings of `[watch]`; they take the place of its own.
@@ -73,6 +73,18 @@ fn a_file_that_is_written_and_closed_is_finished() {
     let vods = until_delivered(&house, 1);
     assert_strong(&vods[0], "close_seen");
     until_names(&house, &["room1.mp4"]);
+    daemon.stop();
+}
+
+#[test]
+fn what_waits_for_parameters_is_finished_as_soon_as_its_stream_was_recorded() {
+    let house = house(NO_RESCAN, "");
+    house.put(&without_moov(&made("mp4", 4)), "a/room7.mp4");
+    let daemon = Daemon::start(&house);
+    until("it waits", || house.run(&["queue", "list"]).out.contains("quarantined").then_some(()));
+    house.put(&made("mp4", 2), "b/room7.mp4");
+    let vods = until_vods(&house, 2);
+    assert!(vods.iter().any(|vod| vod["salvaged"] == true), "{vods:?}");
     daemon.stop();
 }
 
