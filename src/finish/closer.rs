@@ -66,7 +66,7 @@ fn broken_aac_frames(file: &File, track: &Track) -> io::Result<u64> {
         };
         frames += 1;
         match file.read_exact_at(frame, sample.offset) {
-            Ok(()) => broken += u64::from(aac::frame_bytes(frame, &config) != Some(frame.len())),
+            Ok(()) => broken += u64::from(aac::frame_bytes(frame, &config) != Ok(frame.len())),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => broken += 1,
             Err(error) => return Err(error),
         }

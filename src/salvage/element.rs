@@ -80,14 +80,22 @@ impl Sound {
     /// Length of the frame that the bytes begin with.
     #[inline]
     pub fn frame(&self, bytes: &[u8]) -> Option<u64> {
+        self.looked_at(bytes).ok()
+    }
+
+    /// The same, or how many bytes were looked at to see that there is none.
+    #[inline]
+    pub fn looked_at(&self, bytes: &[u8]) -> Result<u64, u64> {
         let framed = |found: Option<framed::Framed>, rate_hz: u32| {
-            found.filter(|f| f.rate_hz == rate_hz && f.bytes <= bytes.len()).map(|f| f.bytes as u64)
+            found.filter(|f| f.rate_hz == rate_hz && f.bytes <= bytes.len()).map(|f| f.bytes as u64).ok_or(0)
         };
         match self {
-            Self::Aac(config) if self.may_begin(bytes) => aac::frame_bytes(bytes, config).map(|n| n as u64),
+            Self::Aac(config) if self.may_begin(bytes) => {
+                aac::frame_bytes(bytes, config).map(|n| n as u64).map_err(|n| n as u64)
+            }
             Self::MpegAudio { rate_hz } => framed(framed::mpeg_audio(bytes), *rate_hz),
             Self::Dolby { rate_hz } => framed(framed::dolby(bytes), *rate_hz),
-            Self::Aac(_) | Self::Opus | Self::Pcm { .. } => None,
+            Self::Aac(_) | Self::Opus | Self::Pcm { .. } => Err(0),
         }
     }
 

@@ -44,6 +44,32 @@ fn a_recording_without_header_gets_its_samples_again() {
 }
 
 #[test]
+fn a_length_that_lies_costs_one_picture_wherever_it_leads() {
+    use crate::recording::TrackKind::{Audio, Video};
+    let truth = movie_of(SOUND);
+    let reference = Reference::of(&truth, Origin::Given);
+    let body = truth.tracks.iter().flat_map(|track| track.samples()).map(|sample| sample.offset).min().unwrap();
+    let video = truth.tracks.iter().find(|track| track.kind() == Video).unwrap();
+    let units: Vec<_> = video.samples().collect();
+    let largest = units.iter().take(20).map(|sample| sample.size_bytes).max().unwrap();
+    let whole = crashed(SOUND);
+    let layout = top_level(&mut Cursor::new(SOUND), SOUND.len() as u64).unwrap();
+    let shift = layout.first(b"mdat").unwrap().body_offset() - 24;
+    assert!(body >= shift + 24);
+    let lying = units[20];
+    // It leads exactly to where another picture begins, so that everything behind it stands.
+    let far = lying.offset + u64::from(largest * 5).max(70_000);
+    let target = units.iter().find(|sample| sample.offset > far).unwrap();
+    let mut broken = whole;
+    let at = usize::try_from(lying.offset - shift).unwrap();
+    let length = u32::try_from(target.offset - lying.offset - 4).unwrap();
+    broken[at..at + 4].copy_from_slice(&length.to_be_bytes());
+    let salvaged = salvage(Cursor::new(&broken), broken.len() as u64, &[reference]).unwrap();
+    let missing = |kind| sizes(&truth, kind).len() - sizes(&salvaged.movie, kind).len();
+    assert!(missing(Video) <= 1 && missing(Audio) == 0, "{} {}", missing(Video), missing(Audio));
+}
+
+#[test]
 fn without_any_parameter_set_it_is_not_called_playable() {
     let broken = crashed(SOUND);
     let salvaged = salvage(Cursor::new(&broken), broken.len() as u64, &[]).unwrap();
@@ -62,6 +88,58 @@ fn bytes_without_media_end_soon_with_nothing() {
         let salvaged = salvage(Cursor::new(&bytes), bytes.len() as u64, &[reference]).unwrap();
         assert!(salvaged.report.packets() < 1000, "{filler:#x}: {:?}", salvaged.report.tracks);
     }
+}
+
+/// Elements that nearly follow one another, and bytes that take long to be seen through, repeated to a length.
+fn hostile(len: usize) -> Vec<(String, Vec<u8>)> {
+    let truth = movie_of(SOUND);
+    let first = |kind| {
+        let track = truth.tracks.iter().find(|track| track.kind() == kind).unwrap();
+        let sample = track.samples().nth(9).unwrap();
+        let at = usize::try_from(sample.offset).unwrap();
+        SOUND[at..at + sample.size_bytes as usize].to_vec()
+    };
+    let (picture, sound) = (first(crate::recording::TrackKind::Video), first(crate::recording::TrackKind::Audio));
+    let unit =
+        |bytes: usize| [&u32::try_from(bytes - 4).unwrap().to_be_bytes(), &picture[4..bytes - 1], &[0x80]].concat();
+    let long = [&u32::to_be_bytes(200_000)[..], &picture[4..16]].concat();
+    let mut patterns: Vec<(String, Vec<u8>)> =
+        (0..=255_u8).step_by(17).chain([1, 2, 0x21]).map(|byte| (format!("{byte:#x}"), vec![byte; 64])).collect();
+    patterns.extend([
+        ("one unit".to_owned(), [&unit(40)[..], &[0x77, 0x13]].concat()),
+        ("two units".to_owned(), [&unit(40)[..], &unit(50), &[0x77, 0x13, 0xF1]].concat()),
+        ("long units".to_owned(), long),
+        ("one frame".to_owned(), [&sound[..], &[0xFF]].concat()),
+        ("cut frames".to_owned(), sound[..sound.len() - 3].to_vec()),
+        ("heads of frames".to_owned(), sound[..20].to_vec()),
+    ]);
+    let repeated = |(name, pattern): (String, Vec<u8>)| (name, pattern.iter().copied().cycle().take(len).collect());
+    patterns.into_iter().map(repeated).collect()
+}
+
+#[test]
+fn hostile_bytes_are_looked_at_a_bounded_number_of_times() {
+    // What one look costs at most, beyond what is allowed.
+    const ONE_LOOK_BYTES: u64 = 256 << 10;
+    let reference = Reference::of(&movie_of(SOUND), Origin::Given);
+    let mut are_spent = 0;
+    for len in [100 << 10, 400 << 10] {
+        for (name, bytes) in hostile(len) {
+            let mut hypotheses = vec![reference.hypothesis()];
+            let mut unframed = reference.hypothesis();
+            unframed.audio[0].sound = element::Sound::Opus;
+            hypotheses.push(unframed);
+            for hypothesis in hypotheses {
+                let mut source = Source::new(Cursor::new(&bytes), len as u64);
+                let walked = walk::walk(&mut source, 0..len as u64, &hypothesis);
+                let budget = walk::WalkBudget::new(0, len as u64);
+                let allowed = budget.allowed_at(len as u64) + ONE_LOOK_BYTES;
+                assert!(walked.work_bytes <= allowed, "{name}: {} of {allowed}", walked.work_bytes);
+                are_spent += u32::from(walked.work_bytes > budget.allowed_at(0));
+            }
+        }
+    }
+    assert!(are_spent > 0, "what is tried is hostile indeed");
 }
 
 /// What an interrupted `faststart` pass leaves of a file: moved by `by` bytes up to so many pieces of that length.

@@ -14,7 +14,9 @@ use std::ops::Range;
 use super::element::{LOOK_BYTES, Sound, Video};
 use super::nal::{Parameters, Picture, Role, Standard};
 use super::source::Source;
-use budget::{Budget, COARSE_BYTES};
+use budget::Budget;
+#[cfg(test)]
+pub use budget::Budget as WalkBudget;
 use runs::FirstBytes;
 use visual::Habits;
 
@@ -23,7 +25,12 @@ const RESUME_CHAIN: u32 = 3;
 /// How many must follow one another inside an element for it to be a mistake.
 const OVERRIDE_CHAIN: u32 = 6;
 /// How many must follow an element for it to be believed at once.
-const TRUST_CHAIN: u32 = 2;
+const TRUST_CHAIN: u32 = 3;
+/// A unit so many times as large as the largest before it, and larger than this, may have a length that lies.
+const ODD_GROWTH: u64 = 4;
+const NEVER_ODD_BYTES: u64 = 64 << 10;
+/// How far into such a unit its true end is looked for.
+const ODD_LOOK_BYTES: u64 = 2 << 20;
 /// Most samples that are taken: sixteen days of sound and pictures.
 const MAX_SAMPLES: usize = 1 << 26;
 /// Remembered parses.
@@ -118,6 +125,8 @@ pub struct Walked {
     pub parameters: Option<Parameters>,
     /// Bytes looked at.
     pub total_bytes: u64,
+    /// How many bytes were looked at to find out what stands where, those that were looked at again included.
+    pub work_bytes: u64,
 }
 
 impl Walked {
@@ -203,14 +212,14 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
             first_bytes: FirstBytes::default(),
             habits: Habits::default(),
             pace: hypothesis.pace,
-            budget: Budget::default(),
+            budget: Budget::new(range.start, range.end.saturating_sub(range.start)),
         }
     }
 
     fn run(mut self, start: u64) -> Walked {
         let mut at = start;
         while at < self.limit && !self.is_full {
-            self.budget.advance(at - start);
+            self.budget.advance(at);
             match self.choose(at) {
                 Ok((lane, end)) => {
                     self.accept(lane, at..end);
@@ -226,6 +235,7 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
         }
         self.close_unit();
         self.found.parameters = self.parameters;
+        self.found.work_bytes = self.budget.spent();
         self.found
     }
 
@@ -249,11 +259,20 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
             }
         }
         let Some((depth, lane, end)) = best else { return self.run_or_gap(at) };
-        if depth >= TRUST_CHAIN {
+        let is_odd = lane == 0 && self.is_odd(end - at);
+        if depth >= TRUST_CHAIN && !is_odd {
             return Ok((lane, end));
         }
-        let inside = self.find(at + 1, end, OVERRIDE_CHAIN);
-        if inside < end { Err(inside) } else { Ok((lane, end)) }
+        // Any place may look like the beginning of a few elements, also the one where a length that lies leads to.
+        let until = if depth >= TRUST_CHAIN { end.min(at.saturating_add(ODD_LOOK_BYTES)) } else { end };
+        let inside = self.find(at + 1, until, OVERRIDE_CHAIN);
+        if inside < until { Err(inside) } else { Ok((lane, end)) }
+    }
+
+    /// Whether a unit is larger than those before it led to expect.
+    fn is_odd(&self, bytes: u64) -> bool {
+        let is_visual = self.video.is_some_and(|video| video.standard == Standard::Visual);
+        !is_visual && bytes > self.largest_unit_bytes.saturating_mul(ODD_GROWTH).max(NEVER_ODD_BYTES)
     }
 
     /// Whether the next unit continues the access unit before it, or can be believed by itself.
@@ -285,9 +304,7 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
     fn find(&mut self, from: u64, to: u64, depth: u32) -> u64 {
         let mut at = from;
         while at < to {
-            if self.budget.is_spent() {
-                at += COARSE_BYTES;
-            }
+            at = to.min(at.saturating_add(self.budget.hurry(at)));
             at += self.glance(at, to);
             if at >= to {
                 break;
@@ -302,6 +319,9 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
 
     /// How far it is to the next place where an element may begin.
     fn glance(&mut self, at: u64, to: u64) -> u64 {
+        if at >= to {
+            return 0;
+        }
         let (video, sounds) = (self.video, &self.sounds);
         let bytes = self.source.at(at, LOOK_BYTES);
         let mut index = 0;
@@ -327,27 +347,33 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
         if known_at == at && known_lane == lane {
             return (known_end > at).then_some(known_end);
         }
-        let end = self.parse_anew(lane, at);
-        self.budget.spend(if lane == 0 { PARSE_BYTES } else { end.map_or(PARSE_BYTES, |end| end - at) });
+        let (end, cost) = self.parse_anew(lane, at);
+        self.budget.spend(cost.max(PARSE_BYTES));
         self.memory[slot] = (at, lane, end.unwrap_or(at));
         end
     }
 
-    fn parse_anew(&mut self, lane: usize, at: u64) -> Option<u64> {
+    /// The end of an element, and how many bytes it took to tell.
+    fn parse_anew(&mut self, lane: usize, at: u64) -> (Option<u64>, u64) {
+        let Some(sound) = lane.checked_sub(1) else { return (self.parse_unit(at), 0) };
         let room = usize::try_from(self.limit - at).unwrap_or(usize::MAX);
         let bytes = self.source.at(at, LOOK_BYTES);
-        let bytes = &bytes[..bytes.len().min(room)];
-        let Some(sound) = lane.checked_sub(1) else {
-            if self.video?.standard == Standard::Visual {
-                return self.visual_end(at);
-            }
-            let unit = self.video?.unit(bytes)?;
-            let end = at.checked_add(unit.bytes).filter(|end| *end <= self.limit)?;
-            // A unit ends with a stop bit or with a 3 behind zeros (H.264 §7.4.1, H.265 §7.4.2).
-            return (*self.source.at(end - 1, 1).first()? != 0).then_some(end);
-        };
-        let length = self.sounds[sound].frame(bytes)?;
-        at.checked_add(length).filter(|end| *end <= self.limit)
+        match self.sounds[sound].looked_at(&bytes[..bytes.len().min(room)]) {
+            Ok(length) => (at.checked_add(length).filter(|end| *end <= self.limit), length),
+            Err(looked_at) => (None, looked_at),
+        }
+    }
+
+    fn parse_unit(&mut self, at: u64) -> Option<u64> {
+        if self.video?.standard == Standard::Visual {
+            return self.visual_end(at);
+        }
+        let room = usize::try_from(self.limit - at).unwrap_or(usize::MAX);
+        let bytes = self.source.at(at, LOOK_BYTES);
+        let unit = self.video?.unit(&bytes[..bytes.len().min(room)])?;
+        let end = at.checked_add(unit.bytes).filter(|end| *end <= self.limit)?;
+        // A unit ends with a stop bit or with a 3 behind zeros (H.264 §7.4.1, H.265 §7.4.2).
+        (*self.source.at(end - 1, 1).first()? != 0).then_some(end)
     }
 
     fn accept(&mut self, lane: usize, range: Range<u64>) {

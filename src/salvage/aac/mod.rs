@@ -94,10 +94,16 @@ impl Config {
 /// By `id_syn_ele` (Table 4.85): the bits of [`Elements`], 0 for what is no channel element.
 const ELEMENT_OF_ID: [u32; 8] = [1, 2, 0, 3, 0, 0, 0, 0];
 
-/// Walks one frame from its first byte; its length in bytes, or `None` if it is none.
-pub fn frame_bytes(bytes: &[u8], config: &Config) -> Option<usize> {
+/// Walks one frame from its first byte; its length in bytes, or how many bytes it took to see that it is none.
+pub fn frame_bytes(bytes: &[u8], config: &Config) -> Result<usize, usize> {
     let bytes = &bytes[..bytes.len().min(MAX_FRAME_BYTES)];
     let mut bits = Bits::new(bytes);
+    let is_frame = raw_data_block(&mut bits, config).is_some();
+    let walked = (bits.position() / 8).min(bytes.len());
+    if is_frame { Ok(walked) } else { Err(walked) }
+}
+
+fn raw_data_block(bits: &mut Bits<'_>, config: &Config) -> Option<()> {
     let mut seen = Elements::default();
     loop {
         match bits.u(3)? {
@@ -105,17 +111,17 @@ pub fn frame_bytes(bytes: &[u8], config: &Config) -> Option<usize> {
                 seen = seen.with(ELEMENT_OF_ID[id as usize]);
                 let is_expected = config.elements.is_none_or(|all| seen.begins(all));
                 (is_expected && seen.count() <= MAX_ELEMENTS).then_some(())?;
-                channel_element(&mut bits, id, config)?;
+                channel_element(bits, id, config)?;
             }
-            4 => data_stream_element(&mut bits)?,
-            6 => fill_element(&mut bits)?,
+            4 => data_stream_element(bits)?,
+            6 => fill_element(bits)?,
             7 => break,
             _ => return None, // coupling channels and program config are in no recording that was met
         }
     }
     bits.align();
     let is_whole = seen.count() > 0 && config.elements.is_none_or(|all| seen == all);
-    (is_whole && !bits.is_over()).then_some(bits.position() / 8)
+    (is_whole && !bits.is_over()).then_some(())
 }
 
 fn channel_element(bits: &mut Bits<'_>, id: u32, config: &Config) -> Option<()> {
@@ -181,7 +187,7 @@ mod tests {
         let mut frames = 0;
         for sample in audio.samples() {
             let at = usize::try_from(sample.offset).unwrap();
-            assert_eq!(frame_bytes(&bytes[at..], &config), Some(sample.size_bytes as usize), "frame {frames}");
+            assert_eq!(frame_bytes(&bytes[at..], &config), Ok(sample.size_bytes as usize), "frame {frames}");
             frames += 1;
         }
         assert!(frames > 100);
@@ -191,7 +197,7 @@ mod tests {
         #[test]
         fn any_bytes_end_inside_themselves(bytes in proptest::collection::vec(any::<u8>(), 0..400), channels in 0_u32..8) {
             let config = Config::new(48_000, Elements::of_channels(channels)).unwrap();
-            if let Some(len) = frame_bytes(&bytes, &config) {
+            if let Ok(len) = frame_bytes(&bytes, &config) {
                 prop_assert!(len <= bytes.len() && len > 0);
             }
         }

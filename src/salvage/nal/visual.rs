@@ -12,6 +12,9 @@ const PICTURE: u8 = 0xB6;
 const GROUP: u8 = 0xB3;
 /// Most of one header in front of a picture that is believed: sequence, object, layer, group, user data.
 const MOST_HEADER_BYTES: usize = 192;
+/// Most behind the start codes of a group (§6.2.4: 20 bits) and of a visual object (§6.2.2).
+const MOST_GROUP_BYTES: usize = 8;
+const MOST_OBJECT_BYTES: usize = 24;
 /// Most of all of them.
 const MOST_HEADERS_BYTES: usize = 2048;
 
@@ -51,9 +54,24 @@ pub fn picture_at(sample: &[u8]) -> Option<usize> {
             return Some(at);
         }
         let header = sample.get(at..sample.len().min(at + MOST_HEADER_BYTES))?;
-        at += next_code(header, 4)?;
+        let length = next_code(header, 4)?;
+        is_header(&header[3..length]).then_some(())?;
+        at += length;
     }
     None
+}
+
+/// Whether a header may say what it says, from its start code value on: silence in AAC looks like a start code, too.
+fn is_header(header: &[u8]) -> bool {
+    match header {
+        // An object is a start code only, directly in front of its layer (§6.2.2).
+        [0x00..=0x1F] | [0xB2, ..] => true,
+        [0x20..=0x2F, layer @ ..] => layer_resolution(layer).is_some(),
+        [GROUP, time @ ..] => time.len() <= MOST_GROUP_BYTES,
+        [0xB0, _profile] => true,
+        [0xB5, object @ ..] => object.len() <= MOST_OBJECT_BYTES,
+        _ => false,
+    }
 }
 
 /// What a picture's header needs of the layer, and where the clock stands.
@@ -161,6 +179,17 @@ mod tests {
         assert_eq!((next_code(&bytes, 0), next_code(&bytes, 2)), (Some(1), Some(11)));
         assert!(begins(&bytes[1..]) && may_begin(&bytes[11..]) && !begins(&bytes[11..]) && !begins(&bytes));
         assert_eq!(picture_at(&[0, 0, 1, 0xB3, 9, 9, 0, 0, 1, 0xB6, 0x10]), Some(6));
+    }
+
+    #[test]
+    fn silence_is_no_header() {
+        let picture = [0, 0, 1, 0xB6, 0x59, 0xF0];
+        for code in [0x1C, 0x23] {
+            let sound = [&[0, 0, 1, code, 0x99, 0x57, 0x43, 0xC2, 0x66, 0x70, 0xC0][..], &picture].concat();
+            assert!(may_begin(&sound) && !begins(&sound), "{code:#x}");
+        }
+        let object = [&[0, 0, 1, 0xB0, 1, 0, 0, 1, 0xB5, 0x89, 0x13, 0, 0, 1, 0][..], &picture].concat();
+        assert!(begins(&object));
     }
 
     #[test]

@@ -3,10 +3,9 @@
 
 use std::io::{Read, Seek};
 
-use super::budget::COARSE_BYTES;
 use super::{RESUME_CHAIN, Walker};
 use crate::salvage::element::{LOOK_BYTES, Sound};
-use crate::salvage::nal::Role;
+use crate::salvage::nal::{Parameters, Role};
 
 /// Longest run that is believed: seconds of sound, or what a writer collects.
 const MOST_RUN_BYTES: u64 = 4 << 20;
@@ -94,9 +93,7 @@ impl<R: Read + Seek> Walker<'_, R> {
     fn find_unit(&mut self, from: u64, step: u64, in_run: bool) -> u64 {
         let mut at = from + 1;
         while at < self.limit {
-            if self.budget.is_spent() {
-                at += COARSE_BYTES;
-            }
+            at = self.limit.min(at.saturating_add(self.budget.hurry(at)));
             at += self.glance(at, self.limit);
             if at >= self.limit {
                 break;
@@ -137,8 +134,15 @@ impl<R: Read + Seek> Walker<'_, R> {
             }
             match self.role_at(at) {
                 Some(Role::Opens) => at = end,
-                Some(Role::Slice { is_first: true, .. }) if self.follows(at) => return self.another_follows(end, 1),
-                Some(Role::Slice { is_first: true, .. }) => return self.another_follows(end, RESUME_CHAIN),
+                Some(Role::Slice { is_first: true, .. }) => {
+                    let is_next = self.follows(at);
+                    if is_next && self.is_followed(at, end) {
+                        return true;
+                    }
+                    // Packets may look like a unit that swallows the true ones behind it.
+                    let swallows = self.parameters_are_known() && self.another_is_inside(at, end);
+                    return !swallows && self.another_follows(end, if is_next { 1 } else { RESUME_CHAIN });
+                }
                 _ => return false,
             }
         }
@@ -157,17 +161,62 @@ impl<R: Read + Seek> Walker<'_, R> {
         self.video?.unit(self.source.at(at, LOOK_BYTES)).map(|unit| unit.role)
     }
 
+    fn parameters_are_known(&self) -> bool {
+        self.parameters.as_ref().is_some_and(Parameters::is_usable)
+    }
+
     fn follows(&mut self, at: u64) -> bool {
+        let Some(parameters) = self.parameters.take() else { return false };
+        let follows = parameters.is_usable() && self.begins_with(at, |body| parameters.may_follow(body));
+        self.parameters = Some(parameters);
+        follows
+    }
+
+    /// Whether the first slice of a picture stands at a place, and what is asked of it is so.
+    fn begins_with(&mut self, at: u64, is_so: impl FnOnce(&[u8]) -> bool) -> bool {
         let Some(video) = self.video else { return false };
         let bytes = self.source.at(at, LOOK_BYTES);
         let Some(unit) = video.unit(bytes) else { return false };
         let body = &bytes[video.length_bytes..bytes.len().min(usize::try_from(unit.bytes).unwrap_or(usize::MAX))];
-        match (unit.role, &self.parameters) {
-            (Role::Slice { is_first: true, .. }, Some(parameters)) if parameters.is_usable() => {
-                parameters.may_follow(body)
+        matches!(unit.role, Role::Slice { is_first: true, .. }) && is_so(body)
+    }
+
+    /// Whether a picture that follows on the one of the slice `at..end` by its numbers comes soon behind it.
+    fn is_followed(&mut self, at: u64, end: u64) -> bool {
+        let Some(mut ahead) = self.parameters.clone() else { return false };
+        self.begins_with(at, |body| ahead.picture(body).is_some());
+        let until = self.limit.min(end.saturating_add(NEXT_UNIT_BYTES));
+        let mut at = end;
+        while at < until {
+            let before = at;
+            at += self.glance(at, until);
+            if at < until && self.parse(0, at).is_some() && self.begins_with(at, |body| ahead.may_follow(body)) {
+                return true;
             }
-            _ => false,
+            at += 1;
+            self.budget.spend(at - before);
         }
+        until == self.limit
+    }
+
+    /// Whether a picture stands inside of what looks like a slice that follows on the picture before as well, and that
+    /// is followed by another.
+    fn another_is_inside(&mut self, from: u64, end: u64) -> bool {
+        let mut at = from + 1;
+        while at < end && !self.budget.is_spent() {
+            let before = at;
+            at += self.glance(at, end);
+            if at < end
+                && let Some(inner) = self.parse(0, at).filter(|inner| *inner <= end)
+                && self.follows(at)
+                && self.is_followed(at, inner)
+            {
+                return true;
+            }
+            at += 1;
+            self.budget.spend(at - before);
+        }
+        false
     }
 
     /// Whether so many units follow one another from a place on, over runs between them.

@@ -16,7 +16,7 @@ const MOST_BYTES: u64 = 8 << 20;
 const SOUND_BYTES: u64 = 48 << 10;
 
 /// How unlikely a frame of sound too many or too few is, in nats.
-const MISCOUNT_NATS: f64 = 16.0;
+const MISCOUNT_NATS: f64 = 24.0;
 /// How unlikely a frame of e times the usual length is, in nats.
 const LENGTH_NATS: f64 = 6.0;
 
