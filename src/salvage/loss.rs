@@ -9,6 +9,8 @@ const MOST_PICTURES: i64 = 4000;
 const ORDER_WEIGHT: i64 = 12_000;
 /// How much each audio frame by which the clock is missed weighs.
 const CLOCK_WEIGHT: i64 = 20_000;
+/// What costs so little more is as likely.
+const CLOSE_COST: i64 = 1_000;
 /// How many pictures behind the gap are compared with the clock.
 const COMPARED: usize = 40;
 
@@ -54,10 +56,16 @@ pub fn estimate(facts: &Facts) -> Lost {
     }
     let most = (facts.gap_bytes / (facts.picture_bytes / 8).max(16) + 2).min(MOST_PICTURES);
     let (mut best, mut second) = ((i64::MAX, Lost::default()), i64::MAX);
+    // Numbers that clock and order allow, and the size does not rule out.
+    let mut allowed: Option<(i64, i64)> = None;
     for pictures in 0..=most {
         for audio in audio_near(facts, pictures) {
             let cost = cost(facts, pictures, audio);
             let lost = Lost { pictures, audio, is_ambiguous: false };
+            if may_be(facts, pictures, audio) {
+                let (least, most) = allowed.unwrap_or((pictures, pictures));
+                allowed = Some((least.min(pictures), most.max(pictures)));
+            }
             if cost < best.0 {
                 second = if best.1.pictures == pictures { second } else { best.0 };
                 best = (cost, lost);
@@ -66,7 +74,27 @@ pub fn estimate(facts: &Facts) -> Lost {
             }
         }
     }
-    Lost { is_ambiguous: second.saturating_sub(best.0) < 1_000, ..best.1 }
+    let is_among_others = allowed.is_some_and(|(least, most)| least != most);
+    Lost { is_ambiguous: is_among_others || second.saturating_sub(best.0) < CLOSE_COST, ..best.1 }
+}
+
+/// Whether a gap may have swallowed so many: the clock and the order agree, and pictures need not be half or twice as
+/// large as those around it.
+fn may_be(facts: &Facts, pictures: i64, audio: i64) -> bool {
+    let explained = explained(facts, pictures, audio);
+    let is_near = explained.saturating_mul(2) >= facts.gap_bytes && explained <= facts.gap_bytes.saturating_mul(2);
+    is_near && !is_disordered(facts, pictures) && by_clock(facts, pictures, audio) < CLOSE_COST
+}
+
+fn explained(facts: &Facts, pictures: i64, audio: i64) -> i64 {
+    pictures.saturating_mul(facts.picture_bytes).saturating_add(audio.saturating_mul(facts.audio_bytes))
+}
+
+fn is_disordered(facts: &Facts, pictures: i64) -> bool {
+    facts.by_order.is_some_and(|(lost, period)| match period {
+        0 => lost != pictures,
+        period => (lost - pictures).rem_euclid(period) != 0,
+    })
 }
 
 /// The numbers of audio frames that the clock allows for a number of pictures, or that the size leaves.
@@ -83,15 +111,10 @@ fn audio_near(facts: &Facts, pictures: i64) -> std::ops::RangeInclusive<i64> {
 }
 
 fn cost(facts: &Facts, pictures: i64, audio: i64) -> i64 {
-    let explained =
-        pictures.saturating_mul(facts.picture_bytes).saturating_add(audio.saturating_mul(facts.audio_bytes));
+    let explained = explained(facts, pictures, audio);
     let scale = facts.picture_bytes + facts.audio_bytes;
     let by_size = explained.abs_diff(facts.gap_bytes).saturating_mul(1000) / scale.max(1).unsigned_abs();
-    let is_disordered = facts.by_order.is_some_and(|(lost, period)| match period {
-        0 => lost != pictures,
-        period => (lost - pictures).rem_euclid(period) != 0,
-    });
-    let by_order = if is_disordered { ORDER_WEIGHT } else { 0 };
+    let by_order = if is_disordered(facts, pictures) { ORDER_WEIGHT } else { 0 };
     i64::try_from(by_size).unwrap_or(i64::MAX / 4).min(i64::MAX / 4) + by_order + by_clock(facts, pictures, audio)
 }
 
@@ -144,6 +167,16 @@ mod tests {
             let lost = estimate(&facts(bytes, pictures, audio));
             assert_eq!((lost.pictures, lost.audio), (pictures, audio), "{bytes} bytes");
         }
+    }
+
+    #[test]
+    fn numbers_that_come_round_again_are_ambiguous() {
+        // 19 or 35 small pictures, by an order of 16 and a clock that 16 pictures at 60 a second fit: 12.5 frames of it.
+        let small = Facts { picture_bytes: 500, by_order: Some((3, 16)), beat: None, ..facts(12_000, 0, 0) };
+        assert!(estimate(&small).is_ambiguous);
+        let few = Facts { picture_bytes: 500, by_order: Some((3, 16)), beat: None, ..facts(1_600, 0, 0) };
+        assert!(!estimate(&few).is_ambiguous, "{:?}", estimate(&few));
+        assert!(!estimate(&facts(1900, 1, 0)).is_ambiguous);
     }
 
     #[test]

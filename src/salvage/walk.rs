@@ -265,8 +265,21 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
         }
         // Any place may look like the beginning of a few elements, also the one where a length that lies leads to.
         let until = if depth >= TRUST_CHAIN { end.min(at.saturating_add(ODD_LOOK_BYTES)) } else { end };
-        let inside = self.find(at + 1, until, OVERRIDE_CHAIN);
+        let mut inside = self.find(at + 1, until, OVERRIDE_CHAIN);
+        // The last bytes of a unit may look like an element that leads to its end, behind which the next ones stand.
+        while is_odd && inside < until && !self.lie_before(inside, end, RESUME_CHAIN) {
+            inside = self.find(inside + 1, until, OVERRIDE_CHAIN);
+        }
         if inside < until { Err(inside) } else { Ok((lane, end)) }
+    }
+
+    /// Whether so many elements follow one another from a place on and end before another.
+    fn lie_before(&mut self, at: u64, end: u64, count: u32) -> bool {
+        count == 0
+            || (0..self.lanes()).any(|lane| {
+                let next = self.parse(lane, at).filter(|next| *next < end);
+                next.is_some_and(|next| self.lie_before(next, end, count - 1))
+            })
     }
 
     /// Whether a unit is larger than those before it led to expect.
