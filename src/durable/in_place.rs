@@ -17,6 +17,8 @@ use super::extents::{self, Extents};
 use super::{Event, FileError, Result, step, tell};
 use crate::recording::Fingerprint;
 
+/// A page of memory, or a part of one.
+const PAGE_BYTES: u64 = 4096;
 /// Pages are written back and dropped so many bytes at a time.
 const DROPPED_TOGETHER_BYTES: u64 = 32 << 20;
 
@@ -169,12 +171,21 @@ impl InPlace {
         match operation {
             Operation::Insert { at, bytes } => self.allocate(FallocateFlags::INSERT_RANGE, at, bytes),
             Operation::Collapse { at, bytes } => self.allocate(FallocateFlags::COLLAPSE_RANGE, at, bytes),
-            Operation::Write { at, bytes } => self.file.write_all_at(bytes, at),
+            Operation::Write { at, bytes } => self.write(at, bytes),
             Operation::Truncate { len } => self.file.set_len(len),
             Operation::SetModified { ns } => self.file.set_times(FileTimes::new().set_modified(moment(ns))),
             Operation::SyncData => self.file.sync_data(),
             Operation::Sync => self.file.sync_all(),
         }
+    }
+
+    /// The rest of the first page is written by itself: the kernel gathers what is written at once in one large folio, and a
+    /// sector that is written into that later, as the commit mark is, would make all of it be written again.
+    fn write(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let in_page = (at.next_multiple_of(PAGE_BYTES) - at).min(bytes.len() as u64);
+        let (first, rest) = bytes.split_at(usize::try_from(in_page).unwrap_or(0));
+        self.file.write_all_at(first, at)?;
+        self.file.write_all_at(rest, at + in_page)
     }
 
     fn allocate(&self, flags: FallocateFlags, at: u64, bytes: u64) -> io::Result<()> {
