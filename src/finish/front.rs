@@ -5,8 +5,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::closer::{Closer, look_closer};
-use super::describe::{Description, describe};
+use super::describe::{Description, describe, describe_movie};
 use super::identity::start_of;
+use super::inspect::header_error;
 use super::produce::{Work, Written, extension_of, partial_with_room, record_of, seal, source_may_go, watch};
 use super::sameness::{self, Payloads};
 use super::splice::{self, LARGEST_BLOCK_BYTES, Performed, Prepared, Situation};
@@ -137,11 +138,21 @@ impl Front<'_> {
         let is_ours = way == SpliceMethod::Copy || self.work.options.validate != Validate::Structure;
         let payloads = if is_ours { Payloads::All } else { Payloads::Spread };
         sameness::compare(self.source(), self.movie, partial.path(), payloads)?;
-        let mut description = describe(partial.path(), self.container, &watch(self.work, &|_| ()))?;
+        let mut description = self.describe(partial.path())?;
         self.complete(&mut description);
         let salvage = self.tried(partial.path());
         let (path, fingerprint, warnings) = seal(self.work, partial)?;
         Ok(Some(Written { path, fingerprint, salvage, warnings, ..self.written(description, way) }))
+    }
+
+    /// What a partial holds that was compared with the source.
+    fn describe(&self, partial: &Path) -> Result<Description, FinishError> {
+        if !self.iso.describes_moved() {
+            return describe(partial, self.container, &watch(self.work, &|_| ()));
+        }
+        let source = fs::File::open(self.source()).map_err(FileError::on("open", self.source()))?;
+        let described = describe_movie(&mut &source, self.movie, self.iso.verdict.clone(), self.container);
+        described.map_err(|e| header_error(self.source(), e))
     }
 
     /// The report of a salvage with what a decoder says of the beginning of its result.

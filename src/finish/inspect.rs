@@ -54,6 +54,11 @@ impl Iso {
     pub(super) fn gets_new_header(&self) -> bool {
         matches!(self.layout.shape(), Shape::Fragmented | Shape::NoMovieHeader | Shape::NotMedia)
     }
+
+    /// Whether a file with the same samples and this header moved to its front is described by what was read here.
+    pub(super) fn describes_moved(&self) -> bool {
+        !self.gets_new_header() && self.verdict.defects.is_empty()
+    }
 }
 
 impl Inspection {

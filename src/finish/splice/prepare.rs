@@ -233,7 +233,7 @@ fn check(
     if layout.shape() != Shape::HeaderFirst {
         return Err(Unlike::Different("the header is not in front".into()));
     }
-    if !iso.gets_new_header() && iso.verdict.defects.is_empty() {
+    if iso.describes_moved() {
         let said = sameness::same_header(movie, (&mut reader, &layout), Some(inserted_bytes))?;
         said.map_err(Unlike::Different)?;
         return Ok(describe_movie(&mut &*file, movie, iso.verdict.clone(), container)?);
