@@ -141,6 +141,9 @@ impl Front<'_> {
         let mut description = self.describe(partial.path())?;
         self.complete(&mut description);
         let salvage = self.tried(partial.path());
+        if salvage.as_ref().is_some_and(|report| report.is_refuted()) {
+            return Err(FinishError::Refuted { path: self.source().to_owned() });
+        }
         let (path, fingerprint, warnings) = seal(self.work, partial)?;
         Ok(Some(Written { path, fingerprint, salvage, warnings, ..self.written(description, way) }))
     }

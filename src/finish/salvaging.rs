@@ -49,7 +49,15 @@ pub fn salvage(
     if salvaged.verdict != Verdict::Playable {
         return Ok(Err(all));
     }
-    write(work, inspection, container, &salvaged, &all).map(|written| Ok(Box::new(written)))
+    match write(work, inspection, container, &salvaged, &all) {
+        Ok(written) => Ok(Ok(Box::new(written))),
+        Err(FinishError::Refuted { .. }) => {
+            info!(path = %source.display(), "What other recordings taught makes no pictures of it.");
+            salvaged.verdict = Verdict::NeedsParameters;
+            Ok(Err(without_repeats(inspection.defects.iter().cloned().chain(defects_of(&salvaged)))))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// A Matroska, WebM or FLV file without its beginning gets that of another recording of its stream; clusters that were

@@ -60,6 +60,18 @@ pub struct SalvageReport {
     pub decode_errors: Option<u64>,
 }
 
+/// So many errors on the beginning of a result (some seconds) say that it was put together with what does not fit it;
+/// pictures that were hit make fewer.
+const REFUTING_ERRORS: u64 = 12;
+
+impl SalvageReport {
+    /// Whether a decoder refutes parameters that were taken from other recordings because they seemed to fit.
+    pub fn is_refuted(&self) -> bool {
+        let is_of_others = matches!(self.source, ParameterSource::Sibling | ParameterSource::Other);
+        is_of_others && self.decode_errors.is_some_and(|errors| errors >= REFUTING_ERRORS)
+    }
+}
+
 /// One track of the result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

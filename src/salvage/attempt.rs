@@ -49,6 +49,11 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// Where its parameters come from.
+    pub(super) const fn origin(&self) -> Origin {
+        self.origin
+    }
+
     /// As a reference says.
     pub fn with(reference: &Reference) -> Self {
         let hypothesis = reference.hypothesis();

@@ -135,7 +135,8 @@ fn trimmed<R: Read + Seek>(source: &mut Source<R>, range: &Range<u64>) -> u64 {
 }
 
 /// The first reference that explains the beginning and whose parameter sets fit: those of the stream itself, then what
-/// the media says, then those of others. If none is good, the best of them.
+/// the media says, then those of others. If none is good, the best of them but for those of others: what does not fit a
+/// recording and was not meant for it makes no picture.
 fn choose<R: Read + Seek>(source: &mut Source<R>, media: &Range<u64>, references: &[Reference]) -> Option<Attempt> {
     let rehearsed = media.start..media.end.min(media.start + REHEARSED_BYTES);
     let (own, others): (Vec<_>, Vec<_>) = references
@@ -145,7 +146,8 @@ fn choose<R: Read + Seek>(source: &mut Source<R>, media: &Range<u64>, references
     let mut best: Option<(u64, Attempt)> = None;
     let mut is_good = |attempt: Attempt, source: &mut Source<R>| -> bool {
         let Rehearsal { permille, is_good } = attempt.rehearse(source, &rehearsed);
-        if is_good || best.as_ref().is_none_or(|(other, _)| permille > *other) {
+        let is_of_others = matches!(attempt.origin(), Origin::Sibling | Origin::Other);
+        if is_good || (!is_of_others && best.as_ref().is_none_or(|(other, _)| permille > *other)) {
             best = Some((permille, attempt));
         }
         is_good

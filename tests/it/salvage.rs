@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 
-use crate::support::recordings::{decode_errors, made, packets, without_moov, zeroed};
+use crate::support::recordings::{decode_errors, ffmpeg, made, packets, without_moov, zeroed};
 use crate::support::{House, standard_config};
 
 /// Digests of the packets of one kind, in order; the times are compared apart.
@@ -52,6 +52,30 @@ fn without_parameters_it_stays_and_says_what_would_finish_it() {
     assert_eq!(decode_errors(&output), "");
     assert_eq!(packets(&output).len(), packets(&made("mp4", 4)).len());
     house.run(&[&["recover", crashed.to_str().unwrap()], &named[..]].concat()).expect_code(2);
+}
+
+/// A recording with other settings of its encoder: its pictures look like those of `made("mp4", …)` until they are decoded.
+fn of_another_encoder(to: &Path) {
+    let pictures = ["-f", "lavfi", "-i", "testsrc2=s=320x180:r=25:d=3", "-f", "lavfi", "-i", "sine=b=4:r=48000:d=3"];
+    let settings = ["-c:v", "libx264", "-preset", "ultrafast", "-profile:v", "baseline", "-g", "50", "-c:a", "aac"];
+    let to = to.to_str().unwrap();
+    ffmpeg(&[&pictures[..], &settings, &["-pix_fmt", "yuv420p", to]].concat());
+}
+
+#[test]
+fn what_another_recording_taught_and_does_not_decode_makes_no_recording() {
+    let house = House::new();
+    let crashed = house.put(&without_moov(&made("mp4", 4)), "live/tuesday.mp4.tmp");
+    let neighbour = house.root().join("live/other.mp4");
+    of_another_encoder(&neighbour);
+    let output = house.path().join("out.mp4");
+    let (crashed, output) = (crashed.to_str().unwrap(), output.to_str().unwrap());
+    let said = house.run(&["--json", "recover", crashed, "--output", output]).expect_code(4);
+    assert!(said.out.contains("needs_parameters") && !Path::new(output).exists(), "{}", said.out);
+    // The operator's own word is taken, and the report says what came of it.
+    let named = ["--reference", neighbour.to_str().unwrap(), "--output", output];
+    let said = house.run(&[&["recover", crashed], &named[..]].concat()).expect_code(0);
+    assert!(said.out.contains("errors on decoding the beginning"), "{}", said.out);
 }
 
 /// Recovers a file alone and says which share of each kind's packets is in the result, in a hundred, and how it decodes.
