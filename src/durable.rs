@@ -27,7 +27,7 @@ use rustix::io::Errno;
 use crate::fault::{Class, Fault};
 use crate::recording::Fingerprint;
 
-pub use advice::{ask_for, begin_to_store};
+pub use advice::{ask_for, begin_to_store, store_ahead};
 pub use extents::{Extents, MAX_EXTENTS};
 #[cfg(test)]
 pub(crate) use in_place::tape;
@@ -189,12 +189,6 @@ fn keep_attributes(file: &File, like: &Metadata) -> Option<String> {
     not_kept.extend(mode.is_err().then_some("mode"));
     not_kept.extend(times.is_err().then_some("modification time"));
     (!not_kept.is_empty()).then(|| not_kept.join(", "))
-}
-
-/// Has the disk store what a file holds so far, so that a later sync has little to wait for. It promises nothing, and a
-/// failure shows at that sync.
-pub fn store_ahead(path: &Path) {
-    let _ = File::open(path).and_then(|file| file.sync_data());
 }
 
 /// Makes a file durable as it is now.

@@ -1,7 +1,8 @@
 //! A file that goes up in parts: begun or continued, part after part remembered, ended once.
 //!
 //! What was acknowledged is in the ledger before the next part begins, so that a process that dies costs at most the
-//! parts that were on the way; what was acknowledged meanwhile shares one flush. Parts of a file that changed meanwhile are thrown away in the store, too.
+//! parts that were on the way; what was acknowledged meanwhile shares one flush. Parts of a file that changed meanwhile
+//! are thrown away in the store, too.
 
 use std::collections::BTreeMap;
 

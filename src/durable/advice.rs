@@ -1,10 +1,11 @@
-//! Telling the kernel what to fetch, when to write back and what to forget. Advice only: an error shows when the file is synced, and nothing
-//! is durable before.
+//! Telling the kernel what to fetch, when to write back and what to forget. Advice only: an error shows when the file is
+//! synced, and nothing is durable before.
 
 use std::fs::File;
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
+use std::path::Path;
 
 use rustix::fs::Advice;
 
@@ -29,6 +30,11 @@ pub fn ask_for(file: &File, ranges: &[(u64, u64)]) {
 /// Begins to store a range of a file, and does not wait.
 pub fn begin_to_store(file: &File, range: &Range<u64>) {
     sync_range(file, range, libc::SYNC_FILE_RANGE_WRITE);
+}
+
+/// Has the disk store what a file holds so far, so that a later sync has little to wait for.
+pub fn store_ahead(path: &Path) {
+    let _ = File::open(path).and_then(|file| file.sync_data());
 }
 
 /// Waits until a range is handed to the disk, and drops its pages from memory.

@@ -49,7 +49,18 @@ pub(super) fn describe_inspected(
     watch: &media::Watch<'_>,
 ) -> Result<Description, FinishError> {
     let is_one = |(iso, _): &(&Iso, &Movie)| matches!(iso.layout.shape(), Shape::HeaderFirst | Shape::HeaderLast);
-    let Some((iso, movie)) = inspection.header().filter(is_one) else { return describe(path, container, watch) };
+    match inspection.header().filter(is_one) {
+        Some(header) => describe_read(path, header, container),
+        None => describe(path, container, watch),
+    }
+}
+
+/// Describes a file whose header was read and judged before.
+pub(super) fn describe_read(
+    path: &Path,
+    (iso, movie): (&Iso, &Movie),
+    container: Container,
+) -> Result<Description, FinishError> {
     let file = File::open(path).map_err(FileError::on("open", path))?;
     let described = describe_movie(&mut &file, movie, iso.verdict.clone(), container);
     described.map_err(|e| header_error(path, e))

@@ -5,9 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::closer::{Closer, look_closer};
-use super::describe::{Description, describe, describe_movie};
+use super::describe::{Description, describe, describe_read};
 use super::identity::start_of;
-use super::inspect::header_error;
 use super::produce::{Work, Written, extension_of, partial_with_room, record_of, seal, source_may_go, watch};
 use super::sameness::{self, Payloads};
 use super::splice::{self, LARGEST_BLOCK_BYTES, Performed, Prepared, Situation};
@@ -150,12 +149,10 @@ impl Front<'_> {
 
     /// What a partial holds that was compared with the source.
     fn describe(&self, partial: &Path) -> Result<Description, FinishError> {
-        if !self.iso.describes_moved() {
-            return describe(partial, self.container, &watch(self.work, &|_| ()));
+        if self.iso.describes_moved() {
+            return describe_read(self.source(), (self.iso, self.movie), self.container);
         }
-        let source = fs::File::open(self.source()).map_err(FileError::on("open", self.source()))?;
-        let described = describe_movie(&mut &source, self.movie, self.iso.verdict.clone(), self.container);
-        described.map_err(|e| header_error(self.source(), e))
+        describe(partial, self.container, &watch(self.work, &|_| ()))
     }
 
     /// The report of a salvage with what a decoder says of the beginning of its result.

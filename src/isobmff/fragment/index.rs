@@ -6,6 +6,7 @@
 use std::io::{Read, Seek, SeekFrom};
 
 use crate::isobmff::cursor::{Child, Cursor, children, children_of};
+use crate::isobmff::movie::MAX_TRACKS;
 
 /// Length of an `mfro` box, the last of a file with an index.
 const MFRO_BYTES: usize = 16;
@@ -43,8 +44,7 @@ fn read_last<R: Read + Seek>(reader: &mut R, file_bytes: u64, into: &mut [u8]) -
 
 fn places_of(index: &[u8]) -> Vec<u64> {
     let mfra = children(index, 0).next().filter(|b| b.fourcc.0 == *b"mfra" && !b.is_torn);
-    let tracks =
-        mfra.iter().flat_map(children_of).filter(|b| b.fourcc.0 == *b"tfra").take(super::super::movie::MAX_TRACKS);
+    let tracks = mfra.iter().flat_map(children_of).filter(|b| b.fourcc.0 == *b"tfra").take(MAX_TRACKS);
     tracks.flat_map(|tfra| places_of_track(&tfra).unwrap_or_default()).collect()
 }
 
