@@ -29,6 +29,15 @@ function shades() {
   for (let at = 0; at < pixels.length; at += 4 * 97) seen.add(pixels[at] << 16 | pixels[at + 1] << 8 | pixels[at + 2]);
   return seen.size;
 }
+// A busy machine says that it has sought before the picture is there.
+async function shownShades() {
+  let seen = shades();
+  for (let tries = 0; seen < 2 && tries < 150; tries += 1) {
+    await new Promise(done => setTimeout(done, 100));
+    seen = shades();
+  }
+  return seen;
+}
 async function play(path) {
   try {
     let ready = within(15000, 'loadeddata');
@@ -39,7 +48,7 @@ async function play(path) {
     video.currentTime = duration / 2;
     await ready;
     const there = Math.abs(video.currentTime - duration / 2) < 0.1;
-    return { duration, there, width: video.videoWidth, height: video.videoHeight, shades: video.videoWidth ? shades() : null };
+    return { duration, there, width: video.videoWidth, height: video.videoHeight, shades: video.videoWidth ? await shownShades() : null };
   } catch (why) {
     return { failed: String(why) };
   }

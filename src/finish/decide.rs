@@ -13,6 +13,8 @@ pub enum Action {
     Keep,
     /// Its header goes to the front; the media stays as it is.
     Front,
+    /// Sample tables over its packets go to the front; the media stays as it is.
+    Index,
     /// Its packets go into a container.
     Remux,
     /// Its writer died before it wrote the header: the sample tables are rebuilt from the media.
@@ -27,6 +29,7 @@ impl Action {
         match self {
             Self::Keep => "keep",
             Self::Front => "header to the front",
+            Self::Index => "sample tables to the front",
             Self::Remux => "remux",
             Self::Salvage => "salvage",
             Self::Quarantine(_) => "quarantine",
@@ -57,6 +60,7 @@ pub fn decide(inspection: &Inspection, options: &Options) -> Plan {
     let action = match inspection.shape() {
         Some(shape) => iso_action(inspection, shape),
         None if container == source && is_complete(inspection) => Action::Keep,
+        None if container == Container::Mp4 && inspection.is_indexable => Action::Index,
         None => Action::Remux,
     };
     Plan { action, container }

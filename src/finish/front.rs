@@ -10,12 +10,12 @@ use super::identity::start_of;
 use super::produce::{Work, Written, extension_of, partial_with_room, record_of, seal, source_may_go, watch};
 use super::sameness::{self, Payloads};
 use super::splice::{self, LARGEST_BLOCK_BYTES, Performed, Prepared, Situation};
-use super::{FinishError, Inspection, Iso, Validate, Wish};
+use super::{FinishError, Inspection, Iso, Validate, Wish, indexing};
 use crate::durable::{self, FileError};
 use crate::isobmff::Movie;
 use crate::media;
 use crate::recording::journey::Start;
-use crate::recording::{Container, Defect, Outcome, SalvageReport, SpliceMethod};
+use crate::recording::{Container, Defect, Outcome, SalvageReport, SpliceMethod, StartSource};
 
 /// Packets of a salvaged recording that are given to a decoder: some seconds.
 const TRIED_PACKETS: u64 = 240;
@@ -30,23 +30,48 @@ pub(super) struct Front<'a> {
     pub(super) start: Start,
     pub(super) defects: &'a [Defect],
     pub(super) closer: Closer,
+    /// The duration that the source claims, milliseconds.
+    pub(super) declared_ms: Option<i64>,
     /// What was found and what was not, where the movie was rebuilt from the media.
     pub(super) salvage: Option<SalvageReport>,
 }
 
 /// Finishes an MP4 by its header alone.
 pub(super) fn front(work: &Work<'_>, inspection: &Inspection, container: Container) -> Result<Written, FinishError> {
+    let changed = || FinishError::Changed { path: work.settled.path().to_owned() };
+    front_of(work, inspection, inspection.header().ok_or_else(changed)?, container)
+}
+
+/// Finishes a file of another container by sample tables over its packets; `None` if these do not let it.
+pub(super) fn indexed_front(
+    work: &Work<'_>,
+    inspection: &Inspection,
+    container: Container,
+) -> Result<Option<Written>, FinishError> {
+    let Some((iso, mut movie)) = indexing::index(work.settled.path())? else { return Ok(None) };
+    let start = start_of(work.settled, None, iso.verdict.duration_ms);
+    if start.1 != StartSource::Mtime {
+        movie.header.set_created_ms(start.0);
+    }
+    front_of(work, inspection, (&iso, &movie), container).map(Some)
+}
+
+fn front_of(
+    work: &Work<'_>,
+    inspection: &Inspection,
+    (iso, movie): (&Iso, &Movie),
+    container: Container,
+) -> Result<Written, FinishError> {
     let source = work.settled.path();
-    let changed = || FinishError::Changed { path: source.to_owned() };
-    let (iso, movie) = inspection.header().ok_or_else(changed)?;
-    let start = start_of(work.settled, movie.created_ms(), iso.verdict.duration_ms);
+    let start = start_of(work.settled, inspection.created_ms(), iso.verdict.duration_ms);
     let may_be_own = source_may_go(work, &inspection.defects);
     let wish = Wish { extension: extension_of(source, container), start_ms: start.0, may_be_own };
     let final_path = (work.choose_path)(&wish)?;
     let read = |bytes| (work.progress)(bytes, inspection.size_bytes);
-    let closer = look_closer((source, container), Some(movie), work.options.validate, watch(work, &read))?;
-    let job =
-        Front { work, iso, movie, container, final_path, start, defects: &inspection.defects, closer, salvage: None };
+    let from = inspection.container.unwrap_or(container);
+    let closer = look_closer((source, from), Some(movie), work.options.validate, watch(work, &read))?;
+    let (defects, declared_ms) = (&inspection.defects[..], inspection.declared_ms());
+    let job = Front { work, iso, movie, container, final_path, start, defects, closer, declared_ms, salvage: None };
     job.carry_out(&splice::ways(work.options.splice, &job.situation()?))
 }
 
@@ -163,7 +188,7 @@ impl Front<'_> {
     }
 
     fn complete(&self, description: &mut Description) {
-        description.declared_ms = self.movie.declared_duration_ms();
+        description.declared_ms = self.declared_ms;
         self.closer.tell(description);
     }
 

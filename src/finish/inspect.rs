@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-use super::FinishError;
+use super::{FinishError, indexing};
 use crate::durable::{self, FileError};
 use crate::isobmff::{self, IsoError, Layout, Movie, Shape, Verdict};
 use crate::media::{self, MediaError, Probe};
@@ -31,6 +31,8 @@ pub struct Inspection {
     pub defects: Vec<Defect>,
     /// Whether its head or the headers of its fragments were hit, so that more is in it than they lead to.
     pub is_hit: bool,
+    /// Whether sample tables over its packets make an MP4 of it, as far as its beginning tells.
+    pub is_indexable: bool,
 }
 
 /// The header of an ISO base media file.
@@ -108,8 +110,17 @@ pub fn inspect(path: &Path) -> Result<Inspection, FinishError> {
     let mut head = Vec::new();
     (&file).take(HEAD_BYTES).read_to_end(&mut head).map_err(FileError::on("read", path))?;
     let is_headless = head.iter().all(|byte| *byte == 0);
-    let container = Container::sniff(&head).or_else(|| named_container(path).filter(|_| is_headless));
-    let mut found = Inspection { size_bytes, container, iso: None, probe: None, defects: Vec::new(), is_hit: false };
+    // The name is the last resort where the head of a file is lost.
+    let container = Container::sniff(&head).or_else(|| Container::from_name(path).filter(|_| is_headless));
+    let mut found = Inspection {
+        size_bytes,
+        container,
+        iso: None,
+        probe: None,
+        defects: Vec::new(),
+        is_hit: false,
+        is_indexable: false,
+    };
     match container {
         _ if size_bytes == 0 => found.defects.push(Defect::Empty),
         None => found.defects.push(Defect::NotMedia),
@@ -117,7 +128,11 @@ pub fn inspect(path: &Path) -> Result<Inspection, FinishError> {
         // What a demuxer needs to know stood there; a transport stream repeats it.
         Some(container) if is_headless && container != Container::MpegTs => found.is_hit = true,
         Some(container) => {
-            probe(path, container, &mut found)?;
+            found.probe = indexing::looks_indexable(path, &file, container)?;
+            found.is_indexable = found.probe.is_some();
+            if !found.is_indexable {
+                probe(path, container, &mut found)?;
+            }
             if matches!(container, Container::Matroska | Container::Webm) {
                 let is_hit = salvage::are_clusters_hit(&file, size_bytes);
                 found.is_hit = is_hit.map_err(|source| salvage_error(path, source))?;
@@ -188,12 +203,6 @@ fn probe(path: &Path, container: Container, found: &mut Inspection) -> Result<()
         Err(error) => return Err(error.into()),
     }
     Ok(())
-}
-
-/// The container that a name stands for, temporary or not: the last resort where the head of a file is lost.
-fn named_container(path: &Path) -> Option<Container> {
-    let name = path.file_name()?.to_string_lossy();
-    name.split('.').skip(1).filter_map(Container::from_extension).last()
 }
 
 pub(super) fn salvage_error(path: &Path, source: SalvageError) -> FinishError {

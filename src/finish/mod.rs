@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! inspect ─▶ decide ─▶ keep      the file is complete: it only gets its final name
-//!                    ├ splice    its header goes to its front, in place or beside it ([`splice`])
+//!                    ├ splice    its header goes to its front, in place or beside it ([`splice`]); of FLV, sample tables
+//!                    │           over its packets ([`indexing`])
 //!                    ├ remux     its packets go into a new container in one pass
 //!                    ├ salvage   its sample tables are rebuilt and go to the front of its media
 //!                    ╰ quarantine  left where it is, with its defects
@@ -19,6 +20,7 @@ mod describe;
 mod error;
 mod front;
 mod identity;
+mod indexing;
 mod inspect;
 mod options;
 mod place;
@@ -33,6 +35,8 @@ pub use decide::{Action, Plan, decide};
 pub use describe::{Description, describe};
 pub use error::FinishError;
 pub use identity::{Made, Making, record_of_finished, start_of};
+#[cfg(test)]
+pub(crate) use indexing::index;
 pub use inspect::{Inspection, Iso, inspect};
 pub use options::*;
 pub use place::{Names, Wish, finished_path, is_free};

@@ -170,7 +170,8 @@ fn write(
     let validate = if work.options.validate == Validate::Decode { Validate::Packets } else { work.options.validate };
     let closer = look_closer((source, container), Some(&salvaged.movie), validate, watch(work, &read))?;
     let (movie, salvage) = (&salvaged.movie, Some(salvaged.report.clone()));
-    let job = Front { work, iso: &iso, movie, container, final_path, start, defects, closer, salvage };
+    let declared_ms = movie.declared_duration_ms();
+    let job = Front { work, iso: &iso, movie, container, final_path, start, defects, closer, declared_ms, salvage };
     job.carry_out(&ways(work, salvaged.report.source, &job.situation()?))
 }
 

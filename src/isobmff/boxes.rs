@@ -111,6 +111,11 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// Of a file of `len` bytes that is another container's: samples may lie anywhere in it.
+    pub const fn without_boxes(len: u64) -> Self {
+        Self { len, boxes: Vec::new(), garbage_at: None, announces_fragments: false }
+    }
+
     /// All boxes of one type.
     pub fn all<'a>(&'a self, fourcc: &'a [u8; 4]) -> impl Iterator<Item = &'a BoxHeader> {
         self.boxes.iter().filter(move |b| b.is(fourcc))
@@ -152,9 +157,13 @@ impl Layout {
         if is_behind_media { Shape::HeaderLast } else { Shape::HeaderFirst }
     }
 
-    /// Where samples may lie: everything but the boxes that are headers themselves, clipped to the file, in order.
+    /// Where samples may lie: everything but the boxes that are headers themselves, clipped to the file, in order; the
+    /// whole of a file without boxes.
     pub fn media_ranges(&self) -> Vec<Range<u64>> {
         let mut ranges: Vec<Range<u64>> = Vec::new();
+        if self.boxes.is_empty() {
+            ranges.push(0..self.len);
+        }
         for b in self.boxes.iter().filter(|b| !is_header(b)) {
             let range = b.body_offset()..b.end().min(self.len);
             match ranges.last_mut() {

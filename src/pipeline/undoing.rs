@@ -1,28 +1,59 @@
 //! `recover --undo`: a header that was put in front of a recording in place is taken back.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::error::PipelineError;
 use super::house::{House, now_ms};
+use crate::durable;
+use crate::fault::chain;
 use crate::finish::{self, Undone};
 use crate::recording::journey::{Candidate, NameFacts};
-use crate::recording::{Fingerprint, VodRecord};
+use crate::recording::{Container, Fingerprint, VodRecord};
+
+/// What became of it, and where the file stands now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// What became of it.
+    pub undone: Undone,
+    /// The path it was given under, or the source's own where its bytes are again those of another container.
+    pub path: PathBuf,
+}
 
 /// Takes back the splice of the VoD at a path. The file is what it was, the VoD is no more, and the recording is left out
 /// until it is given to `process --again`. `None`: no VoD is at that path.
-pub fn undo(house: &House, path: &Path) -> Result<Option<Undone>, PipelineError> {
+pub fn undo(house: &House, path: &Path) -> Result<Option<Taken>, PipelineError> {
     let Some(vod) = house.catalog.vod_at_path(path)? else { return Ok(None) };
-    let Some(spliced) = &vod.splice_undo else { return Ok(Some(Undone::NotSpliced)) };
-    // Before the file changes: a running watch must not take it for a new recording.
-    house.catalog.leave_out(&[as_it_was(&vod, path, spliced.len)], now_ms())?;
+    let stays = |undone| Some(Taken { undone, path: path.to_owned() });
+    let Some(spliced) = &vod.splice_undo else { return Ok(stays(Undone::NotSpliced)) };
+    // Before the file changes: a running watch must not take it for a new recording, under either name.
+    let names = [path, &vod.source_path].map(|path| as_it_was(&vod, path, spliced.len));
+    house.catalog.leave_out(&names, now_ms())?;
     let undone = finish::undo(&vod)?;
-    if matches!(undone, Undone::AsBefore | Undone::SameMedia) {
-        house.catalog.delete_vod(&vod.vod_id)?;
-        info!(vod_id = vod.vod_id, path = %path.display(), "A splice in place was undone.");
+    if !matches!(undone, Undone::AsBefore | Undone::SameMedia) {
+        return Ok(stays(undone));
     }
-    Ok(Some(undone))
+    house.catalog.delete_vod(&vod.vod_id)?;
+    let path = under_own_name(&vod, path);
+    info!(vod_id = vod.vod_id, path = %path.display(), "A splice in place was undone.");
+    Ok(Some(Taken { undone, path }))
+}
+
+/// Gives a file that is FLV again its old name, so that its name says what it is; where that name is taken, it keeps the
+/// one it has.
+fn under_own_name(vod: &VodRecord, path: &Path) -> PathBuf {
+    let source = &vod.source_path;
+    if Container::from_name(source).is_none_or(Container::is_iso) {
+        return path.to_owned();
+    }
+    match durable::rename_no_replace(path, source) {
+        Ok(()) => source.clone(),
+        Err(error) => {
+            warn!(path = %path.display(), error = chain(&error), "It keeps its name.");
+            path.to_owned()
+        }
+    }
 }
 
 fn as_it_was(vod: &VodRecord, path: &Path, size_bytes: u64) -> Candidate {

@@ -1,5 +1,7 @@
 //! Containers that recordings come in and go out as.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 /// A media container (ISO base media, EBML, …), told from the bytes and never from the name alone.
@@ -56,6 +58,12 @@ impl Container {
             "ts" | "mts" | "m2ts" => Self::MpegTs,
             _ => return None,
         })
+    }
+
+    /// Tells the container from a file's name, which may bear a temporary extension behind its own.
+    pub fn from_name(path: &Path) -> Option<Self> {
+        let name = path.file_name()?.to_string_lossy();
+        name.split('.').skip(1).filter_map(Self::from_extension).last()
     }
 
     /// Recognises a container from the first bytes of a file (give at least 566 for MPEG-TS; fewer is safe).

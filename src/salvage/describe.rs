@@ -49,9 +49,19 @@ fn length_prefixed(unit: &[u8]) -> Vec<u8> {
 /// A `stsd` for pictures whose parameter sets came along; `None` without any.
 pub fn video(standard: Standard, units: &[Vec<u8>], length_bytes: usize, size: (u16, u16)) -> Option<Vec<u8>> {
     let length = u8::try_from(length_bytes.checked_sub(1)?).ok()?;
+    let configuration = match standard {
+        Standard::Avc => avc_configuration(units, length)?,
+        Standard::Hevc => hevc_configuration(units, length)?,
+        Standard::Visual => return None,
+    };
+    video_configured(standard, &configuration, size)
+}
+
+/// A `stsd` for pictures with their configuration as another container keeps it: avcC or hvcC; `None` for MPEG-4 Visual.
+pub fn video_configured(standard: Standard, configuration: &[u8], size: (u16, u16)) -> Option<Vec<u8>> {
     match standard {
-        Standard::Avc => Some(visual(*b"avc1", size, &boxed(*b"avcC", &avc_configuration(units, length)?))),
-        Standard::Hevc => Some(visual(*b"hvc1", size, &boxed(*b"hvcC", &hevc_configuration(units, length)?))),
+        Standard::Avc => Some(visual(*b"avc1", size, &boxed(*b"avcC", configuration))),
+        Standard::Hevc => Some(visual(*b"hvc1", size, &boxed(*b"hvcC", configuration))),
         Standard::Visual => None,
     }
 }
@@ -127,7 +137,12 @@ fn hevc_format(sps: &[u8], layers: u8) -> Option<(u8, u8, u8)> {
 /// A `stsd` for an audio track.
 pub fn sound(facts: SoundFacts) -> Option<Vec<u8>> {
     let specific = if facts.object_type == 0x40 { audio_specific(facts)? } else { Vec::new() };
-    let decoder = [&[facts.object_type, 0x15, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], &descriptor(5, &specific)].concat();
+    Some(sound_configured(facts, &specific))
+}
+
+/// A `stsd` for an audio track with its decoder specific info (ISO/IEC 14496-1 §7.2.6.7) as another container keeps it.
+pub fn sound_configured(facts: SoundFacts, specific: &[u8]) -> Vec<u8> {
+    let decoder = [&[facts.object_type, 0x15, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], &descriptor(5, specific)].concat();
     let es = [&[0, 1, 0][..], &descriptor(4, &decoder), &descriptor(6, &[2])].concat();
     let mut body = vec![0; 28];
     body[7] = 1;
@@ -135,7 +150,7 @@ pub fn sound(facts: SoundFacts) -> Option<Vec<u8>> {
     body[19] = 16;
     body[24..28].copy_from_slice(&(facts.rate_hz.min(0xFFFF) << 16).to_be_bytes());
     body.extend(boxed(*b"esds", &[&[0; 4][..], &descriptor(3, &es)].concat()));
-    Some(description(&boxed(*b"mp4a", &body)))
+    description(&boxed(*b"mp4a", &body))
 }
 
 /// Nothing for an empty body: MPEG audio has no decoder specific info.

@@ -22,7 +22,11 @@ fn commands_that_need_no_ffmpeg_load_none() {
         assert!(!run.err.contains("libavcodec.so") && !run.err.contains("libavutil.so"), "{args:?} {}", run.err);
     }
     assert_eq!(house.vods()[0]["outcome"], "spliced");
-    house.put(&made("flv", 2), "room2.flv");
+    let tags = house.put(&made("flv", 2), "room3.flv");
+    let run = loading(&house, &["process", tags.to_str().unwrap()]).expect_code(0);
+    assert!(!run.err.contains("libavcodec.so"), "{}", run.err);
+    assert!(house.vods().iter().all(|vod| vod["outcome"] == "spliced"), "{:?}", house.vods());
+    house.put(&made("ts", 2), "room2.ts");
     let run = loading(&house, &["process", house.root().to_str().unwrap()]).expect_code(0);
     assert!(run.err.contains("libavcodec.so"), "{}", run.err);
     assert!(house.vods().iter().any(|vod| vod["outcome"] == "remuxed"));
@@ -37,7 +41,7 @@ fn a_library_that_is_not_there_is_an_error_of_what_needs_it_and_of_nothing_else(
         fs::write(broken.join(format!("lib{name}.so.{major}")), "not a library").unwrap();
     }
     let run = |args: &[&str]| Run::from(house.command(args).env("LD_LIBRARY_PATH", &broken).output().unwrap());
-    house.put(&made("flv", 2), "room1.flv");
+    house.put(&made("ts", 2), "room1.ts");
     house.put(&made("mp4-faststart", 2), "room2.mp4");
     let before = tree(&house.root());
 

@@ -100,7 +100,7 @@ fn written_bytes(inspection: &Inspection, plan: &Plan) -> Option<u64> {
     match plan.action {
         Action::Keep => Some(0),
         Action::Front => inspection.movie()?.to_moov(0).ok().map(|moov| moov.len() as u64),
-        Action::Remux | Action::Salvage | Action::Quarantine(_) => None,
+        Action::Index | Action::Remux | Action::Salvage | Action::Quarantine(_) => None,
     }
 }
 

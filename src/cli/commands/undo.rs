@@ -15,12 +15,14 @@ use crate::recording::name::printable;
 pub fn run(house: &House, paths: &[PathBuf], out: &mut Output<'_>) -> Result<Exit, Failure> {
     let mut worst = Exit::Done;
     for path in paths {
-        let undone = pipeline::undo(house, path)?;
+        let taken = pipeline::undo(house, path)?;
+        let (now, undone) = taken.map_or((path.clone(), None), |taken| (taken.path, Some(taken.undone)));
         let (state, words) = said(undone);
         if out.is_json {
-            out.json(&json!({ "path": path, "state": state })).map_err(Failure::output)?;
+            out.json(&json!({ "path": path, "state": state, "now": now })).map_err(Failure::output)?;
         } else {
-            writeln!(out.out, "{state:<16}  {}{words}", printable(path)).map_err(Failure::output)?;
+            let renamed = if now == *path { String::new() } else { format!("  (now {})", printable(&now)) };
+            writeln!(out.out, "{state:<16}  {}{renamed}{words}", printable(path)).map_err(Failure::output)?;
         }
         let is_undone = matches!(undone, Some(Undone::AsBefore | Undone::SameMedia));
         worst = Exit::merge(worst, if is_undone { Exit::Done } else { Exit::SomeFailed });

@@ -14,8 +14,8 @@ use super::lease::Lease;
 use super::prepare::inserts_blocks;
 use super::view::{Piece, View};
 use crate::durable::{FileError, InPlace, Operation};
-use crate::finish::FinishError;
 use crate::finish::inspect::header_error;
+use crate::finish::{FinishError, indexing};
 use crate::isobmff::{self, IsoError, Layout, Movie, Shape, fragment};
 use crate::recording::Defect;
 
@@ -25,6 +25,8 @@ const MOST_HOLES: usize = 64;
 const LARGEST_HEADER_BYTES: u64 = 256 << 20;
 /// What a recording may begin with.
 const FIRST_BOXES: [&[u8; 4]; 6] = [b"ftyp", b"mdat", b"free", b"wide", b"skip", b"moov"];
+/// What an FLV file begins with (annex E.2 of the FLV specification).
+const FLV: &[u8] = b"FLV\x01";
 const SECTOR_BYTES: usize = 512;
 
 /// What a look at a file's bytes led to.
@@ -50,10 +52,10 @@ pub fn put_back_by_bytes(path: &Path) -> Result<ByBytes, FinishError> {
         return Ok(ByBytes::NotHalfDone);
     }
     let read_error = |e| header_error(path, e);
-    if is_whole(&open, (0, 0), before.size_bytes).map_err(read_error)? {
+    let gaps = possible_gaps(&open, before.size_bytes, block_bytes).map_err(FileError::on("read", path))?;
+    if gaps.is_empty() || is_whole(&open, (0, 0), before.size_bytes).map_err(read_error)? {
         return Ok(ByBytes::NotHalfDone);
     }
-    let gaps = possible_gaps(&open, before.size_bytes, block_bytes).map_err(FileError::on("read", path))?;
     let mut found = Vec::new();
     for gap in gaps {
         if is_whole(&open, gap, before.size_bytes).map_err(read_error)? {
@@ -114,7 +116,7 @@ fn beginnings(open: &InPlace, len: u64, block_bytes: u64) -> std::io::Result<Vec
     let mut at = block_bytes;
     while at + 8 < len && at <= LARGEST_HEADER_BYTES {
         open.file().read_exact_at(&mut head, at)?;
-        if FIRST_BOXES.iter().any(|fourcc| head[4..] == fourcc[..]) {
+        if head.starts_with(FLV) || FIRST_BOXES.iter().any(|fourcc| head[4..] == fourcc[..]) {
             found.push(at);
         }
         at += block_bytes;
@@ -122,10 +124,17 @@ fn beginnings(open: &InPlace, len: u64, block_bytes: u64) -> std::io::Result<Vec
     Ok(found)
 }
 
-/// Whether a file without a gap is a whole recording: boxes from beginning to end, and every sample inside.
+/// Whether a file without a gap is a whole recording: boxes from beginning to end, and every sample inside; or the tags of
+/// one that sample tables can be made of.
 fn is_whole(open: &InPlace, (start, end): Gap, len: u64) -> Result<bool, IsoError> {
-    let view = View::new(open.file(), [Piece::File(0..start), Piece::File(end..len)]);
+    let mut view = View::new(open.file(), [Piece::File(0..start), Piece::File(end..len)]);
     let len = view.len();
+    let io_error = |source| IsoError::Io { offset: 0, source };
+    let mut head = [0; FLV.len()];
+    let read = view.read(&mut head).and_then(|read| view.rewind().map(|()| read)).map_err(io_error)?;
+    if &head[..read] == FLV {
+        return indexing::is_indexable(view, len).map_err(io_error);
+    }
     let mut reader = BufReader::new(view);
     let layout = isobmff::top_level(&mut reader, len)?;
     if layout.torn().is_some() || layout.garbage_at.is_some() || layout.movie_header().is_none() {

@@ -22,3 +22,8 @@ pub(super) fn unix_ms(seconds_since_1904: u64) -> Option<i64> {
     let seconds = i64::try_from(seconds_since_1904).ok()?.checked_sub(EPOCH_1904_SECONDS)?;
     (seconds > 0).then(|| seconds.checked_mul(1000)).flatten()
 }
+
+/// Seconds since 1904 of a time in milliseconds since the Unix epoch; 0 (not set) where there are none.
+pub(super) fn since_1904(unix_ms: i64) -> u64 {
+    u64::try_from(unix_ms.div_euclid(1000).saturating_add(EPOCH_1904_SECONDS)).unwrap_or(0)
+}

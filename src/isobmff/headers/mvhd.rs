@@ -44,6 +44,12 @@ impl MovieHeader {
         super::unix_ms(self.creation_time)
     }
 
+    /// Says when the movie was made, milliseconds since the Unix epoch; whole seconds are kept.
+    pub fn set_created_ms(&mut self, ms: i64) {
+        self.creation_time = super::since_1904(ms);
+        self.modification_time = self.creation_time;
+    }
+
     pub(in super::super) fn read(body: &[u8]) -> Option<Self> {
         let mut cursor = Cursor::new(body);
         let (version, _) = cursor.full()?;

@@ -3,11 +3,15 @@
 //! H.265 and AV1 under the codec ids 12 and 13 that CDNs use, and everything of enhanced RTMP (its extended headers and
 //! `FourCC` codes): Debian's FFmpeg takes them for other codecs or passes them on without one. All other FLV files are
 //! libavformat's. Tag by tag and pure over `Read + Seek`; nothing here knows FFmpeg.
+//!
+//! [`walk_flv`] is for the sound ones among all of them: it names every packet with its place and time, for sample tables.
 
 mod body;
 mod reader;
 pub(super) mod tag;
+mod walk;
 
 pub(super) use body::{Body, Content};
 pub(super) use reader::{Reader, Step};
 pub(super) use tag::{SCRIPT, TAG_HEADER_BYTES, TRAILER_BYTES, Tag, first_tag, read_tag, read_up_to};
+pub use walk::{FlvPacket, FlvUnit, Taken, walk_flv};

@@ -41,10 +41,11 @@ enum Recipe {
     First,
     Fragmented,
     Flv,
+    Ts,
 }
 
 /// Every way to a final name.
-pub(super) const CASES: [Case; 6] = [
+pub(super) const CASES: [Case; 7] = [
     Case {
         name: "header last, in place",
         recipe: Recipe::Last,
@@ -78,9 +79,17 @@ pub(super) const CASES: [Case; 6] = [
         is_in_place: false,
     },
     Case {
-        name: "FLV into MP4, its source removed",
+        name: "FLV, in place",
         recipe: Recipe::Flv,
-        file: "room.flv",
+        file: "room.flv.tmp",
+        subfolder: "",
+        splice: Splice::Auto,
+        is_in_place: true,
+    },
+    Case {
+        name: "MPEG-TS into MP4, its source removed",
+        recipe: Recipe::Ts,
+        file: "room.ts",
         subfolder: "",
         splice: Splice::Auto,
         is_in_place: false,
@@ -106,6 +115,7 @@ fn made(recipe: Recipe) -> PathBuf {
             Recipe::First => &["-movflags", "+faststart", "-f", "mp4"],
             Recipe::Fragmented => &["-movflags", "frag_keyframe+empty_moov", "-f", "mp4"],
             Recipe::Flv => &["-f", "flv"],
+            Recipe::Ts => &["-f", "mpegts"],
         };
         let run = Command::new("ffmpeg")
             .args(["-nostdin", "-v", "error", "-f", "lavfi", "-i", "testsrc2=s=160x120:r=15:d=2"])
@@ -294,7 +304,11 @@ fn names(disk: &Disk) -> BTreeSet<PathBuf> {
 }
 
 fn payloads(path: &Path) -> Result<Vec<[u8; 32]>, String> {
-    let movie = finish::inspect(path).ok().and_then(|found| found.iso).and_then(|iso| iso.movie);
+    let found = finish::inspect(path).map_err(|e| e.to_string())?;
+    let movie = match found.is_indexable {
+        true => finish::index(path).map_err(|e| e.to_string())?.map(|(_, movie)| movie),
+        false => found.iso.and_then(|iso| iso.movie),
+    };
     let movie = movie.ok_or_else(|| format!("no header is found in {}", path.display()))?;
     let mut file = File::open(path).map_err(|e| e.to_string())?;
     isobmff::payload_digests(&mut file, &movie).map_err(|e| e.to_string())

@@ -244,7 +244,7 @@ fn presented(path: &Path) -> Vec<String> {
 #[test]
 fn a_remuxed_recording_gets_its_header_in_front_of_fragments_and_is_the_same() {
     for (kind, image) in images() {
-        for (format, extension) in [("flv", "flv"), ("mpegts", "ts"), ("matroska", "mkv")] {
+        for (format, extension) in [("mpegts", "ts"), ("matroska", "mkv")] {
             let source = image.path().join(format!("room.{extension}"));
             let run = Command::new("ffmpeg")
                 .args(["-nostdin", "-v", "error", "-i"])

@@ -1,0 +1,137 @@
+//! The movie of a sound FLV file, or what its first tags promise.
+
+use std::io::{self, Read, Seek};
+
+use super::configuration;
+use super::track::Rows;
+use crate::isobmff::Movie;
+use crate::media::{FlvPacket, FlvUnit, Probe, ProbedTrack, Taken, walk_flv};
+use crate::recording::{Container, TrackKind};
+
+/// Ticks per second of the movie, those of the container.
+const MOVIE_TIMESCALE: u32 = 1000;
+/// Sound that begins so long before the first keyframe is a lead of the encoder and stays in the file, before zero.
+const LEAD_MS: i64 = 100;
+/// Units that are looked at for the tracks of a file.
+const PROBED_UNITS: usize = 256;
+
+/// The tracks by the first tags.
+pub(super) fn probe<R: Read + Seek>(reader: R, len: u64) -> io::Result<Option<Probe>> {
+    let (mut found, mut units) = (Found::default(), 0);
+    let is_sound = walk_flv(reader, len, |unit| {
+        units += 1;
+        match found.take(unit) {
+            Taken::Next if units == PROBED_UNITS || found.has_begun() => Taken::Enough,
+            taken => taken,
+        }
+    })?;
+    let (tracks, start_ms) = (found.tracks(), found.zero_ms());
+    let is_promising = is_sound && !tracks.is_empty();
+    Ok(is_promising.then(|| Probe {
+        container: Container::Flv,
+        size_bytes: len,
+        tracks,
+        declared_ms: None,
+        created_ms: None,
+        start_ms,
+    }))
+}
+
+/// The movie over all tags.
+pub(super) fn index<R: Read + Seek>(reader: R, len: u64) -> io::Result<Option<Movie>> {
+    let mut found = Found::default();
+    let is_sound = walk_flv(reader, len, |unit| found.take(unit))?;
+    Ok(if is_sound { found.movie() } else { None })
+}
+
+/// What was found so far: the picture and the sound track.
+#[derive(Default)]
+struct Found {
+    pictures: Option<Rows>,
+    sound: Option<Rows>,
+}
+
+impl Found {
+    fn take(&mut self, unit: FlvUnit<'_>) -> Taken {
+        let is_taken = match unit {
+            FlvUnit::Configuration { kind, codec, bytes } => self.configure(kind, codec, bytes),
+            FlvUnit::Packet(packet) => self.push(packet),
+        };
+        if is_taken { Taken::Next } else { Taken::Refused }
+    }
+
+    fn rows(&mut self, kind: TrackKind) -> &mut Option<Rows> {
+        if kind == TrackKind::Video { &mut self.pictures } else { &mut self.sound }
+    }
+
+    /// Takes a configuration: the first of its track, or the same again.
+    fn configure(&mut self, kind: TrackKind, codec: &str, bytes: &[u8]) -> bool {
+        let rows = self.rows(kind);
+        if let Some(rows) = rows {
+            return rows.track().codec() == codec && rows.is_configured_so(bytes);
+        }
+        *rows = configuration::track(1, codec, bytes).map(|track| Rows::new(track, bytes));
+        rows.is_some()
+    }
+
+    fn push(&mut self, packet: FlvPacket) -> bool {
+        let rows = self.rows(packet.kind).as_mut().filter(|rows| rows.track().codec() == packet.codec);
+        rows.is_some_and(|rows| rows.push(packet).unwrap_or(false))
+    }
+
+    /// The instant of the file's clock that becomes zero: the first picture, else the first sound.
+    fn zero_ms(&self) -> Option<i64> {
+        let first = |rows: &Option<Rows>| rows.as_ref().and_then(|rows| rows.first().copied());
+        first(&self.pictures).or(first(&self.sound)).map(|packet| packet.dts_ms + packet.composition_ms)
+    }
+
+    fn has_begun(&self) -> bool {
+        [&self.pictures, &self.sound].into_iter().all(|rows| rows.as_ref().is_some_and(|rows| rows.first().is_some()))
+    }
+
+    fn movie(self) -> Option<Movie> {
+        let zero_ms = self.zero_ms()?;
+        // A track without a packet is one that the others have a use for, and nobody else.
+        let has_packets = |rows: &Option<Rows>| rows.as_ref().is_none_or(|rows| rows.first().is_some());
+        let sound_from = self.sound.as_ref().and_then(|rows| rows.first()).map(|packet| packet.dts_ms);
+        if !has_packets(&self.pictures)
+            || !has_packets(&self.sound)
+            || sound_from.is_some_and(|at| at < zero_ms - LEAD_MS)
+        {
+            return None;
+        }
+        let mut movie = Movie::new(MOVIE_TIMESCALE);
+        for rows in [self.pictures, self.sound].into_iter().flatten() {
+            movie.tracks.extend(rows.finish(zero_ms, MOVIE_TIMESCALE).ok()?);
+        }
+        for (id, track) in (1..).zip(&mut movie.tracks) {
+            track.header.id = id;
+        }
+        movie.settle_durations();
+        Some(movie)
+    }
+
+    fn tracks(&self) -> Vec<ProbedTrack> {
+        let found = [&self.pictures, &self.sound].into_iter().flatten();
+        (1..).zip(found).filter_map(|(number, rows)| probed(number, rows)).collect()
+    }
+}
+
+fn probed(number: u32, rows: &Rows) -> Option<ProbedTrack> {
+    let track = rows.track();
+    let entry = track.entry()?;
+    Some(ProbedTrack {
+        number,
+        kind: track.kind(),
+        codec: track.codec(),
+        is_readable: true,
+        has_extradata: true,
+        width: entry.dimensions.map(|(width, _)| u32::from(width)),
+        height: entry.dimensions.map(|(_, height)| u32::from(height)),
+        frame_rate: None,
+        sample_rate_hz: entry.sample_rate_hz,
+        channels: entry.channels,
+        language: None,
+        declared_ms: None,
+    })
+}

@@ -1,0 +1,104 @@
+//! The sample table of one track, packet by packet; times in milliseconds become ticks.
+
+use crate::isobmff::{IsoError, NewSample, Opening, TableBuilder, Track};
+use crate::media::FlvPacket;
+use crate::recording::TrackKind;
+
+use super::configuration::FRAME_SAMPLES;
+
+/// A step further than that is another clock, which only a remux joins.
+const MOST_STEP_MS: i64 = 24 * 3600 * 1000;
+/// No picture is shown so long after it is decoded.
+const MOST_REORDERING_MS: i64 = 60_000;
+
+/// A track and what is in it so far.
+pub(super) struct Rows {
+    track: Track,
+    configuration: Vec<u8>,
+    builder: TableBuilder,
+    /// The newest packet; how long it lasts is known with the next.
+    newest: Option<FlvPacket>,
+    first: Option<FlvPacket>,
+}
+
+impl Rows {
+    pub(super) fn new(track: Track, configuration: &[u8]) -> Self {
+        Self {
+            track,
+            configuration: configuration.to_vec(),
+            builder: TableBuilder::default(),
+            newest: None,
+            first: None,
+        }
+    }
+
+    pub(super) const fn track(&self) -> &Track {
+        &self.track
+    }
+
+    /// Whether a configuration is the one that the track has.
+    pub(super) fn is_configured_so(&self, configuration: &[u8]) -> bool {
+        self.configuration == configuration
+    }
+
+    pub(super) const fn first(&self) -> Option<&FlvPacket> {
+        self.first.as_ref()
+    }
+
+    /// Takes the next packet; `false` where its time is not one that tables can say as it is.
+    pub(super) fn push(&mut self, packet: FlvPacket) -> Result<bool, IsoError> {
+        if !(0..=MOST_REORDERING_MS).contains(&packet.composition_ms) {
+            return Ok(false);
+        }
+        let Some(before) = self.newest.replace(packet) else {
+            self.first = Some(packet);
+            return Ok(packet.is_key);
+        };
+        if !(1..=MOST_STEP_MS).contains(&(packet.dts_ms - before.dts_ms)) {
+            return Ok(false);
+        }
+        let ticks = self.decoded_at(&packet) - self.decoded_at(&before);
+        self.write(&before, ticks)?;
+        Ok(true)
+    }
+
+    /// The track with its samples, its presentation such that `zero_ms` of the file's clock is its beginning. `None` for one
+    /// without packets.
+    pub(super) fn finish(mut self, zero_ms: i64, movie_timescale: u32) -> Result<Option<Track>, IsoError> {
+        let (Some(first), Some(last)) = (self.first, self.newest) else { return Ok(None) };
+        match self.track.kind() {
+            TrackKind::Audio => self.write(&last, i64::from(FRAME_SAMPLES))?,
+            _ => {
+                self.write(&last, 0)?;
+                self.builder.settle_last();
+            }
+        }
+        let start = self.ticks(first.dts_ms - zero_ms);
+        self.track.tables = self.builder.finish();
+        self.track.edits =
+            Opening::of(start, self.track.earliest_composition()).edits(self.track.timescale(), movie_timescale);
+        Ok(Some(self.track))
+    }
+
+    fn write(&mut self, packet: &FlvPacket, duration: i64) -> Result<(), IsoError> {
+        self.builder.push(NewSample {
+            offset: packet.offset,
+            size_bytes: packet.size_bytes,
+            duration: u32::try_from(duration).unwrap_or(u32::MAX),
+            composition: i32::try_from(self.ticks(packet.composition_ms)).unwrap_or(i32::MAX),
+            is_sync: packet.is_key,
+            description_index: 1,
+            dependency: 0,
+        })
+    }
+
+    /// Ticks from the first packet of the track.
+    fn decoded_at(&self, packet: &FlvPacket) -> i64 {
+        self.ticks(packet.dts_ms - self.first.map_or(0, |first| first.dts_ms))
+    }
+
+    /// Ticks of the track, rounded to nearest.
+    fn ticks(&self, ms: i64) -> i64 {
+        (ms * i64::from(self.track.timescale()) + 500).div_euclid(1000)
+    }
+}

@@ -1,0 +1,255 @@
+//! Every packet of a sound FLV file: where it lies and when it is due. Their content is not read.
+//!
+//! Sound means: tag follows tag from the header to the end, behind each stands its length (annex E.3), and every packet
+//! is of a codec that is known here. Anything else ends the walk: such a file is for a reader that forgives.
+
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+
+use super::body::{Body, Content, HEAD_BYTES};
+use super::tag::{AUDIO, SCRIPT, TAG_HEADER_BYTES, TRAILER_BYTES, Tag, VIDEO, first_tag, read_up_to};
+use crate::recording::TrackKind;
+
+/// Bytes that are read at once: a tag's header and what its body begins with, and small sound packets behind it.
+const WINDOW_BYTES: usize = 4 << 10;
+/// No configuration of a codec is longer.
+const MOST_CONFIGURATION_BYTES: usize = 64 << 10;
+/// Names of script data that libavformat makes tracks of (`onTextData`, `onCaption`, `onCaptionInfo`).
+const TEXTS: [&[u8]; 2] = [b"onText", b"onCaption"];
+/// Type, length and the longest such name of a script's first value (annex E.4.4.1).
+const SCRIPT_HEAD_BYTES: usize = 16;
+
+/// What lies in one tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlvUnit<'a> {
+    /// The configuration of a codec: avcC, hvcC, `AudioSpecificConfig`.
+    Configuration {
+        /// What it configures.
+        kind: TrackKind,
+        /// FFmpeg's name of the codec.
+        codec: &'static str,
+        /// The configuration itself.
+        bytes: &'a [u8],
+    },
+    /// One access unit or sound frame.
+    Packet(FlvPacket),
+}
+
+/// An access unit or a sound frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlvPacket {
+    /// What it carries.
+    pub kind: TrackKind,
+    /// FFmpeg's name of the codec.
+    pub codec: &'static str,
+    /// Whether decoding can begin here.
+    pub is_key: bool,
+    /// Decoding time, milliseconds.
+    pub dts_ms: i64,
+    /// Presentation time minus decoding time, milliseconds.
+    pub composition_ms: i64,
+    /// Byte offset of its content in the file.
+    pub offset: u64,
+    /// Bytes of its content.
+    pub size_bytes: u32,
+}
+
+/// What a taker says to a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// Go on.
+    Next,
+    /// It has seen enough.
+    Enough,
+    /// It cannot take that.
+    Refused,
+}
+
+/// Hands every unit of an FLV file of `len` bytes to `take`, in file order.
+///
+/// Returns whether the file is sound as far as it was looked at, and nothing in it was refused.
+pub fn walk_flv<R: Read + Seek>(reader: R, len: u64, take: impl FnMut(FlvUnit<'_>) -> Taken) -> io::Result<bool> {
+    let mut file = BufReader::with_capacity(WINDOW_BYTES, reader);
+    let next = first_tag(&mut file)?;
+    Walk { file, len, next, take }.run()
+}
+
+struct Walk<R, T> {
+    file: BufReader<R>,
+    len: u64,
+    next: u64,
+    take: T,
+}
+
+impl<R: Read + Seek, T: FnMut(FlvUnit<'_>) -> Taken> Walk<R, T> {
+    fn run(&mut self) -> io::Result<bool> {
+        self.file.seek(SeekFrom::Start(self.next))?;
+        while let Some(header) = read_up_to(&mut self.file)? {
+            let tag = Tag::parse(header, self.next);
+            if !tag.is_plausible() || tag.end() > self.len || tag.time_ms > i64::from(i32::MAX) {
+                return Ok(false);
+            }
+            match self.unit(&tag)? {
+                Taken::Next => {}
+                Taken::Enough => return Ok(true),
+                Taken::Refused => return Ok(false),
+            }
+            if !self.close(&tag)? {
+                return Ok(false);
+            }
+        }
+        // Nothing is left but the length behind a last tag, if that.
+        Ok(self.next >= self.len)
+    }
+
+    /// Goes behind a tag; false if its length does not stand there, and it is not the end.
+    fn close(&mut self, tag: &Tag) -> io::Result<bool> {
+        self.next = tag.end() + TRAILER_BYTES;
+        self.go_to(tag.end())?;
+        let trailer = read_up_to(&mut self.file)?.map(u32::from_be_bytes);
+        Ok(trailer.map_or(tag.end() == self.len, |length| u64::from(length) == tag.body_bytes + TAG_HEADER_BYTES))
+    }
+
+    /// Hands on what lies in a tag; the file stands at its body.
+    fn unit(&mut self, tag: &Tag) -> io::Result<Taken> {
+        match tag.kind {
+            SCRIPT => self.script(tag),
+            AUDIO | VIDEO if tag.body_bytes > 0 => self.media(tag),
+            _ => Ok(Taken::Next),
+        }
+    }
+
+    fn script(&mut self, tag: &Tag) -> io::Result<Taken> {
+        let mut head = [0; SCRIPT_HEAD_BYTES];
+        let length = usize::try_from(tag.body_bytes).unwrap_or(usize::MAX).min(SCRIPT_HEAD_BYTES);
+        self.file.read_exact(&mut head[..length])?;
+        let is_text = TEXTS.iter().any(|name| head[3..].starts_with(name));
+        Ok(if is_text { Taken::Refused } else { Taken::Next })
+    }
+
+    fn media(&mut self, tag: &Tag) -> io::Result<Taken> {
+        let mut head = [0; HEAD_BYTES];
+        let body_bytes = usize::try_from(tag.body_bytes).unwrap_or(usize::MAX);
+        let length = body_bytes.min(HEAD_BYTES);
+        self.file.read_exact(&mut head[..length])?;
+        let Some(body) = Body::parse(tag.kind, &head[..length]) else { return Ok(Taken::Refused) };
+        let content_bytes = body_bytes.checked_sub(body.head_bytes);
+        match (body.content, content_bytes) {
+            (Content::Nothing, _) => Ok(Taken::Next),
+            (_, None) => Ok(Taken::Refused),
+            (Content::Configuration, Some(bytes)) => self.configuration(tag, &body, bytes),
+            (Content::Frame, Some(0)) => Ok(Taken::Next),
+            (Content::Frame, Some(bytes)) => Ok((self.take)(FlvUnit::Packet(FlvPacket {
+                kind: body.kind,
+                codec: body.codec,
+                is_key: body.is_key,
+                dts_ms: tag.time_ms,
+                composition_ms: body.composition_ms,
+                offset: tag.at + TAG_HEADER_BYTES + body.head_bytes as u64,
+                size_bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+            }))),
+        }
+    }
+
+    fn configuration(&mut self, tag: &Tag, body: &Body, content_bytes: usize) -> io::Result<Taken> {
+        if content_bytes > MOST_CONFIGURATION_BYTES {
+            return Ok(Taken::Refused);
+        }
+        let mut bytes = vec![0; content_bytes];
+        self.go_to(tag.at + TAG_HEADER_BYTES + body.head_bytes as u64)?;
+        self.file.read_exact(&mut bytes)?;
+        Ok((self.take)(FlvUnit::Configuration { kind: body.kind, codec: body.codec, bytes: &bytes }))
+    }
+
+    /// Moves within the window where that is possible.
+    fn go_to(&mut self, at: u64) -> io::Result<()> {
+        let now = self.file.stream_position()?;
+        match i64::try_from(i128::from(at) - i128::from(now)) {
+            Ok(by) => self.file.seek_relative(by),
+            Err(_) => self.file.seek(SeekFrom::Start(at)).map(drop),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+    use crate::media::flv::tag::tests::{file, tag};
+
+    fn sound_file() -> Vec<u8> {
+        file(&[
+            tag(18, 0, b"\x02\0\x0AonMetaData"),
+            tag(9, 0, b"\x17\0\0\0\0config"),
+            tag(8, 0, b"\xAF\0\x12\x10"),
+            tag(9, 40, b"\x17\x01\0\0\x28picture"),
+            tag(8, 50, b"\xAF\x01xyz"),
+            tag(9, 80, b"\x17\x02\0\0\0"),
+        ])
+    }
+
+    /// The packets of a file, as their places, sizes and times; none if it is not sound.
+    fn packets(bytes: &[u8]) -> Option<Vec<(u64, u32, i64, i64)>> {
+        let mut found = Vec::new();
+        let take = |unit: FlvUnit<'_>| {
+            if let FlvUnit::Packet(p) = unit {
+                found.push((p.offset, p.size_bytes, p.dts_ms, p.composition_ms));
+            }
+            Taken::Next
+        };
+        walk_flv(Cursor::new(bytes), bytes.len() as u64, take).unwrap().then_some(found)
+    }
+
+    #[test]
+    fn packets_are_named_with_the_place_of_their_content() {
+        let bytes = sound_file();
+        let found = packets(&bytes).unwrap();
+        let content = |(offset, size, ..): (u64, u32, i64, i64)| {
+            let offset = usize::try_from(offset).unwrap();
+            &bytes[offset..offset + size as usize]
+        };
+        assert_eq!(found.iter().map(|p| content(*p)).collect::<Vec<_>>(), [&b"picture"[..], b"xyz"]);
+        assert_eq!(found.iter().map(|p| (p.2, p.3)).collect::<Vec<_>>(), [(40, 40), (50, 0)]);
+    }
+
+    #[test]
+    fn configurations_come_whole() {
+        let mut found = Vec::new();
+        let take = |unit: FlvUnit<'_>| {
+            if let FlvUnit::Configuration { codec, bytes, .. } = unit {
+                found.push((codec, bytes.to_vec()));
+            }
+            if found.len() == 2 { Taken::Enough } else { Taken::Next }
+        };
+        let bytes = sound_file();
+        assert!(walk_flv(Cursor::new(&bytes), bytes.len() as u64, take).unwrap());
+        assert_eq!(found, [("h264", b"config".to_vec()), ("aac", b"\x12\x10".to_vec())]);
+    }
+
+    #[test]
+    fn a_cut_is_sound_only_at_the_end_of_a_tag() {
+        let bytes = sound_file();
+        let mut at = 13;
+        let mut ends = vec![at];
+        while at < bytes.len() {
+            let body = usize::from(bytes[at + 3]);
+            ends.extend([at + 11 + body, at + 15 + body]);
+            at += 15 + body;
+        }
+        for length in 13..=bytes.len() {
+            assert_eq!(packets(&bytes[..length]).is_some(), ends.contains(&length), "cut at {length}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_length_an_unknown_tag_and_captions_end_the_walk() {
+        let bytes = sound_file();
+        for at in [13, bytes.len() - 1] {
+            let mut hit = bytes.clone();
+            hit[at] ^= 4;
+            assert_eq!(packets(&hit), None, "byte {at}");
+        }
+        assert_eq!(packets(&file(&[tag(18, 0, b"\x02\0\x0AonTextData")])), None);
+        assert_eq!(packets(&[bytes, vec![0; 64]].concat()), None);
+    }
+}
