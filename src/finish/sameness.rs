@@ -17,6 +17,11 @@ use crate::isobmff::{self, IsoError, Layout, Movie, Sample, Track};
 
 /// Payloads that are compared where not all are.
 const SPREAD_SAMPLES: u64 = 1_000;
+/// Places of the file that they are spread over. The tracks' neighbours at one place lie together in the file, and the disk
+/// is waited for by place.
+const SPREAD_PLACES: u64 = 250;
+/// Payloads no further apart than that are asked for with what lies between them.
+const TOGETHER_BYTES: u64 = 32 << 10;
 /// Bytes of a payload that are read at a time.
 const BUFFER_BYTES: usize = 128 << 10;
 
@@ -35,8 +40,8 @@ pub(super) fn compare(source: &Path, movie: &Movie, written: &Path, payloads: Pa
     let (mut before, mut after) = (open(source)?, open(written)?);
     let differing = match payloads {
         Payloads::Spread => {
-            let (step, mut places) = (spread_step(movie), Vec::new());
-            let found = |track: &Track| spread_places_of(track, step, 0, &mut places);
+            let (spread, mut places) = (Spread::over(movie), Vec::new());
+            let found = |track: &Track| spread.add(track, 0, &mut places);
             let layout = layout_of(&mut after).map_err(|e| header_error(written, e))?;
             let said = same_tracks(movie, (&mut after, &layout), None, found).map_err(|e| header_error(written, e))?;
             said.map_err(different)?;
@@ -135,14 +140,14 @@ fn same_track(number: usize, (ours, theirs): (&Track, &Track), moved_by: Option<
 ///
 /// All of them are asked for before the first is read, so that the disk is not waited for a thousand times.
 pub(super) fn spread_digest(file: &File, movie: &Movie, moved_by: u64) -> io::Result<blake3::Hash> {
-    let (step, mut places) = (spread_step(movie), Vec::new());
-    movie.tracks.iter().for_each(|track| spread_places_of(track, step, moved_by, &mut places));
+    let (spread, mut places) = (Spread::over(movie), Vec::new());
+    movie.tracks.iter().for_each(|track| spread.add(track, moved_by, &mut places));
     digest_of(file, &places)
 }
 
 /// Digests these places (offset and length) in their order.
 fn digest_of(file: &File, places: &[(u64, u64)]) -> io::Result<blake3::Hash> {
-    ask_for(file, places);
+    ask_for(file, &joined(places));
     let mut hash = blake3::Hasher::new();
     let mut buffer = vec![0; BUFFER_BYTES];
     for (offset, size_bytes) in places {
@@ -152,21 +157,54 @@ fn digest_of(file: &File, places: &[(u64, u64)]) -> io::Result<blake3::Hash> {
     Ok(hash.finalize())
 }
 
-/// Every how many samples of a movie one is compared.
-fn spread_step(movie: &Movie) -> usize {
-    let own = movie.tracks.iter().filter(|track| !track.is_external());
-    let total: u64 = own.map(|track| track.tables.count()).sum();
-    usize::try_from(total.div_ceil(SPREAD_SAMPLES)).unwrap_or(usize::MAX).max(1)
+/// Which samples are compared: of each track so many neighbours at so many places.
+#[derive(Debug, Clone, Copy)]
+struct Spread {
+    together: u64,
 }
 
-/// Adds offset and length of each payload of a track that is compared.
-fn spread_places_of(track: &Track, step: usize, moved_by: u64, places: &mut Vec<(u64, u64)>) {
-    if track.is_external() {
-        return;
+impl Spread {
+    fn over(movie: &Movie) -> Self {
+        let tracks = movie.tracks.iter().filter(|track| !track.is_external()).count() as u64;
+        Self { together: SPREAD_SAMPLES.div_ceil(SPREAD_PLACES * tracks.max(1)) }
     }
-    let count = usize::try_from(track.tables.count()).unwrap_or(usize::MAX);
-    let chosen = track.samples().take(count).step_by(step);
-    places.extend(chosen.map(|s| (s.offset.saturating_add(moved_by), u64::from(s.size_bytes))));
+
+    /// The numbers of those samples, of so many, in ascending order.
+    fn numbers(self, count: u64) -> impl Iterator<Item = u64> {
+        let first = move |place: u64| (place * count).div_ceil(SPREAD_PLACES);
+        (0..SPREAD_PLACES).flat_map(move |place| first(place)..first(place + 1).min(first(place) + self.together))
+    }
+
+    /// Adds offset and length of each payload of a track that is compared.
+    fn add(self, track: &Track, moved_by: u64, places: &mut Vec<(u64, u64)>) {
+        if track.is_external() {
+            return;
+        }
+        let (mut samples, mut at) = (track.samples(), 0);
+        for number in self.numbers(track.tables.count()) {
+            let skipped = usize::try_from(number - at).unwrap_or(usize::MAX);
+            let Some(sample) = samples.nth(skipped) else { return };
+            places.push((sample.offset.saturating_add(moved_by), u64::from(sample.size_bytes)));
+            at = number + 1;
+        }
+    }
+}
+
+/// The same places in the order of the file, neighbours as one.
+fn joined(places: &[(u64, u64)]) -> Vec<(u64, u64)> {
+    let mut sorted = places.to_vec();
+    sorted.sort_unstable();
+    let mut joined: Vec<(u64, u64)> = Vec::with_capacity(sorted.len());
+    for (offset, length) in sorted {
+        let end = offset.saturating_add(length);
+        match joined.last_mut() {
+            Some((start, bytes)) if offset <= start.saturating_add(*bytes).saturating_add(TOGETHER_BYTES) => {
+                *bytes = (*bytes).max(end - *start);
+            }
+            _ => joined.push((offset, length)),
+        }
+    }
+    joined
 }
 
 /// Digests a range as far as the file has it; says how many bytes that was.
@@ -209,6 +247,24 @@ mod tests {
         std::fs::write(&flipped, bytes).unwrap();
         let error = compare(&fixture(), &movie, &flipped, Payloads::All).unwrap_err();
         assert!(matches!(error, FinishError::NotTheSame { .. }), "{error}");
+    }
+
+    #[test]
+    fn about_a_thousand_payloads_are_spread_from_the_first_to_the_last() {
+        for (together, count) in [(2, 194_000), (2, 364_000), (4, 1_000), (4, 999), (1, 251), (2, 3), (2, 0)] {
+            let chosen: Vec<u64> = Spread { together }.numbers(count).collect();
+            assert_eq!(chosen.len() as u64, count.min(SPREAD_PLACES * together), "{together} of {count}");
+            let steps = chosen.windows(2).map(|pair| pair[1] - pair[0]);
+            assert!(steps.max().unwrap_or(1) <= count.div_ceil(SPREAD_PLACES).max(1), "{together} of {count}");
+            assert_eq!(chosen.first().copied(), (count > 0).then_some(0));
+        }
+    }
+
+    #[test]
+    fn neighbours_are_asked_for_together() {
+        let far = 10 * TOGETHER_BYTES;
+        assert_eq!(joined(&[(far, 5), (10, 5), (0, 5), (12, 1)]), [(0, 15), (far, 5)]);
+        assert_eq!(joined(&[]), []);
     }
 
     #[test]
