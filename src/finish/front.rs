@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use super::closer::{Closer, look_closer};
 use super::describe::{Description, describe, describe_read};
 use super::identity::start_of;
+use super::indexing::{self, Indexed};
 use super::produce::{Work, Written, extension_of, partial_with_room, record_of, seal, source_may_go, watch};
 use super::sameness::{self, Payloads};
 use super::splice::{self, LARGEST_BLOCK_BYTES, Performed, Prepared, Situation};
-use super::{FinishError, Inspection, Iso, Validate, Wish, indexing};
+use super::{FinishError, Inspection, Iso, Validate, Wish};
 use crate::durable::{self, FileError};
 use crate::isobmff::Movie;
 use crate::media;
@@ -39,7 +40,8 @@ pub(super) struct Front<'a> {
 /// Finishes an MP4 by its header alone.
 pub(super) fn front(work: &Work<'_>, inspection: &Inspection, container: Container) -> Result<Written, FinishError> {
     let changed = || FinishError::Changed { path: work.settled.path().to_owned() };
-    front_of(work, inspection, inspection.header().ok_or_else(changed)?, container)
+    let header = inspection.header().ok_or_else(changed)?;
+    front_of(work, inspection, header, (container, &inspection.defects))
 }
 
 /// Finishes a file of another container by sample tables over its packets; `None` if these do not let it.
@@ -48,29 +50,30 @@ pub(super) fn indexed_front(
     inspection: &Inspection,
     container: Container,
 ) -> Result<Option<Written>, FinishError> {
-    let Some((iso, mut movie)) = indexing::index(work.settled.path())? else { return Ok(None) };
+    let Some(Indexed { iso, mut movie, defects }) = indexing::index(work.settled.path())? else { return Ok(None) };
     let start = start_of(work.settled, None, iso.verdict.duration_ms);
     if start.1 != StartSource::Mtime {
         movie.header.set_created_ms(start.0);
     }
-    front_of(work, inspection, (&iso, &movie), container).map(Some)
+    let defects: Vec<_> = inspection.defects.iter().cloned().chain(defects).collect();
+    front_of(work, inspection, (&iso, &movie), (container, &defects)).map(Some)
 }
 
 fn front_of(
     work: &Work<'_>,
     inspection: &Inspection,
     (iso, movie): (&Iso, &Movie),
-    container: Container,
+    (container, defects): (Container, &[Defect]),
 ) -> Result<Written, FinishError> {
     let source = work.settled.path();
     let start = start_of(work.settled, inspection.created_ms(), iso.verdict.duration_ms);
-    let may_be_own = source_may_go(work, &inspection.defects);
+    let may_be_own = source_may_go(work, defects);
     let wish = Wish { extension: extension_of(source, container), start_ms: start.0, may_be_own };
     let final_path = (work.choose_path)(&wish)?;
     let read = |bytes| (work.progress)(bytes, inspection.size_bytes);
     let from = inspection.container.unwrap_or(container);
     let closer = look_closer((source, from), Some(movie), work.options.validate, watch(work, &read))?;
-    let (defects, declared_ms) = (&inspection.defects[..], inspection.declared_ms());
+    let declared_ms = inspection.declared_ms();
     let job = Front { work, iso, movie, container, final_path, start, defects, closer, declared_ms, salvage: None };
     job.carry_out(&splice::ways(work.options.splice, &job.situation()?))
 }

@@ -6,7 +6,7 @@ use super::configuration;
 use super::track::Rows;
 use crate::isobmff::Movie;
 use crate::media::{FlvPacket, FlvUnit, Probe, ProbedTrack, Taken, walk_flv};
-use crate::recording::{Container, TrackKind};
+use crate::recording::{Container, Defect, TrackKind};
 
 /// Ticks per second of the movie, those of the container.
 const MOVIE_TIMESCALE: u32 = 1000;
@@ -37,8 +37,8 @@ pub(super) fn probe<R: Read + Seek>(reader: R, len: u64) -> io::Result<Option<Pr
     }))
 }
 
-/// The movie over all tags.
-pub(super) fn index<R: Read + Seek>(reader: R, len: u64) -> io::Result<Option<Movie>> {
+/// The movie over all tags, and what had to be repaired.
+pub(super) fn index<R: Read + Seek>(reader: R, len: u64) -> io::Result<Option<(Movie, Vec<Defect>)>> {
     let mut found = Found::default();
     let is_sound = walk_flv(reader, len, |unit| found.take(unit))?;
     Ok(if is_sound { found.movie() } else { None })
@@ -89,7 +89,7 @@ impl Found {
         [&self.pictures, &self.sound].into_iter().all(|rows| rows.as_ref().is_some_and(|rows| rows.first().is_some()))
     }
 
-    fn movie(self) -> Option<Movie> {
+    fn movie(self) -> Option<(Movie, Vec<Defect>)> {
         let zero_ms = self.zero_ms()?;
         // A track without a packet is one that the others have a use for, and nobody else.
         let has_packets = |rows: &Option<Rows>| rows.as_ref().is_none_or(|rows| rows.first().is_some());
@@ -100,15 +100,16 @@ impl Found {
         {
             return None;
         }
-        let mut movie = Movie::new(MOVIE_TIMESCALE);
-        for rows in [self.pictures, self.sound].into_iter().flatten() {
+        let (mut movie, mut defects) = (Movie::new(MOVIE_TIMESCALE), Vec::new());
+        for (number, rows) in (1..).zip([self.pictures, self.sound].into_iter().flatten()) {
+            defects.extend(rows.repairs(number));
             movie.tracks.extend(rows.finish(zero_ms, MOVIE_TIMESCALE).ok()?);
         }
         for (id, track) in (1..).zip(&mut movie.tracks) {
             track.header.id = id;
         }
         movie.settle_durations();
-        Some(movie)
+        Some((movie, defects))
     }
 
     fn tracks(&self) -> Vec<ProbedTrack> {

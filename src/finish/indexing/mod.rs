@@ -26,7 +26,7 @@ use super::{FinishError, Iso};
 use crate::durable::{self, FileError};
 use crate::isobmff::{self, Layout, Movie};
 use crate::media::{Probe, whole};
-use crate::recording::Container;
+use crate::recording::{Container, Defect};
 
 /// So much is asked of the disk at a time, and so much of it is ahead of the reader at least.
 const AHEAD_BYTES: u64 = 8 << 20;
@@ -46,16 +46,28 @@ pub(super) fn looks_indexable(path: &Path, file: &File, container: Container) ->
     Ok(probe.map(|probe| Probe { declared_ms: declared.declared_ms, ..probe }))
 }
 
-/// The sample tables over all packets of a file that [`looks_indexable`], and what stands in for the header that it
-/// does not have; `None` if it is not as its beginning promised.
-pub(crate) fn index(path: &Path) -> Result<Option<(Iso, Movie)>, FinishError> {
+/// A recording by tables over its packets.
+#[derive(Debug)]
+pub(crate) struct Indexed {
+    /// What stands in for the header that it does not have.
+    pub(crate) iso: Iso,
+    /// The sample tables.
+    pub(crate) movie: Movie,
+    /// What was repaired.
+    pub(crate) defects: Vec<Defect>,
+}
+
+/// Makes the sample tables over all packets of a file that [`looks_indexable`]; `None` if it is not as its beginning
+/// promised.
+pub(crate) fn index(path: &Path) -> Result<Option<Indexed>, FinishError> {
     let file = File::open(path).map_err(FileError::on("open", path))?;
     let len = file.metadata().map_err(FileError::on("read the state of", path))?.len();
-    let movie = flv::index(Ahead::new(&file, len), len).map_err(FileError::on("read", path))?;
-    Ok(movie.map(|movie| {
+    let found = flv::index(Ahead::new(&file, len), len).map_err(FileError::on("read", path))?;
+    Ok(found.map(|(movie, defects)| {
         let layout = Layout::without_boxes(len);
         let verdict = isobmff::validate(&movie, &layout);
-        (Iso { layout, movie: None, whole_bytes: len, stays_fragmented: None, verdict }, movie)
+        let iso = Iso { layout, movie: None, whole_bytes: len, stays_fragmented: None, verdict };
+        Indexed { iso, movie, defects }
     }))
 }
 

@@ -2,12 +2,13 @@
 
 use crate::isobmff::{IsoError, NewSample, Opening, TableBuilder, Track};
 use crate::media::FlvPacket;
-use crate::recording::TrackKind;
+use crate::recording::{Defect, TrackKind};
 
 use super::configuration::FRAME_SAMPLES;
 
-/// A step further than that is another clock, which only a remux joins.
+/// A step further on than that, or so far back, is another clock, which only a remux joins.
 const MOST_STEP_MS: i64 = 24 * 3600 * 1000;
+const MOST_BACK_MS: i64 = 1000;
 /// No picture is shown so long after it is decoded.
 const MOST_REORDERING_MS: i64 = 60_000;
 
@@ -19,6 +20,8 @@ pub(super) struct Rows {
     /// The newest packet; how long it lasts is known with the next.
     newest: Option<FlvPacket>,
     first: Option<FlvPacket>,
+    /// Packets that did not come after the one before, and by how much the worst of them was moved, milliseconds.
+    repaired: (u64, i64),
 }
 
 impl Rows {
@@ -29,6 +32,7 @@ impl Rows {
             builder: TableBuilder::default(),
             newest: None,
             first: None,
+            repaired: (0, 0),
         }
     }
 
@@ -45,21 +49,39 @@ impl Rows {
         self.first.as_ref()
     }
 
-    /// Takes the next packet; `false` where its time is not one that tables can say as it is.
+    /// What was repaired, as a defect of the track of that number.
+    pub(super) fn repairs(&self, track: u32) -> Option<Defect> {
+        let (packets, worst_ms) = self.repaired;
+        (packets > 0).then_some(Defect::TimestampsRepaired { track, packets, worst_ms })
+    }
+
+    /// Takes the next packet; `false` where its time is not one that tables can say.
     pub(super) fn push(&mut self, packet: FlvPacket) -> Result<bool, IsoError> {
         if !(0..=MOST_REORDERING_MS).contains(&packet.composition_ms) {
             return Ok(false);
         }
-        let Some(before) = self.newest.replace(packet) else {
-            self.first = Some(packet);
+        let Some(before) = self.newest else {
+            (self.first, self.newest) = (Some(packet), Some(packet));
             return Ok(packet.is_key);
         };
-        if !(1..=MOST_STEP_MS).contains(&(packet.dts_ms - before.dts_ms)) {
+        if !(-MOST_BACK_MS..=MOST_STEP_MS).contains(&(packet.dts_ms - before.dts_ms)) {
             return Ok(false);
         }
+        let packet = self.after(&before, packet);
+        self.newest = Some(packet);
         let ticks = self.decoded_at(&packet) - self.decoded_at(&before);
         self.write(&before, ticks)?;
         Ok(true)
+    }
+
+    /// The packet at its time, or where that is not after the one before, moved by the least that makes it so.
+    fn after(&mut self, before: &FlvPacket, packet: FlvPacket) -> FlvPacket {
+        let dts_ms = packet.dts_ms.max(before.dts_ms + 1);
+        let moved_ms = dts_ms - packet.dts_ms;
+        if moved_ms > 0 {
+            self.repaired = (self.repaired.0 + 1, self.repaired.1.max(moved_ms));
+        }
+        FlvPacket { dts_ms, composition_ms: (packet.composition_ms - moved_ms).max(0), ..packet }
     }
 
     /// The track with its samples, its presentation such that `zero_ms` of the file's clock is its beginning. `None` for one
