@@ -8,6 +8,7 @@
 //! operation; in release builds the seam is empty.
 
 mod advice;
+mod direct;
 mod extents;
 #[cfg(test)]
 pub(crate) mod image;
@@ -28,6 +29,7 @@ use crate::fault::{Class, Fault};
 use crate::recording::Fingerprint;
 
 pub use advice::{ask_for, begin_to_store, store_ahead};
+pub use direct::copy_ranges_direct;
 pub use extents::{Extents, MAX_EXTENTS};
 #[cfg(test)]
 pub(crate) use in_place::tape;
@@ -301,6 +303,12 @@ pub fn free_bytes(path: &Path) -> Result<u64> {
 pub fn block_bytes(path: &Path) -> Result<u64> {
     let stat = rustix::fs::statfs(path).map_err(|e| FileError::on("read the file system of", path)(e.into()))?;
     Ok(u64::try_from(stat.f_bsize).unwrap_or(0).max(512))
+}
+
+/// The magic number of a path's file system.
+pub fn file_system(path: &Path) -> Result<u64> {
+    let stat = rustix::fs::statfs(path).map_err(|e| FileError::on("read the file system of", path)(e.into()))?;
+    Ok(magic_number(stat.f_type))
 }
 
 /// `f_type` is signed or not, 32 or 64 bits wide, by platform; its low 32 bits are the number.

@@ -10,7 +10,7 @@ use super::identity::start_of;
 use super::indexing::{self, Indexed};
 use super::produce::{Work, Written, extension_of, partial_with_room, record_of, seal, source_may_go, watch};
 use super::sameness::{self, Payloads};
-use super::splice::{self, LARGEST_BLOCK_BYTES, Performed, Prepared, Situation};
+use super::splice::{self, LARGEST_BLOCK_BYTES, LEAST_DIRECT_BYTES, Performed, Prepared, Proven, Situation};
 use super::{FinishError, Inspection, Iso, Validate, Wish};
 use crate::durable::{self, FileError};
 use crate::isobmff::Movie;
@@ -102,7 +102,7 @@ impl Front<'_> {
         let source = self.source();
         let settled = self.work.settled;
         let metadata = fs::metadata(source).map_err(FileError::on("read the state of", source))?;
-        let free_bytes = durable::free_bytes(source)?;
+        let (free_bytes, size_bytes) = (durable::free_bytes(source)?, settled.candidate.fingerprint.size_bytes);
         Ok(Situation {
             is_temporary: settled.candidate.is_temporary,
             evidence: settled.evidence,
@@ -110,7 +110,8 @@ impl Front<'_> {
             links: metadata.nlink(),
             keeps_original: self.work.options.keep_original,
             leaves_something_out: self.defects.iter().any(Defect::leaves_something_out),
-            has_room: free_bytes >= settled.candidate.fingerprint.size_bytes,
+            has_room: free_bytes >= size_bytes,
+            is_copied_through_cache: size_bytes >= LEAST_DIRECT_BYTES && splice::is_local_disk(source)?,
         })
     }
 
@@ -161,9 +162,9 @@ impl Front<'_> {
     fn aside(&self, way: SpliceMethod) -> Result<Option<Written>, FinishError> {
         let make = |needed_bytes| partial_with_room(self.work, &self.final_path, needed_bytes);
         let partial = splice::put_aside(way, self.source(), (self.iso, self.movie), &make)?;
-        let Some(partial) = partial else { return Ok(None) };
-        let is_ours = way == SpliceMethod::Copy || self.work.options.validate != Validate::Structure;
-        let payloads = if is_ours { Payloads::All } else { Payloads::Spread };
+        let Some((partial, proven)) = partial else { return Ok(None) };
+        let is_asked_for = self.work.options.validate != Validate::Structure;
+        let payloads = if is_asked_for || proven == Proven::Nothing { Payloads::All } else { Payloads::Spread };
         sameness::compare(self.source(), self.movie, partial.path(), payloads)?;
         let mut description = self.describe(partial.path())?;
         self.complete(&mut description);

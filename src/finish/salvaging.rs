@@ -182,6 +182,7 @@ fn ways(work: &Work<'_>, origin: Origin, situation: &Situation) -> Vec<SpliceMet
     let beside: &[SpliceMethod] = match work.options.splice {
         Splice::Copy => &[Copy],
         Splice::CopyRange => &[CopyRange, Copy],
+        Splice::Auto if situation.is_copied_through_cache => &[Reflink, Copy],
         Splice::Auto | Splice::InsertRange | Splice::Reflink => &[Reflink, CopyRange, Copy],
     };
     let is_own = matches!(origin, Origin::Stream | Origin::Media);

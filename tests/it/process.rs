@@ -113,7 +113,7 @@ fn a_dry_run_writes_nothing_and_prints_the_plan_that_a_run_applies() {
         let applied = match (text(done, "state"), done["vod"]["outcome"].as_str()) {
             ("quarantined", _) => "quarantine",
             (_, Some("kept")) => "keep",
-            (_, Some("spliced")) if text(done, "path").ends_with(".flv") => "sample tables to the front",
+            (_, Some("spliced")) if text(done, "path").contains("spliced.flv") => "sample tables to the front",
             (_, Some("spliced")) => "header to the front",
             (_, Some("remuxed")) => "remux",
             (_, Some("salvaged")) => "salvage",

@@ -27,14 +27,9 @@ pub(super) fn probe<R: Read + Seek>(reader: R, len: u64) -> io::Result<Option<Pr
     })?;
     let (tracks, start_ms) = (found.tracks(), found.zero_ms());
     let is_promising = is_sound && !tracks.is_empty();
-    Ok(is_promising.then(|| Probe {
-        container: Container::Flv,
-        size_bytes: len,
-        tracks,
-        declared_ms: None,
-        created_ms: None,
-        start_ms,
-    }))
+    let probe =
+        Probe { container: Container::Flv, size_bytes: len, tracks, declared_ms: None, created_ms: None, start_ms };
+    Ok(is_promising.then_some(probe))
 }
 
 /// The movie over all tags, and what had to be repaired.

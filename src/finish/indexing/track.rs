@@ -88,12 +88,11 @@ impl Rows {
     /// without packets.
     pub(super) fn finish(mut self, zero_ms: i64, movie_timescale: u32) -> Result<Option<Track>, IsoError> {
         let (Some(first), Some(last)) = (self.first, self.newest) else { return Ok(None) };
-        match self.track.kind() {
-            TrackKind::Audio => self.write(&last, i64::from(FRAME_SAMPLES))?,
-            _ => {
-                self.write(&last, 0)?;
-                self.builder.settle_last();
-            }
+        if self.track.kind() == TrackKind::Audio {
+            self.write(&last, i64::from(FRAME_SAMPLES))?;
+        } else {
+            self.write(&last, 0)?;
+            self.builder.settle_last();
         }
         let start = self.ticks(first.dts_ms - zero_ms);
         self.track.tables = self.builder.finish();

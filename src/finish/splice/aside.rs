@@ -12,6 +12,19 @@ use crate::recording::{Retirement, SpliceMethod};
 
 /// Room that sharing needs beside the header: the tree of shared extents.
 const SHARING_BYTES: u64 = 1 << 20;
+/// A file of that length is copied past the page cache; for a shorter one the cache is quicker.
+pub(crate) const LEAST_DIRECT_BYTES: u64 = 32 << 20;
+
+/// What is known of the media in a file that was written aside, before it is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Proven {
+    /// The kernel shared or copied it.
+    ByTheKernel,
+    /// Every byte was read back from the disk and compared.
+    ToTheByte,
+    /// Nothing: this process wrote it.
+    Nothing,
+}
 
 /// Makes the partial of the finished file, after a look at the room for so many bytes.
 pub(crate) type MakePartial<'a> = dyn Fn(u64) -> Result<Partial, FinishError> + 'a;
@@ -22,21 +35,31 @@ pub(crate) fn put_aside(
     source: &Path,
     (iso, movie): (&Iso, &Movie),
     make: &MakePartial<'_>,
-) -> Result<Option<Partial>, FinishError> {
+) -> Result<Option<(Partial, Proven)>, FinishError> {
     match way {
         SpliceMethod::InsertRange => Ok(None),
-        SpliceMethod::Reflink => share(source, (iso, movie), make),
+        SpliceMethod::Reflink => Ok(share(source, (iso, movie), make)?.map(|partial| (partial, Proven::ByTheKernel))),
         SpliceMethod::CopyRange | SpliceMethod::Copy => {
             let plan = compact_plan(source, iso, movie)?;
             let partial = make(plan.len())?;
             let (to, head, ranges) = (partial.path(), &plan.header, &plan.body_ranges);
-            let is_done = match way {
-                SpliceMethod::Copy => durable::copy_ranges(source, to, head, ranges).map(|()| true)?,
-                _ => durable::copy_ranges_in_kernel(source, to, head, ranges)?,
+            let copied = match way {
+                SpliceMethod::Copy => Some(copy(source, to, &plan)?),
+                _ => durable::copy_ranges_in_kernel(source, to, head, ranges)?.then_some(Proven::ByTheKernel),
             };
-            Ok(is_done.then_some(partial))
+            Ok(copied.map(|proven| (partial, proven)))
         }
     }
+}
+
+/// Reads and writes the finished file; a large one past the page cache, where the file system lets it.
+fn copy(source: &Path, to: &Path, plan: &FrontPlan) -> Result<Proven, FileError> {
+    let (head, ranges) = (&plan.header, &plan.body_ranges);
+    if plan.len() >= LEAST_DIRECT_BYTES && durable::copy_ranges_direct(source, to, head, ranges)? {
+        return Ok(Proven::ToTheByte);
+    }
+    durable::copy_ranges(source, to, head, ranges)?;
+    Ok(Proven::Nothing)
 }
 
 /// The same movie header with its offsets moved, or one written from all fragments, and every byte of media behind it.

@@ -4,7 +4,8 @@
 //! ways ─▶ insert range   in place: prepare ─ (journal) ─ perform      recover, undo: the way on and the way back
 //!       ├ reflink        beside it, sharing its blocks           ╮
 //!       ├ copy range     beside it, copied inside the kernel     ├─ aside
-//!       ╰ copy           beside it, read and written             ╯
+//!       ╰ copy           beside it, read and written; a large    ╯
+//!                        one past the page cache, each block read back
 //! ```
 //!
 //! Which ways are tried is decided by [`ways`]; each says by trying whether it can be gone here. A file is changed
@@ -23,11 +24,11 @@ mod undo;
 mod view;
 mod ways;
 
-pub(super) use aside::put_aside;
+pub(super) use aside::{LEAST_DIRECT_BYTES, Proven, put_aside};
 pub use by_bytes::{ByBytes, put_back_by_bytes};
 pub(super) use in_place::Performed;
 pub(super) use own::{can_insert, own_fragments, put_in_front_of_own};
-pub(super) use prepare::{Prepared, prepare};
+pub(super) use prepare::{Prepared, is_local_disk, prepare};
 pub use recover::{Recovered, recover};
 pub use undo::{Undone, undo};
 pub(super) use ways::{Situation, ways};

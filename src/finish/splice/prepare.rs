@@ -8,7 +8,7 @@ use std::path::Path;
 use super::alongside;
 use super::lease::Lease;
 use super::view::{Piece, View};
-use crate::durable::{Extents, FileError, InPlace, Operation};
+use crate::durable::{self, Extents, FileError, InPlace, Operation};
 use crate::finish::describe::{Description, describe_movie};
 use crate::finish::inspect::header_error;
 use crate::finish::{FinishError, Iso, sameness};
@@ -126,6 +126,11 @@ fn retired_box(iso: &Iso) -> Option<Option<BoxHeader>> {
     let mut all = layout.all(b"moov");
     let first = all.next().copied()?;
     (all.next().is_none() && first.end() <= layout.len).then_some(Some(first))
+}
+
+/// Whether a file lies on a file system that copies through the page cache what it does not share.
+pub(crate) fn is_local_disk(path: &Path) -> Result<bool, FileError> {
+    Ok(inserts_blocks(durable::file_system(path)?))
 }
 
 /// Whether a file system of that magic number inserts blocks without copying.

@@ -25,6 +25,8 @@ pub(crate) struct Situation {
     pub(crate) leaves_something_out: bool,
     /// Whether a full copy fits on the file system.
     pub(crate) has_room: bool,
+    /// Whether it is large and the kernel would copy it through the page cache, so that past it is the better way.
+    pub(crate) is_copied_through_cache: bool,
 }
 
 impl Situation {
@@ -51,7 +53,12 @@ pub(crate) fn ways(setting: Splice, situation: &Situation) -> Vec<SpliceMethod> 
         Splice::CopyRange => &[CopyRange, Copy],
         Splice::Copy => &[Copy],
     };
-    let may = |way: &&SpliceMethod| **way != InsertRange || situation.allows_in_place();
+    let is_auto = setting == Splice::Auto;
+    let may = |way: &&SpliceMethod| match way {
+        InsertRange => situation.allows_in_place(),
+        CopyRange => !(is_auto && situation.is_copied_through_cache),
+        Reflink | Copy => true,
+    };
     wanted.iter().filter(may).copied().collect()
 }
 
@@ -67,6 +74,7 @@ mod tests {
         keeps_original: false,
         leaves_something_out: false,
         has_room: true,
+        is_copied_through_cache: false,
     };
 
     fn goes_in_place(setting: Splice, situation: Situation) -> bool {
@@ -86,6 +94,9 @@ mod tests {
             "a clock that went back proves nothing"
         );
         assert!(!goes_in_place(Splice::Auto, Situation { evidence: Evidence::Lease, ..fresh }));
+        let large = Situation { is_copied_through_cache: true, ..named };
+        assert_eq!(ways(Splice::Auto, &large), [SpliceMethod::Reflink, SpliceMethod::Copy]);
+        assert!(ways(Splice::CopyRange, &large).contains(&SpliceMethod::CopyRange), "it was asked for");
         let full = ways(Splice::Auto, &Situation { has_room: false, ..named });
         assert_eq!(full[..2], [SpliceMethod::Reflink, SpliceMethod::InsertRange]);
     }

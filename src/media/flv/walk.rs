@@ -134,10 +134,9 @@ impl<R: Read + Seek, T: FnMut(FlvUnit<'_>) -> Taken> Walk<R, T> {
         let Some(body) = Body::parse(tag.kind, &head[..length]) else { return Ok(Taken::Refused) };
         let content_bytes = body_bytes.checked_sub(body.head_bytes);
         match (body.content, content_bytes) {
-            (Content::Nothing, _) => Ok(Taken::Next),
+            (Content::Nothing, _) | (Content::Frame, Some(0)) => Ok(Taken::Next),
             (_, None) => Ok(Taken::Refused),
             (Content::Configuration, Some(bytes)) => self.configuration(tag, &body, bytes),
-            (Content::Frame, Some(0)) => Ok(Taken::Next),
             (Content::Frame, Some(bytes)) => Ok((self.take)(FlvUnit::Packet(FlvPacket {
                 kind: body.kind,
                 codec: body.codec,

@@ -305,9 +305,10 @@ fn names(disk: &Disk) -> BTreeSet<PathBuf> {
 
 fn payloads(path: &Path) -> Result<Vec<[u8; 32]>, String> {
     let found = finish::inspect(path).map_err(|e| e.to_string())?;
-    let movie = match found.is_indexable {
-        true => finish::index(path).map_err(|e| e.to_string())?.map(|found| found.movie),
-        false => found.iso.and_then(|iso| iso.movie),
+    let movie = if found.is_indexable {
+        finish::index(path).map_err(|e| e.to_string())?.map(|found| found.movie)
+    } else {
+        found.iso.and_then(|iso| iso.movie)
     };
     let movie = movie.ok_or_else(|| format!("no header is found in {}", path.display()))?;
     let mut file = File::open(path).map_err(|e| e.to_string())?;

@@ -1,0 +1,223 @@
+//! A large file copied past the page cache: nothing is kept in memory of what nobody reads again, and every byte is read
+//! back from the disk and compared while the next ones are written.
+//!
+//! ```text
+//! source (page cache or disk) ─▶ block ─ O_DIRECT ─▶ disk ─ O_DIRECT ─▶ the same block? ─▶ next
+//! ```
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::num::NonZeroU64;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{Advice, FallocateFlags};
+use rustix::io::Errno;
+
+use super::{FileError, Result, step};
+
+/// Bytes that are written at a time.
+const BLOCK_BYTES: u64 = 1 << 20;
+/// What a disk writes is a multiple of that, and so are the places in memory and in the file (`open(2)`, `O_DIRECT`).
+const ALIGNMENT: usize = 4096;
+/// Blocks under way at once: the disk is busy while others are read, written or compared.
+const WORKERS: usize = 4;
+
+/// Writes `head` and then ranges of another file into an existing partial. Says whether the file system can do that; if not,
+/// the partial is empty.
+///
+/// Afterwards every byte was read back from the disk and was the one that was written; the file is not synced yet.
+pub fn copy_ranges_direct(from: &Path, to: &Path, head: &[u8], ranges: &[Range<u64>]) -> Result<bool> {
+    let source = File::open(from).map_err(FileError::on("open", from))?;
+    let flags = i32::try_from(rustix::fs::OFlags::DIRECT.bits()).unwrap_or(0);
+    let target = match OpenOptions::new().read(true).write(true).truncate(true).custom_flags(flags).open(to) {
+        Ok(target) => target,
+        Err(error) if is_refusal(&error) => return Ok(false),
+        Err(error) => return Err(FileError::on("open", to)(error)),
+    };
+    let copy = Copy::new(&source, &target, head, ranges);
+    let done = copy.allocate().and_then(|()| copy.run()).and_then(|()| target.set_len(copy.len));
+    match done {
+        Ok(()) => {
+            step("partial written");
+            Ok(true)
+        }
+        Err(error) if is_refusal(&error) => {
+            target.set_len(0).map_err(FileError::on("write", to))?;
+            Ok(false)
+        }
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(FileError::on("copy all of", from)(error)),
+        Err(error) => Err(FileError::on("write", to)(error)),
+    }
+}
+
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::INVAL | Errno::OPNOTSUPP))
+}
+
+/// A copy under way.
+struct Copy<'a> {
+    source: &'a File,
+    target: &'a File,
+    head: &'a [u8],
+    /// Ranges of the source with their places in the target.
+    ranges: Vec<(u64, Range<u64>)>,
+    len: u64,
+    /// Where the next block begins.
+    next: AtomicU64,
+}
+
+impl<'a> Copy<'a> {
+    fn new(source: &'a File, target: &'a File, head: &'a [u8], ranges: &[Range<u64>]) -> Self {
+        let mut len = head.len() as u64;
+        let mut placed = Vec::new();
+        for range in ranges {
+            placed.push((len, range.clone()));
+            len += range.end.saturating_sub(range.start);
+        }
+        Self { source, target, head, ranges: placed, len, next: AtomicU64::new(0) }
+    }
+
+    /// Gives the file its blocks at once: writes into them go side by side, and a full disk says so now.
+    fn allocate(&self) -> io::Result<()> {
+        let bytes = self.len.next_multiple_of(ALIGNMENT as u64);
+        match rustix::fs::fallocate(self.target, FallocateFlags::empty(), 0, bytes.max(1)) {
+            Err(Errno::OPNOTSUPP) => self.target.set_len(bytes),
+            other => Ok(other?),
+        }
+    }
+
+    fn run(&self) -> io::Result<()> {
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(|| self.work())).collect();
+            workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|p| std::panic::resume_unwind(p)))
+        })
+    }
+
+    /// Copies blocks until there are none left; a fault ends the other workers, too.
+    fn work(&self) -> io::Result<()> {
+        let (mut written, mut read) = (Aligned::new(), Aligned::new());
+        loop {
+            let at = self.next.fetch_add(BLOCK_BYTES, Ordering::Relaxed);
+            if at >= self.len {
+                return Ok(());
+            }
+            self.block(at, written.as_mut(), read.as_mut())
+                .inspect_err(|_| self.next.store(self.len, Ordering::Relaxed))?;
+        }
+    }
+
+    fn block(&self, at: u64, written: &mut [u8], read: &mut [u8]) -> io::Result<()> {
+        let length = usize::try_from((self.len - at).min(BLOCK_BYTES)).unwrap_or(0);
+        self.fill(at, &mut written[..length])?;
+        let padded = length.next_multiple_of(ALIGNMENT);
+        written[length..padded].fill(0);
+        self.target.write_all_at(&written[..padded], at)?;
+        self.target.read_exact_at(&mut read[..padded], at)?;
+        if written[..padded] == read[..padded] {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("the disk gives back other bytes than were written at byte {at}")))
+    }
+
+    /// Reads what belongs at a place of the target.
+    fn fill(&self, at: u64, mut into: &mut [u8]) -> io::Result<()> {
+        let mut at = at;
+        if let Some(rest) = usize::try_from(at).ok().and_then(|at| self.head.get(at..)) {
+            let (bytes, behind) = into.split_at_mut(rest.len().min(into.len()));
+            bytes.copy_from_slice(&rest[..bytes.len()]);
+            at += bytes.len() as u64;
+            into = behind;
+        }
+        while !into.is_empty() {
+            let behind = self.ranges.partition_point(|(place, _)| *place <= at);
+            let (place, range) = &self.ranges[..behind].last().ok_or(io::ErrorKind::UnexpectedEof)?;
+            let from = range.start + (at - place);
+            let wanted = usize::try_from(range.end.saturating_sub(from)).unwrap_or(usize::MAX).min(into.len());
+            let ahead = from + BLOCK_BYTES * WORKERS as u64;
+            let _ = rustix::fs::fadvise(self.source, ahead, NonZeroU64::new(BLOCK_BYTES), Advice::WillNeed);
+            let (bytes, rest) = into.split_at_mut(wanted);
+            if bytes.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.source.read_exact_at(bytes, from)?;
+            at += wanted as u64;
+            into = rest;
+        }
+        Ok(())
+    }
+}
+
+/// Memory for one block at a place that a disk can write from.
+struct Aligned(Vec<u8>);
+
+impl Aligned {
+    fn new() -> Self {
+        Self(vec![0; usize::try_from(BLOCK_BYTES).unwrap_or(0) + ALIGNMENT])
+    }
+
+    fn as_mut(&mut self) -> &mut [u8] {
+        let start = self.0.as_ptr().align_offset(ALIGNMENT);
+        let end = start + self.0.len() - ALIGNMENT;
+        &mut self.0[start..end]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::durable::image::Image;
+
+    fn bytes(count: usize) -> Vec<u8> {
+        (0..count).map(|n| u8::try_from(n * 7 % 251).unwrap()).collect()
+    }
+
+    #[test]
+    fn head_and_ranges_come_one_behind_the_other_whatever_their_lengths() {
+        let block = usize::try_from(BLOCK_BYTES).unwrap();
+        for image in [Image::mount("ext4", 64, &[]), Image::mount("xfs", 320, &[])].into_iter().flatten() {
+            let (from, to) = (image.path().join("from"), image.path().join("to"));
+            for (head, len, cuts) in [
+                (0, 1, &[(0, 1)][..]),
+                (10, 4096, &[(0, 4096)]),
+                (5000, 3 * block + 17, &[(0, 1), (3, 2_000_000), (2_000_001, 3_145_745)]),
+                (2 * block + 1, block, &[(5, 900_000)]),
+                (3, 10, &[]),
+            ] {
+                let cuts: Vec<Range<u64>> = cuts.iter().map(|(start, end)| *start..*end).collect();
+                let (head, content) = (bytes(head), bytes(len));
+                std::fs::write(&from, &content).unwrap();
+                std::fs::write(&to, "what an earlier attempt left").unwrap();
+                assert!(copy_ranges_direct(&from, &to, &head, &cuts).unwrap());
+                let piece =
+                    |r: &Range<u64>| &content[usize::try_from(r.start).unwrap()..usize::try_from(r.end).unwrap()];
+                let expected = cuts.iter().fold(head, |all, range| [&all, piece(range)].concat());
+                assert!(std::fs::read(&to).unwrap() == expected, "{len} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn a_source_that_ends_early_and_a_full_disk_are_errors() {
+        let Some(image) = Image::mount("ext4", 64, &[]) else { return };
+        let (from, to) = (image.path().join("from"), image.path().join("to"));
+        std::fs::write(&from, bytes(100_000)).unwrap();
+        std::fs::write(&to, "").unwrap();
+        let early = copy_ranges_direct(&from, &to, b"head", std::slice::from_ref(&(0..100_001))).unwrap_err();
+        assert_eq!(early.source.kind(), io::ErrorKind::UnexpectedEof);
+        let full = copy_ranges_direct(&from, &to, b"head", &vec![0..100_000; 10_000]).unwrap_err();
+        assert_eq!(full.source.kind(), io::ErrorKind::StorageFull);
+    }
+
+    #[test]
+    fn a_file_system_without_a_way_past_the_cache_says_so() {
+        let directory = tempfile::tempdir().unwrap();
+        let from = directory.path().join("from");
+        std::fs::write(&from, bytes(10)).unwrap();
+        // Nothing of that file system is on a disk.
+        let to = Path::new("/proc/self/comm");
+        assert!(!copy_ranges_direct(&from, to, b"", std::slice::from_ref(&(0..10))).unwrap());
+    }
+}
