@@ -1,9 +1,10 @@
 //! What a recording is and what is wrong with it, as far as headers tell. Nothing is written.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::Read;
 use std::path::Path;
 
+use super::window::Window;
 use super::{FinishError, indexing};
 use crate::durable::{self, FileError};
 use crate::isobmff::{self, IsoError, Layout, Movie, Shape, Verdict};
@@ -143,17 +144,30 @@ pub fn inspect(path: &Path) -> Result<Inspection, FinishError> {
 }
 
 fn inspect_iso(path: &Path, file: &File, container: Container, found: &mut Inspection) -> Result<(), FinishError> {
-    let mut reader = BufReader::new(file);
+    let mut reader = Window::new(file, found.size_bytes);
     let fragments = isobmff::fragment::indexed_places(&mut reader, found.size_bytes);
     let asked: Vec<_> = fragments.into_iter().map(|offset| (offset, FRAGMENT_HEADER_BYTES)).collect();
-    durable::ask_for(file, &asked);
-    let layout = isobmff::top_level(&mut reader, found.size_bytes).map_err(|e| header_error(path, e))?;
-    found.is_hit = salvage::is_hit(&mut reader, &layout).map_err(|source| salvage_error(path, source))?;
+    std::thread::scope(|scope| {
+        if !asked.is_empty() {
+            scope.spawn(|| durable::ask_for(file, &asked));
+        }
+        inspect_boxes(path, &mut reader, container, found)
+    })
+}
+
+fn inspect_boxes(
+    path: &Path,
+    reader: &mut Window<'_>,
+    container: Container,
+    found: &mut Inspection,
+) -> Result<(), FinishError> {
+    let layout = isobmff::top_level(reader, found.size_bytes).map_err(|e| header_error(path, e))?;
+    found.is_hit = salvage::is_hit(reader, &layout).map_err(|source| salvage_error(path, source))?;
     let whole_bytes = layout.len;
     let mut iso = Iso { whole_bytes, layout, movie: None, stays_fragmented: None, verdict: Verdict::default() };
     match iso.layout.shape() {
         Shape::HeaderFirst | Shape::HeaderLast | Shape::Fragmented => {
-            read_movie(&mut reader, &mut iso, found).or_else(|e| take_defect(path, e, found))?;
+            read_movie(reader, &mut iso, found).or_else(|e| take_defect(path, e, found))?;
             if iso.movie.is_none() {
                 probe(path, container, found)?;
             }
@@ -167,7 +181,7 @@ fn inspect_iso(path: &Path, file: &File, container: Container, found: &mut Inspe
 }
 
 /// Reads and checks the movie header, and of a fragmented file all fragments.
-fn read_movie(reader: &mut BufReader<&File>, iso: &mut Iso, found: &mut Inspection) -> Result<(), IsoError> {
+fn read_movie(reader: &mut Window<'_>, iso: &mut Iso, found: &mut Inspection) -> Result<(), IsoError> {
     let mut movie = Movie::read(reader, &iso.layout)?;
     if iso.layout.shape() == Shape::Fragmented {
         let whole = isobmff::fragment::read(reader, &iso.layout, movie)?;

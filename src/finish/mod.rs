@@ -29,6 +29,7 @@ mod remux;
 mod salvaging;
 mod sameness;
 mod splice;
+mod window;
 
 pub use container::finished_container;
 pub use decide::{Action, Plan, decide};

@@ -18,18 +18,15 @@ mod tests;
 mod track;
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
+use std::io::{self, Read, Seek};
 use std::path::Path;
 
+use super::window::Window;
 use super::{FinishError, Iso};
-use crate::durable::{self, FileError};
+use crate::durable::FileError;
 use crate::isobmff::{self, Layout, Movie};
 use crate::media::{Probe, whole};
 use crate::recording::{Container, Defect};
-
-/// So much is asked of the disk at a time, and so much of it is ahead of the reader at least.
-const AHEAD_BYTES: u64 = 8 << 20;
 
 /// What the first packets of a file say, if all of it may be indexed; `None` for everything else.
 pub(super) fn looks_indexable(path: &Path, file: &File, container: Container) -> Result<Option<Probe>, FinishError> {
@@ -42,7 +39,7 @@ pub(super) fn looks_indexable(path: &Path, file: &File, container: Container) ->
     if declared.declared_bytes.is_some_and(|bytes| bytes > len) {
         return Ok(None);
     }
-    let probe = flv::probe(Ahead::new(file, len), len).map_err(read_error)?;
+    let probe = flv::probe(Window::new(file, len), len).map_err(read_error)?;
     Ok(probe.map(|probe| Probe { declared_ms: declared.declared_ms, ..probe }))
 }
 
@@ -62,7 +59,7 @@ pub(crate) struct Indexed {
 pub(crate) fn index(path: &Path) -> Result<Option<Indexed>, FinishError> {
     let file = File::open(path).map_err(FileError::on("open", path))?;
     let len = file.metadata().map_err(FileError::on("read the state of", path))?.len();
-    let found = flv::index(Ahead::new(&file, len), len).map_err(FileError::on("read", path))?;
+    let found = flv::index(Window::new(&file, len).asking_ahead(), len).map_err(FileError::on("read", path))?;
     Ok(found.map(|(movie, defects)| {
         let layout = Layout::without_boxes(len);
         let verdict = isobmff::validate(&movie, &layout);
@@ -74,44 +71,4 @@ pub(crate) fn index(path: &Path) -> Result<Option<Indexed>, FinishError> {
 /// Whether a stretch of bytes is a whole recording that [`index`] takes.
 pub(super) fn is_indexable<R: Read + Seek>(reader: R, len: u64) -> io::Result<bool> {
     flv::index(reader, len).map(|movie| movie.is_some())
-}
-
-/// A file that is read here and there from front to back: the disk is asked for what comes, since the kernel does not see
-/// a run in small reads with gaps between them.
-struct Ahead<'a> {
-    file: &'a File,
-    at: u64,
-    asked: u64,
-    len: u64,
-}
-
-impl<'a> Ahead<'a> {
-    const fn new(file: &'a File, len: u64) -> Self {
-        Self { file, at: 0, asked: 0, len }
-    }
-}
-
-impl Read for Ahead<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.at + AHEAD_BYTES > self.asked && self.asked < self.len && self.at > 0 {
-            self.asked = self.asked.max(self.at);
-            durable::ask_for(self.file, &[(self.asked, AHEAD_BYTES)]);
-            self.asked += AHEAD_BYTES;
-        }
-        let read = self.file.read_at(into, self.at)?;
-        self.at += read as u64;
-        Ok(read)
-    }
-}
-
-impl Seek for Ahead<'_> {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let at = match to {
-            SeekFrom::Start(at) => Some(at),
-            SeekFrom::End(distance) => self.len.checked_add_signed(distance),
-            SeekFrom::Current(distance) => self.at.checked_add_signed(distance),
-        };
-        self.at = at.ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(self.at)
-    }
 }

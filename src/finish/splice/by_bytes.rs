@@ -133,7 +133,7 @@ fn is_whole(open: &InPlace, (start, end): Gap, len: u64) -> Result<bool, IsoErro
     let mut head = [0; FLV.len()];
     let read = view.read(&mut head).and_then(|read| view.rewind().map(|()| read)).map_err(io_error)?;
     if &head[..read] == FLV {
-        return indexing::is_indexable(view, len).map_err(io_error);
+        return indexing::is_indexable(BufReader::new(view), len).map_err(io_error);
     }
     let mut reader = BufReader::new(view);
     let layout = isobmff::top_level(&mut reader, len)?;

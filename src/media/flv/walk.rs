@@ -3,14 +3,12 @@
 //! Sound means: tag follows tag from the header to the end, behind each stands its length (annex E.3), and every packet
 //! is of a codec that is known here. Anything else ends the walk: such a file is for a reader that forgives.
 
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 
 use super::body::{Body, Content, HEAD_BYTES};
 use super::tag::{AUDIO, SCRIPT, TAG_HEADER_BYTES, TRAILER_BYTES, Tag, VIDEO, first_tag, read_up_to};
 use crate::recording::TrackKind;
 
-/// Bytes that are read at once: a tag's header and what its body begins with, and small sound packets behind it.
-const WINDOW_BYTES: usize = 4 << 10;
 /// No configuration of a codec is longer.
 const MOST_CONFIGURATION_BYTES: usize = 64 << 10;
 /// Names of script data that libavformat makes tracks of (`onTextData`, `onCaption`, `onCaptionInfo`).
@@ -66,15 +64,15 @@ pub enum Taken {
 
 /// Hands every unit of an FLV file of `len` bytes to `take`, in file order.
 ///
+/// A few bytes are read of each tag, so the reader should keep what lies around them.
 /// Returns whether the file is sound as far as it was looked at, and nothing in it was refused.
-pub fn walk_flv<R: Read + Seek>(reader: R, len: u64, take: impl FnMut(FlvUnit<'_>) -> Taken) -> io::Result<bool> {
-    let mut file = BufReader::with_capacity(WINDOW_BYTES, reader);
+pub fn walk_flv<R: Read + Seek>(mut file: R, len: u64, take: impl FnMut(FlvUnit<'_>) -> Taken) -> io::Result<bool> {
     let next = first_tag(&mut file)?;
     Walk { file, len, next, take }.run()
 }
 
 struct Walk<R, T> {
-    file: BufReader<R>,
+    file: R,
     len: u64,
     next: u64,
     take: T,
@@ -104,7 +102,7 @@ impl<R: Read + Seek, T: FnMut(FlvUnit<'_>) -> Taken> Walk<R, T> {
     /// Goes behind a tag; false if its length does not stand there, and it is not the end.
     fn close(&mut self, tag: &Tag) -> io::Result<bool> {
         self.next = tag.end() + TRAILER_BYTES;
-        self.go_to(tag.end())?;
+        self.file.seek(SeekFrom::Start(tag.end()))?;
         let trailer = read_up_to(&mut self.file)?.map(u32::from_be_bytes);
         Ok(trailer.map_or(tag.end() == self.len, |length| u64::from(length) == tag.body_bytes + TAG_HEADER_BYTES))
     }
@@ -154,18 +152,9 @@ impl<R: Read + Seek, T: FnMut(FlvUnit<'_>) -> Taken> Walk<R, T> {
             return Ok(Taken::Refused);
         }
         let mut bytes = vec![0; content_bytes];
-        self.go_to(tag.at + TAG_HEADER_BYTES + body.head_bytes as u64)?;
+        self.file.seek(SeekFrom::Start(tag.at + TAG_HEADER_BYTES + body.head_bytes as u64))?;
         self.file.read_exact(&mut bytes)?;
         Ok((self.take)(FlvUnit::Configuration { kind: body.kind, codec: body.codec, bytes: &bytes }))
-    }
-
-    /// Moves within the window where that is possible.
-    fn go_to(&mut self, at: u64) -> io::Result<()> {
-        let now = self.file.stream_position()?;
-        match i64::try_from(i128::from(at) - i128::from(now)) {
-            Ok(by) => self.file.seek_relative(by),
-            Err(_) => self.file.seek(SeekFrom::Start(at)).map(drop),
-        }
     }
 }
 
