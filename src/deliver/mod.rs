@@ -9,6 +9,7 @@ mod attributes;
 mod backend;
 mod bandwidth;
 mod bucket;
+mod buffers;
 mod checksum;
 mod conditions;
 mod credentials;

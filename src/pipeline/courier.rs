@@ -240,6 +240,7 @@ fn take(house: &House) -> Option<Delivery> {
                 carried.in_flight.insert(delivery.id.clone());
                 return Some(delivery);
             }
+            Ok(None) if carried.in_flight.is_empty() => house.targets().rest(),
             Ok(None) => {}
             Err(error) => warn!(error = chain(&error), "The delivery queue cannot be read."),
         }
