@@ -8,6 +8,7 @@ pub mod http;
 #[expect(dead_code, reason = "what the library's own tests need of it")]
 #[path = "../../src/durable/image.rs"]
 pub mod image;
+pub mod memory;
 pub mod recordings;
 pub mod stores;
 pub mod tap;
