@@ -170,6 +170,9 @@ fn target_table(target: &TargetOptions) -> String {
     if let Some(endpoint) = &target.endpoint {
         let _ = writeln!(table, "endpoint = \"{endpoint}\"");
     }
+    if let Some(bandwidth) = &target.bandwidth {
+        let _ = writeln!(table, "bandwidth = \"{bandwidth}\"");
+    }
     let secrets = target.credential_files.iter();
     let secrets: Vec<_> = secrets.map(|(name, path)| format!("{name}_file = \"{}\"", path.display())).collect();
     let _ = writeln!(table, "credential_files = {{ {} }}", secrets.join(", "));

@@ -250,6 +250,15 @@ impl Moto {
         self.target(&format!("https://127.0.0.1:{}", self.port(&self.said["tls"][certificate])), "nothing")
     }
 
+    /// The address of a service that gives a session's keys for a token, over https; the token; and what of all this nobody
+    /// may see.
+    pub fn token_service(&self) -> (String, &str, Vec<&str>) {
+        let sts = &self.said["sts"];
+        let address = format!("https://127.0.0.1:{}", self.port(&sts["port"]));
+        let secrets = sts["secrets"].as_array().unwrap().iter().map(|secret| secret.as_str().unwrap());
+        (address, sts["token"].as_str().unwrap(), secrets.collect())
+    }
+
     /// The certificate that signs the good ones.
     pub fn authority(&self) -> PathBuf {
         self.said["ca"].as_str().unwrap().into()
