@@ -18,6 +18,7 @@ mod deliver_kill;
 mod deliver_line;
 mod deliver_policy;
 mod deliver_queue;
+mod deliver_requests;
 mod deliver_s3;
 mod deliver_secrets;
 mod deliver_storm;
