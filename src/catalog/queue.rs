@@ -115,23 +115,18 @@ impl Catalog {
         Ok(None)
     }
 
-    /// Journals an attempt and returns its number, from 1. `None` if it is under way or not waiting.
+    /// Begins an attempt and returns its number, from 1. `None` if it is under way or not waiting.
     ///
-    /// Not flushed, since nothing is promised by it: a cut that loses the number leaves the delivery waiting, as it does
-    /// with it, and the store is asked in either case. What an upload must remember is in the ledger before it goes on.
+    /// The attempt is counted when it ends, and one that ends with the process is not: nothing is promised by it, the
+    /// delivery waits in either case, and the store is asked. What an upload must remember is in the ledger before it goes on.
     pub fn begin_delivery(&self, id: &str) -> Result<Option<u32>> {
         if !self.in_flight().insert(id.to_owned()) {
             return Ok(None);
         }
-        let begun = self.store().transact(|tx| {
-            let mut delivery = delivery_in(tx, id)?;
-            if !matches!(delivery.state, DeliveryState::Waiting { .. }) {
-                return Ok(None);
-            }
-            delivery.attempts = delivery.attempts.saturating_add(1);
-            tx.write(In::Deliveries, id, &delivery)?;
-            Ok(Some(delivery.attempts))
-        });
+        let delivery = self.delivery(id);
+        let delivery = delivery.and_then(|d| d.ok_or_else(|| CatalogError::NoSuchDelivery { id: id.to_owned() }));
+        let is_waiting = |d: &Delivery| matches!(d.state, DeliveryState::Waiting { .. });
+        let begun = delivery.map(|d| is_waiting(&d).then(|| d.attempts.saturating_add(1)));
         crate::durable::step("delivery begun");
         if !matches!(begun, Ok(Some(_))) {
             self.in_flight().remove(id);
@@ -176,9 +171,10 @@ impl Catalog {
         step: &'static str,
         change: impl Fn(&Tx<'_>, &mut Delivery) -> std::result::Result<(), Stop>,
     ) -> Result<()> {
+        let attempts = u32::from(self.in_flight().contains(id));
         let ended = self.store().transact(|tx| {
             let old = delivery_in(tx, id)?;
-            let mut new = old.clone();
+            let mut new = Delivery { attempts: old.attempts.saturating_add(attempts), ..old.clone() };
             change(tx, &mut new)?;
             replace_in(tx, &old, &new)
         });

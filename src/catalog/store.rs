@@ -11,6 +11,8 @@
 //!   database from a new one. Other damage panics inside `open`: the panic is caught.
 //! - After a failed write (disk full) later calls may never return: room is checked before every write, and after the first
 //!   failure the database is not touched again, not even by its destructor.
+//! - Every transaction rolls the log's buffer twice, every write of a buffer wakes all seven threads of sled, and a flush
+//!   writes one more: where many small things happen, what need not be a transaction of its own is not one.
 //! - The lock of a database closed a moment ago may still be held by a thread that is ending: opening tries again.
 
 use std::collections::HashSet;

@@ -81,7 +81,6 @@ impl Backend {
     }
 
     /// A store in memory as a bucket.
-    #[cfg(test)]
     pub fn in_memory(options: &TargetOptions, memory: &Arc<object_store::memory::InMemory>) -> Self {
         Self::of(options, Provider::S3, memory.clone(), memory.clone())
     }

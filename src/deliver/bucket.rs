@@ -72,7 +72,8 @@ impl Bucket {
         let provider = self.backend.provider;
         let seen = seen(&error, answer);
         let cause = diagnose(&seen, verb, provider);
-        tracing::debug!(target = %self.target, key, error = seen.text, "The store refused or was not reached.");
+        let request_id = answer.and_then(request_id);
+        tracing::debug!(target = %self.target, key, request_id, error = seen.text, "The store refused or was not reached.");
         let source = said(&seen).map_or_else(|| Box::new(error).into(), Into::into);
         DeliverError::Store { target: self.target.clone(), verb, key: key.to_owned(), provider, cause, source }
     }
@@ -190,6 +191,11 @@ fn seen(error: &object_store::Error, answer: Option<&Answer>) -> Seen {
         network: network(error),
         text,
     }
+}
+
+/// What a store's people want to be told to find a request in their logs.
+fn request_id(answer: &Answer) -> Option<&str> {
+    ["x-amz-request-id", "x-ms-request-id", "x-guploader-uploadid"].into_iter().find_map(|name| answer.header(name))
 }
 
 /// What the store said, without the pages around it; `None` if it did not say it by a code.

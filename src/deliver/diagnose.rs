@@ -212,7 +212,11 @@ fn by_code(seen: &Seen, verb: Verb, provider: Provider) -> Option<Cause> {
         // Azure says this of a wrong key, of a signature that has run out, and of a clock that is off.
         "AuthenticationFailed" => by_text(&seen.text, verb, provider).unwrap_or(Cause::WrongSecret),
         "SignatureDoesNotMatch" | "AuthorizationFailure" | "InvalidToken" => Cause::WrongSecret,
-        "ExpiredToken" | "TokenRefreshRequired" | "ExpiredAuthenticationToken" => Cause::ExpiredCredentials,
+        "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "ExpiredAuthenticationToken" => {
+            Cause::ExpiredCredentials
+        }
+        // What a token service says of a web identity that it does not know.
+        "InvalidIdentityToken" | "InvalidIdentityTokenException" | "IDPRejectedClaim" => Cause::NoCredentials,
         "RequestTimeTooSkewed" => Cause::ClockSkew { by_s: seen.skew_s },
         "AccessDenied" => return access_denied(seen, verb, provider),
         "AuthorizationPermissionMismatch" | "AllAccessDisabled" | "AccountProblem" => denied(verb, provider),
@@ -260,6 +264,7 @@ fn by_text(text: &str, verb: Verb, provider: Provider) -> Option<Cause> {
         () if says(&["/latest/api/token", "/latest/meta-data", "metadata.google.internal", "169.254.169.254"]) => {
             Cause::NoCredentials
         }
+        () if says(&["Failed to read token file", "Error reading federated token file"]) => Cause::NoCredentials,
         () if says(&["NotValidForName", "not valid for name"]) => Cause::WrongName,
         () if says(&["unsuccessful tunnel", "tunnel error", "proxy authorization required", "proxy connect"]) => {
             Cause::Proxy

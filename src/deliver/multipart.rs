@@ -184,10 +184,10 @@ impl Transfer<'_> {
                         self.take(upload, all_ready(sent, &mut in_flight))?;
                     }
                     stopped = self.run.cancelled() => return Err(stopped),
-                    room = self.run.room(len), if in_flight.len() < at_once => break room,
+                    room = self.run.buffers.room(len), if in_flight.len() < at_once => break room,
                 }
             };
-            let bytes = self.source.at(index * upload.plan.part_bytes, len)?;
+            let bytes = room.fill(|buffer| self.source.at(index * upload.plan.part_bytes, len, buffer))?;
             let put = self.put_part(upload.id.clone(), index, bytes);
             in_flight.push(async move {
                 let sent = put.await;
@@ -449,7 +449,8 @@ mod tests {
         let source = Source::open(&AssetFile::new(file.path().to_owned(), fingerprint)).unwrap();
         let backend = Backend::in_memory(&TargetOptions::new("cloud", "s3://b"), &std::sync::Arc::default());
         let bucket = Bucket { target: "cloud".into(), backend, conditions: Conditions::default() };
-        let (ledger, cancel, buffers) = (Memory::default(), AtomicBool::new(false), tokio::sync::Semaphore::new(4));
+        let (ledger, cancel, buffers) =
+            (Memory::default(), AtomicBool::new(false), super::super::buffers::Buffers::default());
         let run = Run { cancel: &cancel, progress: &|_| (), buffers: &buffers, ledger: &ledger };
         let transfer = Transfer { bucket: &bucket, key: "x", source: &source, asset_id: "id", run: &run };
         let plan = PartPlan { size_bytes: 12, part_bytes: 4 };

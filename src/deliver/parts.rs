@@ -1,8 +1,8 @@
 //! How a file is cut into parts. Pure arithmetic.
 //!
 //! S3's limits: 10,000 parts, each but the last at least 5 MiB, objects up to 5 TiB; Azure's and Google's are wider. Some
-//! stores (R2) want all parts but the last of one size. 8 to 16 MiB is where a client works best: above 32 MiB the
-//! allocator maps every buffer anew and the system time doubles.
+//! stores (R2) want all parts but the last of one size. 8 to 16 MiB is where a client works best: fewer bytes are many
+//! requests, more are much memory.
 
 const MIB: u64 = 1024 * 1024;
 

@@ -81,18 +81,23 @@ impl Source {
         sought.map(drop).map_err(FileError::on("read", self.path())).map_err(DeliverError::Source)
     }
 
-    /// Reads `len` bytes at an offset exactly.
-    pub fn at(&self, offset: u64, len: u64) -> Result<Bytes> {
+    /// Reads `len` bytes at an offset exactly, into an empty buffer.
+    pub fn at(&self, offset: u64, len: u64, buffer: &mut Vec<u8>) -> Result<()> {
         self.seek(offset)?;
-        self.next(len)
+        self.read(len, buffer)
     }
 
     /// Reads the next `len` bytes exactly.
     pub fn next(&self, len: u64) -> Result<Bytes> {
+        let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or_default());
+        self.read(len, &mut bytes)?;
+        Ok(bytes.into())
+    }
+
+    fn read(&self, len: u64, bytes: &mut Vec<u8>) -> Result<()> {
         let begin = self.position.get();
         let in_file = self.file_bytes().saturating_sub(begin).min(len);
-        let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or_default());
-        let read = (&self.file).take(in_file).read_to_end(&mut bytes);
+        let read = (&self.file).take(in_file).read_to_end(bytes);
         read.map_err(FileError::on("read", self.path())).map_err(DeliverError::Source)?;
         let is_short = (bytes.len() as u64) < in_file;
         if is_short || !self.is_as_opened(self.file.metadata())? {
@@ -102,7 +107,7 @@ impl Source {
         let left = usize::try_from(len - in_file).unwrap_or(usize::MAX);
         bytes.extend(self.promised.ending.bytes().skip(behind).take(left));
         self.position.set(begin + bytes.len() as u64);
-        Ok(bytes.into())
+        Ok(())
     }
 
     fn is_as_opened(&self, now: std::io::Result<Metadata>) -> Result<bool> {
@@ -191,7 +196,10 @@ mod tests {
             let read: Vec<u8> = lens.flat_map(|len| source.next(len).unwrap()).collect();
             assert_eq!(read, b"0123\nEND", "{cut}");
         }
-        assert_eq!(&source.at(6, 2).unwrap()[..], b"ND");
-        assert_eq!(&source.at(2, 3).unwrap()[..], b"23\n");
+        for (offset, len, read) in [(6, 2, b"ND".as_slice()), (2, 3, b"23\n")] {
+            let mut buffer = Vec::new();
+            source.at(offset, len, &mut buffer).unwrap();
+            assert_eq!(buffer, read);
+        }
     }
 }

@@ -9,11 +9,11 @@ use std::sync::atomic::AtomicBool;
 
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::Semaphore;
 
 use super::attributes::header_text;
 use super::backend;
 use super::bucket::Bucket;
+use super::buffers::Buffers;
 use super::checksum::Reported;
 use super::conditions::Conditions;
 use super::credentials::Environment;
@@ -23,7 +23,7 @@ use super::error::{DeliverError, Result};
 use super::ledger::{Head, Ledger, NoLedger, Rows, distrusted_row, heads};
 use super::multipart::{abort, throw_away};
 use super::place::Place;
-use super::transfer::{BUFFERS, Run};
+use super::transfer::Run;
 use super::wire::OpenUpload;
 use super::{Options, TargetOptions, upload, verify};
 use crate::durable;
@@ -42,7 +42,7 @@ pub(super) struct Target {
     pub place: Place,
     pub store: Store,
     /// Its own, so that a target that has come to a standstill holds up no other.
-    pub buffers: Semaphore,
+    pub buffers: Buffers,
     /// Which asset is being put under which key now: two must not find one key free at the same time.
     pub claims: Mutex<HashMap<String, String>>,
 }
@@ -296,6 +296,11 @@ impl Targets {
         Ok(self.runtime.block_on(doctor::probe(target)))
     }
 
+    /// Gives back the memory that was kept for the next upload; to be called when nothing is left to send.
+    pub fn rest(&self) {
+        self.all.iter().for_each(|target| target.buffers.rest());
+    }
+
     fn find(&self, name: &str) -> Result<&Target> {
         let found = self.all.iter().find(|t| t.options.name == name);
         found.ok_or_else(|| DeliverError::UnknownTarget(name.to_owned()))
@@ -311,7 +316,7 @@ fn forget_this(ledger: &dyn Ledger, head: &Head) -> Result<()> {
 
 impl Target {
     pub fn new(options: TargetOptions, place: Place, store: Store) -> Self {
-        Self { options, place, store, buffers: Semaphore::new(BUFFERS as usize), claims: Mutex::default() }
+        Self { options, place, store, buffers: Buffers::default(), claims: Mutex::default() }
     }
 
     fn open(options: &TargetOptions, environment: &Environment) -> Result<Self> {

@@ -3,17 +3,10 @@
 use std::cell::Cell;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use object_store::memory::InMemory;
 use object_store::{ObjectStoreExt, PutPayload};
 
-use super::backend::Backend;
-use super::bucket::Bucket;
-use super::conditions::Conditions;
-use super::place::Place;
-use super::target::{Store, Target};
 use super::*;
 use crate::durable;
 use crate::fault::{Class, Fault};
@@ -23,17 +16,13 @@ const DATE: &str = "2026-03-04";
 
 struct Fixture {
     root: tempfile::TempDir,
-    memory: Arc<InMemory>,
+    memory: MemoryBucket,
     targets: Targets,
 }
 
 fn fixture() -> Fixture {
-    let memory = Arc::new(InMemory::new());
-    let options = TargetOptions::new("cloud", "s3://bucket/pre");
-    let backend = Backend::in_memory(&options, &memory);
-    let place = Place::parse(&options).unwrap();
-    let store = Store::Bucket(Box::new(Bucket { target: "cloud".into(), backend, conditions: Conditions::default() }));
-    let targets = Targets::with(vec![Target::new(options, place, store)]).unwrap();
+    let memory = MemoryBucket::default();
+    let targets = Targets::in_memory(&TargetOptions::new("cloud", "s3://bucket/pre"), &memory).unwrap();
     Fixture { root: tempfile::tempdir().unwrap(), memory, targets }
 }
 
@@ -78,21 +67,19 @@ impl Fixture {
     }
 
     fn stored(&self, key: &str) -> Option<Vec<u8>> {
-        let read = async { self.memory.get(&key.into()).await?.bytes().await };
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(read).ok().map(|b| b.to_vec())
+        self.memory.object(key).map(|object| object.bytes)
     }
 
     fn is_empty(&self) -> bool {
         use futures::StreamExt;
         use object_store::ObjectStore;
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(async { self.memory.list(None).next().await.is_none() })
+        runtime.block_on(async { self.memory.0.list(None).next().await.is_none() })
     }
 
     fn put(&self, key: &str, bytes: &[u8]) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(self.memory.put(&key.into(), PutPayload::from(bytes.to_vec()))).unwrap();
+        runtime.block_on(self.memory.0.put(&key.into(), PutPayload::from(bytes.to_vec()))).unwrap();
     }
 }
 

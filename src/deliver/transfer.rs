@@ -14,23 +14,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use object_store::{Attributes, PutMode, PutOptions, PutPayload, PutResult};
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::ChecksumMode;
 use super::backend::Backend;
 use super::bucket::{Bucket, Held, key_of};
+use super::buffers::Buffers;
 use super::checksum::{
     Comparison, Hasher, Reported, Sums, compare, md5_of_parts, part_md5, part_sha256, sha256_of_parts,
 };
 use super::diagnose::{Cause, Provider, Verb};
 use super::error::{DeliverError, Result};
 use super::ledger::Ledger;
-use super::parts::{PART_MIN_BYTES, PartPlan};
+use super::parts::PartPlan;
 use super::source::Source;
 use super::uplink::Answer;
-
-/// Buffers of [`PART_MIN_BYTES`] over all uploads to a target at once: what bounds the memory of this room.
-pub(super) const BUFFERS: u32 = 4;
 
 /// What an upload works under.
 pub(super) struct Run<'a> {
@@ -38,8 +35,8 @@ pub(super) struct Run<'a> {
     pub cancel: &'a AtomicBool,
     /// Told of every further stretch of bytes that the store has acknowledged.
     pub progress: &'a dyn Fn(u64),
-    /// [`BUFFERS`] permits.
-    pub buffers: &'a Semaphore,
+    /// What is read into; the target's.
+    pub buffers: &'a Buffers,
     /// Where the state of multipart uploads is kept between starts.
     pub ledger: &'a dyn Ledger,
 }
@@ -54,13 +51,6 @@ impl Run<'_> {
             tokio::time::sleep(CANCEL_POLL).await;
         }
         DeliverError::Cancelled
-    }
-
-    pub(super) async fn room(&self, bytes: u64) -> SemaphorePermit<'_> {
-        let units = bytes.div_ceil(PART_MIN_BYTES).clamp(1, BUFFERS.into());
-        let room = self.buffers.acquire_many(u32::try_from(units).unwrap_or(BUFFERS)).await;
-        // The semaphore is never closed.
-        room.unwrap_or_else(|_| unreachable!("the buffers' semaphore was closed"))
     }
 }
 
@@ -187,8 +177,8 @@ impl Transfer<'_> {
 
     async fn put_single(&self, attributes: Attributes) -> Result<Ended> {
         let size = self.source.size_bytes();
-        let _room = self.run.room(size).await;
-        let bytes = self.source.next(size)?;
+        let room = self.run.buffers.room(size).await;
+        let bytes = room.fill(|buffer| self.source.at(0, size, buffer))?;
         self.source.check()?;
         let last = tokio::select! {
             stopped = self.run.cancelled() => Err(stopped),

@@ -37,6 +37,8 @@ struct Carried {
     paused: HashMap<String, i64>,
     /// How often in a row a target's surroundings were at fault: the pauses grow, and one delivery at a time tries.
     faults_in_a_row: HashMap<String, u32>,
+    /// Targets that were said to be out of use; that they are in use again is said as well.
+    out_of_use: HashSet<String>,
     /// How many deliveries in a row a target answered nothing of.
     silences_in_a_row: HashMap<String, u32>,
     /// How many couriers one target may keep busy, so that one that has come to a standstill leaves some to the others.
@@ -63,6 +65,7 @@ impl Carried {
         let until = next_try_ms(*in_a_row, class, now_ms, jitter);
         let (until, is_news) = (until.unwrap_or_else(|| now_ms.saturating_add(60_000)), *in_a_row == 1);
         self.paused.insert(target.to_owned(), until);
+        self.out_of_use.insert(target.to_owned());
         (until, is_news)
     }
 
@@ -77,7 +80,15 @@ impl Carried {
     /// A target took a delivery; whether that is news.
     fn success(&mut self, target: &str) -> bool {
         self.silences_in_a_row.remove(target);
-        self.faults_in_a_row.remove(target).is_some()
+        self.faults_in_a_row.remove(target);
+        self.out_of_use.remove(target)
+    }
+
+    /// No target waits any more, and what is still wrong with one is news again.
+    fn resume(&mut self) {
+        self.paused.clear();
+        self.faults_in_a_row.clear();
+        self.silences_in_a_row.clear();
     }
 }
 
@@ -114,11 +125,7 @@ impl Bell {
 
     /// Forgets that targets wait, after a reload or when an operator asks for a retry.
     pub fn resume_targets(&self) {
-        let mut carried = self.lock();
-        carried.paused.clear();
-        carried.faults_in_a_row.clear();
-        carried.silences_in_a_row.clear();
-        drop(carried);
+        self.lock().resume();
         self.ring();
     }
 
@@ -240,6 +247,7 @@ fn take(house: &House) -> Option<Delivery> {
                 carried.in_flight.insert(delivery.id.clone());
                 return Some(delivery);
             }
+            Ok(None) if carried.in_flight.is_empty() => house.targets().rest(),
             Ok(None) => {}
             Err(error) => warn!(error = chain(&error), "The delivery queue cannot be read."),
         }
@@ -422,6 +430,18 @@ mod tests {
         carried.in_flight.insert("x@a".into());
         assert!(!carried.may_try("a"), "one at a time until one arrives");
         assert!(carried.success("a") && carried.may_try("a"));
+    }
+
+    #[test]
+    fn the_end_of_a_fault_is_said_also_after_a_resume_and_once() {
+        let mut carried = Carried { at_once: 4, ..Carried::default() };
+        assert!(!carried.success("a"), "nothing was wrong");
+        assert!(carried.pause("a", Class::Environment, 0, 0).1);
+        carried.resume();
+        assert!(carried.may_try("a") && carried.may_try("b"));
+        assert!(carried.pause("a", Class::Environment, 0, 0).1, "who asked for another try hears what is still wrong");
+        carried.resume();
+        assert_eq!([carried.success("b"), carried.success("a"), carried.success("a")], [false, true, false]);
     }
 
     #[test]

@@ -6,17 +6,20 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use aftercast::deliver::{ChecksumMode, DeliverError, NoLedger, TargetOptions};
 use aftercast::fault::{Class, Fault};
+use aftercast::recording::RemoteObject;
 
 use crate::support::assets::{MIB, Rows, asset, targets, upload, write_noise};
 use crate::support::clients::see;
 use crate::support::google::google;
+use crate::support::memory;
 use crate::support::stores::{azure, gcs, s3};
 use crate::support::unruly::{Mischief, Unruly};
 
 /// What is known of a back end.
 struct Manner {
-    /// Algorithms that small and large files are proven by.
-    proof: [&'static str; 2],
+    /// Algorithms that small and large files are proven by. `None`: it reports none, so that nothing counts as proven, and
+    /// what it holds is read back and compared here instead.
+    proof: Option<[&'static str; 2]>,
     /// Whether uploads in parts can be told to stop and be continued.
     continues: bool,
     /// Whether another client can put an object whose upload is under way. (A directory is one program's alone, and the
@@ -27,7 +30,7 @@ struct Manner {
 }
 
 const fn manner(small: &'static str, large: &'static str) -> Manner {
-    Manner { proof: [small, large], continues: true, can_be_overtaken: true, keeps_metadata: true }
+    Manner { proof: Some([small, large]), continues: true, can_be_overtaken: true, keeps_metadata: true }
 }
 
 #[test]
@@ -38,6 +41,11 @@ fn a_directory_conforms() {
         target,
         &Manner { continues: false, can_be_overtaken: false, keeps_metadata: false, ..manner("blake3:", "blake3:") },
     );
+}
+
+#[test]
+fn a_bucket_in_memory_conforms() {
+    conform(memory::target, &Manner { proof: None, ..manner("", "") });
 }
 
 #[test]
@@ -99,7 +107,7 @@ fn googles_interface_as_rclone_speaks_it_conforms() {
 }
 
 fn conform(target: impl Fn(&str) -> TargetOptions, manner: &Manner) {
-    arrives_proven_and_is_adopted(target("arrive"), manner);
+    arrives_proven_and_is_adopted(&target("arrive"), manner);
     other_content_is_never_overwritten(target("other"));
     if manner.can_be_overtaken {
         what_comes_meanwhile_is_never_overwritten(target("meanwhile"));
@@ -107,7 +115,7 @@ fn conform(target: impl Fn(&str) -> TargetOptions, manner: &Manner) {
     if manner.keeps_metadata {
         an_object_says_what_it_is(target("attributes"));
     }
-    two_that_want_one_key_have_one_each(target("same"));
+    two_that_want_one_key_have_one_each(&target("same"), manner);
     if manner.continues {
         what_was_stopped_is_continued(target("stop"), manner);
         what_changed_meanwhile_is_thrown_away(target("change"));
@@ -116,21 +124,16 @@ fn conform(target: impl Fn(&str) -> TargetOptions, manner: &Manner) {
     assert!(checks.iter().all(|c| c.ok), "{checks:?}");
 }
 
-fn arrives_proven_and_is_adopted(options: TargetOptions, manner: &Manner) {
+fn arrives_proven_and_is_adopted(options: &TargetOptions, manner: &Manner) {
     let prefix = if options.url.starts_with("file:") { "" } else { "pre/" };
-    let targets = targets(options);
+    let targets = targets(options.clone());
     let dir = tempfile::tempdir().unwrap();
-    for (name, len, algorithm) in [
-        ("a/ü & b.mp4", 1, manner.proof[0]),
-        ("five.mp4", 5 * MIB, manner.proof[0]),
-        ("many.mp4", 20 * MIB + 3, manner.proof[1]),
-    ] {
-        write_noise(dir.path(), name, len, 1);
+    for (name, len, size) in [("a/ü & b.mp4", 1, 0), ("five.mp4", 5 * MIB, 0), ("many.mp4", 20 * MIB + 3, 1)] {
+        let bytes = write_noise(dir.path(), name, len, 1);
         let asset = asset(dir.path(), name, &[name]);
         let object = upload(&targets, &asset).unwrap().remove(0);
         assert_eq!((object.key.as_str(), object.size_bytes), (format!("{prefix}{name}").as_str(), len as u64));
-        assert!(object.checksum_compared, "{object:?}");
-        assert!(object.checksum.as_ref().unwrap().starts_with(algorithm), "{object:?}");
+        is_proven(manner, options, &object, size, &bytes);
         assert_eq!(targets.verify(&object, true, &AtomicBool::new(false)).unwrap(), None, "{object:?}");
         let again = upload(&targets, &asset).unwrap().remove(0);
         assert_eq!((again.key, again.etag), (object.key.clone(), object.etag.clone()));
@@ -139,6 +142,17 @@ fn arrives_proven_and_is_adopted(options: TargetOptions, manner: &Manner) {
         assert_eq!(targets.head("cloud", &object.key).unwrap(), None);
         let gone = targets.verify(&object, false, &AtomicBool::new(false)).unwrap();
         assert!(gone.is_some_and(|gone| gone.is_missing && gone.words == "it is missing"));
+    }
+}
+
+/// An object is proven in its store's manner; where that reports nothing, it holds the bytes and counts as not proven.
+fn is_proven(manner: &Manner, options: &TargetOptions, object: &RemoteObject, size: usize, bytes: &[u8]) {
+    if let Some(algorithms) = manner.proof {
+        assert!(object.checksum_compared, "{object:?}");
+        assert!(object.checksum.as_ref().unwrap().starts_with(algorithms[size]), "{object:?}");
+    } else {
+        assert!(!object.checksum_compared && object.checksum.is_none(), "{object:?}");
+        assert!(see(options, &object.key).bytes == bytes, "{object:?}");
     }
 }
 
@@ -181,21 +195,21 @@ fn what_comes_meanwhile_is_never_overwritten(options: TargetOptions) {
 }
 
 /// Two recordings of one name in two roots, at the same time, stopped in the middle and continued.
-fn two_that_want_one_key_have_one_each(options: TargetOptions) {
-    let targets = targets(options);
+fn two_that_want_one_key_have_one_each(options: &TargetOptions, manner: &Manner) {
+    let targets = targets(options.clone());
     let dir = tempfile::tempdir().unwrap();
     let rows = Rows::default();
     let assets: Vec<_> = [1, 2]
         .map(|seed| {
             let root = dir.path().join(seed.to_string());
-            write_noise(&root, "x.mp4", 33 * MIB, seed);
-            asset(&root, &format!("id-{seed}"), &["x.mp4"])
+            let bytes = write_noise(&root, "x.mp4", 33 * MIB, seed);
+            (asset(&root, &format!("id-{seed}"), &["x.mp4"]), bytes)
         })
         .into();
     let cancel = AtomicBool::new(false);
     let stop = |_| cancel.store(true, Ordering::Relaxed);
     std::thread::scope(|scope| {
-        for asset in &assets {
+        for (asset, _) in &assets {
             scope.spawn(|| targets.upload("cloud", asset, "2026-03-04", &cancel, &stop, &rows));
         }
     });
@@ -204,12 +218,12 @@ fn two_that_want_one_key_have_one_each(options: TargetOptions) {
         run().unwrap().remove(0)
     };
     let objects: Vec<_> = std::thread::scope(|scope| {
-        let threads: Vec<_> = assets.iter().map(|asset| scope.spawn(move || go_on(asset))).collect();
+        let threads: Vec<_> = assets.iter().map(|(asset, _)| scope.spawn(move || go_on(asset))).collect();
         threads.into_iter().map(|t| t.join().unwrap()).collect()
     });
     assert_ne!(objects[0].key, objects[1].key);
-    for object in &objects {
-        assert!(object.checksum_compared, "{object:?}");
+    for (object, (_, bytes)) in objects.iter().zip(&assets) {
+        is_proven(manner, options, object, 1, bytes);
         assert_eq!(targets.verify(object, true, &AtomicBool::new(false)).unwrap(), None, "{object:?}");
     }
     assert_eq!(targets.open_uploads("cloud", &NoLedger).unwrap_or_default(), []);
@@ -291,9 +305,9 @@ fn stopped_after(targets: &aftercast::deliver::Targets, asset: &aftercast::recor
 
 fn what_was_stopped_is_continued(mut options: TargetOptions, manner: &Manner) {
     options.bandwidth = Some(aftercast::deliver::Bandwidth::parse("200M").unwrap());
-    let targets = targets(options);
+    let targets = targets(options.clone());
     let dir = tempfile::tempdir().unwrap();
-    write_noise(dir.path(), "x.mp4", 100 * MIB, 1);
+    let bytes = write_noise(dir.path(), "x.mp4", 100 * MIB, 1);
     let (asset, rows) = (asset(dir.path(), "id", &["x.mp4"]), Rows::default());
     let first = stopped_after(&targets, &asset, &rows);
     let reports = std::sync::Mutex::new(Vec::new());
@@ -302,7 +316,7 @@ fn what_was_stopped_is_continued(mut options: TargetOptions, manner: &Manner) {
         targets.upload("cloud", &asset, "2026-03-04", &AtomicBool::new(false), &note, &rows).unwrap().remove(0);
     assert!(first > 0);
     assert_eq!(reports.into_inner().unwrap().iter().sum::<usize>(), 100 * MIB, "what was there counts, once");
-    assert!(object.checksum.as_ref().unwrap().starts_with(manner.proof[1]), "{object:?}");
+    is_proven(manner, &options, &object, 1, &bytes);
     assert_eq!(targets.open_uploads("cloud", &NoLedger).unwrap_or_default(), []);
     targets.forget("id", &[object], &rows).unwrap();
     assert!(rows.is_empty());

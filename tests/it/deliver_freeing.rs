@@ -14,7 +14,7 @@ use crate::support::assets::{MIB, targets};
 use crate::support::clients::see;
 use crate::support::daemon::{Daemon, until};
 use crate::support::http::Request;
-use crate::support::recordings::made;
+use crate::support::recordings::padded;
 use crate::support::stores::s3;
 use crate::support::unruly::{Mischief, Unruly};
 use crate::support::{House, config_with_targets, tree};
@@ -31,17 +31,6 @@ fn freeing(dir: &Path, target: &TargetOptions) -> String {
     config_with_targets(dir, &[target], "[retain]\ndelete_local = \"delivered\"")
 }
 
-/// A complete recording, made different from every other and of at least a size by a `free` box at its end.
-fn recording(name: &str, at_least: usize) -> Vec<u8> {
-    let mut bytes = fs::read(made("mp4-faststart", 2)).unwrap();
-    let mut body = name.as_bytes().to_vec();
-    body.resize(body.len().max(at_least.saturating_sub(bytes.len())), b'.');
-    bytes.extend(u32::try_from(body.len() + 8).unwrap().to_be_bytes());
-    bytes.extend(b"free");
-    bytes.extend(body);
-    bytes
-}
-
 #[test]
 fn of_45_that_end_at_once_each_arrives_once_and_is_freed_only_when_it_is_there() {
     let server = s3();
@@ -51,7 +40,7 @@ fn of_45_that_end_at_once_each_arrives_once_and_is_freed_only_when_it_is_there()
     let written: BTreeMap<_, _> = (0..RECORDINGS)
         .map(|n| format!("room{n}.mp4"))
         .enumerate()
-        .map(|(n, name)| (name.clone(), recording(&name, if n % 9 == 0 { LARGE } else { 0 })))
+        .map(|(n, name)| (name.clone(), padded(&name, if n % 9 == 0 { LARGE } else { 0 })))
         .collect();
     for (name, bytes) in &written {
         fs::write(house.path().join(name), bytes).unwrap();
@@ -98,7 +87,7 @@ fn no_lie_of_a_store_frees_a_recording_and_the_truth_does() {
             });
             let house = House::with_config(|dir| freeing(dir, &through(&honest, &proxy)));
             let local = house.root().join(&name);
-            let bytes = recording(&name, size);
+            let bytes = padded(&name, size);
             fs::write(&local, &bytes).unwrap();
             house.process().expect_code(5);
             house.run(&["retain"]);
@@ -170,7 +159,7 @@ fn a_source_that_changes_while_it_is_sent_never_counts_as_delivered() {
             let house = House::with_config(|dir| freeing(dir, &through(&honest, &proxy)));
             let local = house.root().join(&name);
             path.set(local.clone()).unwrap();
-            fs::write(&local, recording(&name, size)).unwrap();
+            fs::write(&local, padded(&name, size)).unwrap();
             house.process().expect_code(5);
             assert!(is_changed.load(Ordering::SeqCst), "{name}");
             let left = tree(&house.root());

@@ -66,6 +66,8 @@ fn a_target_that_does_not_answer_waits_as_a_whole_and_the_other_has_everything()
     let _now_it_is_there = Tap::at(port, server.address());
     daemon.signal("HUP");
     until("all is delivered", || (server.listing("silent").len() == RECORDINGS).then_some(()));
+    daemon.until_said("The target can be used again");
+    assert_eq!(daemon.log().matches("can be used again").count(), 1, "{}", daemon.log());
     daemon.stop();
 }
 

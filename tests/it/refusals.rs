@@ -334,6 +334,7 @@ fn a_wrong_secret_pauses_its_target_once_while_everything_else_goes_on_and_sighu
     std::fs::write(&cloud.credential_files["secret_access_key"], SECRET_KEY).unwrap();
     daemon.signal("HUP");
     until("all is delivered", || (server.listing("paused").len() == 7).then_some(()));
+    daemon.until_said("The target can be used again");
     let log = daemon.log();
     assert!(!log.contains("hush-wrong-secret") && !log.contains(SECRET_KEY), "{log}");
     daemon.stop();

@@ -40,7 +40,10 @@ pub fn asset(root: &Path, id: &str, names: &[&str]) -> Asset {
 }
 
 pub fn targets(target: TargetOptions) -> Targets {
-    Targets::open(&Options { targets: vec![target], ..Options::default() }).unwrap()
+    match super::memory::bucket_of(&target) {
+        Some((bucket, target)) => Targets::in_memory(&target, &bucket).unwrap(),
+        None => Targets::open(&Options { targets: vec![target], ..Options::default() }).unwrap(),
+    }
 }
 
 pub fn upload(targets: &Targets, asset: &Asset) -> Result<Vec<RemoteObject>, DeliverError> {

@@ -1,6 +1,6 @@
 //! A client of one's own for each store, to see what a delivery left there without asking the program itself.
 
-use aftercast::deliver::TargetOptions;
+use aftercast::deliver::{MemoryBucket, MemoryObject, TargetOptions};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
@@ -67,7 +67,17 @@ pub struct Seen {
     pub bytes: Vec<u8>,
 }
 
+fn see_in_memory(bucket: &MemoryBucket, key: &str) -> Seen {
+    let MemoryObject { bytes, headers: mut metadata } = bucket.object(key).unwrap();
+    let mut take = |name: &str| metadata.remove(name).unwrap_or_default();
+    let (content_type, cache_control) = (take("content-type"), take("cache-control"));
+    Seen { content_type, cache_control, metadata, bytes }
+}
+
 pub fn see(options: &TargetOptions, key: &str) -> Seen {
+    if let Some((bucket, _)) = super::memory::bucket_of(options) {
+        return see_in_memory(&bucket, key);
+    }
     let client = client(options);
     let key = Key::parse(key).unwrap();
     let look = async {

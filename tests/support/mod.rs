@@ -8,6 +8,7 @@ pub mod http;
 #[expect(dead_code, reason = "what the library's own tests need of it")]
 #[path = "../../src/durable/image.rs"]
 pub mod image;
+pub mod memory;
 pub mod recordings;
 pub mod stores;
 pub mod tap;
@@ -168,6 +169,9 @@ fn target_table(target: &TargetOptions) -> String {
     let mut table = format!("[[deliver.target]]\nname = \"{}\"\nurl = \"{}\"\n", target.name, target.url);
     if let Some(endpoint) = &target.endpoint {
         let _ = writeln!(table, "endpoint = \"{endpoint}\"");
+    }
+    if let Some(bandwidth) = &target.bandwidth {
+        let _ = writeln!(table, "bandwidth = \"{bandwidth}\"");
     }
     let secrets = target.credential_files.iter();
     let secrets: Vec<_> = secrets.map(|(name, path)| format!("{name}_file = \"{}\"", path.display())).collect();

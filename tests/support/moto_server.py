@@ -12,6 +12,7 @@ import pathlib
 import ssl
 import sys
 import threading
+import urllib.parse
 
 import boto3
 from cryptography import x509
@@ -25,6 +26,7 @@ BUCKET = "denials"
 ACTIONS = ["PutObject", "GetObject", "DeleteObject", "AbortMultipartUpload", "ListBucket", "ListBucketMultipartUploads"]
 NOW = datetime.datetime.now(datetime.timezone.utc)
 DAY = datetime.timedelta(days=1)
+TOKEN = "header.web-identity-of-a-pod.signature"
 
 
 def certificate(directory, name, subject, signer=None, ends=NOW + 30 * DAY, is_ca=False):
@@ -73,12 +75,42 @@ def make_users(port):
     return keys
 
 
+def make_session(port):
+    """Keys of a role that may do everything; the store lets them in together with their session's token alone."""
+    known = dict(endpoint_url=f"http://127.0.0.1:{port}", region_name="us-east-1",
+                 aws_access_key_id="setup", aws_secret_access_key="setup")
+    iam = boto3.client("iam", **known)
+    trust = json.dumps({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity", "Principal": {"Federated": "pods"}}]})
+    role = iam.create_role(RoleName="recorder", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
+    iam.put_role_policy(RoleName="recorder", PolicyName="p", PolicyDocument=json.dumps(policy))
+    return boto3.client("sts", **known).assume_role(RoleArn=role, RoleSessionName="pod")["Credentials"]
+
+
+def token_service(session):
+    """Gives a session's keys to whoever shows the token."""
+    fields = {**session, "Expiration": session["Expiration"].strftime("%Y-%m-%dT%H:%M:%SZ")}
+    fields = "".join(f"<{name}>{value}</{name}>" for name, value in fields.items())
+    given = "AssumeRoleWithWebIdentity"
+    given = f"<{given}Response><{given}Result><Credentials>{fields}</Credentials></{given}Result></{given}Response>"
+
+    def answer(environ, start):
+        asked = dict(urllib.parse.parse_qsl(environ["QUERY_STRING"]))
+        is_known = asked.get("WebIdentityToken") == TOKEN and asked.get("RoleArn", "").endswith("role/recorder")
+        body = given if is_known else "<ErrorResponse><Error><Code>InvalidIdentityToken</Code></Error></ErrorResponse>"
+        start("200 OK" if is_known else "400 Bad Request", [("Content-Type", "text/xml")])
+        return [body.encode()]
+
+    return answer
+
+
 def main():
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     directory = sys.argv[1]
     app = DomainDispatcherApplication(create_backend_app)
     port = serve(app)
-    keys = make_users(port)
+    keys, session = make_users(port), make_session(port)
     # From here on signatures and policies hold.
     settings.INITIAL_NO_AUTH_ACTION_COUNT = 0
     here = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
@@ -90,7 +122,9 @@ def main():
         "unknown": certificate(directory, "unknown", here),
     }
     ports = {name: serve(app, path) for name, (path, _) in tls.items()}
-    print(json.dumps({"http": port, "keys": keys, "tls": ports, "ca": str(ca_path), "bucket": BUCKET}), flush=True)
+    secrets = [TOKEN, session["SecretAccessKey"], session["SessionToken"]]
+    sts = {"port": serve(token_service(session), tls["good"][0]), "token": TOKEN, "secrets": secrets}
+    print(json.dumps({"http": port, "keys": keys, "tls": ports, "sts": sts, "ca": str(ca_path), "bucket": BUCKET}), flush=True)
     sys.stdin.read()
 
 

@@ -250,6 +250,15 @@ impl Moto {
         self.target(&format!("https://127.0.0.1:{}", self.port(&self.said["tls"][certificate])), "nothing")
     }
 
+    /// The address of a service that gives a session's keys for a token, over https; the token; and what of all this nobody
+    /// may see.
+    pub fn token_service(&self) -> (String, &str, Vec<&str>) {
+        let sts = &self.said["sts"];
+        let address = format!("https://127.0.0.1:{}", self.port(&sts["port"]));
+        let secrets = sts["secrets"].as_array().unwrap().iter().map(|secret| secret.as_str().unwrap());
+        (address, sts["token"].as_str().unwrap(), secrets.collect())
+    }
+
     /// The certificate that signs the good ones.
     pub fn authority(&self) -> PathBuf {
         self.said["ca"].as_str().unwrap().into()
@@ -310,6 +319,20 @@ impl Azure {
         );
         assert_eq!(request(self.0.address, &head), 201);
         self.target(container)
+    }
+
+    /// The same with a shared access signature of a container that may do what its letters say, and nothing else.
+    pub fn signed_for(&self, container: &str, letters: &str) -> TargetOptions {
+        let mut options = self.container(container);
+        let (version, ends) = ("2020-12-06", "2999-01-01T00:00:00Z");
+        let fields = [letters, "", ends, &format!("/blob/{AZURE_ACCOUNT}/{container}"), "", "", "", version, "c"];
+        let signed = fields.join("\n") + &"\n".repeat(7);
+        let signature = base64(&hmac_sha256(&from_base64(AZURE_KEY), signed.as_bytes()));
+        let signature = signature.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
+        let sas = format!("sv={version}&se={ends}&sr=c&sp={letters}&sig={signature}");
+        let path = secret(self.0.directory.path(), "sas", &sas);
+        options.credential_files.insert("sas".into(), path);
+        options
     }
 
     /// A target in a container that need not exist.

@@ -19,6 +19,8 @@ fn the_servers_code_tells_what_a_403_means() {
     assert_eq!(coded(403, "AccessDenied", named), Cause::Denied { permission: "s3:PutObjectTagging".into() });
     assert_eq!(coded(404, "NoSuchBucket", ""), Cause::NoSuchBucket);
     assert_eq!(coded(400, "ExpiredToken", ""), Cause::ExpiredCredentials);
+    assert_eq!(coded(400, "ExpiredTokenException", ""), Cause::ExpiredCredentials);
+    assert_eq!(coded(400, "InvalidIdentityToken", ""), Cause::NoCredentials);
     assert_eq!(coded(400, "BadDigest", ""), Cause::Corrupted);
     assert_eq!(coded(400, "RequestTimeout", ""), Cause::Timeout);
 }

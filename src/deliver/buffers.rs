@@ -1,0 +1,182 @@
+//! The memory that uploads to one target read into: bounded, and used again.
+//!
+//! A buffer that is mapped anew for every part costs more processor time than reading the part, checking it and sending it:
+//! the kernel has to clear each of its pages first. So a buffer that nobody reads from any more is handed to the next part.
+//! When nothing is left to send, [`Buffers::rest`] gives the memory back to the system.
+//!
+//! Assumes that whoever has room keeps what was filled for no longer than the room. Must not decide what is sent when.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::error::Result;
+use super::parts::PART_MIN_BYTES;
+
+/// Buffers of [`PART_MIN_BYTES`] over all uploads to a target at once: what bounds the memory of this room.
+const BUFFERS: usize = 4;
+
+/// The buffers of one target.
+#[derive(Debug, Clone)]
+pub(super) struct Buffers(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    rooms: Semaphore,
+    idle: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        Self(Arc::new(Shared { rooms: Semaphore::new(BUFFERS), idle: Mutex::default() }))
+    }
+}
+
+impl Buffers {
+    /// Waits until so many bytes may be held. More than all buffers together count as all of them.
+    pub async fn room(&self, bytes: u64) -> Room<'_> {
+        let units = usize::try_from(bytes.div_ceil(PART_MIN_BYTES)).unwrap_or(BUFFERS).clamp(1, BUFFERS);
+        let permit = self.0.rooms.acquire_many(u32::try_from(units).unwrap_or(1)).await;
+        // The semaphore is never closed.
+        let permit = permit.unwrap_or_else(|_| unreachable!("the buffers' semaphore was closed"));
+        Room { shared: &self.0, _permit: permit, bytes }
+    }
+
+    /// Gives back the memory that no upload uses now.
+    pub fn rest(&self) {
+        self.0.idle().clear();
+    }
+}
+
+impl Shared {
+    fn idle(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Room for some bytes, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Room<'a> {
+    shared: &'a Arc<Shared>,
+    _permit: SemaphorePermit<'a>,
+    bytes: u64,
+}
+
+impl Room<'_> {
+    /// Has an empty buffer filled. It is used again once the last clone of what this returns is gone.
+    pub fn fill(&self, read: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<Bytes> {
+        let mut lent = Lent { bytes: self.take(), shared: Arc::clone(self.shared) };
+        read(&mut lent.bytes)?;
+        Ok(Bytes::from_owner(lent))
+    }
+
+    /// An idle buffer or a new one. What is idle beyond the room that is left makes way: it would come on top of the bound.
+    fn take(&self) -> Vec<u8> {
+        let mut idle = self.shared.idle();
+        let used_again = if self.bytes <= PART_MIN_BYTES { idle.pop() } else { None };
+        idle.truncate(self.shared.rooms.available_permits());
+        drop(idle);
+        let capacity = usize::try_from(self.bytes.max(PART_MIN_BYTES)).unwrap_or_default();
+        used_again.unwrap_or_else(|| Vec::with_capacity(capacity))
+    }
+}
+
+/// A filled buffer on its way back.
+struct Lent {
+    bytes: Vec<u8>,
+    shared: Arc<Shared>,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        let is_of_one_size = bytes.capacity() as u64 == PART_MIN_BYTES;
+        let mut idle = self.shared.idle();
+        if is_of_one_size && idle.len() < BUFFERS {
+            bytes.clear();
+            idle.push(bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::super::error::DeliverError;
+    use super::*;
+
+    fn room(buffers: &Buffers, bytes: u64) -> Room<'_> {
+        buffers.room(bytes).now_or_never().expect("room")
+    }
+
+    fn filled(room: &Room<'_>, with: &[u8]) -> Bytes {
+        let fill = |buffer: &mut Vec<u8>| {
+            assert!(buffer.is_empty());
+            buffer.extend_from_slice(with);
+            Ok(())
+        };
+        room.fill(fill).unwrap()
+    }
+
+    #[test]
+    fn a_buffer_is_used_again_once_nobody_reads_from_it() {
+        let buffers = Buffers::default();
+        let (first, second) = (room(&buffers, PART_MIN_BYTES), room(&buffers, 5));
+        let bytes = filled(&first, b"first");
+        let (at, clone) = (bytes.as_ptr(), bytes.slice(1..));
+        drop(bytes);
+        let other = filled(&second, b"second");
+        assert_ne!(other.as_ptr(), at, "somebody still reads");
+        assert_eq!(&clone[..], b"irst");
+        drop(clone);
+        let third = room(&buffers, 5);
+        let again = filled(&third, b"3");
+        assert_eq!((again.as_ptr(), &again[..]), (at, &b"3"[..]));
+    }
+
+    #[test]
+    fn no_more_is_kept_than_there_is_room_for() {
+        let buffers = Buffers::default();
+        let idle = |count| assert_eq!(buffers.0.idle().len(), count);
+        let rooms: Vec<_> = (0..BUFFERS).map(|_| room(&buffers, 1)).collect();
+        assert!(buffers.room(1).now_or_never().is_none(), "a fifth waits");
+        drop(rooms.iter().map(|room| filled(room, b"x")).collect::<Vec<_>>());
+        idle(4);
+        drop(rooms);
+        idle(4);
+        buffers.rest();
+        idle(0);
+        let (one, large) = (room(&buffers, 1), room(&buffers, 2 * PART_MIN_BYTES));
+        drop((filled(&one, b"x"), filled(&one, b"y")));
+        idle(2);
+        let whole = filled(&large, b"x");
+        idle(1);
+        drop(whole);
+        idle(1);
+    }
+
+    #[test]
+    fn what_could_not_be_read_gives_its_buffer_back() {
+        let buffers = Buffers::default();
+        let room = room(&buffers, 1);
+        assert!(room.fill(|_| Err(DeliverError::Cancelled)).is_err());
+        assert_eq!(buffers.0.idle().len(), 1);
+    }
+
+    #[test]
+    fn more_than_everything_is_everything() {
+        let buffers = Buffers::default();
+        let all = room(&buffers, u64::MAX);
+        assert!(buffers.room(1).now_or_never().is_none());
+        drop(all);
+        room(&buffers, 1);
+    }
+}

@@ -1,0 +1,103 @@
+//! Credentials: where they may come from, and that the real program shows them nowhere.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use aftercast::deliver::TargetOptions;
+
+use crate::support::daemon::{Daemon, until};
+use crate::support::recordings::made;
+use crate::support::stores::{moto, s3};
+use crate::support::{House, Run, config_with_targets};
+
+#[test]
+fn a_web_identity_is_exchanged_for_the_keys_of_a_session() {
+    let moto = moto();
+    let (service, token, secrets) = moto.token_service();
+    let target = TargetOptions { credential_files: BTreeMap::new(), ..moto.without("nothing") };
+    let house = House::with_config(|dir| config_with_targets(dir, &[&target], ""));
+    let (root, token_file) = (house.root(), house.path().join("token"));
+    let run = |args: &[&str]| -> Run {
+        let mut command = house.command(args);
+        command.env("AWS_WEB_IDENTITY_TOKEN_FILE", &token_file).env("AWS_ENDPOINT_URL_STS", &service);
+        command.env("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/recorder").env("SSL_CERT_FILE", moto.authority());
+        command.output().unwrap().into()
+    };
+    house.put(&made("mp4-faststart", 2), "room1.mp4");
+    let process = ["-vv", "process", root.to_str().unwrap()];
+    let verified_with = |token: &str, code| {
+        fs::write(&token_file, token).unwrap();
+        run(&["queue", "retry"]).expect_code(0);
+        let runs = [run(&process).expect_code(code), run(&["-vv", "doctor"]), run(&["--json", "queue", "list"])];
+        for said in &runs {
+            for secret in secrets.iter().chain([&token]) {
+                assert!(
+                    !said.err.contains(*secret) && !said.out.contains(*secret),
+                    "{secret}: {}{}",
+                    said.out,
+                    said.err
+                );
+            }
+        }
+        runs
+    };
+    let missing = run(&process).expect_code(5);
+    assert!(missing.err.contains("no credentials could be obtained"), "{}", missing.err);
+    let refused = verified_with("a-token-that-nobody-knows", 5);
+    assert!(refused[0].err.contains("no credentials could be obtained"), "{}", refused[0].err);
+    assert!(refused[1].out.contains("no credentials could be obtained"), "{}", refused[1].out);
+    verified_with(token, 0);
+    let vods = run(&["--json", "vod", "list"]).expect_code(0).json_lines();
+    assert_eq!(vods[0]["remote"][0]["key"], "pre/room1.mp4");
+}
+
+#[test]
+fn no_secret_is_shown_by_a_command_the_log_the_record_or_the_list_of_processes() {
+    const SECRET: &str = "Wrong+Secret/That-Nobody=May~See";
+    let server = s3();
+    server.bucket("secrets");
+    let wrong = server.target("secrets", "test-key", SECRET);
+    let by_environment = TargetOptions { name: "second".into(), ..wrong.clone() };
+    let house = House::with_config(|dir| {
+        let config = config_with_targets(dir, &[&wrong, &by_environment], "");
+        // The second one has its secret from the environment.
+        let (first, second) = config.rsplit_once("secret_access_key_file = \"").unwrap();
+        let (_, behind) = second.split_once('"').unwrap();
+        format!("{first}secret_access_key_file = \"env:STUDIO_SECRET\"{behind}")
+    });
+    house.put(&made("mp4-faststart", 2), "room1.mp4");
+    let mut said = Vec::new();
+    let daemon = Daemon::start_with(&house, |command| {
+        command.env("STUDIO_SECRET", SECRET).env("AFTERCAST_LOG", "trace");
+    });
+    let run = |args: &[&str]| -> Run { house.command(args).env("STUDIO_SECRET", SECRET).output().unwrap().into() };
+    for target in ["cloud", "second"] {
+        until("both were refused", || {
+            let log = daemon.log();
+            log.lines().any(|line| line.contains("the secret is wrong") && line.contains(target)).then_some(())
+        });
+    }
+    said.push(fs::read_to_string(format!("/proc/{}/cmdline", daemon.id())).unwrap());
+    for args in [
+        &["config", "print"][..],
+        &["config", "check"],
+        &["--json", "queue", "list"],
+        &["queue", "list"],
+        &["doctor"],
+        &["--json", "vod", "list"],
+        &["vod", "verify"],
+        &["retain", "--dry-run"],
+    ] {
+        let run = run(args);
+        said.extend([run.out, run.err]);
+    }
+    assert!(said.iter().any(|text| text.contains("the secret is wrong")), "{said:?}");
+    said.push(daemon.log());
+    daemon.stop();
+    said.push(house.run(&["--json", "vod", "export"]).out);
+    // Its parts, too: a cut or an escape must not hide that it is there.
+    for shown in [SECRET, "Wrong+Secret", "Wrong%2BSecret", "That-Nobody", "May~See"] {
+        let found: Vec<_> = said.iter().filter(|text| text.contains(shown)).collect();
+        assert!(found.is_empty(), "{shown}: {found:?}");
+    }
+}
