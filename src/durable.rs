@@ -29,7 +29,7 @@ use crate::fault::{Class, Fault};
 use crate::recording::Fingerprint;
 
 pub use advice::{ask_for, begin_to_store, store_ahead};
-pub use direct::copy_ranges_direct;
+pub use direct::{Copied, copy_ranges_direct};
 pub use extents::{Extents, MAX_EXTENTS};
 #[cfg(test)]
 pub(crate) use in_place::tape;

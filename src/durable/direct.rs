@@ -10,8 +10,11 @@ use std::io;
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::ScopedJoinHandle;
 
 use rustix::fs::{Advice, FallocateFlags};
 use rustix::io::Errno;
@@ -25,28 +28,45 @@ const ALIGNMENT: usize = 4096;
 /// Blocks under way at once: the disk is busy while others are read, written or compared.
 const WORKERS: usize = 4;
 
-/// Writes `head` and then ranges of another file into an existing partial. Says whether the file system can do that; if not,
-/// the partial is empty.
+/// How a copy ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Copied {
+    /// Every byte was read back from the disk and was the one that was written. The file is not synced yet.
+    ToTheByte,
+    /// The file system cannot do that; the partial is empty.
+    NotHere,
+    /// It was told to stop; the partial is of no use.
+    Stopped,
+}
+
+/// Writes `head` and then ranges of another file into an existing partial.
 ///
-/// Afterwards every byte was read back from the disk and was the one that was written; the file is not synced yet.
-pub fn copy_ranges_direct(from: &Path, to: &Path, head: &[u8], ranges: &[Range<u64>]) -> Result<bool> {
+/// `goes_on` hears how many bytes are there, about once a megabyte, and says whether to go on.
+pub fn copy_ranges_direct(
+    from: &Path,
+    to: &Path,
+    head: &[u8],
+    ranges: &[Range<u64>],
+    goes_on: &dyn Fn(u64) -> bool,
+) -> Result<Copied> {
     let source = File::open(from).map_err(FileError::on("open", from))?;
     let flags = i32::try_from(rustix::fs::OFlags::DIRECT.bits()).unwrap_or(0);
     let target = match OpenOptions::new().read(true).write(true).truncate(true).custom_flags(flags).open(to) {
         Ok(target) => target,
-        Err(error) if is_refusal(&error) => return Ok(false),
+        Err(error) if is_refusal(&error) => return Ok(Copied::NotHere),
         Err(error) => return Err(FileError::on("open", to)(error)),
     };
     let copy = Copy::new(&source, &target, head, ranges);
-    let done = copy.allocate().and_then(|()| copy.run()).and_then(|()| target.set_len(copy.len));
+    let done =
+        copy.allocate().and_then(|()| copy.run(goes_on)).and_then(|done| target.set_len(copy.len).map(|()| done));
     match done {
-        Ok(()) => {
+        Ok(copied) => {
             step("partial written");
-            Ok(true)
+            Ok(copied)
         }
         Err(error) if is_refusal(&error) => {
             target.set_len(0).map_err(FileError::on("write", to))?;
-            Ok(false)
+            Ok(Copied::NotHere)
         }
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(FileError::on("copy all of", from)(error)),
         Err(error) => Err(FileError::on("write", to)(error)),
@@ -89,23 +109,44 @@ impl<'a> Copy<'a> {
         }
     }
 
-    fn run(&self) -> io::Result<()> {
+    fn run(&self, goes_on: &dyn Fn(u64) -> bool) -> io::Result<Copied> {
         std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(|| self.work())).collect();
-            workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|p| std::panic::resume_unwind(p)))
+            let (told, hears) = channel();
+            let workers: Vec<_> = (0..WORKERS)
+                .map(|_| {
+                    let told = told.clone();
+                    scope.spawn(move || self.work(&told))
+                })
+                .collect();
+            drop(told);
+            let (mut there, mut copied) = (0, Copied::ToTheByte);
+            for bytes in hears {
+                there += bytes;
+                if !goes_on(there) {
+                    copied = Copied::Stopped;
+                    self.end();
+                }
+            }
+            let end = |worker: ScopedJoinHandle<'_, io::Result<()>>| worker.join().unwrap_or_else(|p| resume_unwind(p));
+            workers.into_iter().try_for_each(end).map(|()| copied)
         })
     }
 
+    /// Lets no worker begin another block.
+    fn end(&self) {
+        self.next.store(self.len, Ordering::Relaxed);
+    }
+
     /// Copies blocks until there are none left; a fault ends the other workers, too.
-    fn work(&self) -> io::Result<()> {
+    fn work(&self, told: &Sender<u64>) -> io::Result<()> {
         let (mut written, mut read) = (Aligned::new(), Aligned::new());
         loop {
             let at = self.next.fetch_add(BLOCK_BYTES, Ordering::Relaxed);
             if at >= self.len {
                 return Ok(());
             }
-            self.block(at, written.as_mut(), read.as_mut())
-                .inspect_err(|_| self.next.store(self.len, Ordering::Relaxed))?;
+            self.block(at, written.as_mut(), read.as_mut()).inspect_err(|_| self.end())?;
+            let _ = told.send((self.len - at).min(BLOCK_BYTES));
         }
     }
 
@@ -167,6 +208,8 @@ impl Aligned {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
     use crate::durable::image::Image;
 
@@ -190,7 +233,13 @@ mod tests {
                 let (head, content) = (bytes(head), bytes(len));
                 std::fs::write(&from, &content).unwrap();
                 std::fs::write(&to, "what an earlier attempt left").unwrap();
-                assert!(copy_ranges_direct(&from, &to, &head, &cuts).unwrap());
+                let told = Cell::new(0);
+                let goes_on = |there| {
+                    told.set(there);
+                    true
+                };
+                assert_eq!(copy_ranges_direct(&from, &to, &head, &cuts, &goes_on).unwrap(), Copied::ToTheByte);
+                assert_eq!(told.get(), std::fs::metadata(&to).unwrap().len());
                 let piece =
                     |r: &Range<u64>| &content[usize::try_from(r.start).unwrap()..usize::try_from(r.end).unwrap()];
                 let expected = cuts.iter().fold(head, |all, range| [&all, piece(range)].concat());
@@ -205,9 +254,10 @@ mod tests {
         let (from, to) = (image.path().join("from"), image.path().join("to"));
         std::fs::write(&from, bytes(100_000)).unwrap();
         std::fs::write(&to, "").unwrap();
-        let early = copy_ranges_direct(&from, &to, b"head", std::slice::from_ref(&(0..100_001))).unwrap_err();
+        let early =
+            copy_ranges_direct(&from, &to, b"head", std::slice::from_ref(&(0..100_001)), &|_| true).unwrap_err();
         assert_eq!(early.source.kind(), io::ErrorKind::UnexpectedEof);
-        let full = copy_ranges_direct(&from, &to, b"head", &vec![0..100_000; 10_000]).unwrap_err();
+        let full = copy_ranges_direct(&from, &to, b"head", &vec![0..100_000; 10_000], &|_| true).unwrap_err();
         assert_eq!(full.source.kind(), io::ErrorKind::StorageFull);
     }
 
@@ -218,6 +268,18 @@ mod tests {
         std::fs::write(&from, bytes(10)).unwrap();
         // Nothing of that file system is on a disk.
         let to = Path::new("/proc/self/comm");
-        assert!(!copy_ranges_direct(&from, to, b"", std::slice::from_ref(&(0..10))).unwrap());
+        let copied = copy_ranges_direct(&from, to, b"", std::slice::from_ref(&(0..10)), &|_| true).unwrap();
+        assert_eq!(copied, Copied::NotHere);
+    }
+
+    #[test]
+    fn it_stops_when_it_is_told_to() {
+        let Some(image) = Image::mount("ext4", 64, &[]) else { return };
+        let (from, to) = (image.path().join("from"), image.path().join("to"));
+        std::fs::write(&from, bytes(20 << 20)).unwrap();
+        std::fs::write(&to, "").unwrap();
+        let stop = |_| false;
+        let copied = copy_ranges_direct(&from, &to, b"", std::slice::from_ref(&(0..20 << 20)), &stop).unwrap();
+        assert_eq!(copied, Copied::Stopped);
     }
 }

@@ -161,7 +161,9 @@ impl Front<'_> {
 
     fn aside(&self, way: SpliceMethod) -> Result<Option<Written>, FinishError> {
         let make = |needed_bytes| partial_with_room(self.work, &self.final_path, needed_bytes);
-        let partial = splice::put_aside(way, self.source(), (self.iso, self.movie), &make)?;
+        let size_bytes = self.work.settled.candidate.fingerprint.size_bytes;
+        let copied = |bytes| (self.work.progress)(bytes, size_bytes);
+        let partial = splice::put_aside(way, self.source(), (self.iso, self.movie), &make, watch(self.work, &copied))?;
         let Some((partial, proven)) = partial else { return Ok(None) };
         let is_asked_for = self.work.options.validate != Validate::Structure;
         let payloads = if is_asked_for || proven == Proven::Nothing { Payloads::All } else { Payloads::Spread };

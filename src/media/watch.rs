@@ -16,7 +16,7 @@ pub struct Watch<'a> {
 
 impl Watch<'_> {
     /// Reports progress and ends the pass if it was cancelled.
-    pub(super) fn tick(&self, bytes_read: u64) -> Result<(), MediaError> {
+    pub(crate) fn tick(&self, bytes_read: u64) -> Result<(), MediaError> {
         if let Some(progress) = self.progress {
             progress(bytes_read);
         }

@@ -4,10 +4,11 @@ use std::fs::File;
 use std::path::Path;
 
 use super::prepare::{file_type, retirement, spanning_or_whole};
-use crate::durable::{self, FileError, InPlace, Operation, Partial};
+use crate::durable::{self, Copied, FileError, InPlace, Operation, Partial};
 use crate::finish::inspect::header_error;
 use crate::finish::{FinishError, Iso};
 use crate::isobmff::{FrontPlan, Movie};
+use crate::media::{MediaError, Watch};
 use crate::recording::{Retirement, SpliceMethod};
 
 /// Room that sharing needs beside the header: the tree of shared extents.
@@ -35,6 +36,7 @@ pub(crate) fn put_aside(
     source: &Path,
     (iso, movie): (&Iso, &Movie),
     make: &MakePartial<'_>,
+    watch: Watch<'_>,
 ) -> Result<Option<(Partial, Proven)>, FinishError> {
     match way {
         SpliceMethod::InsertRange => Ok(None),
@@ -44,7 +46,7 @@ pub(crate) fn put_aside(
             let partial = make(plan.len())?;
             let (to, head, ranges) = (partial.path(), &plan.header, &plan.body_ranges);
             let copied = match way {
-                SpliceMethod::Copy => Some(copy(source, to, &plan)?),
+                SpliceMethod::Copy => Some(copy(source, to, &plan, watch)?),
                 _ => durable::copy_ranges_in_kernel(source, to, head, ranges)?.then_some(Proven::ByTheKernel),
             };
             Ok(copied.map(|proven| (partial, proven)))
@@ -53,13 +55,19 @@ pub(crate) fn put_aside(
 }
 
 /// Reads and writes the finished file; a large one past the page cache, where the file system lets it.
-fn copy(source: &Path, to: &Path, plan: &FrontPlan) -> Result<Proven, FileError> {
+fn copy(source: &Path, to: &Path, plan: &FrontPlan, watch: Watch<'_>) -> Result<Proven, FinishError> {
     let (head, ranges) = (&plan.header, &plan.body_ranges);
-    if plan.len() >= LEAST_DIRECT_BYTES && durable::copy_ranges_direct(source, to, head, ranges)? {
-        return Ok(Proven::ToTheByte);
+    let is_large = plan.len() >= LEAST_DIRECT_BYTES;
+    let goes_on = |bytes| watch.tick(bytes).is_ok();
+    let copied = is_large.then(|| durable::copy_ranges_direct(source, to, head, ranges, &goes_on)).transpose()?;
+    match copied {
+        Some(Copied::ToTheByte) => Ok(Proven::ToTheByte),
+        Some(Copied::Stopped) => Err(MediaError::Cancelled.into()),
+        Some(Copied::NotHere) | None => {
+            durable::copy_ranges(source, to, head, ranges)?;
+            Ok(Proven::Nothing)
+        }
     }
-    durable::copy_ranges(source, to, head, ranges)?;
-    Ok(Proven::Nothing)
 }
 
 /// The same movie header with its offsets moved, or one written from all fragments, and every byte of media behind it.

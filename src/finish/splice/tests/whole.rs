@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::*;
 use crate::finish::{Conclusion, FinishError, Finished, Options, Splice, Undone, Validate, Wish, Work, finish, undo};
+use crate::media::MediaError;
 use crate::recording::journey::{Candidate, Evidence, NameFacts, Settled};
 use crate::recording::{Outcome, SpliceIntent, SpliceMethod, VodRecord};
 
@@ -25,18 +26,26 @@ fn settled(path: &Path, is_temporary: bool) -> Settled {
 
 /// Finishes a file as far as its final name; also what was journalled meanwhile.
 fn finished(settled: &Settled, options: &Options) -> Result<(Finished, Option<SpliceIntent>), FinishError> {
+    finished_unless(settled, options, &AtomicBool::new(false))
+}
+
+/// The same, unless it is told to stop.
+fn finished_unless(
+    settled: &Settled,
+    options: &Options,
+    stop: &AtomicBool,
+) -> Result<(Finished, Option<SpliceIntent>), FinishError> {
     let journal: Mutex<Option<SpliceIntent>> = Mutex::new(None);
     let choose = |wish: &Wish<'_>| Ok(settled.candidate.path.with_file_name(format!("room.{}", wish.extension)));
     let remember = |intent: &SpliceIntent, _: &VodRecord| {
         *journal.lock().unwrap() = Some(intent.clone());
         Ok(())
     };
-    let stop = AtomicBool::new(false);
     let now_ms = settled.candidate.fingerprint.mtime_ms() + 3_600_000;
     let work = Work {
         settled,
         options,
-        stop: &stop,
+        stop,
         now_ms,
         choose_path: &choose,
         remember: &remember,
@@ -140,6 +149,30 @@ fn each_way_gives_the_same_packets_and_says_its_name() {
             }
         }
     }
+}
+
+#[test]
+fn a_large_recording_is_copied_past_the_cache_to_the_byte_or_not_at_all() {
+    let Some(image) = Image::mount("ext4", 128, &[]) else { return };
+    let source = put(&image, "last", "room.mp4");
+    let before = holdings(&source);
+    let mut bytes = std::fs::read(&source).unwrap();
+    // A box behind all others makes it large.
+    bytes.extend([&(40_u32 << 20).to_be_bytes()[..], b"skip"].concat());
+    bytes.resize(bytes.len() + (40 << 20) - 8, 0x5A);
+    std::fs::write(&source, &bytes).unwrap();
+    settle(&source);
+    let settled = settled(&source, false);
+    let (finished, _) = finished(&settled, &options(Splice::Auto)).unwrap();
+    assert_eq!(finished.record.splice, Some(SpliceMethod::Copy));
+    assert!(holdings(&finished.written_path) == before);
+    let written = std::fs::read(&finished.written_path).unwrap();
+    assert!(written.ends_with(&[0x5A; 1000]) && written.len() >= 40 << 20, "{}", written.len());
+    std::fs::remove_file(&finished.written_path).unwrap();
+    let stopped = finished_unless(&settled, &options(Splice::Auto), &AtomicBool::new(true)).unwrap_err();
+    assert!(matches!(stopped, FinishError::Media(MediaError::Cancelled)), "{stopped}");
+    let left: Vec<_> = std::fs::read_dir(image.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|name| durable::is_partial(name)), "{left:?}");
 }
 
 #[test]
