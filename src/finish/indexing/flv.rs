@@ -32,10 +32,13 @@ pub(super) fn probe<R: Read + Seek>(reader: R, len: u64) -> io::Result<Option<Pr
     Ok(is_promising.then_some(probe))
 }
 
-/// The movie over all tags, and what had to be repaired.
-pub(super) fn index<R: Read + Seek>(reader: R, len: u64) -> io::Result<Option<(Movie, Vec<Defect>)>> {
-    let mut found = Found::default();
-    let is_sound = walk_flv(reader, len, |unit| found.take(unit))?;
+/// The movie over all tags, at most so many, and what had to be repaired.
+pub(super) fn index<R: Read + Seek>(reader: R, len: u64, most: u64) -> io::Result<Option<(Movie, Vec<Defect>)>> {
+    let (mut found, mut units) = (Found::default(), 0);
+    let is_sound = walk_flv(reader, len, |unit| {
+        units += 1;
+        if units > most { Taken::Refused } else { found.take(unit) }
+    })?;
     Ok(if is_sound { found.movie() } else { None })
 }
 

@@ -28,6 +28,9 @@ use crate::isobmff::{self, Layout, Movie};
 use crate::media::{Probe, whole};
 use crate::recording::{Container, Defect};
 
+/// Most packets that get a table: 14 hours of 30 fps and 48 kHz AAC. Tables are held in memory, which a remux does not need.
+const MOST_UNITS: u64 = 4_000_000;
+
 /// What the first packets of a file say, if all of it may be indexed; `None` for everything else.
 pub(super) fn looks_indexable(path: &Path, file: &File, container: Container) -> Result<Option<Probe>, FinishError> {
     if container != Container::Flv {
@@ -59,7 +62,8 @@ pub(crate) struct Indexed {
 pub(crate) fn index(path: &Path) -> Result<Option<Indexed>, FinishError> {
     let file = File::open(path).map_err(FileError::on("open", path))?;
     let len = file.metadata().map_err(FileError::on("read the state of", path))?.len();
-    let found = flv::index(Window::new(&file, len).asking_ahead(), len).map_err(FileError::on("read", path))?;
+    let found =
+        flv::index(Window::new(&file, len).asking_ahead(), len, MOST_UNITS).map_err(FileError::on("read", path))?;
     Ok(found.map(|(movie, defects)| {
         let layout = Layout::without_boxes(len);
         let verdict = isobmff::validate(&movie, &layout);
@@ -70,5 +74,5 @@ pub(crate) fn index(path: &Path) -> Result<Option<Indexed>, FinishError> {
 
 /// Whether a stretch of bytes is a whole recording that [`index`] takes.
 pub(super) fn is_indexable<R: Read + Seek>(reader: R, len: u64) -> io::Result<bool> {
-    flv::index(reader, len).map(|movie| movie.is_some())
+    flv::index(reader, len, MOST_UNITS).map(|movie| movie.is_some())
 }

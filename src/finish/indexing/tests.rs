@@ -170,6 +170,16 @@ fn what_tables_cannot_say_as_it_is_is_left_to_a_remux() {
     assert!(!is_taken(&[&whole[..to], &other, &whole[to..]].concat()), "a second configuration");
 }
 
+/// Tables take memory by the packet; there is a remux for files of nothing but tiny ones.
+#[test]
+fn a_flood_of_packets_is_left_to_a_remux() {
+    let directory = tempfile::tempdir().unwrap();
+    let bytes = std::fs::read(made(directory.path(), RECIPES[3].1)).unwrap();
+    let media = tags_of(&bytes).into_iter().filter(|(at, _)| bytes[*at] != 18).count() as u64;
+    let taken = |most| flv::index(Cursor::new(&bytes), bytes.len() as u64, most).unwrap().is_some();
+    assert!(taken(media) && !taken(media - 1), "{media}");
+}
+
 /// Begin and end of each tag, the length behind it included.
 fn tags_of(bytes: &[u8]) -> Vec<(usize, usize)> {
     let (mut at, mut tags) = (13, Vec::new());
