@@ -62,7 +62,7 @@ impl Beat {
 }
 
 /// Pictures with nothing missing between them: numbers from 0, each with the audio frames before it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Segment {
     /// Audio frames before each picture, those of the whole file.
     pub audio_before: Vec<i64>,
@@ -72,6 +72,11 @@ impl Segment {
     /// Of pictures that follow one another.
     pub fn of(frames: &[Frame]) -> Self {
         Self { audio_before: frames.iter().map(|f| i64::from(f.audio_before)).collect() }
+    }
+
+    /// The same of its first `count` pictures.
+    pub fn first(&self, count: usize) -> Self {
+        Self { audio_before: self.audio_before.iter().copied().take(count).collect() }
     }
 
     /// When the first picture is due if pictures are `duration` apart: the bounds that nearly all pictures allow.
