@@ -92,7 +92,7 @@ impl Facts {
     fn next_run(&self) -> Option<(i64, i64)> {
         let before = &self.behind.audio_before;
         let at = before.windows(2).position(|pair| pair[0] != pair[1])? + 1;
-        Some((i64::try_from(at).ok()?, before[at]))
+        Some((i64::try_from(at).ok()?, i64::from(before[at])))
     }
 }
 
@@ -199,7 +199,7 @@ fn audio_near(facts: &Facts, pictures: i64) -> std::ops::RangeInclusive<i64> {
     let by_size = (facts.gap_bytes - explained(facts, pictures, 0)).checked_div(facts.audio_bytes).unwrap_or(0).max(0);
     let middle = match (facts.beat, facts.duration, facts.behind.audio_before.first()) {
         (Some(beat), Some(duration), Some(before)) if !facts.is_chunked => {
-            (facts.next_due + pictures * duration - beat.start).div_euclid(beat.duration) - before
+            (facts.next_due + pictures * duration - beat.start).div_euclid(beat.duration) - i64::from(*before)
         }
         (None, ..) => return 0..=0,
         (Some(beat), Some(duration), Some(_)) => by_lead(facts, beat, duration, pictures).unwrap_or(by_size),
@@ -245,7 +245,7 @@ fn by_clock(facts: &Facts, pictures: i64, audio: i64) -> i64 {
     let missed: i64 = (0..)
         .zip(compared.clone())
         .map(|(index, before)| {
-            let (low, high) = beat.bounds(before + audio);
+            let (low, high) = beat.bounds(i64::from(*before) + audio);
             let due = first + index * duration;
             (low - due).max(due - high).max(0) / (beat.duration / 64).max(1)
         })
@@ -264,7 +264,8 @@ mod tests {
         let duration = flicks(1, 25);
         let next_due = 100 * duration;
         let first = next_due + lost_pictures * duration;
-        let before = (0..30).map(|n| (first + n * duration + beat.duration - 1) / beat.duration - lost_audio).collect();
+        let before = (0..30).map(|n| (first + n * duration + beat.duration - 1) / beat.duration - lost_audio);
+        let before = before.map(|count| u32::try_from(count).unwrap()).collect();
         Facts {
             gap_bytes,
             picture_bytes: 2000,
@@ -332,7 +333,7 @@ mod tests {
         let (beat, duration) = (Beat { start: 0, duration: flicks(1024, 48_000) }, flicks(1, 30));
         let next_due = 100 * duration;
         let ahead = |picture: i64| (picture / 30 * 30 * duration / beat.duration) + 47;
-        let before = (114..200).map(|picture| ahead(picture) - 20);
+        let before = (114..200).map(|picture| u32::try_from(ahead(picture) - 20).unwrap());
         let lead = Lead { from: beat.duration * 46, to: beat.duration * 47, slope: 0 };
         let facts = Facts {
             gap_bytes: 40_000,

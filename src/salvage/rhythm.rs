@@ -31,7 +31,7 @@ pub struct Rest {
 impl Rhythm {
     /// That of pictures, of which some are missing before those of the numbers in `gaps`, ascending.
     pub fn of(frames: &[Frame], gaps: &[usize]) -> Option<Self> {
-        let keys: Vec<usize> = (0..frames.len()).filter(|index| frames[*index].is_sync).collect();
+        let keys: Vec<usize> = (0..frames.len()).filter(|index| frames[*index].is_sync()).collect();
         let is_whole = |pair: &&[usize]| {
             let next = gaps.partition_point(|gap| *gap <= pair[0]);
             gaps.get(next).is_none_or(|gap| *gap > pair[1])
@@ -55,10 +55,10 @@ impl Rhythm {
         lost_since: impl Fn(usize) -> Option<i64>,
     ) -> Option<Rest> {
         let most = usize::try_from(self.every).ok()?;
-        let key = (0..index).rev().take(most).find(|at| frames[*at].is_sync)?;
+        let key = (0..index).rev().take(most).find(|at| frames[*at].is_sync())?;
         let between = i64::try_from(index - key).ok()? + lost_since(key)?;
         let end = frames.len().min(next_gap.unwrap_or(usize::MAX)).min(index + most);
-        let next = (index..end).find(|at| frames[*at].is_sync);
+        let next = (index..end).find(|at| frames[*at].is_sync());
         let lost = next.and_then(|next| i64::try_from(next - index).ok()).map(|behind| -(between + behind));
         Some(Rest { every: self.every, since: between, lost: lost.map(|lost| lost.rem_euclid(self.every)) })
     }
@@ -82,13 +82,7 @@ mod tests {
 
     /// Pictures with a key picture every ten, without those of a range.
     fn without(lost: std::ops::Range<usize>) -> Vec<Frame> {
-        let frame = |number: usize| Frame {
-            offset: number as u64,
-            size_bytes: 1,
-            is_sync: number.is_multiple_of(10),
-            picture: None,
-            audio_before: 0,
-        };
+        let frame = |number: usize| Frame::new(0..1, 0, number.is_multiple_of(10), None);
         (0..60).filter(|number| !lost.contains(number)).map(frame).collect()
     }
 
@@ -117,7 +111,7 @@ mod tests {
     #[test]
     fn without_a_constant_distance_there_is_no_rhythm() {
         let mut frames = without(0..0);
-        frames[14].is_sync = true;
+        frames[14] = Frame::new(0..1, 0, true, None);
         assert_eq!(Rhythm::of(&frames, &[]), None);
         assert_eq!(Rhythm::of(&without(0..0)[..15], &[]), None);
     }
