@@ -102,6 +102,10 @@ pub struct SalvageGap {
     pub lost_audio: i64,
     /// Whether other numbers would fit nearly as well.
     pub is_ambiguous: bool,
+    /// By how much longer or shorter it may have been in time, milliseconds at most: what the other numbers come to.
+    /// Everything behind it comes as much too early or too late.
+    #[serde(default)]
+    pub doubt_ms: i64,
 }
 
 impl SalvageReport {
@@ -126,10 +130,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_gap_of_an_earlier_version_is_read() {
+        let old = r#"{"offset":1,"bytes":2,"lostPictures":3,"lostAudio":4,"isAmbiguous":true}"#;
+        let gap: SalvageGap = serde_json::from_str(old).unwrap();
+        assert_eq!((gap.lost_audio, gap.doubt_ms), (4, 0));
+    }
+
+    #[test]
     fn the_json_comes_back() {
         let track =
             SalvagedTrack { kind: TrackKind::Video, codec: "h264".into(), packets: 9, duration_ms: 360, lost: 2 };
-        let gap = SalvageGap { offset: 48, bytes: 4096, lost_pictures: 2, lost_audio: 3, is_ambiguous: true };
+        let gap =
+            SalvageGap { offset: 48, bytes: 4096, lost_pictures: 2, lost_audio: 3, is_ambiguous: true, doubt_ms: 80 };
         let report = SalvageReport {
             source: ParameterSource::Stream,
             confidence: Confidence::Medium,

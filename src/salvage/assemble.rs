@@ -27,11 +27,11 @@ struct Timed {
 pub fn video(track: Track, walked: &Walked, timeline: &Timeline) -> Result<Track, IsoError> {
     let frames = walked.frames.iter().zip(&timeline.decoding).zip(&timeline.presentation);
     let samples = frames.map(|((frame, decoded), shown)| Timed {
-        offset: frame.offset,
+        offset: frame.offset(),
         size_bytes: frame.size_bytes,
         decoded: *decoded,
         shown: *shown,
-        is_sync: frame.is_sync,
+        is_sync: frame.is_sync(),
     });
     filled(track, samples, timeline.last_duration)
 }
@@ -48,11 +48,13 @@ pub fn audio(
     let mut missing = 0;
     let mut gaps = walked.gaps.iter().zip(lost).peekable();
     let samples = (0..).zip(&walked.audio[index]).map(|(number, frame)| {
-        while let Some((_, lost)) = gaps.next_if(|(gap, _)| gap.audio_before.get(index).is_some_and(|n| *n <= number)) {
+        while let Some((_, lost)) =
+            gaps.next_if(|(gap, _)| gap.audio_before.get(index).is_some_and(|n| i64::from(*n) <= number))
+        {
             let time = lost.audio * first_duration;
             missing += (time + spec.duration / 2) / spec.duration;
         }
-        let decoded = spec.start + (i64::try_from(number).unwrap_or(i64::MAX) + missing) * spec.duration;
+        let decoded = spec.start + (number + missing) * spec.duration;
         Timed { offset: frame.offset, size_bytes: frame.size_bytes, decoded, shown: decoded, is_sync: true }
     });
     match spec.sound {

@@ -198,7 +198,8 @@ impl Attempt {
             bytes: gap.range.end - gap.range.start,
             lost_pictures: lost.pictures,
             lost_audio: lost.audio,
-            is_ambiguous: lost.is_ambiguous,
+            is_ambiguous: lost.is_ambiguous(),
+            doubt_ms: clock::ticks(lost.doubt, 1000),
         });
         Report {
             source: self.origin,
@@ -226,7 +227,7 @@ impl Attempt {
     }
 
     fn confidence(&self, walked: &Walked, timeline: &Timeline, needs_parameters: bool) -> Confidence {
-        let is_ambiguous = timeline.lost.iter().any(|lost| lost.is_ambiguous);
+        let is_ambiguous = timeline.lost.iter().any(Lost::is_ambiguous);
         let is_guessed = self.origin == Origin::Media && !self.audio.is_empty();
         match () {
             () if needs_parameters || self.has_opaque || walked.explained_permille() < 900 => Confidence::Low,

@@ -62,35 +62,41 @@ impl Beat {
 }
 
 /// Pictures with nothing missing between them: numbers from 0, each with the audio frames before it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Segment {
     /// Audio frames before each picture, those of the whole file.
-    pub audio_before: Vec<i64>,
+    pub audio_before: Vec<u32>,
 }
 
 impl Segment {
     /// Of pictures that follow one another.
     pub fn of(frames: &[Frame]) -> Self {
-        Self { audio_before: frames.iter().map(|f| i64::from(f.audio_before)).collect() }
+        Self { audio_before: frames.iter().map(|frame| frame.audio_before).collect() }
+    }
+
+    /// The same of its first `count` pictures.
+    pub fn first(&self, count: usize) -> Self {
+        Self { audio_before: self.audio_before.iter().copied().take(count).collect() }
     }
 
     /// When the first picture is due if pictures are `duration` apart: the bounds that nearly all pictures allow.
     fn start_bounds(&self, beat: &Beat, duration: i64) -> Option<(i64, i64)> {
-        let bounds = (0..).zip(&self.audio_before).map(|(index, before)| {
-            let (low, high) = beat.bounds(*before);
-            (low - index * duration, high - index * duration)
-        });
-        let (mut lows, mut highs): (Vec<i64>, Vec<i64>) = bounds.unzip();
-        let spare = lows.len() / 200;
-        lows.sort_unstable_by(|a, b| b.cmp(a));
-        highs.sort_unstable();
-        Some((*lows.get(spare)?, *highs.get(spare)?))
+        let spare = self.audio_before.len() / 200;
+        let bounds = |pick: fn((i64, i64)) -> i64| {
+            let pictures = (0..).zip(&self.audio_before);
+            let mut all: Vec<i64> =
+                pictures.map(|(index, n)| pick(beat.bounds(i64::from(*n))) - index * duration).collect();
+            all.len().checked_sub(spare + 1).map(|last| (*all.select_nth_unstable(last).1, all))
+        };
+        let low = bounds(|(low, _)| low)?.0;
+        let mut highs = bounds(|(_, high)| high)?.1;
+        Some((low, *highs.select_nth_unstable(spare).1))
     }
 
     /// Pictures that contradict a start and a distance.
     fn violations(&self, beat: &Beat, start: i64, duration: i64) -> usize {
-        let misses = |(index, before): (i64, &i64)| {
-            let (low, high) = beat.bounds(*before);
+        let misses = |(index, before): (i64, &u32)| {
+            let (low, high) = beat.bounds(i64::from(*before));
             let due = start + index * duration;
             due < low - TOLERANCE || due > high + TOLERANCE
         };
@@ -123,7 +129,8 @@ pub fn constant_duration(segments: &[Segment], beat: &Beat, declared: &[i64]) ->
 pub fn is_chunked(segments: &[Segment]) -> bool {
     let runs: usize =
         segments.iter().map(|s| s.audio_before.windows(2).filter(|pair| pair[0] != pair[1]).count()).sum();
-    let audio: i64 = segments.iter().filter_map(|s| Some(s.audio_before.last()? - s.audio_before.first()?)).sum();
+    let heard = |s: &Segment| Some(i64::from(*s.audio_before.last()?) - i64::from(*s.audio_before.first()?));
+    let audio: i64 = segments.iter().filter_map(heard).sum();
     let pictures: usize = segments.iter().map(|s| s.audio_before.len()).sum();
     runs > 1 && audio / i64::try_from(runs).unwrap_or(i64::MAX) >= 6 && pictures / runs >= 3
 }
@@ -133,7 +140,7 @@ pub fn variable(segment: &Segment, beat: &Beat, origin: i64, grid: Option<i64>) 
     let mut last = i64::MIN;
     let mut times = Vec::with_capacity(segment.audio_before.len());
     for before in &segment.audio_before {
-        let (low, high) = beat.bounds(*before);
+        let (low, high) = beat.bounds(i64::from(*before));
         let earliest = low.max(last.saturating_add(grid.unwrap_or(1)));
         let on_grid = grid.filter(|g| *g > 0).map(|g| {
             let steps = (earliest - TOLERANCE - origin).div_euclid(g) + 1;
@@ -156,7 +163,7 @@ mod tests {
     /// Interleaves pictures at `times` with frames of the beat, ties first.
     fn segment(beat: &Beat, times: &[i64]) -> Segment {
         let before = |due: &i64| ((due - beat.start) + beat.duration - 1).div_euclid(beat.duration).max(0);
-        Segment { audio_before: times.iter().map(before).collect() }
+        Segment { audio_before: times.iter().map(|due| u32::try_from(before(due)).unwrap()).collect() }
     }
 
     fn beat() -> Beat {

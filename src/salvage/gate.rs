@@ -18,8 +18,8 @@ pub fn fits(walked: &Walked) -> bool {
         return true; // start codes say more than numbers could
     }
     let frames = &walked.frames;
-    let unreadable = frames.iter().filter(|frame| frame.picture.is_none()).count();
-    let inconsistent = frames.iter().filter(|frame| frame.picture.is_some_and(|p| !p.is_consistent)).count();
+    let unreadable = frames.iter().filter(|frame| frame.order().is_none()).count();
+    let inconsistent = frames.iter().filter(|frame| frame.order().is_some() && !frame.is_consistent()).count();
     let excused = walked.gaps.len();
     if frames.len() <= FEW {
         return unreadable == 0;
@@ -31,6 +31,6 @@ pub fn fits(walked: &Walked) -> bool {
     let period = walked.parameters.as_ref().map_or(0, Parameters::order_period);
     let order = Order::of(frames, period, &gaps);
     let count = i64::try_from(frames.len()).unwrap_or(i64::MAX);
-    let is_near = |(number, place): &(i64, &Option<i64>)| place.is_some_and(|p| p <= number + count.max(64));
+    let is_near = |(number, place): &(i64, &Option<i32>)| place.is_some_and(|p| i64::from(p) <= number + count.max(64));
     order.lag <= MOST_LAG && (0..).zip(&order.places).filter(is_near).count() * 100 >= frames.len() * 90
 }

@@ -34,6 +34,7 @@ mod order;
 mod probe;
 mod reference;
 mod report;
+mod rhythm;
 mod source;
 mod timeline;
 mod unframed;

@@ -9,7 +9,7 @@ use super::walk::Frame;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Order {
     /// By picture: its place within its sequence, from 0; `None` if no slice header could be read.
-    pub places: Vec<Option<i64>>,
+    pub places: Vec<Option<i32>>,
     /// By picture: whether a sequence begins with it.
     pub begins: Vec<bool>,
     /// After how many frames the counts repeat; 0 if that is not known.
@@ -22,71 +22,91 @@ impl Order {
     /// Orders pictures; `period` is that of the raw counts, `gaps` the numbers of pictures before which something is
     /// missing, ascending.
     pub fn of(frames: &[Frame], period: i64, gaps: &[usize]) -> Self {
-        let begins: Vec<bool> = frames.iter().map(|f| f.picture.is_some_and(|p| p.begins_sequence)).collect();
-        let mut places: Vec<Option<i64>> = frames.iter().map(|f| f.picture.map(|p| p.order)).collect();
+        let begins: Vec<bool> = frames.iter().map(Frame::begins_sequence).collect();
         let sequences = sequences(&begins);
-        for &(from, to) in &sequences {
-            let least = places[from..to].iter().flatten().min().copied().unwrap_or(0);
-            places[from..to].iter_mut().flatten().for_each(|place| *place -= least);
+        let mut places: Vec<Option<i32>> = Vec::with_capacity(frames.len());
+        for sequence in &sequences {
+            let frames = &frames[of(*sequence)];
+            let least = frames.iter().filter_map(Frame::order).min().unwrap_or(0);
+            places.extend(frames.iter().map(|frame| i32::try_from(frame.order()?.checked_sub(least)?).ok()));
         }
         let step = step_of(&places);
         places.iter_mut().flatten().for_each(|place| *place /= step);
-        let whole: Vec<(usize, usize)> = sequences.iter().copied().filter(|s| is_whole(s, gaps)).collect();
+        let whole: Vec<Sequence> = sequences.iter().copied().filter(|s| is_whole(*s, gaps)).collect();
         if !is_dense(&places, &whole) {
-            for &(from, to) in &sequences {
-                rank(&mut places[from..to]);
+            for sequence in &sequences {
+                rank(&mut places[of(*sequence)]);
             }
         }
         let lag = lag_of(&places, &sequences, gaps);
-        Self { places, begins, period: period / step, lag }
+        Self { places, begins, period: period / i64::from(step), lag }
+    }
+
+    /// The place of a picture within its sequence.
+    pub fn place(&self, index: usize) -> Option<i64> {
+        self.places.get(index).copied().flatten().map(i64::from)
     }
 }
 
-fn sequences(begins: &[bool]) -> Vec<(usize, usize)> {
-    let mut starts: Vec<usize> = (0..begins.len()).filter(|index| *index == 0 || begins[*index]).collect();
-    starts.push(begins.len());
-    starts.windows(2).map(|pair| (pair[0], pair[1])).collect()
+/// First picture of a sequence, and the one behind its last. There are never so many pictures that they need more bits.
+type Sequence = (u32, u32);
+
+const fn of((from, to): Sequence) -> std::ops::Range<usize> {
+    from as usize..to as usize
 }
 
-fn is_whole(&(from, to): &(usize, usize), gaps: &[usize]) -> bool {
-    let next = gaps.partition_point(|gap| *gap < from);
-    gaps.get(next).is_none_or(|gap| *gap > to)
+fn sequences(begins: &[bool]) -> Vec<Sequence> {
+    let mut all: Vec<Sequence> = Vec::new();
+    for (index, begins) in (0..).zip(begins) {
+        match all.last_mut() {
+            Some(last) if !begins => last.1 = index + 1,
+            _ => all.push((index, index + 1)),
+        }
+    }
+    all
+}
+
+fn is_whole(sequence: Sequence, gaps: &[usize]) -> bool {
+    let pictures = of(sequence);
+    let next = gaps.partition_point(|gap| *gap < pictures.start);
+    gaps.get(next).is_none_or(|gap| *gap > pictures.end)
 }
 
 /// H.264 counts fields, so frames are two apart; H.265 counts pictures.
-fn step_of(places: &[Option<i64>]) -> i64 {
+fn step_of(places: &[Option<i32>]) -> i32 {
     let known = places.iter().flatten().count();
     let odd = places.iter().flatten().filter(|place| **place % 2 != 0).count();
     if known > 1 && odd * 100 <= known { 2 } else { 1 }
 }
 
 /// Whether nearly all places of whole sequences are taken; the last sequence may be cut.
-fn is_dense(places: &[Option<i64>], whole: &[(usize, usize)]) -> bool {
+fn is_dense(places: &[Option<i32>], whole: &[Sequence]) -> bool {
     let closed = whole.split_last().map_or(whole, |(_, others)| if others.is_empty() { whole } else { others });
-    let is_filled = |&&(from, to): &&(usize, usize)| {
-        let last = places[from..to].iter().flatten().max().copied().unwrap_or(0);
-        usize::try_from(last).unwrap_or(usize::MAX) < (to - from) + 4
+    let is_filled = |sequence: &&Sequence| {
+        let last = places[of(**sequence)].iter().flatten().max().copied().unwrap_or(0);
+        usize::try_from(last).unwrap_or(usize::MAX) < of(**sequence).len() + 4
     };
     closed.iter().filter(is_filled).count() * 2 >= closed.len()
 }
 
-fn rank(places: &mut [Option<i64>]) {
-    let mut sorted: Vec<i64> = places.iter().flatten().copied().collect();
+fn rank(places: &mut [Option<i32>]) {
+    let mut sorted: Vec<i32> = places.iter().flatten().copied().collect();
     sorted.sort_unstable();
     for place in places.iter_mut().flatten() {
-        *place = i64::try_from(sorted.partition_point(|other| other < place)).unwrap_or(i64::MAX);
+        *place = i32::try_from(sorted.partition_point(|other| other < place)).unwrap_or(i32::MAX);
     }
 }
 
 /// The furthest that a picture is decoded behind its place, where nothing is missing before it.
-fn lag_of(places: &[Option<i64>], sequences: &[(usize, usize)], gaps: &[usize]) -> i64 {
+fn lag_of(places: &[Option<i32>], sequences: &[Sequence], gaps: &[usize]) -> i64 {
     const MOST: i64 = 16;
     let mut lag = 0;
-    for &(from, to) in sequences {
+    for pictures in sequences.iter().copied().map(of) {
+        let (from, to) = (pictures.start, pictures.end);
         let next = gaps.partition_point(|gap| *gap <= from);
         let to = gaps.get(next).map_or(to, |gap| (*gap).min(to));
         for (index, place) in (0..).zip(&places[from..to.max(from)]) {
-            let behind = place.map_or(0, |place| index - place);
+            let behind = place.map_or(0, |place| index - i64::from(place));
             lag = if behind <= MOST { behind.max(lag) } else { lag };
         }
     }
@@ -99,19 +119,9 @@ mod tests {
     use crate::salvage::nal::Picture;
 
     pub(in crate::salvage) fn frames(orders: &[i64]) -> Vec<Frame> {
-        let frame = |order: &i64| Frame {
-            offset: 0,
-            size_bytes: 1,
-            is_sync: *order == 0,
-            picture: Some(Picture {
-                order: *order,
-                begins_sequence: *order == 0,
-                is_second_field: false,
-                is_consistent: true,
-            }),
-            audio_before: 0,
-        };
-        orders.iter().map(frame).collect()
+        let picture =
+            |order: i64| Picture { order, begins_sequence: order == 0, is_second_field: false, is_consistent: true };
+        orders.iter().map(|order| Frame::new(0..1, 0, *order == 0, Some(picture(*order)))).collect()
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::describe::SoundFacts;
 use super::element::{Sound, Video};
 use super::nal::{Parameters, Standard};
 use super::source::Source;
-use super::walk::{AudioTrack, Hypothesis, Walked, walk};
+use super::walk::{AudioTrack, Hypothesis, Walked, walk_briefly};
 
 /// How much of the media is tried with likely combination.
 const TRIED_BYTES: u64 = 512 << 10;
@@ -57,7 +57,7 @@ fn tried<R: Read + Seek>(
     let mut all: Vec<(u64, Probed)> = combinations
         .into_iter()
         .map(|probed| {
-            let walked = walk(source, tried.clone(), &probed.hypothesis);
+            let walked = walk_briefly(source, tried.clone(), &probed.hypothesis);
             let has_parameters = walked.parameters.as_ref().is_some_and(Parameters::is_usable);
             (explained(&walked, &probed.hypothesis), Probed { has_parameters, ..probed })
         })

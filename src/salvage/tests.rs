@@ -70,6 +70,33 @@ fn a_length_that_lies_costs_one_picture_wherever_it_leads() {
 }
 
 #[test]
+fn a_picture_that_the_end_cuts_off_is_no_sound() {
+    let truth = movie_of(SOUND);
+    let video = truth.tracks.iter().find(|track| track.kind() == crate::recording::TrackKind::Video).unwrap();
+    let picture = |number: usize| {
+        let sample = video.samples().nth(number).unwrap();
+        let at = usize::try_from(sample.offset).unwrap();
+        &SOUND[at..at + sample.size_bytes as usize]
+    };
+    let mut noise = (0..).map(|n: u32| n.wrapping_mul(2_654_435_761).to_be_bytes()[0] | 4);
+    let mut media = Vec::new();
+    for number in 0..12 {
+        media.extend_from_slice(picture(number));
+        media.extend(noise.by_ref().take(4096));
+    }
+    // The last picture that is whole, with no sound between it and the one that is cut.
+    media.extend_from_slice(picture(12));
+    let cut = media.len() as u64;
+    media.extend_from_slice(&picture(13)[..picture(13).len() / 2]);
+    let mut hypothesis = Reference::of(&truth, Origin::Given).hypothesis();
+    hypothesis.audio[0].sound = element::Sound::Pcm { block_bytes: 4 };
+    let mut source = Source::new(Cursor::new(&media), media.len() as u64);
+    let walked = walk::walk(&mut source, 0..media.len() as u64, &hypothesis);
+    assert_eq!((walked.frames.len(), walked.audio[0].len()), (13, 12), "{:?}", walked.gaps);
+    assert_eq!(walked.gaps.last().unwrap().range, cut..media.len() as u64);
+}
+
+#[test]
 fn without_any_parameter_set_it_is_not_called_playable() {
     let broken = crashed(SOUND);
     let salvaged = salvage(Cursor::new(&broken), broken.len() as u64, &[]).unwrap();

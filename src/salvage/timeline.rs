@@ -4,12 +4,16 @@
 //! presentation begins if it was written like the reference says.
 
 use super::clock::{self, Beat, Segment};
-use super::loss::{self, Facts, Lost};
+use super::loss::{self, Facts, Lead, Lost};
 use super::order::Order;
+use super::rhythm::{Rest, Rhythm};
 use super::walk::{Gap, Hypothesis, Walked};
 
 /// Pictures whose mean distance stands for that of the next ones, where it varies.
 const RECENT: usize = 33;
+
+/// Between two key pictures with more gaps the rhythm says nothing.
+const MOST_GAPS_BETWEEN: usize = 64;
 
 /// What is known of the pictures' timing beforehand.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -65,7 +69,10 @@ struct Maker<'a> {
     expected: &'a Expected,
     beat: Option<Beat>,
     order: Order,
-    segments: Vec<(usize, Segment)>,
+    rhythm: Option<Rhythm>,
+    /// By segment: the picture that it begins with.
+    starts: Vec<usize>,
+    segments: Vec<Segment>,
     duration: Option<i64>,
     is_chunked: bool,
     lag: i64,
@@ -76,20 +83,20 @@ impl<'a> Maker<'a> {
         let gaps: Vec<usize> = walked.gaps.iter().map(|gap| gap.frames_before).collect();
         let period = walked.parameters.as_ref().map_or(0, super::nal::Parameters::order_period);
         let order = Order::of(&walked.frames, period, &gaps);
+        let rhythm = Rhythm::of(&walked.frames, &gaps);
         let has_sound = walked.audio.first().is_some_and(|track| track.len() > 1);
         let beat = hypothesis.audio.first().filter(|_| has_sound);
         let beat = beat.map(|track| Beat { start: track.start, duration: track.duration });
-        let segments = segments(walked, &gaps);
-        let only: Vec<Segment> = segments.iter().map(|(_, segment)| segment.clone()).collect();
-        let is_chunked = clock::is_chunked(&only);
+        let (starts, segments) = segments(walked, &gaps);
+        let is_chunked = clock::is_chunked(&segments);
         let declared = expected.durations.first().copied();
         let duration = match beat {
             Some(_) if is_chunked => declared.or(Some(clock::flicks(1, 25))),
-            Some(beat) => clock::constant_duration(&only, &beat, &expected.durations),
+            Some(beat) => clock::constant_duration(&segments, &beat, &expected.durations),
             None => declared.or(Some(clock::flicks(1, 25))),
         };
         let lag = order.lag.max(expected.lag.unwrap_or(0));
-        Self { walked, expected, beat, order, segments, duration, is_chunked, lag }
+        Self { walked, expected, beat, order, rhythm, starts, segments, duration, is_chunked, lag }
     }
 
     fn make(self) -> Timeline {
@@ -112,9 +119,15 @@ impl<'a> Maker<'a> {
             next_due: 0,
             duration: None,
             beat: self.beat,
-            behind: Segment { audio_before: Vec::new() },
+            behind: Segment::default(),
             by_order: None,
+            rest: None,
+            key_bytes: 0,
+            other_bytes: 0,
+            keys: 0,
+            is_reset: true,
             is_chunked: false,
+            lead: None,
         };
         self.walked
             .gaps
@@ -125,7 +138,8 @@ impl<'a> Maker<'a> {
 
     /// Whether nothing follows a gap.
     fn is_last(&self, gap: &Gap) -> bool {
-        let has_audio = self.walked.audio.iter().zip(&gap.audio_before).any(|(track, before)| track.len() > *before);
+        let has_audio =
+            self.walked.audio.iter().zip(&gap.audio_before).any(|(track, before)| track.len() > *before as usize);
         gap.frames_before >= self.walked.frames.len() && !has_audio
     }
 
@@ -133,7 +147,9 @@ impl<'a> Maker<'a> {
         let by_lag = -self.lag * duration;
         let wanted: Vec<i64> = self.expected.start.into_iter().chain([by_lag, 0]).collect();
         let proven = match (self.beat, self.segments.first()) {
-            (Some(beat), Some((0, segment))) if !self.is_chunked => segment.start(&beat, duration, &wanted),
+            (Some(beat), Some(segment)) if !self.is_chunked && self.starts[0] == 0 => {
+                segment.start(&beat, duration, &wanted)
+            }
             _ => None,
         };
         proven.unwrap_or(wanted[0])
@@ -149,11 +165,11 @@ impl<'a> Maker<'a> {
             self.pass_gaps(index, start, duration, &mut run);
             let place = number + run.lost_pictures;
             if self.order.begins[index] {
-                let least = self.order.places[index].unwrap_or(0);
+                let least = self.order.place(index).unwrap_or(0);
                 run.base = place - least.min(0);
             }
             decoding.push(start + place * duration);
-            let shown = self.order.places[index].map(|own| run.base + own);
+            let shown = self.order.place(index).map(|own| run.base + own);
             is_ordered &= shown.is_some();
             presentation.push(start + (shown.unwrap_or(place) + self.lag).max(place) * duration);
         }
@@ -200,12 +216,12 @@ impl<'a> Maker<'a> {
         let before = (0..index)
             .rev()
             .take(COMPARED)
-            .scan(false, |is_over, at| (!std::mem::replace(is_over, begins[at])).then_some(self.order.places[at]));
+            .scan(false, |is_over, at| (!std::mem::replace(is_over, begins[at])).then_some(self.order.place(at)));
         let mut latest = before.flatten().max().unwrap_or(i64::MIN);
         let missing: Vec<i64> = (number + lost_before..)
             .zip(self.order.places.get(index..until)?)
             .filter_map(|(place, own)| {
-                latest = latest.max((*own)?);
+                latest = latest.max(i64::from((*own)?));
                 Some(base + latest - place)
             })
             .collect();
@@ -221,26 +237,77 @@ impl<'a> Maker<'a> {
         let number = i64::try_from(index).unwrap_or(i64::MAX);
         let begins = self.order.begins.get(index).copied().unwrap_or(true);
         let by_order = if begins { None } else { self.by_order(index, run.lost_pictures, run.base) };
-        let behind = self.segments.binary_search_by_key(&index, |(first, _)| *first).ok();
-        let behind = behind.map_or_else(|| Segment { audio_before: Vec::new() }, |at| self.segments[at].1.clone());
+        let behind = self.starts.binary_search(&index).ok();
+        let behind = behind.map_or_else(Segment::default, |at| self.segments[at].first(loss::BEHIND));
         let beat = self.beat.map(|beat| Beat { start: beat.start + run.lost_audio * beat.duration, ..beat });
         let frames = &self.walked.frames;
-        let near = &frames[index.saturating_sub(60)..(index + 60).min(frames.len())];
+        let first = index.saturating_sub(60);
+        let near = &frames[first..(index + 60).min(frames.len())];
         let heard = self.walked.audio.first().map_or(&[][..], |track| {
-            let at = gap.audio_before.first().copied().unwrap_or(0);
+            let at = gap.audio_before.first().map_or(0, |count| *count as usize);
             &track[at.saturating_sub(60)..(at + 60).min(track.len())]
         });
+        let sizes = |is_key: bool| -> Vec<u32> {
+            near.iter().filter(|frame| frame.is_sync() == is_key).map(|frame| frame.size_bytes).collect()
+        };
+        let rest = self.rest(index, run);
+        let (keys, others) = (sizes(true), sizes(false));
+        let is_told_apart = !keys.is_empty() && !others.is_empty();
+        let all = mean(near.iter().map(|f| f.size_bytes));
+        let other_bytes = if is_told_apart { mean(others.iter().copied()) } else { 0 };
         loss::estimate(&Facts {
             gap_bytes: bytes_of(gap),
-            picture_bytes: mean(near.iter().map(|f| f.size_bytes)),
+            picture_bytes: if rest.is_some() && is_told_apart { other_bytes } else { all },
             audio_bytes: mean(heard.iter().map(|f| f.size_bytes)),
             next_due: start + (number + run.lost_pictures) * duration.unwrap_or(0),
             duration,
             beat,
             behind,
             by_order: by_order.map(|lost| (lost, self.order.period)),
+            rest,
+            key_bytes: if is_told_apart { mean(keys.iter().copied()) } else { all },
+            other_bytes,
+            keys: 0,
+            is_reset: near.iter().zip(&self.order.begins[first..]).all(|(frame, begins)| *begins || !frame.is_sync()),
             is_chunked: self.is_chunked,
+            lead: self.lead(index, start, duration, run),
         })
+    }
+
+    /// By how much the sound was ahead where runs of pictures began before a gap, if there was a rule in it.
+    fn lead(&self, index: usize, start: i64, duration: Option<i64>, run: &Run) -> Option<Lead> {
+        const RUNS: usize = 12;
+        const FEW: usize = 3;
+        let (beat, duration) = self.beat.zip(duration).filter(|_| self.is_chunked)?;
+        let frames = &self.walked.frames;
+        let earlier = run.lost.len().checked_sub(1).and_then(|last| self.walked.gaps.get(last));
+        let from = earlier.map_or(0, |gap| gap.frames_before);
+        let begins = |at: &usize| frames[*at].audio_before != frames[*at - 1].audio_before;
+        let starts = (from + 1..index).rev().take(RUNS * loss::BEHIND).filter(begins).take(RUNS);
+        let leads = starts.map(|at| {
+            let heard = i64::from(frames[at].audio_before) + run.lost_audio;
+            let number = i64::try_from(at).unwrap_or(0);
+            let due = start + (number + run.lost_pictures) * duration;
+            (number - i64::try_from(index).unwrap_or(0), beat.start + heard * beat.duration - due)
+        });
+        let leads: Vec<(i64, i64)> = leads.collect();
+        let (last, first) = leads.first().zip(leads.last()).filter(|_| leads.len() >= FEW)?;
+        let slope = (last.1 - first.1) / (last.0 - first.0);
+        let rests = || leads.iter().map(|(number, lead)| lead - slope * number);
+        let (from, to) = rests().min().zip(rests().max())?;
+        (to - from <= 2 * (duration + beat.duration)).then_some(Lead { from, to, slope })
+    }
+
+    /// What the rhythm of key pictures says of the gap that comes next.
+    fn rest(&self, index: usize, run: &Run) -> Option<Rest> {
+        let gaps = &self.walked.gaps;
+        let next_gap = gaps.get(run.next_gap).map(|gap| gap.frames_before);
+        let lost_since = |picture: usize| {
+            let earlier = gaps.iter().zip(&run.lost).rev().take_while(|(gap, _)| gap.frames_before > picture);
+            let sum = earlier.take(MOST_GAPS_BETWEEN).fold((0, 0), |(n, sum), (_, lost)| (n + 1, sum + lost.pictures));
+            (sum.0 < MOST_GAPS_BETWEEN).then_some(sum.1)
+        };
+        self.rhythm?.rest(&self.walked.frames, index, next_gap, lost_since)
     }
 
     fn variable(&self) -> Timeline {
@@ -253,7 +320,7 @@ impl<'a> Maker<'a> {
                 run.lost_audio += lost.audio;
                 run.lost.push(lost);
             }
-            audio_before.push(i64::from(frame.audio_before) + run.lost_audio);
+            audio_before.push(u32::try_from(i64::from(frame.audio_before) + run.lost_audio).unwrap_or(u32::MAX));
         }
         run.lost.resize(self.walked.gaps.len(), Lost::default());
         let whole = Segment { audio_before };
@@ -277,7 +344,7 @@ impl<'a> Maker<'a> {
         let mut out = Vec::with_capacity(decoding.len());
         for (index, number) in (0..decoding.len()).zip(0_i64..) {
             base = if self.order.begins[index] { number } else { base };
-            let place = self.order.places[index].map_or(number, |own| base + own) + self.lag;
+            let place = self.order.place(index).map_or(number, |own| base + own) + self.lag;
             let place = place.clamp(number, number + 64);
             let inside = usize::try_from(place.min(count - 1)).ok().and_then(|at| decoding.get(at)).copied();
             let beyond = (place - (count - 1)).max(0) * distance;
@@ -296,12 +363,14 @@ struct Run {
     lost: Vec<Lost>,
 }
 
-fn segments(walked: &Walked, gaps: &[usize]) -> Vec<(usize, Segment)> {
+/// The stretches without a gap: the picture that each begins with, and its pictures.
+fn segments(walked: &Walked, gaps: &[usize]) -> (Vec<usize>, Vec<Segment>) {
     let mut starts: Vec<usize> =
         [0].into_iter().chain(gaps.iter().copied()).filter(|at| *at < walked.frames.len()).collect();
     starts.dedup();
     let ends = starts.iter().skip(1).copied().chain([walked.frames.len()]);
-    starts.iter().zip(ends).map(|(from, to)| (*from, Segment::of(&walked.frames[*from..to]))).collect()
+    let segments = starts.iter().zip(ends).map(|(from, to)| Segment::of(&walked.frames[*from..to])).collect();
+    (starts, segments)
 }
 
 fn bytes_of(gap: &Gap) -> i64 {

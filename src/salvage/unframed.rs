@@ -20,6 +20,8 @@ const RARE: u32 = 200;
 const NEAR: usize = 40;
 /// Ways to cut a run that are followed at once.
 const PATHS: usize = 64;
+/// For so many places each byte of a run may be paid for; where that is not enough, packets are equally long.
+const LOOKS_PER_BYTE: usize = 32;
 /// How unlikely a step of size by a factor of e is, in nats.
 const STEP_NATS: f64 = 8.0;
 /// No step of size counts more than this, in natural logarithms.
@@ -35,31 +37,48 @@ pub fn split<R: Read + Seek>(
     expected: &Expected,
 ) {
     let runs = std::mem::take(&mut walked.audio[index]);
-    let packets = match track.sound {
-        Sound::Pcm { block_bytes } => pcm(&runs, block_bytes.max(1), track),
-        Sound::Opus => opus(source, walked, &runs, track, expected),
-        _ => runs.iter().map(|run| vec![*run]).collect(),
-    };
-    let mut before = Vec::with_capacity(packets.len() + 1);
-    before.push(0_usize);
-    for of_run in &packets {
-        before.push(before[before.len() - 1] + of_run.len());
+    let mut packets = Packets::with_capacity(runs.len());
+    match track.sound {
+        Sound::Pcm { block_bytes } => pcm(&runs, block_bytes.max(1), track, &mut packets),
+        Sound::Opus => opus(source, walked, &runs, track, expected, &mut packets),
+        _ => packets.all.clone_from(&runs),
     }
-    let count = |runs: usize| before[runs.min(before.len() - 1)];
+    drop(runs);
     if index == 0 {
-        for frame in &mut walked.frames {
-            let runs = usize::try_from(frame.audio_before).unwrap_or(usize::MAX);
-            frame.audio_before = u32::try_from(count(runs)).unwrap_or(u32::MAX);
-        }
+        walked.frames.iter_mut().for_each(|frame| frame.audio_before = packets.before(frame.audio_before));
     }
     for gap in &mut walked.gaps {
-        gap.audio_before[index] = count(gap.audio_before[index]);
+        gap.audio_before[index] = packets.before(gap.audio_before[index]);
     }
-    walked.audio[index] = packets.into_iter().flatten().collect();
+    walked.audio[index] = packets.all;
+}
+
+/// The packets of all runs.
+#[derive(Debug, Default)]
+struct Packets {
+    all: Vec<AudioFrame>,
+    /// By run: how many packets there are up to its end.
+    ends: Vec<u32>,
+}
+
+impl Packets {
+    fn with_capacity(runs: usize) -> Self {
+        Self { all: Vec::with_capacity(runs), ends: Vec::with_capacity(runs) }
+    }
+
+    fn end_run(&mut self) {
+        self.ends.push(u32::try_from(self.all.len()).unwrap_or(u32::MAX));
+    }
+
+    /// How many packets lie in the first runs.
+    fn before(&self, runs: u32) -> u32 {
+        let last = (runs as usize).min(self.ends.len());
+        last.checked_sub(1).map_or(0, |last| self.ends[last])
+    }
 }
 
 /// PCM: writers hand over packets of equal length, so the greatest common divisor of the runs is theirs.
-fn pcm(runs: &[AudioFrame], block_bytes: u32, track: &mut AudioTrack) -> Vec<Vec<AudioFrame>> {
+fn pcm(runs: &[AudioFrame], block_bytes: u32, track: &mut AudioTrack, packets: &mut Packets) {
     let blocks = |run: &AudioFrame| u64::from(run.size_bytes / block_bytes);
     let inner = runs.split_last().map_or(runs, |(_, inner)| if inner.is_empty() { runs } else { inner });
     let common = inner.iter().map(blocks).fold(0, greatest_common_divisor);
@@ -68,12 +87,13 @@ fn pcm(runs: &[AudioFrame], block_bytes: u32, track: &mut AudioTrack) -> Vec<Vec
     let each = u32::try_from(each).unwrap_or(u32::MAX / block_bytes);
     track.duration = track.duration.saturating_mul(i64::from(each));
     let bytes = each.saturating_mul(block_bytes);
-    let split = |run: &AudioFrame| {
+    for run in runs {
         let whole = run.size_bytes - run.size_bytes % block_bytes;
         let pieces = (0..whole).step_by(bytes as usize);
-        pieces.map(|at| AudioFrame { offset: run.offset + u64::from(at), size_bytes: bytes.min(whole - at) }).collect()
-    };
-    runs.iter().map(split).collect()
+        let packet = |at| AudioFrame { offset: run.offset + u64::from(at), size_bytes: bytes.min(whole - at) };
+        packets.all.extend(pieces.map(packet));
+        packets.end_run();
+    }
 }
 
 const fn greatest_common_divisor(a: u64, b: u64) -> u64 {
@@ -86,34 +106,41 @@ fn opus<R: Read + Seek>(
     runs: &[AudioFrame],
     track: &mut AudioTrack,
     expected: &Expected,
-) -> Vec<Vec<AudioFrame>> {
-    let bytes: Vec<Vec<u8>> = runs.iter().map(|run| bytes_of(source, run)).collect();
-    let habits = Habits::of(&bytes);
-    if let Some(duration) = most_common_duration(&bytes) {
+    packets: &mut Packets,
+) {
+    let mut counted = Counted::default();
+    for run in runs {
+        counted.count(source, run);
+    }
+    let habits = counted.habits();
+    if let Some(duration) = counted.most_common_duration() {
         track.duration = duration;
     }
     let counts = counts(walked, runs, track, expected);
-    let typical = typical_sizes(runs, &counts);
-    let mut last = typical.first().copied().unwrap_or(1.0);
-    let split = |(index, (run, content)): (usize, (&AudioFrame, &Vec<u8>))| {
-        let ends = cuts(content, counts[index], (last, typical[index]), &habits);
+    let mut last = typical_size(runs, &counts, 0);
+    let mut content = Vec::new();
+    for (index, run) in runs.iter().enumerate() {
+        let typical = typical_size(runs, &counts, index);
+        let count = usize::from(counts[index]);
+        content.clear();
+        if count > 1 {
+            content.extend_from_slice(bytes_of(source, run));
+        }
         let mut at = 0;
-        let mut packets = Vec::with_capacity(ends.len());
-        for end in ends {
+        for end in cuts(&content, run.size_bytes as usize, count, (last, typical), &habits) {
             let size_bytes = u32::try_from(end - at).unwrap_or(u32::MAX);
-            packets.push(AudioFrame { offset: run.offset + at as u64, size_bytes });
+            packets.all.push(AudioFrame { offset: run.offset + at as u64, size_bytes });
             last = as_size(end - at);
             at = end;
         }
-        packets
-    };
-    runs.iter().zip(&bytes).enumerate().map(split).collect()
+        packets.end_run();
+    }
 }
 
-fn bytes_of<R: Read + Seek>(source: &mut Source<R>, run: &AudioFrame) -> Vec<u8> {
+fn bytes_of<'a, R: Read + Seek>(source: &'a mut Source<R>, run: &AudioFrame) -> &'a [u8] {
     let wanted = run.size_bytes as usize;
     let bytes = source.at(run.offset, wanted);
-    bytes[..bytes.len().min(wanted)].to_vec()
+    &bytes[..bytes.len().min(wanted)]
 }
 
 /// What packets of a stream begin and end with: every run begins with the beginning of one and ends with the end of one.
@@ -126,22 +153,60 @@ struct Habits {
     last: [f64; 256],
 }
 
-impl Habits {
-    fn of(runs: &[Vec<u8>]) -> Self {
-        let count = |pick: fn(&Vec<u8>) -> Option<&u8>| {
-            let mut counts = [0_u32; 256];
-            runs.iter().filter_map(pick).for_each(|byte| counts[usize::from(*byte)] += 1);
-            counts
-        };
-        let total = u32::try_from(runs.len()).unwrap_or(u32::MAX);
-        let unlikely = |count: u32| -((f64::from(count) + 0.25) / (f64::from(total) + 64.0)).ln();
-        Self {
-            begins: count(|run| run.first()).map(|count| count > 0 && count.saturating_mul(RARE) >= total),
-            second: count(|run| run.get(1)).map(unlikely),
-            last: count(|run| run.last()).map(unlikely),
+/// With which bytes runs begin and end, counted.
+#[derive(Debug)]
+struct Counted {
+    runs: u32,
+    first: [u32; 256],
+    second: [u32; 256],
+    last: [u32; 256],
+}
+
+impl Default for Counted {
+    fn default() -> Self {
+        Self { runs: 0, first: [0; 256], second: [0; 256], last: [0; 256] }
+    }
+}
+
+impl Counted {
+    fn count<R: Read + Seek>(&mut self, source: &mut Source<R>, run: &AudioFrame) {
+        let Some(behind) = run.size_bytes.checked_sub(1) else { return };
+        self.take(source.at(run.offset, run.size_bytes.min(2) as usize).iter().take(run.size_bytes as usize));
+        if let Some(byte) = source.at(run.offset + u64::from(behind), 1).first() {
+            self.last[usize::from(*byte)] += 1;
         }
     }
 
+    fn take<'a>(&mut self, mut bytes: impl Iterator<Item = &'a u8>) {
+        self.runs = self.runs.saturating_add(1);
+        for counts in [&mut self.first, &mut self.second] {
+            if let Some(byte) = bytes.next() {
+                counts[usize::from(*byte)] += 1;
+            }
+        }
+    }
+
+    fn habits(&self) -> Habits {
+        let unlikely = |count: u32| -((f64::from(count) + 0.25) / (f64::from(self.runs) + 64.0)).ln();
+        Habits {
+            begins: self.first.map(|count| count > 0 && count.saturating_mul(RARE) >= self.runs),
+            second: self.second.map(unlikely),
+            last: self.last.map(unlikely),
+        }
+    }
+
+    fn most_common_duration(&self) -> Option<i64> {
+        let mut counts = std::collections::BTreeMap::new();
+        for (first, count) in (0..=u8::MAX).zip(self.first).filter(|(_, count)| *count > 0) {
+            if let Some(duration) = duration_of(first) {
+                *counts.entry(duration).or_insert(0_u32) += count;
+            }
+        }
+        counts.into_iter().max_by_key(|(_, count)| *count).map(|(duration, _)| duration)
+    }
+}
+
+impl Habits {
     /// The cost of a cut in front of a place.
     fn cost(&self, run: &[u8], at: usize) -> f64 {
         let of = |table: &[f64; 256], at: usize| run.get(at).map_or(0.0, |byte| table[usize::from(*byte)]);
@@ -165,33 +230,25 @@ fn duration_of(first: u8) -> Option<i64> {
     Some(per_frame_us * frames * (super::clock::FLICKS / 100_000) / 10)
 }
 
-fn most_common_duration(runs: &[Vec<u8>]) -> Option<i64> {
-    let mut counts = std::collections::BTreeMap::new();
-    for duration in runs.iter().filter_map(|run| duration_of(*run.first()?)) {
-        *counts.entry(duration).or_insert(0_usize) += 1;
-    }
-    counts.into_iter().max_by_key(|(_, count)| *count).map(|(duration, _)| duration)
-}
-
 /// How many packets each run holds: as many as are due up to the picture behind it; where the distance of pictures is
 /// not known or pictures are missing, as many as its size suggests.
-fn counts(walked: &Walked, runs: &[AudioFrame], track: &AudioTrack, expected: &Expected) -> Vec<i64> {
+fn counts(walked: &Walked, runs: &[AudioFrame], track: &AudioTrack, expected: &Expected) -> Vec<u16> {
     let all_bytes = runs.iter().map(|run| i64::from(run.size_bytes)).sum::<i64>();
     let all_runs = i64::try_from(runs.len()).unwrap_or(1).max(1);
     let by_clock = by_clock(walked, runs, track, expected);
     let until = walked.gaps.first().map_or(usize::MAX, |gap| gap.frames_before);
-    let counted: i64 = by_clock.iter().sum();
+    let counted: i64 = by_clock.iter().copied().map(i64::from).sum();
     let mean_packet = (all_bytes / if counted > 0 { counted } else { all_runs }).max(1);
     let by_size = |run: &AudioFrame| ((i64::from(run.size_bytes) + mean_packet / 2) / mean_packet).max(1);
     let place = |run: usize| walked.frames.partition_point(|frame| frame.audio_before as usize <= run);
     let chosen = runs.iter().enumerate().map(|(index, run)| {
-        let clocked = by_clock.get(index).copied().filter(|_| place(index) <= until);
-        clocked.unwrap_or_else(|| by_size(run)).clamp(1, MOST_IN_RUN)
+        let clocked = by_clock.get(index).copied().map(i64::from).filter(|_| place(index) <= until);
+        u16::try_from(clocked.unwrap_or_else(|| by_size(run)).clamp(1, MOST_IN_RUN)).unwrap_or(1)
     });
     chosen.collect()
 }
 
-fn by_clock(walked: &Walked, runs: &[AudioFrame], track: &AudioTrack, expected: &Expected) -> Vec<i64> {
+fn by_clock(walked: &Walked, runs: &[AudioFrame], track: &AudioTrack, expected: &Expected) -> Vec<u32> {
     let Some(distance) = expected.durations.first().copied().filter(|d| *d > 0 && expected.grid.is_none()) else {
         return Vec::new();
     };
@@ -209,64 +266,85 @@ fn by_clock(walked: &Walked, runs: &[AudioFrame], track: &AudioTrack, expected: 
         let before = (due - track.start + track.duration - 1).div_euclid(track.duration.max(1));
         let here = (before - taken).max(1);
         taken += here;
-        counts.push(here);
+        counts.push(u32::try_from(here).unwrap_or(u32::MAX));
     }
     counts
 }
 
-/// By run: the usual size of a packet around it.
-fn typical_sizes(runs: &[AudioFrame], counts: &[i64]) -> Vec<f64> {
-    let mut typical = Vec::with_capacity(runs.len());
-    for index in 0..runs.len() {
-        let near = index.saturating_sub(NEAR)..(index + NEAR).min(runs.len());
-        let bytes: i64 = runs[near.clone()].iter().map(|run| i64::from(run.size_bytes)).sum();
-        let packets: i64 = counts[near].iter().sum();
-        #[expect(clippy::cast_precision_loss, reason = "sizes of a few packets")]
-        typical.push(bytes as f64 / packets.max(1) as f64);
-    }
-    typical
+/// The usual size of a packet around a run.
+fn typical_size(runs: &[AudioFrame], counts: &[u16], index: usize) -> f64 {
+    let near = index.saturating_sub(NEAR)..(index + NEAR).min(runs.len());
+    let bytes: f64 = runs[near.clone()].iter().map(|run| f64::from(run.size_bytes)).sum();
+    let packets: u32 = counts[near].iter().map(|count| u32::from(*count)).sum();
+    bytes / f64::from(packets.max(1))
 }
 
-/// Where the packets of a run end: at places where one may begin, each as near as possible to the size of the one
-/// before it; `last` is that of the packet before the run.
-fn cuts(run: &[u8], count: i64, (last, typical): (f64, f64), habits: &Habits) -> Vec<usize> {
-    let whole = vec![run.len()];
-    let Some(count) = usize::try_from(count).ok().filter(|count| *count > 1) else { return whole };
-    let mut places: Vec<usize> = (1..run.len()).filter(|at| habits.begins[usize::from(run[*at])]).collect();
-    places.push(run.len());
-    let mut paths = vec![Path { cost: 0.0, last, ends: Vec::new() }];
+/// Where the packets of a run of a length end: at places where one may begin, each as near as possible to the size of
+/// the one before it; `last` is that of the packet before the run. The bytes are of no interest if it is one packet.
+fn cuts(run: &[u8], bytes: usize, count: usize, (last, typical): (f64, f64), habits: &Habits) -> Vec<usize> {
+    let whole = vec![bytes];
+    if count < 2 || run.len() < bytes {
+        return whole;
+    }
+    let mut places: Vec<usize> = (1..bytes).filter(|at| habits.begins[usize::from(run[*at])]).collect();
+    places.push(bytes);
+    let near = places.len() * OPUS_BYTES.end() / bytes.max(*OPUS_BYTES.end()) + 1;
+    let paths = (bytes * LOOKS_PER_BYTE / (count * near)).min(PATHS);
+    if paths == 0 || bytes < count * OPUS_BYTES.start() {
+        let mut ends: Vec<usize> = (1..=count).map(|packet| bytes * packet / count).filter(|end| *end > 0).collect();
+        ends.dedup();
+        return ends;
+    }
+    let mut steps: Vec<Step> = Vec::with_capacity(count * paths + 1);
+    steps.push(Step { cost: 0.0, last, end: 0, before: 0 });
+    let mut ahead = 0..1;
     for packet in 1..=count {
-        let mut longer: Vec<Path> = Vec::new();
-        for path in &paths {
-            let at = path.ends.last().copied().unwrap_or(0);
-            let left = count - packet;
-            let fits = |end: usize| {
-                let rest = run.len() - end;
-                OPUS_BYTES.contains(&(end - at)) && rest >= left * OPUS_BYTES.start() && rest <= left * OPUS_BYTES.end()
+        let left = count - packet;
+        let mut next: Vec<Step> = Vec::new();
+        for before in ahead.clone() {
+            let step = steps[before];
+            let from = places.partition_point(|place| *place < step.end + OPUS_BYTES.start());
+            let within = places[from..].iter().take_while(|place| **place <= step.end + OPUS_BYTES.end());
+            let fits = |end: &&usize| {
+                let rest = bytes - **end;
+                rest >= left * OPUS_BYTES.start() && rest <= left * OPUS_BYTES.end()
             };
-            let ends = places.iter().copied().filter(|end| *end > at && fits(*end));
-            longer.extend(ends.map(|end| path.with((end, end - at), typical, habits.cost(run, end))));
+            next.extend(within.filter(fits).map(|end| step.to(*end, before, typical, habits.cost(run, *end))));
         }
-        longer.sort_by(|a, b| a.cost.total_cmp(&b.cost));
-        longer.truncate(PATHS);
-        paths = longer;
+        next.sort_by(|a, b| a.cost.total_cmp(&b.cost));
+        next.truncate(paths);
+        ahead = steps.len()..steps.len() + next.len();
+        steps.append(&mut next);
     }
-    paths.into_iter().find(|path| path.ends.last() == Some(&run.len())).map_or(whole, |path| path.ends)
+    let best = ahead.clone().next().filter(|_| !ahead.is_empty());
+    best.map_or(whole, |best| way_to(&steps, best, count))
 }
 
-/// A way to cut a run as far as it goes.
-struct Path {
+/// The ends of the packets on the way to a step.
+fn way_to(steps: &[Step], last: usize, count: usize) -> Vec<usize> {
+    let mut ends = vec![0; count];
+    let mut at = last;
+    for end in ends.iter_mut().rev() {
+        (*end, at) = (steps[at].end, steps[at].before);
+    }
+    ends
+}
+
+/// A packet on a way to cut a run.
+#[derive(Debug, Clone, Copy)]
+struct Step {
     cost: f64,
     last: f64,
-    ends: Vec<usize>,
+    end: usize,
+    /// The step before it.
+    before: usize,
 }
 
-impl Path {
-    fn with(&self, (end, size): (usize, usize), typical: f64, cut: f64) -> Self {
-        let size = as_size(size);
-        let steps = unlike(size, self.last) + unlike(size, typical) / 4.0;
-        let ends = self.ends.iter().copied().chain([end]).collect();
-        Self { cost: self.cost + steps * STEP_NATS + cut, last: size, ends }
+impl Step {
+    fn to(&self, end: usize, before: usize, typical: f64, cut: f64) -> Self {
+        let size = as_size(end - self.end);
+        let unlikely = unlike(size, self.last) + unlike(size, typical) / 4.0;
+        Self { cost: self.cost + unlikely * STEP_NATS + cut, last: size, end, before }
     }
 }
 
@@ -290,9 +368,22 @@ mod tests {
         for at in [0, 30, 195, 410] {
             run[at] = 0xFC;
         }
-        let habits = Habits::of(&[run.clone()]);
-        assert_eq!(cuts(&run, 3, (200.0, 200.0), &habits), [195, 410, 610]);
-        assert_eq!(cuts(&run, 1, (200.0, 200.0), &habits), [610]);
+        let mut counted = Counted::default();
+        let mut source = Source::new(std::io::Cursor::new(run.clone()), 610);
+        counted.count(&mut source, &AudioFrame { offset: 0, size_bytes: 610 });
+        let habits = counted.habits();
+        assert_eq!(cuts(&run, 610, 3, (200.0, 200.0), &habits), [195, 410, 610]);
+        assert_eq!(cuts(&run, 610, 1, (200.0, 200.0), &habits), [610]);
+    }
+
+    #[test]
+    fn a_run_that_may_be_cut_anywhere_is_cut_soon() {
+        let habits = Habits { begins: [true; 256], second: [0.0; 256], last: [0.0; 256] };
+        let run = vec![9_u8; 60_000];
+        let ends = cuts(&run, 60_000, 4000, (15.0, 15.0), &habits);
+        assert_eq!((ends.len(), ends[0], ends[3999]), (4000, 15, 60_000));
+        assert!(ends.windows(2).all(|pair| pair[0] < pair[1]));
+        assert_eq!(cuts(&run[..5], 5, 9, (15.0, 15.0), &habits).last(), Some(&5), "more packets than bytes");
     }
 
     #[test]
@@ -309,8 +400,10 @@ mod tests {
     fn runs_of_samples_are_packets_of_their_common_length() {
         let run = |samples: u32| AudioFrame { offset: 0, size_bytes: samples * 4 };
         let mut track = AudioTrack { sound: Sound::Pcm { block_bytes: 4 }, start: 0, duration: 10 };
-        let packets = pcm(&[run(2048), run(1024), run(3072), run(500)], 4, &mut track);
-        assert_eq!(packets.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1, 3, 1]);
+        let mut packets = Packets::default();
+        pcm(&[run(2048), run(1024), run(3072), run(500)], 4, &mut track, &mut packets);
+        assert_eq!(packets.ends, [2, 3, 6, 7]);
+        assert_eq!([0, 1, 2, 9].map(|runs| packets.before(runs)), [0, 2, 3, 7]);
         assert_eq!(track.duration, 10_240);
     }
 }

@@ -5,6 +5,7 @@
 //! every byte is looked at a bounded number of times, and nothing is copied.
 
 mod budget;
+mod found;
 mod runs;
 mod visual;
 
@@ -17,6 +18,7 @@ use super::source::Source;
 use budget::Budget;
 #[cfg(test)]
 pub use budget::Budget as WalkBudget;
+pub use found::{AudioFrame, Frame, Gap, Walked};
 use runs::FirstBytes;
 use visual::Habits;
 
@@ -73,74 +75,6 @@ pub struct AudioTrack {
     pub duration: i64,
 }
 
-/// A picture as it was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Frame {
-    /// Byte offset in the file.
-    pub offset: u64,
-    /// Size in bytes.
-    pub size_bytes: u32,
-    /// Whether decoding can begin here.
-    pub is_sync: bool,
-    /// What its slice header says, where it could be read.
-    pub picture: Option<Picture>,
-    /// Frames of the first audio track before it.
-    pub audio_before: u32,
-}
-
-/// An audio frame as it was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AudioFrame {
-    /// Byte offset in the file.
-    pub offset: u64,
-    /// Size in bytes.
-    pub size_bytes: u32,
-}
-
-/// Bytes that no element explains.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Gap {
-    /// Where in the file.
-    pub range: Range<u64>,
-    /// Pictures before it.
-    pub frames_before: usize,
-    /// Frames before it, by audio track.
-    pub audio_before: Vec<usize>,
-    /// Bytes that are missing there and not in the file.
-    pub hidden_bytes: u64,
-}
-
-/// What a walk found.
-#[derive(Debug, Clone, Default)]
-pub struct Walked {
-    /// Pictures in file order.
-    pub frames: Vec<Frame>,
-    /// Audio frames in file order, by track.
-    pub audio: Vec<Vec<AudioFrame>>,
-    /// What is not explained, in file order.
-    pub gaps: Vec<Gap>,
-    /// Parameter sets that came along in the media.
-    pub inband: Vec<Vec<u8>>,
-    /// The parameter sets with which the walk ended.
-    pub parameters: Option<Parameters>,
-    /// Bytes looked at.
-    pub total_bytes: u64,
-    /// How many bytes were looked at to find out what stands where, those that were looked at again included.
-    pub work_bytes: u64,
-}
-
-impl Walked {
-    /// Bytes that no element explains.
-    pub fn unexplained_bytes(&self) -> u64 {
-        self.gaps.iter().map(|gap| gap.range.end - gap.range.start).sum()
-    }
-
-    /// How many in a thousand bytes are explained.
-    pub fn explained_permille(&self) -> u64 {
-        1000 - (self.unexplained_bytes().saturating_mul(1000) / self.total_bytes.max(1)).min(1000)
-    }
-}
-
 /// An access unit that is being put together.
 #[derive(Debug, Clone, Copy)]
 struct OpenUnit {
@@ -154,6 +88,13 @@ struct OpenUnit {
 /// Walks a range of a file.
 pub fn walk<R: Read + Seek>(source: &mut Source<R>, range: Range<u64>, hypothesis: &Hypothesis) -> Walked {
     Walker::new(source, range.clone(), hypothesis).run(range.start)
+}
+
+/// The same to find out whether a hypothesis may be right: it is given up soon where it is not.
+pub fn walk_briefly<R: Read + Seek>(source: &mut Source<R>, range: Range<u64>, hypothesis: &Hypothesis) -> Walked {
+    let mut walker = Walker::new(source, range.clone(), hypothesis);
+    walker.budget = Budget::brief(range.start, range.end.saturating_sub(range.start));
+    walker.run(range.start)
 }
 
 struct Walker<'a, R> {
@@ -476,13 +417,7 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
             return;
         }
         let audio_before = self.found.audio.first().map_or(0, Vec::len);
-        self.found.frames.push(Frame {
-            offset: start,
-            size_bytes: u32::try_from(end - start).unwrap_or(u32::MAX),
-            is_sync: open.is_sync,
-            picture: open.picture,
-            audio_before: u32::try_from(audio_before).unwrap_or(u32::MAX),
-        });
+        self.found.frames.push(Frame::new(start..end, audio_before, open.is_sync, open.picture));
         self.is_full |= self.found.frames.len() >= MAX_SAMPLES;
     }
 
@@ -504,20 +439,10 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
             _ => self.found.gaps.push(Gap {
                 range,
                 frames_before: self.found.frames.len(),
-                audio_before: self.found.audio.iter().map(Vec::len).collect(),
+                audio_before: self.found.audio.iter().map(|track| found::number(track.len())).collect(),
                 hidden_bytes: 0,
             }),
         }
         self.is_full |= self.found.gaps.len() >= MAX_SAMPLES;
-    }
-}
-
-impl Walked {
-    /// Keeps each parameter set once; a recorder that repeats them before every key frame writes the same ones.
-    fn keep_inband(&mut self, unit: &[u8]) {
-        const MOST: usize = 64;
-        if self.inband.len() < MOST && !self.inband.iter().any(|known| known == unit) {
-            self.inband.push(unit.to_vec());
-        }
     }
 }

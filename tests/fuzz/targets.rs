@@ -11,8 +11,13 @@ use std::path::Path;
 use aftercast::durable::{InPlace, Operation, fingerprint};
 use aftercast::finish::{ByBytes, Recovered, put_back_by_bytes, recover};
 use aftercast::isobmff::{FrontPlan, Layout, Movie, Shape, first_difference, fragment, relocated, top_level, validate};
-use aftercast::recording::{Fingerprint, Retirement, SpliceIntent};
-use aftercast::salvage::{Origin, Reference, salvage as salvage_media};
+use aftercast::recording::{Container, Fingerprint, Retirement, SpliceIntent};
+use aftercast::salvage::{
+    MOST_HEAD_BYTES, Origin, Reference, Salvaged, are_clusters_hit, head_of, mend, repair_clusters,
+    salvage as salvage_media,
+};
+
+pub mod elements;
 
 /// Bytes of an allocation unit of the file systems that insert ranges.
 const BLOCK: u64 = 4096;
@@ -176,25 +181,67 @@ fn leave_half_done(path: &Path, intent: &SpliceIntent, cut: &[u8]) -> bool {
 
 /// A recording without a header, with itself as its own reference where it has one, and with none.
 pub fn salvage(bytes: &[u8]) {
-    let mut reader = Cursor::new(bytes);
-    let len = bytes.len() as u64;
-    let reference = top_level(&mut reader, len).ok().and_then(|layout| Movie::read(&mut reader, &layout).ok());
-    let reference = reference.map(|movie| Reference::of(&movie, Origin::Given));
+    let reference = reference_of(bytes);
     for references in [reference.as_slice(), &[]] {
-        let Ok(found) = salvage_media(Cursor::new(bytes), len, references) else { continue };
-        for track in &found.movie.tracks {
-            let is_inside = |offset: u64, size: u32| offset + u64::from(size) <= len;
-            assert!(
-                track.samples().take(SAMPLES).all(|s| is_inside(s.offset, s.size_bytes)),
-                "samples lie in the file"
-            );
+        if let Ok(found) = salvage_media(Cursor::new(bytes), bytes.len() as u64, references) {
+            assert_is_sound(&found, bytes.len() as u64);
         }
-        if let Ok(plan) = FrontPlan::spanning(&found.movie, b"", found.whole_bytes, 1) {
-            let front = plan.header.len() as u64;
-            let mut written = Cursor::new(&plan.header);
-            let layout = top_level(&mut written, front).expect("memory can always be read");
-            let again = Movie::read(&mut written, &layout).expect("what was written can be read");
-            assert_eq!(first_difference(&found.movie, &again, &|offset| offset + front), None);
-        }
+    }
+}
+
+/// Media of any codec, or fragments, walked as another recording says: four bytes say how long that is, then it comes,
+/// then the media.
+pub fn walk(bytes: &[u8]) {
+    let Some((other, media)) = parted(bytes) else { return };
+    let reference = reference_of(other);
+    if let Ok(found) = salvage_media(Cursor::new(media), media.len() as u64, reference.as_slice()) {
+        assert_is_sound(&found, media.len() as u64);
+    }
+}
+
+/// Matroska, WebM and FLV without their beginning, or with clusters that were hit: the first byte says which, then come a
+/// sound recording and the hit one as in [`walk`].
+pub fn heads(bytes: &[u8]) {
+    let Some((kind, (other, hit))) = bytes.split_first().and_then(|(kind, rest)| Some((kind, parted(rest)?))) else {
+        return;
+    };
+    let container = [Container::Matroska, Container::Webm, Container::Flv][usize::from(*kind % 3)];
+    let len = hit.len() as u64;
+    let head = head_of(Cursor::new(other), other.len() as u64, container);
+    assert!(head.as_ref().is_none_or(|head| head.len() <= MOST_HEAD_BYTES));
+    let reference = head.map(|head| Reference::of_head(head, Origin::Stream)).or_else(|| reference_of(other));
+    let mended = mend(Cursor::new(hit), len, container, reference.as_slice()).expect("memory can always be read");
+    assert!(mended.is_none_or(|mended| mended.from <= len), "what follows lies in the file");
+    let repair = repair_clusters(Cursor::new(hit), len).expect("memory can always be read");
+    assert!(repair.len <= len);
+    let is_inside = |(at, bytes): &(u64, Vec<u8>)| at + bytes.len() as u64 <= repair.len;
+    assert!(repair.patches.iter().all(is_inside), "patches lie in the file");
+    let is_hit = are_clusters_hit(Cursor::new(hit), len).expect("memory can always be read");
+    assert!(!is_hit || !repair.patches.is_empty(), "what is hit is mended");
+}
+
+fn parted(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)
+}
+
+fn reference_of(bytes: &[u8]) -> Option<Reference> {
+    let mut reader = Cursor::new(bytes);
+    let layout = top_level(&mut reader, bytes.len() as u64).ok()?;
+    Some(Reference::of(&Movie::read(&mut reader, &layout).ok()?, Origin::Given))
+}
+
+/// Samples lie in the file, and the tables can be written and read.
+fn assert_is_sound(found: &Salvaged, len: u64) {
+    for track in &found.movie.tracks {
+        let is_inside = |offset: u64, size: u32| offset + u64::from(size) <= len;
+        assert!(track.samples().take(SAMPLES).all(|s| is_inside(s.offset, s.size_bytes)), "samples lie in the file");
+    }
+    if let Ok(plan) = FrontPlan::spanning(&found.movie, b"", found.whole_bytes, 1) {
+        let front = plan.header.len() as u64;
+        let mut written = Cursor::new(&plan.header);
+        let layout = top_level(&mut written, front).expect("memory can always be read");
+        let again = Movie::read(&mut written, &layout).expect("what was written can be read");
+        assert_eq!(first_difference(&found.movie, &again, &|offset| offset + front), None);
     }
 }

@@ -27,6 +27,26 @@ fn seeds() -> Vec<Vec<u8>> {
     whole.iter().chain([&crashed]).map(|path| fs::read(path).unwrap()).collect()
 }
 
+/// A recording of each recipe as [`targets::walk`] takes it: its header, then what a crash left of it.
+fn with_references(recipes: &[&str]) -> Vec<Vec<u8>> {
+    let parts = |recipe: &&str| {
+        let whole = made(recipe, 1);
+        behind(&fs::read(&whole).unwrap(), &fs::read(without_moov(&whole)).unwrap())
+    };
+    recipes.iter().map(parts).collect()
+}
+
+fn behind(reference: &[u8], media: &[u8]) -> Vec<u8> {
+    [&u32::try_from(reference.len()).unwrap().to_be_bytes(), reference, media].concat()
+}
+
+/// The media of a recording without its boxes.
+fn media_of(recipe: &str) -> Vec<u8> {
+    let bytes = fs::read(made(recipe, 1)).unwrap();
+    let body = bytes.windows(4).position(|name| name == b"mdat").unwrap() + 4;
+    bytes[body..].to_vec()
+}
+
 /// Inputs that once made a target fail, each kept.
 fn findings(target: &str) -> Vec<Vec<u8>> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/findings").join(target);
@@ -102,4 +122,50 @@ fn any_state_of_a_splice_is_mended_or_left_alone() {
 #[test]
 fn salvage_of_any_bytes_ends_well_and_stays_inside_the_file() {
     run("salvage", targets::salvage, &seeds(), 2);
+}
+
+#[test]
+fn media_of_any_codec_is_walked_to_its_end() {
+    let recipes = ["mp4", "mp4-h265", "mp4-inband", "mp4-mp3", "mp4-ac3", "mp4-eac3", "mp4-mpeg4"];
+    run("walk", targets::walk, &with_references(&recipes), 1);
+}
+
+#[test]
+fn packets_without_a_length_are_walked_to_their_end() {
+    run("unframed", targets::walk, &with_references(&["mp4-opus", "mov-pcm"]), 1);
+}
+
+#[test]
+fn fragments_without_headers_are_walked_to_their_end() {
+    let whole = fs::read(made("mp4-fragmented", 1)).unwrap();
+    let first = whole.windows(4).position(|name| name == b"moof").unwrap();
+    let mut hit = whole.clone();
+    hit[first..first + 4].fill(0);
+    let seeds = [behind(&whole, &whole[first - 4..]), behind(&whole, &hit)];
+    run("fragments", targets::walk, &seeds, 4);
+}
+
+#[test]
+fn beginnings_that_are_lost_are_given_back_in_bounds() {
+    let seed = |(kind, recipe): (u8, &str)| {
+        let whole = fs::read(made(recipe, 1)).unwrap();
+        let lost = [&[0; 400], &whole[400..]].concat();
+        [&[kind][..], &behind(&whole, &lost)].concat()
+    };
+    let seeds: Vec<_> = [(0, "mkv"), (1, "webm-vp9"), (2, "flv")].map(seed).into();
+    run("heads", targets::heads, &seeds, 40);
+}
+
+#[test]
+fn units_of_any_bytes_are_read_in_bounds() {
+    run("avc", targets::elements::avc, &[media_of("mp4"), media_of("mp4-inband")], 40);
+    run("hevc", targets::elements::hevc, &[media_of("mp4-h265")], 40);
+    run("visual", targets::elements::visual, &[media_of("mp4-mpeg4")], 40);
+}
+
+#[test]
+fn frames_of_any_bytes_end_where_they_end() {
+    let aac = [&[1, 1][..], &media_of("mp4")].concat();
+    run("aac", targets::elements::aac, &[aac], 20);
+    run("framed", targets::elements::framed, &["mp4-mp3", "mp4-ac3", "mp4-eac3"].map(media_of), 20);
 }

@@ -146,7 +146,10 @@ fn print_salvage(report: &SalvageReport, out: &mut Output<'_>) -> std::io::Resul
         )?;
     }
     for gap in report.gaps.iter().take(MOST_GAPS) {
-        let doubt = if gap.is_ambiguous { "; other numbers fit nearly as well" } else { "" };
+        let doubt = match gap.doubt_ms {
+            _ if !gap.is_ambiguous => String::new(),
+            ms => format!("; other numbers fit as well, it may be {ms} ms longer or shorter"),
+        };
         let (bytes, at) = (gap.bytes, gap.offset);
         let (pictures, sounds) = (gap.lost_pictures, gap.lost_audio);
         writeln!(

@@ -12,16 +12,25 @@ use crate::isobmff::movie::Movie;
 use crate::isobmff::track::{rescaled, saturating_i64};
 use crate::recording::Defect;
 
+/// No writer shows a picture so much later or earlier than it is decoded: a time that says so was hit. Seconds, and
+/// samples where those last longer.
+const MOST_COMPOSITION_S: i64 = 10;
+const MOST_COMPOSITION_SAMPLES: i64 = 32;
+
 /// One track on its way through the fragments.
 struct Lane {
     trex: FragmentDefaults,
+    timescale: u32,
+    /// Composition offset of the last sample whose own could be believed.
+    composition: i32,
     tables: TableBuilder,
     groups: Groups,
     /// Decoding time of the track's first sample on the fragments' timeline.
     first_dts: u64,
     /// Samples that are not wholly in the file.
     lost: u64,
-    /// Samples that were shortened because fragments overlap, and the longest overlap in ticks.
+    /// Samples that were shortened because fragments overlap or whose composition time was hit, and by how many ticks the
+    /// furthest was moved.
     repaired: (u64, u64),
 }
 
@@ -52,7 +61,8 @@ impl Assembly {
             let trex = defaults.iter().find(|d| d.track_id == track.id()).copied();
             let trex = trex.unwrap_or(FragmentDefaults { track_id: track.id(), ..FragmentDefaults::default() });
             let (tables, lost) = TableBuilder::resume(&track.tables, layout.len)?;
-            lanes.push(Lane { trex, tables, groups: Groups::default(), first_dts: 0, lost, repaired: (0, 0) });
+            let (timescale, groups) = (track.timescale(), Groups::default());
+            lanes.push(Lane { trex, timescale, composition: 0, tables, groups, first_dts: 0, lost, repaired: (0, 0) });
         }
         let stays_fragmented = movie.is_encrypted.then_some(ENCRYPTED);
         Ok(Self { movie, lanes, len: layout.len, budget_bytes: layout.len, whole_bytes: 0, stays_fragmented })
@@ -113,7 +123,7 @@ impl Assembly {
         for (index, mut lane) in lanes.into_iter().enumerate() {
             starts.push(lane.first_dts);
             let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
-            self.movie.defects.extend(lane.defects(number, is_torn, self.movie.tracks[index].timescale()));
+            self.movie.defects.extend(lane.defects(number, is_torn));
             let track = &mut self.movie.tracks[index];
             lane.groups.write(&mut track.kept.stbl, lane.tables.count());
             lane.tables.settle_last();
@@ -183,13 +193,27 @@ impl Lane {
                 break;
             };
             *budget_bytes = left;
+            let sample = self.plausible(sample);
             self.tables.push(placed(sample, at, header.defaults.description_index.max(1)))?;
             at = end;
         }
         Ok(at)
     }
 
-    fn defects(&self, number: u32, is_torn: bool, timescale: u32) -> Vec<Defect> {
+    /// A sample whose composition time is not to be believed is shown as late as the one before.
+    fn plausible(&mut self, sample: RunSample) -> RunSample {
+        let by_samples = MOST_COMPOSITION_SAMPLES * i64::from(sample.duration);
+        let most = (MOST_COMPOSITION_S * i64::from(self.timescale)).max(by_samples);
+        if i64::from(sample.composition).abs() <= most {
+            self.composition = sample.composition;
+            return sample;
+        }
+        let moved = u64::from(sample.composition.abs_diff(self.composition));
+        self.repaired = (self.repaired.0 + 1, self.repaired.1.max(moved));
+        RunSample { composition: self.composition, ..sample }
+    }
+
+    fn defects(&self, number: u32, is_torn: bool) -> Vec<Defect> {
         let mut defects = Vec::new();
         let samples = self.lost;
         match (samples, is_torn) {
@@ -199,7 +223,7 @@ impl Lane {
         }
         let (packets, ticks) = self.repaired;
         if packets > 0 {
-            let worst_ms = saturating_i64(rescaled(ticks, 1000, u64::from(timescale)));
+            let worst_ms = saturating_i64(rescaled(ticks, 1000, u64::from(self.timescale)));
             defects.push(Defect::TimestampsRepaired { track: number, packets, worst_ms });
         }
         defects

@@ -47,6 +47,26 @@ fn an_overlap_shortens_what_came_before_and_is_said() {
 }
 
 #[test]
+fn a_composition_time_that_was_hit_does_not_stretch_the_recording() {
+    let samples = [(10, 40, 80), (10, 40, 0x0200_0050), (10, 40, 40), (10, 40, i32::MIN)];
+    let movie = assembled(&file(vec![track(1, 1)], &[Fragment { samples: &samples, ..PLAIN }])).movie;
+    let offsets: Vec<i64> = movie.tracks[0].samples().map(|s| s.pts - s.dts).collect();
+    assert_eq!(offsets, [80, 80, 40, 40]);
+    assert!(movie.header.duration < 300, "{}", movie.header.duration);
+    let [Defect::TimestampsRepaired { track: 1, packets: 2, .. }] = movie.defects[..] else {
+        panic!("{:?}", movie.defects)
+    };
+}
+
+#[test]
+fn pictures_that_last_long_may_be_shown_as_much_later() {
+    let samples = [(10, 5_000, 15_000), (10, 5_000, 0), (10, 5_000, -15_000)];
+    let movie = assembled(&file(vec![track(1, 1)], &[Fragment { samples: &samples, ..PLAIN }])).movie;
+    let offsets: Vec<i64> = movie.tracks[0].samples().map(|s| s.pts - s.dts).collect();
+    assert_eq!((offsets, movie.defects.len()), (vec![15_000, 0, -15_000], 0));
+}
+
+#[test]
 fn a_recording_that_begins_late_begins_at_zero_and_keeps_its_tracks_apart() {
     let late = [Fragment { begins: 90_000, ..PLAIN }, Fragment { track: 2, begins: 90_030, ..PLAIN }];
     let movie = assembled(&file(vec![track(1, 1), track(2, 1)], &late)).movie;

@@ -157,6 +157,7 @@ fn report(movie: &Movie, source: Origin, found: &Scan, walked: &[Walked], len: u
         lost_pictures: 0,
         lost_audio: 0,
         is_ambiguous: false,
+        doubt_ms: 0,
     });
     Report {
         source,

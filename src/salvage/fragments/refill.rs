@@ -58,10 +58,10 @@ fn pictures(walked: &Walked, reference: &Reference, timescale: u32) -> Vec<Found
     let line = timeline(&alone, &hypothesis, &reference.expected());
     let times = line.decoding.iter().zip(&line.presentation);
     let found = walked.frames.iter().zip(times).map(|(frame, (decoded, shown))| Found {
-        offset: frame.offset,
+        offset: frame.offset(),
         size_bytes: frame.size_bytes,
         composition: ticks(shown - decoded, timescale),
-        is_sync: frame.is_sync,
+        is_sync: frame.is_sync(),
     });
     found.collect()
 }

@@ -107,8 +107,9 @@ impl Sps {
         let (cut_x, cut_y) = cropping(&mut bits, chroma, height_units)?;
         let (frame_duration, reorder) =
             if bits.flag()? { usability(&mut bits).unwrap_or_default() } else { (None, None) };
-        let width = (columns * 16).checked_sub(cut_x)?;
-        let height = (rows * 16 * height_units).checked_sub(cut_y)?;
+        // Cropping leaves something of the picture (§7.4.2.1.1).
+        let width = (columns * 16).checked_sub(cut_x).filter(|width| *width > 0)?;
+        let height = (rows * 16 * height_units).checked_sub(cut_y).filter(|height| *height > 0)?;
         Some(Self {
             id,
             has_separate_planes,

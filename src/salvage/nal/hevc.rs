@@ -87,8 +87,9 @@ impl Sps {
             reorder = bits.ue().filter(|n| *n <= 16)?;
             bits.ue()?;
         }
-        let width = width.checked_sub(cut_x.checked_mul(unit_x)?)?;
-        let height = height.checked_sub(cut_y.checked_mul(unit_y)?)?;
+        // Cropping leaves something of the picture (§7.4.3.2.1).
+        let width = width.checked_sub(cut_x.checked_mul(unit_x)?).filter(|width| *width > 0)?;
+        let height = height.checked_sub(cut_y.checked_mul(unit_y)?).filter(|height| *height > 0)?;
         Some(Self { id, has_separate_planes, order_bits, reorder, width, height })
     }
 }

@@ -5,6 +5,8 @@
 const FREE_BYTES: u64 = 32 << 20;
 /// In a small file no more than so many for each of its bytes.
 const FREE_BYTES_PER_BYTE: u64 = 64;
+/// Where a hypothesis is only tried: what does not fit is seen soon.
+const BRIEF_BYTES_PER_BYTE: u64 = 4;
 /// Bytes that may be read ahead for each byte of progress. Sound media needs one or two.
 const BYTES_PER_BYTE: u64 = 8;
 /// How far a search goes on at once when everything is spent.
@@ -24,6 +26,12 @@ impl Budget {
     /// That of a walk through so many bytes from a place on.
     pub fn new(start: u64, len: u64) -> Self {
         let free = FREE_BYTES.min(len.saturating_mul(FREE_BYTES_PER_BYTE));
+        Self { start, free, spent: 0, allowed: free }
+    }
+
+    /// The same of a walk that only tries a hypothesis.
+    pub fn brief(start: u64, len: u64) -> Self {
+        let free = FREE_BYTES.min(len.saturating_mul(BRIEF_BYTES_PER_BYTE));
         Self { start, free, spent: 0, allowed: free }
     }
 

@@ -73,6 +73,9 @@ impl<R: Read + Seek> Walker<'_, R> {
         let mut end = if self.video.is_some() { self.find_unit(at, step, may_begin) } else { self.limit };
         if end == self.limit && may_begin {
             end = self.find_cut_unit(at, step).unwrap_or(end);
+            if end == at {
+                return Err(self.limit);
+            }
         }
         // Of samples that are not coded, every one is whole but the last; a packet that the end cuts is of no use.
         let may_end = matches!(self.tracks[track].sound, Sound::Pcm { .. })
@@ -107,14 +110,17 @@ impl<R: Read + Seek> Walker<'_, R> {
         self.limit
     }
 
-    /// The slice that the end of the media cuts off, if it follows on the picture before by its numbers.
+    /// The slice that the end of the media cuts off, if it follows on the picture before by its numbers or belongs to it.
     fn find_cut_unit(&mut self, from: u64, step: u64) -> Option<u64> {
         let most = self.largest_unit_bytes.saturating_mul(2);
         let until = self.limit.min(from.saturating_add(NEXT_UNIT_BYTES));
-        let mut at = from + step;
+        let ends_here = self.open.is_some_and(|open| open.has_picture && open.range.1 == from);
+        let mut at = from;
         while at < until && !self.budget.is_spent() {
-            let length = self.video?.unit(self.source.at(at, LOOK_BYTES)).map_or(0, |unit| unit.bytes);
-            if at.saturating_add(length) > self.limit && length <= most && self.follows(at) {
+            let unit = self.video?.unit(self.source.at(at, LOOK_BYTES));
+            let is_cut = unit.is_some_and(|unit| at.saturating_add(unit.bytes) > self.limit && unit.bytes <= most);
+            let is_part = matches!(unit.map(|unit| unit.role), Some(Role::Slice { is_first: false, .. }));
+            if is_cut && (self.follows(at) || is_part && ends_here && at == from) {
                 return Some(at);
             }
             at += step;

@@ -158,13 +158,7 @@ impl<R: Read + Seek> Walker<'_, R> {
             self.found.keep_inband(headers);
         }
         let audio_before = self.found.audio.first().map_or(0, Vec::len);
-        self.found.frames.push(Frame {
-            offset: range.start,
-            size_bytes: u32::try_from(range.end - range.start).unwrap_or(u32::MAX),
-            is_sync,
-            picture,
-            audio_before: u32::try_from(audio_before).unwrap_or(u32::MAX),
-        });
+        self.found.frames.push(Frame::new(range, audio_before, is_sync, picture));
         self.is_full |= self.found.frames.len() >= MAX_SAMPLES;
     }
 }
