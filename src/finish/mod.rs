@@ -38,6 +38,7 @@ pub use error::FinishError;
 pub use identity::{Made, Making, record_of_finished, start_of};
 #[cfg(test)]
 pub(crate) use indexing::index;
+pub use indexing::tables_over_flv;
 pub use inspect::{Inspection, Iso, inspect};
 pub use options::*;
 pub use place::{Names, Wish, finished_path, is_free};

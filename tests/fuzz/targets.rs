@@ -9,7 +9,7 @@ use std::io::Cursor;
 use std::path::Path;
 
 use aftercast::durable::{InPlace, Operation, fingerprint};
-use aftercast::finish::{ByBytes, Recovered, put_back_by_bytes, recover};
+use aftercast::finish::{ByBytes, Recovered, put_back_by_bytes, recover, tables_over_flv};
 use aftercast::isobmff::{FrontPlan, Layout, Movie, Shape, first_difference, fragment, relocated, top_level, validate};
 use aftercast::recording::{Container, Fingerprint, Retirement, SpliceIntent};
 use aftercast::salvage::{
@@ -80,6 +80,25 @@ fn assert_comes_through(movie: &Movie, layout: &Layout, plan: &FrontPlan) {
     let written = top_level(&mut reader, front).expect("memory can always be read");
     let again = Movie::read(&mut reader, &written).expect("what was written can be read");
     assert_eq!(first_difference(movie, &again, &|offset| offset + front), None);
+}
+
+/// An FLV file: tables over its tags name nothing outside of it, and come through the header that is put in front of it.
+pub fn flv(bytes: &[u8]) {
+    let len = bytes.len() as u64;
+    let tables = tables_over_flv(Cursor::new(bytes), len).expect("memory can always be read");
+    let Some((movie, _)) = tables else { return };
+    let layout = Layout::without_boxes(len);
+    judge(&movie, &layout);
+    for sample in movie.tracks.iter().flat_map(|track| track.samples().take(SAMPLES)) {
+        assert!(sample.offset + u64::from(sample.size_bytes) <= len, "a packet lies in the file");
+        assert!(sample.size_bytes > 0 && sample.pts >= sample.dts);
+    }
+    let plan = FrontPlan::spanning(&movie, b"", len, BLOCK).expect("few tags give a small header");
+    let front = plan.header.len() as u64;
+    let mut reader = Cursor::new(&plan.header);
+    let written = top_level(&mut reader, front).expect("memory can always be read");
+    let again = Movie::read(&mut reader, &written).expect("what was written can be read");
+    assert_eq!(first_difference(&movie, &again, &|offset| offset + front), None);
 }
 
 /// A file that a splice in place left in any state: afterwards it is what it was, what it was to become, or untouched.

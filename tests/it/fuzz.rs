@@ -114,6 +114,11 @@ fn a_movie_of_any_bytes_ends_well_and_a_sound_one_comes_through() {
 }
 
 #[test]
+fn tables_over_any_tags_stay_inside_the_file() {
+    run("flv", targets::flv, &[fs::read(made("flv", 1)).unwrap()], 2000);
+}
+
+#[test]
 fn any_state_of_a_splice_is_mended_or_left_alone() {
     let seeds: Vec<_> = seeds().iter().flat_map(|seed| CUTS.map(|cut| [&cut[..], seed].concat())).collect();
     run("in_place", targets::in_place, &seeds, 3);

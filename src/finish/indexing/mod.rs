@@ -62,8 +62,7 @@ pub(crate) struct Indexed {
 pub(crate) fn index(path: &Path) -> Result<Option<Indexed>, FinishError> {
     let file = File::open(path).map_err(FileError::on("open", path))?;
     let len = file.metadata().map_err(FileError::on("read the state of", path))?.len();
-    let found =
-        flv::index(Window::new(&file, len).asking_ahead(), len, MOST_UNITS).map_err(FileError::on("read", path))?;
+    let found = tables_over_flv(Window::new(&file, len).asking_ahead(), len).map_err(FileError::on("read", path))?;
     Ok(found.map(|(movie, defects)| {
         let layout = Layout::without_boxes(len);
         let verdict = isobmff::validate(&movie, &layout);
@@ -72,7 +71,8 @@ pub(crate) fn index(path: &Path) -> Result<Option<Indexed>, FinishError> {
     }))
 }
 
-/// Whether a stretch of bytes is a whole recording that [`index`] takes.
-pub(super) fn is_indexable<R: Read + Seek>(reader: R, len: u64) -> io::Result<bool> {
-    flv::index(reader, len, MOST_UNITS).map(|movie| movie.is_some())
+/// The sample tables over the tags of an FLV file of `len` bytes, and what was repaired; `None` for one that has to be
+/// remuxed. A few bytes are read of each tag, so the reader should keep what lies around them.
+pub fn tables_over_flv<R: Read + Seek>(reader: R, len: u64) -> io::Result<Option<(Movie, Vec<Defect>)>> {
+    flv::index(reader, len, MOST_UNITS)
 }

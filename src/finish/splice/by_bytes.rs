@@ -133,7 +133,8 @@ fn is_whole(open: &InPlace, (start, end): Gap, len: u64) -> Result<bool, IsoErro
     let mut head = [0; FLV.len()];
     let read = view.read(&mut head).and_then(|read| view.rewind().map(|()| read)).map_err(io_error)?;
     if &head[..read] == FLV {
-        return indexing::is_indexable(BufReader::new(view), len).map_err(io_error);
+        let tables = indexing::tables_over_flv(BufReader::new(view), len);
+        return tables.map(|tables| tables.is_some()).map_err(io_error);
     }
     let mut reader = BufReader::new(view);
     let layout = isobmff::top_level(&mut reader, len)?;
