@@ -111,6 +111,41 @@ def memory(options):
                     "met": used["peak_mib"] <= options.limit_mib, "ours": used})
 
 
+def salvaged(options):
+    """How many bytes of a crashed recording a second a run gets through, and the memory that its samples may take."""
+    first, then, listing = options.shell
+    size, all_runs, samples = os.path.getsize(options.file), [], 0
+    for _ in range(options.runs):
+        before(first)
+        all_runs.append(run(then))
+        listed = subprocess.run(["bash", "-c", listing], capture_output=True, text=True, check=True).stdout
+        counts = re.findall(r'"packets":\s*(\d+)', listed[listed.index('"salvage"'):])
+        samples = max(samples, sum(int(count) for count in counts))
+    best = min(all_runs, key=lambda r: r["s"])
+    rate, limit = size / best["s"] / 1e6, options.limit_mib + options.bytes_per_sample * samples / 2**20
+    peak = max(r["peak_mib"] for r in all_runs)
+    write(options, {"name": options.name, "what": f"{options.what} ({samples} samples)", "samples": samples,
+                    "goal": f">={options.rate_mb:.0f} MB/s in {limit:.1f} MiB", "met": rate >= options.rate_mb and peak <= limit,
+                    "ours": {**best, "mb_s": round(rate), "peak_mib": peak}, "runs_s": [round(r["s"], 3) for r in all_runs]})
+
+
+def hostile(options):
+    """A crashed MP4 without any media in it."""
+    pieces = {"zeros": bytes(1 << 20), "ones": b"\xff" * (1 << 20)}
+    if options.what == "units":
+        # The beginning of a picture behind a true length, and two bytes that belong to nothing.
+        whole = open(options.like, "rb").read()
+        at = whole.index(b"\x65\x88", whole.index(b"mdat"))
+        unit = (36).to_bytes(4, "big") + whole[at:at + 35] + b"\x80"
+        pieces["units"] = (unit + b"\x77\x13") * 25000
+    random = __import__("random").Random(7)
+    with open(options.file, "wb") as file:
+        left = options.bytes - file.write(b"\0\0\0\x10ftypisom\0\0\0\0\0\0\0\0mdat")
+        while left > 0:
+            piece = pieces.get(options.what) or random.randbytes(1 << 20)
+            left -= file.write(piece[:left])
+
+
 def tree(options):
     """Files as they lie below a web server's root, a few of them recordings."""
     per_directory = 1000
@@ -226,6 +261,8 @@ def side(row, name):
     said = row.get(name, {})
     if "median_ms" in said:
         return f"median {said['median_ms']} ms, p99 {said['p99_ms']} ms"
+    if "mb_s" in said:
+        return f"{said['mb_s']} MB/s ({said['s']:.3f} s), {said['peak_mib']:.1f} MiB"
     if row["goal"].endswith("MiB"):
         return f"{said['peak_mib']:.1f} MiB" if said else ""
     return f"{said['s']:.3f} s" if said else ""
@@ -253,14 +290,14 @@ def table(options):
 def main():
     parser = argparse.ArgumentParser()
     commands = parser.add_subparsers(required=True)
-    for work in (compare, memory, written, tree, scan, latency, machine, table):
+    for work in (compare, memory, written, salvaged, hostile, tree, scan, latency, machine, table):
         command = commands.add_parser(work.__name__)
         command.set_defaults(work=work)
-        for name in ("name", "what", "goal", "results", "directory", "like", "config", "empty-config", "state", "log", "header-of"):
+        for name in ("name", "what", "goal", "results", "directory", "like", "config", "empty-config", "state", "log", "header-of", "file"):
             command.add_argument(f"--{name}")
-        for name, default in (("runs", 3), ("files", 0), ("recordings", 0), ("count", 0)):
+        for name, default in (("runs", 3), ("files", 0), ("recordings", 0), ("count", 0), ("bytes", 0), ("bytes-per-sample", 0)):
             command.add_argument(f"--{name}", type=int, default=default)
-        for name in ("limit-mib", "limit-ms"):
+        for name in ("limit-mib", "limit-ms", "rate-mb"):
             command.add_argument(f"--{name}", type=float)
         command.add_argument("shell", nargs="*")
     options = parser.parse_args()

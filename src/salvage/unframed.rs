@@ -283,17 +283,15 @@ fn typical_size(runs: &[AudioFrame], counts: &[u16], index: usize) -> f64 {
 /// the one before it; `last` is that of the packet before the run. The bytes are of no interest if it is one packet.
 fn cuts(run: &[u8], bytes: usize, count: usize, (last, typical): (f64, f64), habits: &Habits) -> Vec<usize> {
     let whole = vec![bytes];
-    if count < 2 || run.len() < bytes {
+    if count < 2 || run.len() < bytes || bytes < count * OPUS_BYTES.start() {
         return whole;
     }
     let mut places: Vec<usize> = (1..bytes).filter(|at| habits.begins[usize::from(run[*at])]).collect();
     places.push(bytes);
     let near = places.len() * OPUS_BYTES.end() / bytes.max(*OPUS_BYTES.end()) + 1;
     let paths = (bytes * LOOKS_PER_BYTE / (count * near)).min(PATHS);
-    if paths == 0 || bytes < count * OPUS_BYTES.start() {
-        let mut ends: Vec<usize> = (1..=count).map(|packet| bytes * packet / count).filter(|end| *end > 0).collect();
-        ends.dedup();
-        return ends;
+    if paths == 0 {
+        return (1..=count).map(|packet| bytes * packet / count).collect();
     }
     let mut steps: Vec<Step> = Vec::with_capacity(count * paths + 1);
     steps.push(Step { cost: 0.0, last, end: 0, before: 0 });
@@ -383,7 +381,7 @@ mod tests {
         let ends = cuts(&run, 60_000, 4000, (15.0, 15.0), &habits);
         assert_eq!((ends.len(), ends[0], ends[3999]), (4000, 15, 60_000));
         assert!(ends.windows(2).all(|pair| pair[0] < pair[1]));
-        assert_eq!(cuts(&run[..5], 5, 9, (15.0, 15.0), &habits).last(), Some(&5), "more packets than bytes");
+        assert_eq!(cuts(&run[..5], 5, 9, (15.0, 15.0), &habits), [5], "more packets than bytes");
     }
 
     #[test]
