@@ -87,7 +87,7 @@ pub(super) const CASES: [Case; 7] = [
         is_in_place: true,
     },
     Case {
-        name: "MPEG-TS into MP4, its source removed",
+        name: "MPEG-TS of a known stream into MP4, its source removed",
         recipe: Recipe::Ts,
         file: "room.ts",
         subfolder: "",
@@ -159,6 +159,19 @@ impl Case {
 
     pub(super) fn open(&self, disk: &Disk) -> Result<House, String> {
         House::open(self.settings(disk), Stop::default(), false).map_err(|e| crate::fault::chain(&e))
+    }
+
+    /// Of a stream that was recorded before, nothing is remembered anew: no other flush of the journal stands in for the one
+    /// that makes the record durable. `None` where there is no disk to learn it on.
+    pub(super) fn teach(&self, house: &House) -> Option<()> {
+        if self.recipe == Recipe::Ts {
+            let disk = Disk::new()?;
+            self.put(&disk);
+            let other = self.start(&disk).unwrap();
+            let known = other.catalog.codecs("room").unwrap().expect("it was recorded soundly");
+            house.catalog.remember_codec("room", &known).unwrap();
+        }
+        Some(())
     }
 
     /// What a start does: opens the catalogue, carries on with what the journal holds, and takes what the scan finds.

@@ -55,7 +55,7 @@ impl Journey {
     fn record(case: Case) -> Option<Self> {
         let disk = Disk::new()?;
         // The catalogue is there already, and closed in good order.
-        drop(case.open(&disk).unwrap());
+        case.teach(&case.open(&disk).unwrap())?;
         let path = case.put(&disk);
         let before = disk.standing();
         let candidate = {
