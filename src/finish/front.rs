@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::closer::{Closer, look_closer};
 use super::describe::{Description, describe, describe_read};
 use super::identity::start_of;
-use super::indexing::{self, Indexed};
+use super::indexing::Indexed;
 use super::produce::{Work, Written, extension_of, partial_with_room, record_of, seal, source_may_go, watch};
 use super::sameness::{self, Payloads};
 use super::splice::{self, LARGEST_BLOCK_BYTES, LEAST_DIRECT_BYTES, Performed, Prepared, Proven, Situation};
@@ -44,19 +44,20 @@ pub(super) fn front(work: &Work<'_>, inspection: &Inspection, container: Contain
     front_of(work, inspection, header, (container, &inspection.defects))
 }
 
-/// Finishes a file of another container by sample tables over its packets; `None` if these do not let it.
+/// Finishes a file of another container by sample tables over its packets.
 pub(super) fn indexed_front(
     work: &Work<'_>,
     inspection: &Inspection,
     container: Container,
-) -> Result<Option<Written>, FinishError> {
-    let Some(Indexed { iso, mut movie, defects }) = indexing::index(work.settled.path())? else { return Ok(None) };
+    indexed: Indexed,
+) -> Result<Written, FinishError> {
+    let Indexed { iso, mut movie, defects } = indexed;
     let start = start_of(work.settled, None, iso.verdict.duration_ms);
     if start.1 != StartSource::Mtime {
         movie.header.set_created_ms(start.0);
     }
     let defects: Vec<_> = inspection.defects.iter().cloned().chain(defects).collect();
-    front_of(work, inspection, (&iso, &movie), (container, &defects)).map(Some)
+    front_of(work, inspection, (&iso, &movie), (container, &defects))
 }
 
 fn front_of(
@@ -106,6 +107,7 @@ impl Front<'_> {
         Ok(Situation {
             is_temporary: settled.candidate.is_temporary,
             evidence: settled.evidence,
+            may_be_used_again: self.iso.layout.boxes.is_empty() && settled.candidate.facts.start_ms.is_none(),
             age_ms: self.work.now_ms - settled.candidate.fingerprint.mtime_ms(),
             links: metadata.nlink(),
             keeps_original: self.work.options.keep_original,
@@ -163,7 +165,14 @@ impl Front<'_> {
         let make = |needed_bytes| partial_with_room(self.work, &self.final_path, needed_bytes);
         let size_bytes = self.work.settled.candidate.fingerprint.size_bytes;
         let copied = |bytes| (self.work.progress)(bytes, size_bytes);
-        let partial = splice::put_aside(way, self.source(), (self.iso, self.movie), &make, watch(self.work, &copied))?;
+        let source_goes = source_may_go(self.work, self.defects);
+        let partial = splice::put_aside(
+            way,
+            self.source(),
+            (self.iso, self.movie),
+            &make,
+            (source_goes, watch(self.work, &copied)),
+        )?;
         let Some((partial, proven)) = partial else { return Ok(None) };
         let is_asked_for = self.work.options.validate != Validate::Structure;
         let payloads = if is_asked_for || proven == Proven::Nothing { Payloads::All } else { Payloads::Spread };

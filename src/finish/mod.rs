@@ -29,6 +29,7 @@ mod remux;
 mod salvaging;
 mod sameness;
 mod splice;
+mod tagged;
 mod window;
 
 pub use container::finished_container;
@@ -37,8 +38,8 @@ pub use describe::{Description, describe};
 pub use error::FinishError;
 pub use identity::{Made, Making, record_of_finished, start_of};
 #[cfg(test)]
-pub(crate) use indexing::index;
-pub use indexing::tables_over_flv;
+pub(crate) use indexing::{Indexing, index};
+pub use indexing::{Tables, tables_over_flv};
 pub use inspect::{Inspection, Iso, inspect};
 pub use options::*;
 pub use place::{Names, Wish, finished_path, is_free};

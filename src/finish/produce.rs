@@ -7,9 +7,10 @@ use std::sync::atomic::AtomicBool;
 use super::closer::look_closer;
 use super::decide::{Action, decide};
 use super::describe::{Description, describe_inspected};
-use super::front::{front, indexed_front};
+use super::front::front;
 use super::identity::{Made, Making, record_of_finished, start_of};
 use super::remux::remux;
+use super::tagged::{index_or_remux, remux_named};
 use super::{FinishError, Inspection, Options, Wish, inspect, salvaging};
 use crate::durable::{self, FileError, Partial};
 use crate::isobmff::IsoError;
@@ -134,8 +135,8 @@ pub fn finish(work: &Work<'_>) -> Result<Conclusion, FinishError> {
         Action::Quarantine(defects) => return Ok(Conclusion::Quarantined(defects)),
         Action::Keep => keep(work, &inspection, plan.container),
         Action::Front => front_or_keep(work, &mut inspection, plan.container),
-        Action::Index => index_or_remux(work, &inspection, plan.container),
-        Action::Remux => remux(work, &inspection, plan.container),
+        Action::Index => index_or_remux(work, &mut inspection, plan.container),
+        Action::Remux => remux_named(work, &mut inspection, plan.container),
         Action::Salvage => match salvaging::salvage(work, &inspection, plan.container)? {
             Ok(written) => Ok(*written),
             Err(defects) => return Ok(Conclusion::Quarantined(defects)),
@@ -165,14 +166,6 @@ fn front_or_keep(work: &Work<'_>, inspection: &mut Inspection, container: Contai
             keep(work, inspection, container)
         }
         other => other,
-    }
-}
-
-/// What is not as its beginning promised is remuxed.
-fn index_or_remux(work: &Work<'_>, inspection: &Inspection, container: Container) -> Result<Written, FinishError> {
-    match indexed_front(work, inspection, container)? {
-        Some(written) => Ok(written),
-        None => remux(work, inspection, container),
     }
 }
 

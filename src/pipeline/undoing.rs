@@ -30,14 +30,21 @@ pub fn undo(house: &House, path: &Path) -> Result<Option<Taken>, PipelineError> 
     // Before the file changes: a running watch must not take it for a new recording, under either name.
     let names = [path, &vod.source_path].map(|path| as_it_was(&vod, path, spliced.len));
     house.catalog.leave_out(&names, now_ms())?;
-    let undone = finish::undo(&vod)?;
+    // Cut when it had its old name again and was still in the catalogue.
+    let is_renamed = !path.exists() && durable::fingerprint(&vod.source_path).is_ok_and(|now| is_it(&vod, &now));
+    let undone = if is_renamed { Undone::AsBefore } else { finish::undo(&vod)? };
     if !matches!(undone, Undone::AsBefore | Undone::SameMedia) {
         return Ok(stays(undone));
     }
+    let path = if is_renamed { vod.source_path.clone() } else { under_own_name(&vod, path) };
     house.catalog.delete_vod(&vod.vod_id)?;
-    let path = under_own_name(&vod, path);
     info!(vod_id = vod.vod_id, path = %path.display(), "A splice in place was undone.");
     Ok(Some(Taken { undone, path }))
+}
+
+/// Whether a file is the one of a VoD before its header was put in front.
+fn is_it(vod: &VodRecord, now: &Fingerprint) -> bool {
+    now.same_file(&vod.fingerprint) && vod.splice_undo.as_ref().is_some_and(|undo| undo.len == now.size_bytes)
 }
 
 /// Gives a file that is FLV again its old name, so that its name says what it is; where that name is taken, it keeps the

@@ -9,7 +9,7 @@ use std::io::Cursor;
 use std::path::Path;
 
 use aftercast::durable::{InPlace, Operation, fingerprint};
-use aftercast::finish::{ByBytes, Recovered, put_back_by_bytes, recover, tables_over_flv};
+use aftercast::finish::{ByBytes, Recovered, Tables, put_back_by_bytes, recover, tables_over_flv};
 use aftercast::isobmff::{FrontPlan, Layout, Movie, Shape, first_difference, fragment, relocated, top_level, validate};
 use aftercast::recording::{Container, Fingerprint, Retirement, SpliceIntent};
 use aftercast::salvage::{
@@ -86,7 +86,7 @@ fn assert_comes_through(movie: &Movie, layout: &Layout, plan: &FrontPlan) {
 pub fn flv(bytes: &[u8]) {
     let len = bytes.len() as u64;
     let tables = tables_over_flv(Cursor::new(bytes), len).expect("memory can always be read");
-    let Some((movie, _)) = tables else { return };
+    let Tables::Of(movie, _) = tables else { return };
     let layout = Layout::without_boxes(len);
     judge(&movie, &layout);
     for sample in movie.tracks.iter().flat_map(|track| track.samples().take(SAMPLES)) {

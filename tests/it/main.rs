@@ -23,6 +23,7 @@ mod deliver_s3;
 mod deliver_secrets;
 mod deliver_storm;
 mod ffmpeg;
+mod flv;
 mod fuzz;
 mod kill;
 mod nginx_rtmp;

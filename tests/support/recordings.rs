@@ -39,6 +39,7 @@ pub fn made(recipe: &str, seconds: u32) -> PathBuf {
         "mp4-mpeg4" => ("-c:v mpeg4 -g 15 -c:a aac".into(), "-f mp4", "mp4"),
         "mp4-inband" => (format!("{H264} -c:a aac"), "-bsf:v dump_extra=freq=keyframe -f mp4", "mp4"),
         "flv" => (format!("{H264} -c:a aac"), "-f flv", "flv"),
+        "flv-h263" => ("-c:v flv1 -an".into(), "-f flv", "flv"),
         "ts" => (format!("{H264} -c:a aac"), "-f mpegts", "ts"),
         "ts-mp2" => (format!("{H264} -c:a mp2"), "-f mpegts", "ts"),
         "mkv" => (format!("{H264} -c:a aac"), "-f matroska", "mkv"),

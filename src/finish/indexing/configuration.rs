@@ -1,7 +1,7 @@
 //! An empty track from the configuration of a codec, as containers other than ISO base media keep it.
 
 use crate::isobmff::{FourCc, Track};
-use crate::salvage::nal::Standard;
+use crate::salvage::nal::{Parameters, Standard};
 use crate::salvage::{Known, Pace, SoundFacts, sound_configured, video_configured};
 
 /// Ticks per second of a picture track: whole for milliseconds, and what FFmpeg's muxer would take.
@@ -32,7 +32,9 @@ fn picture(id: u32, standard: Standard, configuration: &[u8]) -> Option<Track> {
         Track::new(id, FourCc(*b"vide"), PICTURE_TIMESCALE, &stsd, size)
     };
     let known = Known { track: of_size((0, 0))?, pace: Pace::default() };
-    of_size(known.parameters()?.dimensions()?)
+    // Of others the container has to say how wide they are shown.
+    let parameters = known.parameters().filter(Parameters::are_samples_square)?;
+    of_size(parameters.dimensions()?)
 }
 
 /// AAC-LC without extensions (ISO/IEC 14496-3 §1.6.2.1): five bits of object type, four of the rate, four of the channels,

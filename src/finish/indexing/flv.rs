@@ -2,23 +2,26 @@
 
 use std::io::{self, Read, Seek};
 
+use super::Tables;
 use super::configuration;
 use super::track::Rows;
 use crate::isobmff::Movie;
-use crate::media::{FlvPacket, FlvUnit, Probe, ProbedTrack, Taken, walk_flv};
+use crate::media::{FlvPacket, FlvUnit, FlvWalk, Probe, ProbedTrack, Taken, walk_flv};
 use crate::recording::{Container, Defect, TrackKind};
 
 /// Ticks per second of the movie, those of the container.
 const MOVIE_TIMESCALE: u32 = 1000;
 /// Sound that begins so long before the first keyframe is a lead of the encoder and stays in the file, before zero.
 const LEAD_MS: i64 = 100;
+/// Sound that begins so long after the first picture is of another clock.
+const MOST_APART_MS: i64 = 3600 * 1000;
 /// Units that are looked at for the tracks of a file.
 const PROBED_UNITS: usize = 256;
 
 /// The tracks by the first tags.
 pub(super) fn probe<R: Read + Seek>(reader: R, len: u64) -> io::Result<Option<Probe>> {
     let (mut found, mut units) = (Found::default(), 0);
-    let is_sound = walk_flv(reader, len, |unit| {
+    let walked = walk_flv(reader, len, |unit| {
         units += 1;
         match found.take(unit) {
             Taken::Next if units == PROBED_UNITS || found.has_begun() => Taken::Enough,
@@ -26,20 +29,36 @@ pub(super) fn probe<R: Read + Seek>(reader: R, len: u64) -> io::Result<Option<Pr
         }
     })?;
     let (tracks, start_ms) = (found.tracks(), found.zero_ms());
-    let is_promising = is_sound && !tracks.is_empty();
+    let is_promising = walked == FlvWalk::Sound && !tracks.is_empty();
     let probe =
         Probe { container: Container::Flv, size_bytes: len, tracks, declared_ms: None, created_ms: None, start_ms };
     Ok(is_promising.then_some(probe))
 }
 
-/// The movie over all tags, at most so many, and what had to be repaired.
-pub(super) fn index<R: Read + Seek>(reader: R, len: u64, most: u64) -> io::Result<Option<(Movie, Vec<Defect>)>> {
+/// The movie over all tags, at most `most`; `goes_on` hears how far it is and says whether to go on.
+pub(super) fn index<R: Read + Seek>(
+    reader: R,
+    len: u64,
+    most: u64,
+    goes_on: &dyn Fn(u64) -> bool,
+) -> io::Result<Tables> {
     let (mut found, mut units) = (Found::default(), 0);
-    let is_sound = walk_flv(reader, len, |unit| {
+    let walked = walk_flv(reader, len, |unit| {
         units += 1;
-        if units > most { Taken::Refused } else { found.take(unit) }
+        let is_here = if let FlvUnit::Packet(packet) = &unit { goes_on(packet.offset) } else { true };
+        if units > most || !is_here { Taken::Refused } else { found.take(unit) }
     })?;
-    Ok(if is_sound { found.movie() } else { None })
+    Ok(match walked {
+        FlvWalk::Sound => found.movie().map_or(Tables::None, |(movie, defects)| Tables::Of(Box::new(movie), defects)),
+        FlvWalk::Refused => Tables::None,
+        FlvWalk::Unsound(at) => Tables::Unsound(at),
+    })
+}
+
+/// Whether tag follows tag to the end, whatever is in them; where not, the byte.
+pub(super) fn unsound_at<R: Read + Seek>(reader: R, len: u64) -> io::Result<Option<u64>> {
+    let walked = walk_flv(reader, len, |_| Taken::Next)?;
+    Ok(if let FlvWalk::Unsound(at) = walked { Some(at) } else { None })
 }
 
 /// What was found so far: the picture and the sound track.
@@ -89,13 +108,11 @@ impl Found {
 
     fn movie(self) -> Option<(Movie, Vec<Defect>)> {
         let zero_ms = self.zero_ms()?;
-        // A track without a packet is one that the others have a use for, and nobody else.
-        let has_packets = |rows: &Option<Rows>| rows.as_ref().is_none_or(|rows| rows.first().is_some());
-        let sound_from = self.sound.as_ref().and_then(|rows| rows.first()).map(|packet| packet.dts_ms);
-        if !has_packets(&self.pictures)
-            || !has_packets(&self.sound)
-            || sound_from.is_some_and(|at| at < zero_ms - LEAD_MS)
-        {
+        // How long a single picture lasts is not said, and a track without packets is for others to judge.
+        let is_enough = |rows: &Option<Rows>, least| rows.as_ref().is_none_or(|rows| rows.count() >= least);
+        let sound_from = self.sound.as_ref().and_then(|rows| rows.first()).map(|packet| packet.dts_ms - zero_ms);
+        let is_in_time = sound_from.is_none_or(|ms| (-LEAD_MS..=MOST_APART_MS).contains(&ms));
+        if !is_enough(&self.pictures, 2) || !is_enough(&self.sound, 1) || !is_in_time {
             return None;
         }
         let (mut movie, mut defects) = (Movie::new(MOVIE_TIMESCALE), Vec::new());

@@ -39,7 +39,8 @@ pub(super) fn looks_indexable(path: &Path, file: &File, container: Container) ->
     let read_error = FileError::on("read", path);
     let len = file.metadata().map_err(FileError::on("read the state of", path))?.len();
     let declared = whole::flv::head(path, container).map_err(FileError::on("read", path))?;
-    if declared.declared_bytes.is_some_and(|bytes| bytes > len) {
+    // One that is cut need not be read to its end to find that out.
+    if declared.declared_bytes.is_some_and(|bytes| bytes > len) || !ends_whole(path)? {
         return Ok(None);
     }
     let probe = flv::probe(Window::new(file, len), len).map_err(read_error)?;
@@ -57,22 +58,62 @@ pub(crate) struct Indexed {
     pub(crate) defects: Vec<Defect>,
 }
 
-/// Makes the sample tables over all packets of a file that [`looks_indexable`]; `None` if it is not as its beginning
-/// promised.
-pub(crate) fn index(path: &Path) -> Result<Option<Indexed>, FinishError> {
-    let file = File::open(path).map_err(FileError::on("open", path))?;
-    let len = file.metadata().map_err(FileError::on("read the state of", path))?.len();
-    let found = tables_over_flv(Window::new(&file, len).asking_ahead(), len).map_err(FileError::on("read", path))?;
-    Ok(found.map(|(movie, defects)| {
-        let layout = Layout::without_boxes(len);
-        let verdict = isobmff::validate(&movie, &layout);
-        let iso = Iso { layout, movie: None, whole_bytes: len, stays_fragmented: None, verdict };
-        Indexed { iso, movie, defects }
-    }))
+/// What a look at all packets came to.
+#[derive(Debug)]
+pub(crate) enum Indexing {
+    /// There are tables.
+    Done(Box<Indexed>),
+    /// It is not as its beginning promised.
+    NotSo,
+    /// From this byte on its tags do not follow one another.
+    Unsound(u64),
 }
 
-/// The sample tables over the tags of an FLV file of `len` bytes, and what was repaired; `None` for one that has to be
-/// remuxed. A few bytes are read of each tag, so the reader should keep what lies around them.
-pub fn tables_over_flv<R: Read + Seek>(reader: R, len: u64) -> io::Result<Option<(Movie, Vec<Defect>)>> {
-    flv::index(reader, len, MOST_UNITS)
+/// Tables over the packets of a file, if there are any.
+#[derive(Debug)]
+pub enum Tables {
+    /// They, and what was repaired.
+    Of(Box<Movie>, Vec<Defect>),
+    /// There is something that they cannot say.
+    None,
+    /// From this byte on the file is not sound.
+    Unsound(u64),
+}
+
+/// Makes the sample tables over all packets of a file that [`looks_indexable`].
+pub(crate) fn index(path: &Path, goes_on: &dyn Fn(u64) -> bool) -> Result<Indexing, FinishError> {
+    let file = File::open(path).map_err(FileError::on("open", path))?;
+    let len = file.metadata().map_err(FileError::on("read the state of", path))?.len();
+    let window = Window::new(&file, len).asking_ahead();
+    let found = flv::index(window, len, MOST_UNITS, goes_on).map_err(FileError::on("read", path))?;
+    Ok(match found {
+        Tables::None => Indexing::NotSo,
+        Tables::Unsound(at) => Indexing::Unsound(at),
+        Tables::Of(movie, defects) => {
+            let layout = Layout::without_boxes(len);
+            let verdict = isobmff::validate(&movie, &layout);
+            let iso = Iso { layout, movie: None, whole_bytes: len, stays_fragmented: None, verdict };
+            Indexing::Done(Box::new(Indexed { iso, movie: *movie, defects }))
+        }
+    })
+}
+
+/// From where on the tags of an FLV file do not follow one another; `None` for a sound one.
+pub(super) fn unsound_at(path: &Path) -> Result<Option<u64>, FinishError> {
+    let file = File::open(path).map_err(FileError::on("open", path))?;
+    let len = file.metadata().map_err(FileError::on("read the state of", path))?.len();
+    flv::unsound_at(Window::new(&file, len).asking_ahead(), len).map_err(|e| FileError::on("read", path)(e).into())
+}
+
+/// Whether the last tag of an FLV file is whole, so that nobody else will say that something is missing at its end.
+pub(super) fn ends_whole(path: &Path) -> Result<bool, FinishError> {
+    let mut file = File::open(path).map_err(FileError::on("open", path))?;
+    let len = file.metadata().map_err(FileError::on("read the state of", path))?.len();
+    whole::flv::ends_with_trailer(&mut file, len).map_err(|e| FileError::on("read", path)(e).into())
+}
+
+/// The sample tables over the tags of an FLV file of `len` bytes. A few bytes are read of each tag, so the reader should
+/// keep what lies around them.
+pub fn tables_over_flv<R: Read + Seek>(reader: R, len: u64) -> io::Result<Tables> {
+    flv::index(reader, len, MOST_UNITS, &|_| true)
 }

@@ -48,6 +48,13 @@ fn made(directory: &Path, arguments: &[&str]) -> PathBuf {
     path
 }
 
+fn indexed(path: &Path, name: &str) -> Indexed {
+    match index(path, &|_| true).unwrap() {
+        Indexing::Done(indexed) => *indexed,
+        other => panic!("{name}: {other:?}"),
+    }
+}
+
 fn movie_of(path: &Path) -> Movie {
     let mut file = File::open(path).unwrap();
     let layout = top_level(&mut file, std::fs::metadata(path).unwrap().len()).unwrap();
@@ -65,7 +72,7 @@ fn assert_like_a_remux(source: &Path, name: &str) {
     let output = source.with_extension("mp4");
     File::create(&output).unwrap();
     let remuxed = media::remux(&Remux::new(source, Container::Flv, &output, Container::Mp4)).unwrap();
-    let (theirs, ours) = (movie_of(&output), index(source).unwrap().expect(name));
+    let (theirs, ours) = (movie_of(&output), indexed(source, name));
     assert_eq!(ours.defects, remuxed.defects, "{name}");
     let ours = ours.movie;
     assert_eq!(ours.tracks.len(), theirs.tracks.len(), "{name}");
@@ -108,7 +115,7 @@ fn a_time_that_does_not_rise_is_repaired_as_a_remux_repairs_it() {
             bytes.copy_within(of_kind[number - 1] + 4..of_kind[number - 1] + 8, of_kind[number] + 4);
         }
         std::fs::write(&source, bytes).unwrap();
-        assert_eq!(index(&source).unwrap().unwrap().defects.len(), 1);
+        assert_eq!(indexed(&source, "repaired").defects.len(), 1);
         assert_like_a_remux(&source, &format!("tags of kind {kind}"));
     }
 }
@@ -144,7 +151,8 @@ fn what_tables_cannot_say_as_it_is_is_left_to_a_remux() {
     let first_picture = tags.iter().position(|(at, _)| whole[*at] == 9 && whole[at + 12] == 1).unwrap();
     let second_picture =
         tags.iter().skip(first_picture + 1).position(|(at, _)| whole[*at] == 9).unwrap() + first_picture + 1;
-    let is_taken = |bytes: &[u8]| tables_over_flv(Cursor::new(bytes), bytes.len() as u64).unwrap().is_some();
+    let is_taken =
+        |bytes: &[u8]| matches!(tables_over_flv(Cursor::new(bytes), bytes.len() as u64).unwrap(), Tables::Of(..));
     let without = |gone: usize| {
         let (at, end) = tags[gone];
         [&whole[..at], &whole[end..]].concat()
@@ -176,8 +184,59 @@ fn a_flood_of_packets_is_left_to_a_remux() {
     let directory = tempfile::tempdir().unwrap();
     let bytes = std::fs::read(made(directory.path(), RECIPES[3].1)).unwrap();
     let media = tags_of(&bytes).into_iter().filter(|(at, _)| bytes[*at] != 18).count() as u64;
-    let taken = |most| flv::index(Cursor::new(&bytes), bytes.len() as u64, most).unwrap().is_some();
+    let taken =
+        |most| matches!(flv::index(Cursor::new(&bytes), bytes.len() as u64, most, &|_| true).unwrap(), Tables::Of(..));
     assert!(taken(media) && !taken(media - 1), "{media}");
+}
+
+fn is_taken(bytes: &[u8]) -> bool {
+    matches!(tables_over_flv(Cursor::new(bytes), bytes.len() as u64).unwrap(), Tables::Of(..))
+}
+
+/// A file of its header and some of the tags of another, in their order.
+fn with_tags(bytes: &[u8], keep: impl Fn(usize, &[u8]) -> bool) -> Vec<u8> {
+    let tags = tags_of(bytes).into_iter().map(|(at, end)| &bytes[at..end]).enumerate();
+    let kept = tags.filter(|(number, tag)| keep(*number, tag)).flat_map(|(_, tag)| tag.iter().copied());
+    bytes[..13].iter().copied().chain(kept).collect()
+}
+
+fn is_picture(tag: &[u8]) -> bool {
+    tag[0] == 9 && tag[12] == 1
+}
+
+#[test]
+fn how_long_a_single_picture_lasts_is_left_to_a_remux() {
+    let directory = tempfile::tempdir().unwrap();
+    let whole = std::fs::read(made(directory.path(), RECIPES[0].1)).unwrap();
+    let first = tags_of(&whole).iter().position(|(at, end)| is_picture(&whole[*at..*end])).unwrap();
+    assert!(!is_taken(&with_tags(&whole, |number, tag| !is_picture(tag) || number == first)));
+}
+
+#[test]
+fn the_last_picture_does_not_last_as_long_as_the_pause_before_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = made(directory.path(), RECIPES[2].1);
+    let mut bytes = std::fs::read(&source).unwrap();
+    let (last, _) = *tags_of(&bytes).iter().rfind(|(at, end)| is_picture(&bytes[*at..*end])).unwrap();
+    // 3 × 65,536 ms later.
+    bytes[last + 4] += 3;
+    std::fs::write(&source, bytes).unwrap();
+    let track = indexed(&source, "paused").movie.tracks.remove(0);
+    let samples: Vec<_> = track.samples().collect();
+    let usual = samples[1].dts - samples[0].dts;
+    let (paused, last) = (&samples[samples.len() - 2], &samples[samples.len() - 1]);
+    assert!(last.dts - paused.dts > 190 * 16_000, "{last:?}");
+    assert!((i64::from(last.duration) - usual).abs() <= 16, "{last:?}, usual {usual}");
+}
+
+#[test]
+fn pictures_that_are_not_shown_as_they_are_coded_are_left_to_a_remux() {
+    let directory = tempfile::tempdir().unwrap();
+    let taken = |ratio: &str| {
+        let arguments = ["-vf", ratio, "-c:v", "libx264", "-pix_fmt", "yuv420p", "-an"];
+        is_taken(&std::fs::read(made(directory.path(), &arguments)).unwrap())
+    };
+    assert!(taken("setsar=1") && taken("setsar=0") && !taken("setsar=4/3") && !taken("setsar=16/11"));
 }
 
 /// Begin and end of each tag, the length behind it included.

@@ -22,6 +22,9 @@ pub(super) struct Rows {
     first: Option<FlvPacket>,
     /// Packets that did not come after the one before, and by how much the worst of them was moved, milliseconds.
     repaired: (u64, i64),
+    count: u64,
+    /// The last two steps from packet to packet, ticks.
+    steps: [i64; 2],
 }
 
 impl Rows {
@@ -33,6 +36,8 @@ impl Rows {
             newest: None,
             first: None,
             repaired: (0, 0),
+            count: 0,
+            steps: [i64::MAX; 2],
         }
     }
 
@@ -49,6 +54,11 @@ impl Rows {
         self.first.as_ref()
     }
 
+    /// Packets so far.
+    pub(super) const fn count(&self) -> u64 {
+        self.count
+    }
+
     /// What was repaired, as a defect of the track of that number.
     pub(super) fn repairs(&self, track: u32) -> Option<Defect> {
         let (packets, worst_ms) = self.repaired;
@@ -61,17 +71,17 @@ impl Rows {
             return Ok(false);
         }
         let Some(before) = self.newest else {
-            (self.first, self.newest) = (Some(packet), Some(packet));
+            (self.first, self.newest, self.count) = (Some(packet), Some(packet), 1);
             return Ok(packet.is_key);
         };
         if !(-MOST_BACK_MS..=MOST_STEP_MS).contains(&(packet.dts_ms - before.dts_ms)) {
             return Ok(false);
         }
         let packet = self.after(&before, packet);
-        self.newest = Some(packet);
+        (self.newest, self.count) = (Some(packet), self.count + 1);
         let ticks = self.decoded_at(&packet) - self.decoded_at(&before);
-        self.write(&before, ticks)?;
-        Ok(true)
+        self.steps = [self.steps[1], ticks];
+        self.write(&before, ticks)
     }
 
     /// The packet at its time, or where that is not after the one before, moved by the least that makes it so.
@@ -88,12 +98,9 @@ impl Rows {
     /// without packets.
     pub(super) fn finish(mut self, zero_ms: i64, movie_timescale: u32) -> Result<Option<Track>, IsoError> {
         let (Some(first), Some(last)) = (self.first, self.newest) else { return Ok(None) };
-        if self.track.kind() == TrackKind::Audio {
-            self.write(&last, i64::from(FRAME_SAMPLES))?;
-        } else {
-            self.write(&last, 0)?;
-            self.builder.settle_last();
-        }
+        let last_ticks =
+            if self.track.kind() == TrackKind::Audio { i64::from(FRAME_SAMPLES) } else { self.usual_step() };
+        self.write(&last, last_ticks)?;
         let start = self.ticks(first.dts_ms - zero_ms);
         self.track.tables = self.builder.finish();
         self.track.edits =
@@ -101,16 +108,25 @@ impl Rows {
         Ok(Some(self.track))
     }
 
-    fn write(&mut self, packet: &FlvPacket, duration: i64) -> Result<(), IsoError> {
+    /// How long the last picture lasts: as long as the one before it, or where that lasted through a pause, as the one
+    /// before that; a second at most.
+    fn usual_step(&self) -> i64 {
+        self.steps[0].min(self.steps[1]).min(i64::from(self.track.timescale()))
+    }
+
+    /// Writes a packet that lasts so many ticks; `false` where 32 bits do not hold that.
+    fn write(&mut self, packet: &FlvPacket, duration: i64) -> Result<bool, IsoError> {
+        let Ok(duration) = u32::try_from(duration) else { return Ok(false) };
         self.builder.push(NewSample {
             offset: packet.offset,
             size_bytes: packet.size_bytes,
-            duration: u32::try_from(duration).unwrap_or(u32::MAX),
+            duration,
             composition: i32::try_from(self.ticks(packet.composition_ms)).unwrap_or(i32::MAX),
             is_sync: packet.is_key,
             description_index: 1,
             dependency: 0,
-        })
+        })?;
+        Ok(true)
     }
 
     /// Ticks from the first packet of the track.

@@ -21,8 +21,10 @@ pub(crate) const LEAST_DIRECT_BYTES: u64 = 32 << 20;
 pub(crate) enum Proven {
     /// The kernel shared or copied it.
     ByTheKernel,
-    /// Every byte was read back from the disk and compared.
+    /// Every byte was read back past the page cache and compared.
     ToTheByte,
+    /// Nothing: this process wrote it, and the source stays.
+    SourceStays,
     /// Nothing: this process wrote it.
     Nothing,
 }
@@ -36,7 +38,7 @@ pub(crate) fn put_aside(
     source: &Path,
     (iso, movie): (&Iso, &Movie),
     make: &MakePartial<'_>,
-    watch: Watch<'_>,
+    (source_goes, watch): (bool, Watch<'_>),
 ) -> Result<Option<(Partial, Proven)>, FinishError> {
     match way {
         SpliceMethod::InsertRange => Ok(None),
@@ -46,7 +48,7 @@ pub(crate) fn put_aside(
             let partial = make(plan.len())?;
             let (to, head, ranges) = (partial.path(), &plan.header, &plan.body_ranges);
             let copied = match way {
-                SpliceMethod::Copy => Some(copy(source, to, &plan, watch)?),
+                SpliceMethod::Copy => Some(copy(source, to, &plan, (source_goes, watch))?),
                 _ => durable::copy_ranges_in_kernel(source, to, head, ranges)?.then_some(Proven::ByTheKernel),
             };
             Ok(copied.map(|proven| (partial, proven)))
@@ -54,14 +56,21 @@ pub(crate) fn put_aside(
     }
 }
 
-/// Reads and writes the finished file; a large one past the page cache, where the file system lets it.
-fn copy(source: &Path, to: &Path, plan: &FrontPlan, watch: Watch<'_>) -> Result<Proven, FinishError> {
+/// Reads and writes the finished file; a large one past the page cache, where the file system lets it, and read back if its
+/// source is to go.
+fn copy(
+    source: &Path,
+    to: &Path,
+    plan: &FrontPlan,
+    (source_goes, watch): (bool, Watch<'_>),
+) -> Result<Proven, FinishError> {
     let (head, ranges) = (&plan.header, &plan.body_ranges);
     let is_large = plan.len() >= LEAST_DIRECT_BYTES;
     let goes_on = |bytes| watch.tick(bytes).is_ok();
-    let copied = is_large.then(|| durable::copy_ranges_direct(source, to, head, ranges, &goes_on)).transpose()?;
-    match copied {
-        Some(Copied::ToTheByte) => Ok(Proven::ToTheByte),
+    let copy = || durable::copy_ranges_direct(source, to, head, ranges, source_goes, &goes_on);
+    match is_large.then(copy).transpose()? {
+        Some(Copied::Done) if source_goes => Ok(Proven::ToTheByte),
+        Some(Copied::Done) => Ok(Proven::SourceStays),
         Some(Copied::Stopped) => Err(MediaError::Cancelled.into()),
         Some(Copied::NotHere) | None => {
             durable::copy_ranges(source, to, head, ranges)?;

@@ -15,7 +15,7 @@ use super::prepare::inserts_blocks;
 use super::view::{Piece, View};
 use crate::durable::{FileError, InPlace, Operation};
 use crate::finish::inspect::header_error;
-use crate::finish::{FinishError, indexing};
+use crate::finish::{FinishError, Tables, indexing};
 use crate::isobmff::{self, IsoError, Layout, Movie, Shape, fragment};
 use crate::recording::Defect;
 
@@ -134,7 +134,7 @@ fn is_whole(open: &InPlace, (start, end): Gap, len: u64) -> Result<bool, IsoErro
     let read = view.read(&mut head).and_then(|read| view.rewind().map(|()| read)).map_err(io_error)?;
     if &head[..read] == FLV {
         let tables = indexing::tables_over_flv(BufReader::new(view), len);
-        return tables.map(|tables| tables.is_some()).map_err(io_error);
+        return tables.map(|tables| matches!(tables, Tables::Of(..))).map_err(io_error);
     }
     let mut reader = BufReader::new(view);
     let layout = isobmff::top_level(&mut reader, len)?;

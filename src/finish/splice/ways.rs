@@ -15,6 +15,9 @@ pub(crate) struct Situation {
     pub(crate) is_temporary: bool,
     /// Why nobody writes it any more.
     pub(crate) evidence: Evidence,
+    /// Whether its server may open the same name for its next recording: one that does not say when it began, of a server
+    /// that writes FLV.
+    pub(crate) may_be_used_again: bool,
     /// Time since its last change, milliseconds.
     pub(crate) age_ms: i64,
     /// Names it has.
@@ -38,7 +41,7 @@ impl Situation {
     /// Whether nobody is likely to open it by its name right now.
     const fn is_quiet(&self) -> bool {
         let was_seen = matches!(self.evidence, Evidence::CloseSeen | Evidence::RenameSeen);
-        self.is_temporary || (was_seen && self.age_ms >= 0 && self.age_ms < FRESH_MS)
+        self.is_temporary || (was_seen && !self.may_be_used_again && self.age_ms >= 0 && self.age_ms < FRESH_MS)
     }
 }
 
@@ -69,6 +72,7 @@ mod tests {
     const TEMPORARY: Situation = Situation {
         is_temporary: true,
         evidence: Evidence::Lease,
+        may_be_used_again: false,
         age_ms: 3_600_000,
         links: 1,
         keeps_original: false,
@@ -89,6 +93,8 @@ mod tests {
         assert!(goes_in_place(Splice::Auto, fresh));
         assert!(!goes_in_place(Splice::Auto, named));
         assert!(!goes_in_place(Splice::Auto, Situation { age_ms: 60_000, ..fresh }));
+        assert!(!goes_in_place(Splice::Auto, Situation { may_be_used_again: true, ..fresh }));
+        assert!(goes_in_place(Splice::Auto, Situation { may_be_used_again: true, ..TEMPORARY }));
         assert!(
             !goes_in_place(Splice::Auto, Situation { age_ms: -1, ..fresh }),
             "a clock that went back proves nothing"

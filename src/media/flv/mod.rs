@@ -14,4 +14,4 @@ mod walk;
 pub(super) use body::{Body, Content};
 pub(super) use reader::{Reader, Step};
 pub(super) use tag::{SCRIPT, TAG_HEADER_BYTES, TRAILER_BYTES, Tag, first_tag, read_tag, read_up_to};
-pub use walk::{FlvPacket, FlvUnit, Taken, walk_flv};
+pub use walk::{FlvPacket, FlvUnit, FlvWalk, Taken, walk_flv};

@@ -11,10 +11,10 @@ use crate::recording::TrackKind;
 
 /// No configuration of a codec is longer.
 const MOST_CONFIGURATION_BYTES: usize = 64 << 10;
-/// Names of script data that libavformat makes tracks of (`onTextData`, `onCaption`, `onCaptionInfo`).
-const TEXTS: [&[u8]; 2] = [b"onText", b"onCaption"];
-/// Type, length and the longest such name of a script's first value (annex E.4.4.1).
-const SCRIPT_HEAD_BYTES: usize = 16;
+/// The name of the only script data that is no track (annex E.5).
+const METADATA: &[u8; 10] = b"onMetaData";
+/// Type, length and name of a script's first value (annex E.4.4.1).
+const SCRIPT_HEAD_BYTES: usize = 13;
 
 /// What lies in one tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,13 +62,23 @@ pub enum Taken {
     Refused,
 }
 
+/// How a walk ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlvWalk {
+    /// The file is sound as far as it was looked at, and everything was taken.
+    Sound,
+    /// Something was refused.
+    Refused,
+    /// From this byte on tags do not follow one another, or the last one is not whole.
+    Unsound(u64),
+}
+
 /// Hands every unit of an FLV file of `len` bytes to `take`, in file order.
 ///
 /// A few bytes are read of each tag, so the reader should keep what lies around them.
-/// Returns whether the file is sound as far as it was looked at, and nothing in it was refused.
-pub fn walk_flv<R: Read + Seek>(mut file: R, len: u64, take: impl FnMut(FlvUnit<'_>) -> Taken) -> io::Result<bool> {
+pub fn walk_flv<R: Read + Seek>(mut file: R, len: u64, take: impl FnMut(FlvUnit<'_>) -> Taken) -> io::Result<FlvWalk> {
     let next = first_tag(&mut file)?;
-    Walk { file, len, next, take }.run()
+    Walk { file, len, next, take, has_metadata: false }.run()
 }
 
 struct Walk<R, T> {
@@ -76,27 +86,29 @@ struct Walk<R, T> {
     len: u64,
     next: u64,
     take: T,
+    has_metadata: bool,
 }
 
 impl<R: Read + Seek, T: FnMut(FlvUnit<'_>) -> Taken> Walk<R, T> {
-    fn run(&mut self) -> io::Result<bool> {
+    fn run(&mut self) -> io::Result<FlvWalk> {
         self.file.seek(SeekFrom::Start(self.next))?;
         while let Some(header) = read_up_to(&mut self.file)? {
             let tag = Tag::parse(header, self.next);
-            if !tag.is_plausible() || tag.end() > self.len || tag.time_ms > i64::from(i32::MAX) {
-                return Ok(false);
+            if !tag.is_plausible() || tag.end() > self.len {
+                return Ok(FlvWalk::Unsound(tag.at));
             }
-            match self.unit(&tag)? {
+            let taken = if tag.time_ms > i64::from(i32::MAX) { Taken::Refused } else { self.unit(&tag)? };
+            match taken {
                 Taken::Next => {}
-                Taken::Enough => return Ok(true),
-                Taken::Refused => return Ok(false),
+                Taken::Enough => return Ok(FlvWalk::Sound),
+                Taken::Refused => return Ok(FlvWalk::Refused),
             }
             if !self.close(&tag)? {
-                return Ok(false);
+                return Ok(FlvWalk::Unsound(tag.at));
             }
         }
         // Nothing is left but the length behind a last tag, if that.
-        Ok(self.next >= self.len)
+        Ok(if self.next >= self.len { FlvWalk::Sound } else { FlvWalk::Unsound(self.next) })
     }
 
     /// Goes behind a tag; false if its length does not stand there, and it is not the end.
@@ -116,12 +128,14 @@ impl<R: Read + Seek, T: FnMut(FlvUnit<'_>) -> Taken> Walk<R, T> {
         }
     }
 
+    /// Metadata of the whole file comes once; libavformat makes tracks of all other script data, and of metadata that
+    /// comes again.
     fn script(&mut self, tag: &Tag) -> io::Result<Taken> {
         let mut head = [0; SCRIPT_HEAD_BYTES];
         let length = usize::try_from(tag.body_bytes).unwrap_or(usize::MAX).min(SCRIPT_HEAD_BYTES);
         self.file.read_exact(&mut head[..length])?;
-        let is_text = TEXTS.iter().any(|name| head[3..].starts_with(name));
-        Ok(if is_text { Taken::Refused } else { Taken::Next })
+        let is_first = !std::mem::replace(&mut self.has_metadata, true);
+        Ok(if is_first && head[3..] == *METADATA { Taken::Next } else { Taken::Refused })
     }
 
     fn media(&mut self, tag: &Tag) -> io::Result<Taken> {
@@ -185,7 +199,7 @@ mod tests {
             }
             Taken::Next
         };
-        walk_flv(Cursor::new(bytes), bytes.len() as u64, take).unwrap().then_some(found)
+        (walk_flv(Cursor::new(bytes), bytes.len() as u64, take).unwrap() == FlvWalk::Sound).then_some(found)
     }
 
     #[test]
@@ -210,7 +224,7 @@ mod tests {
             if found.len() == 2 { Taken::Enough } else { Taken::Next }
         };
         let bytes = sound_file();
-        assert!(walk_flv(Cursor::new(&bytes), bytes.len() as u64, take).unwrap());
+        assert_eq!(walk_flv(Cursor::new(&bytes), bytes.len() as u64, take).unwrap(), FlvWalk::Sound);
         assert_eq!(found, [("h264", b"config".to_vec()), ("aac", b"\x12\x10".to_vec())]);
     }
 
@@ -237,7 +251,10 @@ mod tests {
             hit[at] ^= 4;
             assert_eq!(packets(&hit), None, "byte {at}");
         }
-        assert_eq!(packets(&file(&[tag(18, 0, b"\x02\0\x0AonTextData")])), None);
+        for script in [&b"\x02\0\x0AonTextData"[..], b"\x02\0\x04onFI", b"\x02\0\x0AonMetaData"] {
+            let again = file(&[tag(18, 0, b"\x02\0\x0AonMetaData"), tag(18, 40, script)]);
+            assert_eq!(packets(&again), None, "{}", script.escape_ascii());
+        }
         assert_eq!(packets(&[bytes, vec![0; 64]].concat()), None);
     }
 }

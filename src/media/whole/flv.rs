@@ -91,7 +91,8 @@ pub fn tail(file: &mut (impl Read + Seek), size_bytes: u64, near: u64) -> io::Re
     Ok(Tail { missing, declared_ms: head.declared_ms, cut_pids: Vec::new() })
 }
 
-fn ends_with_trailer(file: &mut (impl Read + Seek), size_bytes: u64) -> io::Result<bool> {
+/// Whether the last tag is whole, as the length behind it says.
+pub fn ends_with_trailer(file: &mut (impl Read + Seek), size_bytes: u64) -> io::Result<bool> {
     let Some(at) = size_bytes.checked_sub(TRAILER_BYTES) else { return Ok(false) };
     file.seek(SeekFrom::Start(at))?;
     let Some(length) = read_up_to::<4>(file)?.map(|b| u64::from(u32::from_be_bytes(b))) else { return Ok(false) };

@@ -319,7 +319,10 @@ fn names(disk: &Disk) -> BTreeSet<PathBuf> {
 fn payloads(path: &Path) -> Result<Vec<[u8; 32]>, String> {
     let found = finish::inspect(path).map_err(|e| e.to_string())?;
     let movie = if found.is_indexable {
-        finish::index(path).map_err(|e| e.to_string())?.map(|found| found.movie)
+        match finish::index(path, &|_| true).map_err(|e| e.to_string())? {
+            finish::Indexing::Done(found) => Some(found.movie),
+            _ => None,
+        }
     } else {
         found.iso.and_then(|iso| iso.movie)
     };

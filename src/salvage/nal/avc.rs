@@ -60,6 +60,7 @@ struct Sps {
     is_frames_only: bool,
     width: u32,
     height: u32,
+    is_square: bool,
     frame_duration: Option<(u32, u32)>,
     reorder: Option<u32>,
 }
@@ -105,8 +106,10 @@ impl Sps {
         bits.u(1)?;
         let height_units = if is_frames_only { 1 } else { 2 };
         let (cut_x, cut_y) = cropping(&mut bits, chroma, height_units)?;
+        let has_usability = bits.flag()?;
+        let is_square = !has_usability || is_square(bits.clone()).unwrap_or(true);
         let (frame_duration, reorder) =
-            if bits.flag()? { usability(&mut bits).unwrap_or_default() } else { (None, None) };
+            if has_usability { usability(&mut bits).unwrap_or_default() } else { (None, None) };
         // Cropping leaves something of the picture (§7.4.2.1.1).
         let width = (columns * 16).checked_sub(cut_x).filter(|width| *width > 0)?;
         let height = (rows * 16 * height_units).checked_sub(cut_y).filter(|height| *height > 0)?;
@@ -118,6 +121,7 @@ impl Sps {
             is_frames_only,
             width,
             height,
+            is_square,
             frame_duration,
             reorder,
         })
@@ -173,6 +177,18 @@ fn cropping(bits: &mut Bits<'_>, chroma: u32, height_units: u32) -> Option<(u32,
 }
 
 type Usability = (Option<(u32, u32)>, Option<u32>);
+
+/// Whether samples are square or nothing is said of them (Table E-1), at the beginning of VUI parameters.
+fn is_square(mut bits: Bits<'_>) -> Option<bool> {
+    const EXTENDED: u32 = 255;
+    if !bits.flag()? {
+        return Some(true);
+    }
+    Some(match bits.u(8)? {
+        EXTENDED => bits.u(16)? == bits.u(16)?,
+        known => known <= 1,
+    })
+}
 
 /// VUI parameters (§E.1.1): frame duration and reordering.
 fn usability(bits: &mut Bits<'_>) -> Option<Usability> {
@@ -317,6 +333,11 @@ impl Parameters {
     pub fn dimensions(&self) -> Option<(u16, u16)> {
         let sps = self.any()?;
         Some((u16::try_from(sps.width).ok()?, u16::try_from(sps.height).ok()?))
+    }
+
+    /// See [`super::Parameters::are_samples_square`].
+    pub fn are_samples_square(&self) -> bool {
+        self.any().is_none_or(|sps| sps.is_square)
     }
 
     /// See [`super::Parameters::frame_duration`].

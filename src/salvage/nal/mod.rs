@@ -155,6 +155,14 @@ impl Parameters {
         }
     }
 
+    /// Whether samples are as wide as high, as far as that is read: of H.264.
+    pub fn are_samples_square(&self) -> bool {
+        match self {
+            Self::Avc(sets) => sets.are_samples_square(),
+            Self::Hevc(_) | Self::Visual(_) => true,
+        }
+    }
+
     /// Duration of a frame as the parameter sets say it: units and units per second.
     pub fn frame_duration(&self) -> Option<(u32, u32)> {
         match self {

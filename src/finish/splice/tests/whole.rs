@@ -121,7 +121,10 @@ fn a_finished_splice_is_undone_to_the_byte() {
             assert_eq!(undo(&done.record).unwrap(), Undone::AsBefore, "{kind} {recipe}");
             assert!(std::fs::read(&source).unwrap() == original, "{kind} {recipe}");
             assert_eq!(durable::fingerprint(&source).unwrap(), intent.unwrap().before);
-            assert_eq!(undo(&done.record).unwrap(), Undone::Refused, "it is not that file any more");
+            // Where no old header had to come back, it is told that it was done already.
+            let again = if recipe == "fragmented" { Undone::AsBefore } else { Undone::Refused };
+            assert_eq!(undo(&done.record).unwrap(), again, "{kind} {recipe}: it is not that file any more");
+            assert!(std::fs::read(&source).unwrap() == original, "{kind} {recipe}");
         }
     }
 }
