@@ -15,7 +15,7 @@ use crate::salvage::{self, SalvageError};
 /// Bytes of the head that are looked at to recognise a container.
 const HEAD_BYTES: u64 = 1024;
 /// Bytes that most headers of fragments are shorter than.
-const FRAGMENT_HEADER_BYTES: u64 = 8 << 10;
+const FRAGMENT_HEADER_BYTES: u64 = 4 << 10;
 
 /// What headers tell about a file.
 #[derive(Debug)]
