@@ -15,6 +15,7 @@ use super::inspect::salvage_error;
 use super::produce::{Work, Written, extension_of, watch, without_repeats};
 use super::remux::remux_from;
 use super::splice::Situation;
+use super::window::Window;
 use super::{FinishError, Inspection, Iso, SalvageInPlace, Splice, Validate, Wish};
 use crate::durable::{self, FileError, Partial};
 use crate::isobmff::{self, Movie, Shape};
@@ -113,7 +114,9 @@ fn clusters_made_whole(whole: &Partial, container: Container) -> Result<Vec<Defe
 
 fn salvaged(source: &Path, size_bytes: u64, references: &[Reference]) -> Result<Salvaged, FinishError> {
     let file = File::open(source).map_err(FileError::on("open", source))?;
-    salvage::salvage(file, size_bytes, references).map_err(|error| salvage_error(source, error))
+    // It is read from front to back, a window at a time: the disk works while that is looked through.
+    let window = Window::new(&file, size_bytes).asking_ahead();
+    salvage::salvage(window, size_bytes, references).map_err(|error| salvage_error(source, error))
 }
 
 fn log(path: &Path, salvaged: &Salvaged) {

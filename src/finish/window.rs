@@ -67,6 +67,7 @@ impl Read for Window<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.rest().is_empty() {
             if into.len() >= WINDOW_BYTES {
+                self.ask_ahead();
                 let read = self.file.read_at(into, self.at)?;
                 self.at += read as u64;
                 return Ok(read);
