@@ -177,9 +177,7 @@ fn spectrum(bits: &mut Bits<'_>, window: &Window, config: &Config, books: &[u8; 
         for band in 0..window.max_sfb {
             let Some(book) = codebook(books[group * window.max_sfb + band]) else { continue };
             let values = usize::from(offsets[band + 1] - offsets[band]) * windows;
-            for _ in 0..values / book.values_per_word() {
-                book.skip_word(bits)?;
-            }
+            book.skip_words(bits, values / book.values_per_word())?;
             (!bits.is_over()).then_some(())?;
         }
     }

@@ -10,6 +10,8 @@ use crate::salvage::bits::Bits;
 const DIRECT_BITS: u32 = 10;
 /// Width that codewords are aligned to for the search; the longest is 19 bits.
 const ALIGNED_BITS: u32 = 20;
+/// Bits that the table of several codewords at once is indexed with.
+const RUN_BITS: u32 = 12;
 /// Codebooks whose words carry the signs themselves (Table 4.93).
 const SIGNED: [usize; 4] = [1, 2, 5, 6];
 
@@ -24,10 +26,19 @@ struct Word {
     escapes: u8,
 }
 
+/// Whole codewords with their signs that some bits begin with; none of them has an escape.
+#[derive(Debug, Clone, Copy, Default)]
+struct Run {
+    bits: u8,
+    words: u8,
+}
+
 /// One codebook made ready.
 #[derive(Debug)]
 pub struct Book {
     direct: Vec<Word>,
+    /// What each run of [`RUN_BITS`] begins with.
+    runs: Vec<Run>,
     /// Left-aligned codewords of more than [`DIRECT_BITS`], ascending.
     long: Vec<(u32, Word)>,
     values_per_word: usize,
@@ -35,13 +46,29 @@ pub struct Book {
 
 impl Book {
     fn new(table: &Codebook, values_per_word: usize, word: impl Fn(usize) -> (u8, u8)) -> Self {
-        let mut book = Self { direct: vec![Word::default(); 1 << DIRECT_BITS], long: Vec::new(), values_per_word };
+        let direct = vec![Word::default(); 1 << DIRECT_BITS];
+        let mut book = Self { direct, runs: Vec::new(), long: Vec::new(), values_per_word };
         for (index, (&code, &bits)) in table.codes.iter().zip(table.lens).enumerate() {
             let (extra, escapes) = word(index);
             book.add(code, Word { bits, extra, escapes });
         }
         book.long.sort_by_key(|(code, _)| *code);
+        book.runs = (0..1 << RUN_BITS).map(|ahead| book.run_of(ahead)).collect();
         book
+    }
+
+    fn run_of(&self, ahead: u32) -> Run {
+        let mut run = Run::default();
+        loop {
+            // What is behind the known bits does not matter to a codeword that ends inside them.
+            let known = ahead << u32::from(run.bits) & ((1 << RUN_BITS) - 1);
+            let word = self.direct[(known >> (RUN_BITS - DIRECT_BITS)) as usize];
+            let bits = run.bits + word.bits + word.extra;
+            if word.bits == 0 || word.escapes > 0 || u32::from(bits) > RUN_BITS {
+                return run;
+            }
+            run = Run { bits, words: run.words + 1 };
+        }
     }
 
     fn add(&mut self, code: u32, word: Word) {
@@ -72,9 +99,27 @@ impl Book {
         (ahead >> shift == code >> shift).then_some(word)
     }
 
+    /// Steps over so many codewords with their signs and escapes, several at once where they are short.
+    #[inline]
+    pub fn skip_words(&self, bits: &mut Bits<'_>, count: usize) -> Option<()> {
+        let mut left = count;
+        while left > 0 {
+            let run = self.runs[bits.peek(RUN_BITS) as usize];
+            let words = usize::from(run.words);
+            if (1..=left).contains(&words) {
+                bits.skip(usize::from(run.bits));
+                left -= words;
+            } else {
+                self.skip_word(bits)?;
+                left -= 1;
+            }
+        }
+        Some(())
+    }
+
     /// Steps over one codeword, its signs and its escapes.
     #[inline]
-    pub fn skip_word(&self, bits: &mut Bits<'_>) -> Option<()> {
+    fn skip_word(&self, bits: &mut Bits<'_>) -> Option<()> {
         let word = self.word(bits)?;
         bits.skip(usize::from(word.bits) + usize::from(word.extra));
         for _ in 0..word.escapes {
@@ -133,6 +178,28 @@ mod tests {
         for (number, table) in SPECTRAL.iter().chain([&SCALEFACTOR]).enumerate() {
             let kraft: u64 = table.lens.iter().map(|bits| 1_u64 << (20 - bits)).sum();
             assert_eq!((kraft, table.codes.len()), (1 << 20, table.lens.len()), "{number}");
+        }
+    }
+
+    #[test]
+    fn several_codewords_at_once_are_as_long_as_one_by_one() {
+        let mut number = 1_u32;
+        let bytes: Vec<u8> = std::iter::repeat_with(|| {
+            number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            u8::try_from(number >> 24).unwrap()
+        })
+        .take(4000)
+        .collect();
+        for book in 1..=11 {
+            let book = codebook(book).unwrap();
+            for (skipped, count) in [(0, 1), (1, 2), (3, 7), (5, 40), (11, 300)] {
+                let (mut one_by_one, mut at_once) = (Bits::new(&bytes), Bits::new(&bytes));
+                one_by_one.skip(skipped);
+                at_once.skip(skipped);
+                let expected = (0..count).try_for_each(|_| book.skip_word(&mut one_by_one));
+                assert_eq!(book.skip_words(&mut at_once, count), expected);
+                assert!(expected.is_none() || at_once.position() == one_by_one.position());
+            }
         }
     }
 
