@@ -31,13 +31,19 @@ impl<'a> Bits<'a> {
         if count == 0 {
             return 0;
         }
+        u32::try_from(self.window().0 >> (64 - count)).unwrap_or(0)
+    }
+
+    /// The next bits without reading them, left-aligned, and how many they are: at least 57; zeros behind the end.
+    #[inline]
+    pub fn window(&self) -> (u64, u32) {
         let rest = self.bytes.get(self.at / 8..).unwrap_or_default();
         let word = match rest.first_chunk::<8>() {
             Some(eight) => u64::from_be_bytes(*eight),
             None => rest.iter().enumerate().fold(0, |word, (i, byte)| word | u64::from(*byte) << (56 - 8 * i)),
         };
-        let aligned = word << (self.at % 8);
-        u32::try_from(aligned >> (64 - count)).unwrap_or(0)
+        let skipped = u32::try_from(self.at % 8).unwrap_or(0);
+        (word << skipped, u64::BITS - skipped)
     }
 
     /// Goes on by `count` bits, past the end if need be.

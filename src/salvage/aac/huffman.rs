@@ -104,12 +104,21 @@ impl Book {
     pub fn skip_words(&self, bits: &mut Bits<'_>, count: usize) -> Option<()> {
         let mut left = count;
         while left > 0 {
-            let run = self.runs[bits.peek(RUN_BITS) as usize];
-            let words = usize::from(run.words);
-            if (1..=left).contains(&words) {
-                bits.skip(usize::from(run.bits));
+            let (mut window, bits_there) = bits.window();
+            let mut passed = 0;
+            while passed + RUN_BITS <= bits_there {
+                let run = self.runs[(window >> (u64::BITS - RUN_BITS)) as usize];
+                let words = usize::from(run.words);
+                if !(1..=left).contains(&words) {
+                    break;
+                }
+                window <<= run.bits;
+                passed += u32::from(run.bits);
                 left -= words;
-            } else {
+            }
+            bits.skip(passed as usize);
+            // A long codeword, one with an escape, or the last one.
+            if left > 0 && passed + RUN_BITS <= bits_there {
                 self.skip_word(bits)?;
                 left -= 1;
             }
