@@ -1,6 +1,7 @@
 //! Sample descriptions made from the media itself, for recordings of which no other is known.
 
 use super::nal::Standard;
+use crate::isobmff::headers::esds::AAC_RATES_HZ;
 
 /// What the frames of an audio track say of themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,10 +13,6 @@ pub struct SoundFacts {
     /// `objectTypeIndication` (ISO/IEC 14496-1 §7.2.6.6): 0x40 AAC, 0x6B MPEG audio, 0xA5 AC-3.
     pub object_type: u8,
 }
-
-/// Sampling frequencies by index (ISO/IEC 14496-3 Table 1.18).
-const AAC_RATES_HZ: [u32; 13] =
-    [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
 
 fn boxed(fourcc: [u8; 4], body: &[u8]) -> Vec<u8> {
     let mut out = u32::try_from(body.len() + 8).unwrap_or(u32::MAX).to_be_bytes().to_vec();

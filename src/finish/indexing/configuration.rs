@@ -1,5 +1,6 @@
 //! An empty track from the configuration of a codec, as containers other than ISO base media keep it.
 
+use crate::isobmff::headers::esds::AAC_RATES_HZ;
 use crate::isobmff::{FourCc, Track};
 use crate::salvage::nal::{Parameters, Standard};
 use crate::salvage::{Known, Pace, SoundFacts, sound_configured, video_configured};
@@ -12,10 +13,6 @@ pub(super) const FRAME_SAMPLES: u32 = 1024;
 const AAC_LC: u8 = 2;
 /// `objectTypeIndication` of AAC (ISO/IEC 14496-1 §7.2.6.6).
 const MPEG4_AUDIO: u8 = 0x40;
-/// Sampling frequencies by index (ISO/IEC 14496-3 Table 1.18).
-const RATES_HZ: [u32; 13] =
-    [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
-
 /// A track of that codec; `None` where the configuration is not one that is understood here to the last bit.
 pub(super) fn track(id: u32, codec: &str, configuration: &[u8]) -> Option<Track> {
     match codec {
@@ -41,7 +38,7 @@ fn picture(id: u32, standard: Standard, configuration: &[u8]) -> Option<Track> {
 /// and a frame of 1,024 samples that depends on no core coder.
 fn sound(id: u32, specific: &[u8]) -> Option<Track> {
     let [first, second, ..] = *specific else { return None };
-    let rate_hz = *RATES_HZ.get(usize::from((first & 7) << 1 | second >> 7))?;
+    let rate_hz = *AAC_RATES_HZ.get(usize::from((first & 7) << 1 | second >> 7))?;
     let channels = match second >> 3 & 0xF {
         n @ 1..=6 => u16::from(n),
         7 => 8,

@@ -6,7 +6,7 @@ const ES_DESCRIPTOR: u8 = 3;
 const DECODER_CONFIG: u8 = 4;
 const DECODER_SPECIFIC_INFO: u8 = 5;
 /// Sampling frequencies by index (ISO/IEC 14496-3 Table 1.18).
-const AAC_RATES_HZ: [u32; 13] =
+pub const AAC_RATES_HZ: [u32; 13] =
     [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
 
 /// What a descriptor says.
