@@ -15,14 +15,18 @@ const LEAST_SHARE: usize = 128;
 /// Has the disk begin on all of these ranges (offset and length in bytes). To hand over a request takes longer than to copy
 /// what it brings, so every core takes its share.
 pub fn ask_for(file: &File, ranges: &[(u64, u64)]) {
+    let ask = |share: &[(u64, u64)]| {
+        for (offset, length) in share {
+            let _ = rustix::fs::fadvise(file, *offset, NonZeroU64::new(*length), Advice::WillNeed);
+        }
+    };
+    if ranges.len() <= LEAST_SHARE {
+        return ask(ranges);
+    }
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for share in ranges.chunks(ranges.len().div_ceil(threads).max(LEAST_SHARE)) {
-            scope.spawn(move || {
-                for (offset, length) in share {
-                    let _ = rustix::fs::fadvise(file, *offset, NonZeroU64::new(*length), Advice::WillNeed);
-                }
-            });
+            scope.spawn(move || ask(share));
         }
     });
 }

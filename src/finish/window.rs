@@ -84,14 +84,19 @@ impl Read for Window<'_> {
 
 impl Seek for Window<'_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let at = match to {
-            SeekFrom::Start(at) => Some(at),
-            SeekFrom::End(distance) => self.len.checked_add_signed(distance),
-            SeekFrom::Current(distance) => self.at.checked_add_signed(distance),
-        };
-        self.at = at.ok_or(io::ErrorKind::InvalidInput)?;
+        self.at = moved(self.at, self.len, to)?;
         Ok(self.at)
     }
+}
+
+/// Where a reader of `len` bytes that stands at `at` is to go; a place before the first byte is an error.
+pub(super) fn moved(at: u64, len: u64, to: SeekFrom) -> io::Result<u64> {
+    let at = match to {
+        SeekFrom::Start(at) => Some(at),
+        SeekFrom::End(distance) => len.checked_add_signed(distance),
+        SeekFrom::Current(distance) => at.checked_add_signed(distance),
+    };
+    at.ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }
 
 #[cfg(test)]

@@ -51,6 +51,16 @@ impl Movie {
         }
     }
 
+    /// A movie of filled tracks, numbered from 1, its durations those of their samples.
+    pub fn of_tracks(timescale: u32, tracks: Vec<Track>) -> Self {
+        let mut movie = Self { tracks, ..Self::new(timescale) };
+        for (id, track) in (1..).zip(&mut movie.tracks) {
+            track.header.id = id;
+        }
+        movie.settle_durations();
+        movie
+    }
+
     /// Reads the `moov` that a layout found.
     pub fn read<R: Read + Seek>(reader: &mut R, layout: &Layout) -> Result<Self, IsoError> {
         let header = layout.movie_header().ok_or(IsoError::NoMovieHeader)?;

@@ -128,11 +128,5 @@ fn close_chunk(tables: &mut SampleTables, samples_per_chunk: u32) {
 
 /// A movie of filled tracks, numbered from 1.
 pub fn movie(tracks: Vec<Track>) -> Movie {
-    let mut movie = Movie::new(MOVIE_TIMESCALE);
-    movie.tracks = tracks;
-    for (id, track) in (1..).zip(&mut movie.tracks) {
-        track.header.id = id;
-    }
-    movie.settle_durations();
-    movie
+    Movie::of_tracks(MOVIE_TIMESCALE, tracks)
 }

@@ -115,16 +115,12 @@ impl Found {
         if !is_enough(&self.pictures, 2) || !is_enough(&self.sound, 1) || !is_in_time {
             return None;
         }
-        let (mut movie, mut defects) = (Movie::new(MOVIE_TIMESCALE), Vec::new());
+        let (mut tracks, mut defects) = (Vec::new(), Vec::new());
         for (number, rows) in (1..).zip([self.pictures, self.sound].into_iter().flatten()) {
             defects.extend(rows.repairs(number));
-            movie.tracks.extend(rows.finish(zero_ms, MOVIE_TIMESCALE).ok()?);
+            tracks.extend(rows.finish(zero_ms, MOVIE_TIMESCALE).ok()?);
         }
-        for (id, track) in (1..).zip(&mut movie.tracks) {
-            track.header.id = id;
-        }
-        movie.settle_durations();
-        Some((movie, defects))
+        Some((Movie::of_tracks(MOVIE_TIMESCALE, tracks), defects))
     }
 
     fn tracks(&self) -> Vec<ProbedTrack> {

@@ -82,8 +82,7 @@ pub enum Tables {
 
 /// Makes the sample tables over all packets of a file that [`looks_indexable`].
 pub(crate) fn index(path: &Path, goes_on: &dyn Fn(u64) -> bool) -> Result<Indexing, FinishError> {
-    let file = File::open(path).map_err(FileError::on("open", path))?;
-    let len = file.metadata().map_err(FileError::on("read the state of", path))?.len();
+    let (file, len) = opened(path)?;
     let window = Window::new(&file, len).asking_ahead();
     let found = flv::index(window, len, MOST_UNITS, goes_on).map_err(FileError::on("read", path))?;
     Ok(match found {
@@ -100,16 +99,20 @@ pub(crate) fn index(path: &Path, goes_on: &dyn Fn(u64) -> bool) -> Result<Indexi
 
 /// From where on the tags of an FLV file do not follow one another; `None` for a sound one.
 pub(super) fn unsound_at(path: &Path) -> Result<Option<u64>, FinishError> {
-    let file = File::open(path).map_err(FileError::on("open", path))?;
-    let len = file.metadata().map_err(FileError::on("read the state of", path))?.len();
+    let (file, len) = opened(path)?;
     flv::unsound_at(Window::new(&file, len).asking_ahead(), len).map_err(|e| FileError::on("read", path)(e).into())
 }
 
 /// Whether the last tag of an FLV file is whole, so that nobody else will say that something is missing at its end.
 pub(super) fn ends_whole(path: &Path) -> Result<bool, FinishError> {
-    let mut file = File::open(path).map_err(FileError::on("open", path))?;
-    let len = file.metadata().map_err(FileError::on("read the state of", path))?.len();
+    let (mut file, len) = opened(path)?;
     whole::flv::ends_with_trailer(&mut file, len).map_err(|e| FileError::on("read", path)(e).into())
+}
+
+fn opened(path: &Path) -> Result<(File, u64), FileError> {
+    let file = File::open(path).map_err(FileError::on("open", path))?;
+    let len = file.metadata().map_err(FileError::on("read the state of", path))?.len();
+    Ok((file, len))
 }
 
 /// The sample tables over the tags of an FLV file of `len` bytes. A few bytes are read of each tag, so the reader should

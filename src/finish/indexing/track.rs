@@ -22,7 +22,6 @@ pub(super) struct Rows {
     first: Option<FlvPacket>,
     /// Packets that did not come after the one before, and by how much the worst of them was moved, milliseconds.
     repaired: (u64, i64),
-    count: u64,
     /// The last two steps from packet to packet, ticks.
     steps: [i64; 2],
 }
@@ -36,7 +35,6 @@ impl Rows {
             newest: None,
             first: None,
             repaired: (0, 0),
-            count: 0,
             steps: [i64::MAX; 2],
         }
     }
@@ -55,8 +53,8 @@ impl Rows {
     }
 
     /// Packets so far.
-    pub(super) const fn count(&self) -> u64 {
-        self.count
+    pub(super) fn count(&self) -> u64 {
+        self.builder.count() + u64::from(self.newest.is_some())
     }
 
     /// What was repaired, as a defect of the track of that number.
@@ -71,14 +69,14 @@ impl Rows {
             return Ok(false);
         }
         let Some(before) = self.newest else {
-            (self.first, self.newest, self.count) = (Some(packet), Some(packet), 1);
+            (self.first, self.newest) = (Some(packet), Some(packet));
             return Ok(packet.is_key);
         };
         if !(-MOST_BACK_MS..=MOST_STEP_MS).contains(&(packet.dts_ms - before.dts_ms)) {
             return Ok(false);
         }
         let packet = self.after(&before, packet);
-        (self.newest, self.count) = (Some(packet), self.count + 1);
+        self.newest = Some(packet);
         let ticks = self.decoded_at(&packet) - self.decoded_at(&before);
         self.steps = [self.steps[1], ticks];
         self.write(&before, ticks)

@@ -6,6 +6,8 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
+use crate::finish::window::moved;
+
 /// A stretch of a view.
 #[derive(Debug, Clone)]
 pub(super) enum Piece<'a> {
@@ -73,12 +75,7 @@ impl Read for View<'_> {
 
 impl Seek for View<'_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let at = match to {
-            SeekFrom::Start(at) => Some(at),
-            SeekFrom::End(distance) => self.len.checked_add_signed(distance),
-            SeekFrom::Current(distance) => self.at.checked_add_signed(distance),
-        };
-        self.at = at.ok_or(io::ErrorKind::InvalidInput)?;
+        self.at = moved(self.at, self.len, to)?;
         Ok(self.at)
     }
 }
