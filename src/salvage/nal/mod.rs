@@ -11,8 +11,8 @@ pub mod visual;
 pub const PREFIX_BYTES: usize = 1024;
 /// Bytes of a slice header that are looked at.
 pub const SLICE_PREFIX_BYTES: usize = 48;
-/// No coded picture is larger.
-pub const MAX_UNIT_BYTES: u64 = 32 << 20;
+/// No coded picture is larger; and none has a length whose first byte is more than 1, which a glance goes by.
+pub const MAX_UNIT_BYTES: u64 = (32 << 20) - 1;
 
 /// Which standard the pictures follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
