@@ -131,7 +131,7 @@ impl Front<'_> {
             let written = self.written_in_place(&prepared);
             (self.work.remember)(&prepared.intent, &record_of(self.work, &written))?;
             match self.work.wait_for_disk(|| prepared.perform())? {
-                Performed::Done => return Ok(Some(Written { salvage: self.tried(self.source()), ..written })),
+                Performed::Done => return Ok(Some(written)),
                 Performed::Aside(why) => {
                     tracing::debug!(path = %self.source().display(), why, "Not finished in place.");
                     return Ok(None);
@@ -179,7 +179,7 @@ impl Front<'_> {
         sameness::compare(self.source(), self.movie, partial.path(), payloads)?;
         let mut description = self.describe(partial.path())?;
         self.complete(&mut description);
-        let salvage = self.tried(partial.path());
+        let salvage = self.salvage.clone().map(|report| Box::new(tried(report, partial.path(), self.container)));
         if salvage.as_ref().is_some_and(|report| report.is_refuted()) {
             return Err(FinishError::Refuted { path: self.source().to_owned() });
         }
@@ -193,13 +193,6 @@ impl Front<'_> {
             return describe_read(self.source(), (self.iso, self.movie), self.container);
         }
         describe(partial, self.container, &watch(self.work, &|_| ()))
-    }
-
-    /// The report of a salvage with what a decoder says of the beginning of its result.
-    fn tried(&self, written: &Path) -> Option<Box<SalvageReport>> {
-        let report = self.salvage.clone()?;
-        let decode_errors = media::decode_beginning(written, self.container, TRIED_PACKETS).ok();
-        Some(Box::new(SalvageReport { decode_errors, ..report }))
     }
 
     fn complete(&self, description: &mut Description) {
@@ -222,4 +215,10 @@ impl Front<'_> {
             warnings: Vec::new(),
         }
     }
+}
+
+/// The report of a salvage with what a decoder says of the beginning of its result.
+pub(super) fn tried(report: SalvageReport, written: &Path, container: Container) -> SalvageReport {
+    let decode_errors = media::decode_beginning(written, container, TRIED_PACKETS).ok();
+    SalvageReport { decode_errors, ..report }
 }

@@ -3,13 +3,14 @@
 
 use std::fs::{self, File};
 use std::io::{BufReader, Read as _};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 use tracing::info;
 
 use super::closer::look_closer;
 use super::container::finished_container;
-use super::front::Front;
+use super::front::{Front, tried};
 use super::identity::start_of;
 use super::inspect::salvage_error;
 use super::produce::{Work, Written, extension_of, watch, without_repeats};
@@ -27,6 +28,9 @@ use crate::salvage::{self, Origin, Reference, Salvaged, Verdict};
 const HEAD_BYTES: u64 = 1024;
 /// Most siblings that are looked at as references.
 const MOST_SIBLINGS: usize = 4;
+
+/// Most threads that look through one recording: the disk is not faster than so many.
+const MOST_SCOUTS: usize = 4;
 
 /// Salvages a recording, or says why it stays where it is.
 pub fn salvage(
@@ -51,6 +55,12 @@ pub fn salvage(
         return Ok(Err(all));
     }
     match write(work, inspection, container, &salvaged, &all) {
+        Ok(written) if written.splice == Some(SpliceMethod::InsertRange) => {
+            // A decoder needs its own tables of all samples: these make room first.
+            drop(salvaged);
+            let salvage = written.salvage.map(|report| Box::new(tried(*report, source, container)));
+            Ok(Ok(Box::new(Written { salvage, ..written })))
+        }
         Ok(written) => Ok(Ok(Box::new(written))),
         Err(FinishError::Refuted { .. }) => {
             info!(path = %source.display(), "What other recordings taught makes no pictures of it.");
@@ -112,11 +122,18 @@ fn clusters_made_whole(whole: &Partial, container: Container) -> Result<Vec<Defe
     Ok(hit.into_iter().chain(cut).collect())
 }
 
+/// Threads that look through a crashed recording: one for each processor, but for a single one.
+fn scouts() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    if processors > 1 { processors.min(MOST_SCOUTS) } else { 0 }
+}
+
 fn salvaged(source: &Path, size_bytes: u64, references: &[Reference]) -> Result<Salvaged, FinishError> {
     let file = File::open(source).map_err(FileError::on("open", source))?;
     // It is read from front to back, a window at a time: the disk works while that is looked through.
-    let window = Window::new(&file, size_bytes).asking_ahead();
-    salvage::salvage(window, size_bytes, references).map_err(|error| salvage_error(source, error))
+    let window = || Window::new(&file, size_bytes).asking_ahead();
+    let others = (0..scouts()).map(|_| window()).collect();
+    salvage::salvage(window(), others, size_bytes, references).map_err(|error| salvage_error(source, error))
 }
 
 fn log(path: &Path, salvaged: &Salvaged) {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ffmpeg_next::codec::Context;
 use ffmpeg_next::decoder::Opened;
-use ffmpeg_next::{Error, frame};
+use ffmpeg_next::{Discard, Error, frame};
 
 use super::ffi::{Packet, Source};
 use super::reading::Pass;
@@ -95,5 +95,8 @@ fn open(source: &Source, index: usize) -> Option<Opened> {
     let stream = source.input().stream(index)?;
     let parameters = stream.parameters();
     let codec = ffmpeg_next::codec::decoder::find(parameters.id())?;
-    Context::from_parameters(parameters).ok()?.decoder().open_as(codec).ok()
+    let mut decoder = Context::from_parameters(parameters).ok()?.decoder();
+    // It smooths pictures that nobody looks at, and meets no error that reading them does not.
+    decoder.skip_loop_filter(Discard::All);
+    decoder.open_as(codec).ok()
 }

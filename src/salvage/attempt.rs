@@ -13,7 +13,7 @@ use super::report::{Confidence, GapReport, MAX_LISTED_GAPS, Report, TrackReport}
 use super::source::Source;
 use super::timeline::{Expected, Rate, Timeline, timeline};
 use super::unframed;
-use super::walk::{Hypothesis, Walked, walk};
+use super::walk::{Hypothesis, Scouts, Walked, walk, walk_with};
 use super::{SalvageError, Salvaged, Verdict, assemble, clock, gate};
 use crate::isobmff::{FourCc, Track};
 
@@ -109,13 +109,13 @@ impl Attempt {
     }
 
     /// Walks everything and makes the movie.
-    pub fn carry_out<R: Read + Seek>(
+    pub fn carry_out<R: Read + Seek + Send>(
         mut self,
-        source: &mut Source<R>,
+        (source, scouts): (&mut Source<R>, &mut Scouts<R>),
         media: &Range<u64>,
         displaced: Option<Displaced>,
     ) -> Result<Salvaged, SalvageError> {
-        let mut walked = walk(source, media.clone(), &self.hypothesis);
+        let mut walked = walk_with(source, scouts, media.clone(), &self.hypothesis);
         if let Some(displaced) = displaced {
             displaced.note_frontier(&mut walked);
         }

@@ -51,6 +51,7 @@ pub use heads::{MOST_HEAD_BYTES, Mended, Repair, are_clusters_hit, head_of, mend
 pub use reference::{Known, Origin, Pace, Reference};
 pub use report::{Confidence, GapReport, Report, TrackReport};
 use source::Source;
+use walk::{CHUNK_BYTES, Scouts};
 
 /// Zeros at the end of fewer bytes are left to the walk.
 const ZERO_STEP_BYTES: u64 = 4096;
@@ -83,7 +84,15 @@ pub enum Verdict {
 }
 
 /// Rebuilds the tables of a file of `len` bytes; the references are tried in their order.
-pub fn salvage<R: Read + Seek>(mut reader: R, len: u64, references: &[Reference]) -> Result<Salvaged, SalvageError> {
+///
+/// `others` look into the same file as `reader`: for each a thread looks through what is ahead. The result is the same with
+/// any number of them, and with none.
+pub fn salvage<R: Read + Seek + Send>(
+    mut reader: R,
+    others: Vec<R>,
+    len: u64,
+    references: &[Reference],
+) -> Result<Salvaged, SalvageError> {
     let layout = top_level(&mut reader, len)?;
     if fragments::has_fragments(&mut reader, &layout)? {
         return fragments::salvage(reader, len, references);
@@ -95,7 +104,9 @@ pub fn salvage<R: Read + Seek>(mut reader: R, len: u64, references: &[Reference]
     let start = displaced.map_or(range.start, |displaced| displaced.media);
     let (media, zero_tail_bytes) = (start..end.max(start), range.end - end);
     let attempt = choose(&mut source, &media, references);
-    let carry_out = |attempt: Attempt| attempt.carry_out(&mut source, &media, displaced);
+    let sources = others.into_iter().map(|other| Source::for_scout(other, len)).collect();
+    let mut scouts = Scouts { sources, chunk_bytes: CHUNK_BYTES };
+    let carry_out = |attempt: Attempt| attempt.carry_out((&mut source, &mut scouts), &media, displaced);
     let salvaged = attempt.map_or_else(|| Ok(nothing(&media)), carry_out);
     source.finish().map_err(SalvageError::Read)?;
     let mut salvaged = salvaged?;

@@ -7,6 +7,9 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 /// Length of one window.
 const WINDOW_BYTES: usize = 256 << 10;
+/// Length of one window of a thread that goes ahead of the walk: there are several, and what they hold stays close to the
+/// processor.
+const SCOUT_WINDOW_BYTES: usize = 64 << 10;
 /// Number of windows: the place of the walk, where it looks ahead, and where it goes on.
 const WINDOWS: usize = 4;
 /// Most bytes that may be asked for at once.
@@ -36,6 +39,13 @@ impl<R: Read + Seek> Source<R> {
     /// Looks into the first `end` bytes of a reader.
     pub fn new(reader: R, end: u64) -> Self {
         Self::with_window(reader, end, WINDOW_BYTES)
+    }
+
+    /// The same for a thread that goes ahead. Its windows are made here: what a thread makes stays its own when it ends.
+    pub fn for_scout(reader: R, end: u64) -> Self {
+        let mut source = Self::with_window(reader, end, SCOUT_WINDOW_BYTES);
+        source.windows.iter_mut().for_each(|window| window.bytes.reserve_exact(SCOUT_WINDOW_BYTES));
+        source
     }
 
     /// The same with windows of so many bytes, for a look here and there; no more than half of one may be asked for.

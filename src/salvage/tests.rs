@@ -7,16 +7,16 @@ use proptest::prelude::*;
 use super::*;
 use crate::isobmff::Movie;
 
-const SOUND: &[u8] = include_bytes!("../../tests/fixtures/sample_MP4_480.mp4");
+pub(super) const SOUND: &[u8] = include_bytes!("../../tests/fixtures/sample_MP4_480.mp4");
 
-fn movie_of(bytes: &[u8]) -> Movie {
+pub(super) fn movie_of(bytes: &[u8]) -> Movie {
     let mut reader = Cursor::new(bytes);
     let layout = top_level(&mut reader, bytes.len() as u64).unwrap();
     Movie::read(&mut reader, &layout).unwrap()
 }
 
 /// The recording up to the end of its media, with the size field that a live writer leaves.
-fn crashed(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn crashed(bytes: &[u8]) -> Vec<u8> {
     let layout = top_level(&mut Cursor::new(bytes), bytes.len() as u64).unwrap();
     let mdat = *layout.first(b"mdat").unwrap();
     let mut out = b"\0\0\0\x10ftypisom\0\0\0\0\0\0\0\0mdat".to_vec();
@@ -35,7 +35,7 @@ fn a_recording_without_header_gets_its_samples_again() {
     let truth = movie_of(SOUND);
     let reference = Reference::of(&truth, Origin::Given);
     let broken = crashed(SOUND);
-    let salvaged = salvage(Cursor::new(&broken), broken.len() as u64, &[reference]).unwrap();
+    let salvaged = salvage(Cursor::new(&broken), Vec::new(), broken.len() as u64, &[reference]).unwrap();
     assert_eq!(salvaged.verdict, Verdict::Playable);
     assert_eq!(salvaged.report.unexplained_bytes, 0, "{:?}", salvaged.report);
     let only = |samples: Vec<(u32, i64, i64)>| samples.into_iter().map(|s| s.0).collect::<Vec<_>>();
@@ -64,7 +64,7 @@ fn a_length_that_lies_costs_one_picture_wherever_it_leads() {
     let at = usize::try_from(lying.offset - shift).unwrap();
     let length = u32::try_from(target.offset - lying.offset - 4).unwrap();
     broken[at..at + 4].copy_from_slice(&length.to_be_bytes());
-    let salvaged = salvage(Cursor::new(&broken), broken.len() as u64, &[reference]).unwrap();
+    let salvaged = salvage(Cursor::new(&broken), Vec::new(), broken.len() as u64, &[reference]).unwrap();
     let missing = |kind| sizes(&truth, kind).len() - sizes(&salvaged.movie, kind).len();
     assert!(missing(Video) <= 1 && missing(Audio) == 0, "{} {}", missing(Video), missing(Audio));
 }
@@ -99,7 +99,7 @@ fn a_picture_that_the_end_cuts_off_is_no_sound() {
 #[test]
 fn without_any_parameter_set_it_is_not_called_playable() {
     let broken = crashed(SOUND);
-    let salvaged = salvage(Cursor::new(&broken), broken.len() as u64, &[]).unwrap();
+    let salvaged = salvage(Cursor::new(&broken), Vec::new(), broken.len() as u64, &[]).unwrap();
     let truth = movie_of(SOUND);
     let pictures = truth.tracks.iter().find(|t| t.codec() == "h264").unwrap().tables.count();
     assert_eq!(salvaged.verdict, Verdict::NeedsParameters);
@@ -112,13 +112,13 @@ fn bytes_without_media_end_soon_with_nothing() {
         let mut bytes = b"\0\0\0\x10ftypisom\0\0\0\0\0\0\0\0mdat".to_vec();
         bytes.resize(200_000, filler);
         let reference = Reference::of(&movie_of(SOUND), Origin::Given);
-        let salvaged = salvage(Cursor::new(&bytes), bytes.len() as u64, &[reference]).unwrap();
+        let salvaged = salvage(Cursor::new(&bytes), Vec::new(), bytes.len() as u64, &[reference]).unwrap();
         assert!(salvaged.report.packets() < 1000, "{filler:#x}: {:?}", salvaged.report.tracks);
     }
 }
 
 /// Elements that nearly follow one another, and bytes that take long to be seen through, repeated to a length.
-fn hostile(len: usize) -> Vec<(String, Vec<u8>)> {
+pub(super) fn hostile(len: usize) -> Vec<(String, Vec<u8>)> {
     let truth = movie_of(SOUND);
     let first = |kind| {
         let track = truth.tracks.iter().find(|track| track.kind() == kind).unwrap();
@@ -187,7 +187,7 @@ fn an_interrupted_faststart_pass_costs_what_was_in_memory() {
     let broken = interrupted(&written, by, pieces);
     assert_eq!(broken.len(), written.len());
     let reference = Reference::of(&truth, Origin::Given);
-    let salvaged = salvage(Cursor::new(&broken), broken.len() as u64, &[reference]).unwrap();
+    let salvaged = salvage(Cursor::new(&broken), Vec::new(), broken.len() as u64, &[reference]).unwrap();
     assert_eq!(salvaged.verdict, Verdict::Playable, "{:?}", salvaged.report);
     let gone = written.len() as u64 - (16 + by * (pieces + 1)) as u64;
     for kind in [crate::recording::TrackKind::Video, crate::recording::TrackKind::Audio] {
@@ -220,7 +220,7 @@ proptest! {
             broken[28.max(place(share, len))..][..1][0] ^= value;
         }
         let reference = Reference::of(&movie_of(SOUND), Origin::Given);
-        let salvaged = salvage(Cursor::new(&broken), len as u64, &[reference]).unwrap();
+        let salvaged = salvage(Cursor::new(&broken), Vec::new(), len as u64, &[reference]).unwrap();
         for sample in salvaged.movie.tracks.iter().flat_map(|t| t.samples()) {
             prop_assert!(sample.offset + u64::from(sample.size_bytes) <= len as u64 && sample.pts >= sample.dts);
         }

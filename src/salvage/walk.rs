@@ -4,22 +4,27 @@
 //! follow one another, and remembers the gap. Time is proportional to the length and memory to the number of samples:
 //! every byte is looked at a bounded number of times, and nothing is copied.
 
+mod ahead;
 mod budget;
 mod found;
 mod runs;
+mod units;
 mod visual;
 
 use std::io::{Read, Seek};
 use std::ops::Range;
 
 use super::element::{LOOK_BYTES, Sound, Video};
-use super::nal::{Parameters, Picture, Role, Standard};
+use super::nal::{Parameters, Standard};
 use super::source::Source;
+use ahead::{Ahead, Step};
+pub use ahead::{CHUNK_BYTES, Scouts, walk_with};
 use budget::Budget;
 #[cfg(test)]
 pub use budget::Budget as WalkBudget;
 pub use found::{AudioFrame, Frame, Gap, Walked};
 use runs::FirstBytes;
+use units::OpenUnit;
 use visual::Habits;
 
 /// How many elements must follow one another where the walk takes up again.
@@ -75,16 +80,6 @@ pub struct AudioTrack {
     pub duration: i64,
 }
 
-/// An access unit that is being put together.
-#[derive(Debug, Clone, Copy)]
-struct OpenUnit {
-    range: (u64, u64),
-    has_picture: bool,
-    is_orphan: bool,
-    is_sync: bool,
-    picture: Option<Picture>,
-}
-
 /// Walks a range of a file.
 pub fn walk<R: Read + Seek>(source: &mut Source<R>, range: Range<u64>, hypothesis: &Hypothesis) -> Walked {
     Walker::new(source, range.clone(), hypothesis).run(range.start)
@@ -95,6 +90,21 @@ pub fn walk_briefly<R: Read + Seek>(source: &mut Source<R>, range: Range<u64>, h
     let mut walker = Walker::new(source, range.clone(), hypothesis);
     walker.budget = Budget::brief(range.start, range.end.saturating_sub(range.start));
     walker.run(range.start)
+}
+
+/// The element that most others follow at a place.
+#[derive(Debug, Clone, Copy)]
+struct Best {
+    depth: u32,
+    lane: usize,
+    end: u64,
+}
+
+impl Best {
+    /// Whether it is believed at once, if its size is nothing odd.
+    const fn is_trusted(&self) -> bool {
+        self.depth >= TRUST_CHAIN
+    }
 }
 
 struct Walker<'a, R> {
@@ -120,6 +130,10 @@ struct Walker<'a, R> {
     habits: Habits,
     pace: Option<VideoPace>,
     budget: Budget,
+    /// What threads ahead of the walk tell, if there are any.
+    ahead: Option<Ahead>,
+    /// The beginning of the unit that is being taken.
+    head: Vec<u8>,
 }
 
 impl<'a, R: Read + Seek> Walker<'a, R> {
@@ -154,6 +168,8 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
             habits: Habits::default(),
             pace: hypothesis.pace,
             budget: Budget::new(range.start, range.end.saturating_sub(range.start)),
+            ahead: None,
+            head: Vec::new(),
         }
     }
 
@@ -161,6 +177,11 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
         let mut at = start;
         while at < self.limit && !self.is_full {
             self.budget.advance(at);
+            if let Some(step) = self.foreseen(at) {
+                self.accept_foreseen(&step);
+                at = step.end;
+                continue;
+            }
             match self.choose(at) {
                 Ok((lane, end)) => {
                     self.accept(lane, at..end);
@@ -189,29 +210,54 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
         if self.unframed.is_some() && !self.is_certain(at) {
             return self.run_or_gap(at);
         }
-        let ends: Vec<(usize, u64)> =
-            (0..self.lanes()).filter_map(|lane| Some((lane, self.parse(lane, at)?))).collect();
-        let depth_looked = if ends.len() > 1 { OVERRIDE_CHAIN } else { TRUST_CHAIN };
-        let mut best: Option<(u32, usize, u64)> = None;
-        for (lane, end) in ends {
-            let depth = self.chain(end, depth_looked);
-            if best.is_none_or(|(other, ..)| depth > other) {
-                best = Some((depth, lane, end));
-            }
-        }
-        let Some((depth, lane, end)) = best else { return self.run_or_gap(at) };
+        let Some(best @ Best { lane, end, .. }) = self.best(at) else { return self.run_or_gap(at) };
         let is_odd = lane == 0 && self.is_odd(end - at);
-        if depth >= TRUST_CHAIN && !is_odd {
+        if best.is_trusted() && !is_odd {
             return Ok((lane, end));
         }
         // Any place may look like the beginning of a few elements, also the one where a length that lies leads to.
-        let until = if depth >= TRUST_CHAIN { end.min(at.saturating_add(ODD_LOOK_BYTES)) } else { end };
+        let until = if best.is_trusted() { end.min(at.saturating_add(ODD_LOOK_BYTES)) } else { end };
         let mut inside = self.find(at + 1, until, OVERRIDE_CHAIN);
         // The last bytes of a unit may look like an element that leads to its end, behind which the next ones stand.
         while is_odd && inside < until && !self.lie_before(inside, end, RESUME_CHAIN) {
             inside = self.find(inside + 1, until, OVERRIDE_CHAIN);
         }
         if inside < until { Err(inside) } else { Ok((lane, end)) }
+    }
+
+    /// The element at a place that most others follow, the pictures first.
+    fn best(&mut self, at: u64) -> Option<Best> {
+        let lanes = 0..self.lanes();
+        let candidates = lanes.clone().filter(|lane| self.parse(*lane, at).is_some()).count();
+        let depth_looked = if candidates > 1 { OVERRIDE_CHAIN } else { TRUST_CHAIN };
+        let mut best: Option<Best> = None;
+        for lane in lanes {
+            let Some(end) = self.parse(lane, at) else { continue };
+            let depth = self.chain(end, depth_looked);
+            if best.is_none_or(|other| depth > other.depth) {
+                best = Some(Best { depth, lane, end });
+            }
+        }
+        best
+    }
+
+    /// What a scout told of a place, if that is all there is to know.
+    fn foreseen(&mut self, at: u64) -> Option<Step> {
+        let step = self.ahead.as_mut()?.step_at(at)?;
+        if step.lane == 0 && self.is_odd(step.end - at) {
+            return None;
+        }
+        self.budget.spend(step.cost);
+        Some(step)
+    }
+
+    fn accept_foreseen(&mut self, step: &Step) {
+        let Some(role) = step.role else { return self.accept(step.lane, step.at..step.end) };
+        let mut head = std::mem::take(&mut self.head);
+        head.clear();
+        head.extend_from_slice(self.ahead.as_ref().map_or(&[][..], |ahead| ahead.head(step)));
+        self.accept_unit(step.at..step.end, role, &head);
+        self.head = head;
     }
 
     /// Whether so many elements follow one another from a place on and end before another.
@@ -342,7 +388,15 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
                 self.found.audio[track].push(AudioFrame { offset: range.start, size_bytes });
                 self.is_full |= self.found.audio[track].len() >= MAX_SAMPLES;
             }
-            None => self.accept_unit(range),
+            None if self.video.is_some_and(|video| video.standard == Standard::Visual) => self.accept_visual(range),
+            None => {
+                let mut head = std::mem::take(&mut self.head);
+                head.clear();
+                if let Some(role) = self.unit_head(range.start, &mut head) {
+                    self.accept_unit(range, role, &head);
+                }
+                self.head = head;
+            }
         }
     }
 
@@ -355,82 +409,6 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
         };
         let mine = (0..self.tracks.len()).filter(|index| self.tracks[*index].sound == self.sounds[sound]);
         mine.min_by_key(due).unwrap_or(0)
-    }
-
-    fn accept_unit(&mut self, range: Range<u64>) {
-        let Some(video) = self.video else { return };
-        if video.standard == Standard::Visual {
-            return self.accept_visual(range);
-        }
-        self.largest_unit_bytes = self.largest_unit_bytes.max(range.end - range.start);
-        let bytes = self.source.at(range.start, LOOK_BYTES);
-        let Some(unit) = video.unit(bytes) else { return };
-        let body_end = usize::try_from(unit.bytes).unwrap_or(usize::MAX).min(bytes.len());
-        let body = &bytes[video.length_bytes..body_end];
-        match unit.role {
-            Role::Opens => {
-                if self.parameters.as_mut().is_some_and(|p| p.take(body)) {
-                    self.found.keep_inband(body);
-                }
-                self.begin_unit_if(|open| open.has_picture, &range);
-            }
-            Role::Slice { is_first: true, is_sync } => {
-                let picture = self.parameters.as_mut().and_then(|p| p.picture(body));
-                let continues = picture.is_some_and(|p| p.is_second_field);
-                self.begin_unit_if(|open| open.has_picture && !continues, &range);
-                if let Some(open) = self.open.as_mut().filter(|open| !open.has_picture) {
-                    (open.has_picture, open.is_sync, open.picture) = (true, is_sync, picture);
-                }
-            }
-            Role::Slice { is_first: false, .. } => {
-                self.begin_unit_if(|_| false, &range);
-                if let Some(open) = self.open.as_mut().filter(|open| !open.has_picture) {
-                    (open.has_picture, open.is_orphan) = (true, true);
-                }
-            }
-            Role::Closes => self.begin_unit_if(|_| false, &range),
-        }
-        if let Some(open) = &mut self.open {
-            open.range.1 = range.end;
-        }
-    }
-
-    /// Begins an access unit where none is open, or where the open one ends with what came before.
-    fn begin_unit_if(&mut self, ends: impl Fn(&OpenUnit) -> bool, range: &Range<u64>) {
-        if self.open.as_ref().is_some_and(ends) {
-            self.close_unit();
-        }
-        self.open.get_or_insert(OpenUnit {
-            range: (range.start, range.start),
-            has_picture: false,
-            is_orphan: false,
-            is_sync: false,
-            picture: None,
-        });
-    }
-
-    fn close_unit(&mut self) {
-        let Some(open) = self.open.take() else { return };
-        let (start, end) = open.range;
-        if !open.has_picture || open.is_orphan {
-            self.note_gap(start..end);
-            return;
-        }
-        let audio_before = self.found.audio.first().map_or(0, Vec::len);
-        self.found.frames.push(Frame::new(start..end, audio_before, open.is_sync, open.picture));
-        self.is_full |= self.found.frames.len() >= MAX_SAMPLES;
-    }
-
-    /// A picture whose next slice is cut off by the end of the media is not whole.
-    fn drop_if_continued(&mut self, at: u64) {
-        let Some(video) = self.video else { return };
-        let unit = video.unit(self.source.at(at, LOOK_BYTES));
-        let is_cut_off = unit.is_some_and(|u| {
-            at.saturating_add(u.bytes) > self.limit && matches!(u.role, Role::Slice { is_first: false, .. })
-        });
-        if let Some(open) = self.open.as_mut().filter(|_| is_cut_off) {
-            open.is_orphan = true;
-        }
     }
 
     fn note_gap(&mut self, range: Range<u64>) {

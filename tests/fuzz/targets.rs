@@ -202,7 +202,7 @@ fn leave_half_done(path: &Path, intent: &SpliceIntent, cut: &[u8]) -> bool {
 pub fn salvage(bytes: &[u8]) {
     let reference = reference_of(bytes);
     for references in [reference.as_slice(), &[]] {
-        if let Ok(found) = salvage_media(Cursor::new(bytes), bytes.len() as u64, references) {
+        if let Ok(found) = salvage_media(Cursor::new(bytes), Vec::new(), bytes.len() as u64, references) {
             assert_is_sound(&found, bytes.len() as u64);
         }
     }
@@ -213,7 +213,7 @@ pub fn salvage(bytes: &[u8]) {
 pub fn walk(bytes: &[u8]) {
     let Some((other, media)) = parted(bytes) else { return };
     let reference = reference_of(other);
-    if let Ok(found) = salvage_media(Cursor::new(media), media.len() as u64, reference.as_slice()) {
+    if let Ok(found) = salvage_media(Cursor::new(media), Vec::new(), media.len() as u64, reference.as_slice()) {
         assert_is_sound(&found, media.len() as u64);
     }
 }

@@ -1,0 +1,249 @@
+//! Scouts: threads that go ahead of the walk and tell what stands where, so that every processor looks through the media.
+//!
+//! Whether an element is believed at once depends on the bytes behind it alone, so it may be told before the walk comes
+//! there. The walk takes over what was told of exactly the place where it stands, and looks itself at every other: with
+//! scouts it finds what it finds without them, only sooner. Whatever a scout mistakes for an element costs time and no more.
+//!
+//! Assumes elements that carry their own end ([`may_be_scouted`]). Must not know what was found before its chunk.
+
+use std::io::{Read, Seek};
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use super::{Budget, Hypothesis, RESUME_CHAIN, Walked, Walker, walk};
+use crate::salvage::nal::{Role, Standard};
+use crate::salvage::source::Source;
+
+/// What a scout looks through before it hands over what it found.
+pub const CHUNK_BYTES: u64 = 4 << 20;
+/// Chunks that a scout may be ahead of the one it works on.
+const CHUNKS_WAITING: usize = 1;
+
+/// Further looks into the same file, each for a thread of its own.
+#[derive(Debug)]
+pub struct Scouts<R> {
+    /// One for each thread.
+    pub sources: Vec<Source<R>>,
+    /// Bytes of a chunk.
+    pub chunk_bytes: u64,
+}
+
+/// An element that is believed at once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Step {
+    pub at: u64,
+    pub end: u64,
+    pub lane: usize,
+    /// Of a unit.
+    pub role: Option<Role>,
+    /// What was looked at to find it, in bytes.
+    pub cost: u64,
+    /// Where the bytes begin that the walk wants to see of it, and how many they are.
+    head: (usize, usize),
+}
+
+/// The elements of a chunk in file order, and the beginnings of its units.
+#[derive(Debug, Default)]
+struct Trail {
+    steps: Vec<Step>,
+    heads: Vec<u8>,
+}
+
+/// What the scouts tell, taken chunk by chunk.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    trails: Vec<Receiver<Trail>>,
+    start: u64,
+    chunk_bytes: u64,
+    /// Chunks that were taken.
+    taken: u64,
+    trail: Trail,
+    next: usize,
+}
+
+impl Ahead {
+    const fn new(trails: Vec<Receiver<Trail>>, start: u64, chunk_bytes: u64) -> Self {
+        let trail = Trail { steps: Vec::new(), heads: Vec::new() };
+        Self { trails, start, chunk_bytes, taken: 0, trail, next: 0 }
+    }
+
+    /// What was told of a place. Places are asked for in ascending order.
+    pub fn step_at(&mut self, at: u64) -> Option<Step> {
+        let chunk = at.checked_sub(self.start)? / self.chunk_bytes;
+        while self.taken <= chunk {
+            let scout = usize::try_from(self.taken % self.trails.len() as u64).unwrap_or(0);
+            self.trail = self.trails[scout].recv().unwrap_or_default();
+            self.taken += 1;
+            self.next = 0;
+        }
+        while self.trail.steps.get(self.next).is_some_and(|step| step.at < at) {
+            self.next += 1;
+        }
+        self.trail.steps.get(self.next).filter(|step| step.at == at).copied()
+    }
+
+    /// The beginning of the unit of a step that was just told.
+    pub fn head(&self, step: &Step) -> &[u8] {
+        let (from, len) = step.head;
+        &self.trail.heads[from..from + len]
+    }
+}
+
+/// Whether what stands at a place can be told without having come there: not where pictures or packets have no length.
+fn may_be_scouted(hypothesis: &Hypothesis) -> bool {
+    let is_visual = hypothesis.video.is_some_and(|video| video.standard == Standard::Visual);
+    !is_visual && !hypothesis.audio.iter().any(|track| track.sound.is_unframed())
+}
+
+/// Walks a range of a file with scouts ahead.
+pub fn walk_with<R: Read + Seek + Send>(
+    source: &mut Source<R>,
+    scouts: &mut Scouts<R>,
+    range: Range<u64>,
+    hypothesis: &Hypothesis,
+) -> Walked {
+    let (count, chunk_bytes) = (scouts.sources.len() as u64, scouts.chunk_bytes);
+    let has_enough = range.end.saturating_sub(range.start) > chunk_bytes;
+    if count == 0 || !has_enough || !may_be_scouted(hypothesis) {
+        return walk(source, range, hypothesis);
+    }
+    thread::scope(|scope| {
+        let begun = scouts.sources.iter_mut().zip(0..).map(|(source, first)| {
+            let (told, trails) = sync_channel(CHUNKS_WAITING);
+            let chunks = Chunks { range: range.clone(), chunk_bytes, first, count };
+            let go = move || chunks.look_through(source, hypothesis, &told);
+            thread::Builder::new().name(format!("scout-{first}")).spawn_scoped(scope, go).map(|_| trails)
+        });
+        // Without threads the walk is as slow as alone, and finds the same.
+        let trails = begun.collect::<Result<Vec<_>, _>>().ok();
+        let mut walker = Walker::new(source, range.clone(), hypothesis);
+        walker.ahead = trails.map(|trails| Ahead::new(trails, range.start, chunk_bytes));
+        walker.run(range.start)
+    })
+}
+
+/// The chunks of one scout: every so manieth.
+struct Chunks {
+    range: Range<u64>,
+    chunk_bytes: u64,
+    first: u64,
+    count: u64,
+}
+
+impl Chunks {
+    /// Until there are no more, or nobody wants to know.
+    fn look_through<R: Read + Seek>(&self, source: &mut Source<R>, hypothesis: &Hypothesis, told: &SyncSender<Trail>) {
+        let mut chunk = self.first;
+        loop {
+            let from = chunk.saturating_mul(self.chunk_bytes).saturating_add(self.range.start);
+            if from >= self.range.end {
+                return;
+            }
+            let to = from.saturating_add(self.chunk_bytes).min(self.range.end);
+            let walker = Walker::new(source, from..self.range.end, hypothesis);
+            if told.send(walker.scout(from..to)).is_err() {
+                return;
+            }
+            chunk += self.count;
+        }
+    }
+}
+
+impl<R: Read + Seek> Walker<'_, R> {
+    /// What is believed at once in a chunk, from the first place on where a few elements follow one another.
+    fn scout(mut self, chunk: Range<u64>) -> Trail {
+        self.budget = Budget::brief(chunk.start, chunk.end - chunk.start);
+        let mut trail = Trail::default();
+        let mut at = self.find(chunk.start, chunk.end, RESUME_CHAIN);
+        // What takes so long is damaged or hostile; the walk looks at that itself, within its own bounds.
+        while at < chunk.end && !self.budget.is_spent() {
+            self.budget.advance(at);
+            let spent = self.budget.spent();
+            let Some((lane, end)) = self.best(at).and_then(|best| best.is_trusted().then_some((best.lane, best.end)))
+            else {
+                at = self.find(at + 1, chunk.end, RESUME_CHAIN);
+                continue;
+            };
+            let from = trail.heads.len();
+            let role = (lane == 0).then(|| self.unit_head(at, &mut trail.heads)).flatten();
+            let (cost, head) = (self.budget.spent() - spent, (from, trail.heads.len() - from));
+            trail.steps.push(Step { at, end, lane, role, cost, head });
+            at = end;
+        }
+        trail
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::salvage::element::Sound;
+    use crate::salvage::tests::{SOUND, crashed, movie_of};
+    use crate::salvage::{Origin, Reference};
+
+    type Seen = (usize, usize, usize);
+
+    /// What is found in the media with so many scouts and without; the same.
+    fn compared(media: &[u8], hypothesis: &Hypothesis, chunk_bytes: u64, count: usize) -> Seen {
+        let range = 24..media.len() as u64;
+        let source = || Source::new(Cursor::new(media), media.len() as u64);
+        let alone = walk(&mut source(), range.clone(), hypothesis);
+        let mut scouts = Scouts {
+            sources: (0..count).map(|_| Source::for_scout(Cursor::new(media), media.len() as u64)).collect(),
+            chunk_bytes,
+        };
+        let led = walk_with(&mut source(), &mut scouts, range, hypothesis);
+        assert_eq!(led.frames, alone.frames);
+        assert_eq!(led.audio, alone.audio);
+        assert_eq!(led.gaps, alone.gaps);
+        assert_eq!(led.inband, alone.inband);
+        (alone.frames.len(), alone.audio[0].len(), alone.gaps.len())
+    }
+
+    #[test]
+    fn a_scout_tells_nearly_everything_of_a_sound_recording() {
+        let media = crashed(SOUND);
+        let hypothesis = Reference::of(&movie_of(SOUND), Origin::Given).hypothesis();
+        let (frames, packets, gaps) = compared(&media, &hypothesis, 64 << 10, 2);
+        assert!(frames > 100 && packets > 100 && gaps == 0);
+        let mut source = Source::new(Cursor::new(&media), media.len() as u64);
+        let all = 24..media.len() as u64;
+        let steps = Walker::new(&mut source, all.clone(), &hypothesis).scout(all).steps.len();
+        // The last ones have too few behind them to be believed at once.
+        assert!(steps + 8 > frames + packets && steps >= frames + packets - 8, "{steps} of {}", frames + packets);
+    }
+
+    #[test]
+    fn packets_without_a_length_are_not_scouted() {
+        let mut hypothesis = Reference::of(&movie_of(SOUND), Origin::Given).hypothesis();
+        assert!(may_be_scouted(&hypothesis));
+        hypothesis.audio[0].sound = Sound::Opus;
+        assert!(!may_be_scouted(&hypothesis));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn the_walk_finds_the_same_with_scouts_and_without(
+            holes in proptest::collection::vec((0.0..1.0_f64, 1_usize..20_000, any::<bool>()), 0..6),
+            chunk_bytes in 3_000_u64..200_000, count in 1_usize..4,
+        ) {
+            let mut media = crashed(SOUND);
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a fraction of a length")]
+            let place = |share: f64, len: usize| ((len as f64) * share) as usize;
+            for (share, length, is_noise) in holes {
+                let from = place(share, media.len() - 24) + 24;
+                let to = media.len().min(from + length);
+                let mut noise = (0..).map(|n: u32| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]);
+                media[from..to].fill_with(|| if is_noise { noise.next().unwrap_or(0) } else { 0 });
+            }
+            let hypothesis = Reference::of(&movie_of(SOUND), Origin::Given).hypothesis();
+            compared(&media, &hypothesis, chunk_bytes, count);
+        }
+    }
+}

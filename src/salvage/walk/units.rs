@@ -1,0 +1,99 @@
+//! NAL units become access units: what belongs to one picture, and what of a picture is whole.
+
+use std::io::{Read, Seek};
+use std::ops::Range;
+
+use super::{Frame, MAX_SAMPLES, Walker};
+use crate::salvage::element::LOOK_BYTES;
+use crate::salvage::nal::{Picture, Role, SLICE_PREFIX_BYTES};
+
+/// An access unit that is being put together.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OpenUnit {
+    pub(super) range: (u64, u64),
+    pub(super) has_picture: bool,
+    pub(super) is_orphan: bool,
+    pub(super) is_sync: bool,
+    pub(super) picture: Option<Picture>,
+}
+
+impl<R: Read + Seek> Walker<'_, R> {
+    /// What the unit at a place is to its access unit; what is wanted of its body is put behind `head`.
+    pub(super) fn unit_head(&mut self, at: u64, head: &mut Vec<u8>) -> Option<Role> {
+        let video = self.video?;
+        let bytes = self.source.at(at, LOOK_BYTES);
+        let unit = video.unit(bytes)?;
+        let most = if matches!(unit.role, Role::Slice { .. }) { SLICE_PREFIX_BYTES } else { LOOK_BYTES };
+        let end = usize::try_from(unit.bytes).unwrap_or(usize::MAX).min(bytes.len()).min(video.length_bytes + most);
+        head.extend_from_slice(bytes.get(video.length_bytes..end)?);
+        Some(unit.role)
+    }
+
+    pub(super) fn accept_unit(&mut self, range: Range<u64>, role: Role, body: &[u8]) {
+        self.largest_unit_bytes = self.largest_unit_bytes.max(range.end - range.start);
+        match role {
+            Role::Opens => {
+                if self.parameters.as_mut().is_some_and(|p| p.take(body)) {
+                    self.found.keep_inband(body);
+                }
+                self.begin_unit_if(|open| open.has_picture, &range);
+            }
+            Role::Slice { is_first: true, is_sync } => {
+                let picture = self.parameters.as_mut().and_then(|p| p.picture(body));
+                let continues = picture.is_some_and(|p| p.is_second_field);
+                self.begin_unit_if(|open| open.has_picture && !continues, &range);
+                if let Some(open) = self.open.as_mut().filter(|open| !open.has_picture) {
+                    (open.has_picture, open.is_sync, open.picture) = (true, is_sync, picture);
+                }
+            }
+            Role::Slice { is_first: false, .. } => {
+                self.begin_unit_if(|_| false, &range);
+                if let Some(open) = self.open.as_mut().filter(|open| !open.has_picture) {
+                    (open.has_picture, open.is_orphan) = (true, true);
+                }
+            }
+            Role::Closes => self.begin_unit_if(|_| false, &range),
+        }
+        if let Some(open) = &mut self.open {
+            open.range.1 = range.end;
+        }
+    }
+
+    /// Begins an access unit where none is open, or where the open one ends with what came before.
+    fn begin_unit_if(&mut self, ends: impl Fn(&OpenUnit) -> bool, range: &Range<u64>) {
+        if self.open.as_ref().is_some_and(ends) {
+            self.close_unit();
+        }
+        self.open.get_or_insert(OpenUnit {
+            range: (range.start, range.start),
+            has_picture: false,
+            is_orphan: false,
+            is_sync: false,
+            picture: None,
+        });
+    }
+
+    pub(super) fn close_unit(&mut self) {
+        let Some(open) = self.open.take() else { return };
+        let (start, end) = open.range;
+        if !open.has_picture || open.is_orphan {
+            self.note_gap(start..end);
+            return;
+        }
+        let audio_before = self.found.audio.first().map_or(0, Vec::len);
+        self.found.frames.push(Frame::new(start..end, audio_before, open.is_sync, open.picture));
+        self.is_full |= self.found.frames.len() >= MAX_SAMPLES;
+    }
+
+    /// A picture whose next slice is cut off by the end of the media is not whole.
+    pub(super) fn drop_if_continued(&mut self, at: u64) {
+        let Some(video) = self.video else { return };
+        let unit = video.unit(self.source.at(at, LOOK_BYTES));
+        let is_cut_off = unit.is_some_and(|u| {
+            at.saturating_add(u.bytes) > self.limit && matches!(u.role, Role::Slice { is_first: false, .. })
+        });
+        if let Some(open) = self.open.as_mut().filter(|_| is_cut_off) {
+            open.is_orphan = true;
+        }
+    }
+}
