@@ -2,6 +2,7 @@
 //!
 //! A buffer that is mapped anew for every part costs more processor time than reading the part, checking it and sending it:
 //! the kernel has to clear each of its pages first. So a buffer that nobody reads from any more is handed to the next part.
+//! Buffers lie in large pages where the system has them: copying into small ones is slower, above all in a virtual machine.
 //! When nothing is left to send, [`Buffers::rest`] gives the memory back to the system.
 //!
 //! Assumes that whoever has room keeps what was filled for no longer than the room. Must not decide what is sent when.
@@ -9,9 +10,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use memmap2::{Advice, MmapMut};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::error::Result;
+use super::error::{DeliverError, Result};
 use super::parts::PART_MIN_BYTES;
 
 /// Buffers of [`PART_MIN_BYTES`] over all uploads to a target at once: what bounds the memory of this room.
@@ -24,7 +26,7 @@ pub(super) struct Buffers(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     rooms: Semaphore,
-    idle: Mutex<Vec<Vec<u8>>>,
+    idle: Mutex<Vec<MmapMut>>,
 }
 
 impl Default for Buffers {
@@ -50,7 +52,7 @@ impl Buffers {
 }
 
 impl Shared {
-    fn idle(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<MmapMut>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -64,44 +66,54 @@ pub(super) struct Room<'a> {
 }
 
 impl Room<'_> {
-    /// Has an empty buffer filled. It is used again once the last clone of what this returns is gone.
-    pub fn fill(&self, read: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<Bytes> {
-        let mut lent = Lent { bytes: self.take(), shared: Arc::clone(self.shared) };
-        read(&mut lent.bytes)?;
+    /// Has a buffer of so many bytes as there is room for filled. It is used again once the last clone of what this returns
+    /// is gone.
+    pub fn fill(&self, read: impl FnOnce(&mut [u8]) -> Result<()>) -> Result<Bytes> {
+        let len = usize::try_from(self.bytes).unwrap_or(usize::MAX);
+        let mut lent = Lent { memory: Some(self.take()?), len, shared: Arc::clone(self.shared) };
+        read(lent.memory.as_mut().map(|memory| &mut memory[..len]).unwrap_or_default())?;
         Ok(Bytes::from_owner(lent))
     }
 
     /// An idle buffer or a new one. What is idle beyond the room that is left makes way: it would come on top of the bound.
-    fn take(&self) -> Vec<u8> {
+    fn take(&self) -> Result<MmapMut> {
         let mut idle = self.shared.idle();
         let used_again = if self.bytes <= PART_MIN_BYTES { idle.pop() } else { None };
         idle.truncate(self.shared.rooms.available_permits());
         drop(idle);
-        let capacity = usize::try_from(self.bytes.max(PART_MIN_BYTES)).unwrap_or_default();
-        used_again.unwrap_or_else(|| Vec::with_capacity(capacity))
+        used_again.map_or_else(|| mapped(self.bytes.max(PART_MIN_BYTES)), Ok)
     }
+}
+
+fn mapped(bytes: u64) -> Result<MmapMut> {
+    let memory = MmapMut::map_anon(usize::try_from(bytes).unwrap_or(usize::MAX)).map_err(DeliverError::Memory)?;
+    // A system without large pages refuses; small ones serve as well.
+    #[cfg(target_os = "linux")]
+    let _ = memory.advise(Advice::HugePage);
+    Ok(memory)
 }
 
 /// A filled buffer on its way back.
 struct Lent {
-    bytes: Vec<u8>,
+    /// There until it goes back.
+    memory: Option<MmapMut>,
+    len: usize,
     shared: Arc<Shared>,
 }
 
 impl AsRef<[u8]> for Lent {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes
+        self.memory.as_ref().map(|memory| &memory[..self.len]).unwrap_or_default()
     }
 }
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        let mut bytes = std::mem::take(&mut self.bytes);
-        let is_of_one_size = bytes.capacity() as u64 == PART_MIN_BYTES;
+        let is_of_one_size = |memory: &MmapMut| memory.len() as u64 == PART_MIN_BYTES;
+        let Some(memory) = self.memory.take().filter(is_of_one_size) else { return };
         let mut idle = self.shared.idle();
-        if is_of_one_size && idle.len() < BUFFERS {
-            bytes.clear();
-            idle.push(bytes);
+        if idle.len() < BUFFERS {
+            idle.push(memory);
         }
     }
 }
@@ -118,18 +130,18 @@ mod tests {
     }
 
     fn filled(room: &Room<'_>, with: &[u8]) -> Bytes {
-        let fill = |buffer: &mut Vec<u8>| {
-            assert!(buffer.is_empty());
-            buffer.extend_from_slice(with);
+        let fill = |buffer: &mut [u8]| {
+            buffer[..with.len()].copy_from_slice(with);
             Ok(())
         };
-        room.fill(fill).unwrap()
+        room.fill(fill).unwrap().slice(..with.len())
     }
 
     #[test]
     fn a_buffer_is_used_again_once_nobody_reads_from_it() {
         let buffers = Buffers::default();
-        let (first, second) = (room(&buffers, PART_MIN_BYTES), room(&buffers, 5));
+        let (first, second) = (room(&buffers, PART_MIN_BYTES), room(&buffers, 6));
+        assert_eq!(first.fill(|_| Ok(())).unwrap().len() as u64, PART_MIN_BYTES, "as long as the room");
         let bytes = filled(&first, b"first");
         let (at, clone) = (bytes.as_ptr(), bytes.slice(1..));
         drop(bytes);

@@ -100,6 +100,9 @@ pub enum DeliverError {
     /// The state of an upload cannot be remembered.
     #[error("the state of the upload cannot be remembered")]
     Ledger(#[source] Box<dyn Error + Send + Sync>),
+    /// The system has no memory for what is read.
+    #[error("no memory is left to read the recording into")]
+    Memory(#[source] std::io::Error),
     /// The machinery for talking to stores could not be started.
     #[error("cannot start the network runtime")]
     Runtime(#[source] std::io::Error),
@@ -118,7 +121,12 @@ impl DeliverError {
     pub fn is_of_the_target(&self) -> bool {
         let is_elsewhere = matches!(
             self,
-            Self::Source(_) | Self::SourceChanged { .. } | Self::NoFreeName { .. } | Self::Ledger(_) | Self::Cancelled
+            Self::Source(_)
+                | Self::SourceChanged { .. }
+                | Self::NoFreeName { .. }
+                | Self::Ledger(_)
+                | Self::Memory(_)
+                | Self::Cancelled
         );
         !is_elsewhere && self.class() == Class::Environment
     }
@@ -159,7 +167,7 @@ impl Fault for DeliverError {
             Self::Cancelled => Class::Cancelled,
             Self::Source(file) if file.is_missing() => Class::Permanent,
             Self::Source(source) | Self::Disk { source, .. } => source.class(),
-            Self::SourceChanged { .. } | Self::Mismatch { .. } | Self::Ledger(_) => Class::Transient,
+            Self::SourceChanged { .. } | Self::Mismatch { .. } | Self::Ledger(_) | Self::Memory(_) => Class::Transient,
             Self::Store { cause, .. } => cause.class(),
             Self::NoFreeName { .. } => Class::Permanent,
         }
@@ -173,6 +181,7 @@ impl Fault for DeliverError {
             }
             Self::Cancelled | Self::Runtime(_) => return None,
             Self::Ledger(_) => "The recording is safe on the local disk; `aftercast catalog check` tells more.".into(),
+            Self::Memory(_) => "The recording is safe on the local disk, and is tried again by itself.".into(),
             Self::Source(source) | Self::Disk { source, .. } => return source.hint(),
             Self::SourceChanged { .. } => {
                 "Nothing counts as delivered. It is taken again when nobody writes it any more.".into()

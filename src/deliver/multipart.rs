@@ -187,7 +187,7 @@ impl Transfer<'_> {
                     room = self.run.buffers.room(len), if in_flight.len() < at_once => break room,
                 }
             };
-            let bytes = room.fill(|buffer| self.source.at(index * upload.plan.part_bytes, len, buffer))?;
+            let bytes = room.fill(|buffer| self.source.at(index * upload.plan.part_bytes, buffer))?;
             let put = self.put_part(upload.id.clone(), index, bytes);
             in_flight.push(async move {
                 let sent = put.await;

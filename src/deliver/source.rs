@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -81,32 +81,36 @@ impl Source {
         sought.map(drop).map_err(FileError::on("read", self.path())).map_err(DeliverError::Source)
     }
 
-    /// Reads `len` bytes at an offset exactly, into an empty buffer.
-    pub fn at(&self, offset: u64, len: u64, buffer: &mut Vec<u8>) -> Result<()> {
+    /// Fills a buffer with the bytes at an offset.
+    pub fn at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
         self.seek(offset)?;
-        self.read(len, buffer)
+        self.read(buffer)
     }
 
     /// Reads the next `len` bytes exactly.
     pub fn next(&self, len: u64) -> Result<Bytes> {
-        let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or_default());
-        self.read(len, &mut bytes)?;
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
+        self.read(&mut bytes)?;
         Ok(bytes.into())
     }
 
-    fn read(&self, len: u64, bytes: &mut Vec<u8>) -> Result<()> {
+    fn read(&self, buffer: &mut [u8]) -> Result<()> {
         let begin = self.position.get();
-        let in_file = self.file_bytes().saturating_sub(begin).min(len);
-        let read = (&self.file).take(in_file).read_to_end(bytes);
-        read.map_err(FileError::on("read", self.path())).map_err(DeliverError::Source)?;
-        let is_short = (bytes.len() as u64) < in_file;
-        if is_short || !self.is_as_opened(self.file.metadata())? {
+        let in_file = usize::try_from(self.file_bytes().saturating_sub(begin)).unwrap_or(usize::MAX).min(buffer.len());
+        let (of_file, behind) = buffer.split_at_mut(in_file);
+        match (&self.file).read_exact(of_file) {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Err(DeliverError::changed(self.path())),
+            read => read.map_err(FileError::on("read", self.path())).map_err(DeliverError::Source)?,
+        }
+        if !self.is_as_opened(self.file.metadata())? {
             return Err(DeliverError::changed(self.path()));
         }
-        let behind = usize::try_from((begin + in_file).saturating_sub(self.file_bytes())).unwrap_or(usize::MAX);
-        let left = usize::try_from(len - in_file).unwrap_or(usize::MAX);
-        bytes.extend(self.promised.ending.bytes().skip(behind).take(left));
-        self.position.set(begin + bytes.len() as u64);
+        let skipped = begin.saturating_add(in_file as u64).saturating_sub(self.file_bytes());
+        let ending = self.promised.ending.as_bytes();
+        let ending = ending.get(usize::try_from(skipped).unwrap_or(usize::MAX)..).unwrap_or_default();
+        let Some(ending) = ending.get(..behind.len()) else { return Err(DeliverError::changed(self.path())) };
+        behind.copy_from_slice(ending);
+        self.position.set(begin + buffer.len() as u64);
         Ok(())
     }
 
@@ -197,8 +201,8 @@ mod tests {
             assert_eq!(read, b"0123\nEND", "{cut}");
         }
         for (offset, len, read) in [(6, 2, b"ND".as_slice()), (2, 3, b"23\n")] {
-            let mut buffer = Vec::new();
-            source.at(offset, len, &mut buffer).unwrap();
+            let mut buffer = vec![0; len];
+            source.at(offset, &mut buffer).unwrap();
             assert_eq!(buffer, read);
         }
     }

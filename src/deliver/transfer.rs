@@ -178,7 +178,7 @@ impl Transfer<'_> {
     async fn put_single(&self, attributes: Attributes) -> Result<Ended> {
         let size = self.source.size_bytes();
         let room = self.run.buffers.room(size).await;
-        let bytes = room.fill(|buffer| self.source.at(0, size, buffer))?;
+        let bytes = room.fill(|buffer| self.source.at(0, buffer))?;
         self.source.check()?;
         let last = tokio::select! {
             stopped = self.run.cancelled() => Err(stopped),
