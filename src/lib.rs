@@ -15,3 +15,4 @@ pub mod pipeline;
 pub mod recording;
 pub mod retain;
 pub mod salvage;
+pub mod threads;

@@ -13,16 +13,15 @@ use std::io;
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::thread::ScopedJoinHandle;
 
 use rustix::fs::{Advice, FallocateFlags};
 use rustix::io::Errno;
 
 use super::{FileError, Result, step};
+use crate::threads::{Beside, beside};
 
 /// Bytes that are written at a time.
 const BLOCK_BYTES: u64 = 1 << 20;
@@ -121,7 +120,7 @@ impl<'a> Copy<'a> {
             let workers: Vec<_> = (0..WORKERS)
                 .map(|_| {
                     let told = told.clone();
-                    scope.spawn(move || self.work(&told))
+                    beside(scope, move || self.work(&told))
                 })
                 .collect();
             drop(told);
@@ -133,8 +132,7 @@ impl<'a> Copy<'a> {
                     self.end();
                 }
             }
-            let end = |worker: ScopedJoinHandle<'_, io::Result<()>>| worker.join().unwrap_or_else(|p| resume_unwind(p));
-            workers.into_iter().try_for_each(end).map(|()| copied)
+            workers.into_iter().try_for_each(Beside::join).map(|()| copied)
         })
     }
 

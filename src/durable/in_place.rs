@@ -16,6 +16,7 @@ use super::advice::store_and_drop;
 use super::extents::{self, Extents};
 use super::{Event, FileError, Result, step, tell};
 use crate::recording::Fingerprint;
+use crate::threads::beside;
 
 /// A page of memory, or a part of one.
 const PAGE_BYTES: u64 = 4096;
@@ -144,7 +145,7 @@ impl InPlace {
         let next = AtomicU64::new(0);
         std::thread::scope(|scope| {
             for _ in 0..threads {
-                scope.spawn(|| {
+                beside(scope, || {
                     let piece = || next.fetch_add(DROPPED_TOGETHER_BYTES, Ordering::Relaxed);
                     let pieces = std::iter::repeat_with(piece).take_while(|start| *start < len);
                     pieces.for_each(|start| store_and_drop(&self.file, &(start..start + DROPPED_TOGETHER_BYTES)));

@@ -11,6 +11,7 @@ use crate::isobmff::{self, IsoError, Layout, Movie, Shape, Verdict};
 use crate::media::{self, MediaError, Probe};
 use crate::recording::{Container, Defect, TrackKind};
 use crate::salvage::{self, SalvageError};
+use crate::threads::alongside;
 
 /// Bytes of the head that are looked at to recognise a container.
 const HEAD_BYTES: u64 = 1024;
@@ -147,12 +148,8 @@ fn inspect_iso(path: &Path, file: &File, container: Container, found: &mut Inspe
     let mut reader = Window::new(file, found.size_bytes);
     let fragments = isobmff::fragment::indexed_places(&mut reader, found.size_bytes);
     let asked: Vec<_> = fragments.into_iter().map(|offset| (offset, FRAGMENT_HEADER_BYTES)).collect();
-    std::thread::scope(|scope| {
-        if !asked.is_empty() {
-            scope.spawn(|| durable::ask_for(file, &asked));
-        }
-        inspect_boxes(path, &mut reader, container, found)
-    })
+    let mut inspect = || inspect_boxes(path, &mut reader, container, found);
+    if asked.is_empty() { inspect() } else { alongside(inspect, || durable::ask_for(file, &asked)).0 }
 }
 
 fn inspect_boxes(

@@ -15,6 +15,7 @@ use crate::durable;
 use crate::fault::chain;
 use crate::media::{self, Begins, Header, Reading, Remux, Remuxed, Watch};
 use crate::recording::{Container, Outcome, SpliceMethod, StartSource};
+use crate::threads::alongside;
 
 /// Finishes a recording by writing its packets into another container.
 pub(super) fn remux(work: &Work<'_>, inspection: &Inspection, container: Container) -> Result<Written, FinishError> {
@@ -106,10 +107,8 @@ fn write_fragments(work: &Work<'_>, request: &Remux<'_>, second: Watch<'_>) -> R
     let remuxed = media::remux(&Remux { header: Header::Fragments, ..*request })?;
     let Some(own) = splice::own_fragments(request.output)? else { return Ok(None) };
     // While its pages are still in memory, they are compared and on their way to the disk.
-    let reading = std::thread::scope(|scope| {
-        scope.spawn(|| durable::store_ahead(request.output));
-        media::read_by_tables(request.output, request.to, &own.movie, second)
-    });
+    let read = || media::read_by_tables(request.output, request.to, &own.movie, second);
+    let (reading, ()) = alongside(read, || durable::store_ahead(request.output));
     let reading = reading?;
     compare(request, &remuxed, &reading)?;
     let is_in_front = work.wait_for_disk(|| splice::put_in_front_of_own(request.output, &own))?;

@@ -6,8 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, top of the house first. A room may import from those before it.
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 19] = [
     "fault",
+    "threads",
     "recording",
     "durable",
     "isobmff",

@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use super::alongside;
 use super::lease::Lease;
 use super::prepare::{Prepared, Unlike};
 use super::recover::{Back, put_back, retire};
@@ -23,6 +22,7 @@ use crate::durable::{FileError, InPlace, Operation};
 use crate::finish::{FinishError, sameness};
 use crate::isobmff::{self, Movie};
 use crate::recording::Retirement;
+use crate::threads::alongside;
 
 /// What is written last of the header: a disk writes so much in one piece.
 const SECTOR_BYTES: usize = 512;

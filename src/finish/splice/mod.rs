@@ -35,12 +35,3 @@ pub(super) use ways::{Situation, ways};
 
 /// Largest block that is tried: bigalloc clusters and XFS realtime extents.
 pub(super) const LARGEST_BLOCK_BYTES: u64 = 1 << 20;
-
-/// Does the second piece of work on a thread of its own while the first is done on this one.
-pub(super) fn alongside<A, B: Send>(here: impl FnOnce() -> A, there: impl FnOnce() -> B + Send) -> (A, B) {
-    std::thread::scope(|scope| {
-        let other = scope.spawn(there);
-        let done = here();
-        (done, other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-    })
-}

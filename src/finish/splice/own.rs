@@ -5,12 +5,12 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-use super::alongside;
 use super::prepare::{Unlike, file_type, inserts_blocks};
 use crate::durable::{FileError, InPlace, Operation};
 use crate::finish::{FinishError, sameness};
 use crate::isobmff::{self, FrontPlan, Layout, Movie, Shape};
 use crate::recording::Defect;
+use crate::threads::alongside;
 
 /// Whether the file system of a path inserts blocks without copying.
 pub(crate) fn can_insert(path: &Path) -> bool {

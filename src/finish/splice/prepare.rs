@@ -5,7 +5,6 @@ use std::io::{self, BufReader};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::alongside;
 use super::lease::Lease;
 use super::view::{Piece, View};
 use crate::durable::{self, Extents, FileError, InPlace, Operation};
@@ -14,6 +13,7 @@ use crate::finish::inspect::header_error;
 use crate::finish::{FinishError, Iso, sameness};
 use crate::isobmff::{self, BoxHeader, FrontPlan, Layout, Movie, Shape};
 use crate::recording::{Container, Fingerprint, Retirement, SpliceIntent, SpliceUndo};
+use crate::threads::alongside;
 
 /// Magic numbers of the file systems that insert blocks without copying: ext4 and XFS. F2FS copies.
 const INSERTS_BLOCKS: [u64; 2] = [0xEF53, 0x5846_5342];
