@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 
+use crate::support::browser::width_in_chromium;
 use crate::support::recordings::{decode_errors, ffmpeg, made, packets, without_moov, zeroed};
 use crate::support::{House, standard_config};
 
@@ -174,6 +175,19 @@ fn matroska_webm_and_flv_get_their_beginning_again() {
         let whole = made(recipe, 12);
         let (video, audio, errors) = shares(&house, &zeroed(&whole, 0..1500), &made(reference, 3), &whole);
         assert!(video >= 99 && audio >= 99, "{recipe} from {reference}: {video} {audio} {errors}");
+    }
+}
+
+#[test]
+fn recordings_that_lost_their_beginning_play_in_a_browser() {
+    let house = House::new();
+    for (recipe, finished) in [("mkv", "mp4"), ("webm", "webm"), ("flv", "mp4"), ("mp4-fragmented", "mp4")] {
+        let whole = made(recipe, 12);
+        let (broken, output) = (zeroed(&whole, 0..1500), house.path().join(format!("{recipe}.{finished}")));
+        let files = [&broken, &made(recipe, 3), &output].map(|path| path.to_str().unwrap().to_owned());
+        house.run(&["recover", &files[0], "--reference", &files[1], "--output", &files[2]]).expect_code(0);
+        let width = width_in_chromium(&output, house.path());
+        assert!(width.is_none_or(|width| width == 160), "{recipe}: {width:?}");
     }
 }
 
