@@ -97,6 +97,30 @@ fn a_picture_that_the_end_cuts_off_is_no_sound() {
 }
 
 #[test]
+fn the_last_picture_is_not_given_up_for_one_frame_of_sound_that_seems_to_lie_in_it() {
+    use crate::recording::TrackKind::{Audio, Video};
+    let truth = movie_of(SOUND);
+    let sample = |kind, number: usize| {
+        let track = truth.tracks.iter().find(|track| track.kind() == kind).unwrap();
+        let sample = track.samples().nth(number).unwrap();
+        let at = usize::try_from(sample.offset).unwrap();
+        SOUND[at..at + sample.size_bytes as usize].to_vec()
+    };
+    let mut media: Vec<u8> = (0..12).flat_map(|number| sample(Video, number)).collect();
+    // The bytes of a frame begin inside the last picture, and those behind it are nothing by themselves: as when the end of
+    // the file cuts what follows.
+    let (mut picture, frame) = (sample(Video, 12), sample(Audio, 9));
+    let inside = (frame.len() / 3..frame.len()).find(|at| frame[*at - 1] != 0).unwrap();
+    let begins = picture.len() - inside;
+    picture[begins..].copy_from_slice(&frame[..inside]);
+    media.extend([&picture[..], &frame[inside..]].concat());
+    let hypothesis = Reference::of(&truth, Origin::Given).hypothesis();
+    let mut source = Source::new(Cursor::new(&media), media.len() as u64);
+    let walked = walk::walk(&mut source, 0..media.len() as u64, &hypothesis);
+    assert_eq!((walked.frames.len(), walked.audio[0].len()), (13, 0), "{:?}", walked.gaps);
+}
+
+#[test]
 fn without_any_parameter_set_it_is_not_called_playable() {
     let broken = crashed(SOUND);
     let salvaged = salvage(Cursor::new(&broken), Vec::new(), broken.len() as u64, &[]).unwrap();

@@ -218,11 +218,21 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
         // Any place may look like the beginning of a few elements, also the one where a length that lies leads to.
         let until = if best.is_trusted() { end.min(at.saturating_add(ODD_LOOK_BYTES)) } else { end };
         let mut inside = self.find(at + 1, until, OVERRIDE_CHAIN);
-        // The last bytes of a unit may look like an element that leads to its end, behind which the next ones stand.
-        while is_odd && inside < until && !self.lie_before(inside, end, RESUME_CHAIN) {
+        while inside < until && !self.refutes(inside, is_odd.then_some(end)) {
             inside = self.find(inside + 1, until, OVERRIDE_CHAIN);
         }
         if inside < until { Err(inside) } else { Ok((lane, end)) }
+    }
+
+    /// Whether what follows from a place inside of an element shows that it is none. The last bytes of a unit may look like an
+    /// element that leads to its end, behind which the next ones stand; and the end of the media follows anything, also one
+    /// element by chance.
+    fn refutes(&mut self, inside: u64, end_of_odd: Option<u64>) -> bool {
+        match end_of_odd {
+            Some(end) => self.lie_before(inside, end, RESUME_CHAIN),
+            None if self.unframed.is_some() || self.is_proof(inside) => true,
+            None => self.lie_before(inside, self.limit.saturating_add(1), RESUME_CHAIN),
+        }
     }
 
     /// The element at a place that most others follow, the pictures first.
