@@ -1,8 +1,10 @@
 //! Whether every packet decodes: the dearest of the three validations.
 
+use std::num::NonZero;
 use std::path::Path;
+use std::thread::available_parallelism;
 
-use ffmpeg_next::codec::Context;
+use ffmpeg_next::codec::{Context, threading};
 use ffmpeg_next::decoder::Opened;
 use ffmpeg_next::{Discard, Error, frame};
 
@@ -10,6 +12,9 @@ use super::ffi::{Packet, Source};
 use super::reading::Pass;
 use super::{MediaError, Watch};
 use crate::recording::{Container, TrackKind};
+
+/// Most threads that decode one track: each holds pictures of its own.
+const MOST_THREADS: usize = 4;
 
 /// Decoding errors of one track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,10 +97,18 @@ impl Decoding {
 }
 
 fn open(source: &Source, index: usize) -> Option<Opened> {
+    let count = available_parallelism().map_or(1, NonZero::get).min(MOST_THREADS);
+    // A system that has no thread left to give still decodes on this one.
+    open_with(source, index, count).or_else(|| open_with(source, index, 1))
+}
+
+fn open_with(source: &Source, index: usize, threads: usize) -> Option<Opened> {
     let stream = source.input().stream(index)?;
     let parameters = stream.parameters();
     let codec = ffmpeg_next::codec::decoder::find(parameters.id())?;
-    let mut decoder = Context::from_parameters(parameters).ok()?.decoder();
+    let mut context = Context::from_parameters(parameters).ok()?;
+    context.set_threading(threading::Config { count: threads, ..threading::Config::kind(threading::Type::Frame) });
+    let mut decoder = context.decoder();
     // It smooths pictures that nobody looks at, and meets no error that reading them does not.
     decoder.skip_loop_filter(Discard::All);
     decoder.open_as(codec).ok()
