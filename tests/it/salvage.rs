@@ -179,6 +179,32 @@ fn matroska_webm_and_flv_get_their_beginning_again() {
 }
 
 #[test]
+fn no_packet_of_a_transport_stream_is_lost_that_ffmpeg_copies() {
+    let house = House::new();
+    let whole = made("ts", 12);
+    let size = usize::try_from(fs::metadata(&whole).unwrap().len()).unwrap();
+    let sound = house.path().join("sound.mp4");
+    ffmpeg(&["-i", whole.to_str().unwrap(), "-map", "0", "-c", "copy", sound.to_str().unwrap()]);
+    let sound = packets(&sound);
+    // A packet that libavformat calls corrupt is left out, and that is said; it may be whole all the same.
+    for (hit, corrupt) in [(0..4096, 0), (size / 2..size / 2 + 900, 1), (size - 5000..size, 1)] {
+        let broken = zeroed(&whole, hit.clone());
+        let (output, copy) = (house.path().join(format!("{}.mp4", hit.start)), house.path().join("copy.mp4"));
+        let files = [&broken, &whole, &output].map(|path| path.to_str().unwrap().to_owned());
+        house.run(&["recover", &files[0], "--reference", &files[1], "--output", &files[2]]).expect_code(0);
+        ffmpeg(&["-i", &files[0], "-map", "0", "-c", "copy", copy.to_str().unwrap()]);
+        let (ours, theirs) = (packets(&output), packets(&copy));
+        for kind in ["video", "audio"] {
+            let (ours, theirs, sound) = (payloads(&ours, kind), payloads(&theirs, kind), payloads(&sound, kind));
+            let missing = theirs.iter().filter(|payload| sound.contains(payload));
+            let missing = missing.filter(|payload| !ours.contains(payload)).count();
+            assert!(missing <= corrupt, "{missing} {kind} of {}, zeros from {}", theirs.len(), hit.start);
+            assert!(theirs.len() > 50, "{kind}");
+        }
+    }
+}
+
+#[test]
 fn recordings_that_lost_their_beginning_play_in_a_browser() {
     let house = House::new();
     for (recipe, finished) in [("mkv", "mp4"), ("webm", "webm"), ("flv", "mp4"), ("mp4-fragmented", "mp4")] {
