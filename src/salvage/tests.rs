@@ -121,6 +121,25 @@ fn the_last_picture_is_not_given_up_for_one_frame_of_sound_that_seems_to_lie_in_
 }
 
 #[test]
+fn a_picture_in_front_of_a_cut_frame_that_looks_like_a_huge_slice_is_whole() {
+    let truth = movie_of(SOUND);
+    let video = truth.tracks.iter().find(|track| track.kind() == crate::recording::TrackKind::Video).unwrap();
+    let picture = |sample: crate::isobmff::Sample| {
+        let at = usize::try_from(sample.offset).unwrap();
+        SOUND[at..at + sample.size_bytes as usize].to_vec()
+    };
+    let pictures: Vec<u8> = video.samples().take(13).flat_map(picture).collect();
+    // The beginning of a frame of one channel: as a length 17 MB, and then a slice that is not the first.
+    for (length, whole) in [([0x01, 0x10, 0, 0], 13), ([0, 0, 0x10, 0], 12)] {
+        let media = [&pictures[..], &length, &[0x41, 0x5B], &[0x55; 60]].concat();
+        let hypothesis = Reference::of(&truth, Origin::Given).hypothesis();
+        let mut source = Source::new(Cursor::new(&media), media.len() as u64);
+        let walked = walk::walk(&mut source, 0..media.len() as u64, &hypothesis);
+        assert_eq!(walked.frames.len(), whole, "{length:x?} {:?}", walked.gaps);
+    }
+}
+
+#[test]
 fn without_any_parameter_set_it_is_not_called_playable() {
     let broken = crashed(SOUND);
     let salvaged = salvage(Cursor::new(&broken), Vec::new(), broken.len() as u64, &[]).unwrap();

@@ -85,12 +85,15 @@ impl<R: Read + Seek> Walker<'_, R> {
         self.is_full |= self.found.frames.len() >= MAX_SAMPLES;
     }
 
-    /// A picture whose next slice is cut off by the end of the media is not whole.
+    /// A picture whose next slice is cut off by the end of the media is not whole. A slice of many megabytes is none: a frame
+    /// of sound that is cut off begins as the length of one.
     pub(super) fn drop_if_continued(&mut self, at: u64) {
         let Some(video) = self.video else { return };
         let unit = video.unit(self.source.at(at, LOOK_BYTES));
         let is_cut_off = unit.is_some_and(|u| {
-            at.saturating_add(u.bytes) > self.limit && matches!(u.role, Role::Slice { is_first: false, .. })
+            at.saturating_add(u.bytes) > self.limit
+                && !self.is_odd(u.bytes)
+                && matches!(u.role, Role::Slice { is_first: false, .. })
         });
         if let Some(open) = self.open.as_mut().filter(|_| is_cut_off) {
             open.is_orphan = true;
