@@ -140,6 +140,35 @@ fn a_picture_in_front_of_a_cut_frame_that_looks_like_a_huge_slice_is_whole() {
 }
 
 #[test]
+fn silence_that_looks_like_the_length_of_a_huge_unit_is_sound() {
+    // A frame of one silent channel; as a length it is 18 MB, and may lead to another one by chance.
+    const SILENCE: [u8; 4] = [0x01, 0x18, 0x20, 0x07];
+    let truth = movie_of(SOUND);
+    let video = truth.tracks.iter().find(|track| track.kind() == crate::recording::TrackKind::Video).unwrap();
+    let picture = |sample: crate::isobmff::Sample| {
+        let at = usize::try_from(sample.offset).unwrap();
+        &SOUND[at..at + sample.size_bytes as usize]
+    };
+    let pictures: Vec<&[u8]> = video.samples().take(13).map(picture).collect();
+    let odd = pictures.iter().find(|picture| picture.len() % 2 == 1).unwrap();
+    let distance = usize::try_from(u32::from_be_bytes(SILENCE)).unwrap();
+    // Between the length and where it leads: pictures, and then as much silence as makes it lead to a frame.
+    let mut between = SILENCE.to_vec();
+    between.extend(pictures.concat().repeat(distance / pictures.concat().len() - 1));
+    let fitting = (0..4).find(|count| (distance - between.len() - count * odd.len()).is_multiple_of(4)).unwrap();
+    between.extend(odd.repeat(fitting));
+    between.extend(SILENCE.repeat((distance - between.len()) / 4));
+    let media = [&pictures.concat()[..], &SILENCE, &between, &SILENCE.repeat(20), pictures[1]].concat();
+    let mut hypothesis = Reference::of(&truth, Origin::Given).hypothesis();
+    let config = aac::Config::new(48_000, aac::Elements::of_channels(1)).unwrap();
+    hypothesis.audio[0].sound = element::Sound::Aac(config);
+    let mut source = Source::new(Cursor::new(&media), media.len() as u64);
+    let walked = walk::walk(&mut source, 0..media.len() as u64, &hypothesis);
+    assert_eq!(walked.gaps, []);
+    assert_eq!(walked.audio[0].len(), media.windows(4).filter(|window| *window == SILENCE).count());
+}
+
+#[test]
 fn without_any_parameter_set_it_is_not_called_playable() {
     let broken = crashed(SOUND);
     let salvaged = salvage(Cursor::new(&broken), Vec::new(), broken.len() as u64, &[]).unwrap();

@@ -210,9 +210,15 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
         if self.unframed.is_some() && !self.is_certain(at) {
             return self.run_or_gap(at);
         }
-        let Some(best @ Best { lane, end, .. }) = self.best(at) else { return self.run_or_gap(at) };
+        let all = 0..self.lanes();
+        let Some(best @ Best { lane, end, .. }) = self.best(at, all.clone()) else { return self.run_or_gap(at) };
         let is_odd = lane == 0 && self.is_odd(end - at);
         if best.is_trusted() && !is_odd {
+            return Ok((lane, end));
+        }
+        // A frame of silence may be the length of a huge unit, and lead to another one by chance.
+        let sound = if is_odd { self.best(at, 1..all.end).filter(Best::is_trusted) } else { None };
+        if let Some(Best { lane, end, .. }) = sound {
             return Ok((lane, end));
         }
         // Any place may look like the beginning of a few elements, also the one where a length that lies leads to.
@@ -235,10 +241,9 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
         }
     }
 
-    /// The element at a place that most others follow, the pictures first.
-    fn best(&mut self, at: u64) -> Option<Best> {
-        let lanes = 0..self.lanes();
-        let candidates = lanes.clone().filter(|lane| self.parse(*lane, at).is_some()).count();
+    /// The element of some lanes at a place that most others follow, the pictures first.
+    fn best(&mut self, at: u64, lanes: Range<usize>) -> Option<Best> {
+        let candidates = (0..self.lanes()).filter(|lane| self.parse(*lane, at).is_some()).count();
         let depth_looked = if candidates > 1 { OVERRIDE_CHAIN } else { TRUST_CHAIN };
         let mut best: Option<Best> = None;
         for lane in lanes {

@@ -160,7 +160,8 @@ impl<R: Read + Seek> Walker<'_, R> {
         while at < chunk.end && !self.budget.is_spent() {
             self.budget.advance(at);
             let spent = self.budget.spent();
-            let Some((lane, end)) = self.best(at).and_then(|best| best.is_trusted().then_some((best.lane, best.end)))
+            let Some((lane, end)) =
+                self.best(at, 0..self.lanes()).and_then(|best| best.is_trusted().then_some((best.lane, best.end)))
             else {
                 at = self.find(at + 1, chunk.end, RESUME_CHAIN);
                 continue;
