@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::Parser as _;
 
-use super::args::{Cli, Command, ConfigCommand, ProcessArgs};
+use super::args::{CatalogCommand, Cli, Command, ConfigCommand, ProcessArgs, QueueCommand, VodCommand};
 use super::commands::{self, Failure};
 use super::exit::Exit;
 use super::output::Output;
@@ -17,7 +17,7 @@ use crate::catalog::CatalogError;
 use crate::config::{self, Config, ConfigError, Sources};
 use crate::deliver::TargetOptions;
 use crate::discover::{Mode, Server};
-use crate::pipeline::{self, Engine, House, NameOverrides, PipelineError, Settings, Stop};
+use crate::pipeline::{self, Engine, House, NameOverrides, Opening, PipelineError, Settings, Stop};
 use crate::recording::name::printable_text;
 
 /// Runs what was typed; returns the exit code.
@@ -114,8 +114,9 @@ fn with_house(cli: &Cli, typed: &[OsString], out: &mut Output<'_>) -> Result<Exi
     let path = House::socket_path(&settings.state_dir);
     let stop = Stop::default();
     signals::listen(&stop, || ());
-    let sets_aside = matches!(cli.command, Command::Catalog(super::args::CatalogCommand::Rebuild { .. }));
-    match Engine::start(settings, stop, sets_aside).map_err(Failure::from_engine) {
+    let sets_aside = matches!(cli.command, Command::Catalog(CatalogCommand::Rebuild { .. }));
+    let opening = Opening { sets_aside, asks_no_store: asks_no_store(&cli.command) };
+    match Engine::start(settings, stop, opening).map_err(Failure::from_engine) {
         Ok(engine) => {
             let catalog = engine.house().catalog.clone();
             signals::before_an_abrupt_end(move || drop(catalog.interrupt_attempts(pipeline::now_ms())));
@@ -128,6 +129,19 @@ fn with_house(cli: &Cli, typed: &[OsString], out: &mut Output<'_>) -> Result<Exi
             Err(_) => Err(Failure::InUse(in_use)),
         },
         Err(other) => Err(other),
+    }
+}
+
+/// Whether a command works with what is on this machine alone; it does so without credentials.
+const fn asks_no_store(command: &Command) -> bool {
+    match command {
+        Command::Vod(command) => {
+            matches!(command, VodCommand::List { .. } | VodCommand::Show { .. } | VodCommand::Export { .. })
+        }
+        Command::Queue(command) => matches!(command, QueueCommand::List { .. } | QueueCommand::Retry { .. }),
+        Command::Retain(args) => args.dry_run,
+        Command::Catalog(_) => true,
+        _ => false,
     }
 }
 

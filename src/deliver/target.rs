@@ -32,8 +32,26 @@ use crate::recording::{Asset, RemoteObject};
 /// All configured targets.
 #[derive(Debug)]
 pub struct Targets {
-    all: Vec<Target>,
+    all: Vec<Known>,
     runtime: Runtime,
+}
+
+/// A target of the configuration.
+#[derive(Debug)]
+struct Known {
+    name: String,
+    required: bool,
+    opened: Opened,
+}
+
+#[derive(Debug)]
+enum Opened {
+    Yes(Box<Target>),
+    /// It cannot work as it is configured; whoever needs it is told so.
+    No {
+        problem: String,
+        advice: String,
+    },
 }
 
 #[derive(Debug)]
@@ -116,19 +134,36 @@ impl Targets {
         Self::open_in(options, &Environment::of_process())
     }
 
-    pub(super) fn open_in(options: &Options, environment: &Environment) -> Result<Self> {
-        let open_one = |target: &TargetOptions| Target::open(target, environment);
-        let targets = options.targets.iter().map(open_one).collect::<Result<Vec<_>>>()?;
-        for (i, target) in targets.iter().enumerate() {
-            if targets[..i].iter().any(|t| t.options.name == target.options.name) {
-                let advice = "Give every target a name of its own.";
-                return Err(DeliverError::configuration(&target.options.name, "two targets have this name", advice));
+    /// The same for a command that asks nothing of a store: a target without credentials is no hindrance to it, and an error
+    /// only where it is used after all.
+    pub fn open_to_look(options: &Options) -> Result<Self> {
+        let environment = Environment::of_process();
+        let open_one = |target: &TargetOptions| match Target::open(target, &environment) {
+            Err(DeliverError::Configuration { problem, advice, .. }) => {
+                let opened = Opened::No { problem, advice };
+                Ok(Known { name: target.name.clone(), required: target.required, opened })
             }
-        }
-        Self::with(targets)
+            other => other.map(Known::from),
+        };
+        Self::of(options.targets.iter().map(open_one).collect::<Result<_>>()?)
     }
 
-    pub(super) fn with(targets: Vec<Target>) -> Result<Self> {
+    pub(super) fn open_in(options: &Options, environment: &Environment) -> Result<Self> {
+        let open_one = |target: &TargetOptions| Target::open(target, environment).map(Known::from);
+        Self::of(options.targets.iter().map(open_one).collect::<Result<_>>()?)
+    }
+
+    pub(super) fn with(target: Target) -> Result<Self> {
+        Self::of(vec![target.into()])
+    }
+
+    fn of(targets: Vec<Known>) -> Result<Self> {
+        for (i, target) in targets.iter().enumerate() {
+            if targets[..i].iter().any(|t| t.name == target.name) {
+                let advice = "Give every target a name of its own.";
+                return Err(DeliverError::configuration(&target.name, "two targets have this name", advice));
+            }
+        }
         let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("deliver").enable_all().build();
         let runtime = runtime.map_err(DeliverError::Runtime)?;
         Ok(Self { all: targets, runtime })
@@ -136,12 +171,12 @@ impl Targets {
 
     /// Names of all targets, in the order of the configuration.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.all.iter().map(|t| t.options.name.as_str())
+        self.all.iter().map(|t| t.name.as_str())
     }
 
     /// Names of the targets that "delivered" needs.
     pub fn required(&self) -> Vec<String> {
-        self.all.iter().filter(|t| t.options.required).map(|t| t.options.name.clone()).collect()
+        self.all.iter().filter(|t| t.required).map(|t| t.name.clone()).collect()
     }
 
     /// Puts an asset into a target and gives what the store confirmed, one object per file, in their order.
@@ -298,12 +333,26 @@ impl Targets {
 
     /// Gives back the memory that was kept for the next upload; to be called when nothing is left to send.
     pub fn rest(&self) {
-        self.all.iter().for_each(|target| target.buffers.rest());
+        let opened = self.all.iter().filter_map(|known| match &known.opened {
+            Opened::Yes(target) => Some(target),
+            Opened::No { .. } => None,
+        });
+        opened.for_each(|target| target.buffers.rest());
     }
 
     fn find(&self, name: &str) -> Result<&Target> {
-        let found = self.all.iter().find(|t| t.options.name == name);
-        found.ok_or_else(|| DeliverError::UnknownTarget(name.to_owned()))
+        let found = self.all.iter().find(|t| t.name == name);
+        match &found.ok_or_else(|| DeliverError::UnknownTarget(name.to_owned()))?.opened {
+            Opened::Yes(target) => Ok(target),
+            Opened::No { problem, advice } => Err(DeliverError::configuration(name, problem, advice)),
+        }
+    }
+}
+
+impl From<Target> for Known {
+    fn from(target: Target) -> Self {
+        let (name, required) = (target.options.name.clone(), target.options.required);
+        Self { name, required, opened: Opened::Yes(Box::new(target)) }
     }
 }
 

@@ -7,7 +7,7 @@ use tracing::info;
 
 use super::courier::Couriers;
 use super::error::PipelineError;
-use super::house::{House, Settings, Stop};
+use super::house::{House, Opening, Settings, Stop};
 use super::journey::{self, Ended};
 use super::pool::{Pool, Urgency};
 use crate::catalog::CatalogError;
@@ -23,10 +23,10 @@ pub struct Engine {
 
 impl Engine {
     /// Opens the house and starts the threads that finish; those that carry begin with [`crate::pipeline::run`] and
-    /// [`crate::pipeline::watch`]. With `sets_aside` a damaged catalogue is moved aside first.
-    pub fn start(settings: Settings, stop: Stop, sets_aside: bool) -> Result<Self, PipelineError> {
+    /// [`crate::pipeline::watch`].
+    pub fn start(settings: Settings, stop: Stop, opening: Opening) -> Result<Self, PipelineError> {
         let jobs = settings.finish.jobs;
-        let house = Arc::new(House::open(settings, stop, sets_aside)?);
+        let house = Arc::new(House::open(settings, stop, opening)?);
         let pool = Pool::start(jobs).map_err(PipelineError::Threads)?;
         let couriers = Couriers::of(&house);
         Ok(Self { house, pool, couriers })

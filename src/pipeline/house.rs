@@ -25,6 +25,15 @@ pub struct Settings {
     pub retain: retain::Options,
 }
 
+/// How a house is opened.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Opening {
+    /// Whether a damaged catalogue is moved aside and an empty one made (`catalog rebuild`).
+    pub sets_aside: bool,
+    /// Whether nothing will be asked of a store: a target without credentials is then no hindrance.
+    pub asks_no_store: bool,
+}
+
 /// The wish to stop: work in progress looks at it and ends at its next safe point.
 #[derive(Debug, Clone, Default)]
 pub struct Stop(Arc<AtomicBool>);
@@ -76,14 +85,15 @@ pub struct House {
 impl House {
     /// Takes the state directory's lock, opens the catalogue and the targets.
     ///
-    /// With `sets_aside` a damaged catalogue is moved aside and an empty one made (`catalog rebuild`).
-    pub fn open(settings: Settings, stop: Stop, sets_aside: bool) -> Result<Self, PipelineError> {
-        let targets = Targets::open(&settings.deliver)?;
-        let catalog = if sets_aside {
+    /// In this order: where another process has the house, that it is in use is the answer, and not what this one lacks.
+    pub fn open(settings: Settings, stop: Stop, opening: Opening) -> Result<Self, PipelineError> {
+        let catalog = if opening.sets_aside {
             Catalog::open_or_set_aside(&settings.state_dir, now_ms())?.0
         } else {
             Catalog::open(&settings.state_dir)?
         };
+        let open = if opening.asks_no_store { Targets::open_to_look } else { Targets::open };
+        let targets = open(&settings.deliver)?;
         let settler = Settler::new(&settings.watch);
         Ok(Self {
             settler: RwLock::new(Arc::new(settler)),

@@ -31,7 +31,7 @@ pub use engine::Engine;
 pub use error::PipelineError;
 pub use finding::{NameOverrides, Place, configured_places, places_of};
 pub use freeing::{free_what_is_due, plan as retention_plan};
-pub use house::{House, Settings, Stop, now_ms};
+pub use house::{House, Opening, Settings, Stop, now_ms};
 pub use journey::Ended;
 pub use meters::{Meter, Meters, Reading};
 pub use planning::{Planned, PlannedItem, plan};

@@ -7,7 +7,7 @@ use aftercast::deliver::TargetOptions;
 
 use crate::support::daemon::{Daemon, until};
 use crate::support::recordings::made;
-use crate::support::stores::{moto, s3};
+use crate::support::stores::{SECRET_KEY, moto, s3};
 use crate::support::{House, Run, config_with_targets};
 
 #[test]
@@ -51,6 +51,77 @@ fn a_web_identity_is_exchanged_for_the_keys_of_a_session() {
     assert_eq!(vods[0]["remote"][0]["key"], "pre/room1.mp4");
 }
 
+/// A configuration whose last target has its secret from the environment.
+fn last_secret_from_environment(config: &str) -> String {
+    let (first, last) = config.rsplit_once("secret_access_key_file = \"").unwrap();
+    let (_, behind) = last.split_once('"').unwrap();
+    format!("{first}secret_access_key_file = \"env:STUDIO_SECRET\"{behind}")
+}
+
+#[test]
+fn what_asks_nothing_of_a_store_works_without_credentials_and_everything_else_says_what_is_missing() {
+    let server = s3();
+    let target = server.bucket("lookers");
+    let house =
+        House::with_config(|dir| last_secret_from_environment(&config_with_targets(dir, &[&target], "[retain]")));
+    house.put(&made("mp4-faststart", 2), "room1.mp4");
+    let root = house.root();
+    let process = ["process", root.to_str().unwrap()];
+    let with_secret =
+        |args: &[&str]| -> Run { house.command(args).env("STUDIO_SECRET", "Wrong+Secret").output().unwrap().into() };
+    with_secret(&process).expect_code(5);
+
+    let vod = house.vods()[0]["vodId"].as_str().unwrap().to_owned();
+    let queue = house.run(&["queue", "list"]).expect_code(0).out;
+    assert!(queue.contains("@cloud") && queue.contains("the secret is wrong"), "{queue}");
+    let plan = house.run(&["retain", "--dry-run"]).expect_code(0).out;
+    assert!(plan.contains("keep"), "{plan}");
+    for looks in [
+        &["vod", "show", &vod] as &[&str],
+        &["vod", "export"],
+        &["queue", "retry"],
+        &["catalog", "check"],
+        &["catalog", "rebuild"],
+        &["config", "print"],
+    ] {
+        house.run(looks).expect_code(0);
+    }
+    for asks in [
+        &process[..],
+        &["process", "--dry-run", process[1]],
+        &["watch"],
+        &["recover", process[1]],
+        &["vod", "verify"],
+        &["vod", "delete", &vod],
+        &["queue", "gc"],
+        &["retain"],
+        &["doctor"],
+        &["config", "check"],
+    ] {
+        let refused = house.run(asks);
+        let said = format!("{}{}", refused.out, refused.err);
+        assert_ne!(refused.code(), 0, "{asks:?}: {said}");
+        assert!(said.contains("STUDIO_SECRET, which is not set"), "{asks:?}: {said}");
+    }
+}
+
+#[test]
+fn what_asks_a_store_is_left_to_the_daemon_that_has_the_credentials() {
+    let server = s3();
+    let target = server.bucket("asked-by-the-daemon");
+    let house = House::with_config(|dir| last_secret_from_environment(&config_with_targets(dir, &[&target], "")));
+    house.put(&made("mp4-faststart", 2), "room1.mp4");
+    let daemon = Daemon::start_with(&house, |command| {
+        command.env("STUDIO_SECRET", SECRET_KEY);
+    });
+    daemon.until_said("Delivered.");
+    let verified = house.run(&["vod", "verify"]).expect_code(0).out;
+    assert!(verified.contains("as proven"), "{verified}");
+    house.run(&["queue", "gc"]).expect_code(0);
+    daemon.stop();
+    house.run(&["vod", "verify"]).expect_code(5);
+}
+
 #[test]
 fn no_secret_is_shown_by_a_command_the_log_the_record_or_the_list_of_processes() {
     const SECRET: &str = "Wrong+Secret/That-Nobody=May~See";
@@ -59,11 +130,7 @@ fn no_secret_is_shown_by_a_command_the_log_the_record_or_the_list_of_processes()
     let wrong = server.target("secrets", "test-key", SECRET);
     let by_environment = TargetOptions { name: "second".into(), ..wrong.clone() };
     let house = House::with_config(|dir| {
-        let config = config_with_targets(dir, &[&wrong, &by_environment], "");
-        // The second one has its secret from the environment.
-        let (first, second) = config.rsplit_once("secret_access_key_file = \"").unwrap();
-        let (_, behind) = second.split_once('"').unwrap();
-        format!("{first}secret_access_key_file = \"env:STUDIO_SECRET\"{behind}")
+        last_secret_from_environment(&config_with_targets(dir, &[&wrong, &by_environment], ""))
     });
     house.put(&made("mp4-faststart", 2), "room1.mp4");
     let mut said = Vec::new();

@@ -18,7 +18,7 @@ use super::Failure;
 use crate::config::{self, Config, Sources};
 use crate::discover::Mode;
 use crate::fault::chain;
-use crate::pipeline::{self, Control, Engine, House, Stop};
+use crate::pipeline::{self, Control, Engine, House, Opening, Stop};
 
 /// Watches until it is told to stop.
 pub fn run(cli: &Cli, args: &WatchArgs, out: &mut Output<'_>) -> Result<Exit, Failure> {
@@ -28,7 +28,7 @@ pub fn run(cli: &Cli, args: &WatchArgs, out: &mut Output<'_>) -> Result<Exit, Fa
     let (orders, control) = bounded(4);
     signals::listen(&stop, reloader(cli, orders));
     let socket = House::socket_path(&settings.state_dir);
-    let engine = Arc::new(Engine::start(settings, stop, false).map_err(Failure::from_engine)?);
+    let engine = Arc::new(Engine::start(settings, stop, Opening::default()).map_err(Failure::from_engine)?);
     let catalog = engine.house().catalog.clone();
     signals::before_an_abrupt_end(move || drop(catalog.interrupt_attempts(pipeline::now_ms())));
     if args.dry_run {

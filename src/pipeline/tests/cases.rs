@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
-use super::super::house::{House, Settings, Stop};
+use super::super::house::{House, Opening, Settings, Stop};
 use super::super::turns::Turns;
 use super::super::{finding, journey};
 use super::disk::Disk;
@@ -158,7 +158,7 @@ impl Case {
     }
 
     pub(super) fn open(&self, disk: &Disk) -> Result<House, String> {
-        House::open(self.settings(disk), Stop::default(), false).map_err(|e| crate::fault::chain(&e))
+        House::open(self.settings(disk), Stop::default(), Opening::default()).map_err(|e| crate::fault::chain(&e))
     }
 
     /// Of a stream that was recorded before, nothing is remembered anew: no other flush of the journal stands in for the one
