@@ -5,7 +5,7 @@ use aftercast::deliver::{NoLedger, TargetOptions};
 use crate::support::assets::targets;
 use crate::support::clients::begin_upload;
 use crate::support::daemon::{Daemon, until};
-use crate::support::recordings::made;
+use crate::support::recordings::{made, padded};
 use crate::support::stores::{free_port, s3};
 use crate::support::tap::Tap;
 use crate::support::{House, config_with_targets, tree};
@@ -68,6 +68,28 @@ fn a_target_that_does_not_answer_waits_as_a_whole_and_the_other_has_everything()
     until("all is delivered", || (server.listing("silent").len() == RECORDINGS).then_some(()));
     daemon.until_said("The target can be used again");
     assert_eq!(daemon.log().matches("can be used again").count(), 1, "{}", daemon.log());
+    daemon.stop();
+}
+
+/// Bytes of memory of a process that no file stands behind.
+fn own_memory(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
+}
+
+#[test]
+fn when_nothing_is_left_to_send_the_memory_of_the_uploads_is_given_back() {
+    // An upload in parts fills four buffers of 8 MiB.
+    const KEPT_AT_MOST: u64 = 16 << 20;
+    let server = s3();
+    let target = server.bucket("memory-given-back");
+    let house = House::with_config(|dir| config_with_targets(dir, &[&target], ""));
+    let daemon = Daemon::start(&house);
+    let before = own_memory(daemon.id());
+    std::fs::write(house.root().join("room1.mp4"), padded("room1.mp4", 48 << 20)).unwrap();
+    daemon.until_said("Delivered.");
+    until("the memory is given back", || (own_memory(daemon.id()) < before + KEPT_AT_MOST).then_some(()));
     daemon.stop();
 }
 
