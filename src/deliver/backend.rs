@@ -63,7 +63,6 @@ impl Backend {
     ) -> Self {
         let mut tags = TagSet::default();
         options.tags.iter().for_each(|(name, value)| tags.push(name, value));
-        let at_once = if options.concurrency == 0 { PARTS_AT_ONCE } else { options.concurrency };
         Self {
             provider,
             check: Arc::clone(&store),
@@ -75,7 +74,7 @@ impl Backend {
             wire: None,
             tags,
             checksum: options.checksum,
-            at_once,
+            at_once: options.at_once(),
             part_bytes: options.part_bytes,
         }
     }
@@ -98,8 +97,6 @@ impl std::fmt::Debug for Backend {
     }
 }
 
-/// Parts or files on the way at once where the target does not say.
-const PARTS_AT_ONCE: usize = 4;
 /// No retry begins after this time.
 const RETRIES_WITHIN: Duration = Duration::from_secs(600);
 /// Few and short: the delivery queue has the long patience and shows what is wrong meanwhile.

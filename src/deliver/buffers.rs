@@ -16,8 +16,11 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::error::{DeliverError, Result};
 use super::parts::PART_MIN_BYTES;
 
-/// Buffers of [`PART_MIN_BYTES`] over all uploads to a target at once: what bounds the memory of this room.
+/// Buffers of [`PART_MIN_BYTES`] over all uploads to a target at once, where nobody asks for more on the way: what bounds
+/// the memory of this room.
 const BUFFERS: usize = 4;
+/// No machine has the memory for more.
+const BUFFERS_MAX: usize = 1 << 20;
 
 /// The buffers of one target.
 #[derive(Debug, Clone)]
@@ -25,20 +28,27 @@ pub(super) struct Buffers(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
+    count: usize,
     rooms: Semaphore,
     idle: Mutex<Vec<MmapMut>>,
 }
 
 impl Default for Buffers {
     fn default() -> Self {
-        Self(Arc::new(Shared { rooms: Semaphore::new(BUFFERS), idle: Mutex::default() }))
+        Self::at_least(0)
     }
 }
 
 impl Buffers {
+    /// So many, where that is more than usual: each holds [`PART_MIN_BYTES`] on the way.
+    pub fn at_least(wanted: u64) -> Self {
+        let count = usize::try_from(wanted).unwrap_or(usize::MAX).clamp(BUFFERS, BUFFERS_MAX);
+        Self(Arc::new(Shared { count, rooms: Semaphore::new(count), idle: Mutex::default() }))
+    }
+
     /// Waits until so many bytes may be held. More than all buffers together count as all of them.
     pub async fn room(&self, bytes: u64) -> Room<'_> {
-        let units = usize::try_from(bytes.div_ceil(PART_MIN_BYTES)).unwrap_or(BUFFERS).clamp(1, BUFFERS);
+        let units = usize::try_from(bytes.div_ceil(PART_MIN_BYTES)).unwrap_or(usize::MAX).clamp(1, self.0.count);
         let permit = self.0.rooms.acquire_many(u32::try_from(units).unwrap_or(1)).await;
         // The semaphore is never closed.
         let permit = permit.unwrap_or_else(|_| unreachable!("the buffers' semaphore was closed"));
@@ -112,7 +122,7 @@ impl Drop for Lent {
         let is_of_one_size = |memory: &MmapMut| memory.len() as u64 == PART_MIN_BYTES;
         let Some(memory) = self.memory.take().filter(is_of_one_size) else { return };
         let mut idle = self.shared.idle();
-        if idle.len() < BUFFERS {
+        if idle.len() < self.shared.count {
             idle.push(memory);
         }
     }
@@ -173,6 +183,19 @@ mod tests {
         idle(1);
         drop(whole);
         idle(1);
+    }
+
+    #[test]
+    fn who_asks_for_more_on_the_way_has_room_for_it() {
+        for (wanted, expected) in [(0, BUFFERS), (6, 6), (u64::MAX, BUFFERS_MAX)] {
+            let buffers = Buffers::at_least(wanted);
+            assert_eq!(buffers.0.rooms.available_permits(), expected);
+            drop(room(&buffers, u64::MAX));
+        }
+        let buffers = Buffers::at_least(6);
+        let rooms: Vec<_> = (0..6).map(|_| room(&buffers, 1)).collect();
+        drop(rooms.iter().map(|room| filled(room, b"x")).collect::<Vec<_>>());
+        assert_eq!(buffers.0.idle().len(), 6);
     }
 
     #[test]

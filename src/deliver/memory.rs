@@ -61,6 +61,6 @@ impl Targets {
         }
         let backend = Backend::in_memory(options, &bucket.0);
         let store = Bucket { target: options.name.clone(), backend, conditions: Conditions::default() };
-        Self::with(Target::new(options.clone(), place, Store::Bucket(Box::new(store))))
+        Self::with(Target::new(options.clone(), 0, place, Store::Bucket(Box::new(store))))
     }
 }

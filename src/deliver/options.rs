@@ -13,7 +13,8 @@ pub struct Options {
     pub upload_extensions: Kinds,
     /// Where they go.
     pub targets: Vec<TargetOptions>,
-    /// Uploads at once over all targets, of which each leaves one to every other; 0 means 4 to each. Default 0.
+    /// Uploads at once over all targets, of which each leaves one to every other; 0 means 4 to each. Each above 4 may take
+    /// 8 MiB of memory in every target. Default 0.
     pub concurrency: usize,
 }
 
@@ -50,7 +51,8 @@ pub struct TargetOptions {
     pub acl: Option<String>,
     /// How the store's copy is compared with what was read (S3). Default `auto`.
     pub checksum: ChecksumMode,
-    /// Parts or small files on the way at once; 0 means 4. Default 0.
+    /// Parts of a file, or files of a directory, on the way at once, with memory for as many parts; 0 means 4, and no more
+    /// parts than 32 MiB hold. Default 0.
     pub concurrency: usize,
     /// Bytes of a part, 5 MiB to 5 GiB; larger where 10,000 parts would not do. Default 8 MiB.
     pub part_bytes: u64,
@@ -88,6 +90,16 @@ impl TargetOptions {
             stall_timeout: Duration::from_secs(60),
             credential_files: BTreeMap::new(),
         }
+    }
+}
+
+/// Parts or files on the way at once where the target does not say.
+const AT_ONCE: usize = 4;
+
+impl TargetOptions {
+    /// Parts of a file, or files of a directory, on the way at once.
+    pub const fn at_once(&self) -> usize {
+        if self.concurrency == 0 { AT_ONCE } else { self.concurrency }
     }
 }
 

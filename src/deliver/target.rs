@@ -22,6 +22,7 @@ use super::doctor::{self, Check};
 use super::error::{DeliverError, Result};
 use super::ledger::{Head, Ledger, NoLedger, Rows, distrusted_row, heads};
 use super::multipart::{abort, throw_away};
+use super::parts::PART_MIN_BYTES;
 use super::place::Place;
 use super::transfer::Run;
 use super::wire::OpenUpload;
@@ -138,7 +139,7 @@ impl Targets {
     /// only where it is used after all.
     pub fn open_to_look(options: &Options) -> Result<Self> {
         let environment = Environment::of_process();
-        let open_one = |target: &TargetOptions| match Target::open(target, &environment) {
+        let open_one = |target: &TargetOptions| match Target::open(target, options.concurrency, &environment) {
             Err(DeliverError::Configuration { problem, advice, .. }) => {
                 let opened = Opened::No { problem, advice };
                 Ok(Known { name: target.name.clone(), required: target.required, opened })
@@ -149,7 +150,7 @@ impl Targets {
     }
 
     pub(super) fn open_in(options: &Options, environment: &Environment) -> Result<Self> {
-        let open_one = |target: &TargetOptions| Target::open(target, environment).map(Known::from);
+        let open_one = |target: &TargetOptions| Target::open(target, options.concurrency, environment).map(Known::from);
         Self::of(options.targets.iter().map(open_one).collect::<Result<_>>()?)
     }
 
@@ -364,11 +365,15 @@ fn forget_this(ledger: &dyn Ledger, head: &Head) -> Result<()> {
 }
 
 impl Target {
-    pub fn new(options: TargetOptions, place: Place, store: Store) -> Self {
-        Self { options, place, store, buffers: Buffers::default(), claims: Mutex::default() }
+    /// With room for so many uploads at once, and for so many parts as it says.
+    pub fn new(options: TargetOptions, uploads: usize, place: Place, store: Store) -> Self {
+        let of_a_part = options.part_bytes.div_ceil(PART_MIN_BYTES);
+        let parts = (options.concurrency as u64).saturating_mul(of_a_part);
+        let buffers = Buffers::at_least(parts.max(uploads as u64));
+        Self { options, place, store, buffers, claims: Mutex::default() }
     }
 
-    fn open(options: &TargetOptions, environment: &Environment) -> Result<Self> {
+    fn open(options: &TargetOptions, uploads: usize, environment: &Environment) -> Result<Self> {
         let place = Place::parse(options)?;
         let target = options.name.clone();
         let store = match &place {
@@ -379,7 +384,7 @@ impl Target {
                 Store::Bucket(Box::new(Bucket { target, backend, conditions }))
             }
         };
-        Ok(Self::new(options.clone(), place, store))
+        Ok(Self::new(options.clone(), uploads, place, store))
     }
 }
 

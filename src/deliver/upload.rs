@@ -29,8 +29,6 @@ use crate::recording::{Asset, AssetFile, RemoteObject};
 const NUMBERS_MAX: u32 = 100;
 /// How often an object of ours that looks otherwise is looked at.
 const LOOKS_MAX: u32 = 4;
-/// Small files looked at or sent at once.
-const FILES_AT_ONCE: usize = 4;
 
 /// Delivers an asset; the objects in the order of its files.
 pub(super) async fn deliver(target: &Target, asset: &Asset, date: &str, run: &Run<'_>) -> Result<Vec<RemoteObject>> {
@@ -98,7 +96,7 @@ impl Placing<'_> {
         let Some(mut proofs) = self.survey(keys).await? else { return Ok(None) };
         for group in Self::groups(keys) {
             let missing: Vec<_> = group.filter(|i| proofs[*i].is_none()).collect();
-            let sent = stream::iter(missing).map(|i| self.send(i, &keys[i])).buffered(FILES_AT_ONCE);
+            let sent = stream::iter(missing).map(|i| self.send(i, &keys[i])).buffered(self.target.options.at_once());
             for (i, stored) in sent.try_collect::<Vec<_>>().await? {
                 match stored {
                     Stored::Here(proof) => proofs[i] = Some(proof),
@@ -125,7 +123,7 @@ impl Placing<'_> {
     /// Looks at every key once: what may be adopted, what is missing; `None` if one holds other content.
     async fn survey(&self, keys: &[String]) -> Result<Option<Vec<Option<Proof>>>> {
         let looks = self.asset.files.iter().zip(keys).map(|(file, key)| self.look(file, key));
-        let mut seen = stream::iter(looks).buffered(FILES_AT_ONCE);
+        let mut seen = stream::iter(looks).buffered(self.target.options.at_once());
         let mut proofs = Vec::new();
         while let Some(look) = seen.next().await {
             match look? {

@@ -12,6 +12,7 @@ mod bad_input;
 mod crash;
 mod deliver_azure;
 mod deliver_conformance;
+mod deliver_crowd;
 mod deliver_freeing;
 mod deliver_gcs;
 mod deliver_kill;

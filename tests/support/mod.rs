@@ -3,6 +3,7 @@
 pub mod assets;
 pub mod browser;
 pub mod clients;
+pub mod crowd;
 pub mod daemon;
 pub mod google;
 pub mod http;
@@ -173,6 +174,9 @@ fn target_table(target: &TargetOptions) -> String {
     }
     if let Some(bandwidth) = &target.bandwidth {
         let _ = writeln!(table, "bandwidth = \"{bandwidth}\"");
+    }
+    if let Some(path_style) = target.path_style {
+        let _ = writeln!(table, "path_style = {path_style}");
     }
     let secrets = target.credential_files.iter();
     let secrets: Vec<_> = secrets.map(|(name, path)| format!("{name}_file = \"{}\"", path.display())).collect();

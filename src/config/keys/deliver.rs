@@ -61,7 +61,7 @@ pub(super) static KEYS: [Key; 22] = [
         "concurrency",
         COUNT,
         Access::Whole(|c, v| put(&mut c.deliver.concurrency, v.count()), |c| Some(c.deliver.concurrency.to_string())),
-        "Uploads at once over all targets, of which each leaves one to every other; 0: 4 to each target.",
+        "Uploads at once over all targets, of which each leaves one to every other; 0: 4 to each target. Above 4, memory of 8 MiB for each.",
     )
     .or("0"),
     Key::new(
@@ -202,7 +202,7 @@ pub(super) static KEYS: [Key; 22] = [
         "concurrency",
         COUNT,
         Access::Target(|t, v| put(&mut t.concurrency, v.count()), |t| Some(t.concurrency.to_string())),
-        "Parts of one file on the way at once; 0: 4. Memory stays bounded over all targets.",
+        "Parts of one file, or files of one HLS or DASH directory, on the way at once, and memory for so many parts; 0: 4, as far as 32 MiB hold them.",
     )
     .or("0"),
     Key::new(
