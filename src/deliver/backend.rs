@@ -199,7 +199,7 @@ fn s3(options: &TargetOptions, bucket: &str, environment: &Environment, secrets:
     }
     let region = options.region.as_deref().or_else(|| environment.first(&["AWS_REGION", "AWS_DEFAULT_REGION"]));
     let region = region.or(profile.region.as_deref()).unwrap_or("us-east-1");
-    builder = s3_address(builder.with_region(region), options, bucket, address.as_ref());
+    builder = s3_address(builder.with_region(region), options, bucket, address.as_ref())?;
     // Over https the body is covered by TLS and the checksum, on loopback nobody else can touch it; signing it as well would
     // double the processor time.
     let is_covered = is_https || address.as_ref().is_some_and(is_loopback);
@@ -314,20 +314,26 @@ fn s3_address(
     options: &TargetOptions,
     bucket: &str,
     address: Option<&Url>,
-) -> AmazonS3Builder {
+) -> Result<AmazonS3Builder> {
     let builder = builder.with_bucket_name(bucket);
     let by_path = puts_bucket_in_path(options, bucket, address);
     let builder = builder.with_virtual_hosted_style_request(!by_path);
-    match address {
+    Ok(match address {
         None => builder,
         Some(address) if by_path => builder.with_endpoint(address.as_str().trim_end_matches('/')),
         Some(address) => {
             let mut with_bucket = address.clone();
-            let host = format!("{bucket}.{}", address.host_str().unwrap_or_default());
-            let _ = with_bucket.set_host(Some(&host));
+            let host = address.domain().map(|domain| format!("{bucket}.{domain}"));
+            let is_set = host.is_some_and(|host| with_bucket.set_host(Some(&host)).is_ok());
+            if !is_set {
+                let problem =
+                    "`path_style = false` puts the bucket in front of the endpoint's host name, which takes none";
+                let advice = "Set `path_style = true`, or write the endpoint with a name instead of an IP address.";
+                return Err(DeliverError::configuration(&options.name, problem, advice));
+            }
             builder.with_endpoint(with_bucket.as_str().trim_end_matches('/'))
         }
-    }
+    })
 }
 
 const AZURE_CREDENTIALS: &str = "account_name, account_key, sas, token, client_id, client_secret, tenant_id";
@@ -412,68 +418,4 @@ fn account_of(address: &Url) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "secret")];
-
-    fn opened(options: &TargetOptions, provider: Provider, environment: &[(&str, &str)]) -> Result<Backend> {
-        open(options, provider, "bucket", &Environment::of(environment))
-    }
-
-    #[test]
-    fn no_credentials_is_said_at_once_and_never_asked_of_the_instance() {
-        let options = TargetOptions::new("t", "s3://bucket");
-        for provider in [Provider::S3, Provider::Azure, Provider::Gcs] {
-            let error = opened(&options, provider, &[("HOME", "/nowhere")]).unwrap_err();
-            assert!(error.to_string().contains("no credentials"), "{error}");
-        }
-        assert!(opened(&options, Provider::S3, &KEYS).is_ok());
-        assert!(opened(&options, Provider::S3, &[("AWS_EC2_METADATA_DISABLED", "false")]).is_ok());
-        assert!(opened(&options, Provider::S3, &[("AWS_EC2_METADATA_DISABLED", "true")]).is_err());
-    }
-
-    #[test]
-    fn an_endpoint_without_scheme_is_a_configuration_error_from_the_environment_too() {
-        let mut options = TargetOptions::new("t", "s3://bucket");
-        let with = |name| [KEYS[0], KEYS[1], (name, "127.0.0.1:9100")];
-        for name in S3_ENDPOINTS {
-            assert!(opened(&options, Provider::S3, &with(name)).unwrap_err().is_configuration());
-        }
-        options.endpoint = Some("127.0.0.1:9100".into());
-        for provider in [Provider::S3, Provider::Azure] {
-            assert!(opened(&options, provider, &KEYS).unwrap_err().is_configuration());
-        }
-    }
-
-    #[test]
-    fn a_profile_serves_where_the_environment_has_no_keys() {
-        let home = tempfile::tempdir().unwrap();
-        std::fs::create_dir(home.path().join(".aws")).unwrap();
-        let keys = "[studio]\naws_access_key_id = id\naws_secret_access_key = secret\n";
-        std::fs::write(home.path().join(".aws/credentials"), keys).unwrap();
-        let options = TargetOptions::new("t", "s3://bucket");
-        let home = home.path().to_str().unwrap();
-        assert!(opened(&options, Provider::S3, &[("HOME", home)]).is_err());
-        assert!(opened(&options, Provider::S3, &[("HOME", home), ("AWS_PROFILE", "studio")]).is_ok());
-    }
-
-    #[test]
-    fn the_emulators_account_needs_no_key() {
-        let mut options = TargetOptions::new("t", "az://bucket");
-        options.endpoint = Some("http://127.0.0.1:10000/devstoreaccount1".into());
-        assert!(opened(&options, Provider::Azure, &[]).is_ok());
-        options.endpoint = Some("https://someone.blob.core.windows.net".into());
-        assert!(opened(&options, Provider::Azure, &[]).is_err());
-        assert!(opened(&options, Provider::Azure, &[("AZURE_STORAGE_ACCOUNT_KEY", EMULATOR_KEY)]).is_ok());
-    }
-
-    #[test]
-    fn half_a_key_and_an_unknown_credential_are_named() {
-        let mut options = TargetOptions::new("t", "s3://bucket");
-        assert!(opened(&options, Provider::S3, &KEYS[..1]).unwrap_err().is_configuration());
-        options.credential_files.insert("pasword".into(), "env:X".into());
-        let error = opened(&options, Provider::S3, &[("X", "hush")]).unwrap_err().to_string();
-        assert!(error.contains("pasword") && !error.contains("hush"), "{error}");
-    }
-}
+mod tests;

@@ -10,6 +10,7 @@ mod support;
 mod architecture;
 mod bad_input;
 mod crash;
+mod deliver_addresses;
 mod deliver_azure;
 mod deliver_conformance;
 mod deliver_crowd;

@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 use aftercast::deliver::TargetOptions;
 use sha2::{Digest, Sha256};
 
+/// The name below which buckets are hosts; nothing resolves it.
+pub const S3_DOMAIN: &str = "store.test";
 pub const ACCESS_KEY: &str = "test-key";
 pub const SECRET_KEY: &str = "test-secret";
 /// A key that may read and list, and nothing else.
@@ -143,6 +145,7 @@ fn start_seaweed() -> Option<Server> {
     command.arg(format!("-s3.port.grpc={}", free_port()));
     // Nothing may leave the machine, and nothing else may listen.
     command.args(["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false", "-s3.autoCreateBucket=false"]);
+    command.arg(format!("-s3.domainName={S3_DOMAIN}"));
     command.args(["-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false"]);
     command.current_dir(directory.path());
     // A bucket can be made before a volume can take bytes.

@@ -1,0 +1,93 @@
+//! What a target's settings and the environment make of a client, before any request.
+
+use super::*;
+
+const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "secret")];
+
+fn opened(options: &TargetOptions, provider: Provider, environment: &[(&str, &str)]) -> Result<Backend> {
+    open(options, provider, "bucket", &Environment::of(environment))
+}
+
+#[test]
+fn no_credentials_is_said_at_once_and_never_asked_of_the_instance() {
+    let options = TargetOptions::new("t", "s3://bucket");
+    for provider in [Provider::S3, Provider::Azure, Provider::Gcs] {
+        let error = opened(&options, provider, &[("HOME", "/nowhere")]).unwrap_err();
+        assert!(error.to_string().contains("no credentials"), "{error}");
+    }
+    assert!(opened(&options, Provider::S3, &KEYS).is_ok());
+    assert!(opened(&options, Provider::S3, &[("AWS_EC2_METADATA_DISABLED", "false")]).is_ok());
+    assert!(opened(&options, Provider::S3, &[("AWS_EC2_METADATA_DISABLED", "true")]).is_err());
+}
+
+#[test]
+fn an_endpoint_without_scheme_is_a_configuration_error_from_the_environment_too() {
+    let mut options = TargetOptions::new("t", "s3://bucket");
+    let with = |name| [KEYS[0], KEYS[1], (name, "127.0.0.1:9100")];
+    for name in S3_ENDPOINTS {
+        assert!(opened(&options, Provider::S3, &with(name)).unwrap_err().is_configuration());
+    }
+    options.endpoint = Some("127.0.0.1:9100".into());
+    for provider in [Provider::S3, Provider::Azure] {
+        assert!(opened(&options, provider, &KEYS).unwrap_err().is_configuration());
+    }
+}
+
+#[test]
+fn a_profile_serves_where_the_environment_has_no_keys() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::create_dir(home.path().join(".aws")).unwrap();
+    let keys = "[studio]\naws_access_key_id = id\naws_secret_access_key = secret\n";
+    std::fs::write(home.path().join(".aws/credentials"), keys).unwrap();
+    let options = TargetOptions::new("t", "s3://bucket");
+    let home = home.path().to_str().unwrap();
+    assert!(opened(&options, Provider::S3, &[("HOME", home)]).is_err());
+    assert!(opened(&options, Provider::S3, &[("HOME", home), ("AWS_PROFILE", "studio")]).is_ok());
+}
+
+#[test]
+fn the_emulators_account_needs_no_key() {
+    let mut options = TargetOptions::new("t", "az://bucket");
+    options.endpoint = Some("http://127.0.0.1:10000/devstoreaccount1".into());
+    assert!(opened(&options, Provider::Azure, &[]).is_ok());
+    options.endpoint = Some("https://someone.blob.core.windows.net".into());
+    assert!(opened(&options, Provider::Azure, &[]).is_err());
+    assert!(opened(&options, Provider::Azure, &[("AZURE_STORAGE_ACCOUNT_KEY", EMULATOR_KEY)]).is_ok());
+}
+
+#[test]
+fn half_a_key_and_an_unknown_credential_are_named() {
+    let mut options = TargetOptions::new("t", "s3://bucket");
+    assert!(opened(&options, Provider::S3, &KEYS[..1]).unwrap_err().is_configuration());
+    options.credential_files.insert("pasword".into(), "env:X".into());
+    let error = opened(&options, Provider::S3, &[("X", "hush")]).unwrap_err().to_string();
+    assert!(error.contains("pasword") && !error.contains("hush"), "{error}");
+}
+
+#[test]
+fn the_bucket_stands_in_the_host_name_or_in_the_path() {
+    let address = |endpoint: Option<&str>, path_style, bucket: &str| {
+        let mut options = TargetOptions::new("t", "s3://bucket");
+        (options.endpoint, options.path_style) = (endpoint.map(str::to_owned), path_style);
+        options.region = Some("eu-central-1".into());
+        let opened = open(&options, Provider::S3, bucket, &Environment::of(&KEYS));
+        opened.map(|backend| backend.wire.unwrap().bucket.clone())
+    };
+    let own = Some("https://minio.example.org:9000/");
+    for (endpoint, path_style, bucket, expected) in [
+        (own, None, "vods", "https://minio.example.org:9000/vods"),
+        (own, Some(true), "vods", "https://minio.example.org:9000/vods"),
+        (own, Some(false), "vods", "https://vods.minio.example.org:9000"),
+        (Some("http://[::1]:9000"), None, "vods", "http://[::1]:9000/vods"),
+        (None, None, "vods", "https://vods.s3.eu-central-1.amazonaws.com"),
+        (None, None, "vods.example.org", "https://s3.eu-central-1.amazonaws.com/vods.example.org"),
+        (None, Some(true), "vods", "https://s3.eu-central-1.amazonaws.com/vods"),
+        (None, Some(false), "vods.example.org", "https://vods.example.org.s3.eu-central-1.amazonaws.com"),
+    ] {
+        assert_eq!(address(endpoint, path_style, bucket).unwrap(), expected);
+    }
+    for endpoint in ["http://127.0.0.1:9000", "http://[::1]:9000"] {
+        let error = address(Some(endpoint), Some(false), "vods").unwrap_err();
+        assert!(error.is_configuration() && error.to_string().contains("`path_style = false`"), "{error}");
+    }
+}
