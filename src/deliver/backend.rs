@@ -195,7 +195,7 @@ fn s3(options: &TargetOptions, bucket: &str, environment: &Environment, secrets:
         builder = with_profile(builder, &profile);
     }
     if !has_s3_credentials(&builder, environment) {
-        return Err(no_credentials(options, S3_ADVICE));
+        return Err(no_s3_credentials(options, &builder));
     }
     let region = options.region.as_deref().or_else(|| environment.first(&["AWS_REGION", "AWS_DEFAULT_REGION"]));
     let region = region.or(profile.region.as_deref()).unwrap_or("us-east-1");
@@ -295,14 +295,39 @@ fn with_profile(builder: AmazonS3Builder, profile: &Profile) -> AmazonS3Builder 
     })
 }
 
+fn is_s3_set(builder: &AmazonS3Builder, key: AmazonS3ConfigKey) -> bool {
+    builder.get_config_value(&key).is_some_and(|v: String| !v.is_empty())
+}
+
+/// An identity without its other half is none: `object_store` would ask the machine's own instead.
+fn no_s3_credentials(options: &TargetOptions, builder: &AmazonS3Builder) -> DeliverError {
+    let halves = [
+        (AmazonS3ConfigKey::WebIdentityTokenFile, "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN"),
+        (
+            AmazonS3ConfigKey::ContainerCredentialsFullUri,
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+        ),
+    ];
+    match halves.into_iter().find(|(key, ..)| is_s3_set(builder, *key)) {
+        Some((_, half, other)) => half_an_identity(options, half, other, S3_ADVICE),
+        None => no_credentials(options, S3_ADVICE),
+    }
+}
+
+fn half_an_identity(options: &TargetOptions, half: &str, missing: &str, advice: &str) -> DeliverError {
+    DeliverError::configuration(&options.name, format!("{half} is set, and {missing} is not"), advice)
+}
+
 fn has_s3_credentials(builder: &AmazonS3Builder, environment: &Environment) -> bool {
-    let is_set = |key| builder.get_config_value(&key).is_some_and(|v: String| !v.is_empty());
+    let is_set = |key| is_s3_set(builder, key);
     let allows_instance = environment.get("AWS_EC2_METADATA_DISABLED").is_some_and(|v| v.eq_ignore_ascii_case("false"));
     is_set(AmazonS3ConfigKey::AccessKeyId)
         || is_set(AmazonS3ConfigKey::SecretAccessKey)
-        || is_set(AmazonS3ConfigKey::WebIdentityTokenFile)
+        || (is_set(AmazonS3ConfigKey::WebIdentityTokenFile) && is_set(AmazonS3ConfigKey::RoleArn))
         || is_set(AmazonS3ConfigKey::ContainerCredentialsRelativeUri)
-        || is_set(AmazonS3ConfigKey::ContainerCredentialsFullUri)
+        || (is_set(AmazonS3ConfigKey::ContainerCredentialsFullUri)
+            && is_set(AmazonS3ConfigKey::ContainerAuthorizationTokenFile))
         || is_set(AmazonS3ConfigKey::MetadataEndpoint)
         || environment.get("AWS_SKIP_SIGNATURE").is_some()
         || allows_instance
@@ -388,6 +413,10 @@ fn azure_address(
     address: Option<&Url>,
 ) -> Result<MicrosoftAzureBuilder> {
     let is_set = |b: &MicrosoftAzureBuilder, key| b.get_config_value(&key).is_some_and(|v: String| !v.is_empty());
+    if let Some(authority) = builder.get_config_value(&AzureConfigKey::AuthorityHost) {
+        // Clusters say it with the slash at its end that is put behind it once more.
+        builder = builder.with_authority_host(authority.trim_end_matches('/'));
+    }
     let uses_emulator = environment.get("AZURE_STORAGE_USE_EMULATOR").is_some_and(|v| v != "false" && v != "0");
     if let Some(address) = address {
         builder = builder.with_endpoint(address.as_str().trim_end_matches('/').to_owned());
@@ -397,14 +426,25 @@ fn azure_address(
     }
     let account = builder.get_config_value(&AzureConfigKey::AccountName);
     let has_key =
-        [AzureConfigKey::AccessKey, AzureConfigKey::SasKey, AzureConfigKey::Token, AzureConfigKey::ClientSecret]
+        [AzureConfigKey::AccessKey, AzureConfigKey::SasKey, AzureConfigKey::Token, AzureConfigKey::CredentialType]
             .into_iter()
-            .chain([AzureConfigKey::FederatedTokenFile, AzureConfigKey::MsiEndpoint, AzureConfigKey::CredentialType])
+            .chain([AzureConfigKey::MsiEndpoint])
             .any(|key| is_set(&builder, key));
+    let identity = [
+        (AzureConfigKey::FederatedTokenFile, "AZURE_FEDERATED_TOKEN_FILE"),
+        (AzureConfigKey::ClientSecret, "AZURE_CLIENT_SECRET"),
+    ];
+    let identity = identity.into_iter().find(|(key, _)| is_set(&builder, *key));
+    let missing = [(AzureConfigKey::ClientId, "AZURE_CLIENT_ID"), (AzureConfigKey::AuthorityId, "AZURE_TENANT_ID")];
+    let missing = missing.into_iter().find(|(key, _)| !is_set(&builder, *key));
     let is_open = ["AZURE_SKIP_SIGNATURE", "AZURE_USE_AZURE_CLI"].iter().any(|n| environment.get(n).is_some());
     match account {
         _ if uses_emulator && address.is_none() => Ok(builder),
         _ if has_key || is_open => Ok(builder),
+        _ if let (Some((_, half)), Some((_, other))) = (identity, missing) => {
+            Err(half_an_identity(options, half, other, AZURE_ADVICE))
+        }
+        _ if identity.is_some() => Ok(builder),
         Some(account) if account == EMULATOR_ACCOUNT => Ok(builder.with_access_key(EMULATOR_KEY)),
         _ => Err(no_credentials(options, AZURE_ADVICE)),
     }

@@ -91,3 +91,38 @@ fn the_bucket_stands_in_the_host_name_or_in_the_path() {
         assert!(error.is_configuration() && error.to_string().contains("`path_style = false`"), "{error}");
     }
 }
+
+#[test]
+fn half_an_identity_is_said_and_does_not_become_that_of_the_machine() {
+    let s3 = TargetOptions::new("t", "s3://bucket");
+    let mut azure = TargetOptions::new("t", "az://bucket");
+    azure.endpoint = Some("https://someone.blob.core.windows.net".into());
+    let (role, client, tenant) = (("AWS_ROLE_ARN", "r"), ("AZURE_CLIENT_ID", "c"), ("AZURE_TENANT_ID", "t"));
+    let web = ("AWS_WEB_IDENTITY_TOKEN_FILE", "/token");
+    let pod = ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://169.254.170.23/v1/credentials");
+    let pods_token = ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "/token");
+    let workload = ("AZURE_FEDERATED_TOKEN_FILE", "/token");
+    let application = ("AZURE_CLIENT_SECRET", "hush");
+    for (options, provider, environment, missing) in [
+        (&s3, Provider::S3, &[web][..], "AWS_ROLE_ARN"),
+        (&s3, Provider::S3, &[pod], "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
+        (&azure, Provider::Azure, &[workload], "AZURE_CLIENT_ID"),
+        (&azure, Provider::Azure, &[workload, client], "AZURE_TENANT_ID"),
+        (&azure, Provider::Azure, &[application, tenant], "AZURE_CLIENT_ID"),
+    ] {
+        let error = opened(options, provider, environment).unwrap_err();
+        assert!(error.is_configuration(), "{error}");
+        let said = error.to_string();
+        assert!(said.ends_with(&format!(" is set, and {missing} is not")) && !said.contains("hush"), "{said}");
+        assert!(said.contains(environment[0].0), "{said}");
+    }
+    for (options, provider, environment) in [
+        (&s3, Provider::S3, &[web, role][..]),
+        (&s3, Provider::S3, &[pod, pods_token]),
+        (&azure, Provider::Azure, &[workload, client, tenant]),
+        (&azure, Provider::Azure, &[application, client, tenant]),
+        (&azure, Provider::Azure, &[workload, ("AZURE_STORAGE_ACCOUNT_KEY", EMULATOR_KEY)]),
+    ] {
+        assert!(opened(options, provider, environment).is_ok(), "{environment:?}");
+    }
+}
