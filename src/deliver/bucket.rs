@@ -182,9 +182,12 @@ const LISTED_MAX: usize = 1000;
 fn seen(error: &object_store::Error, answer: Option<&Answer>) -> Seen {
     let text = crate::fault::chain(error);
     let header = |name: &str| answer.and_then(|a| a.header(name)).map(str::to_owned);
+    let is_of_identity = answer.is_some_and(|a| a.is_of_identity);
+    let code = || tag(&text, "Code").or_else(|| code_of_a_key(&text));
     Seen {
         status: answer.map(|a| a.status),
-        code: header("x-ms-error-code").or_else(|| tag(&text, "Code")).or_else(|| code_of_a_key(&text)),
+        code: header("x-ms-error-code").or_else(code).or_else(|| text_in_json(&text, "error")),
+        is_of_identity,
         region: header("x-amz-bucket-region").or_else(|| tag(&text, "Region")),
         skew_s: answer.and_then(Answer::skew_s),
         is_html: header("content-type").is_some_and(|t| t.starts_with("text/html")),
@@ -201,14 +204,25 @@ fn request_id(answer: &Answer) -> Option<&str> {
 /// What the store said, without the pages around it; `None` if it did not say it by a code.
 fn said(seen: &Seen) -> Option<String> {
     let (status, code) = (seen.status?, seen.code.as_ref()?);
-    let message = tag(&seen.text, "Message").map(|message| format!(": {}", message.trim_end_matches('.')));
-    Some(format!("the store said {status} {code}{}", message.unwrap_or_default()))
+    let message = tag(&seen.text, "Message").or_else(|| text_in_json(&seen.text, "error_description"));
+    // What follows the first line are numbers for the service's own people.
+    let message =
+        message.and_then(|message| message.lines().next().map(|line| format!(": {}", line.trim_end_matches('.'))));
+    let who = if seen.is_of_identity { "the token service" } else { "the store" };
+    Some(format!("{who} said {status} {code}{}", message.unwrap_or_default()))
 }
 
 /// The code of one key of a bulk deletion, which `object_store` puts into words.
 fn code_of_a_key(text: &str) -> Option<String> {
     let (_, rest) = text.split_once("(code: ")?;
     rest.split_once(')').map(|(code, _)| code.to_owned())
+}
+
+/// A text of the JSON object that stands in a text, as OAuth says its errors (RFC 6749 §5.2).
+fn text_in_json(text: &str, name: &str) -> Option<String> {
+    let object = text.find('{').map(|at| serde_json::Deserializer::from_str(&text[at..]))?;
+    let object = object.into_iter::<serde_json::Value>().next()?.ok()?;
+    object.get(name)?.as_str().map(str::to_owned)
 }
 
 /// The text of an XML element, wherever it is in a text.
@@ -244,6 +258,16 @@ mod tests {
         assert_eq!(tag(body, "Region").as_deref(), Some("eu-1"));
         assert_eq!(tag(body, "Message"), None);
         assert_eq!(tag("<Code>never closed", "Code"), None);
+    }
+
+    #[test]
+    fn the_error_of_a_token_service_is_read_out_of_its_answer() {
+        let text = "400 Bad Request: {\n \"error\": \"invalid_grant\", \"error_description\": \"Revoked.\"}: more";
+        assert_eq!(text_in_json(text, "error").as_deref(), Some("invalid_grant"));
+        assert_eq!(text_in_json(text, "error_description").as_deref(), Some("Revoked."));
+        for other in ["no object", "{ not json", "403: {\"error\": {\"code\": 403}}", "{}"] {
+            assert_eq!(text_in_json(other, "error"), None, "{other}");
+        }
     }
 
     #[test]

@@ -114,6 +114,8 @@ pub(super) struct Seen {
     pub is_html: bool,
     /// How the request failed if no answer came.
     pub network: Option<Network>,
+    /// Whether it was not the store that was asked, but a service that gives an identity its credentials.
+    pub is_of_identity: bool,
 }
 
 /// Why a store refused or could not be reached.
@@ -128,6 +130,8 @@ pub enum Cause {
     ExpiredCredentials,
     /// No credentials could be obtained.
     NoCredentials,
+    /// Who gives credentials to an identity does not give them to this one.
+    IdentityRefused,
     /// The credentials are good but may not do this.
     Denied {
         /// The permission by its name.
@@ -195,11 +199,28 @@ pub enum Cause {
 
 /// Finds the cause of a failed request.
 pub(super) fn diagnose(seen: &Seen, verb: Verb, provider: Provider) -> Cause {
-    by_code(seen, verb, provider)
+    by_identity(seen)
+        .or_else(|| by_code(seen, verb, provider))
         .or_else(|| by_text(&seen.text, verb, provider))
         .or_else(|| by_status(seen, verb, provider))
         .or_else(|| seen.network.map(|network| by_network(network, &seen.text)))
         .unwrap_or_else(|| by_shape(seen))
+}
+
+/// A service that gives credentials refused: its status says nothing about the store.
+fn by_identity(seen: &Seen) -> Option<Cause> {
+    let is_refusal = seen.status.is_some_and(|status| (400..500).contains(&status) && status != 408 && status != 429);
+    if !seen.is_of_identity || !is_refusal {
+        return None;
+    }
+    let says = |words: &[&str]| words.iter().any(|word| seen.text.contains(word));
+    Some(match seen.code.as_deref() {
+        Some("ExpiredTokenException" | "ExpiredToken") => Cause::ExpiredCredentials,
+        // Microsoft's numbers: an assertion outside its time, a secret that has run out, a wrong secret.
+        _ if says(&["AADSTS700024", "AADSTS7000222"]) => Cause::ExpiredCredentials,
+        _ if says(&["AADSTS7000215"]) => Cause::WrongSecret,
+        _ => Cause::IdentityRefused,
+    })
 }
 
 fn denied(verb: Verb, provider: Provider) -> Cause {
@@ -215,8 +236,6 @@ fn by_code(seen: &Seen, verb: Verb, provider: Provider) -> Option<Cause> {
         "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "ExpiredAuthenticationToken" => {
             Cause::ExpiredCredentials
         }
-        // What a token service says of a web identity that it does not know.
-        "InvalidIdentityToken" | "InvalidIdentityTokenException" | "IDPRejectedClaim" => Cause::NoCredentials,
         "RequestTimeTooSkewed" => Cause::ClockSkew { by_s: seen.skew_s },
         "AccessDenied" => return access_denied(seen, verb, provider),
         "AuthorizationPermissionMismatch" | "AllAccessDisabled" | "AccountProblem" => denied(verb, provider),
@@ -338,6 +357,7 @@ impl Cause {
             | Self::WrongSecret
             | Self::ExpiredCredentials
             | Self::NoCredentials
+            | Self::IdentityRefused
             | Self::Denied { .. }
             | Self::KmsDenied
             | Self::ClockSkew { .. }
@@ -366,6 +386,9 @@ impl Cause {
             Self::WrongSecret => "Check the secret (account key, SAS, token): it does not fit the key id.".into(),
             Self::ExpiredCredentials => "Renew the temporary credentials, then send SIGHUP or restart.".into(),
             Self::NoCredentials => "Give credentials by the environment or `credential_files`.".into(),
+            Self::IdentityRefused => {
+                "Check the ids of role, client and tenant, and who is trusted there; where a person had logged in, log in again.".into()
+            }
             Self::Denied { permission } => format!("Grant {permission} on this bucket and prefix."),
             Self::KmsDenied => "Grant kms:GenerateDataKey and kms:Decrypt on the bucket's key.".into(),
             Self::ClockSkew { by_s: Some(s) } => format!("Set this machine's clock: it is {} s off.", s.abs()),
@@ -418,6 +441,7 @@ impl Cause {
             Self::WrongSecret => "the secret is wrong",
             Self::ExpiredCredentials => "the credentials have expired",
             Self::NoCredentials => "no credentials could be obtained",
+            Self::IdentityRefused => "the identity is not accepted",
             Self::Denied { .. } => "permission missing",
             Self::KmsDenied => "the key management service refused",
             Self::ClockSkew { .. } => "this machine's clock is off",

@@ -45,6 +45,8 @@ pub(super) struct Answer {
     arrived_s: i64,
     /// The CRC-64/NVME that the request said of its body, as S3 writes it.
     pub sent_crc64: Option<String>,
+    /// Whether it is not the store's, but that of a service that gives an identity its credentials.
+    pub is_of_identity: bool,
 }
 
 impl Answer {
@@ -62,6 +64,7 @@ impl Answer {
             headers,
             arrived_s: jiff::Timestamp::now().as_second(),
             sent_crc64: None,
+            is_of_identity: false,
         }
     }
 
@@ -212,12 +215,13 @@ impl Service {
         }
         let sent_crc64 = request.headers().get("x-amz-checksum-crc64nvme").and_then(|crc| crc.to_str().ok());
         let sent_crc64 = sent_crc64.map(str::to_owned);
+        let is_of_identity = asks_for_credentials(&request);
         let response = self.send(request).await?;
         let mut response = received(response, self.uplink.stall);
         if is_end && response.status().is_success() {
             response = with_its_true_status(response).await?;
         }
-        let answer = Answer { sent_crc64, ..Answer::of(&response) };
+        let answer = Answer { sent_crc64, is_of_identity, ..Answer::of(&response) };
         note(Some(answer.clone()));
         response.extensions_mut().insert(answer);
         Ok(response)
@@ -400,6 +404,15 @@ fn ends_multipart(request: &HttpRequest) -> bool {
     let query = request.uri().query().unwrap_or_default();
     let has = |wanted: &str| query.split('&').any(|q| q.starts_with(wanted));
     (request.method() == "POST" && has("uploadId=")) || (request.method() == "PUT" && has("comp=blocklist"))
+}
+
+/// Whether a request goes to a service that gives credentials. All requests of a client come by here, those of `object_store`
+/// for the credentials of an identity as well.
+fn asks_for_credentials(request: &HttpRequest) -> bool {
+    let (path, query) = (request.uri().path(), request.uri().query());
+    let is_form = request.method() == "POST" && query.is_none();
+    (is_form && ["/oauth2/v2.0/token", "/o/oauth2/token"].iter().any(|end| path.ends_with(end)))
+        || query.is_some_and(|query| query.split('&').any(|q| q == "Action=AssumeRoleWithWebIdentity"))
 }
 
 /// The end of an upload may be answered with 200 before it is done, and the error then stands in the body (S3's

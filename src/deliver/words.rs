@@ -12,6 +12,7 @@ fn all() -> Vec<Cause> {
         Cause::WrongSecret,
         Cause::ExpiredCredentials,
         Cause::NoCredentials,
+        Cause::IdentityRefused,
         Cause::Denied { permission: "s3:PutObject".into() },
         Cause::KmsDenied,
         Cause::ClockSkew { by_s: Some(-1200) },

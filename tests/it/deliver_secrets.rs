@@ -44,8 +44,8 @@ fn a_web_identity_is_exchanged_for_the_keys_of_a_session() {
     let missing = run(&process).expect_code(5);
     assert!(missing.err.contains("no credentials could be obtained"), "{}", missing.err);
     let refused = verified_with("a-token-that-nobody-knows", 5);
-    assert!(refused[0].err.contains("no credentials could be obtained"), "{}", refused[0].err);
-    assert!(refused[1].out.contains("no credentials could be obtained"), "{}", refused[1].out);
+    assert!(refused[0].err.contains("the identity is not accepted"), "{}", refused[0].err);
+    assert!(refused[1].out.contains("the identity is not accepted"), "{}", refused[1].out);
     verified_with(token, 0);
     let vods = run(&["--json", "vod", "list"]).expect_code(0).json_lines();
     assert_eq!(vods[0]["remote"][0]["key"], "pre/room1.mp4");

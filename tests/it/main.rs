@@ -16,6 +16,7 @@ mod deliver_conformance;
 mod deliver_crowd;
 mod deliver_freeing;
 mod deliver_gcs;
+mod deliver_identity;
 mod deliver_kill;
 mod deliver_line;
 mod deliver_policy;

@@ -46,6 +46,13 @@ pub fn google() -> Google {
 }
 
 impl Google {
+    /// A target in a bucket whose credentials come from elsewhere.
+    pub fn without_credentials(&self, bucket: &str) -> TargetOptions {
+        let mut options = TargetOptions::new("cloud", &format!("gs://{bucket}/pre"));
+        options.endpoint = Some(format!("http://{}", self.address));
+        options
+    }
+
     /// A target in a bucket; every bucket is there.
     pub fn bucket(&self, bucket: &str) -> TargetOptions {
         let account = format!(

@@ -7,6 +7,7 @@ pub mod crowd;
 pub mod daemon;
 pub mod google;
 pub mod http;
+pub mod identity;
 #[expect(dead_code, reason = "what the library's own tests need of it")]
 #[path = "../../src/durable/image.rs"]
 pub mod image;

@@ -1,4 +1,5 @@
-"""An S3 server that refuses by IAM policies, over http and over https with good and bad certificates.
+"""An S3 server that refuses by IAM policies, over http and over https with good and bad certificates, and services that give
+tokens: AWS's for a web identity, Google's accounts behind a proxy.
 
 Listens on free ports of 127.0.0.1, prints one line of JSON saying where and with which keys, and ends with its standard input.
 Usage: moto_server.py DIRECTORY (for the certificates)
@@ -10,6 +11,7 @@ import json
 import logging
 import pathlib
 import ssl
+import socketserver
 import sys
 import threading
 import urllib.parse
@@ -27,6 +29,7 @@ ACTIONS = ["PutObject", "GetObject", "DeleteObject", "AbortMultipartUpload", "Li
 NOW = datetime.datetime.now(datetime.timezone.utc)
 DAY = datetime.timedelta(days=1)
 TOKEN = "header.web-identity-of-a-pod.signature"
+ACCOUNTS = {"client_secret": "secret-of-the-client", "refresh_token": "1//refresh-of-a-person", "access_token": "ya29.given"}
 
 
 def certificate(directory, name, subject, signer=None, ends=NOW + 30 * DAY, is_ca=False):
@@ -105,6 +108,43 @@ def token_service(session):
     return answer
 
 
+def accounts(path):
+    """A proxy that lets through to accounts.google.com alone, which it is itself; its port."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+
+    def head(stream):
+        lines = []
+        while (line := stream.readline().decode().strip()):
+            lines.append(line)
+        return lines
+
+    class Proxy(socketserver.BaseRequestHandler):
+        def handle(self):
+            asked = head(self.request.makefile("rb", 0))
+            if not asked or not asked[0].startswith("CONNECT accounts.google.com:443 "):
+                self.request.sendall(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n")
+                return
+            self.request.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
+            with context.wrap_socket(self.request, server_side=True) as secure, secure.makefile("rb") as stream:
+                while (lines := head(stream)):
+                    fields = dict(line.lower().split(": ", 1) for line in lines[1:])
+                    form = dict(urllib.parse.parse_qsl(stream.read(int(fields.get("content-length", 0))).decode()))
+                    is_known = all(form.get(name) == ACCOUNTS[name] for name in ["client_secret", "refresh_token"])
+                    status, body = "200 OK", {"access_token": ACCOUNTS["access_token"], "expires_in": 3599}
+                    if not is_known or form.get("grant_type") != "refresh_token":
+                        said = "Token has been expired or revoked."
+                        status, body = "400 Bad Request", {"error": "invalid_grant", "error_description": said}
+                    body = json.dumps(body, indent=2).encode()
+                    answer = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+                    secure.sendall(answer.encode() + body)
+
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Proxy)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server.server_address[1]
+
+
 def main():
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     directory = sys.argv[1]
@@ -124,7 +164,9 @@ def main():
     ports = {name: serve(app, path) for name, (path, _) in tls.items()}
     secrets = [TOKEN, session["SecretAccessKey"], session["SessionToken"]]
     sts = {"port": serve(token_service(session), tls["good"][0]), "token": TOKEN, "secrets": secrets}
-    print(json.dumps({"http": port, "keys": keys, "tls": ports, "sts": sts, "ca": str(ca_path), "bucket": BUCKET}), flush=True)
+    google, _ = certificate(directory, "accounts", x509.DNSName("accounts.google.com"), ca)
+    said = {"http": port, "keys": keys, "tls": ports, "sts": sts, "ca": str(ca_path), "bucket": BUCKET}
+    print(json.dumps({**said, "accounts": {**ACCOUNTS, "port": accounts(google)}}), flush=True)
     sys.stdin.read()
 
 

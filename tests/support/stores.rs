@@ -262,6 +262,14 @@ impl Moto {
         (address, sts["token"].as_str().unwrap(), secrets.collect())
     }
 
+    /// A proxy behind which Google's accounts answer, and what of theirs nobody may see: a client's secret, the refresh token
+    /// of a person, and what it is exchanged for.
+    pub fn accounts(&self) -> (String, [&str; 3]) {
+        let accounts = &self.said["accounts"];
+        let address = format!("http://127.0.0.1:{}", self.port(&accounts["port"]));
+        (address, ["client_secret", "refresh_token", "access_token"].map(|name| accounts[name].as_str().unwrap()))
+    }
+
     /// The certificate that signs the good ones.
     pub fn authority(&self) -> PathBuf {
         self.said["ca"].as_str().unwrap().into()
@@ -364,7 +372,7 @@ pub fn base64(bytes: &[u8]) -> String {
     bytes.chunks(3).flat_map(|chunk| (0..4).map(move |digit| sextet(chunk, digit))).collect()
 }
 
-fn from_base64(text: &str) -> Vec<u8> {
+pub fn from_base64(text: &str) -> Vec<u8> {
     let (mut bytes, mut word, mut bits) = (Vec::new(), 0usize, 0);
     for digit in text.trim_end_matches('=').bytes() {
         word = word << 6 | BASE64.iter().position(|b| *b == digit).unwrap();

@@ -20,9 +20,39 @@ fn the_servers_code_tells_what_a_403_means() {
     assert_eq!(coded(404, "NoSuchBucket", ""), Cause::NoSuchBucket);
     assert_eq!(coded(400, "ExpiredToken", ""), Cause::ExpiredCredentials);
     assert_eq!(coded(400, "ExpiredTokenException", ""), Cause::ExpiredCredentials);
-    assert_eq!(coded(400, "InvalidIdentityToken", ""), Cause::NoCredentials);
     assert_eq!(coded(400, "BadDigest", ""), Cause::Corrupted);
     assert_eq!(coded(400, "RequestTimeout", ""), Cause::Timeout);
+}
+
+#[test]
+fn what_a_token_service_says_is_not_taken_for_the_stores_word() {
+    let refused = |status, code: Option<&str>, text: &str| {
+        let code = code.map(str::to_owned);
+        let seen = Seen { status: Some(status), code, text: text.into(), is_of_identity: true, ..Seen::default() };
+        diagnose(&seen, Verb::Head, Provider::Azure)
+    };
+    for (status, code) in [
+        (400, Some("InvalidIdentityToken")),
+        (403, Some("AccessDenied")),
+        (401, Some("invalid_client")),
+        (400, Some("invalid_grant")),
+        (404, None),
+        (409, None),
+        (412, None),
+    ] {
+        assert_eq!(refused(status, code, ""), Cause::IdentityRefused, "{status} {code:?}");
+    }
+    assert_eq!(refused(400, Some("ExpiredTokenException"), ""), Cause::ExpiredCredentials);
+    assert_eq!(
+        refused(401, Some("invalid_client"), "AADSTS700024: not within its valid time"),
+        Cause::ExpiredCredentials
+    );
+    assert_eq!(refused(401, Some("invalid_client"), "AADSTS7000215: Invalid client secret"), Cause::WrongSecret);
+    for (status, cause) in [(429, Cause::Throttled), (503, Cause::Throttled), (500, Cause::ServerError)] {
+        assert_eq!(refused(status, None, ""), cause);
+        assert_eq!(cause.class(), Class::Transient);
+    }
+    assert_eq!(Cause::IdentityRefused.class(), Class::Environment);
 }
 
 #[test]
