@@ -234,3 +234,41 @@ fn the_login_of_a_person_is_exchanged_for_a_token_and_one_that_was_revoked_is_no
     let shown = shown + &said(run) + &revoked.err + &process.err + &process.out + &proven.err;
     no_secret_in(&shown, &[&secrets[..], &["1//revoked"]].concat());
 }
+
+#[test]
+fn without_googles_credentials_it_is_said_how_to_give_them_and_a_broken_file_is_named_and_not_shown() {
+    let (target, bearers) = noting("nobody");
+    let house = House::with_config(|dir| config_with_targets(dir, &[&target], ""));
+    record(&house);
+    let root = house.root();
+    let process = ["-vv", "process", root.to_str().unwrap()];
+    let nobody = |args: &[&str]| -> Run { house.command(args).env("HOME", house.path()).output().unwrap().into() };
+    let none = nobody(&process).expect_code(5);
+    assert!(none.err.contains("target `cloud`: no credentials are configured"), "{}", none.err);
+    assert!(none.err.contains("GOOGLE_APPLICATION_CREDENTIALS"), "{}", none.err);
+    assert!(nobody(&["doctor"]).out.contains("no credentials are configured"));
+
+    let path = house.path().join("account.json");
+    let gone = run_with(&house, &path, &[], &process).expect_code(5);
+    assert!(gone.err.contains("account.json"), "{}", gone.err);
+    for content in [
+        "\"hush\"",
+        "hush",
+        r#"{"type":"hush"}"#,
+        r#"{"type":"service_account","private_key":"hush","private_key_id":"1","client_email":"x"}"#,
+        r#"{"type":"service_account","private_key":["hush"],"private_key_id":"hush","client_email":"x"}"#,
+        r#"{"type":"service_account","private_key":"x","private_key_id":"1","client_email":"x","disable_oauth":"hush"}"#,
+        r#"{"type":"authorized_user","client_id":"hush","client_secret":"hush","refresh_token":7}"#,
+    ] {
+        fs::write(&path, content).unwrap();
+        for args in [&process[..], &["doctor"], &["config", "check"]] {
+            let run = run_with(&house, &path, &[], args);
+            let said = run.err.clone() + &run.out;
+            assert_ne!(run.code(), 0, "{content}: {said}");
+            assert!(said.contains("account.json"), "{content}: {said}");
+            no_secret_in(&said, &["hush"]);
+        }
+    }
+    assert!(bearers.lock().unwrap().is_empty());
+    assert_eq!(tree(&root).len(), NAMES.len());
+}
