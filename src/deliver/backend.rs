@@ -169,8 +169,11 @@ fn s3(options: &TargetOptions, bucket: &str, environment: &Environment, secrets:
     let is_https = address.as_ref().is_none_or(|a| a.scheme() == "https");
     let plain = client(!is_https);
     let mut builder = AmazonS3Builder::new();
+    let has_own_key = secrets.iter().any(|secret| secret.name == "access_key_id");
     for (name, value) in environment.settings("AWS_") {
         match name.parse() {
+            // The session of another key.
+            Ok(AmazonS3ConfigKey::Token) if has_own_key => {}
             Err(_)
             | Ok(
                 AmazonS3ConfigKey::Endpoint
@@ -386,7 +389,13 @@ fn azure(options: &TargetOptions, container: &str, environment: &Environment, se
         let name = if secret.name == "sas" { "sas_token" } else { secret.name.as_str() };
         match name.parse() {
             Ok(AzureConfigKey::Client(_)) | Err(_) => return Err(unknown(options, name, AZURE_CREDENTIALS)),
-            Ok(key) => builder = builder.with_config(key, &secret.value),
+            Ok(key) => {
+                builder = builder.with_config(key, &secret.value);
+                // What a target names goes before an identity that this machine has besides.
+                if let Some(kind) = azure_kind(key) {
+                    builder = builder.with_config(AzureConfigKey::CredentialType, kind);
+                }
+            }
         }
     }
     let builder = azure_address(builder, options, environment, address.as_ref())?;
@@ -403,6 +412,16 @@ fn azure(options: &TargetOptions, container: &str, environment: &Environment, se
     let resigner = Arc::new(Resigner { credentials: store.credentials().clone(), account });
     let backend = Backend::of(options, Provider::Azure, store.clone(), store);
     Ok(Backend { resigner: Some(resigner), ..backend })
+}
+
+/// The kind of credentials that consists of one alone.
+const fn azure_kind(key: AzureConfigKey) -> Option<&'static str> {
+    match key {
+        AzureConfigKey::AccessKey => Some("access_key"),
+        AzureConfigKey::SasKey => Some("sas_token"),
+        AzureConfigKey::Token => Some("bearer_token"),
+        _ => None,
+    }
 }
 
 /// Account, endpoint, and the emulator's published key where its account is named without one.

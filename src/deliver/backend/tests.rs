@@ -126,3 +126,36 @@ fn half_an_identity_is_said_and_does_not_become_that_of_the_machine() {
         assert!(opened(options, provider, environment).is_ok(), "{environment:?}");
     }
 }
+
+#[test]
+fn what_a_target_names_goes_before_what_the_environment_has() {
+    let mut s3 = TargetOptions::new("t", "s3://bucket");
+    let session = [KEYS[0], KEYS[1], ("AWS_SESSION_TOKEN", "of another key"), ("MINE", "mine")];
+    let token = |options: &TargetOptions| {
+        let wire = opened(options, Provider::S3, &session).unwrap().wire.unwrap();
+        let Keys::Aws { credentials, .. } = &wire.keys else { panic!("no keys") };
+        let found = futures::executor::block_on(credentials.get_credential()).unwrap();
+        (found.key_id.clone(), found.token.clone())
+    };
+    assert_eq!(token(&s3), ("id".to_owned(), Some("of another key".to_owned())));
+    for name in ["access_key_id", "secret_access_key"] {
+        s3.credential_files.insert(name.into(), "env:MINE".into());
+    }
+    assert_eq!(token(&s3), ("mine".to_owned(), None));
+
+    let mut azure = TargetOptions::new("t", "az://bucket");
+    azure.endpoint = Some("https://someone.blob.core.windows.net".into());
+    let workload = [
+        ("AZURE_FEDERATED_TOKEN_FILE", "/nowhere"),
+        ("AZURE_CLIENT_ID", "c"),
+        ("AZURE_TENANT_ID", "t"),
+        ("MINE", "sig=mine"),
+    ];
+    let asked = |options: &TargetOptions| {
+        let resigner = opened(options, Provider::Azure, &workload).unwrap().resigner.unwrap();
+        futures::executor::block_on(resigner.credentials.get_credential()).map(|found| format!("{found:?}"))
+    };
+    assert!(asked(&azure).unwrap_err().to_string().contains("federated token file"));
+    azure.credential_files.insert("sas".into(), "env:MINE".into());
+    assert!(asked(&azure).unwrap().contains("SASToken"));
+}
