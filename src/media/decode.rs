@@ -13,8 +13,10 @@ use super::reading::Pass;
 use super::{MediaError, Watch};
 use crate::recording::{Container, TrackKind};
 
-/// Most threads that decode one track: each holds pictures of its own.
+/// Most threads that decode the pictures: each holds some of its own.
 const MOST_THREADS: usize = 4;
+/// Most errors in a row that a decoder is asked to go on behind.
+const MOST_REFUSED: u64 = 64;
 
 /// Decoding errors of one track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,23 +29,33 @@ pub struct DecodeErrors {
 
 /// Decodes all sound and pictures and counts what does not decode; tracks without errors are not listed.
 pub fn decode_check(path: &Path, container: Container, watch: Watch<'_>) -> Result<Vec<DecodeErrors>, MediaError> {
-    decode(path, container, watch, u64::MAX)
+    decode(path, container, watch, (u64::MAX, threads()))
 }
 
 /// Errors on decoding the first packets of a file, all tracks together.
 pub fn decode_beginning(path: &Path, container: Container, packets: u64) -> Result<u64, MediaError> {
-    let found = decode(path, container, Watch::default(), packets)?;
+    let found = decode(path, container, Watch::default(), (packets, threads()))?;
     Ok(found.iter().map(|track| track.errors).sum())
 }
 
-fn decode(path: &Path, container: Container, watch: Watch<'_>, mut left: u64) -> Result<Vec<DecodeErrors>, MediaError> {
+fn threads() -> usize {
+    available_parallelism().map_or(1, NonZero::get).min(MOST_THREADS)
+}
+
+/// Decodes so many packets; the first picture track by so many threads.
+fn decode(
+    path: &Path,
+    container: Container,
+    watch: Watch<'_>,
+    (mut left, threads): (u64, usize),
+) -> Result<Vec<DecodeErrors>, MediaError> {
     let mut pass = Pass::open(path, container, watch)?;
     let mut tracks: Vec<Decoding> = Vec::new();
     let mut packet = Packet::empty();
     while left > 0 && pass.next(&mut packet)? {
         left -= 1;
         while tracks.len() < pass.source.track_count() {
-            tracks.push(Decoding::of(&pass.source, tracks.len()));
+            tracks.push(Decoding::of(&pass.source, tracks.len(), threads));
         }
         if let Some(track) = tracks.get_mut(packet.stream()) {
             track.decode(&packet);
@@ -62,9 +74,11 @@ struct Decoding {
 }
 
 impl Decoding {
-    fn of(source: &Source, index: usize) -> Self {
-        let decoder = open(source, index);
-        let is_media = source.track(index).is_some_and(|t| matches!(t.kind, TrackKind::Video | TrackKind::Audio));
+    fn of(source: &Source, index: usize, threads: usize) -> Self {
+        let kind = |index| source.track(index).map(|track| track.kind);
+        let is_first_picture = kind(index) == Some(TrackKind::Video) && !(0..index).any(|n| kind(n) == kind(index));
+        let decoder = open(source, index, if is_first_picture { threads } else { 1 });
+        let is_media = matches!(kind(index), Some(TrackKind::Video | TrackKind::Audio));
         Self { errors: u64::from(decoder.is_none() && is_media), decoder, frame: frame::Video::empty() }
     }
 
@@ -81,25 +95,24 @@ impl Decoding {
         }
     }
 
+    /// Takes what is decoded. Each thread may hold an error back until the end; a decoder that never comes to one is left.
     fn drain(&mut self) {
         let Some(decoder) = &mut self.decoder else { return };
-        loop {
+        let mut refused = 0;
+        while refused < MOST_REFUSED {
             match decoder.receive_frame(&mut self.frame) {
                 Ok(()) => self.errors += u64::from(self.frame.is_corrupt()),
-                Err(Error::Eof | Error::Other { .. }) => return,
-                Err(_) => {
-                    self.errors += 1;
-                    return;
-                }
+                Err(Error::Eof | Error::Other { errno: libc::EAGAIN }) => break,
+                Err(_) => refused += 1,
             }
         }
+        self.errors += refused;
     }
 }
 
-fn open(source: &Source, index: usize) -> Option<Opened> {
-    let count = available_parallelism().map_or(1, NonZero::get).min(MOST_THREADS);
+fn open(source: &Source, index: usize, threads: usize) -> Option<Opened> {
     // A system that has no thread left to give still decodes on this one.
-    open_with(source, index, count).or_else(|| open_with(source, index, 1))
+    open_with(source, index, threads).or_else(|| open_with(source, index, 1))
 }
 
 fn open_with(source: &Source, index: usize, threads: usize) -> Option<Opened> {
@@ -112,4 +125,35 @@ fn open_with(source: &Source, index: usize, threads: usize) -> Option<Opened> {
     // It smooths pictures that nobody looks at, and meets no error that reading them does not.
     decoder.skip_loop_filter(Discard::All);
     decoder.open_as(codec).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_errors_are_counted_with_threads_as_without() {
+        let whole =
+            std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/sample_MP4_480.mp4")).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.mp4");
+        let mut reader = std::io::Cursor::new(&whole[..]);
+        let layout = crate::isobmff::top_level(&mut reader, whole.len() as u64).unwrap();
+        let movie = crate::isobmff::Movie::read(&mut reader, &layout).unwrap();
+        let video = movie.tracks.iter().find(|track| track.kind() == TrackKind::Video).unwrap();
+        let samples: Vec<_> = video.samples().collect();
+        // Every unit of some pictures becomes one that no decoder takes; the last ones too, which come out at the end.
+        for hit in [0..1, 5..9, 20..21, samples.len() - 3..samples.len()] {
+            let mut bytes = whole.clone();
+            for sample in &samples[hit.clone()] {
+                let at = usize::try_from(sample.offset).unwrap();
+                bytes[at + 4..at + sample.size_bytes as usize].fill(0x65);
+            }
+            std::fs::write(&path, bytes).unwrap();
+            let count = |threads| decode(&path, Container::Mp4, Watch::default(), (u64::MAX, threads)).unwrap();
+            let alone = count(1);
+            assert!(alone.iter().any(|track| track.errors > 0), "{hit:?}");
+            assert_eq!(count(4), alone, "{hit:?}");
+        }
+    }
 }
