@@ -86,7 +86,7 @@ pub enum Verdict {
 /// Rebuilds the tables of a file of `len` bytes; the references are tried in their order.
 ///
 /// `others` look into the same file as `reader`: for each a thread looks through what is ahead. The result is the same with
-/// any number of them, and with none.
+/// any number of them and with none, but behind bytes that are made to be looked at again and again.
 pub fn salvage<R: Read + Seek + Send>(
     mut reader: R,
     others: Vec<R>,

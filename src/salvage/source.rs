@@ -90,6 +90,11 @@ impl<R: Read + Seek> Source<R> {
         oldest
     }
 
+    /// Whether a read has failed.
+    pub const fn has_failed(&self) -> bool {
+        self.error.is_some()
+    }
+
     /// What remains of the first failed read.
     pub fn finish(self) -> io::Result<()> {
         self.error.map_or(Ok(()), Err)

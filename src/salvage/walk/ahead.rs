@@ -1,7 +1,7 @@
 //! Scouts: threads that go ahead of the walk and tell what stands where, so that every processor looks through the media.
 //!
 //! Whether an element is believed at once depends on the bytes behind it alone, so it may be told before the walk comes
-//! there. The walk takes over what was told of exactly the place where it stands, and looks itself at every other: with
+//! there. As long as its budget lasts, the walk takes over what was told of exactly the place where it stands, and looks itself at every other: with
 //! scouts it finds what it finds without them, only sooner. Whatever a scout mistakes for an element costs time and no more.
 //!
 //! Assumes elements that carry their own end ([`may_be_scouted`]). Must not know what was found before its chunk.
@@ -17,6 +17,8 @@ use crate::salvage::source::Source;
 
 /// What a scout looks through before it hands over what it found.
 pub const CHUNK_BYTES: u64 = 4 << 20;
+/// Most elements of a chunk that are told: of a hostile one that holds more, the walk looks at the rest itself.
+const MOST_STEPS: usize = 1 << 16;
 /// Chunks that a scout may be ahead of the one it works on.
 const CHUNKS_WAITING: usize = 1;
 
@@ -157,7 +159,7 @@ impl<R: Read + Seek> Walker<'_, R> {
         let mut trail = Trail::default();
         let mut at = self.find(chunk.start, chunk.end, RESUME_CHAIN);
         // What takes so long is damaged or hostile; the walk looks at that itself, within its own bounds.
-        while at < chunk.end && !self.budget.is_spent() {
+        while at < chunk.end && !self.budget.is_spent() && trail.steps.len() < MOST_STEPS {
             self.budget.advance(at);
             let spent = self.budget.spent();
             let Some((lane, end)) =
@@ -166,6 +168,10 @@ impl<R: Read + Seek> Walker<'_, R> {
                 at = self.find(at + 1, chunk.end, RESUME_CHAIN);
                 continue;
             };
+            if self.source.has_failed() {
+                // What could not be read looks like nothing. The walk meets the fault itself, and says it.
+                break;
+            }
             let from = trail.heads.len();
             let role = (lane == 0).then(|| self.unit_head(at, &mut trail.heads)).flatten();
             let (cost, head) = (self.budget.spent() - spent, (from, trail.heads.len() - from));
@@ -217,6 +223,51 @@ mod tests {
         let steps = Walker::new(&mut source, all.clone(), &hypothesis).scout(all).steps.len();
         // The last ones have too few behind them to be believed at once.
         assert!(steps + 8 > frames + packets && steps >= frames + packets - 8, "{steps} of {}", frames + packets);
+    }
+
+    #[test]
+    fn no_more_is_told_of_a_chunk_than_there_is_memory_for() {
+        // Delimiters of access units: six bytes each, of which every one is believed at once.
+        let media = [0, 0, 0, 2, 9, 0xF0].repeat(MOST_STEPS + 100);
+        let hypothesis = Reference::of(&movie_of(SOUND), Origin::Given).hypothesis();
+        let mut source = Source::new(Cursor::new(&media), media.len() as u64);
+        let all = 0..media.len() as u64;
+        assert_eq!(Walker::new(&mut source, all.clone(), &hypothesis).scout(all).steps.len(), MOST_STEPS);
+    }
+
+    /// Bytes of which those from a place on cannot be read.
+    struct Torn<'a>(Cursor<&'a [u8]>, u64);
+
+    impl Read for Torn<'_> {
+        fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+            let left = self.1.saturating_sub(self.0.position());
+            if left == 0 { Err(std::io::ErrorKind::Other.into()) } else { self.0.by_ref().take(left).read(into) }
+        }
+    }
+
+    impl Seek for Torn<'_> {
+        fn seek(&mut self, to: std::io::SeekFrom) -> std::io::Result<u64> {
+            self.0.seek(to)
+        }
+    }
+
+    #[test]
+    fn a_scout_that_cannot_read_on_tells_nothing_more() {
+        let media = crashed(SOUND);
+        let hypothesis = Reference::of(&movie_of(SOUND), Origin::Given).hypothesis();
+        let steps = |readable: u64| {
+            let mut source = Source::for_scout(Torn(Cursor::new(&media), readable), media.len() as u64);
+            let all = 24..media.len() as u64;
+            Walker::new(&mut source, all.clone(), &hypothesis).scout(all).steps
+        };
+        let readable = media.len() as u64 / 2;
+        let (whole, torn) = (steps(u64::MAX), steps(readable));
+        assert!(torn.len() > 100 && torn.len() < whole.len());
+        assert!(
+            torn.iter()
+                .zip(&whole)
+                .all(|(torn, whole)| (torn.at, torn.end, torn.lane) == (whole.at, whole.end, whole.lane))
+        );
     }
 
     #[test]
