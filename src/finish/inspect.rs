@@ -31,6 +31,8 @@ pub struct Inspection {
     pub probe: Option<Probe>,
     /// What is wrong with it so far.
     pub defects: Vec<Defect>,
+    /// Whether there are only zeros where its head should be.
+    pub is_headless: bool,
     /// Whether its head or the headers of its fragments were hit, so that more is in it than they lead to.
     pub is_hit: bool,
     /// Whether sample tables over its packets make an MP4 of it, as far as its beginning tells.
@@ -120,6 +122,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, FinishError> {
         iso: None,
         probe: None,
         defects: Vec::new(),
+        is_headless: is_headless && size_bytes > 0,
         is_hit: false,
         is_indexable: false,
     };
@@ -130,6 +133,9 @@ pub fn inspect(path: &Path) -> Result<Inspection, FinishError> {
         // What a demuxer needs to know stood there; a transport stream repeats it.
         Some(container) if is_headless && container != Container::MpegTs => found.is_hit = true,
         Some(container) => {
+            if is_headless {
+                found.defects.push(Defect::Truncated { missing: "what stood at its beginning".to_owned() });
+            }
             found.probe = indexing::looks_indexable(path, &file, container)?;
             found.is_indexable = found.probe.is_some();
             if !found.is_indexable {

@@ -4,8 +4,6 @@
 //! the media is written once and the muxer's memory does not grow with the recording. Where the file system inserts no
 //! blocks, libavformat moves the media itself.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 
 use super::closer::look_closer;
@@ -13,32 +11,17 @@ use super::describe::{Description, describe, of_reading};
 use super::identity::start_of;
 use super::produce::{Work, Written, partial_with_room, seal, source_may_go, watch, without_repeats};
 use super::{FinishError, Inspection, Splice, Validate, Wish, splice};
-use crate::durable::{self, FileError};
+use crate::durable;
 use crate::fault::chain;
 use crate::media::{self, Begins, Header, Reading, Remux, Remuxed, Watch};
 use crate::recording::{Container, Outcome, SpliceMethod, StartSource};
 use crate::threads::alongside;
 
-/// By so many bytes a transport stream is recognised.
-const SNIFFED_BYTES: u64 = 566;
-
 /// Finishes a recording by writing its packets into another container.
 pub(super) fn remux(work: &Work<'_>, inspection: &Inspection, container: Container) -> Result<Written, FinishError> {
-    let source = work.settled.path();
-    let begins = if has_lost_its_beginning(source, inspection)? { Begins::AtFirstPacket } else { Begins::AtKeyframe };
-    remux_from(work, inspection, container, (source, begins))
-}
-
-/// Whether a transport stream does not begin with its packets: then the recording was damaged there, and did not begin where
-/// they do. (Other containers cannot be read without their beginning.)
-fn has_lost_its_beginning(source: &Path, inspection: &Inspection) -> Result<bool, FinishError> {
-    if inspection.container != Some(Container::MpegTs) {
-        return Ok(false);
-    }
-    let mut head = Vec::new();
-    let read = File::open(source).and_then(|file| file.take(SNIFFED_BYTES).read_to_end(&mut head));
-    read.map_err(FileError::on("read", source))?;
-    Ok(Container::sniff(&head) != Some(Container::MpegTs))
+    // A transport stream without its head was damaged there, and did not begin where its packets do.
+    let begins = if inspection.is_headless { Begins::AtFirstPacket } else { Begins::AtKeyframe };
+    remux_from(work, inspection, container, (work.settled.path(), begins))
 }
 
 /// The same with the packets read from another file, which holds those of the source and can be read; and from its
