@@ -192,6 +192,11 @@ fn process(
     directory: Option<&std::path::Path>,
     out: &mut Output<'_>,
 ) -> Result<Exit, Failure> {
+    if directory.is_some() && !args.target.is_empty() {
+        let why =
+            "the daemon delivers to the targets of its configuration: leave `--target` out, or stop the daemon first";
+        return Err(Failure::Usage(why.into()));
+    }
     let server = args.server.as_deref().map(server_named).transpose()?;
     let names = NameOverrides { server, template: args.template.clone(), stream: args.stream.clone() };
     let paths = absolute(&args.paths, directory);

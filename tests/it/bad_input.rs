@@ -249,6 +249,23 @@ fn files_that_vanish_or_grow_meanwhile_are_no_trouble_to_the_daemon() {
     daemon.stop();
 }
 
+#[test]
+fn a_target_on_the_command_line_is_not_another_one_of_the_daemon() {
+    let house = House::new();
+    let daemon = Daemon::start(&house);
+    let (elsewhere, recording) = (house.path().join("elsewhere"), house.path().join("beside/x.mp4"));
+    fs::create_dir_all(&elsewhere).unwrap();
+    fs::create_dir_all(recording.parent().unwrap()).unwrap();
+    fs::copy(made("mp4-faststart", 2), &recording).unwrap();
+    let target = format!("file://{}", elsewhere.display());
+    for command in ["process", "recover"] {
+        let run = house.run(&[command, recording.to_str().unwrap(), "--target", &target]).expect_code(2);
+        assert!(run.err.contains("stop the daemon first"), "{}", run.err);
+    }
+    assert!(house.vods().is_empty() && tree(&elsewhere).is_empty());
+    daemon.stop();
+}
+
 // Names
 
 #[test]
