@@ -414,10 +414,11 @@ fn azure(options: &TargetOptions, container: &str, environment: &Environment, se
     Ok(Backend { resigner: Some(resigner), ..backend })
 }
 
-/// The kind of credentials that consists of one alone.
+/// The kind of credentials that one of them is, or is the secret part of.
 const fn azure_kind(key: AzureConfigKey) -> Option<&'static str> {
     match key {
         AzureConfigKey::AccessKey => Some("access_key"),
+        AzureConfigKey::ClientSecret => Some("client_secret"),
         AzureConfigKey::SasKey => Some("sas_token"),
         AzureConfigKey::Token => Some("bearer_token"),
         _ => None,

@@ -216,6 +216,9 @@ fn by_identity(seen: &Seen) -> Option<Cause> {
     let says = |words: &[&str]| words.iter().any(|word| seen.text.contains(word));
     Some(match seen.code.as_deref() {
         Some("ExpiredTokenException" | "ExpiredToken") => Cause::ExpiredCredentials,
+        // It is asked too often, or whoever vouches for the identity is out of reach: that passes.
+        Some("Throttling" | "ThrottlingException") => Cause::Throttled,
+        Some("IDPCommunicationError" | "temporarily_unavailable") => Cause::ServerError,
         // Microsoft's numbers: an assertion outside its time, a secret that has run out, a wrong secret.
         _ if says(&["AADSTS700024", "AADSTS7000222"]) => Cause::ExpiredCredentials,
         _ if says(&["AADSTS7000215"]) => Cause::WrongSecret,

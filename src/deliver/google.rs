@@ -49,7 +49,7 @@ pub(super) fn open(
     let is_http = base.scheme() == "http";
     let base = base.as_str().trim_end_matches('/');
     builder = builder.with_config(GoogleConfigKey::BaseUrl, base);
-    let is_open = builder.get_config_value(&GoogleConfigKey::SkipSignature).is_some_and(|skips| skips == "true");
+    let is_open = builder.get_config_value(&GoogleConfigKey::SkipSignature).is_some_and(|skips| is_yes(&skips));
     let built = builder
         .with_bucket_name(bucket)
         .with_client_options(client(is_http))
@@ -60,6 +60,11 @@ pub(super) fn open(
         Some(Credentials { from, .. }) => {
             DeliverError::configuration(&options.name, format!("{from}: {}", crate::fault::chain(&error)), GCS_ADVICE)
         }
+        // Its reason may quote a login file or an account that was not looked at here.
+        None if matches!(error, object_store::Error::Generic { .. }) => {
+            let said = "the credentials of the environment cannot be read";
+            DeliverError::configuration(&options.name, said, GCS_ADVICE)
+        }
         None => refused(options)(error),
     })?);
     let client = uplink(options).connect(&client(is_http)).map_err(refused(options))?;
@@ -67,6 +72,11 @@ pub(super) fn open(
     let wire = Wire { client, bucket: format!("{base}/{bucket}"), keys };
     let backend = Backend::of(options, Provider::Gcs, store.clone(), store);
     Ok(Backend { wire: Some(Arc::new(wire)), ..backend })
+}
+
+/// What counts as true in the environment, to `object_store` as well.
+fn is_yes(text: &str) -> bool {
+    ["1", "true", "on", "yes", "y"].contains(&text.to_ascii_lowercase().as_str())
 }
 
 const GOOGLES_OWN: &str = "https://storage.googleapis.com";

@@ -158,4 +158,13 @@ fn what_a_target_names_goes_before_what_the_environment_has() {
     assert!(asked(&azure).unwrap_err().to_string().contains("federated token file"));
     azure.credential_files.insert("sas".into(), "env:MINE".into());
     assert!(asked(&azure).unwrap().contains("SASToken"));
+
+    azure.credential_files.clear();
+    for name in ["client_id", "client_secret", "tenant_id"] {
+        azure.credential_files.insert(name.into(), "env:MINE".into());
+    }
+    for besides in [&workload[..], &[("AZURE_STORAGE_ACCOUNT_KEY", "bXkga2V5"), ("MINE", "mine")]] {
+        let resigner = opened(&azure, Provider::Azure, besides).unwrap().resigner.unwrap();
+        assert!(format!("{:?}", resigner.credentials).contains("ClientSecretOAuthProvider"), "{besides:?}");
+    }
 }

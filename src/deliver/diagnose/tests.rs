@@ -48,8 +48,15 @@ fn what_a_token_service_says_is_not_taken_for_the_stores_word() {
         Cause::ExpiredCredentials
     );
     assert_eq!(refused(401, Some("invalid_client"), "AADSTS7000215: Invalid client secret"), Cause::WrongSecret);
-    for (status, cause) in [(429, Cause::Throttled), (503, Cause::Throttled), (500, Cause::ServerError)] {
-        assert_eq!(refused(status, None, ""), cause);
+    for (status, code, cause) in [
+        (429, None, Cause::Throttled),
+        (503, None, Cause::Throttled),
+        (500, None, Cause::ServerError),
+        (400, Some("Throttling"), Cause::Throttled),
+        (400, Some("IDPCommunicationError"), Cause::ServerError),
+        (400, Some("temporarily_unavailable"), Cause::ServerError),
+    ] {
+        assert_eq!(refused(status, code, ""), cause);
         assert_eq!(cause.class(), Class::Transient);
     }
     assert_eq!(Cause::IdentityRefused.class(), Class::Environment);
