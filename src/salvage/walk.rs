@@ -268,11 +268,10 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
 
     fn accept_foreseen(&mut self, step: &Step) {
         let Some(role) = step.role else { return self.accept(step.lane, step.at..step.end) };
-        let mut head = std::mem::take(&mut self.head);
-        head.clear();
-        head.extend_from_slice(self.ahead.as_ref().map_or(&[][..], |ahead| ahead.head(step)));
-        self.accept_unit(step.at..step.end, role, &head);
-        self.head = head;
+        self.accept_with(step.at..step.end, |walker, head| {
+            head.extend_from_slice(walker.ahead.as_ref().map_or(&[][..], |ahead| ahead.head(step)));
+            Some(role)
+        });
     }
 
     /// Whether so many elements follow one another from a place on and end before another.
@@ -404,14 +403,7 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
                 self.is_full |= self.found.audio[track].len() >= MAX_SAMPLES;
             }
             None if self.video.is_some_and(|video| video.standard == Standard::Visual) => self.accept_visual(range),
-            None => {
-                let mut head = std::mem::take(&mut self.head);
-                head.clear();
-                if let Some(role) = self.unit_head(range.start, &mut head) {
-                    self.accept_unit(range, role, &head);
-                }
-                self.head = head;
-            }
+            None => self.accept_with(range.clone(), |walker, head| walker.unit_head(range.start, head)),
         }
     }
 

@@ -29,7 +29,21 @@ impl<R: Read + Seek> Walker<'_, R> {
         Some(unit.role)
     }
 
-    pub(super) fn accept_unit(&mut self, range: Range<u64>, role: Role, body: &[u8]) {
+    /// Takes a unit of which `look` puts what is wanted of its body into an empty buffer, and says what it is.
+    pub(super) fn accept_with(
+        &mut self,
+        range: Range<u64>,
+        look: impl FnOnce(&mut Self, &mut Vec<u8>) -> Option<Role>,
+    ) {
+        let mut head = std::mem::take(&mut self.head);
+        head.clear();
+        if let Some(role) = look(self, &mut head) {
+            self.accept_unit(range, role, &head);
+        }
+        self.head = head;
+    }
+
+    fn accept_unit(&mut self, range: Range<u64>, role: Role, body: &[u8]) {
         self.largest_unit_bytes = self.largest_unit_bytes.max(range.end - range.start);
         match role {
             Role::Opens => {
