@@ -18,6 +18,7 @@ use crate::durable::FileError;
 use crate::recording::name::printable;
 
 const GCS_CREDENTIALS: &str = "service_account (a JSON key file)";
+const GOOGLES_OWN: &str = "https://storage.googleapis.com";
 const GCS_ADVICE: &str = "Set GOOGLE_APPLICATION_CREDENTIALS or `credential_files = { service_account = \"…\" }`, or log in \
     with `gcloud auth application-default login`. To use the machine's service account set GCE_METADATA_HOST.";
 const GCS_VARIABLES: [&str; 8] = [
@@ -78,8 +79,6 @@ pub(super) fn open(
 fn is_yes(text: &str) -> bool {
     ["1", "true", "on", "yes", "y"].contains(&text.to_ascii_lowercase().as_str())
 }
-
-const GOOGLES_OWN: &str = "https://storage.googleapis.com";
 
 /// What a text of credentials says beside secrets.
 struct Credentials {

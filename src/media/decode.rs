@@ -112,7 +112,8 @@ impl Decoding {
 
 fn open(source: &Source, index: usize, threads: usize) -> Option<Opened> {
     // A system that has no thread left to give still decodes on this one.
-    open_with(source, index, threads).or_else(|| open_with(source, index, 1))
+    let opened = open_with(source, index, threads);
+    if opened.is_none() && threads > 1 { open_with(source, index, 1) } else { opened }
 }
 
 fn open_with(source: &Source, index: usize, threads: usize) -> Option<Opened> {

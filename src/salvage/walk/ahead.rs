@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use super::{Budget, Hypothesis, RESUME_CHAIN, Walked, Walker, walk};
+use super::{Best, Budget, Hypothesis, RESUME_CHAIN, Walked, Walker, walk};
 use crate::salvage::nal::{Role, Standard};
 use crate::salvage::source::Source;
 
@@ -65,9 +65,8 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
-    const fn new(trails: Vec<Receiver<Trail>>, start: u64, chunk_bytes: u64) -> Self {
-        let trail = Trail { steps: Vec::new(), heads: Vec::new() };
-        Self { trails, start, chunk_bytes, taken: 0, trail, next: 0 }
+    fn new(trails: Vec<Receiver<Trail>>, start: u64, chunk_bytes: u64) -> Self {
+        Self { trails, start, chunk_bytes, taken: 0, trail: Trail::default(), next: 0 }
     }
 
     /// What was told of a place. Places are asked for in ascending order.
@@ -162,9 +161,8 @@ impl<R: Read + Seek> Walker<'_, R> {
         while at < chunk.end && !self.budget.is_spent() && trail.steps.len() < MOST_STEPS {
             self.budget.advance(at);
             let spent = self.budget.spent();
-            let Some((lane, end)) =
-                self.best(at, 0..self.lanes()).and_then(|best| best.is_trusted().then_some((best.lane, best.end)))
-            else {
+            let trusted = self.best(at, 0..self.lanes()).filter(Best::is_trusted);
+            let Some(Best { lane, end, .. }) = trusted else {
                 at = self.find(at + 1, chunk.end, RESUME_CHAIN);
                 continue;
             };
