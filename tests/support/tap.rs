@@ -54,12 +54,17 @@ impl Tap {
     fn join(&self, client: &TcpStream, server: &TcpStream) {
         let is_mute = Arc::new(AtomicBool::new(false));
         let (tap, mute) = (self.clone(), is_mute.clone());
+        let mut body_to_hit: Option<HeaderEnd> = None;
         pass(client, server, move |bytes| {
             let lines = request_lines(bytes);
             match tap.fault_of(&lines) {
                 Some(Fault::AnswerLost) => mute.store(true, Ordering::SeqCst),
-                Some(Fault::BitFlipped) => bytes[bytes.len() - 1] ^= 1,
+                Some(Fault::BitFlipped) => body_to_hit = Some(HeaderEnd::default()),
                 None => {}
+            }
+            if body_to_hit.as_mut().is_some_and(|end| end.is_before_the_last_of(bytes)) {
+                bytes[bytes.len() - 1] ^= 1;
+                body_to_hit = None;
             }
             tap.seen.lock().unwrap().extend(lines);
             true
@@ -75,6 +80,29 @@ impl Tap {
     /// The request lines since the last call, without the version: `PUT /bucket/key?query`.
     pub fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.seen.lock().unwrap())
+    }
+}
+
+/// Finds where a request's header ends, in bytes that arrive in any pieces.
+#[derive(Default)]
+struct HeaderEnd {
+    /// The last bytes that were seen: the empty line may be cut anywhere.
+    tail: Vec<u8>,
+    is_found: bool,
+}
+
+impl HeaderEnd {
+    /// Whether the last of these bytes, the next of the request, belongs to its body.
+    fn is_before_the_last_of(&mut self, bytes: &[u8]) -> bool {
+        if self.is_found {
+            return true;
+        }
+        self.tail.extend_from_slice(bytes);
+        let end = self.tail.windows(4).position(|w| w == b"\r\n\r\n").map(|at| at + 4);
+        self.is_found = end.is_some();
+        let has_body = end.is_some_and(|end| end < self.tail.len());
+        self.tail.drain(..self.tail.len().saturating_sub(3));
+        has_body
     }
 }
 
@@ -98,4 +126,28 @@ fn request_lines(bytes: &[u8]) -> Vec<String> {
     let methods = ["GET ", "HEAD ", "PUT ", "POST ", "DELETE "];
     let from_method = |line: &str| methods.iter().find_map(|m| line.rfind(m).map(|at| line[at..].to_owned()));
     lines.filter_map(from_method).collect()
+}
+
+/// A header that arrives alone, or in pieces, is passed on whole: the flipped bit is one of the body.
+#[test]
+fn a_flipped_bit_is_one_of_the_body_however_the_request_is_cut() {
+    let header = b"PUT /damage HTTP/1.1\r\nContent-Length: 4\r\n\r\n".as_slice();
+    for cut in [header.len() - 2, header.len(), header.len() + 1, header.len() + 4] {
+        let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let tap = Tap::on(server.local_addr().unwrap());
+        tap.spoil(Fault::BitFlipped, "PUT /damage");
+        let request = [header, b"abcd"].concat();
+        let mut client = TcpStream::connect(tap.address).unwrap();
+        client.set_nodelay(true).unwrap();
+        client.write_all(&request[..cut]).unwrap();
+        let mut at_server = server.accept().unwrap().0;
+        let mut got = vec![0; cut];
+        at_server.read_exact(&mut got).unwrap();
+        client.write_all(&request[cut..]).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        at_server.read_to_end(&mut got).unwrap();
+        assert_eq!(got[..header.len()], *header, "cut at {cut}");
+        let flipped = got[header.len()..].iter().zip(b"abcd").filter(|(a, b)| a != b).count();
+        assert_eq!((got.len(), flipped), (request.len(), 1), "cut at {cut}");
+    }
 }
