@@ -150,7 +150,7 @@ impl Front<'_> {
         Ok(device == self.work.settled.candidate.fingerprint.device)
     }
 
-    fn written_in_place(&self, prepared: &Prepared<'_>) -> Written {
+    fn written_in_place(&self, prepared: &Prepared) -> Written {
         let mut description = prepared.description.clone();
         self.complete(&mut description);
         Written {

@@ -10,6 +10,7 @@ use super::describe::{Description, describe_inspected};
 use super::front::front;
 use super::identity::{Made, Making, record_of_finished, start_of};
 use super::remux::remux;
+use super::salvaging::taught_by;
 use super::tagged::{index_or_remux, remux_named};
 use super::{FinishError, Inspection, Options, Wish, inspect, salvaging};
 use crate::durable::{self, FileError, Partial};
@@ -19,7 +20,7 @@ use crate::recording::journey::{Settled, Start};
 use crate::recording::{
     Container, Defect, Fingerprint, Outcome, SalvageReport, SpliceIntent, SpliceMethod, SpliceUndo, VodRecord,
 };
-use crate::salvage::Reference;
+use crate::salvage::{Origin, Reference};
 
 /// Chooses and reserves the final path.
 pub type ChoosePath<'a> = dyn Fn(&Wish<'_>) -> Result<PathBuf, FinishError> + 'a;
@@ -108,6 +109,8 @@ pub struct Finished {
     pub removes_source: bool,
     /// What an operator should know, once.
     pub warnings: Vec<String>,
+    /// What it tells about others of its stream, where its movie was at hand; else the finished file does.
+    pub teaches: Option<Reference>,
 }
 
 /// What was written, before it has a record.
@@ -131,6 +134,8 @@ pub fn finish(work: &Work<'_>) -> Result<Conclusion, FinishError> {
     let source = work.settled.path();
     let mut inspection = inspect(source)?;
     let plan = decide(&inspection, work.options);
+    let is_whole_movie = matches!(plan.action, Action::Keep | Action::Front);
+    let teaches = inspection.movie().filter(|_| is_whole_movie).and_then(|movie| taught_by(movie, Origin::Stream));
     let made = match plan.action {
         Action::Quarantine(defects) => return Ok(Conclusion::Quarantined(defects)),
         Action::Keep => keep(work, &inspection, plan.container),
@@ -153,7 +158,7 @@ pub fn finish(work: &Work<'_>) -> Result<Conclusion, FinishError> {
                 durable::remove_own(&written.path)?;
                 return Err(error);
             }
-            Ok(Conclusion::Finished(Box::new(conclude(work, written))))
+            Ok(Conclusion::Finished(Box::new(conclude(work, written, teaches))))
         }
     }
 }
@@ -190,13 +195,14 @@ fn assert_unchanged(work: &Work<'_>, written: &Written) -> Result<(), FinishErro
     }
 }
 
-fn conclude(work: &Work<'_>, written: Written) -> Finished {
+fn conclude(work: &Work<'_>, written: Written, teaches: Option<Reference>) -> Finished {
     Finished {
         record: record_of(work, &written),
         removes_source: removes_source(work, &written),
         written_path: written.path,
         written: written.fingerprint,
         warnings: written.warnings,
+        teaches,
     }
 }
 

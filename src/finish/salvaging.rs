@@ -236,7 +236,12 @@ pub fn reference_of(path: &Path, origin: Origin) -> Option<Reference> {
     if layout.shape() == Shape::Fragmented {
         movie = isobmff::fragment::read(&mut reader, &layout, movie).ok()?.movie;
     }
-    let reference = Reference::of(&movie, origin);
+    taught_by(&movie, origin)
+}
+
+/// What a sound movie tells about others of its stream.
+pub(super) fn taught_by(movie: &Movie, origin: Origin) -> Option<Reference> {
+    let reference = Reference::of(movie, origin);
     (!reference.tracks.is_empty()).then_some(reference)
 }
 

@@ -5,7 +5,7 @@
 //! right bytes; where this process wrote them, or where every packet was asked for, all are compared.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Seek, SeekFrom};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -13,7 +13,7 @@ use std::path::Path;
 use super::FinishError;
 use super::inspect::header_error;
 use crate::durable::{FileError, ask_for};
-use crate::isobmff::{self, IsoError, Layout, Movie, Sample, Track};
+use crate::isobmff::{self, IsoError, Layout, Movie, Sample, SampleTables, Track};
 
 /// Payloads that are compared where not all are.
 const SPREAD_SAMPLES: u64 = 1_000;
@@ -40,13 +40,14 @@ pub(super) fn compare(source: &Path, movie: &Movie, written: &Path, payloads: Pa
     let (mut before, mut after) = (open(source)?, open(written)?);
     let differing = match payloads {
         Payloads::Spread => {
-            let (spread, mut places) = (Spread::over(movie), Vec::new());
-            let found = |track: &Track| spread.add(track, 0, &mut places);
+            let mut theirs = Chosen::of_none(movie);
+            let found = |track: &Track| theirs.add(track);
             let layout = layout_of(&mut after).map_err(|e| header_error(written, e))?;
-            let said = same_tracks(movie, (&mut after, &layout), None, found).map_err(|e| header_error(written, e))?;
+            let (_, moov) = isobmff::movie::read_moov(&mut after, &layout).map_err(|e| header_error(written, e))?;
+            let said = same_tracks(movie, &moov, None, found).map_err(|e| header_error(written, e))?;
             said.map_err(different)?;
-            let ours = spread_digest(before.get_ref(), movie, 0).map_err(FileError::on("read", source))?;
-            let theirs = digest_of(after.get_ref(), &places).map_err(FileError::on("read", written))?;
+            let ours = Chosen::of(movie).digest(before.get_ref(), 0).map_err(FileError::on("read", source))?;
+            let theirs = theirs.digest(after.get_ref(), 0).map_err(FileError::on("read", written))?;
             (ours != theirs).then_some(0)
         }
         Payloads::All => {
@@ -86,24 +87,20 @@ pub(super) fn same_samples(before: &Movie, after: &Movie, moved_by: Option<u64>)
     pairs.into_iter().try_for_each(|(number, (ours, theirs))| same_track(number, (ours, theirs), moved_by))
 }
 
-/// The same for a header that is read track by track, so that a long recording's is not in memory as a whole.
-pub(super) fn same_header<R: Read + Seek>(
-    before: &Movie,
-    header: (&mut R, &Layout),
-    moved_by: Option<u64>,
-) -> Result<Result<(), String>, IsoError> {
-    same_tracks(before, header, moved_by, |_| ())
+/// The same for the bytes of a `moov`, which are read track by track, so that a long recording's tables are not in memory twice.
+pub(super) fn same_header(before: &Movie, moov: &[u8], moved_by: Option<u64>) -> Result<Result<(), String>, IsoError> {
+    same_tracks(before, moov, moved_by, |_| ())
 }
 
 /// The same, and hands on each track while it is there.
-fn same_tracks<R: Read + Seek>(
+fn same_tracks(
     before: &Movie,
-    (reader, layout): (&mut R, &Layout),
+    moov: &[u8],
     moved_by: Option<u64>,
     mut visit: impl FnMut(&Track),
 ) -> Result<Result<(), String>, IsoError> {
     let (mut found, mut said) = (0, Ok(()));
-    isobmff::movie::each_track(reader, layout, |track| {
+    isobmff::movie::each_track(moov, |track| {
         visit(&track);
         if let (Ok(()), Some(ours)) = (&said, before.tracks.get(found)) {
             said = same_track(found + 1, (ours, &track), moved_by);
@@ -124,9 +121,10 @@ fn same_track(number: usize, (ours, theirs): (&Track, &Track), moved_by: Option<
         let place = moved_by.map(|by| s.offset.saturating_add(by));
         (place, s.size_bytes, s.dts, s.pts, s.duration, s.is_sync, s.description_index)
     };
-    let old = ours.samples().map(|s| facts(s, moved_by));
-    let new = theirs.samples().map(|s| facts(s, moved_by.map(|_| 0)));
-    if !old.eq(new) || ours.edits != theirs.edits {
+    let old = || ours.samples().map(|s| facts(s, moved_by));
+    let new = || theirs.samples().map(|s| facts(s, moved_by.map(|_| 0)));
+    let is_same = are_tables_same((&ours.tables, &theirs.tables), moved_by) || old().eq(new());
+    if !is_same || ours.edits != theirs.edits {
         return Err(format!("the samples of track {number} differ"));
     }
     if ours.descriptions != theirs.descriptions {
@@ -135,59 +133,81 @@ fn same_track(number: usize, (ours, theirs): (&Track, &Track), moved_by: Option<
     Ok(())
 }
 
+/// Whether two tables are alike word by word, so that the samples that they give are. What tables say in another form (other
+/// runs, other chunks) has to be compared sample by sample.
+fn are_tables_same((ours, theirs): (&SampleTables, &SampleTables), moved_by: Option<u64>) -> bool {
+    let by = moved_by.unwrap_or(0);
+    let moved = |(old, new): (&u64, &u64)| moved_by.is_none() || old.saturating_add(by) == *new;
+    ours.chunk_offsets.len() == theirs.chunk_offsets.len()
+        && ours.chunk_offsets.iter().zip(&theirs.chunk_offsets).all(moved)
+        && ours.durations == theirs.durations
+        && ours.compositions == theirs.compositions
+        && ours.chunk_runs == theirs.chunk_runs
+        && ours.sizes == theirs.sizes
+        && ours.sync == theirs.sync
+}
+
 /// BLAKE3 over about a thousand payloads spread over all tracks, each read by itself, with its length: the same movie
-/// gives the same samples wherever they lie. `moved_by` bytes lie in the file before what the movie speaks of.
-///
-/// All of them are asked for before the first is read, so that the disk is not waited for a thousand times.
-pub(super) fn spread_digest(file: &File, movie: &Movie, moved_by: u64) -> io::Result<blake3::Hash> {
-    let (spread, mut places) = (Spread::over(movie), Vec::new());
-    movie.tracks.iter().for_each(|track| spread.add(track, moved_by, &mut places));
-    digest_of(file, &places)
+/// gives the same samples wherever they lie.
+pub(super) fn spread_digest(file: &File, movie: &Movie) -> io::Result<blake3::Hash> {
+    Chosen::of(movie).digest(file, 0)
 }
 
-/// Digests these places (offset and length) in their order.
-fn digest_of(file: &File, places: &[(u64, u64)]) -> io::Result<blake3::Hash> {
-    ask_for(file, &joined(places));
-    let mut hash = blake3::Hasher::new();
-    let mut buffer = vec![0; BUFFER_BYTES];
-    for (offset, size_bytes) in places {
-        let read = hash_range(file, *offset..offset.saturating_add(*size_bytes), &mut buffer, &mut hash)?;
-        hash.update(&read.to_be_bytes());
-    }
-    Ok(hash.finalize())
-}
-
-/// Which samples are compared: of each track so many neighbours at so many places.
-#[derive(Debug, Clone, Copy)]
-struct Spread {
+/// Payloads that are compared: of each track so many neighbours at so many places, offset and length of each.
+#[derive(Debug)]
+pub(super) struct Chosen {
     together: u64,
+    places: Vec<(u64, u64)>,
 }
 
-impl Spread {
-    fn over(movie: &Movie) -> Self {
+impl Chosen {
+    /// Those of all tracks of a movie.
+    pub(super) fn of(movie: &Movie) -> Self {
+        let mut chosen = Self::of_none(movie);
+        movie.tracks.iter().for_each(|track| chosen.add(track));
+        chosen
+    }
+
+    /// None so far, of a movie with as many tracks.
+    fn of_none(movie: &Movie) -> Self {
         let tracks = movie.tracks.iter().filter(|track| !track.is_external()).count() as u64;
-        Self { together: SPREAD_SAMPLES.div_ceil(SPREAD_PLACES * tracks.max(1)) }
+        Self { together: SPREAD_SAMPLES.div_ceil(SPREAD_PLACES * tracks.max(1)), places: Vec::new() }
     }
 
-    /// The numbers of those samples, of so many, in ascending order.
-    fn numbers(self, count: u64) -> impl Iterator<Item = u64> {
-        let first = move |place: u64| (place * count).div_ceil(SPREAD_PLACES);
-        (0..SPREAD_PLACES).flat_map(move |place| first(place)..first(place + 1).min(first(place) + self.together))
-    }
-
-    /// Adds offset and length of each payload of a track that is compared.
-    fn add(self, track: &Track, moved_by: u64, places: &mut Vec<(u64, u64)>) {
+    /// Adds those of a track.
+    fn add(&mut self, track: &Track) {
         if track.is_external() {
             return;
         }
         let (mut samples, mut at) = (track.samples(), 0);
-        for number in self.numbers(track.tables.count()) {
+        for number in numbers(self.together, track.tables.count()) {
             let skipped = usize::try_from(number - at).unwrap_or(usize::MAX);
             let Some(sample) = samples.nth(skipped) else { return };
-            places.push((sample.offset.saturating_add(moved_by), u64::from(sample.size_bytes)));
+            self.places.push((sample.offset, u64::from(sample.size_bytes)));
             at = number + 1;
         }
     }
+
+    /// Digests them in their order, where so many bytes lie in the file before what the movie spoke of.
+    ///
+    /// All of them are asked for before the first is read, so that the disk is not waited for a thousand times.
+    pub(super) fn digest(&self, file: &File, moved_by: u64) -> io::Result<blake3::Hash> {
+        let places: Vec<_> = self.places.iter().map(|(at, bytes)| (at.saturating_add(moved_by), *bytes)).collect();
+        ask_for(file, &joined(&places));
+        let mut hash = blake3::Hasher::new();
+        let mut buffer = vec![0; BUFFER_BYTES];
+        for (offset, size_bytes) in places {
+            let read = hash_range(file, offset..offset.saturating_add(size_bytes), &mut buffer, &mut hash)?;
+            hash.update(&read.to_be_bytes());
+        }
+        Ok(hash.finalize())
+    }
+}
+
+/// The numbers of the samples that are compared, of so many, in ascending order.
+fn numbers(together: u64, count: u64) -> impl Iterator<Item = u64> {
+    let first = move |place: u64| (place * count).div_ceil(SPREAD_PLACES);
+    (0..SPREAD_PLACES).flat_map(move |place| first(place)..first(place + 1).min(first(place) + together))
 }
 
 /// The same places in the order of the file, neighbours as one.
@@ -228,6 +248,7 @@ fn hash_range(file: &File, range: Range<u64>, buffer: &mut [u8], hash: &mut blak
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::isobmff::tables::runs::{Run, Runs};
 
     fn fixture() -> std::path::PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/sample_MP4_480.mp4")
@@ -252,7 +273,7 @@ mod tests {
     #[test]
     fn about_a_thousand_payloads_are_spread_from_the_first_to_the_last() {
         for (together, count) in [(2, 194_000), (2, 364_000), (4, 1_000), (4, 999), (1, 251), (2, 3), (2, 0)] {
-            let chosen: Vec<u64> = Spread { together }.numbers(count).collect();
+            let chosen: Vec<u64> = numbers(together, count).collect();
             assert_eq!(chosen.len() as u64, count.min(SPREAD_PLACES * together), "{together} of {count}");
             let steps = chosen.windows(2).map(|pair| pair[1] - pair[0]);
             assert!(steps.max().unwrap_or(1) <= count.div_ceil(SPREAD_PLACES).max(1), "{together} of {count}");
@@ -273,7 +294,7 @@ mod tests {
         let size = reader.seek(SeekFrom::End(0)).unwrap();
         let layout = isobmff::top_level(&mut reader, size).unwrap();
         let movie = Movie::read(&mut reader, &layout).unwrap();
-        let mut said = |before: &Movie, moved_by| same_header(before, (&mut reader, &layout), moved_by).unwrap();
+        let said = |before: &Movie, moved_by| same_header(before, movie.raw(), moved_by).unwrap();
         assert_eq!(said(&movie, None), Ok(()));
         assert_eq!(said(&movie, Some(0)), Ok(()));
         assert!(said(&movie, Some(1)).is_err(), "it lies elsewhere");
@@ -283,5 +304,20 @@ mod tests {
         let mut longer = movie.clone();
         longer.tracks[1].tables.chunk_offsets.pop();
         assert!(said(&longer, None).is_err(), "samples less");
+        let changed = |change: &dyn Fn(&mut SampleTables)| {
+            let mut other = movie.clone();
+            change(&mut other.tracks[0].tables);
+            said(&other, Some(0))
+        };
+        assert!(changed(&|t| t.chunk_offsets[3] += 1).is_err(), "a chunk elsewhere");
+        assert!(changed(&|t| t.durations.lengthen_last(1)).is_err(), "a sample longer");
+        assert!(changed(&|t| t.sync.as_mut().unwrap()[1] += 1).is_err(), "another sync sample");
+        // The same samples, told in other runs and chunks.
+        let runs = |t: &mut SampleTables| {
+            let split =
+                t.durations.as_slice().iter().flat_map(|r| [Run { count: 1, ..*r }, Run { count: r.count - 1, ..*r }]);
+            t.durations = Runs::new(split.collect());
+        };
+        assert_eq!(changed(&runs), Ok(()));
     }
 }

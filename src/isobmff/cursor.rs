@@ -60,6 +60,12 @@ impl<'a> Cursor<'a> {
         Some((version, word & 0x00FF_FFFF))
     }
 
+    /// Table entries of `N` words each: so many, or as many as there are. What collects them is allocated once.
+    pub(super) fn entries<const N: usize>(&self, count: usize) -> impl ExactSizeIterator<Item = [u32; N]> + use<'a, N> {
+        let (words, _) = self.rest.as_chunks::<4>();
+        words.as_chunks::<N>().0.iter().take(count).map(|entry| entry.map(u32::from_be_bytes))
+    }
+
     pub(super) const fn rest(&self) -> &'a [u8] {
         self.rest
     }

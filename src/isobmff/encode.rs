@@ -52,6 +52,17 @@ pub(super) fn put_count(out: &mut Vec<u8>, count: usize) {
     put_u32(out, u32::try_from(count).unwrap_or(u32::MAX));
 }
 
+/// A table: the number of its entries, and the entries of `N` words each.
+pub(super) fn put_table<const N: usize>(out: &mut Vec<u8>, entries: impl ExactSizeIterator<Item = [u32; N]>) {
+    put_count(out, entries.len());
+    let start = out.len();
+    out.resize(start + 4 * N * entries.len(), 0);
+    let (places, _) = out[start..].as_chunks_mut::<4>();
+    for (place, entry) in places.as_chunks_mut::<N>().0.iter_mut().zip(entries) {
+        *place = entry.map(u32::to_be_bytes);
+    }
+}
+
 /// The version that holds all of the numbers: 0 for 32 bits, 1 for 64.
 pub(super) fn version_for(values: &[u64]) -> u8 {
     u8::from(values.iter().any(|v| u32::try_from(*v).is_err()))

@@ -5,7 +5,7 @@
 
 use std::io::{Read, Seek};
 
-use super::boxes::{Layout, read_box};
+use super::boxes::{BoxHeader, Layout, read_box};
 use super::cursor::{Child, children, children_of};
 use super::error::{IsoError, Notes};
 use super::fragment::trex::FragmentDefaults;
@@ -63,8 +63,7 @@ impl Movie {
 
     /// Reads the `moov` that a layout found.
     pub fn read<R: Read + Seek>(reader: &mut R, layout: &Layout) -> Result<Self, IsoError> {
-        let header = layout.movie_header().ok_or(IsoError::NoMovieHeader)?;
-        let bytes = read_box(reader, header, "size of the movie header in bytes", MAX_MOVIE_HEADER_BYTES)?;
+        let (header, bytes) = read_moov(reader, layout)?;
         let mut movie = Self::from_moov_at(bytes, header.offset)?;
         if layout.all(b"moov").nth(1).is_some() {
             let detail = "more than one `moov` (§8.2.1); the first whole one is used".to_owned();
@@ -155,22 +154,22 @@ impl Movie {
     }
 }
 
+/// The `moov` that a layout found: where it stands and its bytes.
+pub fn read_moov<'a, R: Read + Seek>(reader: &mut R, layout: &'a Layout) -> Result<(&'a BoxHeader, Vec<u8>), IsoError> {
+    let header = layout.movie_header().ok_or(IsoError::NoMovieHeader)?;
+    let bytes = read_box(reader, header, "size of the movie header in bytes", MAX_MOVIE_HEADER_BYTES)?;
+    Ok((header, bytes))
+}
+
 /// The `moov` box that the bytes begin with.
 fn whole_moov(bytes: &[u8], offset: u64) -> Result<Child<'_>, IsoError> {
     let moov = children(bytes, offset).next().filter(|b| b.fourcc.0 == *b"moov" && !b.is_torn);
     moov.ok_or_else(|| IsoError::malformed(offset, "no whole `moov` box (§8.2.1)"))
 }
 
-/// Reads the tracks of the `moov` that a layout found, one after the other: only one is in memory, beside the bytes of the
-/// header.
-pub fn each_track<R: Read + Seek>(
-    reader: &mut R,
-    layout: &Layout,
-    mut visit: impl FnMut(Track),
-) -> Result<(), IsoError> {
-    let header = layout.movie_header().ok_or(IsoError::NoMovieHeader)?;
-    let bytes = read_box(reader, header, "size of the movie header in bytes", MAX_MOVIE_HEADER_BYTES)?;
-    let moov = whole_moov(&bytes, header.offset)?;
+/// Reads the tracks of a whole `moov` box one after the other: only one is in memory, beside the bytes of the header.
+pub fn each_track(moov: &[u8], mut visit: impl FnMut(Track)) -> Result<(), IsoError> {
+    let moov = whole_moov(moov, 0)?;
     let mut notes = Notes::default();
     let tracks = children_of(&moov).filter(|found| found.fourcc.0 == *b"trak").take(MAX_TRACKS);
     tracks.filter_map(|trak| Track::read(&trak, &mut notes)).for_each(&mut visit);

@@ -37,7 +37,9 @@ impl FrontPlan {
         let tail = Tail::Free { covers_bytes };
         let place =
             |front: u64, out: &mut Vec<u8>| relocate_into(movie.raw(), &|offset| offset.saturating_add(front), out);
-        let header = settle(ftyp, checked_block(block_bytes)?, tail, place)?;
+        // Moved offsets rarely need wider tables.
+        let likely_bytes = (ftyp.len() + movie.raw().len()) as u64;
+        let header = settle_at(ftyp, (checked_block(block_bytes)?, 0), likely_bytes, tail, place)?;
         Ok(Self { header, body_ranges: iter::once(0..layout.len).collect() })
     }
 
@@ -52,7 +54,7 @@ impl FrontPlan {
         let kept = placed(&body_ranges);
         let place =
             |front: u64, out: &mut Vec<u8>| relocate_into(movie.raw(), &|offset| moved_into(&kept, front, offset), out);
-        let header = settle_at(ftyp, block_bytes, phase, Tail::Free { covers_bytes: 0 }, place)?;
+        let header = settle_at(ftyp, (block_bytes, phase), 0, Tail::Free { covers_bytes: 0 }, place)?;
         Ok(Self { header, body_ranges })
     }
 
@@ -62,7 +64,7 @@ impl FrontPlan {
     /// `len` is the length of the old file, or where it is to end.
     pub fn spanning(movie: &Movie, ftyp: &[u8], len: u64, block_bytes: u64) -> Result<Self, IsoError> {
         let place = |front: u64, out: &mut Vec<u8>| movie.write_moov(front, out);
-        let header = settle(ftyp, checked_block(block_bytes)?, Tail::Media { body_bytes: len }, place)?;
+        let header = settle_at(ftyp, (checked_block(block_bytes)?, 0), 0, Tail::Media { body_bytes: len }, place)?;
         Ok(Self { header, body_ranges: iter::once(0..len).collect() })
     }
 
@@ -130,25 +132,20 @@ fn placed(ranges: &[Range<u64>]) -> Vec<(Range<u64>, u64)> {
     ranges.iter().scan(0, place).collect()
 }
 
-fn settle(
-    ftyp: &[u8],
-    block_bytes: u64,
-    tail: Tail,
-    place: impl Fn(u64, &mut Vec<u8>) -> Result<(), IsoError>,
-) -> Result<Vec<u8>, IsoError> {
-    settle_at(ftyp, block_bytes, 0, tail, place)
-}
-
 /// Finds the front's length: a longer front moves offsets further, which may widen tables, which makes it longer.
 /// Lengths only grow from round to round, so a table that was widened stays so, and the rounds end.
+///
+/// `likely_bytes` is what `ftyp` and `moov` take at least, or 0 where only the first round tells.
 fn settle_at(
     ftyp: &[u8],
-    block_bytes: u64,
-    phase: u64,
+    (block_bytes, phase): (u64, u64),
+    likely_bytes: u64,
     tail: Tail,
     place: impl Fn(u64, &mut Vec<u8>) -> Result<(), IsoError>,
 ) -> Result<Vec<u8>, IsoError> {
-    let mut front = 0;
+    let next =
+        |head_bytes: u64, last: u64| next_front(least_front_bytes(head_bytes, tail), last, (block_bytes, phase), tail);
+    let mut front = if likely_bytes == 0 { 0 } else { next(likely_bytes, 0) };
     let mut head = Vec::new();
     for _ in 0..MAX_ROUNDS {
         head.clear();
@@ -157,17 +154,21 @@ fn settle_at(
         if close_front(&mut head, front, tail) {
             return Ok(head);
         }
-        // The next length in phase; if that leaves one to seven bytes, which are no box, the one after it.
-        let least = least_front_bytes(head.len() as u64, tail);
-        front = in_phase(least.max(front + 1), block_bytes, phase);
-        if (1..FREE_BYTES).contains(&(front - least))
-            && matches!(tail, Tail::Free { covers_bytes: 0 } | Tail::Media { .. })
-        {
-            front = in_phase(least + FREE_BYTES, block_bytes, phase);
-        }
+        front = next(head.len() as u64, front);
     }
     let limit = MAX_ROUNDS as u64;
     Err(IsoError::Limit { what: "number of rounds to place the header", found: limit + 1, limit })
+}
+
+/// The next length in phase that is not below `least` and above the one that was tried; if that leaves one to seven bytes, which are no
+/// box, the one after it.
+fn next_front(least: u64, tried: u64, (block_bytes, phase): (u64, u64), tail: Tail) -> u64 {
+    let front = in_phase(least.max(tried + 1), block_bytes, phase);
+    let is_no_box = (1..FREE_BYTES).contains(&(front - least));
+    if is_no_box && matches!(tail, Tail::Free { covers_bytes: 0 } | Tail::Media { .. }) {
+        return in_phase(least + FREE_BYTES, block_bytes, phase);
+    }
+    front
 }
 
 /// The least length from `least` on that leaves `phase` when divided by the block.

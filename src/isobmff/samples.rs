@@ -93,8 +93,14 @@ impl SampleTables {
 
     /// Number of samples that lie in a chunk; less than [`Self::count`] if the tables disagree.
     pub fn count_in_chunks(&self) -> u64 {
+        self.used().1
+    }
+
+    /// Number of chunks in use and of the samples in them.
+    pub(super) fn used(&self) -> (usize, u64) {
         let mut chunks = self.chunks();
-        std::iter::from_fn(|| chunks.next_place()).map(|(_, run, _)| u64::from(run)).sum()
+        let places = std::iter::from_fn(|| chunks.next_place());
+        places.fold((0, 0), |(chunks, samples), (_, run, _)| (chunks + 1, samples + u64::from(run)))
     }
 }
 
@@ -162,6 +168,31 @@ impl Samples<'_> {
         Some(())
     }
 
+    /// Goes past so many samples, run by run.
+    fn go_past(&mut self, samples: usize) -> Option<()> {
+        let mut rest = u64::try_from(samples).unwrap_or(u64::MAX);
+        while rest > 0 {
+            self.next_chunk()?;
+            let durations = self.durations.current();
+            let composed = self.compositions.as_mut().and_then(RunCursor::current);
+            let runs = durations.map(|run| run.count).into_iter().chain(composed.map(|run| run.count));
+            let step = runs.fold(self.left.min(u32::try_from(rest).unwrap_or(u32::MAX)), u32::min);
+            self.last_duration = durations.map_or(self.last_duration, |run| run.value);
+            self.durations.advance(step);
+            if let Some(compositions) = &mut self.compositions {
+                compositions.advance(step);
+            }
+            let end = self.index + u64::from(step);
+            self.offset = self.offset.saturating_add(self.tables.sizes.sum(self.index..end));
+            let passed = i64::from(step).saturating_mul(i64::from(self.last_duration));
+            self.dts = self.dts.saturating_add(passed);
+            self.index = end;
+            self.left -= step;
+            rest -= u64::from(step);
+        }
+        Some(())
+    }
+
     /// Whether the next sample is in `stss`; steps over numbers that are out of order.
     fn is_sync(&mut self) -> bool {
         if self.tables.sync.is_none() {
@@ -177,6 +208,11 @@ impl Samples<'_> {
 
 impl Iterator for Samples<'_> {
     type Item = Sample;
+
+    fn nth(&mut self, n: usize) -> Option<Sample> {
+        self.go_past(n)?;
+        self.next()
+    }
 
     fn next(&mut self) -> Option<Sample> {
         self.next_chunk()?;
@@ -230,6 +266,26 @@ mod tests {
         assert_eq!(all.iter().map(|s| s.pts).collect::<Vec<_>>(), [5, 5, 15, 35, 55]);
         assert_eq!(all.iter().map(|s| s.is_sync).collect::<Vec<_>>(), [true, false, false, true, false]);
         assert_eq!(all.iter().map(|s| s.description_index).collect::<Vec<_>>(), [1, 1, 1, 1, 2]);
+    }
+
+    #[test]
+    fn going_past_samples_comes_to_the_same_as_walking_over_them() {
+        let short =
+            || Runs::new(vec![Run { count: 1, value: 10 }, Run { count: 0, value: 7 }, Run { count: 1, value: 20 }]);
+        let variants = [
+            tables(),
+            SampleTables { durations: short(), compositions: None, sync: None, ..tables() },
+            SampleTables { sizes: SampleSizes::Constant { size_bytes: 3, count: 5 }, ..tables() },
+            SampleTables { chunk_offsets: vec![100, u64::MAX], compositions: Some(Runs::new(Vec::new())), ..tables() },
+        ];
+        for tables in variants {
+            let all: Vec<_> = tables.samples().collect();
+            for (first, then) in (0..7).flat_map(|first| (0..7).map(move |then| (first, then))) {
+                let mut samples = tables.samples();
+                let found = (samples.nth(first), samples.nth(then));
+                assert_eq!(found, (all.get(first).copied(), all.get(first + 1 + then).copied()), "{first}, {then}");
+            }
+        }
     }
 
     #[test]

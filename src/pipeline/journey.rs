@@ -25,6 +25,7 @@ use crate::fault::{Class, Fault, chain};
 use crate::finish::{self, Conclusion, FinishError, Finished, Names, Recovered, Turn as _, Wish};
 use crate::recording::journey::{Entry, Settled, Step};
 use crate::recording::{Defect, Fingerprint, SpliceIntent, VodRecord};
+use crate::salvage::Reference;
 
 /// How a recording's journey ended, for now.
 #[derive(Debug)]
@@ -204,7 +205,7 @@ fn publish(house: &House, key: &JournalKey, finished: Finished) -> Result<VodRec
     for warning in &finished.warnings {
         warn!(path = %finished.record.file_path.display(), warning, "Finished with a reservation.");
     }
-    let Finished { written_path, written, record, removes_source, .. } = finished;
+    let Finished { written_path, written, record, removes_source, teaches, .. } = finished;
     if written_path != record.file_path {
         let step = Step::Publishing {
             written_path: written_path.clone(),
@@ -222,7 +223,7 @@ fn publish(house: &House, key: &JournalKey, finished: Finished) -> Result<VodRec
             return Err(error.into());
         }
     }
-    commit(house, key, record, removes_source)
+    commit(house, key, record, removes_source, teaches)
 }
 
 /// Gives the complete file its final name. Only the source itself is ever replaced, and only as it was compared.
@@ -239,6 +240,7 @@ fn commit(
     key: &JournalKey,
     mut record: VodRecord,
     removes_source: bool,
+    teaches: Option<Reference>,
 ) -> Result<VodRecord, PipelineError> {
     // What took the place of its source has nothing left to remove.
     let removes_source = removes_source && record.source_path != record.file_path;
@@ -246,7 +248,7 @@ fn commit(
     let deliveries = queueing::deliveries_for(house, &record);
     house.catalog.commit_vod(key, &record, &deliveries, removes_source, now_ms())?;
     house.bell.ring();
-    teaching::remember(house, &record);
+    teaching::remember(house, &record, teaches);
     info!(
         vod_id = record.vod_id,
         path = %record.file_path.display(),
@@ -362,10 +364,10 @@ fn resume_one(house: &House, key: &JournalKey, entry: &Entry) -> Result<bool, Pi
         Step::Publishing { written_path, written, record, removes_source } => {
             if stands_at(&record.file_path, written) {
                 give_up_old_name(written_path, written, record)?;
-                commit(house, key, (**record).clone(), *removes_source).map(|_| true)
+                commit(house, key, (**record).clone(), *removes_source, None).map(|_| true)
             } else if stands_at(written_path, written) {
                 appear(written_path, record)?;
-                commit(house, key, (**record).clone(), *removes_source).map(|_| true)
+                commit(house, key, (**record).clone(), *removes_source, None).map(|_| true)
             } else {
                 begin_again(house, key, entry)
             }
@@ -403,7 +405,8 @@ fn resume_splice(
             info!(path = %path.display(), "A splice in place that was cut is completed.");
             let (written_path, written) = (path.clone(), intent.after);
             let record = record.clone();
-            let finished = Finished { written_path, written, record, removes_source: false, warnings: Vec::new() };
+            let finished =
+                Finished { written_path, written, record, removes_source: false, warnings: Vec::new(), teaches: None };
             publish(house, key, finished).map(|_| true)
         }
         Recovered::AsBefore => {

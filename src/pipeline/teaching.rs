@@ -88,12 +88,15 @@ fn versions(value: Value) -> Vec<Value> {
 }
 
 /// Remembers how the stream is coded, from a recording that was finished soundly, and lets what waited for that begin.
-pub fn remember(house: &House, record: &VodRecord) {
+///
+/// Where its movie is not at hand any more, it is read again.
+pub fn remember(house: &House, record: &VodRecord, taught: Option<Reference>) {
     let is_sound = !record.salvaged && !record.defects.iter().any(Defect::is_fatal);
     if !is_sound || record.container == Container::MpegTs {
         return;
     }
-    let told = finish::reference_of(&record.file_path, Origin::Stream).and_then(|reference| reference.to_json());
+    let taught = taught.or_else(|| finish::reference_of(&record.file_path, Origin::Stream));
+    let told = taught.and_then(|reference| reference.to_json());
     let Some(told) = told else { return };
     let result = keep(house, &record.stream_id, told).and_then(|()| wake(house, &record.stream_id));
     if let Err(error) = result {

@@ -9,6 +9,7 @@
 //! Whatever goes wrong before the old `moov` is retired is taken back: the blocks go out again and the file is what it
 //! was. What a cut leaves is told and mended by [`recover`](super::recover).
 
+use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
@@ -29,6 +30,9 @@ const SECTOR_BYTES: usize = 512;
 /// Whoever opens the file waits so long at most before we give it back unchanged.
 const DEADLINE: Duration = Duration::from_secs(5);
 
+/// Bytes that are read back at a time.
+const READ_BACK_BYTES: usize = 128 << 10;
+
 /// How it went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Performed {
@@ -40,7 +44,7 @@ pub(crate) enum Performed {
     OtherBlock,
 }
 
-impl Prepared<'_> {
+impl Prepared {
     /// Does it. The intent is durable in the journal.
     pub(crate) fn perform(&self) -> Result<Performed, FinishError> {
         let Some(lease) = Lease::take(self.open.file()) else {
@@ -57,7 +61,7 @@ impl Prepared<'_> {
         if let Err(error) = inserted {
             return self.refused(error);
         }
-        let payloads = || sameness::spread_digest(self.open.file(), self.movie, self.intent.inserted_bytes);
+        let payloads = || self.chosen.digest(self.open.file(), self.intent.inserted_bytes);
         // The payloads lie where they will stay; reading them waits for the disk, and so does the header.
         let (written, payloads) = alongside(|| self.write_header(), payloads);
         let written = written.map_err(FinishError::from).and_then(|()| self.compare(payloads));
@@ -100,9 +104,7 @@ impl Prepared<'_> {
     }
 
     fn compare_bytes(&self, payloads: io::Result<blake3::Hash>) -> Result<(), Unlike> {
-        let mut header = vec![0; self.header.len()];
-        self.open.file().read_exact_at(&mut header, 0)?;
-        if header != self.header {
+        if !reads_as(self.open.file(), &self.header)? {
             return Err(Unlike::Different("the header reads otherwise than it was written".into()));
         }
         if payloads?.to_hex().as_str() == self.intent.payload_digest {
@@ -133,6 +135,21 @@ impl Prepared<'_> {
     }
 }
 
+/// Whether a file begins with these bytes.
+fn reads_as(file: &File, bytes: &[u8]) -> io::Result<bool> {
+    let mut read = vec![0; READ_BACK_BYTES.min(bytes.len())];
+    let mut at = 0;
+    for expected in bytes.chunks(READ_BACK_BYTES) {
+        let found = &mut read[..expected.len()];
+        file.read_exact_at(found, at)?;
+        if found != expected {
+            return Ok(false);
+        }
+        at += expected.len() as u64;
+    }
+    Ok(true)
+}
+
 fn is_half_done(error: &FinishError) -> bool {
     matches!(error, FinishError::HalfDone { .. })
 }
@@ -145,7 +162,7 @@ fn is_full(error: &FinishError) -> bool {
 /// The digest of spread payloads as the header in front says them.
 pub(super) fn payload_digest(open: &InPlace) -> Result<String, Unlike> {
     let movie = read_movie(&mut BufReader::new(open.file()))?;
-    Ok(sameness::spread_digest(open.file(), &movie, 0)?.to_hex().to_string())
+    Ok(sameness::spread_digest(open.file(), &movie)?.to_hex().to_string())
 }
 
 /// The movie of the header in front.

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use super::prepare::{Unlike, file_type, inserts_blocks};
 use crate::durable::{FileError, InPlace, Operation};
-use crate::finish::{FinishError, sameness};
+use crate::finish::FinishError;
+use crate::finish::sameness::{self, Chosen};
 use crate::isobmff::{self, FrontPlan, Layout, Movie, Shape};
 use crate::recording::Defect;
 use crate::threads::alongside;
@@ -49,8 +50,8 @@ pub(crate) fn own_fragments(partial: &Path) -> Result<Option<Own>, FinishError> 
 pub(crate) fn put_in_front_of_own(partial: &Path, own: &Own) -> Result<bool, FinishError> {
     let open = InPlace::open(partial)?;
     let (_, block_bytes) = open.file_system()?;
-    let digest =
-        |moved_by| sameness::spread_digest(open.file(), &own.movie, moved_by).map_err(|e| Unlike::from(e).on(partial));
+    let chosen = Chosen::of(&own.movie);
+    let digest = |moved_by| chosen.digest(open.file(), moved_by).map_err(|e| Unlike::from(e).on(partial));
     let ftyp = file_type(open.file(), &own.layout).map_err(FileError::on("read", partial))?;
     let plan = || FrontPlan::spanning(&own.movie, &own.movie.to_ftyp(&ftyp), own.layout.len, block_bytes);
     let digest_and_drop = || {
@@ -86,6 +87,7 @@ fn compare(open: &InPlace, own: &Own, inserted_bytes: u64) -> Result<(), Unlike>
     if layout.shape() != Shape::HeaderFirst {
         return Err(Unlike::Different("the header is not in front".into()));
     }
-    let said = sameness::same_header(&own.movie, (&mut reader, &layout), Some(inserted_bytes))?;
+    let (_, moov) = isobmff::movie::read_moov(&mut reader, &layout)?;
+    let said = sameness::same_header(&own.movie, &moov, Some(inserted_bytes))?;
     said.map_err(Unlike::Different)
 }

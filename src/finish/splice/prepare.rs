@@ -10,8 +10,9 @@ use super::view::{Piece, View};
 use crate::durable::{self, Extents, FileError, InPlace, Operation};
 use crate::finish::describe::{Description, describe_movie};
 use crate::finish::inspect::header_error;
-use crate::finish::{FinishError, Iso, sameness};
-use crate::isobmff::{self, BoxHeader, FrontPlan, Layout, Movie, Shape};
+use crate::finish::sameness::{self, Chosen};
+use crate::finish::{FinishError, Iso};
+use crate::isobmff::{self, BoxHeader, FrontPlan, IsoError, Layout, Movie, Shape};
 use crate::recording::{Container, Fingerprint, Retirement, SpliceIntent, SpliceUndo};
 use crate::threads::alongside;
 
@@ -22,10 +23,11 @@ const LARGEST_FTYP_BYTES: u64 = 1 << 16;
 
 /// A splice in place that only waits for its journal entry.
 #[derive(Debug)]
-pub(crate) struct Prepared<'a> {
+pub(crate) struct Prepared {
     pub(super) open: InPlace,
-    pub(super) movie: &'a Movie,
     pub(super) header: Vec<u8>,
+    /// The payloads that are compared, where they lay in the source.
+    pub(super) chosen: Chosen,
     block_bytes: u64,
     /// What is journalled.
     pub(crate) intent: SpliceIntent,
@@ -37,12 +39,12 @@ pub(crate) struct Prepared<'a> {
 
 /// Opens a file for being spliced in place and works everything out; `None` where it cannot be done here, with why in
 /// the log.
-pub(crate) fn prepare<'a>(
+pub(crate) fn prepare(
     source: &Path,
     before: &Fingerprint,
-    (iso, movie): (&Iso, &'a Movie),
+    (iso, movie): (&Iso, &Movie),
     (container, at_least_block): (Container, u64),
-) -> Result<Option<Prepared<'a>>, FinishError> {
+) -> Result<Option<Prepared>, FinishError> {
     let open = match InPlace::open(source) {
         Ok(open) => open,
         Err(error) => return Ok(not_here(source, &error.source.to_string())),
@@ -63,21 +65,22 @@ pub(crate) fn prepare<'a>(
     let block_bytes = block_bytes.max(at_least_block);
     let work_out = || plan(&open, (iso, movie), retire, block_bytes, container);
     let (settled, planned) = alongside(|| settle(&open, movie), work_out);
-    let (Some((payloads, extents)), planned) = (settled?, planned?) else {
+    let (Some((chosen, payloads, extents)), planned) = (settled?, planned?) else {
         return Ok(not_here(source, "its extents are not settled"));
     };
     let (intent, undo) = intent_of(source, before, (movie, retire), (&planned, extents, payloads));
     let Planned { header, description, .. } = planned;
-    Ok(Some(Prepared { open, movie, header, block_bytes, intent, undo, description }))
+    Ok(Some(Prepared { open, header, chosen, block_bytes, intent, undo, description }))
 }
 
 /// Digests spread payloads and brings the file to rest: all of it on the disk, and none of it in memory, since the kernel drops
 /// every page of a file before it inserts, and would do so alone and under the lease. Says where the file's bytes lie.
-fn settle(open: &InPlace, movie: &Movie) -> Result<Option<(blake3::Hash, Extents)>, FinishError> {
-    let payloads = sameness::spread_digest(open.file(), movie, 0).map_err(FileError::on("read", open.path()))?;
+fn settle(open: &InPlace, movie: &Movie) -> Result<Option<(Chosen, blake3::Hash, Extents)>, FinishError> {
+    let chosen = Chosen::of(movie);
+    let payloads = chosen.digest(open.file(), 0).map_err(FileError::on("read", open.path()))?;
     open.drop_pages();
     open.perform(Operation::SyncData)?;
-    Ok(open.extents()?.map(|extents| (payloads, extents)))
+    Ok(open.extents()?.map(|extents| (chosen, payloads, extents)))
 }
 
 /// The new header, and what the file will be with it.
@@ -98,12 +101,12 @@ fn plan(
     let header = spanning_or_whole(open.path(), open.file(), (iso, movie), (old_len, block_bytes))?.header;
     let retirement = retirement(retire, old_len, header.len() as u64);
     let view = finished_view(open.file(), &header, old_len, retirement);
-    let checked = check((open.file(), view), (iso, movie), header.len() as u64, container);
+    let checked = check((open.file(), view), (iso, movie), &header, container);
     let description = checked.map_err(|e| e.on(open.path()))?;
     Ok(Planned { header, retirement, description })
 }
 
-impl Prepared<'_> {
+impl Prepared {
     /// The next larger block to try, bytes.
     pub(crate) fn next_block_bytes(&self) -> u64 {
         let used = self.open.file_system().map_or(0, |(_, block_bytes)| block_bytes);
@@ -229,9 +232,10 @@ fn finished_view<'a>(file: &'a File, header: &'a [u8], old_len: u64, retirement:
 fn check(
     (file, view): (&File, View<'_>),
     (iso, movie): (&Iso, &Movie),
-    inserted_bytes: u64,
+    header: &[u8],
     container: Container,
 ) -> Result<Description, Unlike> {
+    let inserted_bytes = header.len() as u64;
     let len = view.len();
     let mut reader = BufReader::new(view);
     let layout = isobmff::top_level(&mut reader, len)?;
@@ -239,7 +243,8 @@ fn check(
         return Err(Unlike::Different("the header is not in front".into()));
     }
     if iso.describes_moved() {
-        let said = sameness::same_header(movie, (&mut reader, &layout), Some(inserted_bytes))?;
+        let moov = layout.movie_header().and_then(|moov| bytes_of(header, moov)).ok_or(IsoError::NoMovieHeader)?;
+        let said = sameness::same_header(movie, moov, Some(inserted_bytes))?;
         said.map_err(Unlike::Different)?;
         return Ok(describe_movie(&mut &*file, movie, iso.verdict.clone(), container)?);
     }
@@ -249,15 +254,20 @@ fn check(
     Ok(describe_movie(&mut reader, &new, verdict, container)?)
 }
 
+/// A whole box of a front.
+fn bytes_of<'a>(front: &'a [u8], found: &BoxHeader) -> Option<&'a [u8]> {
+    front.get(usize::try_from(found.offset).ok()?..usize::try_from(found.end()).ok()?)
+}
+
 /// Why a plan was not found good.
 pub(super) enum Unlike {
-    Unreadable(isobmff::IsoError),
+    Unreadable(IsoError),
     Media(io::Error),
     Different(String),
 }
 
-impl From<isobmff::IsoError> for Unlike {
-    fn from(error: isobmff::IsoError) -> Self {
+impl From<IsoError> for Unlike {
+    fn from(error: IsoError) -> Self {
         Self::Unreadable(error)
     }
 }

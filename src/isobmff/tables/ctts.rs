@@ -5,16 +5,16 @@
 
 use super::runs::{Run, Runs};
 use crate::isobmff::cursor::Child;
-use crate::isobmff::encode::{full_boxed, put_count, put_u32};
+use crate::isobmff::encode::{full_boxed, put_table};
 use crate::isobmff::error::Notes;
 
 /// Composition offsets in units of the track's timescale.
 pub type CompositionOffsets = Runs<i32>;
 
 pub(in super::super) fn read(table: &Child<'_>, notes: &mut Notes) -> CompositionOffsets {
-    let Some((_, count, mut cursor)) = super::open(table, notes, |_| 8) else { return Runs::default() };
-    let entry = |_| Some(Run { count: cursor.u32()?, value: cursor.i32()? });
-    Runs::new((0..count).map_while(entry).collect())
+    let Some((_, count, cursor)) = super::open(table, notes, |_| 8) else { return Runs::default() };
+    let entry = |[count, value]: [u32; 2]| Run { count, value: value.cast_signed() };
+    Runs::new(cursor.entries(count).map(entry).collect())
 }
 
 /// Whether the table needs version 1, and its file a brand of `iso4` or later.
@@ -24,10 +24,6 @@ pub fn has_negative(offsets: &CompositionOffsets) -> bool {
 
 pub(in super::super) fn write(out: &mut Vec<u8>, offsets: &CompositionOffsets) {
     full_boxed(out, *b"ctts", u8::from(has_negative(offsets)), 0, |out| {
-        put_count(out, offsets.as_slice().len());
-        for run in offsets.as_slice() {
-            put_u32(out, run.count);
-            put_u32(out, run.value.cast_unsigned());
-        }
+        put_table(out, offsets.as_slice().iter().map(|run| [run.count, run.value.cast_unsigned()]));
     });
 }

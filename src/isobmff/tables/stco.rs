@@ -1,14 +1,18 @@
 //! `stco` and `co64`: where each chunk begins, in bytes from the start of the file (ISO/IEC 14496-12 §8.7.5).
 
 use crate::isobmff::cursor::Child;
-use crate::isobmff::encode::{full_boxed, put_count, put_u64, put_wide, version_for};
+use crate::isobmff::encode::{full_boxed, put_table, version_for};
 use crate::isobmff::error::Notes;
 
 pub(in super::super) fn read(table: &Child<'_>, notes: &mut Notes) -> Vec<u64> {
     let is_wide = table.fourcc.0 == *b"co64";
     let entry_bytes = if is_wide { 8 } else { 4 };
-    let Some((_, count, mut cursor)) = super::open(table, notes, |_| entry_bytes) else { return Vec::new() };
-    (0..count).map_while(|_| cursor.wide(u8::from(is_wide))).collect()
+    let Some((_, count, cursor)) = super::open(table, notes, |_| entry_bytes) else { return Vec::new() };
+    if is_wide {
+        let offset = |[high, low]: [u32; 2]| u64::from(high) << 32 | u64::from(low);
+        return cursor.entries(count).map(offset).collect();
+    }
+    cursor.entries(count).map(|[offset]| u64::from(offset)).collect()
 }
 
 /// Writes `stco`, or `co64` where an offset does not fit into 32 bits.
@@ -18,19 +22,17 @@ pub(in super::super) fn write(out: &mut Vec<u8>, offsets: &[u64]) {
 
 fn write_narrow(out: &mut Vec<u8>, offsets: &[u64]) {
     full_boxed(out, *b"stco", 0, 0, |out| {
-        put_count(out, offsets.len());
-        for offset in offsets {
-            put_wide(out, 0, *offset);
-        }
+        put_table(out, offsets.iter().map(|offset| [u32::try_from(*offset).unwrap_or(u32::MAX)]));
     });
+}
+
+fn words(offset: u64) -> [u32; 2] {
+    [offset >> 32, offset & u64::from(u32::MAX)].map(|word| u32::try_from(word).unwrap_or(u32::MAX))
 }
 
 /// Writes `co64` whatever the offsets are.
 pub(in super::super) fn write_wide(out: &mut Vec<u8>, offsets: &[u64]) {
     full_boxed(out, *b"co64", 0, 0, |out| {
-        put_count(out, offsets.len());
-        for offset in offsets {
-            put_u64(out, *offset);
-        }
+        put_table(out, offsets.iter().map(|offset| words(*offset)));
     });
 }

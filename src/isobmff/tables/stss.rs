@@ -1,20 +1,17 @@
 //! `stss`: which samples are sync samples (ISO/IEC 14496-12 §8.6.2). Without the table, all are.
 
 use crate::isobmff::cursor::Child;
-use crate::isobmff::encode::{full_boxed, put_count, put_u32};
+use crate::isobmff::encode::{full_boxed, put_table};
 use crate::isobmff::error::Notes;
 
 /// Sample numbers, starting at 1, in ascending order if the file is sound.
 pub(in super::super) fn read(table: &Child<'_>, notes: &mut Notes) -> Vec<u32> {
-    let Some((_, count, mut cursor)) = super::open(table, notes, |_| 4) else { return Vec::new() };
-    (0..count).map_while(|_| cursor.u32()).collect()
+    let Some((_, count, cursor)) = super::open(table, notes, |_| 4) else { return Vec::new() };
+    cursor.entries(count).map(|[number]| number).collect()
 }
 
 pub(in super::super) fn write(out: &mut Vec<u8>, numbers: &[u32]) {
     full_boxed(out, *b"stss", 0, 0, |out| {
-        put_count(out, numbers.len());
-        for number in numbers {
-            put_u32(out, *number);
-        }
+        put_table(out, numbers.iter().map(|number| [*number]));
     });
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::isobmff::cursor::{Child, Cursor};
-use crate::isobmff::encode::{full_boxed, put_count, put_u32};
+use crate::isobmff::encode::{full_boxed, put_table, put_u32};
 use crate::isobmff::error::Notes;
 
 /// Sample sizes in bytes.
@@ -79,7 +79,7 @@ pub(in super::super) fn read(table: &Child<'_>, notes: &mut Notes) -> SampleSize
         }
         (Some((0, count)), _) => {
             let count = super::backed(table, notes, count, cursor.remaining() / 4);
-            SampleSizes::List((0..count).map_while(|_| cursor.u32()).collect())
+            SampleSizes::List(cursor.entries(count).map(|[size]| size).collect())
         }
         (Some((size_bytes, count)), _) => SampleSizes::Constant { size_bytes, count },
     }
@@ -117,10 +117,7 @@ pub(in super::super) fn write(out: &mut Vec<u8>, sizes: &SampleSizes) {
         }
         SampleSizes::List(sizes) => {
             put_u32(out, 0);
-            put_count(out, sizes.len());
-            for size in sizes {
-                put_u32(out, *size);
-            }
+            put_table(out, sizes.iter().map(|size| [*size]));
         }
     });
 }

@@ -57,14 +57,16 @@ struct Measured<'a> {
     track: &'a Track,
     /// Samples that lie in a chunk.
     placed: u64,
+    /// Chunks that hold a sample or may.
+    chunks: usize,
     /// Beginning and end, if there are samples.
     extent: Option<Extent>,
 }
 
 impl<'a> Measured<'a> {
     fn new(track: &'a Track) -> Self {
-        let placed = track.tables.count_in_chunks();
-        Self { track, placed, extent: timeline::extent(&track.tables, placed) }
+        let (chunks, placed) = track.tables.used();
+        Self { track, placed, chunks, extent: timeline::extent(&track.tables, placed) }
     }
 }
 
@@ -98,7 +100,7 @@ fn movie_defects(movie: &Movie) -> Vec<Defect> {
     if movie.is_encrypted() {
         defects.push(Defect::Encrypted);
     }
-    if movie.tracks.iter().all(|t| t.tables.count_in_chunks() == 0) {
+    if movie.tracks.iter().all(|t| t.samples().next().is_none()) {
         defects.push(Defect::NoPackets);
         return defects;
     }

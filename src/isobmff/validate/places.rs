@@ -22,7 +22,7 @@ pub(super) fn defects(measured: &Measured<'_>, number: u32, media: &[Range<u64>]
     defects
 }
 
-fn table_defects(Measured { track, placed, .. }: &Measured<'_>, number: u32) -> Vec<Defect> {
+fn table_defects(Measured { track, placed, chunks, .. }: &Measured<'_>, number: u32) -> Vec<Defect> {
     let tables = &track.tables;
     let malformed = |detail: String| Defect::Malformed { offset: None, detail: format!("track {number}: {detail}") };
     let mut defects = Vec::new();
@@ -30,9 +30,8 @@ fn table_defects(Measured { track, placed, .. }: &Measured<'_>, number: u32) -> 
     if *placed < declared {
         defects.push(malformed(format!("`stsz` declares {declared} samples, chunks hold {placed} (§8.7.3, §8.7.4)")));
     }
-    let used = tables.chunks().count();
-    if used < tables.chunk_offsets.len() {
-        let unused = tables.chunk_offsets.len() - used;
+    if *chunks < tables.chunk_offsets.len() {
+        let unused = tables.chunk_offsets.len() - chunks;
         defects.push(malformed(format!("{unused} chunks hold no sample (§8.7.5)")));
     }
     if tables.chunk_runs.windows(2).any(|pair| pair[0].first_chunk >= pair[1].first_chunk) {

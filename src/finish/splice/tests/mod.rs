@@ -90,7 +90,7 @@ fn shape(path: &Path) -> Shape {
 }
 
 /// Prepares a splice in place of a file as it stands.
-fn prepared<'a>(path: &Path, inspection: &'a Inspection) -> Prepared<'a> {
+fn prepared(path: &Path, inspection: &Inspection) -> Prepared {
     let iso = inspection.iso.as_ref().unwrap();
     let before = durable::fingerprint(path).unwrap();
     let parts = (iso, iso.movie.as_ref().unwrap());
