@@ -7,7 +7,7 @@ use std::path::Path;
 use super::window::Window;
 use super::{FinishError, indexing};
 use crate::durable::{self, FileError};
-use crate::isobmff::{self, IsoError, Layout, Movie, Shape, Verdict};
+use crate::isobmff::{self, Fragmented, IsoError, Layout, Movie, Shape, Verdict};
 use crate::media::{self, MediaError, Probe};
 use crate::recording::{Container, Defect, TrackKind};
 use crate::salvage::{self, SalvageError};
@@ -164,13 +164,14 @@ fn inspect_boxes(
     container: Container,
     found: &mut Inspection,
 ) -> Result<(), FinishError> {
-    let layout = isobmff::top_level(reader, found.size_bytes).map_err(|e| header_error(path, e))?;
+    let top = isobmff::fragment::top_level(reader, found.size_bytes);
+    let (layout, fragmented) = top.map_err(|e| header_error(path, e))?;
     found.is_hit = salvage::is_hit(reader, &layout).map_err(|source| salvage_error(path, source))?;
     let whole_bytes = layout.len;
     let mut iso = Iso { whole_bytes, layout, movie: None, stays_fragmented: None, verdict: Verdict::default() };
     match iso.layout.shape() {
         Shape::HeaderFirst | Shape::HeaderLast | Shape::Fragmented => {
-            read_movie(reader, &mut iso, found).or_else(|e| take_defect(path, e, found))?;
+            read_movie(reader, &mut iso, fragmented, found).or_else(|e| take_defect(path, e, found))?;
             if iso.movie.is_none() {
                 probe(path, container, found)?;
             }
@@ -184,14 +185,25 @@ fn inspect_boxes(
 }
 
 /// Reads and checks the movie header, and of a fragmented file all fragments.
-fn read_movie(reader: &mut Window<'_>, iso: &mut Iso, found: &mut Inspection) -> Result<(), IsoError> {
-    let mut movie = Movie::read(reader, &iso.layout)?;
-    if iso.layout.shape() == Shape::Fragmented {
-        let whole = isobmff::fragment::read(reader, &iso.layout, movie)?;
+fn read_movie(
+    reader: &mut Window<'_>,
+    iso: &mut Iso,
+    fragmented: Option<Fragmented>,
+    found: &mut Inspection,
+) -> Result<(), IsoError> {
+    let movie = if iso.layout.shape() == Shape::Fragmented {
+        let whole = if let Some(whole) = fragmented {
+            whole
+        } else {
+            let header = Movie::read(reader, &iso.layout)?;
+            isobmff::fragment::read(reader, &iso.layout, header)?
+        };
         iso.whole_bytes = whole.whole_bytes;
         iso.stays_fragmented = whole.stays_fragmented;
-        movie = whole.movie;
-    }
+        whole.movie
+    } else {
+        Movie::read(reader, &iso.layout)?
+    };
     iso.verdict = isobmff::validate(&movie, &iso.layout);
     found.defects.extend(iso.verdict.defects.iter().cloned());
     if iso.verdict.tracks.iter().all(|track| track.packets == 0) {

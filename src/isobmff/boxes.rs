@@ -183,6 +183,15 @@ fn is_header(b: &BoxHeader) -> bool {
 ///
 /// Ends without an error at the first place that is no box; fails only where the reader fails or a limit is reached.
 pub fn top_level<R: Read + Seek>(reader: &mut R, len: u64) -> Result<Layout, IsoError> {
+    top_level_with(reader, len, |_, _| ())
+}
+
+/// The same, and hands on each box while the reader is near it.
+pub(super) fn top_level_with<R: Read + Seek>(
+    reader: &mut R,
+    len: u64,
+    mut visit: impl FnMut(&mut R, &BoxHeader),
+) -> Result<Layout, IsoError> {
     let mut layout = Layout { len, boxes: Vec::new(), garbage_at: None, announces_fragments: false };
     let mut at = 0;
     while at < len {
@@ -191,6 +200,7 @@ pub fn top_level<R: Read + Seek>(reader: &mut R, len: u64) -> Result<Layout, Iso
             break;
         };
         at = header.end();
+        visit(reader, &header);
         layout.boxes.push(header);
         if layout.boxes.len() > MAX_TOP_LEVEL_BOXES {
             return Err(too_many_boxes(layout.boxes.len()));

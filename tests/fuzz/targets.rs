@@ -55,7 +55,10 @@ pub fn movie(bytes: &[u8]) {
         }
         return;
     }
-    let Ok(whole) = fragment::read(&mut reader, &layout, header) else { return };
+    let in_passing = fragment::top_level(&mut Cursor::new(bytes), layout.len).expect("it was read before").1;
+    let whole = fragment::read(&mut reader, &layout, header);
+    assert!(in_passing.is_none() || in_passing.as_ref() == whole.as_ref().ok(), "read in passing, they are the same");
+    let Ok(whole) = whole else { return };
     assert!(whole.whole_bytes <= layout.len);
     judge(&whole.movie, &layout);
     if let Ok(plan) = FrontPlan::spanning(&whole.movie, b"", layout.len, BLOCK) {

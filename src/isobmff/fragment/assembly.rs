@@ -4,7 +4,6 @@ use super::Fragmented;
 use super::groups::Groups;
 use super::traf::{self, Base, RunSample, TrackFragment};
 use super::trex::FragmentDefaults;
-use crate::isobmff::boxes::Layout;
 use crate::isobmff::build::{NewSample, TableBuilder};
 use crate::isobmff::cursor::{Child, children, children_of};
 use crate::isobmff::error::{IsoError, Notes};
@@ -54,18 +53,18 @@ struct DataPlace {
 }
 
 impl Assembly {
-    pub(super) fn new(mut movie: Movie, layout: &Layout) -> Result<Self, IsoError> {
+    pub(super) fn new(mut movie: Movie, len: u64) -> Result<Self, IsoError> {
         let defaults = movie.fragment_defaults.take().unwrap_or_default();
         let mut lanes = Vec::with_capacity(movie.tracks.len());
         for track in &movie.tracks {
             let trex = defaults.iter().find(|d| d.track_id == track.id()).copied();
             let trex = trex.unwrap_or(FragmentDefaults { track_id: track.id(), ..FragmentDefaults::default() });
-            let (tables, lost) = TableBuilder::resume(&track.tables, layout.len)?;
+            let (tables, lost) = TableBuilder::resume(&track.tables, len)?;
             let (timescale, groups) = (track.timescale(), Groups::default());
             lanes.push(Lane { trex, timescale, composition: 0, tables, groups, first_dts: 0, lost, repaired: (0, 0) });
         }
         let stays_fragmented = movie.is_encrypted.then_some(ENCRYPTED);
-        Ok(Self { movie, lanes, len: layout.len, budget_bytes: layout.len, whole_bytes: 0, stays_fragmented })
+        Ok(Self { movie, lanes, len, budget_bytes: len, whole_bytes: 0, stays_fragmented })
     }
 
     /// Adds one `moof`.

@@ -7,6 +7,7 @@
 mod assembly;
 pub mod groups;
 mod index;
+mod passing;
 mod traf;
 pub(super) mod trex;
 
@@ -18,6 +19,7 @@ use super::error::{IsoError, Notes};
 use super::movie::Movie;
 use assembly::Assembly;
 pub use index::indexed_places;
+pub use passing::top_level;
 
 /// Largest `moof` that is read.
 pub const MAX_FRAGMENT_HEADER_BYTES: u64 = 64 << 20;
@@ -42,17 +44,42 @@ pub struct Fragmented {
 ///
 /// What is torn or contradicts itself is left out and noted in the movie's defects.
 pub fn read<R: Read + Seek>(reader: &mut R, layout: &Layout, movie: Movie) -> Result<Fragmented, IsoError> {
-    let mut notes = Notes::default();
-    let mut assembly = Assembly::new(movie, layout)?;
-    let mut fragments = 0;
-    for header in layout.all(b"moof").filter(|b| b.end() <= layout.len) {
-        let bytes = read_box(reader, header, "size of a fragment header in bytes", MAX_FRAGMENT_HEADER_BYTES)?;
-        assembly.take(&bytes, header.offset, &mut notes)?;
-        fragments += 1;
+    let mut reading = Reading::new(movie, layout.len)?;
+    for header in whole_fragments(layout) {
+        reading.take(reader, header)?;
     }
-    let ends_in_header = layout.boxes.last().is_some_and(|b| b.is(b"moof"));
-    let is_torn = ends_in_header || layout.torn().is_some_and(BoxHeader::holds_media);
-    Ok(Fragmented { fragments, left_behind: left_behind(layout), ..assembly.finish(is_torn, notes) })
+    Ok(reading.finish(layout))
+}
+
+fn whole_fragments(layout: &Layout) -> impl Iterator<Item = &BoxHeader> {
+    layout.all(b"moof").filter(|b| b.end() <= layout.len)
+}
+
+/// Fragments on their way into one movie.
+struct Reading {
+    assembly: Assembly,
+    notes: Notes,
+    fragments: u64,
+}
+
+impl Reading {
+    fn new(movie: Movie, len: u64) -> Result<Self, IsoError> {
+        Ok(Self { assembly: Assembly::new(movie, len)?, notes: Notes::default(), fragments: 0 })
+    }
+
+    fn take<R: Read + Seek>(&mut self, reader: &mut R, moof: &BoxHeader) -> Result<(), IsoError> {
+        let bytes = read_box(reader, moof, "size of a fragment header in bytes", MAX_FRAGMENT_HEADER_BYTES)?;
+        self.assembly.take(&bytes, moof.offset, &mut self.notes)?;
+        self.fragments += 1;
+        Ok(())
+    }
+
+    fn finish(self, layout: &Layout) -> Fragmented {
+        let ends_in_header = layout.boxes.last().is_some_and(|b| b.is(b"moof"));
+        let is_torn = ends_in_header || layout.torn().is_some_and(BoxHeader::holds_media);
+        let (fragments, left_behind) = (self.fragments, left_behind(layout));
+        Fragmented { fragments, left_behind, ..self.assembly.finish(is_torn, self.notes) }
+    }
 }
 
 fn left_behind(layout: &Layout) -> Vec<FourCc> {

@@ -25,7 +25,10 @@ fn assembled(path: &Path) -> Fragmented {
     let (mut file, layout) = opened(path);
     assert_eq!(layout.shape(), Shape::Fragmented);
     let movie = Movie::read(&mut file, &layout).unwrap();
-    fragment::read(&mut file, &layout, movie).unwrap()
+    let found = fragment::read(&mut file, &layout, movie).unwrap();
+    let in_passing = fragment::top_level(&mut file, layout.len).unwrap();
+    assert_eq!(in_passing, (layout, Some(found.clone())), "read in passing");
+    found
 }
 
 fn fragmented(dir: &Path, name: &str, options: &[&str]) -> std::path::PathBuf {

@@ -25,7 +25,10 @@ fn exercise(file: &[u8]) {
     }
     let _ = FrontPlan::whole(&layout, &movie, b"", 4096);
     let _ = FrontPlan::compact(&layout, &movie, b"", 1);
-    if let Ok(found) = fragment::read(&mut reader, &layout, movie) {
+    let in_passing = fragment::top_level(&mut reader, file.len() as u64).unwrap().1;
+    let found = fragment::read(&mut reader, &layout, movie);
+    assert!(in_passing.is_none() || in_passing.as_ref() == found.as_ref().ok(), "read in passing");
+    if let Ok(found) = found {
         let _ = validate(&found.movie, &layout);
         let _ = FrontPlan::spanning(&found.movie, b"", layout.len, 4096);
     }

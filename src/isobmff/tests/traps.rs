@@ -15,7 +15,10 @@ fn assembled(file: &[u8]) -> Fragmented {
     let layout = layout_of(file);
     let mut reader = Cursor::new(file);
     let movie = Movie::read(&mut reader, &layout).unwrap();
-    fragment::read(&mut reader, &layout, movie).unwrap()
+    let found = fragment::read(&mut reader, &layout, movie).unwrap();
+    let in_passing = fragment::top_level(&mut reader, file.len() as u64).unwrap();
+    assert_eq!(in_passing, (layout, Some(found.clone())), "read in passing");
+    found
 }
 
 fn file(tracks: Vec<crate::isobmff::Track>, fragments: &[Fragment<'_>]) -> Vec<u8> {
