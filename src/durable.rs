@@ -8,6 +8,7 @@
 //! operation; in release builds the seam is empty.
 
 mod advice;
+mod ahead;
 mod direct;
 mod extents;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use crate::fault::{Class, Fault};
 use crate::recording::Fingerprint;
 
 pub use advice::{ask_for, begin_to_store, store_ahead};
+pub use ahead::{AheadReader, ReadAhead};
 pub use direct::{Copied, copy_ranges_direct};
 pub use extents::{Extents, MAX_EXTENTS};
 #[cfg(test)]

@@ -24,7 +24,7 @@ use super::{FileError, Result, step};
 use crate::threads::{Beside, beside};
 
 /// Bytes that are written at a time.
-const BLOCK_BYTES: u64 = 1 << 20;
+pub(super) const BLOCK_BYTES: u64 = 1 << 20;
 /// What a disk writes is a multiple of that, and so are the places in memory and in the file (`open(2)`, `O_DIRECT`).
 const ALIGNMENT: usize = 4096;
 /// Blocks under way at once: the disk is busy while others are read, written or compared.
@@ -198,17 +198,26 @@ impl<'a> Copy<'a> {
 }
 
 /// Memory for one block at a place that a disk can write from.
-struct Aligned(Vec<u8>);
+#[derive(Debug)]
+pub(super) struct Aligned(Vec<u8>);
 
 impl Aligned {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(vec![0; usize::try_from(BLOCK_BYTES).unwrap_or(0) + ALIGNMENT])
     }
 
-    fn as_mut(&mut self) -> &mut [u8] {
+    pub(super) fn as_ref(&self) -> &[u8] {
+        &self.0[self.range()]
+    }
+
+    pub(super) fn as_mut(&mut self) -> &mut [u8] {
+        let range = self.range();
+        &mut self.0[range]
+    }
+
+    fn range(&self) -> Range<usize> {
         let start = self.0.as_ptr().align_offset(ALIGNMENT);
-        let end = start + self.0.len() - ALIGNMENT;
-        &mut self.0[start..end]
+        start..start + self.0.len() - ALIGNMENT
     }
 }
 

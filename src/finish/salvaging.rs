@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io::{BufReader, Read as _};
 use std::num::NonZero;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use tracing::info;
@@ -15,14 +16,14 @@ use super::identity::start_of;
 use super::inspect::salvage_error;
 use super::produce::{Work, Written, extension_of, watch, without_repeats};
 use super::remux::remux_from;
-use super::splice::Situation;
+use super::splice::{self, Situation};
 use super::window::Window;
 use super::{FinishError, Inspection, Iso, SalvageInPlace, Splice, Validate, Wish};
-use crate::durable::{self, FileError, Partial};
+use crate::durable::{self, AheadReader, FileError, Partial, ReadAhead};
 use crate::isobmff::{self, Movie, Shape};
 use crate::media::{self, Begins, Remux};
 use crate::recording::{Container, Defect, Outcome, SpliceMethod, TrackKind};
-use crate::salvage::{self, Origin, Reference, Salvaged, Verdict};
+use crate::salvage::{self, Origin, Others, Reference, Salvaged, Verdict};
 
 /// Bytes of a file that are looked at to recognise its container.
 const HEAD_BYTES: u64 = 1024;
@@ -130,10 +131,24 @@ fn scouts() -> usize {
 
 fn salvaged(source: &Path, size_bytes: u64, references: &[Reference]) -> Result<Salvaged, FinishError> {
     let file = File::open(source).map_err(FileError::on("open", source))?;
-    // It is read from front to back, a window at a time: the disk works while that is looked through.
-    let window = || Window::new(&file, size_bytes).asking_ahead();
-    let others = (0..scouts()).map(|_| window()).collect();
-    salvage::salvage(window(), others, size_bytes, references).map_err(|error| salvage_error(source, error))
+    let scouts = scouts();
+    let ahead = if splice::is_local_disk(source)? { ReadAhead::open(source, scouts) } else { None };
+    let look = || {
+        // It is read from front to back, a window at a time: the disk works while that is looked through.
+        let window = || match &ahead {
+            Some(_) => Window::new(&file, size_bytes),
+            None => Window::new(&file, size_bytes).asking_ahead(),
+        };
+        let reader = || AheadReader::new(ahead.as_ref(), window());
+        let begins = |scout, range: &Range<u64>| ahead.iter().for_each(|ahead| ahead.begins(scout, range));
+        let others = Others { readers: (0..scouts).map(|_| reader()).collect(), begins: &begins };
+        salvage::salvage(reader(), others, size_bytes, references)
+    };
+    let salvaged = match &ahead {
+        Some(ahead) => ahead.during(look),
+        None => look(),
+    };
+    salvaged.map_err(|error| salvage_error(source, error))
 }
 
 fn log(path: &Path, salvaged: &Salvaged) {

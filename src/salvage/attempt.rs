@@ -111,7 +111,7 @@ impl Attempt {
     /// Walks everything and makes the movie.
     pub fn carry_out<R: Read + Seek + Send>(
         mut self,
-        (source, scouts): (&mut Source<R>, &mut Scouts<R>),
+        (source, scouts): (&mut Source<R>, &mut Scouts<'_, R>),
         media: &Range<u64>,
         displaced: Option<Displaced>,
     ) -> Result<Salvaged, SalvageError> {

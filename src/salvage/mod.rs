@@ -51,7 +51,7 @@ pub use heads::{MOST_HEAD_BYTES, Mended, Repair, are_clusters_hit, head_of, mend
 pub use reference::{Known, Origin, Pace, Reference};
 pub use report::{Confidence, GapReport, Report, TrackReport};
 use source::Source;
-use walk::{CHUNK_BYTES, Scouts};
+use walk::{Begins, CHUNK_BYTES, Scouts};
 
 /// Zeros at the end of fewer bytes are left to the walk.
 const ZERO_STEP_BYTES: u64 = 4096;
@@ -83,13 +83,29 @@ pub enum Verdict {
     Nothing,
 }
 
+/// Further looks into the file that is salvaged: for each a thread looks through what is ahead.
+#[expect(missing_debug_implementations, reason = "a closure has none")]
+pub struct Others<'a, R> {
+    /// They see what the first reader sees.
+    pub readers: Vec<R>,
+    /// Hears which of them begins which range of bytes.
+    pub begins: &'a Begins<'a>,
+}
+
+impl<R> Others<'_, R> {
+    /// No other looks.
+    pub const fn none() -> Self {
+        Self { readers: Vec::new(), begins: &|_, _| () }
+    }
+}
+
 /// Rebuilds the tables of a file of `len` bytes; the references are tried in their order.
 ///
-/// `others` look into the same file as `reader`: for each a thread looks through what is ahead. The result is the same with
-/// any number of them and with none, but behind bytes that are made to be looked at again and again.
+/// The result is the same with any number of other looks and with none, but behind bytes that are made to be looked at again
+/// and again.
 pub fn salvage<R: Read + Seek + Send>(
     mut reader: R,
-    others: Vec<R>,
+    others: Others<'_, R>,
     len: u64,
     references: &[Reference],
 ) -> Result<Salvaged, SalvageError> {
@@ -104,8 +120,8 @@ pub fn salvage<R: Read + Seek + Send>(
     let start = displaced.map_or(range.start, |displaced| displaced.media);
     let (media, zero_tail_bytes) = (start..end.max(start), range.end - end);
     let attempt = choose(&mut source, &media, references);
-    let sources = others.into_iter().map(|other| Source::for_scout(other, len)).collect();
-    let mut scouts = Scouts { sources, chunk_bytes: CHUNK_BYTES };
+    let sources = others.readers.into_iter().map(|other| Source::for_scout(other, len)).collect();
+    let mut scouts = Scouts { sources, chunk_bytes: CHUNK_BYTES, begins: others.begins };
     let carry_out = |attempt: Attempt| attempt.carry_out((&mut source, &mut scouts), &media, displaced);
     let salvaged = attempt.map_or_else(|| Ok(nothing(&media)), carry_out);
     source.finish().map_err(SalvageError::Read)?;

@@ -82,10 +82,10 @@ impl<R: Read + Seek> Source<R> {
         if want == 0 || self.error.is_some() {
             return oldest;
         }
-        let read = self
-            .reader
-            .seek(SeekFrom::Start(window.start))
-            .and_then(|_| self.reader.by_ref().take(want).read_to_end(&mut window.bytes));
+        // At once: a reader that is asked for little at a time answers often.
+        window.bytes.resize(usize::try_from(want).unwrap_or(0), 0);
+        let (filled, read) = fill_as_far(&mut self.reader, window.start, &mut window.bytes);
+        window.bytes.truncate(filled);
         self.error = read.err();
         oldest
     }
@@ -99,6 +99,23 @@ impl<R: Read + Seek> Source<R> {
     pub fn finish(self) -> io::Result<()> {
         self.error.map_or(Ok(()), Err)
     }
+}
+
+/// Reads from an offset until there is no room or nothing more; how much that was, also if it ended in an error.
+fn fill_as_far<R: Read + Seek>(reader: &mut R, from: u64, into: &mut [u8]) -> (usize, io::Result<()>) {
+    let mut filled = 0;
+    if let Err(error) = reader.seek(SeekFrom::Start(from)) {
+        return (0, Err(error));
+    }
+    while filled < into.len() {
+        match reader.read(&mut into[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (filled, Err(error)),
+        }
+    }
+    (filled, Ok(()))
 }
 
 #[cfg(test)]

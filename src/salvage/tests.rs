@@ -35,7 +35,7 @@ fn a_recording_without_header_gets_its_samples_again() {
     let truth = movie_of(SOUND);
     let reference = Reference::of(&truth, Origin::Given);
     let broken = crashed(SOUND);
-    let salvaged = salvage(Cursor::new(&broken), Vec::new(), broken.len() as u64, &[reference]).unwrap();
+    let salvaged = salvage(Cursor::new(&broken), Others::none(), broken.len() as u64, &[reference]).unwrap();
     assert_eq!(salvaged.verdict, Verdict::Playable);
     assert_eq!(salvaged.report.unexplained_bytes, 0, "{:?}", salvaged.report);
     let only = |samples: Vec<(u32, i64, i64)>| samples.into_iter().map(|s| s.0).collect::<Vec<_>>();
@@ -64,7 +64,7 @@ fn a_length_that_lies_costs_one_picture_wherever_it_leads() {
     let at = usize::try_from(lying.offset - shift).unwrap();
     let length = u32::try_from(target.offset - lying.offset - 4).unwrap();
     broken[at..at + 4].copy_from_slice(&length.to_be_bytes());
-    let salvaged = salvage(Cursor::new(&broken), Vec::new(), broken.len() as u64, &[reference]).unwrap();
+    let salvaged = salvage(Cursor::new(&broken), Others::none(), broken.len() as u64, &[reference]).unwrap();
     let missing = |kind| sizes(&truth, kind).len() - sizes(&salvaged.movie, kind).len();
     assert!(missing(Video) <= 1 && missing(Audio) == 0, "{} {}", missing(Video), missing(Audio));
 }
@@ -171,7 +171,7 @@ fn silence_that_looks_like_the_length_of_a_huge_unit_is_sound() {
 #[test]
 fn without_any_parameter_set_it_is_not_called_playable() {
     let broken = crashed(SOUND);
-    let salvaged = salvage(Cursor::new(&broken), Vec::new(), broken.len() as u64, &[]).unwrap();
+    let salvaged = salvage(Cursor::new(&broken), Others::none(), broken.len() as u64, &[]).unwrap();
     let truth = movie_of(SOUND);
     let pictures = truth.tracks.iter().find(|t| t.codec() == "h264").unwrap().tables.count();
     assert_eq!(salvaged.verdict, Verdict::NeedsParameters);
@@ -184,7 +184,7 @@ fn bytes_without_media_end_soon_with_nothing() {
         let mut bytes = b"\0\0\0\x10ftypisom\0\0\0\0\0\0\0\0mdat".to_vec();
         bytes.resize(200_000, filler);
         let reference = Reference::of(&movie_of(SOUND), Origin::Given);
-        let salvaged = salvage(Cursor::new(&bytes), Vec::new(), bytes.len() as u64, &[reference]).unwrap();
+        let salvaged = salvage(Cursor::new(&bytes), Others::none(), bytes.len() as u64, &[reference]).unwrap();
         assert!(salvaged.report.packets() < 1000, "{filler:#x}: {:?}", salvaged.report.tracks);
     }
 }
@@ -259,7 +259,7 @@ fn an_interrupted_faststart_pass_costs_what_was_in_memory() {
     let broken = interrupted(&written, by, pieces);
     assert_eq!(broken.len(), written.len());
     let reference = Reference::of(&truth, Origin::Given);
-    let salvaged = salvage(Cursor::new(&broken), Vec::new(), broken.len() as u64, &[reference]).unwrap();
+    let salvaged = salvage(Cursor::new(&broken), Others::none(), broken.len() as u64, &[reference]).unwrap();
     assert_eq!(salvaged.verdict, Verdict::Playable, "{:?}", salvaged.report);
     let gone = written.len() as u64 - (16 + by * (pieces + 1)) as u64;
     for kind in [crate::recording::TrackKind::Video, crate::recording::TrackKind::Audio] {
@@ -292,7 +292,7 @@ proptest! {
             broken[28.max(place(share, len))..][..1][0] ^= value;
         }
         let reference = Reference::of(&movie_of(SOUND), Origin::Given);
-        let salvaged = salvage(Cursor::new(&broken), Vec::new(), len as u64, &[reference]).unwrap();
+        let salvaged = salvage(Cursor::new(&broken), Others::none(), len as u64, &[reference]).unwrap();
         for sample in salvaged.movie.tracks.iter().flat_map(|t| t.samples()) {
             prop_assert!(sample.offset + u64::from(sample.size_bytes) <= len as u64 && sample.pts >= sample.dts);
         }

@@ -18,7 +18,7 @@ use super::element::{LOOK_BYTES, Sound, Video};
 use super::nal::{Parameters, Standard};
 use super::source::Source;
 use ahead::{Ahead, Step};
-pub use ahead::{CHUNK_BYTES, Scouts, walk_with};
+pub use ahead::{Begins, CHUNK_BYTES, Scouts, walk_with};
 use budget::Budget;
 #[cfg(test)]
 pub use budget::Budget as WalkBudget;
@@ -80,6 +80,9 @@ pub struct AudioTrack {
     pub duration: i64,
 }
 
+/// An empty place in what is remembered: place, lane and end.
+const NOTHING: (u64, usize, u64) = (u64::MAX, 0, 0);
+
 /// Walks a range of a file.
 pub fn walk<R: Read + Seek>(source: &mut Source<R>, range: Range<u64>, hypothesis: &Hypothesis) -> Walked {
     Walker::new(source, range.clone(), hypothesis).run(range.start)
@@ -130,6 +133,8 @@ struct Walker<'a, R> {
     habits: Habits,
     pace: Option<VideoPace>,
     budget: Budget,
+    /// Units that are longer are passed over.
+    longest_unit_bytes: u64,
     /// What threads ahead of the walk tell, if there are any.
     ahead: Option<Ahead>,
     /// The beginning of the unit that is being taken.
@@ -153,7 +158,7 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
             sounds,
             tracks: &hypothesis.audio,
             parameters: parameters.or_else(empty),
-            memory: vec![(u64::MAX, 0, 0); MEMORY],
+            memory: vec![NOTHING; MEMORY],
             open: None,
             found: Walked {
                 audio: vec![Vec::new(); hypothesis.audio.len()],
@@ -168,6 +173,7 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
             habits: Habits::default(),
             pace: hypothesis.pace,
             budget: Budget::new(range.start, range.end.saturating_sub(range.start)),
+            longest_unit_bytes: u64::MAX,
             ahead: None,
             head: Vec::new(),
         }
@@ -385,7 +391,8 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
         let room = usize::try_from(self.limit - at).unwrap_or(usize::MAX);
         let bytes = self.source.at(at, LOOK_BYTES);
         let unit = self.video?.unit(&bytes[..bytes.len().min(room)])?;
-        let end = at.checked_add(unit.bytes).filter(|end| *end <= self.limit)?;
+        let end =
+            at.checked_add(unit.bytes).filter(|end| *end <= self.limit && unit.bytes <= self.longest_unit_bytes)?;
         // A unit ends with a stop bit or with a 3 behind zeros (H.264 §7.4.1, H.265 §7.4.2).
         (*self.source.at(end - 1, 1).first()? != 0).then_some(end)
     }

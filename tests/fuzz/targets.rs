@@ -13,7 +13,7 @@ use aftercast::finish::{ByBytes, Recovered, Tables, put_back_by_bytes, recover, 
 use aftercast::isobmff::{FrontPlan, Layout, Movie, Shape, first_difference, fragment, relocated, top_level, validate};
 use aftercast::recording::{Container, Fingerprint, Retirement, SpliceIntent};
 use aftercast::salvage::{
-    MOST_HEAD_BYTES, Origin, Reference, Salvaged, are_clusters_hit, head_of, mend, repair_clusters,
+    MOST_HEAD_BYTES, Origin, Others, Reference, Salvaged, are_clusters_hit, head_of, mend, repair_clusters,
     salvage as salvage_media,
 };
 
@@ -205,7 +205,7 @@ fn leave_half_done(path: &Path, intent: &SpliceIntent, cut: &[u8]) -> bool {
 pub fn salvage(bytes: &[u8]) {
     let reference = reference_of(bytes);
     for references in [reference.as_slice(), &[]] {
-        if let Ok(found) = salvage_media(Cursor::new(bytes), Vec::new(), bytes.len() as u64, references) {
+        if let Ok(found) = salvage_media(Cursor::new(bytes), Others::none(), bytes.len() as u64, references) {
             assert_is_sound(&found, bytes.len() as u64);
         }
     }
@@ -216,7 +216,7 @@ pub fn salvage(bytes: &[u8]) {
 pub fn walk(bytes: &[u8]) {
     let Some((other, media)) = parted(bytes) else { return };
     let reference = reference_of(other);
-    if let Ok(found) = salvage_media(Cursor::new(media), Vec::new(), media.len() as u64, reference.as_slice()) {
+    if let Ok(found) = salvage_media(Cursor::new(media), Others::none(), media.len() as u64, reference.as_slice()) {
         assert_is_sound(&found, media.len() as u64);
     }
 }

@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use super::{Best, Budget, Hypothesis, RESUME_CHAIN, Walked, Walker, walk};
+use super::{Best, Budget, Hypothesis, NOTHING, RESUME_CHAIN, Walked, Walker, walk};
 use crate::salvage::nal::{Role, Standard};
 use crate::salvage::source::Source;
 
@@ -19,17 +19,24 @@ use crate::salvage::source::Source;
 pub const CHUNK_BYTES: u64 = 4 << 20;
 /// Most elements of a chunk that are told: of a hostile one that holds more, the walk looks at the rest itself.
 const MOST_STEPS: usize = 1 << 16;
+/// Longest unit that a scout begins with. Where it looks for a beginning, every other place looks like that of a long unit, and
+/// each would be a look far ahead.
+const LONGEST_FIRST_BYTES: u64 = 1 << 20;
 /// Chunks that a scout may be ahead of the one it works on.
 const CHUNKS_WAITING: usize = 1;
 
 /// Further looks into the same file, each for a thread of its own.
-#[derive(Debug)]
-pub struct Scouts<R> {
+pub struct Scouts<'a, R> {
     /// One for each thread.
     pub sources: Vec<Source<R>>,
     /// Bytes of a chunk.
     pub chunk_bytes: u64,
+    /// Hears which scout begins which range of bytes.
+    pub begins: &'a Begins<'a>,
 }
+
+/// Hears the number of a scout and the range that it begins to look through.
+pub type Begins<'a> = dyn Fn(usize, &Range<u64>) + Sync + 'a;
 
 /// An element that is believed at once.
 #[derive(Debug, Clone, Copy)]
@@ -100,7 +107,7 @@ fn may_be_scouted(hypothesis: &Hypothesis) -> bool {
 /// Walks a range of a file with scouts ahead.
 pub fn walk_with<R: Read + Seek + Send>(
     source: &mut Source<R>,
-    scouts: &mut Scouts<R>,
+    scouts: &mut Scouts<'_, R>,
     range: Range<u64>,
     hypothesis: &Hypothesis,
 ) -> Walked {
@@ -112,7 +119,7 @@ pub fn walk_with<R: Read + Seek + Send>(
     thread::scope(|scope| {
         let begun = scouts.sources.iter_mut().zip(0..).map(|(source, first)| {
             let (told, trails) = sync_channel(CHUNKS_WAITING);
-            let chunks = Chunks { range: range.clone(), chunk_bytes, first, count };
+            let chunks = Chunks { range: range.clone(), chunk_bytes, first, count, begins: scouts.begins };
             let go = move || chunks.look_through(source, hypothesis, &told);
             thread::Builder::new().name(format!("scout-{first}")).spawn_scoped(scope, go).map(|_| trails)
         });
@@ -125,14 +132,15 @@ pub fn walk_with<R: Read + Seek + Send>(
 }
 
 /// The chunks of one scout: every so manieth.
-struct Chunks {
+struct Chunks<'a> {
     range: Range<u64>,
     chunk_bytes: u64,
     first: u64,
     count: u64,
+    begins: &'a Begins<'a>,
 }
 
-impl Chunks {
+impl Chunks<'_> {
     /// Until there are no more, or nobody wants to know.
     fn look_through<R: Read + Seek>(&self, source: &mut Source<R>, hypothesis: &Hypothesis, told: &SyncSender<Trail>) {
         let mut chunk = self.first;
@@ -142,6 +150,7 @@ impl Chunks {
                 return;
             }
             let to = from.saturating_add(self.chunk_bytes).min(self.range.end);
+            (self.begins)(usize::try_from(self.first).unwrap_or(0), &(from..to));
             let walker = Walker::new(source, from..self.range.end, hypothesis);
             if told.send(walker.scout(from..to)).is_err() {
                 return;
@@ -152,18 +161,28 @@ impl Chunks {
 }
 
 impl<R: Read + Seek> Walker<'_, R> {
+    /// The first place from which a few elements follow one another; its end if there is none.
+    fn beginning(&mut self, range: Range<u64>) -> u64 {
+        self.longest_unit_bytes = LONGEST_FIRST_BYTES;
+        let at = self.find(range.start, range.end, RESUME_CHAIN);
+        self.longest_unit_bytes = u64::MAX;
+        // What was passed over is remembered as nothing.
+        self.memory.fill(NOTHING);
+        at
+    }
+
     /// What is believed at once in a chunk, from the first place on where a few elements follow one another.
     fn scout(mut self, chunk: Range<u64>) -> Trail {
         self.budget = Budget::brief(chunk.start, chunk.end - chunk.start);
         let mut trail = Trail::default();
-        let mut at = self.find(chunk.start, chunk.end, RESUME_CHAIN);
+        let mut at = self.beginning(chunk.clone());
         // What takes so long is damaged or hostile; the walk looks at that itself, within its own bounds.
         while at < chunk.end && !self.budget.is_spent() && trail.steps.len() < MOST_STEPS {
             self.budget.advance(at);
             let spent = self.budget.spent();
             let trusted = self.best(at, 0..self.lanes()).filter(Best::is_trusted);
             let Some(Best { lane, end, .. }) = trusted else {
-                at = self.find(at + 1, chunk.end, RESUME_CHAIN);
+                at = self.beginning(at + 1..chunk.end);
                 continue;
             };
             if self.source.has_failed() {
@@ -201,6 +220,7 @@ mod tests {
         let mut scouts = Scouts {
             sources: (0..count).map(|_| Source::for_scout(Cursor::new(media), media.len() as u64)).collect(),
             chunk_bytes,
+            begins: &|_, _| (),
         };
         let led = walk_with(&mut source(), &mut scouts, range, hypothesis);
         assert_eq!(led.frames, alone.frames);

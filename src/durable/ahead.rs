@@ -1,0 +1,417 @@
+//! A file read ahead of several threads past the page cache: a long recording that is looked through once takes no memory
+//! from others, and the processor neither finds pages for it nor copies into them.
+//!
+//! ```text
+//! disk ─ O_DIRECT ─▶ ring of blocks ◀─ looked into by every reader; what is not in it is read through the page cache
+//! ```
+//!
+//! Each scout says which stretch it looks through. Workers keep the ring full from a little behind the rearmost stretch to some
+//! way ahead of the foremost; how far these are from one another is up to the scouts. Nobody waits for a block that is not
+//! being read already, so that looks at odd places only cost time. Assumes that the file does not change.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::Scope;
+
+use rustix::fs::Advice;
+use rustix::io::ReadWriteFlags;
+
+use super::direct::{Aligned, BLOCK_BYTES};
+
+/// Blocks behind the rearmost scout that stay: the walk follows the scouts and looks at some places itself.
+const BLOCKS_BEHIND: u64 = 8;
+/// Blocks from the foremost scout on that are there or on their way.
+const BLOCKS_AHEAD: u64 = 14;
+/// Blocks under way at once.
+const WORKERS: usize = 4;
+/// Places that are looked at to tell whether a file is in memory.
+const PLACES: u64 = 32;
+
+/// A file with its ring.
+#[derive(Debug)]
+pub struct ReadAhead {
+    file: File,
+    len: u64,
+    ring: Mutex<Ring>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Ring {
+    blocks: BTreeMap<u64, Arc<Block>>,
+    under_way: BTreeSet<u64>,
+    spare: Vec<Aligned>,
+    /// The block that is read next.
+    next: u64,
+    /// The blocks that each scout looks through, once it has begun.
+    scouts: Vec<Option<Range<u64>>>,
+    /// Where who follows them is.
+    walk: u64,
+    is_over: bool,
+}
+
+#[derive(Debug)]
+struct Block {
+    memory: Aligned,
+    len: usize,
+}
+
+impl Ring {
+    /// The blocks from the rearmost scout to the foremost; where there is none, that of the walk.
+    fn looked_through(&self) -> Range<u64> {
+        let all = self.scouts.iter().flatten().cloned();
+        all.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end)).unwrap_or(self.walk..self.walk + 1)
+    }
+
+    /// Whether a block is neither there nor on its way.
+    fn is_wanted(&self, number: u64) -> bool {
+        !self.blocks.contains_key(&number) && !self.under_way.contains(&number)
+    }
+
+    /// Notes that a block is being read now; the memory for it.
+    fn begin(&mut self, number: u64) -> Aligned {
+        self.under_way.insert(number);
+        self.spare.pop().unwrap_or_else(Aligned::new)
+    }
+
+    /// Lets go what lies behind all that is looked at.
+    fn let_go(&mut self) {
+        let first = self.looked_through().start.saturating_sub(BLOCKS_BEHIND);
+        if self.blocks.first_key_value().is_none_or(|(number, _)| *number >= first) && self.next >= first {
+            return;
+        }
+        let kept = self.blocks.split_off(&first);
+        for block in std::mem::replace(&mut self.blocks, kept).into_values() {
+            self.spare.extend(Arc::into_inner(block).map(|block| block.memory));
+        }
+        self.next = self.next.max(first);
+    }
+}
+
+impl ReadAhead {
+    /// For a file that lies on a disk and not in memory; `None` where reading past the page cache is not possible, or costs
+    /// more than it spares.
+    pub fn open(path: &Path, scouts: usize) -> Option<Self> {
+        let plain = File::open(path).ok()?;
+        let len = plain.metadata().ok()?.len();
+        if scouts == 0 || is_in_memory(&plain, len) {
+            return None;
+        }
+        Self::past_the_cache(path, len, scouts).ok()
+    }
+
+    fn past_the_cache(path: &Path, len: u64, scouts: usize) -> io::Result<Self> {
+        let flags = i32::try_from(rustix::fs::OFlags::DIRECT.bits()).unwrap_or(0);
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+        let ring = Mutex::new(Ring { scouts: vec![None; scouts], ..Ring::default() });
+        Ok(Self { file, len, ring, changed: Condvar::new() })
+    }
+
+    /// Keeps the ring full while `work` goes on.
+    pub fn during<T>(&self, work: impl FnOnce() -> T) -> T {
+        std::thread::scope(|scope| {
+            (0..WORKERS).for_each(|_| self.begin(scope));
+            // Also where the work ends in a panic: the scope waits for its threads.
+            let _end = End(self);
+            work()
+        })
+    }
+
+    /// Without a worker the ring stays empty, and readers read for themselves.
+    fn begin<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
+        let builder = std::thread::Builder::new().name("read-ahead".into());
+        if let Err(error) = builder.spawn_scoped(scope, || self.work()) {
+            tracing::debug!(%error, "No thread is left to read ahead.");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ring> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self) {
+        while let Some((number, memory)) = self.take_on() {
+            self.fetch(number, memory);
+        }
+    }
+
+    /// Reads a block that was taken on, into the ring.
+    fn fetch(&self, number: u64, mut memory: Aligned) -> Option<Arc<Block>> {
+        let read = self.read_block(number, memory.as_mut());
+        let block = read.ok().map(|len| Arc::new(Block { memory, len }));
+        let mut ring = self.lock();
+        ring.under_way.remove(&number);
+        match &block {
+            Some(block) => {
+                ring.blocks.insert(number, Arc::clone(block));
+            }
+            // Whoever wants it reads it through the page cache, and says what is wrong.
+            None => ring.is_over = true,
+        }
+        drop(ring);
+        self.changed.notify_all();
+        block
+    }
+
+    /// The next block to be read, once there is room for it.
+    fn take_on(&self) -> Option<(u64, Aligned)> {
+        let mut ring = self.lock();
+        loop {
+            ring.let_go();
+            if ring.is_over {
+                return None;
+            }
+            let number = ring.next;
+            if number < ring.looked_through().end + BLOCKS_AHEAD && number * BLOCK_BYTES < self.len {
+                ring.next += 1;
+                if ring.is_wanted(number) {
+                    return Some((number, ring.begin(number)));
+                }
+                continue;
+            }
+            ring = self.changed.wait(ring).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn read_block(&self, number: u64, memory: &mut [u8]) -> io::Result<usize> {
+        let expected = usize::try_from((self.len - number * BLOCK_BYTES).min(BLOCK_BYTES)).unwrap_or(0);
+        let mut read = 0;
+        while read < expected {
+            match self.file.read_at(&mut memory[read..], number * BLOCK_BYTES + read as u64) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(bytes) => read += bytes,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(expected)
+    }
+
+    /// A scout begins to look through a range of bytes.
+    pub fn begins(&self, scout: usize, range: &Range<u64>) {
+        let blocks = range.start / BLOCK_BYTES..range.end.min(self.len).div_ceil(BLOCK_BYTES);
+        if let Some(place) = self.lock().scouts.get_mut(scout) {
+            *place = Some(blocks);
+        }
+        self.changed.notify_all();
+    }
+
+    /// The block, if it is there or on its way, or if a scout looks through it.
+    fn block(&self, number: u64) -> Option<Arc<Block>> {
+        let mut ring = self.lock();
+        // Without scouts the ring goes with the walk, but not to where that takes one look.
+        if (ring.walk + 1..ring.walk + BLOCKS_AHEAD).contains(&number) && ring.scouts.iter().all(Option::is_none) {
+            ring.walk = number;
+            self.changed.notify_all();
+        }
+        loop {
+            if let Some(block) = ring.blocks.get(&number) {
+                return Some(Arc::clone(block));
+            }
+            if ring.is_wanted(number) {
+                let looked_through = ring.looked_through();
+                let is_needed = (looked_through.start..looked_through.end + 2 * BLOCKS_AHEAD).contains(&number);
+                if ring.is_over || !is_needed || number * BLOCK_BYTES >= self.len {
+                    return None;
+                }
+                // The workers are behind: it is read here, and not once more when its turn comes.
+                let memory = ring.begin(number);
+                drop(ring);
+                return self.fetch(number, memory);
+            }
+            ring = self.changed.wait(ring).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn end(&self) {
+        self.lock().is_over = true;
+        self.changed.notify_all();
+    }
+}
+
+struct End<'a>(&'a ReadAhead);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// A reader that looks into the ring first.
+#[derive(Debug)]
+pub struct AheadReader<'a, R> {
+    /// Where there is one.
+    ahead: Option<&'a ReadAhead>,
+    /// Reads what is not in it.
+    plain: R,
+    at: u64,
+}
+
+impl<'a, R: Read + Seek> AheadReader<'a, R> {
+    /// At the first byte of what `plain` reads.
+    pub const fn new(ahead: Option<&'a ReadAhead>, plain: R) -> Self {
+        Self { ahead, plain, at: 0 }
+    }
+}
+
+impl<R: Read + Seek> Read for AheadReader<'_, R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let found = self.ahead.and_then(|ahead| ahead.block(self.at / BLOCK_BYTES));
+        let read = if let Some(block) = found {
+            let from = usize::try_from(self.at % BLOCK_BYTES).unwrap_or(0);
+            let there = block.memory.as_ref().get(from..block.len).unwrap_or_default();
+            let count = there.len().min(into.len());
+            into[..count].copy_from_slice(&there[..count]);
+            count
+        } else {
+            self.plain.seek(SeekFrom::Start(self.at))?;
+            self.plain.read(into)?
+        };
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+impl<R: Read + Seek> Seek for AheadReader<'_, R> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.at = match to {
+            SeekFrom::Start(at) => at,
+            SeekFrom::Current(distance) => self.at.checked_add_signed(distance).ok_or(io::ErrorKind::InvalidInput)?,
+            SeekFrom::End(_) => self.plain.seek(to)?,
+        };
+        Ok(self.at)
+    }
+}
+
+/// Whether a good part of a file is in memory: then the page cache is faster than the disk. The kernel may fetch the page of
+/// each place that is asked about.
+fn is_in_memory(file: &File, len: u64) -> bool {
+    let is_there = |place: &u64| {
+        let mut byte = [0];
+        let mut into = [io::IoSliceMut::new(&mut byte)];
+        let at = len / PLACES * place;
+        rustix::io::preadv2(file, &mut into, at, ReadWriteFlags::NOWAIT).is_ok_and(|read| read == 1)
+    };
+    let _ = rustix::fs::fadvise(file, 0, None, Advice::Random);
+    (0..PLACES).filter(is_there).count() as u64 >= PLACES / 4
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::durable::image::Image;
+
+    const BLOCKS: u64 = 40;
+
+    /// A file of some blocks and a bit, on a file system that reads past the page cache.
+    fn recording() -> Option<(Image, std::path::PathBuf, Vec<u8>)> {
+        let image = Image::mount("ext4", 128, &[])?;
+        let bytes: Vec<u8> = (0..BLOCKS * BLOCK_BYTES + 777).map(|n| (n * 31 % 253).to_le_bytes()[0]).collect();
+        let path = image.path().join("x.mp4.tmp");
+        std::fs::write(&path, &bytes).unwrap();
+        File::open(&path).unwrap().sync_all().unwrap();
+        Some((image, path, bytes))
+    }
+
+    fn look(reader: &mut impl ReadSeek, at: u64, length: usize) -> Vec<u8> {
+        let mut found = Vec::new();
+        reader.seek(SeekFrom::Start(at)).unwrap();
+        reader.take(length as u64).read_to_end(&mut found).unwrap();
+        found
+    }
+
+    trait ReadSeek: Read + Seek {}
+    impl<R: Read + Seek> ReadSeek for R {}
+
+    fn part(bytes: &[u8], at: u64, length: usize) -> &[u8] {
+        let at = usize::try_from(at).unwrap().min(bytes.len());
+        &bytes[at..(at + length).min(bytes.len())]
+    }
+
+    #[test]
+    fn every_reader_sees_the_file_and_the_ring_stays_small() {
+        let Some((_image, path, bytes)) = recording() else { return };
+        let ahead = ReadAhead::past_the_cache(&path, bytes.len() as u64, 2).unwrap();
+        let reader = || AheadReader::new(Some(&ahead), File::open(&path).unwrap());
+        ahead.during(|| {
+            std::thread::scope(|scope| {
+                for scout in 0..2 {
+                    let (ahead, mut reader, bytes) = (&ahead, reader(), &bytes);
+                    scope.spawn(move || {
+                        for chunk in (scout..10).step_by(2) {
+                            let from = chunk as u64 * 4 * BLOCK_BYTES;
+                            ahead.begins(scout, &(from..from + 4 * BLOCK_BYTES));
+                            for step in 0..64 {
+                                let at = from + step * (64 << 10);
+                                assert_eq!(look(&mut reader, at, 65 << 10), part(bytes, at, 65 << 10), "{at}");
+                                let far = (at * 7 + step) % (bytes.len() as u64 + 5);
+                                assert_eq!(look(&mut reader, far, 100), part(bytes, far, 100), "{far}");
+                            }
+                            assert!(ahead.lock().blocks.len() <= 60);
+                        }
+                    });
+                }
+                let mut walk = reader();
+                for at in (0..bytes.len() as u64).step_by(300_001).chain([0, bytes.len() as u64 - 3]) {
+                    assert_eq!(look(&mut walk, at, 5_000), part(&bytes, at, 5_000), "{at}");
+                }
+                assert_eq!(walk.seek(SeekFrom::End(-3)).unwrap(), bytes.len() as u64 - 3);
+                assert!(walk.seek(SeekFrom::Current(i64::MIN)).is_err());
+            });
+        });
+        assert!(ahead.lock().under_way.is_empty());
+    }
+
+    #[test]
+    fn without_scouts_the_ring_goes_with_the_walk() {
+        let Some((_image, path, bytes)) = recording() else { return };
+        let ahead = ReadAhead::past_the_cache(&path, bytes.len() as u64, 2).unwrap();
+        // What it reads for itself is told apart: it is no more than the first bytes.
+        let mut walk = AheadReader::new(Some(&ahead), io::Cursor::new(&bytes[..usize::try_from(BLOCK_BYTES).unwrap()]));
+        ahead.during(|| {
+            let last = (BLOCKS - 1) * BLOCK_BYTES;
+            assert_eq!(look(&mut walk, last, 100), [0; 0], "a look far ahead moves nothing");
+            let mut at = 0;
+            while at < last {
+                while ahead.lock().is_wanted(at / BLOCK_BYTES) {
+                    std::thread::yield_now();
+                }
+                assert_eq!(look(&mut walk, at, 64 << 10), part(&bytes, at, 64 << 10), "{at}");
+                at += 64 << 10;
+            }
+        });
+    }
+
+    #[test]
+    fn a_file_that_ends_early_is_read_as_far_as_it_goes_and_a_panic_ends_the_workers() {
+        let Some((_image, path, bytes)) = recording() else { return };
+        let ahead = ReadAhead::past_the_cache(&path, bytes.len() as u64, 1).unwrap();
+        OpenOptions::new().write(true).open(&path).unwrap().set_len(3 * BLOCK_BYTES).unwrap();
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            ahead.during(|| {
+                let mut reader = AheadReader::new(Some(&ahead), File::open(&path).unwrap());
+                ahead.begins(0, &(0..8 * BLOCK_BYTES));
+                let at = 3 * BLOCK_BYTES - 10;
+                assert_eq!(look(&mut reader, at, 100), part(&bytes, at, 10));
+                assert_eq!(look(&mut reader, 5 * BLOCK_BYTES, 100), [0; 0]);
+                panic!("what the walk met");
+            });
+        }));
+        assert!(panicked.is_err() && ahead.lock().is_over);
+    }
+
+    #[test]
+    fn what_is_in_memory_is_left_to_the_page_cache() {
+        let Some((_image, path, _)) = recording() else { return };
+        assert!(ReadAhead::open(&path, 2).is_none());
+        let file = File::open(&path).unwrap();
+        rustix::fs::fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+        assert!(ReadAhead::open(&path, 0).is_none(), "nobody looks ahead");
+        assert!(ReadAhead::open(&path, 2).is_some());
+    }
+}
