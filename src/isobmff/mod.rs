@@ -43,6 +43,7 @@ pub use build::{NewSample, TableBuilder};
 pub use compare::first_difference;
 pub use error::IsoError;
 pub use fragment::Fragmented;
+pub use headers::pasp::Aspect;
 pub use movie::Movie;
 pub use overview::TableOverview;
 pub use payloads::{PacketCheck, check_packets, first_payload_digests, payload_digests};

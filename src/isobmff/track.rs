@@ -5,7 +5,7 @@ use super::codec::codec_name;
 use super::cursor::{Child, children_of};
 use super::error::Notes;
 use super::headers::stsd::{SampleDescriptions, SampleEntry};
-use super::headers::{dref, mdhd::MediaHeader, tkhd::TrackHeader};
+use super::headers::{dref, mdhd::MediaHeader, pasp::Aspect, tkhd::TrackHeader};
 use super::samples::{Chunks, SampleTables, Samples};
 use super::tables::elst::Edit;
 use super::tables::{ctts, elst, sdtp, stco, stsc, stss, stsz, stts};
@@ -44,17 +44,20 @@ pub struct Track {
 }
 
 impl Track {
-    /// Makes a track from nothing: `stsd` is a whole box, the picture size in pixels is 0 × 0 for sound.
+    /// Makes a track from nothing: `stsd` is a whole box, the picture size in samples is 0 × 0 for sound. It is shown as wide as
+    /// the first description says.
     ///
     /// `None` if `stsd` is no such box.
     pub fn new(id: u32, handler: FourCc, timescale: u32, stsd: &[u8], (width, height): (u16, u16)) -> Option<Self> {
         let mut minf = media_information(handler);
         minf.extend(dref::SELF_CONTAINED_DINF);
+        let descriptions = SampleDescriptions::new(stsd, handler)?;
+        let aspect = descriptions.entries().first().and_then(|entry| entry.aspect).unwrap_or(Aspect::SQUARE);
         Some(Self {
-            header: TrackHeader::new(id, handler.0 == *b"soun", width, height),
+            header: TrackHeader::new(id, handler.0 == *b"soun", aspect.shown_width(width), height),
             media: MediaHeader::new(timescale),
             handler,
-            descriptions: SampleDescriptions::new(stsd, handler)?,
+            descriptions,
             edits: Vec::new(),
             tables: SampleTables::default(),
             hdlr: handler_box(handler),

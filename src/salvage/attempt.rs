@@ -3,7 +3,7 @@
 use std::io::{Read, Seek};
 use std::ops::Range;
 
-use super::describe::{self, SoundFacts};
+use super::describe::{self, PictureShape, SoundFacts};
 use super::displaced::Displaced;
 use super::loss::Lost;
 use super::nal::Parameters;
@@ -15,7 +15,7 @@ use super::timeline::{Expected, Rate, Timeline, timeline};
 use super::unframed;
 use super::walk::{Hypothesis, Scouts, Walked, walk, walk_with};
 use super::{SalvageError, Salvaged, Verdict, assemble, clock, gate};
-use crate::isobmff::{FourCc, Track};
+use crate::isobmff::{Aspect, FourCc, Track};
 
 /// Ticks per second of a picture track of which nothing is known: it holds every usual frame rate.
 const VIDEO_TIMESCALE: u32 = 90_000;
@@ -169,7 +169,8 @@ impl Attempt {
             parameters.take(unit);
         }
         let size = parameters.dimensions().filter(|_| parameters.is_usable())?;
-        let stsd = describe::video(video.standard, &walked.inband, video.length_bytes, size)?;
+        let shape = PictureShape { size, aspect: parameters.aspect().unwrap_or(Aspect::SQUARE) };
+        let stsd = describe::video(video.standard, &walked.inband, video.length_bytes, shape)?;
         let timescale = self.video.as_ref().map_or(VIDEO_TIMESCALE, Track::timescale);
         Track::new(1, FourCc(*b"vide"), timescale, &stsd, size).filter(|_| gate::fits(walked))
     }

@@ -1,6 +1,7 @@
 //! Sample descriptions made from the media itself, for recordings of which no other is known.
 
 use super::nal::Standard;
+use crate::isobmff::Aspect;
 use crate::isobmff::headers::esds::AAC_RATES_HZ;
 
 /// What the frames of an audio track say of themselves.
@@ -25,7 +26,17 @@ fn description(entry: &[u8]) -> Vec<u8> {
     boxed(*b"stsd", &[&[0, 0, 0, 0, 0, 0, 0, 1][..], entry].concat())
 }
 
-fn visual(fourcc: [u8; 4], (width, height): (u16, u16), configuration: &[u8]) -> Vec<u8> {
+/// How large pictures are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PictureShape {
+    /// Width and height in samples.
+    pub size: (u16, u16),
+    /// Width to height of a sample.
+    pub aspect: Aspect,
+}
+
+fn visual(fourcc: [u8; 4], shape: PictureShape, configuration: &[u8]) -> Vec<u8> {
+    let (width, height) = shape.size;
     let mut body = vec![0; 78];
     body[7] = 1;
     body[24..26].copy_from_slice(&width.to_be_bytes());
@@ -34,6 +45,7 @@ fn visual(fourcc: [u8; 4], (width, height): (u16, u16), configuration: &[u8]) ->
     body[41] = 1;
     body[74..78].copy_from_slice(&[0, 0x18, 0xFF, 0xFF]);
     body.extend(configuration);
+    body.extend(shape.aspect.to_box());
     description(&boxed(fourcc, &body))
 }
 
@@ -44,21 +56,21 @@ fn length_prefixed(unit: &[u8]) -> Vec<u8> {
 }
 
 /// A `stsd` for pictures whose parameter sets came along; `None` without any.
-pub fn video(standard: Standard, units: &[Vec<u8>], length_bytes: usize, size: (u16, u16)) -> Option<Vec<u8>> {
+pub fn video(standard: Standard, units: &[Vec<u8>], length_bytes: usize, shape: PictureShape) -> Option<Vec<u8>> {
     let length = u8::try_from(length_bytes.checked_sub(1)?).ok()?;
     let configuration = match standard {
         Standard::Avc => avc_configuration(units, length)?,
         Standard::Hevc => hevc_configuration(units, length)?,
         Standard::Visual => return None,
     };
-    video_configured(standard, &configuration, size)
+    video_configured(standard, &configuration, shape)
 }
 
 /// A `stsd` for pictures with their configuration as another container keeps it: avcC or hvcC; `None` for MPEG-4 Visual.
-pub fn video_configured(standard: Standard, configuration: &[u8], size: (u16, u16)) -> Option<Vec<u8>> {
+pub fn video_configured(standard: Standard, configuration: &[u8], shape: PictureShape) -> Option<Vec<u8>> {
     match standard {
-        Standard::Avc => Some(visual(*b"avc1", size, &boxed(*b"avcC", configuration))),
-        Standard::Hevc => Some(visual(*b"hvc1", size, &boxed(*b"hvcC", configuration))),
+        Standard::Avc => Some(visual(*b"avc1", shape, &boxed(*b"avcC", configuration))),
+        Standard::Hevc => Some(visual(*b"hvc1", shape, &boxed(*b"hvcC", configuration))),
         Standard::Visual => None,
     }
 }

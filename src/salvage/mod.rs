@@ -45,7 +45,7 @@ use std::ops::Range;
 
 use crate::isobmff::{Layout, Movie, top_level};
 use attempt::{Attempt, Rehearsal};
-pub use describe::{SoundFacts, sound_configured, video_configured};
+pub use describe::{PictureShape, SoundFacts, sound_configured, video_configured};
 pub use error::SalvageError;
 pub use heads::{MOST_HEAD_BYTES, Mended, Repair, are_clusters_hit, head_of, mend, repair_clusters};
 pub use reference::{Known, Origin, Pace, Reference};

@@ -1,5 +1,7 @@
 //! A recording whose header is taken away gets the same samples again; hostile bytes end soon and soundly.
 
+mod shape;
+
 use std::io::Cursor;
 
 use proptest::prelude::*;

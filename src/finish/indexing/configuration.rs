@@ -1,9 +1,9 @@
 //! An empty track from the configuration of a codec, as containers other than ISO base media keep it.
 
 use crate::isobmff::headers::esds::AAC_RATES_HZ;
-use crate::isobmff::{FourCc, Track};
-use crate::salvage::nal::{Parameters, Standard};
-use crate::salvage::{Known, Pace, SoundFacts, sound_configured, video_configured};
+use crate::isobmff::{Aspect, FourCc, Track};
+use crate::salvage::nal::Standard;
+use crate::salvage::{Known, Pace, PictureShape, SoundFacts, sound_configured, video_configured};
 
 /// Ticks per second of a picture track: whole for milliseconds, and what FFmpeg's muxer would take.
 pub(super) const PICTURE_TIMESCALE: u32 = 16_000;
@@ -24,14 +24,14 @@ pub(super) fn track(id: u32, codec: &str, configuration: &[u8]) -> Option<Track>
 }
 
 fn picture(id: u32, standard: Standard, configuration: &[u8]) -> Option<Track> {
-    let of_size = |size| {
-        let stsd = video_configured(standard, configuration, size)?;
-        Track::new(id, FourCc(*b"vide"), PICTURE_TIMESCALE, &stsd, size)
+    let of_shape = |shape| {
+        let stsd = video_configured(standard, configuration, shape)?;
+        Track::new(id, FourCc(*b"vide"), PICTURE_TIMESCALE, &stsd, shape.size)
     };
-    let known = Known { track: of_size((0, 0))?, pace: Pace::default() };
-    // Of others the container has to say how wide they are shown.
-    let parameters = known.parameters().filter(Parameters::are_samples_square)?;
-    of_size(parameters.dimensions()?)
+    let unknown = PictureShape { size: (0, 0), aspect: Aspect::SQUARE };
+    let known = Known { track: of_shape(unknown)?, pace: Pace::default() };
+    let parameters = known.parameters()?;
+    of_shape(PictureShape { size: parameters.dimensions()?, aspect: parameters.aspect()? })
 }
 
 /// AAC-LC without extensions (ISO/IEC 14496-3 §1.6.2.1): five bits of object type, four of the rate, four of the channels,

@@ -1,5 +1,7 @@
 //! What libavformat makes of the same recording is the measure.
 
+mod aspect;
+
 use std::fs::File;
 use std::io::{BufReader, Cursor};
 use std::path::{Path, PathBuf};
@@ -227,16 +229,6 @@ fn the_last_picture_does_not_last_as_long_as_the_pause_before_it() {
     let (paused, last) = (&samples[samples.len() - 2], &samples[samples.len() - 1]);
     assert!(last.dts - paused.dts > 190 * 16_000, "{last:?}");
     assert!((i64::from(last.duration) - usual).abs() <= 16, "{last:?}, usual {usual}");
-}
-
-#[test]
-fn pictures_that_are_not_shown_as_they_are_coded_are_left_to_a_remux() {
-    let directory = tempfile::tempdir().unwrap();
-    let taken = |ratio: &str| {
-        let arguments = ["-vf", ratio, "-c:v", "libx264", "-pix_fmt", "yuv420p", "-an"];
-        is_taken(&std::fs::read(made(directory.path(), &arguments)).unwrap())
-    };
-    assert!(taken("setsar=1") && taken("setsar=0") && !taken("setsar=4/3") && !taken("setsar=16/11"));
 }
 
 /// Begin and end of each tag, the length behind it included.

@@ -4,6 +4,7 @@ pub mod dref;
 pub mod esds;
 pub mod mdhd;
 pub mod mvhd;
+pub mod pasp;
 pub mod stsd;
 pub mod tkhd;
 

@@ -3,6 +3,7 @@
 //! The box is kept byte for byte; only what a summary says is taken out of it.
 
 use super::esds::{self, Elementary};
+use super::pasp::Aspect;
 use crate::isobmff::boxes::FourCc;
 use crate::isobmff::cursor::{Child, Children, Cursor, children};
 
@@ -26,6 +27,8 @@ pub struct SampleEntry {
     pub data_reference_index: u16,
     /// Picture size in pixels; of video only.
     pub dimensions: Option<(u16, u16)>,
+    /// Width to height of a sample of the picture, if that is said.
+    pub aspect: Option<Aspect>,
     /// Samples per second; of audio only.
     pub sample_rate_hz: Option<u32>,
     /// Channels; of audio only.
@@ -75,6 +78,7 @@ fn read_entry(entry: &Child<'_>, handler: FourCc) -> SampleEntry {
         original: entry.fourcc,
         data_reference_index,
         dimensions: None,
+        aspect: None,
         sample_rate_hz: None,
         channels: None,
         object_type: None,
@@ -126,6 +130,7 @@ fn read_nested(said: &mut SampleEntry, boxes: Children<'_>, depth: u8) {
     for nested in boxes.take(MAX_DESCRIPTIONS) {
         match &nested.fourcc.0 {
             b"esds" => take_elementary(said, esds::read(nested.body)),
+            b"pasp" => said.aspect = Aspect::read(nested.body).or(said.aspect),
             b"frma" => said.original = Cursor::new(nested.body).array().map_or(said.original, FourCc),
             b"dOps" => said.channels = nested.body.get(1).map(|c| u32::from(*c)).or(said.channels),
             b"avcC" if said.fourcc.0 != *b"encv" => said.nal_length_bytes = nal_length_bytes(nested.body.get(4)),

@@ -25,14 +25,20 @@ pub struct TrackHeader {
 }
 
 impl TrackHeader {
-    /// A header for a track made from nothing; the picture size in pixels is 0 × 0 for sound.
-    pub fn new(id: u32, is_audio: bool, width: u16, height: u16) -> Self {
+    /// A header for a track made from nothing, its width in pixels of 16.16 fixed point, its height in whole ones; both are 0
+    /// for sound.
+    pub fn new(id: u32, is_audio: bool, width: u32, height: u16) -> Self {
         let mut tail = [0; TAIL_BYTES];
         tail[12] = u8::from(is_audio); // volume 1.0
         tail[16..52].copy_from_slice(&super::mvhd::UNITY_MATRIX);
-        tail[52..54].copy_from_slice(&width.to_be_bytes());
+        tail[52..56].copy_from_slice(&width.to_be_bytes());
         tail[56..58].copy_from_slice(&height.to_be_bytes());
         Self { flags: DEFAULT_FLAGS, creation_time: 0, modification_time: 0, id, duration: 0, tail }
+    }
+
+    /// How wide the picture is shown, pixels of 16.16 fixed point.
+    pub fn width(&self) -> u32 {
+        self.tail[52..56].try_into().map_or(0, u32::from_be_bytes)
     }
 
     pub(in super::super) fn read(body: &[u8]) -> Option<Self> {
@@ -64,7 +70,7 @@ mod tests {
     #[test]
     fn it_comes_back_in_both_versions() {
         for duration in [5, 1 << 33] {
-            let header = TrackHeader { duration, flags: 0xF, ..TrackHeader::new(7, false, 1920, 1080) };
+            let header = TrackHeader { duration, flags: 0xF, ..TrackHeader::new(7, false, 1920 << 16, 1080) };
             let mut out = Vec::new();
             header.write(&mut out);
             assert_eq!(TrackHeader::read(&out[8..]), Some(header));

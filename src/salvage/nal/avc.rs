@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Picture, Role, SLICE_PREFIX_BYTES, unwrapped};
+use super::{Picture, Role, SLICE_PREFIX_BYTES, aspect, unwrapped};
+use crate::isobmff::Aspect;
 use crate::salvage::bits::{Bits, unescaped};
 
 const SLICE: u8 = 1;
@@ -60,7 +61,7 @@ struct Sps {
     is_frames_only: bool,
     width: u32,
     height: u32,
-    is_square: bool,
+    aspect: Aspect,
     frame_duration: Option<(u32, u32)>,
     reorder: Option<u32>,
 }
@@ -107,7 +108,7 @@ impl Sps {
         let height_units = if is_frames_only { 1 } else { 2 };
         let (cut_x, cut_y) = cropping(&mut bits, chroma, height_units)?;
         let has_usability = bits.flag()?;
-        let is_square = !has_usability || is_square(bits.clone()).unwrap_or(true);
+        let aspect = if has_usability { aspect(&mut bits.clone()) } else { None };
         let (frame_duration, reorder) =
             if has_usability { usability(&mut bits).unwrap_or_default() } else { (None, None) };
         // Cropping leaves something of the picture (§7.4.2.1.1).
@@ -121,7 +122,7 @@ impl Sps {
             is_frames_only,
             width,
             height,
-            is_square,
+            aspect: aspect.unwrap_or(Aspect::SQUARE),
             frame_duration,
             reorder,
         })
@@ -178,23 +179,9 @@ fn cropping(bits: &mut Bits<'_>, chroma: u32, height_units: u32) -> Option<(u32,
 
 type Usability = (Option<(u32, u32)>, Option<u32>);
 
-/// Whether samples are square or nothing is said of them (Table E-1), at the beginning of VUI parameters.
-fn is_square(mut bits: Bits<'_>) -> Option<bool> {
-    const EXTENDED: u32 = 255;
-    if !bits.flag()? {
-        return Some(true);
-    }
-    Some(match bits.u(8)? {
-        EXTENDED => bits.u(16)? == bits.u(16)?,
-        known => known <= 1,
-    })
-}
-
 /// VUI parameters (§E.1.1): frame duration and reordering.
 fn usability(bits: &mut Bits<'_>) -> Option<Usability> {
-    if bits.flag()? && bits.u(8)? == 255 {
-        bits.u(32)?;
-    }
+    aspect(bits)?;
     if bits.flag()? {
         bits.u(1)?;
     }
@@ -335,9 +322,9 @@ impl Parameters {
         Some((u16::try_from(sps.width).ok()?, u16::try_from(sps.height).ok()?))
     }
 
-    /// See [`super::Parameters::are_samples_square`].
-    pub fn are_samples_square(&self) -> bool {
-        self.any().is_none_or(|sps| sps.is_square)
+    /// See [`super::Parameters::aspect`].
+    pub fn aspect(&self) -> Option<Aspect> {
+        self.any().map(|sps| sps.aspect)
     }
 
     /// See [`super::Parameters::frame_duration`].

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Picture, Role, SLICE_PREFIX_BYTES, unwrapped};
+use super::{Picture, Role, SLICE_PREFIX_BYTES, aspect, unwrapped};
+use crate::isobmff::Aspect;
 use crate::salvage::bits::{Bits, unescaped};
 
 const VPS: u8 = 32;
@@ -12,6 +13,10 @@ const PPS: u8 = 34;
 const RANDOM_ACCESS: std::ops::RangeInclusive<u8> = 16..=23;
 /// Leading pictures that may be skipped: RADL and RASL.
 const LEADING: std::ops::RangeInclusive<u8> = 6..=9;
+/// Most sets of reference pictures (§7.4.3.2.1), pictures in one of them (§A.4.2: `MaxDpbSize`), and long-term ones.
+const MOST_REFERENCE_SETS: u32 = 64;
+const MOST_REFERENCE_PICTURES: u32 = 16;
+const MOST_LONG_TERM_PICTURES: u32 = 32;
 /// Largest width or height that is believed.
 const MOST_PIXELS: u32 = 16_384;
 
@@ -58,6 +63,8 @@ struct Sps {
     reorder: u32,
     width: u32,
     height: u32,
+    /// `None` if what stands in front of it cannot be read.
+    aspect: Option<Aspect>,
 }
 
 impl Sps {
@@ -90,8 +97,73 @@ impl Sps {
         // Cropping leaves something of the picture (§7.4.3.2.1).
         let width = width.checked_sub(cut_x.checked_mul(unit_x)?).filter(|width| *width > 0)?;
         let height = height.checked_sub(cut_y.checked_mul(unit_y)?).filter(|height| *height > 0)?;
-        Some(Self { id, has_separate_planes, order_bits, reorder, width, height })
+        let has_usability = reach_usability(&mut bits, order_bits);
+        let aspect = has_usability.and_then(|has| if has { aspect(&mut bits) } else { Some(Aspect::SQUARE) });
+        Some(Self { id, has_separate_planes, order_bits, reorder, width, height, aspect })
     }
+}
+
+/// Reads on from the sizes of coding blocks to the VUI parameters (§7.3.2.2.1), and says whether there are any.
+fn reach_usability(bits: &mut Bits<'_>, order_bits: u32) -> Option<bool> {
+    for _ in 0..6 {
+        bits.ue()?;
+    }
+    if bits.flag()? && bits.flag()? {
+        scaling_lists(bits)?;
+    }
+    bits.u(2)?;
+    if bits.flag()? {
+        bits.u(8)?;
+        bits.ue()?;
+        bits.ue()?;
+        bits.u(1)?;
+    }
+    let mut pictures = 0;
+    for set in 0..bits.ue().filter(|sets| *sets <= MOST_REFERENCE_SETS)? {
+        pictures = reference_set(bits, set, pictures)?;
+    }
+    if bits.flag()? {
+        for _ in 0..bits.ue().filter(|pictures| *pictures <= MOST_LONG_TERM_PICTURES)? {
+            bits.u(order_bits + 1)?;
+        }
+    }
+    bits.u(2)?;
+    bits.flag()
+}
+
+/// `scaling_list_data()` (§7.3.4).
+fn scaling_lists(bits: &mut Bits<'_>) -> Option<()> {
+    for size in 0..4 {
+        for _ in 0..if size == 3 { 2 } else { 6 } {
+            if !bits.flag()? {
+                bits.ue()?;
+                continue;
+            }
+            let coefficients = 64.min(1 << (4 + 2 * size)) + u32::from(size > 1);
+            (0..coefficients).try_for_each(|_| bits.se().map(drop))?;
+        }
+    }
+    Some(())
+}
+
+/// `st_ref_pic_set()` (§7.3.7) of a sequence parameter set: the pictures in it. Before it stands one with `before` pictures.
+fn reference_set(bits: &mut Bits<'_>, set: u32, before: u32) -> Option<u32> {
+    let most = |pictures: &u32| *pictures <= MOST_REFERENCE_PICTURES;
+    if set > 0 && bits.flag()? {
+        bits.u(1)?;
+        bits.ue()?;
+        let mut pictures = 0;
+        for _ in 0..=before {
+            pictures += u32::from(bits.flag()? || bits.flag()?);
+        }
+        return Some(pictures).filter(most);
+    }
+    let pictures = bits.ue().filter(most)? + bits.ue().filter(most)?;
+    for _ in 0..pictures {
+        bits.ue()?;
+        bits.u(1)?;
+    }
+    Some(pictures).filter(most)
 }
 
 /// `profile_tier_level()` (§7.3.3).
@@ -174,6 +246,11 @@ impl Parameters {
         Some((u16::try_from(sps.width).ok()?, u16::try_from(sps.height).ok()?))
     }
 
+    /// See [`super::Parameters::aspect`].
+    pub fn aspect(&self) -> Option<Aspect> {
+        self.any()?.aspect
+    }
+
     /// See [`super::Parameters::picture`].
     pub fn picture(&mut self, unit: &[u8]) -> Option<Picture> {
         let [first, second, ..] = *unit else { return None };
@@ -215,6 +292,84 @@ impl Parameters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Writes what [`Bits`] reads.
+    #[derive(Default)]
+    struct Written(Vec<bool>);
+
+    impl Written {
+        fn u(&mut self, count: u32, value: u64) -> &mut Self {
+            self.0.extend((0..count).rev().map(|bit| value >> bit & 1 == 1));
+            self
+        }
+
+        fn ue(&mut self, values: &[u64]) -> &mut Self {
+            for value in values {
+                let bits = u64::BITS - (value + 1).leading_zeros();
+                self.u(bits - 1, 0).u(bits, value + 1);
+            }
+            self
+        }
+
+        /// The unit, its emulation prevention bytes included.
+        fn unit(&mut self) -> Vec<u8> {
+            self.u(1, 1);
+            let bytes = self
+                .0
+                .chunks(8)
+                .map(|byte| byte.iter().enumerate().fold(0_u8, |found, (at, bit)| found | u8::from(*bit) << (7 - at)));
+            let mut unit = vec![0x42, 0x01];
+            for byte in bytes {
+                if unit.ends_with(&[0, 0]) && byte <= 3 {
+                    unit.push(3);
+                }
+                unit.push(byte);
+            }
+            unit
+        }
+    }
+
+    /// A sequence parameter set with everything in it that may stand in front of the VUI parameters.
+    fn full_set() -> Written {
+        let mut set = Written::default();
+        set.u(8, 1).u(8, 0x01).u(32, 0x6000_0000).u(48, 0xB000_0000_0000).u(8, 93);
+        // 320 × 240 in 4:2:0 and 8 bits, order counts of 8 bits, all sizes of blocks.
+        set.ue(&[0, 1, 320, 240]).u(1, 0).ue(&[0, 0, 4]).u(1, 1).ue(&[4, 2, 0]).ue(&[0, 3, 0, 3, 0, 0]);
+        // Scaling lists: each as the one before but the first of each size, which is written out.
+        set.u(2, 3);
+        for size in 0..4_u32 {
+            for matrix in 0..if size == 3 { 2 } else { 6 } {
+                if matrix > 0 {
+                    set.u(1, 0).ue(&[1]);
+                    continue;
+                }
+                set.u(1, 1).ue(&vec![0; if size == 0 { 16 } else { 64 } + usize::from(size > 1)]);
+            }
+        }
+        // PCM, then three sets of reference pictures, the second and third by the one before.
+        set.u(2, 3).u(1, 1).u(8, 0x77).ue(&[0, 2]).u(1, 1);
+        set.ue(&[3, 2, 1, 0]).u(1, 1).ue(&[1]).u(1, 0).ue(&[0]).u(1, 1);
+        set.u(1, 1).u(1, 1).ue(&[0]).u(2, 0b11).u(2, 0b00).u(1, 1);
+        set.u(1, 1).u(1, 0).ue(&[1]).u(2, 0b01).u(3, 0b111);
+        // Two long-term pictures.
+        set.u(1, 1).ue(&[2]).u(9, 0x1FF).u(9, 0x0AA).u(2, 3);
+        set
+    }
+
+    #[test]
+    fn the_shape_of_samples_is_found_behind_all_that_may_stand_before_it() {
+        let shape = |unit: &[u8]| Sps::read(unit).map(|sps| (sps.width, sps.height, sps.aspect));
+        let mut set = full_set();
+        let said = set.u(1, 1).u(1, 1).u(8, 255).u(16, 64).u(16, 45).u(32, 0).unit();
+        assert_eq!(shape(&said), Some((320, 240, Aspect::new(64, 45))));
+        assert_eq!(shape(&full_set().u(1, 0).unit()), Some((320, 240, Some(Aspect::SQUARE))));
+        assert_eq!(shape(&full_set().u(2, 3).u(8, 14).unit()), Some((320, 240, Aspect::new(4, 3))));
+        assert_eq!(shape(&full_set().u(2, 3).u(8, 200).unit()), Some((320, 240, Some(Aspect::SQUARE))), "reserved");
+        // The sizes stand whatever is cut off behind them, and what cannot be read is not guessed.
+        for length in 60..said.len() - 9 {
+            assert_eq!(shape(&said[..length]), Some((320, 240, None)), "{length}");
+        }
+    }
 
     #[test]
     fn headers_that_contradict_themselves_are_no_units() {

@@ -7,6 +7,9 @@ pub mod avc;
 pub mod hevc;
 pub mod visual;
 
+use super::bits::Bits;
+use crate::isobmff::Aspect;
+
 /// Bytes of a unit that are looked at; parameter sets are shorter, slice headers as far as the picture order much so.
 pub const PREFIX_BYTES: usize = 1024;
 /// Bytes of a slice header that are looked at.
@@ -155,11 +158,12 @@ impl Parameters {
         }
     }
 
-    /// Whether samples are as wide as high, as far as that is read: of H.264.
-    pub fn are_samples_square(&self) -> bool {
+    /// Width to height of a sample, square where nothing is said of it; `None` if that cannot be read.
+    pub fn aspect(&self) -> Option<Aspect> {
         match self {
-            Self::Avc(sets) => sets.are_samples_square(),
-            Self::Hevc(_) | Self::Visual(_) => true,
+            Self::Avc(sets) => sets.aspect(),
+            Self::Hevc(sets) => sets.aspect(),
+            Self::Visual(_) => None,
         }
     }
 
@@ -179,6 +183,41 @@ pub fn role(standard: Standard, unit: &[u8], length: u64) -> Option<Role> {
         Standard::Hevc => hevc::role(unit, length),
         Standard::Visual => None,
     }
+}
+
+/// `aspect_ratio_idc` of a ratio that is written out (H.264 Table E-1, H.265 Table E.1).
+const EXTENDED_ASPECT: u32 = 255;
+/// Width to height of a sample by `aspect_ratio_idc`; 0 says nothing.
+const ASPECTS: [(u32, u32); 17] = [
+    (0, 0),
+    (1, 1),
+    (12, 11),
+    (10, 11),
+    (16, 11),
+    (40, 33),
+    (24, 11),
+    (20, 11),
+    (32, 11),
+    (80, 33),
+    (18, 11),
+    (15, 11),
+    (64, 33),
+    (160, 99),
+    (4, 3),
+    (3, 2),
+    (2, 1),
+];
+
+/// The ratio that VUI parameters begin with (H.264 §E.1.1, H.265 §E.2.1), square where they say none; `None` if they are cut.
+fn aspect(bits: &mut Bits<'_>) -> Option<Aspect> {
+    if !bits.flag()? {
+        return Some(Aspect::SQUARE);
+    }
+    let (horizontal, vertical) = match bits.u(8)? {
+        EXTENDED_ASPECT => (bits.u(16)?, bits.u(16)?),
+        known => usize::try_from(known).ok().and_then(|at| ASPECTS.get(at).copied()).unwrap_or_default(),
+    };
+    Some(Aspect::new(horizontal, vertical).unwrap_or(Aspect::SQUARE))
 }
 
 /// A count that runs modulo a period, unwrapped next to `previous`.
