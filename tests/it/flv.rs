@@ -1,11 +1,12 @@
 //! FLV through the real program: what is not sound keeps its original, and what is not what its beginning promised finds the
-//! container that it fits in.
+//! container that it fits in; and what a recording says of itself comes along.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::support::House;
-use crate::support::recordings::{made, packets};
+use crate::support::recordings::{ffmpeg, made, packets};
 
 /// Begin and end of each tag, the length behind it included.
 fn tags(flv: &[u8]) -> Vec<(usize, usize)> {
@@ -83,4 +84,83 @@ fn a_track_that_turns_up_late_decides_the_container_too() {
     let vod = house.vods().pop().unwrap();
     assert_eq!((vod["container"].as_str(), vod["outcome"].as_str()), (Some("matroska"), Some("remuxed")), "{vod}");
     assert!(packets(&house.root().join("room1.mkv")).iter().any(|packet| packet.contains("video")));
+}
+
+/// What ffprobe reads of what a file says of itself, without what every MP4 says.
+fn said(path: &Path) -> Vec<String> {
+    let run = Command::new("ffprobe")
+        .args(["-v", "error", "-show_entries", "format_tags", "-of", "default=nw=1"])
+        .arg(path)
+        .output()
+        .unwrap();
+    let own = ["TAG:major_brand=", "TAG:minor_version=", "TAG:compatible_brands=", "TAG:creation_time="];
+    let text = String::from_utf8_lossy(&run.stdout).into_owned();
+    text.lines().filter(|line| !own.iter().any(|own| line.starts_with(own))).map(str::to_owned).collect()
+}
+
+/// What the finished file says, and what FFmpeg's copy does.
+fn said_by_both(bytes: &[u8]) -> (Vec<String>, Vec<String>) {
+    let house = House::new();
+    let source = put(&house, "room1.flv", bytes);
+    let copy = tempfile::tempdir().unwrap();
+    let copy = copy.path().join("copy.mp4");
+    ffmpeg(&["-i", source.to_str().unwrap(), "-c", "copy", "-fflags", "+bitexact", copy.to_str().unwrap()]);
+    house.process().expect_code(0);
+    assert_eq!(house.vods()[0]["outcome"], "spliced");
+    (said(&house.root().join("room1.mp4")), said(&copy))
+}
+
+#[test]
+fn what_a_recording_says_of_itself_is_what_a_copy_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let flv = directory.path().join("x.flv");
+    let tags = "title=Un t\u{ed}tulo|comment=a comment|artist=me|album_artist=us|composer=c|album=a|date=2026-03-04|genre=g|\
+                copyright=(c)|grouping=gr|lyrics=la|description=d|synopsis=s|show=sh|episode_id=e|network=n|keywords=k|\
+                encoding_tool=OBS|episode_sort=5|season_number=6|media_type=9|hd_video=2|gapless_playback=1|compilation=1|\
+                track=3/7|disc=2|tmpo=120|location=+52.5000-004.2500/|creationdate=yesterday|server=nginx";
+    let source = made("flv", 2);
+    let mut arguments = vec!["-i", source.to_str().unwrap(), "-c", "copy"];
+    arguments.extend(tags.split('|').flat_map(|tag| ["-metadata", tag]));
+    arguments.push(flv.to_str().unwrap());
+    ffmpeg(&arguments);
+    let (ours, theirs) = said_by_both(&fs::read(&flv).unwrap());
+    assert_eq!(ours, theirs);
+    assert_eq!(ours.len(), 28, "{ours:?}");
+    let (ours, theirs) = said_by_both(&fs::read(&source).unwrap());
+    assert_eq!((ours, theirs), (Vec::new(), Vec::new()), "nothing but the encoder's own");
+}
+
+/// `onMetaData` as no well-behaved encoder writes it, in place of the one in front of a recording.
+#[test]
+fn odd_metadata_is_carried_as_a_copy_does_and_broken_metadata_costs_only_itself() {
+    let whole = fs::read(made("flv", 2)).unwrap();
+    let behind = &whole[tags(&whole)[0].1..];
+    let with = |values: &[u8]| {
+        let script = [&b"\x02\0\x0AonMetaData"[..], values].concat();
+        [&whole[..13], &tag(18, 0, &script), behind].concat()
+    };
+    let member = |name: &str, value: &[u8]| [&[0, u8::try_from(name.len()).unwrap()], name.as_bytes(), value].concat();
+    let odd = [
+        member("title", &[&[0][..], &2.5_f64.to_be_bytes()].concat()),
+        member("comment", &[1, 1]),
+        member("date", &[&[11][..], &1.6e12_f64.to_be_bytes(), &[0, 60]].concat()),
+        member("Artist", b"\x02\0\x03a\0b"),
+        member("nested", &[&[3][..], &member("album", b"\x02\0\x04deep"), &[0, 0, 9]].concat()),
+        member("list", &[&[10, 0, 0, 0, 1, 3][..], &member("lyrics", b"\x02\0\x02in"), &[0, 0, 9]].concat()),
+        member("show", b"\x02\0\x05first"),
+        member("SHOW", b"\x02\0\x06second"),
+        member("genre", b"\x02\0\x01x"),
+        member("genre", b"\x02\0\0"),
+        member("network", &[5]),
+        member("track", &[&[0][..], &4_f64.to_be_bytes()].concat()),
+    ];
+    let (ours, theirs) = said_by_both(&with(&[&[3][..], &odd.concat(), &[0, 0, 9]].concat()));
+    assert_eq!(ours, theirs);
+    assert_eq!(ours.len(), 8, "{ours:?}");
+
+    let latin = member("title", b"\x02\0\x03\xE9t\xE9");
+    let (ours, _) = said_by_both(&with(&[&[3][..], &latin, &[0, 0, 9]].concat()));
+    assert_eq!(ours, ["TAG:title=\u{fffd}t\u{fffd}"]);
+    let (ours, _) = said_by_both(&with(&[3, 0, 1, b'x'].repeat(20_000)));
+    assert_eq!(ours, Vec::<String>::new());
 }

@@ -5,8 +5,8 @@ use std::io::{self, Read, Seek};
 use super::Tables;
 use super::configuration;
 use super::track::Rows;
-use crate::isobmff::Movie;
-use crate::media::{FlvPacket, FlvUnit, FlvWalk, Probe, ProbedTrack, Taken, walk_flv};
+use crate::isobmff::{Movie, Tags};
+use crate::media::{FlvPacket, FlvUnit, FlvWalk, Probe, ProbedTrack, Taken, named_values, walk_flv};
 use crate::recording::{Container, Defect, TrackKind};
 
 /// Ticks per second of the movie, those of the container.
@@ -44,7 +44,7 @@ pub(super) fn index<R: Read + Seek>(
 ) -> io::Result<Tables> {
     let (mut found, mut units) = (Found::default(), 0);
     let walked = walk_flv(reader, len, |unit| {
-        units += 1;
+        units += u64::from(!matches!(unit, FlvUnit::Metadata(_)));
         let is_here = if let FlvUnit::Packet(packet) = &unit { goes_on(packet.offset) } else { true };
         if units > most || !is_here { Taken::Refused } else { found.take(unit) }
     })?;
@@ -61,9 +61,10 @@ pub(super) fn unsound_at<R: Read + Seek>(reader: R, len: u64) -> io::Result<Opti
     Ok(if let FlvWalk::Unsound(at) = walked { Some(at) } else { None })
 }
 
-/// What was found so far: the picture and the sound track.
+/// What was found so far: the picture and the sound track, and what the recording says of itself.
 #[derive(Default)]
 struct Found {
+    tags: Tags,
     pictures: Option<Rows>,
     sound: Option<Rows>,
 }
@@ -71,6 +72,7 @@ struct Found {
 impl Found {
     fn take(&mut self, unit: FlvUnit<'_>) -> Taken {
         let is_taken = match unit {
+            FlvUnit::Metadata(values) => self.describe(values),
             FlvUnit::Configuration { kind, codec, bytes } => self.configure(kind, codec, bytes),
             FlvUnit::Packet(packet) => self.push(packet),
         };
@@ -79,6 +81,18 @@ impl Found {
 
     fn rows(&mut self, kind: TrackKind) -> &mut Option<Rows> {
         if kind == TrackKind::Video { &mut self.pictures } else { &mut self.sound }
+    }
+
+    /// Takes what an MP4 has a place for too; the rest is the encoder's own.
+    fn describe(&mut self, values: &[u8]) -> bool {
+        named_values(values, |name, value| {
+            if let Some(name) = Tags::known(name)
+                && let Some(text) = value.to_text()
+            {
+                self.tags.set(name, text);
+            }
+        });
+        true
     }
 
     /// Takes a configuration: the first of its track, or the same again.
@@ -120,7 +134,9 @@ impl Found {
             defects.extend(rows.repairs(number));
             tracks.extend(rows.finish(zero_ms, MOVIE_TIMESCALE).ok()?);
         }
-        Some((Movie::of_tracks(MOVIE_TIMESCALE, tracks), defects))
+        let mut movie = Movie::of_tracks(MOVIE_TIMESCALE, tracks);
+        movie.set_tags(&self.tags);
+        Some((movie, defects))
     }
 
     fn tracks(&self) -> Vec<ProbedTrack> {

@@ -231,6 +231,22 @@ fn the_last_picture_does_not_last_as_long_as_the_pause_before_it() {
     assert!((i64::from(last.duration) - usual).abs() <= 16, "{last:?}, usual {usual}");
 }
 
+#[test]
+fn broken_metadata_costs_only_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let whole = std::fs::read(made(directory.path(), RECIPES[3].1)).unwrap();
+    let behind = &whole[tags_of(&whole)[0].1..];
+    let deep = [3, 0, 1, b'x'].repeat(20_000);
+    for broken in [&b""[..], b"\x03\0", b"\x03\0\x05titl", b"\x0A\xFF\xFF\xFF\xFF", b"\x99", &deep] {
+        let script = [&b"\x02\0\x0AonMetaData"[..], broken].concat();
+        let length = u32::try_from(script.len()).unwrap().to_be_bytes();
+        let tag = [&[18][..], &length[1..], &[0; 7], &script].concat();
+        let trailer = u32::try_from(tag.len()).unwrap().to_be_bytes();
+        let what = broken[..broken.len().min(8)].escape_ascii();
+        assert!(is_taken(&[&whole[..13], &tag, &trailer, behind].concat()), "{what}");
+    }
+}
+
 /// Begin and end of each tag, the length behind it included.
 fn tags_of(bytes: &[u8]) -> Vec<(usize, usize)> {
     let (mut at, mut tags) = (13, Vec::new());

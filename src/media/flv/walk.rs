@@ -15,10 +15,14 @@ const MOST_CONFIGURATION_BYTES: usize = 64 << 10;
 const METADATA: &[u8; 10] = b"onMetaData";
 /// Type, length and name of a script's first value (annex E.4.4.1).
 const SCRIPT_HEAD_BYTES: usize = 13;
+/// As much of metadata is looked at: an index of the keyframes of a day may stand in it.
+const MOST_METADATA_BYTES: u64 = 1 << 20;
 
 /// What lies in one tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlvUnit<'a> {
+    /// What `onMetaData` says, behind its name, as far as it is looked at.
+    Metadata(&'a [u8]),
     /// The configuration of a codec: avcC, hvcC, `AudioSpecificConfig`.
     Configuration {
         /// What it configures.
@@ -135,7 +139,13 @@ impl<R: Read + Seek, T: FnMut(FlvUnit<'_>) -> Taken> Walk<R, T> {
         let length = usize::try_from(tag.body_bytes).unwrap_or(usize::MAX).min(SCRIPT_HEAD_BYTES);
         self.file.read_exact(&mut head[..length])?;
         let is_first = !std::mem::replace(&mut self.has_metadata, true);
-        Ok(if is_first && head[3..] == *METADATA { Taken::Next } else { Taken::Refused })
+        if !is_first || head[3..] != *METADATA {
+            return Ok(Taken::Refused);
+        }
+        let mut values = Vec::new();
+        let rest = (tag.body_bytes - SCRIPT_HEAD_BYTES as u64).min(MOST_METADATA_BYTES);
+        self.file.by_ref().take(rest).read_to_end(&mut values)?;
+        Ok((self.take)(FlvUnit::Metadata(&values)))
     }
 
     fn media(&mut self, tag: &Tag) -> io::Result<Taken> {
@@ -181,7 +191,7 @@ mod tests {
 
     fn sound_file() -> Vec<u8> {
         file(&[
-            tag(18, 0, b"\x02\0\x0AonMetaData"),
+            tag(18, 0, b"\x02\0\x0AonMetaDatavalues"),
             tag(9, 0, b"\x17\0\0\0\0config"),
             tag(8, 0, b"\xAF\0\x12\x10"),
             tag(9, 40, b"\x17\x01\0\0\x28picture"),
@@ -212,6 +222,22 @@ mod tests {
         };
         assert_eq!(found.iter().map(|p| content(*p)).collect::<Vec<_>>(), [&b"picture"[..], b"xyz"]);
         assert_eq!(found.iter().map(|p| (p.2, p.3)).collect::<Vec<_>>(), [(40, 40), (50, 0)]);
+    }
+
+    #[test]
+    fn metadata_comes_as_far_as_it_is_looked_at() {
+        let most = usize::try_from(MOST_METADATA_BYTES).unwrap();
+        for length in [0, 6, most, most + 1] {
+            let script = [&b"\x02\0\x0AonMetaData"[..], &vec![7; length]].concat();
+            let bytes = file(&[tag(18, 0, &script), tag(8, 50, b"\xAF\x01xyz")]);
+            let mut found = Vec::new();
+            let take = |unit: FlvUnit<'_>| {
+                found.push(if let FlvUnit::Metadata(values) = unit { Some(values.len()) } else { None });
+                Taken::Next
+            };
+            assert_eq!(walk_flv(Cursor::new(&bytes), bytes.len() as u64, take).unwrap(), FlvWalk::Sound);
+            assert_eq!(found, [Some(length.min(most)), None]);
+        }
     }
 
     #[test]

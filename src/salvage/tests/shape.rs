@@ -13,8 +13,8 @@ fn parameter_sets_in_the_media_say_how_wide_pictures_are_shown() {
         [&["-c:v", "libx264"], &["-c:v", "libx265", "-x265-params", "log-level=none", "-tag:v", "hev1"]];
     for encoder in encoders {
         let run = Command::new("ffmpeg")
-            .args(["-nostdin", "-v", "error", "-y", "-f", "lavfi", "-i", "testsrc2=s=320x240:r=30:d=2"])
-            .args(["-vf", "setsar=16/11", "-pix_fmt", "yuv420p", "-g", "15"])
+            .args(["-nostdin", "-v", "error", "-y", "-f", "lavfi", "-i", "testsrc2=s=320x240:r=30:d=1"])
+            .args(["-vf", "setsar=16/11", "-pix_fmt", "yuv420p", "-g", "15", "-preset", "ultrafast"])
             .args(encoder)
             .args(["-bsf:v", "dump_extra=freq=keyframe"])
             .arg(&path)

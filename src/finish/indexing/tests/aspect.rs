@@ -3,9 +3,20 @@
 use super::*;
 use crate::isobmff::Aspect;
 
-const H264: &[&str] = &["-c:v", "libx264", "-pix_fmt", "yuv420p", "-an"];
-const H265: &[&str] =
-    &["-c:v", "libx265", "-x265-params", "log-level=none", "-pix_fmt", "yuv420p", "-tag:v", "hvc1", "-an"];
+const H264: &[&str] = &["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-an"];
+const H265: &[&str] = &[
+    "-c:v",
+    "libx265",
+    "-preset",
+    "ultrafast",
+    "-x265-params",
+    "log-level=none",
+    "-pix_fmt",
+    "yuv420p",
+    "-tag:v",
+    "hvc1",
+    "-an",
+];
 
 fn ffmpeg(arguments: &[&str], output: &Path) {
     let run =
@@ -13,10 +24,10 @@ fn ffmpeg(arguments: &[&str], output: &Path) {
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
 }
 
-/// A second of pictures, their samples of that aspect ratio.
+/// Half a second of pictures, their samples of that aspect ratio.
 fn shaped(output: &Path, ratio: &str, encoder: &[&str]) {
     let filter = format!("setsar={ratio}");
-    let source = ["-f", "lavfi", "-i", "testsrc2=s=320x240:r=30:d=1", "-vf", &filter];
+    let source = ["-f", "lavfi", "-i", "testsrc2=s=320x240:r=30:d=0.5", "-vf", &filter];
     ffmpeg(&[&source, encoder].concat(), output);
 }
 
