@@ -82,6 +82,11 @@ impl Tags {
         }
     }
 
+    /// Names and values.
+    pub fn entries(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.0.iter().map(|(name, value)| (*name, value.as_str()))
+    }
+
     /// The content of `udta`; empty if there is nothing that can be said.
     fn user_data(&self) -> Vec<u8> {
         let (mut items, mut out) = (Vec::new(), Vec::new());

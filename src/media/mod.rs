@@ -33,7 +33,7 @@ pub use compare::{Mismatch, compare};
 pub use decode::{DecodeErrors, decode_beginning, decode_check};
 pub use error::MediaError;
 pub use fits::fits;
-pub use flv::{FlvPacket, FlvUnit, FlvWalk, ScriptValue, Taken, named_values, walk_flv};
+pub use flv::{FlvPacket, FlvUnit, FlvWalk, Taken, flv_tags, walk_flv};
 pub use meter::TrackReading;
 pub use poster::{Poster, poster};
 pub use probe::{Probe, ProbedTrack, probe};

@@ -6,7 +6,7 @@ use super::Tables;
 use super::configuration;
 use super::track::Rows;
 use crate::isobmff::{Movie, Tags};
-use crate::media::{FlvPacket, FlvUnit, FlvWalk, Probe, ProbedTrack, Taken, named_values, walk_flv};
+use crate::media::{FlvPacket, FlvUnit, FlvWalk, Probe, ProbedTrack, Taken, flv_tags, walk_flv};
 use crate::recording::{Container, Defect, TrackKind};
 
 /// Ticks per second of the movie, those of the container.
@@ -72,7 +72,10 @@ struct Found {
 impl Found {
     fn take(&mut self, unit: FlvUnit<'_>) -> Taken {
         let is_taken = match unit {
-            FlvUnit::Metadata(values) => self.describe(values),
+            FlvUnit::Metadata(values) => {
+                self.tags = flv_tags(values);
+                true
+            }
             FlvUnit::Configuration { kind, codec, bytes } => self.configure(kind, codec, bytes),
             FlvUnit::Packet(packet) => self.push(packet),
         };
@@ -81,18 +84,6 @@ impl Found {
 
     fn rows(&mut self, kind: TrackKind) -> &mut Option<Rows> {
         if kind == TrackKind::Video { &mut self.pictures } else { &mut self.sound }
-    }
-
-    /// Takes what an MP4 has a place for too; the rest is the encoder's own.
-    fn describe(&mut self, values: &[u8]) -> bool {
-        named_values(values, |name, value| {
-            if let Some(name) = Tags::known(name)
-                && let Some(text) = value.to_text()
-            {
-                self.tags.set(name, text);
-            }
-        });
-        true
     }
 
     /// Takes a configuration: the first of its track, or the same again.

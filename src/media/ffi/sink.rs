@@ -201,7 +201,10 @@ fn add_stream(output: &mut Output, from: &Stream<'_>, container: Container) -> R
         checked(avcodec_parameters_copy(to.codecpar, raw.codecpar))?;
         (*to.codecpar).codec_tag = if is_hevc_for_mp4(from, output) { HVC1 } else { 0 };
         to.time_base = raw.time_base;
-        to.sample_aspect_ratio = raw.sample_aspect_ratio;
+        // Muxers take the shape of the samples from either place; what the container says goes first.
+        let is_said = raw.sample_aspect_ratio.num > 0 && raw.sample_aspect_ratio.den > 0;
+        to.sample_aspect_ratio = if is_said { raw.sample_aspect_ratio } else { (*raw.codecpar).sample_aspect_ratio };
+        (*to.codecpar).sample_aspect_ratio = to.sample_aspect_ratio;
         to.avg_frame_rate = raw.avg_frame_rate;
         to.r_frame_rate = raw.r_frame_rate;
         to.disposition = raw.disposition;

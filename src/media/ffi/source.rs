@@ -17,6 +17,7 @@ use super::ahead::Ahead;
 use super::stream::{Tap, TimeBase};
 use super::tags::TagFeed;
 use super::{library, log};
+use crate::isobmff::Tags;
 use crate::media::{MediaError, whole};
 use crate::recording::{Container, TrackKind};
 
@@ -61,6 +62,8 @@ pub(in crate::media) struct Source {
     input: Input,
     /// Where the packets come from if not from libavformat's demuxer.
     feed: Option<TagFeed>,
+    /// What the recording says of itself, where libavformat's demuxer does not read it.
+    tags: Tags,
     tap: Tap,
     path: PathBuf,
     container: Container,
@@ -114,7 +117,8 @@ impl Source {
         let (file, size_bytes) = open_regular(path)?;
         let end = whole::data_end(&mut &file, container, size_bytes);
         let tap = Tap::default();
-        let (input, feed, declared_us) = if is_foreign(&file, container).map_err(MediaError::open(path))? {
+        let head = head(&file, container).map_err(MediaError::open(path))?;
+        let (input, feed, declared_us) = if head.is_foreign {
             let (input, feed) = TagFeed::open(Ahead::new(file, end, tap.clone()), end, depth)
                 .map_err(|error| refusal(path, container, &tap, error))?;
             (input, Some(feed), None)
@@ -125,7 +129,8 @@ impl Source {
                     .map_err(|error| refusal(path, container, &tap, error))?;
             (input, None, declared_us)
         };
-        Ok(Self { input, feed, tap, path: path.to_owned(), container, declared_us, size_bytes })
+        let tags = head.tags;
+        Ok(Self { input, feed, tags, tap, path: path.to_owned(), container, declared_us, size_bytes })
     }
 
     /// Reads the next packet into a blank one.
@@ -170,7 +175,10 @@ impl Source {
 
     /// The container's metadata, made UTF-8.
     pub(in crate::media) fn metadata(&self) -> Vec<(String, String)> {
-        context_metadata(&self.input)
+        match self.feed {
+            Some(_) => self.tags.entries().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            None => context_metadata(&self.input),
+        }
     }
 
     /// How many tracks are known; more may turn up while packets are read.
@@ -206,14 +214,15 @@ fn open_regular(path: &Path) -> Result<(File, u64), MediaError> {
     Err(MediaError::open(path)(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")))
 }
 
-/// Whether the file is read tag by tag, because libavformat would misread it.
-fn is_foreign(mut file: &File, container: Container) -> io::Result<bool> {
+/// The head of an FLV file, which says whether it is read tag by tag because libavformat would misread it; of any other
+/// container nothing.
+fn head(mut file: &File, container: Container) -> io::Result<whole::flv::Head> {
     if container != Container::Flv {
-        return Ok(false);
+        return Ok(whole::flv::Head::default());
     }
-    let is_foreign = whole::flv::read_head(&mut file)?.is_foreign;
+    let head = whole::flv::read_head(&mut file)?;
     file.rewind()?;
-    Ok(is_foreign)
+    Ok(head)
 }
 
 fn refusal(path: &Path, container: Container, tap: &Tap, error: Error) -> MediaError {

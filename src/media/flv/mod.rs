@@ -14,6 +14,6 @@ mod walk;
 
 pub(super) use body::{Body, Content};
 pub(super) use reader::{Reader, Step};
-pub use script::{ScriptValue, named_values};
+pub use script::flv_tags;
 pub(super) use tag::{SCRIPT, TAG_HEADER_BYTES, TRAILER_BYTES, Tag, first_tag, read_tag, read_up_to};
 pub use walk::{FlvPacket, FlvUnit, FlvWalk, Taken, walk_flv};

@@ -3,6 +3,8 @@
 //! Everything that has a name is handed out, however deep it lies, as libavformat does. Bytes that are no value end the
 //! reading; what was found before them stands.
 
+use crate::isobmff::Tags;
+
 /// Deepest nesting of objects and arrays that is followed.
 const MOST_DEPTH: u8 = 16;
 
@@ -21,7 +23,7 @@ const UNSUPPORTED: u8 = 13;
 
 /// A value that can be written as text.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum ScriptValue<'a> {
+enum ScriptValue<'a> {
     /// A number.
     Number(f64),
     /// Yes or no.
@@ -35,7 +37,7 @@ pub enum ScriptValue<'a> {
 impl ScriptValue<'_> {
     /// The text that libavformat makes of it: numbers without a fraction, dates in UTC, text up to a zero byte, where it is not
     /// UTF-8 with U+FFFD instead. `None` for a date that is none.
-    pub fn to_text(self) -> Option<String> {
+    fn to_text(self) -> Option<String> {
         match self {
             Self::Number(number) => Some(format!("{number:.0}")),
             Self::Flag(flag) => Some(flag.to_string()),
@@ -49,8 +51,21 @@ impl ScriptValue<'_> {
     }
 }
 
-/// Hands out every value with its name, in the order of the bytes, which begin behind the name of the script.
-pub fn named_values<'a>(bytes: &'a [u8], mut take: impl FnMut(&'a [u8], ScriptValue<'a>)) {
+/// What `onMetaData` says that an MP4 has a place for; the bytes begin behind its name.
+pub fn flv_tags(bytes: &[u8]) -> Tags {
+    let mut tags = Tags::default();
+    named_values(bytes, |name, value| {
+        if let Some(name) = Tags::known(name)
+            && let Some(text) = value.to_text()
+        {
+            tags.set(name, text);
+        }
+    });
+    tags
+}
+
+/// Hands out every value with its name, in the order of the bytes.
+fn named_values<'a>(bytes: &'a [u8], mut take: impl FnMut(&'a [u8], ScriptValue<'a>)) {
     let _ = Script { rest: bytes, take: &mut take }.value(None, 0);
 }
 

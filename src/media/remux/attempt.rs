@@ -3,6 +3,7 @@
 use super::start::{Start, Verdict};
 use super::track::{Route, Track};
 use super::{Header, Lessons, Remux, Remuxed};
+use crate::isobmff::Tags;
 use crate::media::ffi::source::StreamFacts;
 use crate::media::ffi::{Depth, Packet, Sink, Source};
 use crate::media::reading::Pass;
@@ -296,11 +297,10 @@ fn nothing_in(source: &Source) -> Defect {
     if source.size_bytes == 0 { Defect::Empty } else { Defect::NoPackets }
 }
 
-/// Metadata of the container that stays true, and the time of the recording.
+/// Metadata of the container that stays true, which is what an MP4 has a place for, and the time of the recording.
 fn metadata(request: &Remux<'_>, source: &Source) -> Vec<(String, String)> {
-    const KEPT: &[&str] = &["creation_time", "title", "comment", "artist", "date", "description", "location"];
     let mut kept = source.metadata();
-    kept.retain(|(key, _)| KEPT.contains(&key.as_str()));
+    kept.retain(|(key, _)| key == "creation_time" || Tags::known(key.as_bytes()).is_some());
     if super::super::probe::created_ms(&kept).is_none() {
         kept.retain(|(key, _)| key != "creation_time");
         let created = request.created_ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());

@@ -129,6 +129,26 @@ fn h265_in_flv_comes_out_whole_in_every_form() {
 }
 
 #[test]
+fn h265_keeps_its_shape_and_what_it_says_of_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let mp4 = made(directory.path(), "model.mp4", &format!("{X265} -vf setsar=4/3 -tag:v hvc1 -c:a aac"));
+    let mut tags = flv_tags(&mp4, Container::Mp4, Form::CodedFrames(HVC1), AAC);
+    let script = b"\x02\0\x0AonMetaData\x08\0\0\0\x01\0\x05title\x02\0\x01x\0\x06server\x02\0\x01y\0\0\x09";
+    tags.insert(0, (i64::MIN, tag(18, 0, script)));
+    let flv = directory.path().join("source.flv");
+    write_flv(&flv, &tags);
+    let done = finish(&flv, Container::Mp4, directory.path());
+    assert!(ffprobe(&done.output, "format_tags=title,server").trim() == "TAG:title=x");
+    // FFmpeg's own MP4 is the model of how wide the pictures are shown.
+    let header = |path: &Path| {
+        let bytes = fs::read(path).unwrap();
+        let at = |name: &[u8]| bytes.windows(4).position(|found| found == name).unwrap();
+        (bytes[at(b"tkhd") + 80..at(b"tkhd") + 84].to_vec(), bytes[at(b"pasp")..at(b"pasp") + 12].to_vec())
+    };
+    assert_eq!(header(&done.output), header(&mp4));
+}
+
+#[test]
 fn times_of_h265_are_those_of_the_tags() {
     let directory = tempfile::tempdir().unwrap();
     let (mp4, flv) = h265(directory.path(), Form::CodecId(12));

@@ -5,12 +5,17 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::Tail;
-use crate::media::flv::{Body, SCRIPT, TAG_HEADER_BYTES, TRAILER_BYTES, Tag, first_tag, read_tag, read_up_to};
+use crate::isobmff::Tags;
+use crate::media::flv::{
+    Body, SCRIPT, TAG_HEADER_BYTES, TRAILER_BYTES, Tag, first_tag, flv_tags, read_tag, read_up_to,
+};
 use crate::recording::{Container, TrackKind};
 
 /// How many tags are looked at for the first picture and `onMetaData`.
 const HEAD_TAGS: usize = 256;
 const SCRIPT_BYTES: u64 = 64 << 10;
+/// What a script begins with that says something of the whole file (annex E.4.4.1).
+const METADATA: &[u8] = b"\x02\0\x0AonMetaData";
 const BODY_HEAD_BYTES: u64 = 32;
 
 /// What the first tags say.
@@ -23,6 +28,8 @@ pub struct Head {
     /// Whether the sound or the pictures are of a codec that libavformat misreads in FLV: codec ids 12 and 13, and
     /// everything of enhanced RTMP.
     pub is_foreign: bool,
+    /// What `onMetaData` says of the recording.
+    pub tags: Tags,
 }
 
 /// Reads the head of an FLV file; that of any other container is empty.
@@ -68,6 +75,9 @@ fn read_script(file: &mut impl Read, tag: &Tag, head: &mut Head) -> io::Result<(
     #[expect(clippy::cast_possible_truncation, reason = "bounded above, and fractions of a millisecond say nothing")]
     let whole = |n: f64| n as i64;
     head.declared_ms = positive("duration").map(|seconds| whole(seconds * 1000.0));
+    for (name, value) in flv_tags(body.strip_prefix(METADATA).unwrap_or_default()).entries() {
+        head.tags.set(name, value.to_owned());
+    }
     head.declared_bytes = positive("filesize").and_then(|bytes| u64::try_from(whole(bytes)).ok());
     Ok(())
 }
@@ -159,6 +169,16 @@ mod tests {
         let found = tail(&mut Cursor::new(&bytes), bytes.len() as u64, 0).unwrap();
         assert_eq!(found.declared_ms, Some(8500));
         assert!(found.missing.unwrap().ends_with("of the declared 1000000 bytes"));
+    }
+
+    #[test]
+    fn metadata_that_comes_again_takes_nothing_away() {
+        let script = |values: &[u8]| tag(18, &[b"\x02\0\x0AonMetaData\x03", values, b"\0\0\x09"].concat());
+        let first = script(b"\0\x05title\x02\0\x01x\0\x06artist\x02\0\x01y");
+        let bytes =
+            file(&[first, script(b"\0\x05title\x02\0\x01z"), tag(18, b"\x02\0\x04onFI"), tag(9, b"\x17\x01abc")]);
+        let head = read_head(&mut Cursor::new(&bytes)).unwrap();
+        assert_eq!(head.tags.entries().collect::<Vec<_>>(), [("artist", "y"), ("title", "z")]);
     }
 
     #[test]
