@@ -23,7 +23,7 @@ fn parameter_sets_in_the_media_say_how_wide_pictures_are_shown() {
         assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
         let whole = std::fs::read(&path).unwrap();
         let broken = crashed(&whole);
-        let salvaged = salvage(Cursor::new(&broken), Vec::new(), broken.len() as u64, &[]).unwrap();
+        let salvaged = salvage(Cursor::new(&broken), Others::none(), broken.len() as u64, &[]).unwrap();
         assert_eq!(salvaged.verdict, Verdict::Playable, "{encoder:?}");
         let shown = |movie: &Movie| (movie.tracks[0].entry().unwrap().aspect, movie.tracks[0].header.width());
         assert_eq!(shown(&salvaged.movie), shown(&movie_of(&whole)), "{encoder:?}");
