@@ -5,9 +5,9 @@
 //! disk ─ O_DIRECT ─▶ ring of blocks ◀─ looked into by every reader; what is not in it is read through the page cache
 //! ```
 //!
-//! Each scout says which stretch it looks through. Workers keep the ring full from a little behind the rearmost stretch to some
-//! way ahead of the foremost; how far these are from one another is up to the scouts. Nobody waits for a block that is not
-//! being read already, so that looks at odd places only cost time. Assumes that the file does not change.
+//! Every reader says which stretch it looks through. Workers keep the ring full from the rearmost stretch to some way ahead of the
+//! foremost; how far these are from one another is up to the readers. Nobody waits for a block that is not being read already,
+//! so that looks at odd places only cost time. Assumes that the file does not change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
@@ -15,17 +15,19 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Scope;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::Advice;
 use rustix::io::ReadWriteFlags;
 
 use super::direct::{Aligned, BLOCK_BYTES};
 
-/// Blocks behind the rearmost scout that stay: the walk follows the scouts and looks at some places itself.
-const BLOCKS_BEHIND: u64 = 8;
-/// Blocks from the foremost scout on that are there or on their way.
+/// Blocks behind the rearmost reader that stay: what it goes on with may have begun there.
+const BLOCKS_BEHIND: u64 = 1;
+/// Blocks from the foremost reader on that are there or on their way.
 const BLOCKS_AHEAD: u64 = 14;
 /// Blocks under way at once.
 const WORKERS: usize = 4;
@@ -39,6 +41,26 @@ pub struct ReadAhead {
     len: u64,
     ring: Mutex<Ring>,
     changed: Condvar,
+    _turn: Turn,
+}
+
+/// Whether there is a ring.
+static IS_TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// The right to have a ring.
+#[derive(Debug)]
+struct Turn(());
+
+impl Turn {
+    fn take() -> Option<Self> {
+        (!IS_TAKEN.swap(true, Ordering::Acquire)).then_some(Self(()))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        IS_TAKEN.store(false, Ordering::Release);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -48,10 +70,10 @@ struct Ring {
     spare: Vec<Aligned>,
     /// The block that is read next.
     next: u64,
-    /// The blocks that each scout looks through, once it has begun.
-    scouts: Vec<Option<Range<u64>>>,
-    /// Where who follows them is.
-    walk: u64,
+    /// The blocks that each reader looks through, once it has begun.
+    stretches: Vec<Option<Range<u64>>>,
+    /// Where who says nothing is.
+    lone: u64,
     is_over: bool,
 }
 
@@ -62,10 +84,10 @@ struct Block {
 }
 
 impl Ring {
-    /// The blocks from the rearmost scout to the foremost; where there is none, that of the walk.
+    /// The blocks from the rearmost reader to the foremost; where none has said anything, that of who reads.
     fn looked_through(&self) -> Range<u64> {
-        let all = self.scouts.iter().flatten().cloned();
-        all.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end)).unwrap_or(self.walk..self.walk + 1)
+        let all = self.stretches.iter().flatten().cloned();
+        all.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end)).unwrap_or(self.lone..self.lone + 1)
     }
 
     /// Whether a block is neither there nor on its way.
@@ -94,22 +116,25 @@ impl Ring {
 }
 
 impl ReadAhead {
-    /// For a file that lies on a disk and not in memory; `None` where reading past the page cache is not possible, or costs
-    /// more than it spares.
-    pub fn open(path: &Path, scouts: usize) -> Option<Self> {
+    /// For a file that lies on a disk and not in memory, and so many readers; `None` where reading past the page cache is not
+    /// possible, costs more than it spares, or is done for another file already: one ring is memory enough.
+    pub fn open(path: &Path, readers: usize) -> Option<Self> {
         let plain = File::open(path).ok()?;
         let len = plain.metadata().ok()?.len();
-        if scouts == 0 || is_in_memory(&plain, len) {
+        if is_in_memory(&plain, len) {
             return None;
         }
-        Self::past_the_cache(path, len, scouts).ok()
+        Self::past_the_cache(path, len, (readers, Turn::take()?)).ok()
     }
 
-    fn past_the_cache(path: &Path, len: u64, scouts: usize) -> io::Result<Self> {
+    fn past_the_cache(path: &Path, len: u64, (readers, turn): (usize, Turn)) -> io::Result<Self> {
         let flags = i32::try_from(rustix::fs::OFlags::DIRECT.bits()).unwrap_or(0);
         let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-        let ring = Mutex::new(Ring { scouts: vec![None; scouts], ..Ring::default() });
-        Ok(Self { file, len, ring, changed: Condvar::new() })
+        let ring = Mutex::new(Ring { stretches: vec![None; readers], ..Ring::default() });
+        let ahead = Self { file, len, ring, changed: Condvar::new(), _turn: turn };
+        // Some file systems open such a file and do not read it.
+        ahead.read_block(0, Aligned::new().as_mut())?;
+        Ok(ahead)
     }
 
     /// Keeps the ring full while `work` goes on.
@@ -122,7 +147,7 @@ impl ReadAhead {
         })
     }
 
-    /// Without a worker the ring stays empty, and readers read for themselves.
+    /// Without a worker each reader reads the blocks that it wants.
     fn begin<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
         let builder = std::thread::Builder::new().name("read-ahead".into());
         if let Err(error) = builder.spawn_scoped(scope, || self.work()) {
@@ -192,21 +217,26 @@ impl ReadAhead {
         Ok(expected)
     }
 
-    /// A scout begins to look through a range of bytes.
-    pub fn begins(&self, scout: usize, range: &Range<u64>) {
+    /// The reader of that number begins to look through a range of bytes.
+    pub fn begins(&self, reader: usize, range: &Range<u64>) {
         let blocks = range.start / BLOCK_BYTES..range.end.min(self.len).div_ceil(BLOCK_BYTES);
-        if let Some(place) = self.lock().scouts.get_mut(scout) {
+        let mut ring = self.lock();
+        // Who read before may have led the ring far ahead.
+        ring.next = ring.next.min(blocks.start);
+        if let Some(place) = ring.stretches.get_mut(reader) {
             *place = Some(blocks);
         }
+        ring.let_go();
+        drop(ring);
         self.changed.notify_all();
     }
 
-    /// The block, if it is there or on its way, or if a scout looks through it.
+    /// The block, if it is there or on its way, or wanted soon.
     fn block(&self, number: u64) -> Option<Arc<Block>> {
         let mut ring = self.lock();
-        // Without scouts the ring goes with the walk, but not to where that takes one look.
-        if (ring.walk + 1..ring.walk + BLOCKS_AHEAD).contains(&number) && ring.scouts.iter().all(Option::is_none) {
-            ring.walk = number;
+        // The ring goes with who says nothing, but not to where that takes one look.
+        if (ring.lone + 1..ring.lone + BLOCKS_AHEAD).contains(&number) && ring.stretches.iter().all(Option::is_none) {
+            ring.lone = number;
             self.changed.notify_all();
         }
         loop {
@@ -289,12 +319,14 @@ impl<R: Read + Seek> Seek for AheadReader<'_, R> {
 }
 
 /// Whether a good part of a file is in memory: then the page cache is faster than the disk. The kernel may fetch the page of
-/// each place that is asked about.
+/// each place that is asked about, so it is asked about others every time.
 fn is_in_memory(file: &File, len: u64) -> bool {
+    let share = len / PLACES;
+    let chance = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::from(since.subsec_nanos()));
     let is_there = |place: &u64| {
         let mut byte = [0];
         let mut into = [io::IoSliceMut::new(&mut byte)];
-        let at = len / PLACES * place;
+        let at = share * place + chance % share.max(1);
         rustix::io::preadv2(file, &mut into, at, ReadWriteFlags::NOWAIT).is_ok_and(|read| read == 1)
     };
     let _ = rustix::fs::fadvise(file, 0, None, Advice::Random);
@@ -303,19 +335,25 @@ fn is_in_memory(file: &File, len: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+
     use super::*;
     use crate::durable::image::Image;
 
-    const BLOCKS: u64 = 40;
+    const BLOCKS: u64 = 96;
 
     /// A file of some blocks and a bit, on a file system that reads past the page cache.
     fn recording() -> Option<(Image, std::path::PathBuf, Vec<u8>)> {
-        let image = Image::mount("ext4", 128, &[])?;
+        let image = Image::mount("ext4", 200, &[])?;
         let bytes: Vec<u8> = (0..BLOCKS * BLOCK_BYTES + 777).map(|n| (n * 31 % 253).to_le_bytes()[0]).collect();
         let path = image.path().join("x.mp4.tmp");
         std::fs::write(&path, &bytes).unwrap();
         File::open(&path).unwrap().sync_all().unwrap();
         Some((image, path, bytes))
+    }
+
+    fn opened(path: &Path, bytes: &[u8], readers: usize) -> ReadAhead {
+        ReadAhead::past_the_cache(path, bytes.len() as u64, (readers, Turn(()))).unwrap()
     }
 
     fn look(reader: &mut impl ReadSeek, at: u64, length: usize) -> Vec<u8> {
@@ -336,41 +374,59 @@ mod tests {
     #[test]
     fn every_reader_sees_the_file_and_the_ring_stays_small() {
         let Some((_image, path, bytes)) = recording() else { return };
-        let ahead = ReadAhead::past_the_cache(&path, bytes.len() as u64, 2).unwrap();
+        let ahead = opened(&path, &bytes, 3);
         let reader = || AheadReader::new(Some(&ahead), File::open(&path).unwrap());
+        // Two scouts and who follows them, never further apart than two chunks of four blocks.
+        let together = Barrier::new(3);
+        let look_through = |number: usize, mut reader: AheadReader<'_, File>| {
+            for round in 0..BLOCKS / 8 {
+                let from = (round * 8 + if number == 1 { 4 } else { 0 }) * BLOCK_BYTES;
+                ahead.begins(number, &(from..from + 4 * BLOCK_BYTES));
+                for step in 0..64 {
+                    let at = from + step * (64 << 10);
+                    assert_eq!(look(&mut reader, at, 65 << 10), part(&bytes, at, 65 << 10), "{at}");
+                    let far = (at * 7 + step) % (bytes.len() as u64 + 5);
+                    assert_eq!(look(&mut reader, far, 100), part(&bytes, far, 100), "{far}");
+                }
+                together.wait();
+                let ring = ahead.lock();
+                let held = ring.blocks.len() + ring.under_way.len() + ring.spare.len();
+                // Behind, the stretches, ahead, what a reader that is ahead of the workers takes; and what is let go just now.
+                assert!(held <= 48, "{held} in round {round}");
+                drop(ring);
+                together.wait();
+            }
+        };
         ahead.during(|| {
             std::thread::scope(|scope| {
-                for scout in 0..2 {
-                    let (ahead, mut reader, bytes) = (&ahead, reader(), &bytes);
-                    scope.spawn(move || {
-                        for chunk in (scout..10).step_by(2) {
-                            let from = chunk as u64 * 4 * BLOCK_BYTES;
-                            ahead.begins(scout, &(from..from + 4 * BLOCK_BYTES));
-                            for step in 0..64 {
-                                let at = from + step * (64 << 10);
-                                assert_eq!(look(&mut reader, at, 65 << 10), part(bytes, at, 65 << 10), "{at}");
-                                let far = (at * 7 + step) % (bytes.len() as u64 + 5);
-                                assert_eq!(look(&mut reader, far, 100), part(bytes, far, 100), "{far}");
-                            }
-                            assert!(ahead.lock().blocks.len() <= 60);
-                        }
-                    });
+                for number in 0..3 {
+                    let (reader, look_through) = (reader(), &look_through);
+                    scope.spawn(move || look_through(number, reader));
                 }
-                let mut walk = reader();
-                for at in (0..bytes.len() as u64).step_by(300_001).chain([0, bytes.len() as u64 - 3]) {
-                    assert_eq!(look(&mut walk, at, 5_000), part(&bytes, at, 5_000), "{at}");
-                }
-                assert_eq!(walk.seek(SeekFrom::End(-3)).unwrap(), bytes.len() as u64 - 3);
-                assert!(walk.seek(SeekFrom::Current(i64::MIN)).is_err());
             });
         });
+        let mut reader = reader();
+        assert_eq!(reader.seek(SeekFrom::End(-3)).unwrap(), bytes.len() as u64 - 3);
+        assert!(reader.seek(SeekFrom::Current(i64::MIN)).is_err());
         assert!(ahead.lock().under_way.is_empty());
     }
 
     #[test]
-    fn without_scouts_the_ring_goes_with_the_walk() {
+    fn without_workers_the_ring_stays_small_too() {
         let Some((_image, path, bytes)) = recording() else { return };
-        let ahead = ReadAhead::past_the_cache(&path, bytes.len() as u64, 2).unwrap();
+        let ahead = opened(&path, &bytes, 1);
+        let mut reader = AheadReader::new(Some(&ahead), File::open(&path).unwrap());
+        for at in (0..BLOCKS * BLOCK_BYTES).step_by(1 << 20) {
+            ahead.begins(0, &(at..at + BLOCK_BYTES));
+            assert_eq!(look(&mut reader, at, 100), part(&bytes, at, 100));
+            assert!(ahead.lock().blocks.len() <= 3);
+        }
+    }
+
+    #[test]
+    fn without_stretches_the_ring_goes_with_who_reads() {
+        let Some((_image, path, bytes)) = recording() else { return };
+        let ahead = opened(&path, &bytes, 2);
         // What it reads for itself is told apart: it is no more than the first bytes.
         let mut walk = AheadReader::new(Some(&ahead), io::Cursor::new(&bytes[..usize::try_from(BLOCK_BYTES).unwrap()]));
         ahead.during(|| {
@@ -378,9 +434,11 @@ mod tests {
             assert_eq!(look(&mut walk, last, 100), [0; 0], "a look far ahead moves nothing");
             let mut at = 0;
             while at < last {
-                while ahead.lock().is_wanted(at / BLOCK_BYTES) {
-                    std::thread::yield_now();
+                let mut ring = ahead.lock();
+                while ring.is_wanted(at / BLOCK_BYTES) && !ring.is_over {
+                    ring = ahead.changed.wait(ring).unwrap();
                 }
+                drop(ring);
                 assert_eq!(look(&mut walk, at, 64 << 10), part(&bytes, at, 64 << 10), "{at}");
                 at += 64 << 10;
             }
@@ -390,7 +448,7 @@ mod tests {
     #[test]
     fn a_file_that_ends_early_is_read_as_far_as_it_goes_and_a_panic_ends_the_workers() {
         let Some((_image, path, bytes)) = recording() else { return };
-        let ahead = ReadAhead::past_the_cache(&path, bytes.len() as u64, 1).unwrap();
+        let ahead = opened(&path, &bytes, 1);
         OpenOptions::new().write(true).open(&path).unwrap().set_len(3 * BLOCK_BYTES).unwrap();
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             ahead.during(|| {
@@ -411,7 +469,9 @@ mod tests {
         assert!(ReadAhead::open(&path, 2).is_none());
         let file = File::open(&path).unwrap();
         rustix::fs::fadvise(&file, 0, None, Advice::DontNeed).unwrap();
-        assert!(ReadAhead::open(&path, 0).is_none(), "nobody looks ahead");
-        assert!(ReadAhead::open(&path, 2).is_some());
+        let first = ReadAhead::open(&path, 2);
+        assert!(first.is_some() && ReadAhead::open(&path, 2).is_none(), "one at a time");
+        drop(first);
+        assert!(ReadAhead::open(&path, 2).is_some(), "asking brings little into memory");
     }
 }

@@ -132,7 +132,7 @@ fn scouts() -> usize {
 fn salvaged(source: &Path, size_bytes: u64, references: &[Reference]) -> Result<Salvaged, FinishError> {
     let file = File::open(source).map_err(FileError::on("open", source))?;
     let scouts = scouts();
-    let ahead = if splice::is_local_disk(source)? { ReadAhead::open(source, scouts) } else { None };
+    let ahead = if scouts > 0 && splice::is_local_disk(source)? { ReadAhead::open(source, scouts + 1) } else { None };
     let look = || {
         // It is read from front to back, a window at a time: the disk works while that is looked through.
         let window = || match &ahead {
@@ -302,4 +302,57 @@ pub fn siblings(path: &Path, stream_id: &str) -> Vec<Reference> {
         .collect();
     found.sort_by(|a, b| b.cmp(a));
     found.iter().take(MOST_SIBLINGS).filter_map(|(.., path)| reference_of(path, Origin::Sibling)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+    use std::os::unix::fs::FileExt;
+    use std::process::Command;
+
+    use super::*;
+    use crate::durable::image::Image;
+
+    /// Media of a few chunks whose header was never written, and what tells how it is coded.
+    fn crashed(directory: &Path) -> (Vec<u8>, Reference) {
+        let whole = directory.join("whole.mp4");
+        let noise = ["-f", "lavfi", "-i", "testsrc2=s=1280x720:r=25:d=4,noise=alls=30:allf=t"];
+        let sound =
+            ["-f", "lavfi", "-i", "sine=f=440:r=48000:d=4", "-c:v", "libx264", "-preset", "ultrafast", "-qp", "20"];
+        let run = Command::new("ffmpeg").args(["-nostdin", "-v", "error"]).args(noise).args(sound).arg(&whole).status();
+        assert!(run.unwrap().success());
+        let mut bytes = fs::read(&whole).unwrap();
+        let layout = isobmff::top_level(&mut Cursor::new(&bytes), bytes.len() as u64).unwrap();
+        let movie = Movie::read(&mut Cursor::new(&bytes), &layout).unwrap();
+        bytes.truncate(usize::try_from(layout.first(b"moov").unwrap().offset).unwrap());
+        (bytes, Reference::of(&movie, Origin::Given))
+    }
+
+    #[test]
+    fn what_lies_on_the_disk_is_salvaged_alike_and_brought_into_memory_by_nobody() {
+        let Some(image) = Image::mount("ext4", 300, &[]) else { return };
+        let (whole, reference) = crashed(&image.path());
+        assert!(whole.len() > 16 << 20, "{}", whole.len());
+        let references = [reference];
+        for holes in [0, 400] {
+            let mut bytes = whole.clone();
+            for hole in 0..holes {
+                let at = 1000 + hole * (bytes.len() - 30_000) / 400;
+                bytes[at..at + 500 + hole * 37 % 15_000].fill(0);
+            }
+            let path = image.path().join(format!("{holes}.mp4.tmp"));
+            let file = File::create(&path).unwrap();
+            file.write_all_at(&bytes, 0).unwrap();
+            file.sync_all().unwrap();
+            rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+            let lies_on_the_disk = || ReadAhead::open(&path, 3).is_some();
+            assert!(lies_on_the_disk());
+            let found = salvaged(&path, bytes.len() as u64, &references).unwrap();
+            assert!(lies_on_the_disk(), "{holes} holes");
+            let alone = salvage::salvage(Cursor::new(&bytes), Others::none(), bytes.len() as u64, &references).unwrap();
+            assert_eq!(found.movie, alone.movie, "{holes} holes");
+            assert_eq!(serde_json::to_value(&found.report).unwrap(), serde_json::to_value(&alone.report).unwrap());
+            assert!(found.movie.tracks[0].tables.count() > 60);
+        }
+    }
 }

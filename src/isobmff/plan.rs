@@ -135,7 +135,8 @@ fn placed(ranges: &[Range<u64>]) -> Vec<(Range<u64>, u64)> {
 /// Finds the front's length: a longer front moves offsets further, which may widen tables, which makes it longer.
 /// Lengths only grow from round to round, so a table that was widened stays so, and the rounds end.
 ///
-/// `likely_bytes` is what `ftyp` and `moov` take at least, or 0 where only the first round tells.
+/// `likely_bytes` is what `ftyp` and `moov` will take unless tables widen or lose what lies behind their entries, or 0 where only
+/// the first round tells. A front that comes out shorter is filled up.
 fn settle_at(
     ftyp: &[u8],
     (block_bytes, phase): (u64, u64),

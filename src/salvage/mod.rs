@@ -50,11 +50,11 @@ pub use error::SalvageError;
 pub use heads::{MOST_HEAD_BYTES, Mended, Repair, are_clusters_hit, head_of, mend, repair_clusters};
 pub use reference::{Known, Origin, Pace, Reference};
 pub use report::{Confidence, GapReport, Report, TrackReport};
-use source::Source;
+use source::{MAX_WANTED_BYTES, Source};
 use walk::{Begins, CHUNK_BYTES, Scouts};
 
-/// Zeros at the end of fewer bytes are left to the walk.
-const ZERO_STEP_BYTES: u64 = 4096;
+/// Bytes at the end that are looked at at a time for zeros: together in one window of a source, and in pieces that it gives.
+const ZERO_STEP_BYTES: u64 = 128 << 10;
 /// How much of the media is tried with each reference.
 const REHEARSED_BYTES: u64 = 4 << 20;
 
@@ -88,7 +88,7 @@ pub enum Verdict {
 pub struct Others<'a, R> {
     /// They see what the first reader sees.
     pub readers: Vec<R>,
-    /// Hears which of them begins which range of bytes.
+    /// Hears which of them begins which range of bytes; the first reader has the number behind theirs.
     pub begins: &'a Begins<'a>,
 }
 
@@ -151,14 +151,19 @@ fn media_range(layout: &Layout) -> Option<Range<u64>> {
 fn trimmed<R: Read + Seek>(source: &mut Source<R>, range: &Range<u64>) -> u64 {
     let mut end = range.end;
     while end > range.start {
-        let from = end.saturating_sub(ZERO_STEP_BYTES).max(range.start);
-        let length = usize::try_from(end - from).unwrap_or(0);
-        let bytes = source.at(from, length);
-        let bytes = &bytes[..bytes.len().min(length)];
-        if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
-            return from + last as u64 + 1;
+        let step = end.saturating_sub(ZERO_STEP_BYTES).max(range.start);
+        // The window is made here; what is looked at lies in it.
+        source.at(step, 1);
+        while end > step {
+            let from = end.saturating_sub(MAX_WANTED_BYTES as u64).max(step);
+            let length = usize::try_from(end - from).unwrap_or(0);
+            let bytes = source.at(from, length);
+            let bytes = &bytes[..bytes.len().min(length)];
+            if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
+                return from + last as u64 + 1;
+            }
+            end = from;
         }
-        end = from;
     }
     end
 }

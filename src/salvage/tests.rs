@@ -301,3 +301,33 @@ proptest! {
         prop_assert!(salvaged.movie.to_moov(0).is_ok());
     }
 }
+
+/// Counts the bytes that are read.
+struct Counted<'a>(Cursor<&'a [u8]>, &'a std::cell::Cell<usize>);
+
+impl Read for Counted<'_> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.0.read(into)?;
+        self.1.set(self.1.get() + read);
+        Ok(read)
+    }
+}
+
+impl Seek for Counted<'_> {
+    fn seek(&mut self, to: std::io::SeekFrom) -> std::io::Result<u64> {
+        self.0.seek(to)
+    }
+}
+
+#[test]
+fn a_long_tail_of_zeros_is_read_a_few_times_at_most() {
+    for (data, zeros) in [(100_000, 8 << 20), (70_001, 3), (0, 1 << 20), (300_000, 0)] {
+        let mut media = vec![7; data];
+        media.resize(data + zeros, 0);
+        let read = std::cell::Cell::new(0);
+        let len = media.len() as u64;
+        let mut source = Source::new(Counted(Cursor::new(&media), &read), len);
+        assert_eq!(trimmed(&mut source, &(24..len)), (data as u64).max(24));
+        assert!(read.get() <= 3 * media.len() + (1 << 20), "{} of {}", read.get(), media.len());
+    }
+}

@@ -136,7 +136,7 @@ struct Walker<'a, R> {
     /// Units that are longer are passed over.
     longest_unit_bytes: u64,
     /// What threads ahead of the walk tell, if there are any.
-    ahead: Option<Ahead>,
+    ahead: Option<Ahead<'a>>,
     /// The beginning of the unit that is being taken.
     head: Vec<u8>,
 }

@@ -20,7 +20,7 @@ pub const CHUNK_BYTES: u64 = 4 << 20;
 /// Most elements of a chunk that are told: of a hostile one that holds more, the walk looks at the rest itself.
 const MOST_STEPS: usize = 1 << 16;
 /// Longest unit that a scout begins with. Where it looks for a beginning, every other place looks like that of a long unit, and
-/// each would be a look far ahead.
+/// each would be a look far ahead. A recording whose units are all longer is looked through by the walk alone.
 const LONGEST_FIRST_BYTES: u64 = 1 << 20;
 /// Chunks that a scout may be ahead of the one it works on.
 const CHUNKS_WAITING: usize = 1;
@@ -31,7 +31,7 @@ pub struct Scouts<'a, R> {
     pub sources: Vec<Source<R>>,
     /// Bytes of a chunk.
     pub chunk_bytes: u64,
-    /// Hears which scout begins which range of bytes.
+    /// Hears which scout, or the walk behind the last of them, begins which range of bytes.
     pub begins: &'a Begins<'a>,
 }
 
@@ -60,9 +60,9 @@ struct Trail {
 }
 
 /// What the scouts tell, taken chunk by chunk.
-#[derive(Debug)]
-pub(super) struct Ahead {
+pub(super) struct Ahead<'a> {
     trails: Vec<Receiver<Trail>>,
+    begins: &'a Begins<'a>,
     start: u64,
     chunk_bytes: u64,
     /// Chunks that were taken.
@@ -71,14 +71,18 @@ pub(super) struct Ahead {
     next: usize,
 }
 
-impl Ahead {
-    fn new(trails: Vec<Receiver<Trail>>, start: u64, chunk_bytes: u64) -> Self {
-        Self { trails, start, chunk_bytes, taken: 0, trail: Trail::default(), next: 0 }
+impl<'a> Ahead<'a> {
+    fn new(trails: Vec<Receiver<Trail>>, begins: &'a Begins<'a>, start: u64, chunk_bytes: u64) -> Self {
+        Self { trails, begins, start, chunk_bytes, taken: 0, trail: Trail::default(), next: 0 }
     }
 
     /// What was told of a place. Places are asked for in ascending order.
     pub fn step_at(&mut self, at: u64) -> Option<Step> {
         let chunk = at.checked_sub(self.start)? / self.chunk_bytes;
+        if self.taken <= chunk {
+            let from = self.start + chunk * self.chunk_bytes;
+            (self.begins)(self.trails.len(), &(from..from.saturating_add(self.chunk_bytes)));
+        }
         while self.taken <= chunk {
             let scout = usize::try_from(self.taken % self.trails.len() as u64).unwrap_or(0);
             self.trail = self.trails[scout].recv().unwrap_or_default();
@@ -126,7 +130,7 @@ pub fn walk_with<R: Read + Seek + Send>(
         // Without threads the walk is as slow as alone, and finds the same.
         let trails = begun.collect::<Result<Vec<_>, _>>().ok();
         let mut walker = Walker::new(source, range.clone(), hypothesis);
-        walker.ahead = trails.map(|trails| Ahead::new(trails, range.start, chunk_bytes));
+        walker.ahead = trails.map(|trails| Ahead::new(trails, scouts.begins, range.start, chunk_bytes));
         walker.run(range.start)
     })
 }
