@@ -160,7 +160,8 @@ impl Couriers {
             let house = Arc::clone(&self.house);
             let thread = std::thread::Builder::new().name(format!("courier-{n}")).spawn(move || {
                 if n == 0 {
-                    house.resume_targets();
+                    // The others carry already: a target that failed meanwhile waits, and that was said.
+                    house.bring_back();
                     abort_stale(&house);
                 }
                 carry_all(&house);
@@ -375,6 +376,7 @@ fn jitter() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::{Opening, Settings, Stop};
 
     #[test]
     fn a_pause_grows_with_each_try_and_not_with_what_was_on_the_way_when_it_began() {
@@ -442,6 +444,18 @@ mod tests {
         assert!(carried.pause("a", Class::Environment, 0, 0).1, "who asked for another try hears what is still wrong");
         carried.resume();
         assert_eq!([carried.success("b"), carried.success("a"), carried.success("a")], [false, true, false]);
+    }
+
+    #[test]
+    fn a_start_brings_back_what_failed_and_lets_a_target_that_waits_wait() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings { state_dir: dir.path().join("state"), ..Settings::default() };
+        let house = House::open(settings, Stop::default(), Opening::default()).unwrap();
+        house.bell.lock().pause("a", Class::Environment, now_ms(), 0);
+        house.bring_back();
+        assert!(house.target_waits_until("a").is_some(), "a courier that was faster has said so");
+        house.resume_targets();
+        assert!(house.target_waits_until("a").is_none());
     }
 
     #[test]

@@ -126,10 +126,16 @@ impl House {
 
     /// Forgets that targets wait after a fault of their surroundings, and tries at once what failed by it.
     pub fn resume_targets(&self) {
+        self.bring_back();
+        self.bell.resume_targets();
+    }
+
+    /// What failed in an earlier run by a fault of a target's surroundings is due now. Which targets wait stays as it is.
+    pub fn bring_back(&self) {
         if let Err(error) = self.catalog.bring_back(now_ms()) {
             tracing::warn!(error = crate::fault::chain(&error), "The delivery queue cannot be read.");
         }
-        self.bell.resume_targets();
+        self.bell.ring();
     }
 
     /// Until when a target waits after such a fault, milliseconds since the Unix epoch.

@@ -14,13 +14,32 @@ pub const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Looks until something is there; fails with `what` when it does not come.
 #[track_caller]
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    until_nudged(what, PATIENCE, || (), look)
+}
+
+/// The same where something may have to be done about it now and then, this often; it may take three times as long.
+#[track_caller]
+pub fn until_with<T>(what: &str, often: Duration, mut nudge: impl FnMut(), look: impl FnMut() -> Option<T>) -> T {
+    let mut last = Instant::now();
+    let now_and_then = || {
+        if last.elapsed() >= often {
+            nudge();
+            last = Instant::now();
+        }
+    };
+    until_nudged(what, 3 * PATIENCE, now_and_then, look)
+}
+
+#[track_caller]
+fn until_nudged<T>(what: &str, patience: Duration, mut nudge: impl FnMut(), mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
+        assert!(begun.elapsed() < patience, "waited in vain: {what}");
+        nudge();
         std::thread::sleep(Duration::from_millis(20));
     }
 }
