@@ -106,8 +106,12 @@ impl Track {
         self.tables.chunks()
     }
 
-    /// Whether samples of this track lie in another file (§8.7.2).
+    /// Whether samples of this track lie in another file (§8.7.2). Where all references lead to others, they do whatever the
+    /// sample descriptions refer to.
     pub fn is_external(&self) -> bool {
+        if !self.data_references.is_empty() && self.data_references.iter().all(|is_here| !is_here) {
+            return true;
+        }
         let is_external = |entry: &SampleEntry| {
             let index = usize::from(entry.data_reference_index).checked_sub(1);
             index.and_then(|i| self.data_references.get(i)) == Some(&false)
