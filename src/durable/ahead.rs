@@ -10,10 +10,10 @@
 //! so that looks at odd places only cost time. Assumes that the file does not change.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -23,7 +23,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::fs::Advice;
 use rustix::io::ReadWriteFlags;
 
-use super::direct::{Aligned, BLOCK_BYTES};
+use super::direct::{Aligned, BLOCK_BYTES, past_the_cache};
 
 /// Blocks behind the rearmost reader that stay: what it goes on with may have begun there.
 const BLOCKS_BEHIND: u64 = 1;
@@ -104,9 +104,6 @@ impl Ring {
     /// Lets go what lies behind all that is looked at.
     fn let_go(&mut self) {
         let first = self.looked_through().start.saturating_sub(BLOCKS_BEHIND);
-        if self.blocks.first_key_value().is_none_or(|(number, _)| *number >= first) && self.next >= first {
-            return;
-        }
         let kept = self.blocks.split_off(&first);
         for block in std::mem::replace(&mut self.blocks, kept).into_values() {
             self.spare.extend(Arc::into_inner(block).map(|block| block.memory));
@@ -128,8 +125,7 @@ impl ReadAhead {
     }
 
     fn past_the_cache(path: &Path, len: u64, (readers, turn): (usize, Turn)) -> io::Result<Self> {
-        let flags = i32::try_from(rustix::fs::OFlags::DIRECT.bits()).unwrap_or(0);
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+        let file = past_the_cache().open(path)?;
         let ring = Mutex::new(Ring { stretches: vec![None; readers], ..Ring::default() });
         let ahead = Self { file, len, ring, changed: Condvar::new(), _turn: turn };
         // Some file systems open such a file and do not read it.
@@ -277,7 +273,7 @@ impl Drop for End<'_> {
 pub struct AheadReader<'a, R> {
     /// Where there is one.
     ahead: Option<&'a ReadAhead>,
-    /// Reads what is not in it.
+    /// Reads what is not in it, and stands where this one does.
     plain: R,
     at: u64,
 }
@@ -297,9 +293,9 @@ impl<R: Read + Seek> Read for AheadReader<'_, R> {
             let there = block.memory.as_ref().get(from..block.len).unwrap_or_default();
             let count = there.len().min(into.len());
             into[..count].copy_from_slice(&there[..count]);
+            self.plain.seek(SeekFrom::Start(self.at + count as u64))?;
             count
         } else {
-            self.plain.seek(SeekFrom::Start(self.at))?;
             self.plain.read(into)?
         };
         self.at += read as u64;
@@ -309,11 +305,7 @@ impl<R: Read + Seek> Read for AheadReader<'_, R> {
 
 impl<R: Read + Seek> Seek for AheadReader<'_, R> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.at = match to {
-            SeekFrom::Start(at) => at,
-            SeekFrom::Current(distance) => self.at.checked_add_signed(distance).ok_or(io::ErrorKind::InvalidInput)?,
-            SeekFrom::End(_) => self.plain.seek(to)?,
-        };
+        self.at = self.plain.seek(to)?;
         Ok(self.at)
     }
 }
@@ -449,7 +441,7 @@ mod tests {
     fn a_file_that_ends_early_is_read_as_far_as_it_goes_and_a_panic_ends_the_workers() {
         let Some((_image, path, bytes)) = recording() else { return };
         let ahead = opened(&path, &bytes, 1);
-        OpenOptions::new().write(true).open(&path).unwrap().set_len(3 * BLOCK_BYTES).unwrap();
+        File::options().write(true).open(&path).unwrap().set_len(3 * BLOCK_BYTES).unwrap();
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             ahead.during(|| {
                 let mut reader = AheadReader::new(Some(&ahead), File::open(&path).unwrap());

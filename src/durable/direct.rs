@@ -54,8 +54,7 @@ pub fn copy_ranges_direct(
     goes_on: &dyn Fn(u64) -> bool,
 ) -> Result<Copied> {
     let source = File::open(from).map_err(FileError::on("open", from))?;
-    let flags = i32::try_from(rustix::fs::OFlags::DIRECT.bits()).unwrap_or(0);
-    let target = match OpenOptions::new().read(true).write(true).truncate(true).custom_flags(flags).open(to) {
+    let target = match past_the_cache().write(true).truncate(true).open(to) {
         Ok(target) => target,
         Err(error) if is_refusal(&error) => return Ok(Copied::NotHere),
         Err(error) => return Err(FileError::on("open", to)(error)),
@@ -75,6 +74,13 @@ pub fn copy_ranges_direct(
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(FileError::on("copy all of", from)(error)),
         Err(error) => Err(FileError::on("write", to)(error)),
     }
+}
+
+/// How a file is opened that is read past the page cache.
+pub(super) fn past_the_cache() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(i32::try_from(rustix::fs::OFlags::DIRECT.bits()).unwrap_or(0));
+    options
 }
 
 fn is_refusal(error: &io::Error) -> bool {

@@ -147,13 +147,8 @@ fn are_tables_same((ours, theirs): (&SampleTables, &SampleTables), moved_by: Opt
         && ours.sync == theirs.sync
 }
 
-/// BLAKE3 over about a thousand payloads spread over all tracks, each read by itself, with its length: the same movie
-/// gives the same samples wherever they lie.
-pub(super) fn spread_digest(file: &File, movie: &Movie) -> io::Result<blake3::Hash> {
-    Chosen::of(movie).digest(file, 0)
-}
-
-/// Payloads that are compared: of each track so many neighbours at so many places, offset and length of each.
+/// About a thousand payloads that are compared, spread over all tracks: of each so many neighbours at so many places, offset
+/// and length of each. The same movie gives the same samples wherever they lie.
 #[derive(Debug)]
 pub(super) struct Chosen {
     together: u64,
@@ -188,7 +183,7 @@ impl Chosen {
         }
     }
 
-    /// Digests them in their order, where so many bytes lie in the file before what the movie spoke of.
+    /// BLAKE3 over them in their order, each with its length, where so many bytes lie in the file before what the movie spoke of.
     ///
     /// All of them are asked for before the first is read, so that the disk is not waited for a thousand times.
     pub(super) fn digest(&self, file: &File, moved_by: u64) -> io::Result<blake3::Hash> {

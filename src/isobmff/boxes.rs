@@ -218,7 +218,7 @@ fn too_many_boxes(found: usize) -> IsoError {
 }
 
 /// Whether a box has a child of a type, told from the headers of its children.
-fn has_child<R: Read + Seek>(reader: &mut R, parent: &BoxHeader, fourcc: [u8; 4]) -> Result<bool, IsoError> {
+pub(super) fn has_child<R: Read + Seek>(reader: &mut R, parent: &BoxHeader, fourcc: [u8; 4]) -> Result<bool, IsoError> {
     let mut at = parent.body_offset();
     for _ in 0..MAX_MOVIE_CHILDREN {
         match header_at(reader, at, parent.end())? {

@@ -56,7 +56,7 @@ pub use tags::Tags;
 pub use track::Track;
 pub use validate::{Verdict, validate};
 pub use writer::has_brand;
-pub use zeros::end_of_data;
+pub use zeros::{end_of_data, end_of_data_in};
 
 #[cfg(test)]
 mod tests;

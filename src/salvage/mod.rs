@@ -43,18 +43,16 @@ mod walk;
 use std::io::{Read, Seek};
 use std::ops::Range;
 
-use crate::isobmff::{Layout, Movie, top_level};
+use crate::isobmff::{IsoError, Layout, Movie, end_of_data_in, top_level};
 use attempt::{Attempt, Rehearsal};
 pub use describe::{PictureShape, SoundFacts, sound_configured, video_configured};
 pub use error::SalvageError;
 pub use heads::{MOST_HEAD_BYTES, Mended, Repair, are_clusters_hit, head_of, mend, repair_clusters};
 pub use reference::{Known, Origin, Pace, Reference};
 pub use report::{Confidence, GapReport, Report, TrackReport};
-use source::{MAX_WANTED_BYTES, Source};
+use source::Source;
 use walk::{Begins, CHUNK_BYTES, Scouts};
 
-/// Bytes at the end that are looked at at a time for zeros: together in one window of a source, and in pieces that it gives.
-const ZERO_STEP_BYTES: u64 = 128 << 10;
 /// How much of the media is tried with each reference.
 const REHEARSED_BYTES: u64 = 4 << 20;
 
@@ -114,9 +112,9 @@ pub fn salvage<R: Read + Seek + Send>(
         return fragments::salvage(reader, len, references);
     }
     let range = media_range(&layout).ok_or(SalvageError::NoMedia)?;
+    let end = trimmed(&mut reader, &range)?;
     let mut source = Source::new(reader, len);
     let displaced = displaced::find(&mut source, &layout);
-    let end = trimmed(&mut source, &range);
     let start = displaced.map_or(range.start, |displaced| displaced.media);
     let (media, zero_tail_bytes) = (start..end.max(start), range.end - end);
     let attempt = choose(&mut source, &media, references);
@@ -148,24 +146,11 @@ fn media_range(layout: &Layout) -> Option<Range<u64>> {
 }
 
 /// The end of the range without the zeros behind it: no sample ends with more than a few.
-fn trimmed<R: Read + Seek>(source: &mut Source<R>, range: &Range<u64>) -> u64 {
-    let mut end = range.end;
-    while end > range.start {
-        let step = end.saturating_sub(ZERO_STEP_BYTES).max(range.start);
-        // The window is made here; what is looked at lies in it.
-        source.at(step, 1);
-        while end > step {
-            let from = end.saturating_sub(MAX_WANTED_BYTES as u64).max(step);
-            let length = usize::try_from(end - from).unwrap_or(0);
-            let bytes = source.at(from, length);
-            let bytes = &bytes[..bytes.len().min(length)];
-            if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
-                return from + last as u64 + 1;
-            }
-            end = from;
-        }
-    }
-    end
+fn trimmed<R: Read + Seek>(reader: &mut R, range: &Range<u64>) -> Result<u64, SalvageError> {
+    end_of_data_in(reader, range).map_err(|error| match error {
+        IsoError::Io { source, .. } => SalvageError::Read(source),
+        error => error.into(),
+    })
 }
 
 /// The first reference that explains the beginning and whose parameter sets fit: those of the stream itself, then what

@@ -20,7 +20,8 @@ use super::lease::Lease;
 use super::prepare::{Prepared, Unlike};
 use super::recover::{Back, put_back, retire};
 use crate::durable::{FileError, InPlace, Operation};
-use crate::finish::{FinishError, sameness};
+use crate::finish::FinishError;
+use crate::finish::sameness::Chosen;
 use crate::isobmff::{self, Movie};
 use crate::recording::Retirement;
 use crate::threads::alongside;
@@ -162,7 +163,7 @@ fn is_full(error: &FinishError) -> bool {
 /// The digest of spread payloads as the header in front says them.
 pub(super) fn payload_digest(open: &InPlace) -> Result<String, Unlike> {
     let movie = read_movie(&mut BufReader::new(open.file()))?;
-    Ok(sameness::spread_digest(open.file(), &movie)?.to_hex().to_string())
+    Ok(Chosen::of(&movie).digest(open.file(), 0)?.to_hex().to_string())
 }
 
 /// The movie of the header in front.

@@ -44,8 +44,9 @@ impl Passed {
     }
 
     fn begin<R: Read + Seek>(&self, reader: &mut R, moov: &BoxHeader) -> Option<Reading> {
+        boxes::has_child(reader, moov, *b"mvex").ok().filter(|announces| *announces)?;
         let bytes = read_box(reader, moov, "size of the movie header in bytes", MAX_EMPTY_MOVIE_HEADER_BYTES).ok()?;
-        let movie = Movie::from_moov_at(bytes, moov.offset).ok().filter(Movie::announces_fragments)?;
+        let movie = Movie::from_moov_at(bytes, moov.offset).ok()?;
         Reading::new(movie, self.len).ok()
     }
 
