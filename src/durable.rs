@@ -9,6 +9,7 @@
 
 mod advice;
 mod ahead;
+mod block;
 mod direct;
 mod extents;
 #[cfg(test)]

@@ -20,11 +20,10 @@ use std::sync::mpsc::{Sender, channel};
 use rustix::fs::{Advice, FallocateFlags};
 use rustix::io::Errno;
 
+use super::block::{BLOCK_BYTES, Memory};
 use super::{FileError, Result, step};
 use crate::threads::{Beside, beside};
 
-/// Bytes that are written at a time.
-pub(super) const BLOCK_BYTES: u64 = 1 << 20;
 /// What a disk writes is a multiple of that, and so are the places in memory and in the file (`open(2)`, `O_DIRECT`).
 const ALIGNMENT: usize = 4096;
 /// Blocks under way at once: the disk is busy while others are read, written or compared.
@@ -44,7 +43,7 @@ pub enum Copied {
 
 /// Writes `head` and then ranges of another file into an existing partial.
 ///
-/// `goes_on` hears how many bytes are there, about once a megabyte, and says whether to go on.
+/// `goes_on` hears how many bytes are there, about once a block, and says whether to go on.
 pub fn copy_ranges_direct(
     from: &Path,
     to: &Path,
@@ -149,7 +148,7 @@ impl<'a> Copy<'a> {
 
     /// Copies blocks until there are none left; a fault ends the other workers, too.
     fn work(&self, told: &Sender<u64>) -> io::Result<()> {
-        let (mut written, mut read) = (Aligned::new(), Aligned::new());
+        let (mut written, mut read) = (Memory::new()?, Memory::new()?);
         loop {
             let at = self.next.fetch_add(BLOCK_BYTES, Ordering::Relaxed);
             if at >= self.len {
@@ -203,30 +202,6 @@ impl<'a> Copy<'a> {
     }
 }
 
-/// Memory for one block at a place that a disk can write from.
-#[derive(Debug)]
-pub(super) struct Aligned(Vec<u8>);
-
-impl Aligned {
-    pub(super) fn new() -> Self {
-        Self(vec![0; usize::try_from(BLOCK_BYTES).unwrap_or(0) + ALIGNMENT])
-    }
-
-    pub(super) fn as_ref(&self) -> &[u8] {
-        &self.0[self.range()]
-    }
-
-    pub(super) fn as_mut(&mut self) -> &mut [u8] {
-        let range = self.range();
-        &mut self.0[range]
-    }
-
-    fn range(&self) -> Range<usize> {
-        let start = self.0.as_ptr().align_offset(ALIGNMENT);
-        start..start + self.0.len() - ALIGNMENT
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
@@ -246,7 +221,7 @@ mod tests {
             for (head, len, cuts) in [
                 (0, 1, &[(0, 1)][..]),
                 (10, 4096, &[(0, 4096)]),
-                (5000, 3 * block + 17, &[(0, 1), (3, 2_000_000), (2_000_001, 3_145_745)]),
+                (5000, 3 * block + 17, &[(0, 1), (3, 2_000_000), (2_000_001, 6_291_473)]),
                 (2 * block + 1, block, &[(5, 900_000)]),
                 (3, 10, &[]),
             ] {
