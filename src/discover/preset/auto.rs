@@ -33,7 +33,7 @@ const MARKS: [(Server, &str, &str); 12] = [
     (Server::AntMedia, r"-\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d\.\d{3}[_.]", "a date with milliseconds"),
     (Server::AntMedia, r"_\d+p(\d+kbps)?(_\d+)?\.(mp4|webm|m3u8)$", "a rendition such as `_480p500kbps`"),
     (Server::AntMedia, r"_\d{13}_init\.mp4$", "`_<time>_init.mp4`"),
-    (Server::Srs, r"\.(flv|mp4)\.tmp$", "`.flv.tmp`"),
+    (Server::Srs, r"\.(flv|mp4)\.tmp$", "`.flv.tmp` or `.mp4.tmp`"),
     (Server::Srs, r"(^|[._-])\d{13}\.(flv|mp4)$", "a time in milliseconds"),
     (Server::Ome, r"^tmp_[A-Za-z0-9]{32}$", "`tmp_` and 32 characters"),
     (Server::Ome, r"\d{14}_\d{14}(_\d+)?\.(ts|mp4)$", "start and end as 14 digits"),

@@ -190,6 +190,8 @@ fn auto_says_what_it_chose_and_why() {
     assert_eq!(ant.server, Server::AntMedia);
     assert_eq!(ant.reason, "1 of 3 names have a rendition such as `_480p500kbps`");
     assert_eq!(choose(&["l.1704207845123.flv", "l.1704207845124.flv.tmp"]).server, Server::Srs);
+    let srs = choose(&["before.mp4", "x.mp4.tmp"]);
+    assert_eq!(srs.reason, "1 of 2 names have `.flv.tmp` or `.mp4.tmp`", "what is said is what is there");
     assert_eq!(choose(&["2024-01-02_15-04-05-678901.mp4"]).server, Server::MediaMtx);
     assert_eq!(choose(&["20240102150405_20240102160405.ts"]).server, Server::Ome);
     assert_eq!(choose(&["room-2024-01-02T150405.mp4", "EG_abc.json"]).server, Server::LiveKit);
