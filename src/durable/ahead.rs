@@ -28,8 +28,10 @@ use super::direct::past_the_cache;
 
 /// Blocks behind the rearmost reader that stay: what it goes on with may have begun there.
 const BLOCKS_BEHIND: u64 = 1;
-/// Blocks from the foremost reader on that are there or on their way.
-const BLOCKS_AHEAD: u64 = 7;
+/// Blocks from the rearmost reader on that are there or on their way: the more, the less readers and disk wait for one another.
+const BLOCKS: u64 = 16;
+/// So many also where the readers are far from one another: from the foremost on.
+const BLOCKS_AHEAD: u64 = 4;
 /// Blocks under way at once.
 const WORKERS: usize = 4;
 /// Places that are looked at to tell whether a file is in memory.
@@ -89,6 +91,12 @@ impl Ring {
     fn looked_through(&self) -> Range<u64> {
         let all = self.stretches.iter().flatten().cloned();
         all.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end)).unwrap_or(self.lone..self.lone + 1)
+    }
+
+    /// The first block that is not to be read yet.
+    fn filled_to(&self) -> u64 {
+        let looked_through = self.looked_through();
+        (looked_through.start + BLOCKS).max(looked_through.end + BLOCKS_AHEAD)
     }
 
     /// Whether a block is neither there nor on its way.
@@ -190,7 +198,7 @@ impl ReadAhead {
                 return None;
             }
             let number = ring.next;
-            if number < ring.looked_through().end + BLOCKS_AHEAD && number * BLOCK_BYTES < self.len {
+            if number < ring.filled_to() && number * BLOCK_BYTES < self.len {
                 ring.next += 1;
                 if ring.is_wanted(number) {
                     let memory = ring.begin(number);
@@ -336,12 +344,13 @@ mod tests {
     use super::*;
     use crate::durable::image::Image;
 
-    const BLOCKS: u64 = 96;
+    /// How long the recording of these tests is.
+    const LENGTH: u64 = 96;
 
     /// A file of some blocks and a bit, on a file system that reads past the page cache.
     fn recording() -> Option<(Image, std::path::PathBuf, Vec<u8>)> {
         let image = Image::mount("ext4", 300, &[])?;
-        let len = usize::try_from(BLOCKS * BLOCK_BYTES + 777).unwrap();
+        let len = usize::try_from(LENGTH * BLOCK_BYTES + 777).unwrap();
         let period: Vec<u8> = (0..253_u32).map(|n| (n * 31 % 253).to_le_bytes()[0]).collect();
         let mut bytes = period.repeat(len / period.len() + 1);
         bytes.truncate(len);
@@ -378,7 +387,7 @@ mod tests {
         // Two scouts and who follows them, never further apart than two chunks of four blocks.
         let together = Barrier::new(3);
         let look_through = |number: usize, mut reader: AheadReader<'_, File>| {
-            for round in 0..BLOCKS / 8 {
+            for round in 0..LENGTH / 8 {
                 let from = (round * 8 + if number == 1 { 4 } else { 0 }) * BLOCK_BYTES;
                 ahead.begins(number, &(from..from + 4 * BLOCK_BYTES));
                 for step in 0..64 {
@@ -391,7 +400,7 @@ mod tests {
                 let ring = ahead.lock();
                 let held = ring.blocks.len() + ring.under_way.len() + ring.spare.len();
                 // Behind, the stretches, ahead, what a reader that is ahead of the workers takes; and what is let go just now.
-                assert!(held <= 40, "{held} in round {round}");
+                assert!(held <= 32, "{held} in round {round}");
                 drop(ring);
                 together.wait();
             }
@@ -415,7 +424,7 @@ mod tests {
         let Some((_image, path, bytes)) = recording() else { return };
         let ahead = opened(&path, &bytes, 1);
         let mut reader = AheadReader::new(Some(&ahead), File::open(&path).unwrap());
-        for at in (0..BLOCKS * BLOCK_BYTES).step_by(1 << 21) {
+        for at in (0..LENGTH * BLOCK_BYTES).step_by(1 << 21) {
             ahead.begins(0, &(at..at + BLOCK_BYTES));
             assert_eq!(look(&mut reader, at, 100), part(&bytes, at, 100));
             assert!(ahead.lock().blocks.len() <= 3);
@@ -429,7 +438,7 @@ mod tests {
         // What it reads for itself is told apart: it is no more than the first bytes.
         let mut walk = AheadReader::new(Some(&ahead), io::Cursor::new(&bytes[..usize::try_from(BLOCK_BYTES).unwrap()]));
         ahead.during(|| {
-            let last = (BLOCKS - 1) * BLOCK_BYTES;
+            let last = (LENGTH - 1) * BLOCK_BYTES;
             assert_eq!(look(&mut walk, last, 100), [0; 0], "a look far ahead moves nothing");
             let mut at = 0;
             while at < last {

@@ -31,7 +31,7 @@ const HEAD_BYTES: u64 = 1024;
 const MOST_SIBLINGS: usize = 4;
 
 /// Most threads that look through one recording: the disk is not faster than so many.
-const MOST_SCOUTS: usize = 4;
+const MOST_SCOUTS: usize = 3;
 
 /// Salvages a recording, or says why it stays where it is.
 pub fn salvage(
