@@ -72,6 +72,26 @@ impl TrackClock {
         Stamp { pts, dts }
     }
 
+    /// Where the last packet was decoded, in the source's ticks of its newest clock; none before the first.
+    pub(super) fn last_in_source(&self) -> Option<i64> {
+        self.last_dts.map(|last| last.saturating_add(self.base).saturating_sub(self.shift))
+    }
+
+    /// How long the last packet said it was, in ticks.
+    pub(super) fn last_duration(&self) -> i64 {
+        self.last_duration
+    }
+
+    /// Ticks in milliseconds.
+    pub(super) fn to_ms(&self, ticks: i64) -> i64 {
+        self.time_base.to_ms(ticks)
+    }
+
+    /// Counts a packet whose time was hit and is told by its neighbours'.
+    pub(super) fn note_mended(&mut self, by: i64) {
+        self.note_move(by.saturating_abs().max(1));
+    }
+
     /// The decoding time of a packet that has only a presentation time: right after the one before, not after itself.
     fn decode_time(&self, pts: Option<i64>) -> Option<i64> {
         let next = self.last_dts.map(|last| last + self.last_duration.max(1) + self.base - self.shift);

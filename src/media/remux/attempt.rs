@@ -117,7 +117,12 @@ impl<'a> Attempt<'a> {
     }
 
     fn judge(&mut self, packet: Packet) -> Result<(), MediaError> {
-        let time_base = self.tracks[packet.stream()].facts.time_base;
+        let track = &self.tracks[packet.stream()];
+        // Sound behind the first of its track lies behind the beginning, whatever a restarted clock says.
+        if track.has_begun() && self.start.lead() != Some(packet.stream()) {
+            return self.hold_or_write(packet);
+        }
+        let time_base = track.facts.time_base;
         match self.start.judge(packet, time_base) {
             Verdict::Keep(packet) => self.hold_or_write(packet),
             Verdict::Held => Ok(()),
@@ -150,6 +155,11 @@ impl<'a> Attempt<'a> {
 
     fn write(&mut self, packet: Packet) -> Result<(), MediaError> {
         let packets = self.tracks[packet.stream()].date(packet);
+        packets.into_iter().try_for_each(|packet| self.write_in_step(packet))
+    }
+
+    fn write_in_step(&mut self, packet: Packet) -> Result<(), MediaError> {
+        let packets = self.tracks[packet.stream()].in_step(packet);
         packets.into_iter().try_for_each(|packet| self.write_dated(packet))
     }
 
@@ -221,11 +231,16 @@ impl<'a> Attempt<'a> {
             if !packet.is_corrupt() && track.source.framing().is_surely_whole(packet.data().unwrap_or_default()) {
                 self.write(packet)?;
             } else {
-                track.drop_corrupt(&packet);
+                // The digest of the source takes packets as they come.
+                let packets = track.in_step_rest();
+                packets.into_iter().try_for_each(|packet| self.write_dated(packet))?;
+                self.tracks[index].drop_corrupt(&packet);
             }
         }
         for index in 0..self.tracks.len() {
             let packets = self.tracks[index].date_rest();
+            packets.into_iter().try_for_each(|packet| self.write_in_step(packet))?;
+            let packets = self.tracks[index].in_step_rest();
             packets.into_iter().try_for_each(|packet| self.write_dated(packet))?;
         }
         Ok(())

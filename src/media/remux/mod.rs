@@ -9,6 +9,7 @@
 //! are learned the hard way: the attempt ends, and the next one knows.
 
 mod attempt;
+mod jump;
 mod start;
 mod track;
 

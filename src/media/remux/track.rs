@@ -1,5 +1,6 @@
 //! One track on its way through a remux.
 
+use super::jump::{InStep, Jump};
 use crate::media::TrackReading;
 use crate::media::ffi::source::StreamFacts;
 use crate::media::ffi::{Packet, TimeBase};
@@ -33,6 +34,8 @@ pub(super) struct Track {
     pub(super) held: Option<Packet>,
     /// Packets at the beginning whose decoding time is not known yet (Matroska stores none).
     undated: Vec<Packet>,
+    /// What waits because its time jumped.
+    jump: Jump<Packet>,
     /// Whether the file's end cuts this track's last unit.
     pub(super) is_cut: bool,
     leading_dropped: u64,
@@ -54,6 +57,7 @@ impl Track {
             clock: None,
             held: None,
             undated: Vec::new(),
+            jump: Jump::default(),
             is_cut,
             leading_dropped: 0,
             corrupt_dropped: 0,
@@ -67,6 +71,11 @@ impl Track {
 
     pub(super) fn is_main_media(&self) -> bool {
         matches!(self.facts.kind, TrackKind::Video | TrackKind::Audio) && !self.facts.is_picture
+    }
+
+    /// Whether a packet was written.
+    pub(super) fn has_begun(&self) -> bool {
+        self.clock.is_some()
     }
 
     /// Counts a packet of the source that has just been read.
@@ -124,6 +133,28 @@ impl Track {
             packet.set_dts(at.or(packet.pts()));
         }
         packets
+    }
+
+    /// Packets that can be written now, in order: one whose time jumps waits for the next, and if only its time was hit it
+    /// gets another.
+    pub(super) fn in_step(&mut self, packet: Packet) -> Vec<Packet> {
+        let Some(clock) = &mut self.clock else { return vec![packet] };
+        let (dts, bytes) = (packet.dts(), packet.size());
+        let all = self.jump.next(clock, packet, dts, bytes);
+        let mend = |(mut packet, mended): InStep<Packet>| {
+            if let Some((new, old)) = mended.zip(packet.dts()) {
+                clock.note_mended(new.saturating_sub(old));
+                packet.set_pts(packet.pts().map(|pts| pts.saturating_sub(old).saturating_add(new)));
+                packet.set_dts(Some(new));
+            }
+            packet
+        };
+        all.into_iter().map(mend).collect()
+    }
+
+    /// What still waits for the next packet at the end.
+    pub(super) fn in_step_rest(&mut self) -> Vec<Packet> {
+        self.jump.release().into_iter().map(|(packet, _)| packet).collect()
     }
 
     /// Counts a packet that goes into the output at `stamp`.

@@ -71,6 +71,21 @@ fn a_restarted_clock_is_joined_and_named() {
 }
 
 #[test]
+fn sound_of_a_restarted_clock_is_not_taken_for_sound_before_the_beginning() {
+    let directory = tempfile::tempdir().unwrap();
+    let all = flv(directory.path());
+    let again = all.iter().filter(|t| t.2[1] == 1).cloned();
+    let late = all.iter().map(|(kind, time, body)| (*kind, time + 60_000, body.clone()));
+    let source = directory.path().join("late.flv");
+    write_tags(&source, &late.chain(again).collect::<Vec<_>>());
+    let done = finish(&source, Container::Mp4, directory.path());
+    assert!(!done.remuxed.leaves_something_out(), "{:?}", done.remuxed.defects);
+    assert!((7900..8200).contains(&done.reading.duration_ms()), "{}", done.reading.duration_ms());
+    let [video, audio] = &done.reading.tracks[..] else { panic!("two tracks") };
+    assert!((video.last_pts_ms - audio.last_pts_ms).abs() < 100, "sound and picture end together");
+}
+
+#[test]
 fn a_picture_track_that_is_only_declared_is_named_and_nothing_waits_for_it() {
     let directory = tempfile::tempdir().unwrap();
     let all = flv(directory.path());
@@ -178,6 +193,47 @@ fn every_cut_of_a_recording_is_an_answer_and_never_a_crash() {
                 }
                 Err(error) => assert_eq!(error.class(), Class::Permanent, "{name} at {length}: {error:?}"),
             }
+        }
+    }
+}
+
+/// Presentation times of a track, milliseconds.
+fn shown(path: &Path, kind: &str) -> Vec<i64> {
+    let mut run = Command::new("ffprobe");
+    run.args(["-v", "error", "-select_streams", kind, "-show_entries", "packet=pts_time", "-of", "csv=p=0"]).arg(path);
+    let seconds = String::from_utf8(run.output().unwrap().stdout).unwrap();
+    let seconds = seconds.lines().filter_map(|line| line.trim_matches(',').parse::<f64>().ok());
+    #[expect(clippy::cast_possible_truncation, reason = "a few seconds")]
+    seconds.map(|at| (at * 1000.0).round() as i64).collect()
+}
+
+#[test]
+fn a_time_that_was_hit_moves_no_other_packet() {
+    let directory = tempfile::tempdir().unwrap();
+    let all = flv(directory.path());
+    let source = directory.path().join("hit.flv");
+    let all: Vec<_> = all.into_iter().map(|(kind, time, body)| (kind, time + 5000, body)).collect();
+    write_tags(&source, &all);
+    let sound = finish(&source, Container::Mp4, directory.path()).output;
+    let expected = ["v", "a"].map(|kind| shown(&sound, kind));
+    fs::remove_file(sound).unwrap();
+    // Tags, and the bits of their time that are hit: far ahead, far behind, several in a row.
+    for (kind, hits) in [(8, 60..61), (9, 30..31), (8, 100..101), (8, 50..70), (9, 40..60)] {
+        for bits in [1 << 11, 1 << 13, 3 << 10] {
+            let mut hit = all.clone();
+            let tags = hit.iter_mut().filter(|tag| tag.0 == kind).skip(1).enumerate();
+            tags.filter(|(number, _)| hits.contains(number)).for_each(|(_, tag)| tag.1 ^= bits);
+            write_tags(&source, &hit);
+            let done = finish(&source, Container::Mp4, directory.path());
+            let found = ["v", "a"].map(|kind| shown(&done.output, kind));
+            for (found, expected) in found.iter().zip(&expected) {
+                assert_eq!(found.len(), expected.len());
+                let worst = found.iter().zip(expected).map(|(found, expected)| (found - expected).abs()).max();
+                assert!(worst <= Some(40), "{kind} {hits:?} {bits}: {worst:?}");
+            }
+            let is_said = |defect: &Defect| matches!(defect, Defect::TimestampsRepaired { .. });
+            assert!(done.remuxed.defects.iter().any(is_said), "{:?}", done.remuxed.defects);
+            fs::remove_file(done.output).unwrap();
         }
     }
 }
