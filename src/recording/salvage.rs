@@ -55,6 +55,10 @@ pub struct SalvageReport {
     pub gap_count: usize,
     /// How the pictures were timed: proven, declared, variable, none.
     pub frame_rate: String,
+    /// Pictures at the end whose time of being shown nothing tells: a variable rate hides it in when later pictures are decoded,
+    /// and these were never written.
+    #[serde(default)]
+    pub guessed_pictures: u64,
     /// Errors of a decoder on the beginning of the result; `None` where that was not tried.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub decode_errors: Option<u64>,
@@ -152,6 +156,7 @@ mod tests {
             gaps: vec![gap],
             gap_count: 1,
             frame_rate: "proven".into(),
+            guessed_pictures: 0,
             decode_errors: Some(0),
         };
         let json = serde_json::to_string(&report).unwrap();

@@ -212,6 +212,7 @@ impl Attempt {
             gaps: gaps.collect(),
             gap_count: walked.gaps.len(),
             frame_rate: rate_name(timeline.rate).to_owned(),
+            guessed_pictures: timeline.guessed,
             decode_errors: None,
         }
     }

@@ -196,6 +196,7 @@ fn nothing(media: &Range<u64>) -> Salvaged {
             gaps: Vec::new(),
             gap_count: 0,
             frame_rate: "none".to_owned(),
+            guessed_pictures: 0,
             decode_errors: None,
         },
         verdict: Verdict::Nothing,

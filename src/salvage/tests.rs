@@ -46,6 +46,42 @@ fn a_recording_without_header_gets_its_samples_again() {
 }
 
 #[test]
+fn pictures_that_were_to_be_shown_behind_the_cut_are_named() {
+    use crate::recording::TrackKind::Video;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.mp4");
+    let pictures = "testsrc2=s=320x180:r=30:d=6,select='not(eq(mod(n\\,7)\\,3)+eq(mod(n\\,11)\\,5))'";
+    let mut run = std::process::Command::new("ffmpeg");
+    run.args(["-nostdin", "-v", "error", "-f", "lavfi", "-i", pictures, "-f", "lavfi", "-i", "sine=b=2:r=48000:d=6"]);
+    run.args(["-vsync", "vfr", "-c:v", "libx264", "-bf", "2", "-c:a", "aac"]).arg(&path);
+    assert!(run.status().unwrap().success());
+    let whole = std::fs::read(&path).unwrap();
+    let truth = movie_of(&whole);
+    let reference = Reference::of(&truth, Origin::Given);
+    let body = crashed(&whole);
+    for share in [5, 7, 9] {
+        let broken = &body[..body.len() * share / 10];
+        let references = std::slice::from_ref(&reference);
+        let salvaged = salvage(Cursor::new(broken), Others::none(), broken.len() as u64, references).unwrap();
+        assert_eq!(salvaged.report.frame_rate, "variable");
+        let shown = |movie: &Movie| {
+            let track = movie.tracks.iter().find(|track| track.kind() == Video).unwrap();
+            let ms = |ticks: i64| ticks * 1000 / i64::from(track.timescale());
+            track.samples().map(|sample| ms(sample.pts)).collect::<Vec<_>>()
+        };
+        let (found, expected) = (shown(&salvaged.movie), shown(&truth));
+        let zero = found[0] - expected[0];
+        let mut order: Vec<usize> = (0..found.len()).collect();
+        order.sort_by_key(|at| found[*at]);
+        let guessed = usize::try_from(salvaged.report.guessed_pictures).unwrap();
+        assert!((1..=3).contains(&guessed), "{guessed} at {share}");
+        for at in &order[..order.len() - guessed] {
+            assert!((found[*at] - zero - expected[*at]).abs() <= 40, "{at} of {}, {guessed} at {share}", order.len());
+        }
+    }
+}
+
+#[test]
 fn a_length_that_lies_costs_one_picture_wherever_it_leads() {
     use crate::recording::TrackKind::{Audio, Video};
     let truth = movie_of(SOUND);

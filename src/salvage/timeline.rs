@@ -55,6 +55,8 @@ pub struct Timeline {
     pub lost: Vec<Lost>,
     /// How the pictures were timed.
     pub rate: Rate,
+    /// Pictures at the end that are shown at a time that nothing tells.
+    pub guessed: u64,
     /// Whether presentation follows the pictures' own order counts.
     pub is_ordered: bool,
 }
@@ -175,7 +177,7 @@ impl<'a> Maker<'a> {
         }
         self.pass_gaps(frames.len(), start, duration, &mut run);
         let rate = if self.beat.is_some() && !self.is_chunked { Rate::Proven } else { Rate::Declared };
-        Timeline { decoding, presentation, last_duration: duration, lost: run.lost, rate, is_ordered }
+        Timeline { decoding, presentation, last_duration: duration, lost: run.lost, rate, guessed: 0, is_ordered }
     }
 
     /// Accounts for the gaps in front of a picture.
@@ -328,29 +330,32 @@ impl<'a> Maker<'a> {
         let typical = self.expected.durations.first().copied().unwrap_or(clock::flicks(1, 25));
         let origin = self.expected.start.unwrap_or(-self.lag * typical);
         let decoding = clock::variable(&whole, &beat, origin, self.expected.grid);
-        let presentation = self.shown(&decoding);
+        let (presentation, guessed) = self.shown(&decoding);
         let is_ordered = self.order.places.iter().all(Option::is_some);
-        Timeline { decoding, presentation, last_duration: typical, lost: run.lost, rate: Rate::Variable, is_ordered }
+        let (lost, rate) = (run.lost, Rate::Variable);
+        Timeline { decoding, presentation, last_duration: typical, lost, rate, guessed, is_ordered }
     }
 
-    /// An encoder decodes each picture when the picture so many places before it in output order is shown.
-    fn shown(&self, decoding: &[i64]) -> Vec<i64> {
+    /// An encoder decodes each picture when the picture so many places before it in output order is shown. With how many are
+    /// shown when none of these is decoded.
+    fn shown(&self, decoding: &[i64]) -> (Vec<i64>, u64) {
         let count = i64::try_from(decoding.len()).unwrap_or(i64::MAX);
         let recent = &decoding[decoding.len().saturating_sub(RECENT)..];
         let steps = i64::try_from(recent.len().saturating_sub(1)).unwrap_or(1).max(1);
         // What is shown behind the last decoding time is due as far apart as the last pictures were.
         let distance = recent.last().zip(recent.first()).map_or(0, |(last, first)| (last - first) / steps);
-        let mut base = 0;
+        let (mut base, mut guessed) = (0, 0);
         let mut out = Vec::with_capacity(decoding.len());
         for (index, number) in (0..decoding.len()).zip(0_i64..) {
             base = if self.order.begins[index] { number } else { base };
             let place = self.order.place(index).map_or(number, |own| base + own) + self.lag;
             let place = place.clamp(number, number + 64);
             let inside = usize::try_from(place.min(count - 1)).ok().and_then(|at| decoding.get(at)).copied();
-            let beyond = (place - (count - 1)).max(0) * distance;
-            out.push(inside.unwrap_or(decoding[index]) + beyond);
+            let beyond = (place - (count - 1)).max(0);
+            guessed += u64::from(beyond > 0);
+            out.push(inside.unwrap_or(decoding[index]) + beyond * distance);
         }
-        out
+        (out, guessed)
     }
 }
 

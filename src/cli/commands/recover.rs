@@ -157,6 +157,9 @@ fn print_salvage(report: &SalvageReport, out: &mut Output<'_>) -> std::io::Resul
             "salvage: {bytes} bytes at {at} not explained, about {pictures} pictures and {sounds} audio frames{doubt}"
         )?;
     }
+    if report.guessed_pictures > 0 {
+        writeln!(out.out, "salvage: pictures at the end whose time is a guess: {}", report.guessed_pictures)?;
+    }
     if report.gap_count > MOST_GAPS {
         writeln!(out.out, "salvage: {} more places in --json", report.gap_count - MOST_GAPS)?;
     }

@@ -169,6 +169,7 @@ fn report(movie: &Movie, source: Origin, found: &Scan, walked: &[Walked], len: u
         gaps: listed.collect(),
         gap_count: gaps.len(),
         frame_rate: "declared".to_owned(),
+        guessed_pictures: 0,
         decode_errors: None,
     }
 }
