@@ -19,6 +19,8 @@ const SAME_CLOCK_MS: i64 = 3000;
 pub(super) struct Common {
     /// The shift of the newest clock, microseconds.
     shift_us: i64,
+    /// The latest decoding time of all tracks, microseconds.
+    latest_us: Option<i64>,
 }
 
 /// The timestamps of one track.
@@ -67,6 +69,7 @@ impl TrackClock {
         let raw_pts = pts.map_or(wanted, |p| p.saturating_sub(self.base).saturating_add(self.shift));
         let pts = raw_pts.max(dts);
         self.note_move((dts - wanted).max(pts - raw_pts));
+        common.latest_us = common.latest_us.max(Some(self.time_base.rescale(dts, TimeBase::MICROSECONDS)));
         self.last_dts = Some(dts);
         self.last_duration = duration.max(0);
         Stamp { pts, dts }
@@ -77,14 +80,16 @@ impl TrackClock {
         self.last_dts.map(|last| last.saturating_add(self.base).saturating_sub(self.shift))
     }
 
-    /// How long the last packet said it was, in ticks.
-    pub(super) fn last_duration(&self) -> i64 {
-        self.last_duration
+    /// From one time in the source to another, milliseconds.
+    pub(super) fn ms_between(&self, from: i64, to: i64) -> i64 {
+        self.time_base.to_ms(to.saturating_sub(from))
     }
 
-    /// Ticks in milliseconds.
-    pub(super) fn to_ms(&self, ticks: i64) -> i64 {
-        self.time_base.to_ms(ticks)
+    /// By how much a time in the source is later than the latest of all tracks, milliseconds.
+    pub(super) fn ms_ahead_of_all(&self, dts: i64, common: &Common) -> i64 {
+        let placed = dts.saturating_sub(self.base).saturating_add(self.shift);
+        let latest = common.latest_us.map_or(0, |latest| TimeBase::MICROSECONDS.rescale(latest, self.time_base));
+        self.ms_between(latest, placed)
     }
 
     /// Counts a packet whose time was hit and is told by its neighbours'.

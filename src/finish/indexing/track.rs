@@ -8,7 +8,7 @@ use super::configuration::FRAME_SAMPLES;
 
 /// A step further on than that, or so far back, is another clock or a time that was hit: only a remux tells which.
 const MOST_STEP_MS: i64 = 24 * 3600 * 1000;
-const MOST_BACK_MS: i64 = 60;
+const MOST_BACK_MS: i64 = 1000;
 /// No picture is shown so long after it is decoded.
 const MOST_REORDERING_MS: i64 = 60_000;
 

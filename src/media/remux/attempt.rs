@@ -104,6 +104,10 @@ impl<'a> Attempt<'a> {
     fn take(&mut self, packet: Packet) -> Result<(), MediaError> {
         let track = &mut self.tracks[packet.stream()];
         track.count(&packet, packet.data().unwrap_or_default());
+        // Sound behind the first of its track lies behind the beginning, whatever a restarted clock says.
+        if track.has_begun() && self.start.lead() != Some(packet.stream()) {
+            return self.hold_or_write(packet);
+        }
         let waited = self.start.zero_us().is_none();
         self.judge(packet)?;
         if waited && self.start.zero_us().is_some() {
@@ -117,12 +121,7 @@ impl<'a> Attempt<'a> {
     }
 
     fn judge(&mut self, packet: Packet) -> Result<(), MediaError> {
-        let track = &self.tracks[packet.stream()];
-        // Sound behind the first of its track lies behind the beginning, whatever a restarted clock says.
-        if track.has_begun() && self.start.lead() != Some(packet.stream()) {
-            return self.hold_or_write(packet);
-        }
-        let time_base = track.facts.time_base;
+        let time_base = self.tracks[packet.stream()].facts.time_base;
         match self.start.judge(packet, time_base) {
             Verdict::Keep(packet) => self.hold_or_write(packet),
             Verdict::Held => Ok(()),
@@ -159,8 +158,10 @@ impl<'a> Attempt<'a> {
     }
 
     fn write_in_step(&mut self, packet: Packet) -> Result<(), MediaError> {
-        let packets = self.tracks[packet.stream()].in_step(packet);
-        packets.into_iter().try_for_each(|packet| self.write_dated(packet))
+        let packets = self.tracks[packet.stream()].in_step(packet, &self.common);
+        packets.into_iter().try_for_each(|packet| self.write_dated(packet))?;
+        let explained: Vec<Packet> = self.tracks.iter_mut().filter_map(|t| t.explained(&self.common)).collect();
+        explained.into_iter().try_for_each(|packet| self.write_dated(packet))
     }
 
     fn write_dated(&mut self, mut packet: Packet) -> Result<(), MediaError> {

@@ -1,4 +1,4 @@
-//! Packets whose time jumps wait until the next ones tell what it was. Pure.
+//! A packet whose time jumps waits until the next one tells what it was. Pure.
 //!
 //! ```text
 //! 0 40 80 8312 160 200    only that time was hit: 8312 is 120
@@ -6,122 +6,83 @@
 //! 8000 8040 0 40 80 …     another clock
 //! ```
 //! One bit of a time is enough that everything behind it would be moved by seconds: a clock that goes back is taken for
-//! another one, and the distance of sound and pictures is gone. A time that was hit in the header of a cluster moves all
-//! packets of the cluster, so a jump of more than a second is waited for longer.
+//! another one, and the distance of sound and pictures is gone. Only one packet waits, and none that other tracks have come up to:
+//! what is read late is written late. Several times in a row that were hit (that of a cluster) are taken for two clocks.
 
-use crate::media::timeline::TrackClock;
+use crate::media::timeline::{Common, TrackClock};
 
-/// A time that is further away than that from where it is due may have been hit.
-const ODD_MS: i64 = 100;
-/// From here on several packets may have the same fault.
+/// A time further away than that from the one before may have been hit; clocks within a second are one clock.
 const FAR_MS: i64 = 1000;
-/// How long what jumped may be: no writer makes longer clusters (libavformat: five seconds).
-const MOST_MS: i64 = 6000;
-const MOST_PACKETS: usize = 400;
-const MOST_BYTES: usize = 8 << 20;
 
-/// What waits.
+/// What waits, with its decoding time in the source.
 #[derive(Debug)]
-pub(super) struct Jump<P> {
-    /// With their decoding times in the source, in ticks.
-    waiting: Vec<(P, i64)>,
-    bytes: usize,
-}
+pub(super) struct Jump<P>(Option<(P, i64)>);
 
 /// A packet that waits no longer, and its decoding time where that was hit.
 pub(super) type InStep<P> = (P, Option<i64>);
 
 impl<P> Default for Jump<P> {
     fn default() -> Self {
-        Self { waiting: Vec::new(), bytes: 0 }
+        Self(None)
     }
 }
 
 impl<P> Jump<P> {
-    /// Takes the next packet of a track with its decoding time and its bytes; what comes back, in order, waits no longer.
-    pub(super) fn next(&mut self, clock: &TrackClock, packet: P, dts: Option<i64>, bytes: usize) -> Vec<InStep<P>> {
-        let Some((dts, last)) = dts.zip(clock.last_in_source()) else {
-            let mut all = self.release();
-            all.push((packet, None));
-            return all;
-        };
-        if let Some(mended) = self.mended(clock, last, dts) {
-            let mut all = mended;
-            all.push((packet, None));
-            return all;
+    /// Takes the next packet of a track with its decoding time; what comes back, in order, waits no longer.
+    pub(super) fn next(&mut self, clock: &TrackClock, common: &Common, packet: P, dts: i64) -> Vec<InStep<P>> {
+        let last = clock.last_in_source();
+        match (self.0.take(), last) {
+            (Some((waited, jumped)), Some(last)) => {
+                vec![(waited, place_between(last, jumped, dts)), (packet, None)]
+            }
+            (None, Some(last)) if jumps(clock, common, last, dts) => {
+                self.0 = Some((packet, dts));
+                Vec::new()
+            }
+            (waited, _) => waited.into_iter().map(|(waited, _)| waited).chain([packet]).map(|p| (p, None)).collect(),
         }
-        let mut all = if self.goes_on_waiting(clock, last, dts) { Vec::new() } else { self.release() };
-        // What is released here moves the clock only when it is written: it is no measure for this packet any more.
-        if !all.is_empty() || (self.waiting.is_empty() && !is_off(clock, last, dts, ODD_MS)) {
-            all.push((packet, None));
-            return all;
-        }
-        self.waiting.push((packet, dts));
-        self.bytes += bytes;
-        all
     }
 
-    /// What still waits, with its times as they are.
-    pub(super) fn release(&mut self) -> Vec<InStep<P>> {
-        self.bytes = 0;
-        std::mem::take(&mut self.waiting).into_iter().map(|(packet, _)| (packet, None)).collect()
+    /// What waits, with its time as it is.
+    pub(super) fn release(&mut self) -> Option<P> {
+        self.0.take().map(|(packet, _)| packet)
     }
 
-    /// Where a packet goes on as if nothing had waited: all that waits, evenly between the last one that was written and it.
-    fn mended(&mut self, clock: &TrackClock, last: i64, dts: i64) -> Option<Vec<InStep<P>>> {
-        let (_, newest) = self.waiting.last()?;
-        let is_between = |(_, waiting): &(P, i64)| last < *waiting && *waiting < dts;
-        let parts = i64::try_from(self.waiting.len()).ok()? + 1;
-        let late = dts.saturating_sub(last).saturating_sub(clock.last_duration().saturating_mul(parts));
-        let apart = dts.saturating_sub(*newest).saturating_sub(clock.last_duration());
-        let goes_on = late.saturating_abs() < apart.saturating_abs() && clock.to_ms(late) <= FAR_MS;
-        if dts <= last || !goes_on || self.waiting.iter().all(is_between) {
-            return None;
-        }
-        self.bytes = 0;
-        let place = |number: i64| last + (dts - last) * number / parts;
-        let waiting = std::mem::take(&mut self.waiting);
-        Some((1..).zip(waiting).map(|(number, (packet, _))| (packet, Some(place(number)))).collect())
-    }
-
-    /// Whether one more packet may have the same fault as those that wait.
-    fn goes_on_waiting(&self, clock: &TrackClock, last: i64, dts: i64) -> bool {
-        let Some((_, first)) = self.waiting.first() else { return true };
-        is_off(clock, last, *first, FAR_MS)
-            && clock.to_ms(dts.saturating_sub(*first)).abs() <= MOST_MS
-            && self.waiting.len() < MOST_PACKETS
-            && self.bytes < MOST_BYTES
+    /// The same, where another track has come up to it: it is later, and nothing was hit.
+    pub(super) fn release_explained(&mut self, clock: &TrackClock, common: &Common) -> Option<P> {
+        let is_explained = |(_, dts): &mut (P, i64)| clock.ms_ahead_of_all(*dts, common).abs() <= FAR_MS;
+        self.0.take_if(is_explained).map(|(packet, _)| packet)
     }
 }
 
-/// Whether a time lies so far from where the next packet is due.
-fn is_off(clock: &TrackClock, last: i64, dts: i64, by_ms: i64) -> bool {
-    let off = dts.saturating_sub(last).saturating_sub(clock.last_duration());
-    clock.to_ms(off).saturating_abs() > by_ms
+fn jumps(clock: &TrackClock, common: &Common, last: i64, dts: i64) -> bool {
+    let step_ms = clock.ms_between(last, dts);
+    step_ms < -FAR_MS || (step_ms > FAR_MS && clock.ms_ahead_of_all(dts, common) > FAR_MS)
+}
+
+/// The time of a packet between its neighbours, where it lies far from both and they lie close to one another.
+fn place_between(last: i64, jumped: i64, dts: i64) -> Option<i64> {
+    let (jump, step) = (jumped.saturating_sub(last), dts.saturating_sub(last));
+    (step > 1 && step <= jump.saturating_abs() / 2 && !(last..=dts).contains(&jumped)).then(|| last + step / 2)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::media::ffi::TimeBase;
-    use crate::media::timeline::Common;
 
-    /// What becomes of the times of a track, 40 ms a packet.
-    fn placed(times: &[i64]) -> Vec<i64> {
+    /// What becomes of the times of a track whose packets say that they last so long.
+    fn placed(times: &[i64], duration: i64) -> Vec<i64> {
         let (mut clock, mut common) = (TrackClock::new(TimeBase::MILLISECONDS, 0, true), Common::default());
         let (mut jump, mut out) = (Jump::default(), Vec::new());
-        let mut write = |clock: &mut TrackClock, all: Vec<InStep<i64>>| {
-            for (time, mended) in all {
-                let time = mended.unwrap_or(time);
-                out.push(clock.place(Some(time), Some(time), 40, &mut common).dts);
-            }
-        };
         for time in times {
-            let all = jump.next(&clock, *time, Some(*time), 1000);
-            write(&mut clock, all);
+            for (time, mended) in jump.next(&clock, &common, *time, *time) {
+                let time = mended.unwrap_or(time);
+                out.push(clock.place(Some(time), Some(time), duration, &mut common).dts);
+            }
         }
         let rest = jump.release();
-        write(&mut clock, rest);
+        out.extend(rest.map(|time| clock.place(Some(time), Some(time), duration, &mut common).dts));
         out
     }
 
@@ -130,15 +91,14 @@ mod tests {
     }
 
     #[test]
-    fn times_that_were_hit_come_back_between_their_neighbours() {
+    fn a_time_that_was_hit_comes_back_between_its_neighbours() {
         let expected = steady(0, 100);
-        for hits in [1..2, 1..3, 30..31, 30..60, 98..99, 10..12] {
-            for by in [150, 1024, 2048, 8192, 1 << 24, -150, -1024, -8192] {
-                let mut hit = expected.clone();
-                hit[hits.start..hits.end].iter_mut().for_each(|time| *time += by);
-                // A few packets by little: as repeated times are told.
-                if hits.len() == 1 || by.abs() > 1000 {
-                    assert_eq!(placed(&hit), expected, "{hits:?} by {by}");
+        for at in [1, 2, 30, 98] {
+            for by in [1024, 2048, 8192, 1 << 24, -1200, -2048, -8192] {
+                for duration in [0, 33, 40] {
+                    let mut hit = expected.clone();
+                    hit[at] += by;
+                    assert_eq!(placed(&hit, duration), expected, "{at} by {by}");
                 }
             }
         }
@@ -147,32 +107,35 @@ mod tests {
     #[test]
     fn pauses_other_clocks_and_uneven_times_stay_what_they_are() {
         let pause = [steady(0, 10), steady(5000, 300)].concat();
-        assert_eq!(placed(&pause), pause);
-        let short = [steady(0, 10), steady(600, 10)].concat();
-        assert_eq!(placed(&short), short);
-        let uneven = [0, 40, 500, 540, 1700, 1740, 1780, 4000, 4040, 9000];
-        assert_eq!(placed(&uneven), uneven);
-        assert_eq!(placed(&[steady(8000, 10), steady(0, 300)].concat()), steady(8000, 310));
+        let uneven = vec![0, 40, 500, 540, 1700, 1740, 1780, 4000, 4040, 9000];
         let slow: Vec<i64> = (0..50).map(|n| n * 2500).collect();
-        assert_eq!(placed(&slow), slow);
-        assert_eq!(placed(&[0, 40, 8000]), [0, 40, 8000], "the last one may be anything");
+        for times in [pause, uneven, slow, vec![0, 40, 8000]] {
+            for duration in [0, 33, 40] {
+                assert_eq!(placed(&times, duration), times);
+            }
+        }
+        for (first, step) in [(100, 40), (70, 470), (101, 39), (40, 1000)] {
+            let run = |count: i64| (0..count).map(move |n| n * step);
+            let times: Vec<i64> = run(first).chain(run(300)).collect();
+            let joined = placed(&times, 33);
+            let end = joined[usize::try_from(first).unwrap() - 1] + 33;
+            assert_eq!(joined[usize::try_from(first).unwrap()..], run(300).map(|time| end + time).collect::<Vec<_>>());
+        }
     }
 
     #[test]
-    fn what_waits_is_bounded_and_in_order() {
-        let clock = {
-            let mut clock = TrackClock::new(TimeBase::MILLISECONDS, 0, true);
-            clock.place(Some(0), Some(0), 1, &mut Common::default());
-            clock
-        };
-        for (bytes, step) in [(1, 1), (1 << 20, 1), (1, 1000)] {
-            let (mut jump, mut out) = (Jump::default(), Vec::new());
-            for number in 0..2000_i64 {
-                out.extend(jump.next(&clock, number, Some(100_000 + number * step), bytes).into_iter().map(|(n, _)| n));
-                assert!(jump.waiting.len() <= 400 && jump.bytes <= 9 << 20);
-            }
-            out.extend(jump.release().into_iter().map(|(n, _)| n));
-            assert_eq!(out, (0..2000).collect::<Vec<_>>());
-        }
+    fn what_another_track_has_come_up_to_waits_no_longer() {
+        let (mut pictures, mut common) = (TrackClock::new(TimeBase::MILLISECONDS, 0, true), Common::default());
+        let mut sound = TrackClock::new(TimeBase::MILLISECONDS, 0, true);
+        let mut jump = Jump::default();
+        pictures.place(Some(0), Some(0), 40, &mut common);
+        assert!(jump.next(&pictures, &common, "slide", 30_000).is_empty());
+        sound.place(Some(28_000), Some(28_000), 20, &mut common);
+        assert_eq!(jump.release_explained(&pictures, &common), None);
+        sound.place(Some(29_500), Some(29_500), 20, &mut common);
+        assert_eq!(jump.release_explained(&pictures, &common), Some("slide"));
+        pictures.place(Some(30_000), Some(30_000), 40, &mut common);
+        sound.place(Some(59_900), Some(59_900), 20, &mut common);
+        assert_eq!(jump.next(&pictures, &common, "next", 60_000), [("next", None)], "where sound is, too");
     }
 }

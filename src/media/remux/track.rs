@@ -6,7 +6,7 @@ use crate::media::ffi::source::StreamFacts;
 use crate::media::ffi::{Packet, TimeBase};
 use crate::media::meter::Meter;
 use crate::media::reading::{facts_of, gap_defects};
-use crate::media::timeline::{Stamp, TrackClock};
+use crate::media::timeline::{Common, Stamp, TrackClock};
 use crate::recording::{Container, Defect, TrackKind};
 
 /// Where the packets of a track go.
@@ -137,14 +137,19 @@ impl Track {
 
     /// Packets that can be written now, in order: one whose time jumps waits for the next, and if only its time was hit it
     /// gets another.
-    pub(super) fn in_step(&mut self, packet: Packet) -> Vec<Packet> {
-        let Some(clock) = &mut self.clock else { return vec![packet] };
-        let (dts, bytes) = (packet.dts(), packet.size());
-        let all = self.jump.next(clock, packet, dts, bytes);
+    pub(super) fn in_step(&mut self, packet: Packet, common: &Common) -> Vec<Packet> {
+        let is_steady = self.is_main_media();
+        let Some((clock, dts)) = self.clock.as_mut().zip(packet.dts()).filter(|_| is_steady) else {
+            return self.in_step_rest().into_iter().chain([packet]).collect();
+        };
+        let all = self.jump.next(clock, common, packet, dts);
         let mend = |(mut packet, mended): InStep<Packet>| {
             if let Some((new, old)) = mended.zip(packet.dts()) {
                 clock.note_mended(new.saturating_sub(old));
-                packet.set_pts(packet.pts().map(|pts| pts.saturating_sub(old).saturating_add(new)));
+                let moved = |pts: i64| pts.saturating_sub(old).saturating_add(new);
+                // Where both are stored, only one of them may have been hit.
+                let is_hit_too = |pts: &i64| pts.abs_diff(old) <= pts.abs_diff(new);
+                packet.set_pts(packet.pts().map(|pts| if is_hit_too(&pts) { moved(pts) } else { pts }));
                 packet.set_dts(Some(new));
             }
             packet
@@ -152,9 +157,14 @@ impl Track {
         all.into_iter().map(mend).collect()
     }
 
+    /// What waits for the next packet, if another track has come up to it.
+    pub(super) fn explained(&mut self, common: &Common) -> Option<Packet> {
+        self.jump.release_explained(self.clock.as_ref()?, common)
+    }
+
     /// What still waits for the next packet at the end.
-    pub(super) fn in_step_rest(&mut self) -> Vec<Packet> {
-        self.jump.release().into_iter().map(|(packet, _)| packet).collect()
+    pub(super) fn in_step_rest(&mut self) -> Option<Packet> {
+        self.jump.release()
     }
 
     /// Counts a packet that goes into the output at `stamp`.
