@@ -1,8 +1,9 @@
 //! The end of an MPEG transport stream (ISO/IEC 13818-1 §2.4.3): whole packets, whole PES packets.
 //!
 //! A PES packet says its length or, for pictures, 0. Where it says none, its end shows in the stuffing: a writer fills
-//! the last transport packet of a PES packet with an adaptation field, so one that ends without any is cut (wrongly
-//! said of one whole stream in 184, which costs no more than a kept original).
+//! the last transport packet of a PES packet with an adaptation field, so one that ends without any is cut. That would be said
+//! wrongly of one whole stream in 184; but a writer that never goes on with a PES packet once it has begun another (as FFmpeg
+//! does) has completed every one behind which another begins.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -37,23 +38,41 @@ struct Unit {
     is_stuffed: bool,
     /// Whether its first packet was seen.
     is_begun: bool,
+    /// Whether a PES packet of another PID began behind its last packet.
+    is_followed: bool,
 }
 
+/// What the end of a stream shows.
+#[derive(Debug, Default)]
+struct End {
+    units: BTreeMap<u16, Unit>,
+    /// PES packets behind which one of another PID began.
+    followed: usize,
+    /// Whether one of them went on all the same.
+    is_interleaved: bool,
+}
+
+/// After so many PES packets that nothing interrupted the writer is one that interrupts none.
+const ENOUGH_FOLLOWED: usize = 8;
+
 impl Unit {
-    fn is_cut(&self) -> bool {
+    fn is_cut(&self, completes_what_it_begins: bool) -> bool {
         match self.declared {
             Some(declared) => self.present < declared,
-            None => self.present > 0 && !self.is_stuffed,
+            None => self.present > 0 && !self.is_stuffed && !(self.is_followed && completes_what_it_begins),
         }
     }
 }
 
 fn judge(bytes: &[u8]) -> Tail {
-    let mut units: BTreeMap<u16, Unit> = BTreeMap::new();
+    let mut end = End::default();
     let packets = bytes[phase(bytes)..].chunks_exact(PACKET_BYTES);
     let odd = packets.remainder();
-    packets.filter(|p| p[0] == SYNC).for_each(|packet| note(packet, &mut units));
-    let mut cut: Vec<u16> = units.iter().filter(|(_, unit)| unit.is_cut()).map(|(pid, _)| *pid).collect();
+    packets.filter(|p| p[0] == SYNC).for_each(|packet| end.note(packet));
+    let completes_what_it_begins = end.followed >= ENOUGH_FOLLOWED && !end.is_interleaved;
+    let units = end.units;
+    let is_cut = |(pid, unit): (&u16, &Unit)| unit.is_cut(completes_what_it_begins).then_some(*pid);
+    let mut cut: Vec<u16> = units.iter().filter_map(is_cut).collect();
     if let Some(pid) = continued_pid(odd).filter(|pid| units.contains_key(pid) && !cut.contains(pid)) {
         cut.push(pid);
     }
@@ -78,23 +97,34 @@ fn pid(high: u8, low: u8) -> u16 {
     u16::from(high & 0x1F) << 8 | u16::from(low)
 }
 
-fn note(packet: &[u8], units: &mut BTreeMap<u16, Unit>) {
-    let (pid, begins, field) = (pid(packet[1], packet[2]), packet[1] & 0x40 != 0, packet[3] >> 4 & 3);
-    if pid == NULL_PID || field & 1 == 0 {
-        return;
+impl End {
+    fn note(&mut self, packet: &[u8]) {
+        let (pid, begins, field) = (pid(packet[1], packet[2]), packet[1] & 0x40 != 0, packet[3] >> 4 & 3);
+        if pid == NULL_PID || field & 1 == 0 {
+            return;
+        }
+        let adaptation_bytes = if field & 2 == 0 { 0 } else { 1 + usize::from(packet[4]) };
+        let payload = packet.get(4 + adaptation_bytes..).unwrap_or_default();
+        if begins && !is_pes(payload) {
+            self.units.remove(&pid);
+            return;
+        }
+        if begins {
+            self.begin(pid, declared(payload));
+        }
+        if let Some(unit) = self.units.get_mut(&pid).filter(|unit| unit.is_begun) {
+            self.is_interleaved |= unit.is_followed;
+            unit.present += payload.len();
+            unit.is_stuffed = field & 2 != 0 && has_stuffing(packet[4], packet[5]);
+        }
     }
-    let adaptation_bytes = if field & 2 == 0 { 0 } else { 1 + usize::from(packet[4]) };
-    let payload = packet.get(4 + adaptation_bytes..).unwrap_or_default();
-    if begins && !is_pes(payload) {
-        units.remove(&pid);
-        return;
-    }
-    if begins {
-        units.insert(pid, Unit { declared: declared(payload), is_begun: true, ..Unit::default() });
-    }
-    if let Some(unit) = units.get_mut(&pid).filter(|unit| unit.is_begun) {
-        unit.present += payload.len();
-        unit.is_stuffed = field & 2 != 0 && has_stuffing(packet[4], packet[5]);
+
+    fn begin(&mut self, pid: u16, declared: Option<usize>) {
+        for unit in self.units.iter_mut().filter(|(other, _)| **other != pid).map(|(_, unit)| unit) {
+            self.followed += usize::from(!unit.is_followed);
+            unit.is_followed = true;
+        }
+        self.units.insert(pid, Unit { declared, is_begun: true, ..Unit::default() });
     }
 }
 
@@ -172,6 +202,21 @@ mod tests {
         let tail = judge(&bytes);
         assert_eq!(tail.cut_pids, [256]);
         assert_eq!(tail.missing.as_deref(), Some("the end of the last unit of PID 256"));
+    }
+
+    #[test]
+    fn a_picture_without_stuffing_is_whole_where_the_writer_completes_what_it_begins() {
+        let picture = |last: usize| [packet(256, true, &pes(0, 184)), packet(256, false, &vec![1; last])].concat();
+        let sound = packet(257, true, &pes(94, 100));
+        let begun = [picture(100), sound.clone()].concat().repeat(5);
+        assert_eq!(judge(&[begun.clone(), picture(184), sound.clone()].concat()), Tail::default());
+        let is_cut = |bytes: &[u8]| assert_eq!(judge(bytes).cut_pids, [256]);
+        is_cut(&[begun.clone(), picture(184)].concat());
+        is_cut(&[begun.clone(), sound.clone(), picture(184)].concat());
+        // Another writer puts sound between the packets of a picture, or has not shown yet that it does not.
+        let between = [packet(256, true, &pes(0, 184)), sound.clone(), packet(256, false, &[1; 100])].concat();
+        is_cut(&[begun, between, picture(184), sound.clone()].concat());
+        is_cut(&[picture(184), sound].concat());
     }
 
     #[test]
