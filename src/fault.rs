@@ -7,6 +7,8 @@
 use std::error::Error;
 use std::io;
 
+use crate::printable::Printable;
+
 /// What the caller should do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -59,7 +61,7 @@ pub trait Fault: Error {
     }
 }
 
-/// Joins an error and its sources with colons, for a log field or a journal entry.
+/// Joins an error and its sources with colons, for a log field or a journal entry; safe to print.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -71,7 +73,7 @@ pub fn chain(error: &dyn Error) -> String {
         }
         next = source.source();
     }
-    text
+    Printable(text).to_string()
 }
 
 #[cfg(test)]
@@ -93,5 +95,6 @@ mod tests {
         struct Outer(#[source] io::Error);
         let said = chain(&Outer(io::Error::other("gone")));
         assert_eq!(said, "cannot open `x`: gone");
+        assert_eq!(chain(&io::Error::other("a\u{1b}[2J\nb\u{202e}")), "a\\u{1b}[2J\\u{a}b\\u{202e}");
     }
 }

@@ -12,6 +12,7 @@ pub mod finish;
 pub mod isobmff;
 pub mod media;
 pub mod pipeline;
+pub mod printable;
 pub mod recording;
 pub mod retain;
 pub mod salvage;

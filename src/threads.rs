@@ -51,7 +51,7 @@ fn beside_with<'scope, T: Send + 'scope>(
     match builder.spawn_scoped(scope, move || done(&theirs)) {
         Ok(thread) => Beside::There(thread),
         Err(error) => {
-            tracing::debug!(%error, "No thread is left; the work is done here.");
+            tracing::debug!(error = crate::fault::chain(&error), "No thread is left; the work is done here.");
             Beside::Here(done(&lent))
         }
     }

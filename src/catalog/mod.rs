@@ -36,6 +36,7 @@ mod store;
 mod tests;
 mod vods;
 
+use crate::recording::name::printable;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -98,7 +99,7 @@ impl Catalog {
         let aside = state_dir.join(format!("catalog.damaged-{now_ms}"));
         let moved = crate::durable::rename_no_replace(&path, &aside);
         moved.map_err(|e| CatalogError::StateDirectory { verb: "move aside", path: e.path, source: e.source })?;
-        tracing::warn!(aside = %aside.display(), "Damaged catalogue moved aside.");
+        tracing::warn!(aside = %printable(&aside), "Damaged catalogue moved aside.");
         Ok((Self::open_locked(state_dir, lock)?, Some(aside)))
     }
 

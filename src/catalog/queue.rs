@@ -78,7 +78,11 @@ impl Catalog {
             Ok(Some(delivery)) if matches!(delivery.state, DeliveryState::Waiting { .. }) => return Ok(Some(delivery)),
             Ok(_) => {}
             Err(error @ CatalogError::Unreadable { .. }) => {
-                tracing::error!(delivery = id, error = %error, "Delivery taken out of the queue: it cannot be read.");
+                tracing::error!(
+                    delivery = id,
+                    error = crate::fault::chain(&error),
+                    "Delivery taken out of the queue: it cannot be read."
+                );
             }
             Err(other) => return Err(other),
         }

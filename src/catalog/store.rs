@@ -36,6 +36,7 @@ use super::CatalogError;
 use super::error::StorageError;
 use super::shared_flush::SharedFlush;
 use crate::durable;
+use crate::recording::name::printable;
 
 /// Version of the trees and their keys; a database with a greater one is refused.
 pub(super) const SCHEMA_VERSION: u32 = 1;
@@ -352,7 +353,7 @@ impl Store {
     pub(super) fn give_up(&self, error: sled::Error) -> CatalogError {
         if !self.has_failed.swap(true, Ordering::SeqCst) {
             std::mem::forget((self.db.clone(), self.trees.clone()));
-            tracing::error!(path = %self.path.display(), error = %error, "Catalogue failed; it is not used again before a restart.");
+            tracing::error!(path = %printable(&self.path), error = crate::fault::chain(&error), "Catalogue failed; it is not used again before a restart.");
         }
         error.into()
     }

@@ -1,8 +1,12 @@
 //! What can be typed: every command and option, once, for parsing, help, completions and the manual page.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::printable::Printable;
+use crate::recording::name::printable_text;
 
 /// Finishes, catalogues, delivers and frees the recordings that live ingest servers leave behind.
 #[derive(Debug, Parser)]
@@ -31,6 +35,17 @@ pub struct Cli {
     /// What to do
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Reads what was typed. An error shows it escaped: a pattern of the shell may have put the name of any file there.
+    pub fn read(typed: &[OsString]) -> Result<Self, clap::Error> {
+        Self::try_parse_from(typed).map_err(|error| {
+            let escaped = typed.iter().map(|arg| printable_text(&arg.to_string_lossy()));
+            let as_shown = Self::try_parse_from(escaped).err();
+            as_shown.unwrap_or_else(|| clap::Error::raw(error.kind(), Printable(&error)))
+        })
+    }
 }
 
 /// What to do.

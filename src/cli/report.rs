@@ -16,7 +16,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use crate::fault::Fault;
-use crate::recording::name::printable_text;
+use crate::printable::Printable;
 
 /// The whole report of an error that knows what to do about it.
 pub fn of_fault(fault: &dyn Fault) -> String {
@@ -83,7 +83,7 @@ fn push(text: &mut String, label: &str, message: &str) {
     let indent = " ".repeat(label.len().clamp(2, 4));
     for (number, line) in message.lines().enumerate() {
         let before = if number == 0 { label } else { &indent };
-        let _ = writeln!(text, "{before}{}", printable_text(line));
+        let _ = writeln!(text, "{before}{}", Printable(line));
     }
 }
 

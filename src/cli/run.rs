@@ -5,12 +5,10 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::Parser as _;
-
 use super::args::{CatalogCommand, Cli, Command, ConfigCommand, ProcessArgs, QueueCommand, VodCommand};
 use super::commands::{self, Failure};
 use super::exit::Exit;
-use super::output::Output;
+use super::output::{End, Output};
 use super::table::Style;
 use super::{logging, memory, progress, report, signals, socket};
 use crate::catalog::CatalogError;
@@ -24,7 +22,7 @@ use crate::recording::name::printable_text;
 pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
     memory::give_back_large_blocks();
     let typed: Vec<OsString> = args.into_iter().collect();
-    let cli = match Cli::try_parse_from(&typed) {
+    let cli = match Cli::read(&typed) {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
@@ -34,13 +32,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
     logging::start(&cli);
     let (mut out, mut err) = (progress::beside_bars(io::stdout()), progress::beside_bars(io::stderr()));
     let style = if cli.json { Style::Plain } else { Style::of_stdout() };
-    let mut output = Output { out: &mut out, err: &mut err, is_json: cli.json, style };
+    let mut output = Output { out: End::new(&mut out), err: End::new(&mut err), is_json: cli.json, style };
     let exit = match run(&cli, &typed[1..], &mut output) {
         Ok(exit) => exit,
         Err(failure) => explain(&failure, &mut output),
     };
-    let _ = output.out.flush();
-    let _ = output.err.flush();
+    let _ = output.out.as_it_is().flush();
+    let _ = output.err.as_it_is().flush();
     exit.code()
 }
 
@@ -54,7 +52,7 @@ pub fn explain(failure: &Failure, out: &mut Output<'_>) -> Exit {
         Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return Exit::Done,
         Failure::Output(error) => (Exit::Environment, report::render(error, &[])),
     };
-    let _ = write!(out.err, "{text}");
+    let _ = out.err.as_it_is().write_all(text.as_bytes());
     exit
 }
 
@@ -124,7 +122,7 @@ fn with_house(cli: &Cli, typed: &[OsString], out: &mut Output<'_>) -> Result<Exi
             engine.stop_working();
             exit
         }
-        Err(Failure::InUse(in_use)) => match socket::ask(&path, typed, out.out, out.err) {
+        Err(Failure::InUse(in_use)) => match socket::ask(&path, typed, out.out.as_it_is(), out.err.as_it_is()) {
             Ok(code) => Ok(Exit::from_code(code)),
             Err(_) => Err(Failure::InUse(in_use)),
         },

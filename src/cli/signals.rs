@@ -9,6 +9,7 @@ use signal_hook::iterator::Signals;
 use tracing::warn;
 
 use super::exit::Exit;
+use crate::fault::chain;
 use crate::pipeline::Stop;
 
 static IS_ENDING: AtomicBool = AtomicBool::new(false);
@@ -34,7 +35,7 @@ fn end(stop: &Stop) {
 pub fn listen(stop: &Stop, reload: impl Fn() + Send + 'static) {
     let at_interrupt = stop.clone();
     if let Err(error) = ctrlc::set_handler(move || end(&at_interrupt)) {
-        warn!(%error, "Interrupts end the program at once.");
+        warn!(error = chain(&error), "Interrupts end the program at once.");
     }
     let stop = stop.clone();
     let listen = move |mut signals: Signals| {
@@ -44,6 +45,6 @@ pub fn listen(stop: &Stop, reload: impl Fn() + Send + 'static) {
     };
     match Signals::new([SIGTERM, SIGHUP]) {
         Ok(signals) => drop(std::thread::Builder::new().name("signals".into()).spawn(move || listen(signals))),
-        Err(error) => warn!(%error, "SIGTERM ends the program at once, SIGHUP as well."),
+        Err(error) => warn!(error = chain(&error), "SIGTERM ends the program at once, SIGHUP as well."),
     }
 }

@@ -101,7 +101,7 @@ impl Listener {
                 let spawned =
                     std::thread::Builder::new().name("command".into()).spawn(move || converse(&stream, &answer));
                 if let Err(error) = spawned {
-                    warn!(%error, "A command could not be answered.");
+                    warn!(error = crate::fault::chain(&error), "A command could not be answered.");
                 }
             }
         })?;
@@ -129,8 +129,11 @@ fn converse(stream: &UnixStream, answer: &impl Fn(&Request, &mut dyn Write, &mut
             &mut FrameWriter { stream, frame: Frame::Err },
         ),
         Err(error) => {
-            let _ =
-                writeln!(FrameWriter { stream, frame: Frame::Err }, "Error: the request was not understood: {error}");
+            let _ = writeln!(
+                FrameWriter { stream, frame: Frame::Err },
+                "Error: the request was not understood: {}",
+                crate::fault::chain(&error)
+            );
             super::exit::Exit::Usage.code()
         }
     };

@@ -14,6 +14,7 @@ use super::multipart::abort;
 use super::target::{Store, Target};
 use crate::durable::{self, FileError, Partial};
 use crate::fault::{Fault, chain};
+use crate::recording::name::printable;
 
 /// One thing that was tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub(super) async fn probe(target: &Target) -> Vec<Check> {
         Store::Bucket(bucket) => probe_bucket(bucket, target.place.prefix(), &key).await,
         Store::Directory(directory) => {
             let ready = directory.ensure();
-            let mut checks = vec![check("directory", ready, || directory.base.display().to_string())];
+            let mut checks = vec![check("directory", ready, || printable(&directory.base))];
             if checks[0].ok {
                 checks.extend(probe_directory(&directory.target, &directory.path_of(&key)));
             }

@@ -333,7 +333,7 @@ pub(super) async fn abort(bucket: &Bucket, key: &str, id: &str) -> Result<()> {
     let aborted = bucket.call(Verb::Abort, key, bucket.backend.parts.abort_multipart(&path, &id));
     match tokio::time::timeout(ABORT_TIMEOUT, aborted).await {
         Ok(Err(error)) if !is_gone(&error) => {
-            tracing::debug!(target = %bucket.target, key, error = %error, "Upload not aborted.");
+            tracing::debug!(target = %bucket.target, key, error = crate::fault::chain(&error), "Upload not aborted.");
             Err(error)
         }
         _ => Ok(()),

@@ -218,7 +218,9 @@ impl Targets {
             let Ok(Target { store: Store::Bucket(bucket), .. }) = self.find(&head.target) else { continue };
             match self.runtime.block_on(throw_away(bucket, &head, ledger)) {
                 Ok(()) => forget_this(ledger, &head)?,
-                Err(error) => tracing::debug!(target = %head.target, key = %head.key, error = %error, "Stays open."),
+                Err(error) => {
+                    tracing::debug!(target = %head.target, key = %head.key, error = crate::fault::chain(&error), "Stays open.");
+                }
             }
             given_up += 1;
         }

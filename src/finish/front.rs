@@ -16,6 +16,7 @@ use crate::durable::{self, FileError};
 use crate::isobmff::Movie;
 use crate::media;
 use crate::recording::journey::Start;
+use crate::recording::name::printable;
 use crate::recording::{Container, Defect, Outcome, SalvageReport, SpliceMethod, StartSource};
 
 /// Packets of a salvaged recording that are given to a decoder: some seconds.
@@ -133,7 +134,7 @@ impl Front<'_> {
             match self.work.wait_for_disk(|| prepared.perform())? {
                 Performed::Done => return Ok(Some(written)),
                 Performed::Aside(why) => {
-                    tracing::debug!(path = %self.source().display(), why, "Not finished in place.");
+                    tracing::debug!(path = %printable(self.source()), why, "Not finished in place.");
                     return Ok(None);
                 }
                 Performed::OtherBlock => block_bytes = prepared.next_block_bytes(),

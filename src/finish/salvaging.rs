@@ -22,6 +22,7 @@ use super::{FinishError, Inspection, Iso, SalvageInPlace, Splice, Validate, Wish
 use crate::durable::{self, AheadReader, FileError, Partial, ReadAhead};
 use crate::isobmff::{self, Movie, Shape};
 use crate::media::{self, Begins, Remux};
+use crate::recording::name::printable;
 use crate::recording::{Container, Defect, Outcome, SpliceMethod, TrackKind};
 use crate::salvage::{self, Origin, Others, Reference, Salvaged, Verdict};
 
@@ -64,7 +65,7 @@ pub fn salvage(
         }
         Ok(written) => Ok(Ok(Box::new(written))),
         Err(FinishError::Refuted { .. }) => {
-            info!(path = %source.display(), "What other recordings taught makes no pictures of it.");
+            info!(path = %printable(source), "What other recordings taught makes no pictures of it.");
             salvaged.verdict = Verdict::NeedsParameters;
             Ok(Err(without_repeats(inspection.defects.iter().cloned().chain(defects_of(&salvaged)))))
         }
@@ -93,7 +94,7 @@ fn foreign(
     }
     let mut defects = clusters_made_whole(&whole, container)?;
     if rest.start > 0 {
-        info!(path = %source.display(), parameters = ?mended.source, from = rest.start, "Gave a recording its beginning again.");
+        info!(path = %printable(source), parameters = ?mended.source, from = rest.start, "Gave a recording its beginning again.");
         defects.push(Defect::Truncated { missing: format!("the first {} bytes", rest.start) });
     }
     let mut again = super::inspect(whole.path())?;
@@ -154,7 +155,7 @@ fn salvaged(source: &Path, size_bytes: u64, references: &[Reference]) -> Result<
 fn log(path: &Path, salvaged: &Salvaged) {
     let report = &salvaged.report;
     info!(
-        path = %path.display(),
+        path = %printable(path),
         verdict = ?salvaged.verdict,
         confidence = ?report.confidence,
         parameters = ?report.source,

@@ -7,6 +7,7 @@ use super::produce::{Work, Written, watch};
 use super::remux::remux;
 use super::{ByBytes, FinishError, Inspection, Validate, splice};
 use crate::media::{self, MediaError};
+use crate::recording::name::printable;
 use crate::recording::{Container, Defect};
 
 /// Finishes by tables over the packets; what is not as its beginning promised is remuxed, into what it fits in then.
@@ -65,7 +66,7 @@ fn remux_anew(work: &Work<'_>, inspection: &mut Inspection) -> Result<Written, F
 fn name_unsound(work: &Work<'_>, inspection: &mut Inspection, at: u64) -> Result<(), FinishError> {
     let source = work.settled.path();
     if work.settled.evidence.is_strong() && splice::put_back_by_bytes(source)? == ByBytes::PutBack {
-        tracing::info!(path = %source.display(), "A splice that was cut was taken back; the recording is taken again.");
+        tracing::info!(path = %printable(source), "A splice that was cut was taken back; the recording is taken again.");
         return Err(FinishError::Changed { path: source.to_owned() });
     }
     if indexing::ends_whole(source)? {

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::fault::{Class, Fault};
+use crate::recording::name::printable;
 use crate::recording::{Container, Defect};
 
 /// An error of this room.
@@ -12,7 +13,7 @@ use crate::recording::{Container, Defect};
 #[non_exhaustive]
 pub enum MediaError {
     /// The file cannot be opened.
-    #[error("cannot open `{}`", path.display())]
+    #[error("cannot open `{}`", printable(path))]
     Open {
         /// Which file.
         path: PathBuf,
@@ -21,7 +22,7 @@ pub enum MediaError {
         source: io::Error,
     },
     /// The file cannot be read on.
-    #[error("cannot read `{}` at byte {offset}", path.display())]
+    #[error("cannot read `{}` at byte {offset}", printable(path))]
     Read {
         /// Which file.
         path: PathBuf,
@@ -32,7 +33,7 @@ pub enum MediaError {
         source: io::Error,
     },
     /// The output cannot be written.
-    #[error("cannot write `{}`", path.display())]
+    #[error("cannot write `{}`", printable(path))]
     Write {
         /// Which file.
         path: PathBuf,
@@ -41,7 +42,7 @@ pub enum MediaError {
         source: io::Error,
     },
     /// The demuxer finds nothing it understands.
-    #[error("`{}` cannot be read as {}: {detail}", path.display(), container.extension())]
+    #[error("`{}` cannot be read as {}: {detail}", printable(path), container.extension())]
     NotReadable {
         /// Which file.
         path: PathBuf,
@@ -51,7 +52,7 @@ pub enum MediaError {
         detail: String,
     },
     /// The recording cannot be finished; it belongs into quarantine with these defects.
-    #[error("`{}` cannot be finished: {}", path.display(), in_words(defects))]
+    #[error("`{}` cannot be finished: {}", printable(path), in_words(defects))]
     Unfinishable {
         /// Which file.
         path: PathBuf,
@@ -59,7 +60,7 @@ pub enum MediaError {
         defects: Vec<Defect>,
     },
     /// A track whose codec this FFmpeg cannot read out of this container.
-    #[error("`{}`, track {track}: {codec} in {} cannot be read by this FFmpeg", path.display(), container.extension())]
+    #[error("`{}`, track {track}: {codec} in {} cannot be read by this FFmpeg", printable(path), container.extension())]
     UnreadableTrack {
         /// Which file.
         path: PathBuf,
@@ -71,7 +72,7 @@ pub enum MediaError {
         container: Container,
     },
     /// A sound or picture track that the wanted container cannot carry.
-    #[error("`{}`, track {track}: {} cannot carry {codec}", path.display(), container.extension())]
+    #[error("`{}`, track {track}: {} cannot carry {codec}", printable(path), container.extension())]
     DoesNotFit {
         /// Which file.
         path: PathBuf,
@@ -83,7 +84,7 @@ pub enum MediaError {
         container: Container,
     },
     /// FFmpeg refuses a step, for a reason that is neither the disk nor a known defect.
-    #[error("FFmpeg cannot {action} `{}`: {detail}", path.display())]
+    #[error("FFmpeg cannot {action} `{}`: {detail}", printable(path))]
     Refused {
         /// Which file.
         path: PathBuf,

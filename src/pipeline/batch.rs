@@ -19,6 +19,7 @@ use crate::discover::{Mode, Problem, Settling, Unit, Waiting};
 use crate::durable;
 use crate::finish::{self, ByBytes};
 use crate::recording::journey::{Candidate, Settled};
+use crate::recording::name::printable;
 use crate::recording::{Delivery, VodRecord};
 
 /// What is to be taken to its end.
@@ -141,12 +142,12 @@ impl Run<'_> {
         let path = settled.path();
         match finish::put_back_by_bytes(path) {
             Ok(ByBytes::PutBack) => {
-                warn!(path = %path.display(), "A splice in place that was cut is taken back, told by the bytes alone.");
+                warn!(path = %printable(path), "A splice in place that was cut is taken back, told by the bytes alone.");
                 let fingerprint = durable::fingerprint(path).ok()?;
                 Some(Candidate { fingerprint, ..settled.candidate.clone() })
             }
             Ok(ByBytes::Unclear) => {
-                warn!(path = %path.display(), "Perhaps half finished in place; what is there does not say where.");
+                warn!(path = %printable(path), "Perhaps half finished in place; what is there does not say where.");
                 None
             }
             // Whatever keeps it from being read now is said when it is finished.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::house::{House, Settings};
 use crate::discover::{self, DiscoverError, Look, Namer, Problem, RootOptions, Search, Server, Unit};
 use crate::recording::journey::Candidate;
+use crate::recording::name::printable;
 
 /// A file or directory that is to be worked on, and the root that holds it.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,7 +71,7 @@ impl Reader {
         let settings = house.settings();
         let namer = Namer::new(root, &settings.watch.temporary_suffixes, settings.finish.time_zone.clone())?;
         if let Some(choice) = namer.choice() {
-            tracing::info!(root = %root.path.display(), server = choice.server.name(), reason = choice.reason, "Chose how names are read.");
+            tracing::info!(root = %printable(&root.path), server = choice.server.name(), reason = choice.reason, "Chose how names are read.");
         }
         Ok(Self { root: root.clone(), namer })
     }

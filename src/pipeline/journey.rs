@@ -24,6 +24,7 @@ use crate::durable::{self, FileError};
 use crate::fault::{Class, Fault, chain};
 use crate::finish::{self, Conclusion, FinishError, Finished, Names, Recovered, Turn as _, Wish};
 use crate::recording::journey::{Entry, Settled, Step};
+use crate::recording::name::printable;
 use crate::recording::{Defect, Fingerprint, SpliceIntent, VodRecord};
 use crate::salvage::Reference;
 
@@ -203,7 +204,7 @@ impl Names for Claims<'_> {
 /// Journal, rename, catalogue, clear the source: steps 3 to 5.
 fn publish(house: &House, key: &JournalKey, finished: Finished) -> Result<VodRecord, PipelineError> {
     for warning in &finished.warnings {
-        warn!(path = %finished.record.file_path.display(), warning, "Finished with a reservation.");
+        warn!(path = %printable(&finished.record.file_path), warning, "Finished with a reservation.");
     }
     let Finished { written_path, written, record, removes_source, teaches, .. } = finished;
     if written_path != record.file_path {
@@ -251,7 +252,7 @@ fn commit(
     teaching::remember(house, &record, teaches);
     info!(
         vod_id = record.vod_id,
-        path = %record.file_path.display(),
+        path = %printable(&record.file_path),
         stream = record.stream_id,
         duration_ms = record.duration,
         outcome = ?record.outcome,
@@ -269,7 +270,7 @@ fn clear_source(house: &House, key: &JournalKey, record: &VodRecord) -> Result<(
     match durable::fingerprint(&record.source_path) {
         _ if record.source_path == record.file_path => {} // As an older version journalled it.
         Ok(now) if now == record.source => durable::remove(&record.source_path)?,
-        Ok(_) => warn!(path = %record.source_path.display(), "The original changed after it was finished; it stays."),
+        Ok(_) => warn!(path = %printable(&record.source_path), "The original changed after it was finished; it stays."),
         Err(error) if error.is_missing() => {}
         Err(error) => return Err(error.into()),
     }
@@ -292,7 +293,7 @@ fn conclude(
     let message = chain(&error);
     if is_half_done(house, key) {
         // The journal's entry is what puts it right: it stays.
-        warn!(path = %settled.path().display(), error = message, "Half finished in place; completed or taken back at the next try.");
+        warn!(path = %printable(settled.path()), error = message, "Half finished in place; completed or taken back at the next try.");
         return Ended::Failed { class, message, hint: error.hint() };
     }
     // Another state of the file is another recording; the name that was reserved for this one is free for it.
@@ -305,7 +306,7 @@ fn conclude(
         if let Err(error) = house.catalog.set_step(key, step, now_ms()) {
             warn!(error = chain(&error), "The failure could not be journalled.");
         }
-        warn!(path = %settled.path().display(), class = ?class, error = message, "Not finished; the recording stays as it is.");
+        warn!(path = %printable(settled.path()), class = ?class, error = message, "Not finished; the recording stays as it is.");
     }
     Ended::Failed { class, message, hint: error.hint() }
 }
@@ -326,7 +327,7 @@ fn is_not_ours_yet(house: &House, key: &JournalKey) -> bool {
 
 fn quarantine(house: &House, key: &JournalKey, settled: &Settled, defects: Vec<Defect>) -> Ended {
     let reasons = defects.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-    warn!(path = %settled.path().display(), reasons, "Quarantined where it is; it is never deleted.");
+    warn!(path = %printable(settled.path()), reasons, "Quarantined where it is; it is never deleted.");
     match house.catalog.set_step(key, Step::Quarantined { defects: defects.clone() }, now_ms()) {
         Ok(()) => {
             house.waiting.add(*key, &settled.candidate.facts.stream_id, &defects);
@@ -350,7 +351,7 @@ pub fn resume(house: &House) -> Result<Vec<Settled>, CatalogError> {
             Ok(true) => {}
             Ok(false) => again.push(entry.settled),
             Err(error) => {
-                warn!(path = %entry.settled.path().display(), error = chain(&error), "Could not be carried on; tried again later.");
+                warn!(path = %printable(entry.settled.path()), error = chain(&error), "Could not be carried on; tried again later.");
             }
         }
     }
@@ -402,7 +403,7 @@ fn resume_splice(
     let path = &intent.path;
     match finish::recover(intent)? {
         Recovered::Finished => {
-            info!(path = %path.display(), "A splice in place that was cut is completed.");
+            info!(path = %printable(path), "A splice in place that was cut is completed.");
             let (written_path, written) = (path.clone(), intent.after);
             let record = record.clone();
             let finished =
@@ -410,7 +411,7 @@ fn resume_splice(
             publish(house, key, finished).map(|_| true)
         }
         Recovered::AsBefore => {
-            info!(path = %path.display(), "A splice in place that was cut is taken back.");
+            info!(path = %printable(path), "A splice in place that was cut is taken back.");
             begin_again(house, key, entry)
         }
         Recovered::Gone => begin_again(house, key, entry),

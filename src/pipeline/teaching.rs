@@ -13,6 +13,7 @@ use crate::catalog::{CatalogError, JournalKey};
 use crate::fault::{Class, chain};
 use crate::finish;
 use crate::recording::journey::{Entry, Settled, Step};
+use crate::recording::name::printable;
 use crate::recording::{Container, Defect, VodRecord};
 use crate::salvage::{Origin, Reference};
 
@@ -119,7 +120,7 @@ fn keep(house: &House, stream_id: &str, told: Value) -> Result<(), CatalogError>
 fn wake(house: &House, stream_id: &str) -> Result<(), CatalogError> {
     for key in house.waiting.of(house, stream_id)? {
         let Some(entry) = house.catalog.entry(&key)?.filter(waits) else { continue };
-        info!(path = %entry.settled.path().display(), stream = stream_id, "Tried again: its stream's parameters are known now.");
+        info!(path = %printable(entry.settled.path()), stream = stream_id, "Tried again: its stream's parameters are known now.");
         let message = "a sound recording of its stream has come since".to_owned();
         let step = Step::Failed { class: Class::Transient, message, due_ms: Some(now_ms()) };
         house.catalog.set_step(&key, step, now_ms())?;

@@ -10,6 +10,7 @@ use crate::durable;
 use crate::fault::chain;
 use crate::finish::{self, Undone};
 use crate::recording::journey::{Candidate, NameFacts};
+use crate::recording::name::printable;
 use crate::recording::{Container, Fingerprint, VodRecord};
 
 /// What became of it, and where the file stands now.
@@ -38,7 +39,7 @@ pub fn undo(house: &House, path: &Path) -> Result<Option<Taken>, PipelineError> 
     }
     let path = if is_renamed { vod.source_path.clone() } else { under_own_name(&vod, path) };
     house.catalog.delete_vod(&vod.vod_id)?;
-    info!(vod_id = vod.vod_id, path = %path.display(), "A splice in place was undone.");
+    info!(vod_id = vod.vod_id, path = %printable(&path), "A splice in place was undone.");
     Ok(Some(Taken { undone, path }))
 }
 
@@ -57,7 +58,7 @@ fn under_own_name(vod: &VodRecord, path: &Path) -> PathBuf {
     match durable::rename_no_replace(path, source) {
         Ok(()) => source.clone(),
         Err(error) => {
-            warn!(path = %path.display(), error = chain(&error), "It keeps its name.");
+            warn!(path = %printable(path), error = chain(&error), "It keeps its name.");
             path.to_owned()
         }
     }

@@ -18,6 +18,7 @@ use super::queueing;
 use crate::discover::{self, DiscoverError, Event, Mode, Problem, SeenEvent, Settling, Split, Unit, Watch};
 use crate::fault::{Fault, chain};
 use crate::recording::journey::Candidate;
+use crate::recording::name::printable;
 
 /// What the daemon is told from outside.
 #[derive(Debug)]
@@ -219,7 +220,7 @@ impl<'a> Watcher<'a> {
     fn leave_out_what_was_there(&self, reader: &Reader, found: &mut Found) {
         let catalog = &self.house().catalog;
         let root = &reader.root().path;
-        let mark = format!("existing/{}", root.display());
+        let mark = format!("existing/{}", root.to_string_lossy());
         if !matches!(catalog.ledger(&mark), Ok(None)) {
             return;
         }
@@ -251,7 +252,7 @@ impl<'a> Watcher<'a> {
         match self.house().catalog.enqueue(&deliveries) {
             Ok(0) => {}
             Ok(_) => {
-                info!(playlist = %unit.playlist.display(), files = unit.files.len(), "A unit is queued for delivery.");
+                info!(playlist = %printable(&unit.playlist), files = unit.files.len(), "A unit is queued for delivery.");
                 self.house().bell.ring();
             }
             Err(error) => warn!(error = chain(&error), "A unit could not be queued."),
@@ -318,11 +319,11 @@ fn say_first(house: &House, root: &Path, split: &Split) {
     let settings = house.settings();
     for kind in &split.taken_summary.kinds {
         let (files, bytes) = (kind.files, kind.size_bytes);
-        info!(root = %root.display(), kind = kind.kind, temporary = kind.is_temporary, files, bytes, "Found on the first start; taken.");
+        info!(root = %printable(root), kind = kind.kind, temporary = kind.is_temporary, files, bytes, "Found on the first start; taken.");
     }
     for kind in &split.left_out_summary.kinds {
         let (files, bytes) = (kind.files, kind.size_bytes);
-        info!(root = %root.display(), kind = kind.kind, temporary = kind.is_temporary, files, bytes, "Found on the first start; left out.");
+        info!(root = %printable(root), kind = kind.kind, temporary = kind.is_temporary, files, bytes, "Found on the first start; left out.");
     }
     let targets = settings.deliver.targets.len();
     info!(targets, uploads = %settings.deliver.upload_extensions, frees = ?settings.retain.delete_local, "What is taken is uploaded and freed like this.");

@@ -2,11 +2,12 @@
 //!
 //! Names on disk and in the catalogue are fixed when a recording is finished and never change.
 
-use std::fmt::Write as _;
 use std::path::{Component, Path, PathBuf};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+
+use crate::printable::Printable;
 
 /// The date pattern of design §5: `streamId_2026-03-04_14-30-15`.
 pub const DEFAULT_DATE_PATTERN: &str = "_%Y-%m-%d_%H-%M-%S";
@@ -60,22 +61,14 @@ pub fn with_subfolder(directory: &Path, subfolder: &str) -> PathBuf {
     }
 }
 
-/// Makes a path safe to print: control and bidirectional characters, and bytes that are not UTF-8, are escaped.
+/// Makes a path safe to print: what could mislead its reader, and bytes that are not UTF-8, are escaped.
 pub fn printable(path: &Path) -> String {
-    printable_text(&path.to_string_lossy())
+    Printable::path(path).to_string()
 }
 
 /// Makes any text safe to print on a terminal, as [`printable`] does for paths.
 pub fn printable_text(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() || matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}') {
-            let _ = write!(shown, "{}", c.escape_unicode());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
+    Printable(text).to_string()
 }
 
 #[cfg(test)]

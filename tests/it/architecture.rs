@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, top of the house first. A room may import from those before it.
-const ORDER: [&str; 19] = [
+const ORDER: [&str; 20] = [
+    "printable",
     "fault",
     "threads",
     "recording",

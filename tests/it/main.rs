@@ -25,6 +25,7 @@ mod deliver_requests;
 mod deliver_s3;
 mod deliver_secrets;
 mod deliver_storm;
+mod escapes;
 mod ffmpeg;
 mod flv;
 mod fuzz;

@@ -37,7 +37,7 @@ fn check(config: &Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
 
 fn print(config: &Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let printed = config::print(config);
-    let file = config.file.as_ref().map(|f| f.display().to_string());
+    let file = config.file.as_ref().map(|f| crate::recording::name::printable(f));
     if out.is_json {
         for value in &printed {
             let origin = value.origin.to_string();
@@ -59,6 +59,6 @@ fn print(config: &Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
 /// Prints a configuration made from Ant Media's properties.
 pub fn import(file: &Path, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let text = config::import_antmedia_file(file).map_err(|e| Failure::Configuration(Box::new(e)))?;
-    write!(out.out, "{text}").map_err(Failure::output)?;
+    out.out.as_it_is().write_all(text.as_bytes()).map_err(Failure::output)?;
     Ok(Exit::Done)
 }

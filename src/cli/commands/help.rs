@@ -11,7 +11,7 @@ use super::Failure;
 pub fn completions(shell: clap_complete::Shell, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "aftercast", &mut script);
-    out.out.write_all(&script).map_err(Failure::output)?;
+    out.out.as_it_is().write_all(&script).map_err(Failure::output)?;
     Ok(Exit::Done)
 }
 
@@ -19,9 +19,9 @@ pub fn completions(shell: clap_complete::Shell, out: &mut Output<'_>) -> Result<
 pub fn man(out: &mut Output<'_>) -> Result<Exit, Failure> {
     let mut command = Cli::command();
     command.build();
-    clap_mangen::Man::new(command.clone()).render(&mut out.out).map_err(Failure::output)?;
+    clap_mangen::Man::new(command.clone()).render(&mut out.out.as_it_is()).map_err(Failure::output)?;
     for sub in command.get_subcommands().filter(|c| c.get_name() != "help") {
-        clap_mangen::Man::new(sub.clone()).render(&mut out.out).map_err(Failure::output)?;
+        clap_mangen::Man::new(sub.clone()).render(&mut out.out.as_it_is()).map_err(Failure::output)?;
     }
     Ok(Exit::Done)
 }

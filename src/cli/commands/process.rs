@@ -100,7 +100,8 @@ fn print_ended(out: &mut Output<'_>, path: &Path, ended: &Ended) -> io::Result<(
             defects.iter().try_for_each(|d| writeln!(out.out, "                    {d}"))
         }
         Ended::Failed { message, hint, .. } => {
-            writeln!(out.out, "failed            {path}\n                    {}", printable_text(message))?;
+            writeln!(out.out, "failed            {path}")?;
+            writeln!(out.out, "                    {message}")?;
             hint.iter().try_for_each(|hint| writeln!(out.out, "                    {}", printable_text(hint)))
         }
     }

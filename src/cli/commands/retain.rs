@@ -14,8 +14,9 @@ use crate::pipeline::{self, House};
 pub fn run(house: &House, args: &RetainArgs, out: &mut Output<'_>) -> Result<Exit, Failure> {
     if !args.dry_run {
         let freed = pipeline::free_what_is_due(house);
-        let said = if out.is_json { json!({ "freed": freed }).to_string() } else { format!("{freed} files freed.") };
-        writeln!(out.out, "{said}").map_err(Failure::output)?;
+        let printed =
+            if out.is_json { out.json(&json!({ "freed": freed })) } else { writeln!(out.out, "{freed} files freed.") };
+        printed.map_err(Failure::output)?;
         return Ok(Exit::Done);
     }
     let plan = pipeline::retention_plan(house)?;

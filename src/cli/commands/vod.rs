@@ -97,9 +97,8 @@ fn places_of(vod: &VodRecord) -> String {
 
 fn show(house: &House, id: &str, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let vod = known(house, id)?;
-    let text = if out.is_json { serde_json::to_string(&vod) } else { serde_json::to_string_pretty(&vod) };
-    let text = text.map_err(|e| Failure::output(e.into()))?;
-    writeln!(out.out, "{text}").map_err(Failure::output)?;
+    let printed = if out.is_json { out.json(&vod) } else { out.pretty_json(&vod) };
+    printed.map_err(Failure::output)?;
     Ok(Exit::Done)
 }
 
@@ -232,7 +231,7 @@ fn export(house: &House, format: ExportFormat, out: &mut Output<'_>) -> Result<E
             }
         }
         ExportFormat::Csv => {
-            let mut csv = csv::Writer::from_writer(&mut *out.out);
+            let mut csv = csv::Writer::from_writer(out.out.as_it_is());
             csv.write_record(CSV_COLUMNS).map_err(csv_failure)?;
             for vod in vods {
                 csv.write_record(csv_row(&vod?)).map_err(csv_failure)?;
@@ -282,6 +281,7 @@ fn csv_row(vod: &VodRecord) -> [String; 14] {
         vod.freed_at.map(|ms| ms.to_string()).unwrap_or_default(),
         join(vod.remote.iter().map(|r| r.url.clone()).collect(), " "),
     ]
+    .map(|cell| printable_text(&cell))
 }
 
 fn path_text(path: &Path) -> String {

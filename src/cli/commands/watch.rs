@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::Parser as _;
 use crossbeam_channel::{Sender, bounded};
 use tracing::{info, warn};
 
 use super::super::args::{Cli, WatchArgs};
 use super::super::exit::Exit;
-use super::super::output::Output;
+use super::super::output::{End, Output};
 use super::super::run::{configured, run_here, settings_of};
 use super::super::socket::{Listener, Request};
 use super::super::table::Style;
@@ -52,7 +51,7 @@ fn ready() {
 
 fn notify(state: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        warn!(%error, "The service manager could not be told.");
+        warn!(error = chain(&error), "The service manager could not be told.");
     }
 }
 
@@ -89,15 +88,15 @@ fn answer(
     out: &mut dyn std::io::Write,
     err: &mut dyn std::io::Write,
 ) -> u8 {
-    let typed = std::iter::once("aftercast".into()).chain(request.args());
-    let cli = match Cli::try_parse_from(typed) {
+    let typed: Vec<_> = std::iter::once("aftercast".into()).chain(request.args()).collect();
+    let cli = match Cli::read(&typed) {
         Ok(cli) => cli,
         Err(error) => {
             let _ = write!(err, "{error}");
             return Exit::Usage.code();
         }
     };
-    let mut output = Output { out, err, is_json: cli.json, style: Style::Plain };
+    let mut output = Output { out: End::new(out), err: End::new(err), is_json: cli.json, style: Style::Plain };
     match run_here(&cli, config, engine, Some(&request.directory()), &mut output) {
         Ok(exit) => exit.code(),
         Err(failure) => super::super::run::explain(&failure, &mut output).code(),

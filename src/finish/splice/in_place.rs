@@ -24,6 +24,7 @@ use crate::finish::FinishError;
 use crate::finish::sameness::Chosen;
 use crate::isobmff::{self, Movie};
 use crate::recording::Retirement;
+use crate::recording::name::printable;
 use crate::threads::alongside;
 
 /// What is written last of the header: a disk writes so much in one piece.
@@ -72,7 +73,7 @@ impl Prepared {
         }
         self.conclude()?;
         let held_ms = u64::try_from(lease.held().as_millis()).unwrap_or(u64::MAX);
-        tracing::debug!(path = %self.intent.path.display(), held_ms, "Finished in place under a lease.");
+        tracing::debug!(path = %printable(&self.intent.path), held_ms, "Finished in place under a lease.");
         Ok(Performed::Done)
     }
 

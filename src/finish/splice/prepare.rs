@@ -13,6 +13,7 @@ use crate::finish::inspect::header_error;
 use crate::finish::sameness::{self, Chosen};
 use crate::finish::{FinishError, Iso};
 use crate::isobmff::{self, BoxHeader, FrontPlan, IsoError, Layout, Movie, Shape};
+use crate::recording::name::printable;
 use crate::recording::{Container, Fingerprint, Retirement, SpliceIntent, SpliceUndo};
 use crate::threads::alongside;
 
@@ -115,7 +116,7 @@ impl Prepared {
 }
 
 fn not_here<T>(path: &Path, why: &str) -> Option<T> {
-    tracing::debug!(path = %path.display(), why, "Not finished in place.");
+    tracing::debug!(path = %printable(path), why, "Not finished in place.");
     None
 }
 

@@ -20,6 +20,7 @@ use attempt::{Attempt, Ended};
 
 use super::ffi::source::PARAMETER_BYTES;
 use super::{MediaError, Reading, TrackReading, Watch};
+use crate::recording::name::printable;
 use crate::recording::{Container, Defect};
 
 /// Where the index of an MP4 goes.
@@ -130,7 +131,7 @@ pub fn remux(request: &Remux<'_>) -> Result<Remuxed, MediaError> {
             }
             Ended::Silent { track } => drop(lessons.silent.insert(track)),
         }
-        tracing::debug!(source = %request.source.display(), ?lessons, "The remux begins again.");
+        tracing::debug!(source = %printable(request.source), ?lessons, "The remux begins again.");
     }
     Err(MediaError::Refused {
         path: request.source.to_owned(),
