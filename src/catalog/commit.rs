@@ -42,6 +42,7 @@ impl Catalog {
                 entry.step =
                     if removes_source { Step::Catalogued { vod_id, removes_source } } else { Step::Done { vod_id } };
                 entry.changed_ms = now_ms;
+                entry.postponed = None;
             }
             journal::write_entry(tx, *key, &entry)?;
             let (record, is_new) = add_vod(tx, record)?;

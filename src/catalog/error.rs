@@ -86,6 +86,12 @@ pub enum CatalogError {
         /// The journal's key.
         key: JournalKey,
     },
+    /// A step that would finish a recording again whose record is in the catalogue.
+    #[error("the recording `{key}` is in the catalogue already")]
+    AlreadyCatalogued {
+        /// The journal's key.
+        key: JournalKey,
+    },
     /// An id that no VoD has.
     #[error("there is no VoD `{id}`")]
     NoSuchVod {
@@ -185,7 +191,9 @@ impl Fault for CatalogError {
             Self::Unwritable { .. } => {
                 "The recording is safe where it is. Rename it so that its path is valid UTF-8.".into()
             }
-            Self::NotJournalled { .. } | Self::NoSuchVod { .. } | Self::NoSuchDelivery { .. } => return None,
+            Self::NotJournalled { .. }
+            | Self::AlreadyCatalogued { .. }
+            | Self::NoSuchVod { .. } | Self::NoSuchDelivery { .. } => return None,
         })
     }
 }

@@ -11,10 +11,12 @@ use super::vods::Listing;
 use super::{Catalog, CatalogError, Result, names};
 use crate::fault::Class;
 use crate::recording::Fingerprint;
-use crate::recording::journey::{Candidate, Entry, Evidence, JOURNAL_VERSION, Settled, Step};
+use crate::recording::journey::{Candidate, Entry, Evidence, JOURNAL_VERSION, Postponed, Settled, Step};
 
 /// After this many deaths of the process a file is not tried again (promise 6).
 const DEATHS_ALLOWED: usize = 2;
+/// What an attempt that was told to stop says of itself.
+const INTERRUPTED: &str = "interrupted";
 /// Entries written in one transaction where many are written at once.
 const BATCH: usize = 500;
 
@@ -66,14 +68,45 @@ impl Catalog {
     pub fn set_step(&self, key: &JournalKey, step: Step, now_ms: i64) -> Result<()> {
         let transition = transition_to(&step);
         let mut entry = self.entry(key)?.ok_or(CatalogError::NotJournalled { key: *key })?;
+        if leads_back(&entry.step, &step) {
+            return Err(CatalogError::AlreadyCatalogued { key: *key });
+        }
         entry.step = step;
         entry.changed_ms = now_ms;
+        // What was said to wait must not be said again by the next command.
+        let is_news = entry.postponed.take().is_some();
         self.store().transact(|tx| write_entry(tx, *key, &entry))?;
-        if matches!(entry.step, Step::Begun | Step::Done { .. }) {
+        if !is_news && matches!(entry.step, Step::Begun | Step::Done { .. }) {
             crate::durable::step(transition);
             return Ok(());
         }
         self.store().flush(transition)
+    }
+
+    /// Remembers why a recording that came further than its beginning cannot be carried on yet; durable on return.
+    pub fn postpone(&self, key: &JournalKey, why: &Postponed) -> Result<()> {
+        self.store().transact(|tx| {
+            let mut entry = entry_in(tx, *key)?;
+            entry.postponed = Some(why.clone());
+            write_entry(tx, *key, &entry)
+        })?;
+        self.store().flush("journal postponed")
+    }
+
+    /// Ends an attempt that was told to stop: the recording may be taken again at once, under any name. Durable on return.
+    ///
+    /// A file that the process died of before stays a suspect (promise 6).
+    pub fn cancel(&self, key: &JournalKey, now_ms: i64) -> Result<()> {
+        self.store().transact(|tx| {
+            names::release(tx, *key)?;
+            if deaths_in(tx, key.stored())?.is_empty() {
+                return [In::Open, In::Journal].into_iter().try_for_each(|tree| tx.remove(tree, key.stored()));
+            }
+            let entry = entry_in(tx, *key)?;
+            let step = Step::Failed { class: Class::Cancelled, message: INTERRUPTED.into(), due_ms: Some(now_ms) };
+            write_entry(tx, *key, &Entry { step, changed_ms: now_ms, postponed: None, ..entry })
+        })?;
+        self.store().flush("journal cancelled")
     }
 
     /// Whether the process died during an earlier attempt on a file.
@@ -232,6 +265,7 @@ fn attempt_in(
         step: Step::Begun,
         attempts: attempt,
         changed_ms: now_ms,
+        postponed: None,
     };
     write_entry(tx, key, &entry)?;
     Ok(Begun::Attempt { key, attempt, is_suspect: !deaths.is_empty() })
@@ -243,7 +277,8 @@ fn leave_out_in(tx: &Tx<'_>, candidate: &Candidate, now_ms: i64) -> std::result:
         return Ok(0);
     }
     let settled = Settled { candidate: candidate.clone(), evidence: Evidence::Unchanged { for_s: 0 } };
-    let entry = Entry { version: JOURNAL_VERSION, settled, step: Step::LeftOut, attempts: 0, changed_ms: now_ms };
+    let step = Step::LeftOut;
+    let entry = Entry { version: JOURNAL_VERSION, settled, step, attempts: 0, changed_ms: now_ms, postponed: None };
     write_entry(tx, key, &entry)?;
     Ok(1)
 }
@@ -261,7 +296,8 @@ fn count_death_in(tx: &Tx<'_>, key: &[u8]) -> std::result::Result<bool, Stop> {
         Err(other) => return Err(other),
     };
     match entry {
-        Some(entry) if matches!(entry.step, Step::Begun | Step::Splicing { .. }) => {
+        // What was put off ended in order.
+        Some(entry) if matches!(entry.step, Step::Begun | Step::Splicing { .. }) && entry.postponed.is_none() => {
             let mut deaths = deaths_in(tx, key)?;
             if deaths.contains(&entry.attempts) {
                 return Ok(false);
@@ -271,7 +307,8 @@ fn count_death_in(tx: &Tx<'_>, key: &[u8]) -> std::result::Result<bool, Stop> {
             Ok(true)
         }
         Some(entry) if entry.step.is_open() => Ok(false),
-        _ => tx.remove(In::Open, key).map(|()| false),
+        Some(entry) => forget_deaths(tx, key, &entry.step).map(|()| false),
+        None => tx.remove(In::Open, key).map(|()| false),
     }
 }
 
@@ -280,7 +317,7 @@ fn interrupt_in(tx: &Tx<'_>, key: JournalKey, now_ms: i64) -> std::result::Resul
     if !matches!(entry.step, Step::Begun) {
         return Ok(false);
     }
-    entry.step = Step::Failed { class: Class::Cancelled, message: "interrupted".into(), due_ms: Some(now_ms) };
+    entry.step = Step::Failed { class: Class::Cancelled, message: INTERRUPTED.into(), due_ms: Some(now_ms) };
     entry.changed_ms = now_ms;
     write_entry(tx, key, &entry).map(|()| true)
 }
@@ -291,11 +328,26 @@ pub(super) fn entry_in(tx: &Tx<'_>, key: JournalKey) -> std::result::Result<Entr
     entry.ok_or_else(|| super::store::stop(CatalogError::NotJournalled { key }))
 }
 
+/// Removes the row of an entry that is not open. A failed one keeps it while it counts deaths: a file that is tried again is
+/// still the one that the process died of.
+fn forget_deaths(tx: &Tx<'_>, key: &[u8], step: &Step) -> std::result::Result<(), Stop> {
+    if matches!(step, Step::Failed { .. }) && !deaths_in(tx, key)?.is_empty() {
+        return Ok(());
+    }
+    tx.remove(In::Open, key)
+}
+
+/// Whether a step would undo a record: what is catalogued is never finished again, only [`Catalog::forget`] leads back.
+const fn leads_back(from: &Step, to: &Step) -> bool {
+    matches!(from, Step::Catalogued { .. } | Step::Done { .. })
+        && !matches!(to, Step::Catalogued { .. } | Step::Done { .. })
+}
+
 /// Writes an entry and whether it is open; gives back the reserved name once it is not needed any more.
 pub(super) fn write_entry(tx: &Tx<'_>, key: JournalKey, entry: &Entry) -> std::result::Result<(), Stop> {
     tx.write(In::Journal, key.stored(), entry)?;
     if !entry.step.is_open() {
-        tx.remove(In::Open, key.stored())?;
+        forget_deaths(tx, key.stored().as_bytes(), &entry.step)?;
     } else if tx.get(In::Open, key.stored())?.is_none() {
         tx.write(In::Open, key.stored(), &[0_u32; 0])?;
     }

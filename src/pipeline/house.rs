@@ -78,6 +78,8 @@ pub struct House {
     pub(super) naming: Mutex<()>,
     /// Crashed recordings that wait for a sound one of their stream.
     pub(super) waiting: super::teaching::Waiting,
+    /// Recordings that came too far to begin again and cannot go on yet.
+    pub(super) postponed: super::postponing::Postponements,
     /// Shared by recordings under way; one that the process died of once has it to itself.
     pub(super) company: RwLock<()>,
 }
@@ -105,6 +107,7 @@ impl House {
             bell: super::courier::Bell::default(),
             naming: Mutex::default(),
             waiting: super::teaching::Waiting::default(),
+            postponed: super::postponing::Postponements::default(),
             company: RwLock::default(),
         })
     }
@@ -124,8 +127,10 @@ impl House {
         Arc::clone(&self.settler.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Forgets that targets wait after a fault of their surroundings, and tries at once what failed by it.
+    /// Forgets that targets wait after a fault of their surroundings, and tries at once what failed by it; recordings that
+    /// cannot be carried on, too.
     pub fn resume_targets(&self) {
+        self.postponed.bring_forward();
         self.bring_back();
         self.bell.resume_targets();
     }

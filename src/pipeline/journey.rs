@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use super::error::PipelineError;
 use super::house::{House, now_ms};
+use super::postponing;
 use super::queueing;
 use super::teaching;
 use super::turns::Turn;
@@ -42,6 +43,17 @@ pub enum Ended {
     Quarantined(Vec<Defect>),
     /// It was left out on the first start.
     LeftOut,
+    /// It came too far to begin again and cannot go on yet: it is carried on from where it stands.
+    Postponed {
+        /// Id of its record, if it has one.
+        vod_id: Option<String>,
+        /// What to do about it.
+        class: Class,
+        /// What is done, and what went wrong.
+        message: String,
+        /// What is safe and what to do.
+        hint: Option<String>,
+    },
     /// The attempt failed; the recording is where it was.
     Failed {
         /// What to do about it.
@@ -72,6 +84,10 @@ pub fn travel(house: &House, settled: &Settled, turn: &Turn<'_>) -> Ended {
 }
 
 fn travel_on(house: &House, settled: &Settled, turn: &Turn<'_>) -> Ended {
+    let key = JournalKey::of(settled.path(), &settled.candidate.fingerprint);
+    if let Some(ended) = house.postponed.holds_back(settled.path(), &key) {
+        return ended;
+    }
     let begin = || house.catalog.begin(settled, now_ms());
     let is_small = settled.candidate.fingerprint.size_bytes <= SMALL_BYTES;
     match if is_small { turn.lend(begin) } else { begin() } {
@@ -220,7 +236,10 @@ fn publish(house: &House, key: &JournalKey, finished: Finished) -> Result<VodRec
         }
         house.catalog.set_step(key, step, now_ms())?;
         if let Err(error) = appear(&written_path, &record) {
-            durable::remove_own(&written_path)?;
+            // Once it has its name only what comes after the rename can have failed: then it is published.
+            if !stands_at(&record.file_path, &written) {
+                durable::remove_own(&written_path)?;
+            }
             return Err(error.into());
         }
     }
@@ -286,20 +305,26 @@ fn conclude(
     outcome: Result<Ended, PipelineError>,
 ) -> Ended {
     let error = match outcome {
-        Ok(ended) => return ended,
+        Ok(ended) => {
+            if house.postponed.end(key) {
+                info!(path = %printable(settled.path()), "Carried on to its end.");
+            }
+            return ended;
+        }
         Err(error) => error,
     };
+    if let Some(ended) = postponing::postpone(house, key, &error) {
+        return ended;
+    }
+    house.postponed.end(key);
     let class = error.class();
     let message = chain(&error);
-    if is_half_done(house, key) {
-        // The journal's entry is what puts it right: it stays.
-        warn!(path = %printable(settled.path()), error = message, "Half finished in place; completed or taken back at the next try.");
-        return Ended::Failed { class, message, hint: error.hint() };
-    }
     // Another state of the file is another recording; the name that was reserved for this one is free for it.
     let is_another = !stands_at(settled.path(), &settled.candidate.fingerprint) && is_not_ours_yet(house, key);
-    if is_another || class == Class::Cancelled {
+    if is_another {
         let _ = house.catalog.forget(key);
+    } else if class == Class::Cancelled {
+        let _ = house.catalog.cancel(key, now_ms());
     } else {
         let due_ms = next_try_ms(attempt, class, now_ms(), 0);
         let step = Step::Failed { class, message: message.clone(), due_ms };
@@ -309,14 +334,6 @@ fn conclude(
         warn!(path = %printable(settled.path()), class = ?class, error = message, "Not finished; the recording stays as it is.");
     }
     Ended::Failed { class, message, hint: error.hint() }
-}
-
-/// Whether a splice in place has begun and is neither complete nor taken back.
-fn is_half_done(house: &House, key: &JournalKey) -> bool {
-    match house.catalog.entry(key).ok().flatten().map(|entry| entry.step) {
-        Some(Step::Splicing { intent, .. }) => !stands_at(&intent.path, &intent.before),
-        _ => false,
-    }
 }
 
 /// Whether the journal holds nothing that would have to be carried on without the source.
@@ -350,9 +367,7 @@ pub fn resume(house: &House) -> Result<Vec<Settled>, CatalogError> {
         match resume_one(house, &key, &entry) {
             Ok(true) => {}
             Ok(false) => again.push(entry.settled),
-            Err(error) => {
-                warn!(path = %printable(entry.settled.path()), error = chain(&error), "Could not be carried on; tried again later.");
-            }
+            Err(error) => drop(conclude(house, &key, &entry.settled, entry.attempts, Err(error))),
         }
     }
     Ok(again)
@@ -363,15 +378,18 @@ fn resume_one(house: &House, key: &JournalKey, entry: &Entry) -> Result<bool, Pi
     match &entry.step {
         Step::Splicing { intent, record } => resume_splice(house, key, entry, (intent, record)),
         Step::Publishing { written_path, written, record, removes_source } => {
+            let mut removes_source = *removes_source;
             if stands_at(&record.file_path, written) {
-                give_up_old_name(written_path, written, record)?;
-                commit(house, key, (**record).clone(), *removes_source, None).map(|_| true)
+                removes_source |= give_up_old_name(written_path, written, record)?;
             } else if stands_at(written_path, written) {
-                appear(written_path, record)?;
-                commit(house, key, (**record).clone(), *removes_source, None).map(|_| true)
+                match appear(written_path, record) {
+                    Err(error) if error.is_taken() => return begin_again(house, key, entry),
+                    other => other?,
+                }
             } else {
-                begin_again(house, key, entry)
+                return begin_again(house, key, entry);
             }
+            commit(house, key, (**record).clone(), removes_source, None).map(|_| true)
         }
         Step::Catalogued { vod_id, removes_source } => {
             let record = house.catalog.vod(vod_id)?;
@@ -386,11 +404,18 @@ fn resume_one(house: &House, key: &JournalKey, entry: &Entry) -> Result<bool, Pi
 }
 
 /// The cut may have left the file under both names: the new one was durable, or linked, before the old one was given up.
-fn give_up_old_name(written_path: &Path, written: &Fingerprint, record: &VodRecord) -> Result<(), FileError> {
+/// Says whether the old one is that of the source and stays for now.
+fn give_up_old_name(written_path: &Path, written: &Fingerprint, record: &VodRecord) -> Result<bool, FileError> {
+    let mut stays = false;
     if written_path != record.file_path && stands_at(written_path, written) {
-        durable::remove(written_path)?;
+        match durable::remove(written_path) {
+            // Linked under its final name, and nobody may take the old one away: a source to be removed like any other.
+            Err(_) if written_path == record.source_path => stays = true,
+            other => other?,
+        }
     }
-    Ok(())
+    // The last process may have ended between the rename and its sync, or the sync itself failed.
+    durable::sync_parent(&record.file_path).map(|()| stays)
 }
 
 /// A splice in place that was cut is completed where its header is durable, and taken back where it is not.
@@ -423,7 +448,8 @@ fn resume_splice(
     }
 }
 
-fn stands_at(path: &Path, expected: &Fingerprint) -> bool {
+/// Whether a file is there as it was.
+pub(super) fn stands_at(path: &Path, expected: &Fingerprint) -> bool {
     durable::fingerprint(path).is_ok_and(|now| now == *expected)
 }
 

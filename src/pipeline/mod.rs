@@ -14,6 +14,7 @@ mod journey;
 mod meters;
 mod planning;
 mod pool;
+mod postponing;
 mod queueing;
 mod rebuilding;
 mod redelivering;

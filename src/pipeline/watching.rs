@@ -105,6 +105,9 @@ impl<'a> Watcher<'a> {
         for path in self.house().waiting.woken() {
             self.look_at(&path, None);
         }
+        for settled in self.house().postponed.due(now_ms()) {
+            self.engine.submit(settled, Urgency::Backlog, |_, _| ());
+        }
         self.look_at_what_is_due();
         if Instant::now() >= self.next_rescan {
             self.watch.retry();

@@ -116,6 +116,23 @@ pub struct Entry {
     pub attempts: u32,
     /// When this entry last changed, milliseconds since the Unix epoch.
     pub changed_ms: i64,
+    /// Why the step that follows could not be done yet, if it could not.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub postponed: Option<Postponed>,
+}
+
+/// A step that failed and is tried again from where the recording stands: the steps before it are not repeated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Postponed {
+    /// What to do about it.
+    pub class: Class,
+    /// What went wrong, for the operator.
+    pub message: String,
+    /// How often it was tried.
+    pub tries: u32,
+    /// When to try again, milliseconds since the Unix epoch.
+    pub due_ms: i64,
 }
 
 /// The last durable step of a recording.

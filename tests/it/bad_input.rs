@@ -14,7 +14,7 @@ use crate::support::recordings::{ffmpeg, made};
 use crate::support::stores::{ACCESS_KEY, SECRET_KEY, s3};
 use crate::support::{House, Run, config_with_targets, standard_config, tree};
 
-fn is_root(what: &str) -> bool {
+pub fn is_root(what: &str) -> bool {
     let is_root = rustix::process::geteuid().is_root();
     if !is_root {
         let _ = writeln!(std::io::stderr(), "skipped: only root can {what}");
@@ -26,20 +26,21 @@ fn names(house: &House) -> Vec<String> {
     tree(&house.root()).into_keys().collect()
 }
 
-const STRANGER: u32 = 65534;
+pub const STRANGER: u32 = 65534;
 
 /// Runs a command of the program as another user, who may read and write the house except what a test takes away.
-fn as_stranger(house: &House, args: &[&str]) -> Run {
+pub fn as_stranger(house: &House, args: &[&str], privileges: &[&str]) -> Run {
     let own = house.command(args);
     let mut command = Command::new("setpriv");
     command.args([&format!("--reuid={STRANGER}"), &format!("--regid={STRANGER}"), "--clear-groups"]);
-    command.args(["--inh-caps=-all", "--"]).arg(house.path().join("aftercast")).args(own.get_args());
+    let inherited = if privileges.is_empty() { "--inh-caps=-all" } else { "--inh-caps=-all,+lease" };
+    command.arg(inherited).args(privileges).arg("--").arg(house.path().join("aftercast")).args(own.get_args());
     command.env("TZ", "UTC").env_remove("AFTERCAST_CONFIG").env_remove("AFTERCAST_TEST_TOOLS");
     command.current_dir(house.path()).output().unwrap().into()
 }
 
 /// A house that the stranger may use, with the program in it: its own directory may be closed to others.
-fn house_of_stranger() -> House {
+pub fn house_of_stranger() -> House {
     let house = House::new();
     let program = house.path().join("aftercast");
     fs::copy(env!("CARGO_BIN_EXE_aftercast"), &program).unwrap();
@@ -66,7 +67,7 @@ fn a_directory_that_cannot_be_read_is_an_environment_failure_and_the_rest_goes_o
     let open = house.put(&made("flv", 2), "room2.flv");
     chown(&open, Some(STRANGER), Some(STRANGER)).unwrap();
     let root = house.root();
-    let run = as_stranger(&house, &["process", root.to_str().unwrap()]).expect_code(5);
+    let run = as_stranger(&house, &["process", root.to_str().unwrap()], &[]).expect_code(5);
     assert!(run.out.contains("closed"), "{}", run.out);
     assert_says_what_helps(&run);
     assert_eq!(names(&house), ["closed/room1.flv", "room2.mp4"], "nothing is touched there, the rest is done");
@@ -85,7 +86,7 @@ fn a_directory_that_may_not_be_written_is_left_untouched_with_the_line_that_help
     }
     let before = tree(&house.root());
     let root = house.root();
-    let run = as_stranger(&house, &["process", root.to_str().unwrap()]).expect_code(5);
+    let run = as_stranger(&house, &["process", root.to_str().unwrap()], &[]).expect_code(5);
     assert_says_what_helps(&run);
     assert_eq!(tree(&house.root()), before);
     assert!(tree(&house.store()).is_empty());
@@ -93,7 +94,7 @@ fn a_directory_that_may_not_be_written_is_left_untouched_with_the_line_that_help
     for path in [path.as_path(), path.parent().unwrap()] {
         chown(path, Some(STRANGER), Some(STRANGER)).unwrap();
     }
-    as_stranger(&house, &["process", "--again", root.to_str().unwrap()]).expect_code(0);
+    as_stranger(&house, &["process", "--again", root.to_str().unwrap()], &[]).expect_code(0);
     assert_eq!(names(&house), ["live/room1.mp4"]);
 }
 

@@ -37,6 +37,7 @@ mod promises;
 mod refusals;
 mod salvage;
 mod service;
+mod stuck;
 mod units;
 mod verify;
 mod watch;

@@ -104,6 +104,69 @@ fn orderly_failures_and_restarts_without_an_attempt_are_no_deaths() {
 }
 
 #[test]
+fn a_file_that_the_process_died_of_stays_a_suspect_whatever_ends_its_next_attempt() {
+    let mut home = Home::new();
+    let file = settled("room1", 1);
+    let key = attempt(&home, &file, 1);
+    home.restart();
+    attempt(&home, &file, 2);
+    home.cancel(&key, 3).unwrap();
+    home.restart();
+    assert!(home.is_suspect(file.path(), &file.candidate.fingerprint).unwrap(), "told to stop");
+    assert!(home.knows(file.path(), &file.candidate.fingerprint).unwrap().may_be_taken(3));
+    attempt(&home, &file, 4);
+    home.set_step(&key, failed(Some(5)), 5).unwrap();
+    home.restart();
+    assert!(home.is_suspect(file.path(), &file.candidate.fingerprint).unwrap(), "failed");
+    assert!(home.open_entries().unwrap().items.is_empty());
+    attempt(&home, &file, 6);
+    home.restart();
+    assert!(matches!(home.begin(&file, 7).unwrap(), Begun::KillsTheProcess { attempts: 2, .. }));
+}
+
+#[test]
+fn an_attempt_told_to_stop_leaves_nothing_where_the_process_never_died() {
+    let home = Home::new();
+    let file = settled("room1", 1);
+    let key = attempt(&home, &file, 1);
+    assert!(home.reserve_name(Path::new("/srv/room1.mp4"), &key).unwrap());
+    home.cancel(&key, 2).unwrap();
+    assert_eq!(home.knows(file.path(), &file.candidate.fingerprint).unwrap(), Known::Unknown);
+    assert!(!home.is_name_taken(Path::new("/srv/room1.mp4")).unwrap());
+}
+
+#[test]
+fn no_step_leads_back_from_a_record() {
+    let home = Home::new();
+    let key = attempt(&home, &settled("room1", 1), 1);
+    let vod = record("room1", 1, 2);
+    home.set_step(&key, publishing(&vod), 2).unwrap();
+    home.commit_vod(&key, &vod, &[], true, 3).unwrap();
+    for step in [failed(Some(4)), Step::Begun, publishing(&vod), Step::Quarantined { defects: vec![] }] {
+        let refused = home.set_step(&key, step, 4);
+        assert!(matches!(refused, Err(CatalogError::AlreadyCatalogued { .. })), "{refused:?}");
+    }
+    home.set_step(&key, Step::Done { vod_id: vod.vod_id.clone() }, 5).unwrap();
+    assert!(home.set_step(&key, failed(None), 6).is_err());
+    assert_eq!(home.entry(&key).unwrap().unwrap().step, Step::Done { vod_id: vod.vod_id });
+}
+
+#[test]
+fn what_was_put_off_says_why_after_a_restart_and_is_no_death() {
+    let mut home = Home::new();
+    let file = settled("room1", 1);
+    let key = attempt(&home, &file, 1);
+    let why = Postponed { class: Class::Environment, message: "sticky".into(), tries: 3, due_ms: 9 };
+    home.postpone(&key, &why).unwrap();
+    home.restart();
+    assert_eq!(home.entry(&key).unwrap().unwrap().postponed, Some(why));
+    assert!(!home.is_suspect(file.path(), &file.candidate.fingerprint).unwrap());
+    let vod = record("room1", 1, 2);
+    home.set_step(&key, publishing(&vod), 2).unwrap();
+    assert_eq!(home.entry(&key).unwrap().unwrap().postponed, None, "the next step is not put off");
+}
+
+#[test]
 fn an_impatient_operator_is_not_held_against_the_file() {
     let mut home = Home::new();
     let (file, further) = (settled("room1", 1), settled("room2", 2));

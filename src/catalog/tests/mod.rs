@@ -10,7 +10,7 @@ mod upkeep;
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::recording::journey::{Candidate, Entry, Evidence, NameFacts, Settled, Step};
+use crate::recording::journey::{Candidate, Entry, Evidence, NameFacts, Postponed, Settled, Step};
 use crate::recording::*;
 
 /// A catalogue in a directory of its own.

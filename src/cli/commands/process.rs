@@ -67,6 +67,12 @@ pub fn json_of(path: &Path, ended: &Ended) -> Value {
         Ended::AlreadyFinished { vod_id } => said["vodId"] = json!(vod_id),
         Ended::Quarantined(defects) => said["defects"] = json!(defects),
         Ended::LeftOut => {}
+        Ended::Postponed { vod_id, class, message, hint } => {
+            said["vodId"] = json!(vod_id);
+            said["class"] = json!(class);
+            said["message"] = json!(message);
+            said["hint"] = json!(hint);
+        }
         Ended::Failed { class, message, hint } => {
             said["class"] = json!(class);
             said["message"] = json!(message);
@@ -82,6 +88,7 @@ const fn state_of(ended: &Ended) -> &'static str {
         Ended::AlreadyFinished { .. } => "already finished",
         Ended::Quarantined(_) => "quarantined",
         Ended::LeftOut => "left out",
+        Ended::Postponed { .. } => "postponed",
         Ended::Failed { .. } => "failed",
     }
 }
@@ -99,8 +106,8 @@ fn print_ended(out: &mut Output<'_>, path: &Path, ended: &Ended) -> io::Result<(
             writeln!(out.out, "quarantined       {path}")?;
             defects.iter().try_for_each(|d| writeln!(out.out, "                    {d}"))
         }
-        Ended::Failed { message, hint, .. } => {
-            writeln!(out.out, "failed            {path}")?;
+        Ended::Postponed { message, hint, .. } | Ended::Failed { message, hint, .. } => {
+            writeln!(out.out, "{:<16}  {path}", state_of(ended))?;
             writeln!(out.out, "                    {message}")?;
             hint.iter().try_for_each(|hint| writeln!(out.out, "                    {}", printable_text(hint)))
         }
@@ -150,7 +157,7 @@ fn print_rest(out: &mut Output<'_>, report: &Report) -> io::Result<()> {
 
 fn print_sum(out: &mut Output<'_>, report: &Report) -> io::Result<()> {
     let count = |state: &str| report.ended.iter().filter(|(_, e)| state_of(e) == state).count();
-    let states = ["finished", "already finished", "quarantined", "left out", "failed"];
+    let states = ["finished", "already finished", "quarantined", "left out", "postponed", "failed"];
     let counts: Vec<_> = states.into_iter().map(|s| (count(s), s)).filter(|(n, _)| *n > 0).collect();
     let mut said: Vec<_> = counts.iter().map(|(n, s)| format!("{n} {s}")).collect();
     said.extend((!report.not_settled.is_empty()).then(|| format!("{} not settled", report.not_settled.len())));
@@ -164,7 +171,7 @@ fn print_sum(out: &mut Output<'_>, report: &Report) -> io::Result<()> {
 /// 130 when interrupted, 5 when the surroundings were in the way, 4 when recordings failed, else 0.
 fn exit_of(engine: &Engine, report: &Report) -> Exit {
     let of_ended = report.ended.iter().map(|(_, ended)| match ended {
-        Ended::Failed { class, .. } => Exit::of_class(*class),
+        Ended::Postponed { class, .. } | Ended::Failed { class, .. } => Exit::of_class(*class),
         Ended::Quarantined(_) => Exit::SomeFailed,
         _ => Exit::Done,
     });

@@ -43,7 +43,7 @@ fn list(house: &House, all: bool, out: &mut Output<'_>) -> Result<Exit, Failure>
     let filter = DeliveryFilter { pending_only: !all, ..DeliveryFilter::default() };
     let deliveries = house.catalog.deliveries(&filter)?;
     let entries = house.catalog.entries()?;
-    let stopped = entries.items.iter().map(|(_, entry)| entry).filter(|e| is_stopped(&e.step));
+    let stopped = entries.items.iter().map(|(_, entry)| entry).filter(|e| is_stopped(e));
     for error in deliveries.unreadable.iter().chain(&entries.unreadable) {
         writeln!(out.err, "Warning: {}", crate::fault::chain(error)).map_err(Failure::output)?;
     }
@@ -64,7 +64,7 @@ fn list(house: &House, all: bool, out: &mut Output<'_>) -> Result<Exit, Failure>
         table.row([delivery.id.clone(), state.to_owned(), delivery.attempts.to_string(), next, why]);
     }
     for entry in stopped {
-        let (next, why) = reason_of(&entry.step);
+        let (next, why) = reason_of(entry);
         let path = entry.settled.path().to_string_lossy().into_owned();
         table.row([path, entry.step.name().to_owned(), entry.attempts.to_string(), next, why]);
     }
@@ -72,12 +72,15 @@ fn list(house: &House, all: bool, out: &mut Output<'_>) -> Result<Exit, Failure>
     Ok(Exit::Done)
 }
 
-const fn is_stopped(step: &Step) -> bool {
-    matches!(step, Step::Quarantined { .. } | Step::Failed { .. } | Step::LeftOut)
+const fn is_stopped(entry: &Entry) -> bool {
+    entry.postponed.is_some() || matches!(entry.step, Step::Quarantined { .. } | Step::Failed { .. } | Step::LeftOut)
 }
 
-fn reason_of(step: &Step) -> (String, String) {
-    match step {
+fn reason_of(entry: &Entry) -> (String, String) {
+    if let Some(postponed) = &entry.postponed {
+        return (when(postponed.due_ms), postponed.message.clone());
+    }
+    match &entry.step {
         Step::Failed { message, due_ms, .. } => (due_ms.map_or_else(|| "by hand".to_owned(), when), message.clone()),
         Step::Quarantined { defects } => {
             ("by hand".to_owned(), defects.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
@@ -87,7 +90,11 @@ fn reason_of(step: &Step) -> (String, String) {
 }
 
 fn json_of(entry: &Entry) -> Value {
-    json!({ "path": entry.settled.path(), "state": entry.step.name(), "attempts": entry.attempts, "step": entry.step })
+    let mut said = json!({ "path": entry.settled.path(), "state": entry.step.name(), "attempts": entry.attempts, "step": entry.step });
+    if let Some(postponed) = &entry.postponed {
+        said["postponed"] = json!(postponed);
+    }
+    said
 }
 
 fn retry(house: &House, ids: &[String], out: &mut Output<'_>) -> Result<Exit, Failure> {

@@ -1,0 +1,153 @@
+//! What came too far to begin again and cannot go on yet: behind *publishing* there is only forward.
+//!
+//! A recording whose finished file has its name, or whose record is in the catalogue, is never finished a second time. The
+//! step that failed is tried again by itself, in growing steps; its reason is said once and kept in the journal, which
+//! `queue list` shows.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tracing::{debug, warn};
+
+use super::error::PipelineError;
+use super::house::{House, now_ms};
+use super::journey::{self, Ended};
+use crate::catalog::{JournalKey, next_try_ms};
+use crate::fault::{Class, Fault, chain};
+use crate::recording::journey::{Entry, Postponed, Settled, Step};
+use crate::recording::name::printable;
+
+/// How much later what is being worked on just now is looked at again.
+const BUSY_AGAIN_MS: i64 = 1_000;
+
+/// The steps that wait for their next try, by the recording's key.
+#[derive(Debug, Default)]
+pub struct Postponements(Mutex<BTreeMap<JournalKey, Waiting>>);
+
+#[derive(Debug)]
+struct Waiting {
+    settled: Settled,
+    why: Postponed,
+    /// The file that no scan may take for a recording of its own meanwhile.
+    unfinished: Option<PathBuf>,
+}
+
+impl Postponements {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<JournalKey, Waiting>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets a recording that came to its end; says whether it had waited.
+    pub fn end(&self, key: &JournalKey) -> bool {
+        self.lock().remove(key).is_some()
+    }
+
+    /// Makes everything due now: a person has changed something.
+    pub fn bring_forward(&self) {
+        self.lock().values_mut().for_each(|waiting| waiting.why.due_ms = i64::MIN);
+    }
+
+    /// The recordings whose time has come. Each is handed out again a little later, unless it was tried meanwhile.
+    pub fn due(&self, now_ms: i64) -> Vec<Settled> {
+        let mut due = Vec::new();
+        for waiting in self.lock().values_mut().filter(|waiting| waiting.why.due_ms <= now_ms) {
+            waiting.why.due_ms = now_ms.saturating_add(BUSY_AGAIN_MS);
+            due.push(waiting.settled.clone());
+        }
+        due
+    }
+
+    /// Why a file must not be taken, if another recording is half finished in it.
+    pub fn holds_back(&self, path: &Path, key: &JournalKey) -> Option<Ended> {
+        let waiting = self.lock();
+        let holder = waiting.iter().find(|(holder, w)| *holder != key && w.unfinished.as_deref() == Some(path));
+        holder.map(|(_, w)| Ended::Postponed {
+            vod_id: None,
+            class: w.why.class,
+            message: w.why.message.clone(),
+            hint: None,
+        })
+    }
+
+    fn tries(&self, key: &JournalKey) -> u32 {
+        self.lock().get(key).map_or(0, |waiting| waiting.why.tries)
+    }
+}
+
+/// Where a recording stands that must not begin again.
+struct Standing {
+    /// What of it is safe and what waits, to be read before the reason.
+    words: &'static str,
+    vod_id: Option<String>,
+    unfinished: Option<PathBuf>,
+    hint: Option<String>,
+}
+
+impl Standing {
+    /// `None` where nothing has happened yet that beginning again would repeat.
+    fn of(step: &Step) -> Option<Self> {
+        match step {
+            Step::Splicing { intent, .. } if !journey::stands_at(&intent.path, &intent.before) => {
+                let words = "in-place finish interrupted; it will be completed or rolled back on the next attempt";
+                Some(Self { words, vod_id: None, unfinished: Some(intent.path.clone()), hint: None })
+            }
+            Step::Publishing { written_path, written, record, .. }
+                if journey::stands_at(&record.file_path, written) || journey::stands_at(written_path, written) =>
+            {
+                let words = "the finished file is complete, but not in the catalogue yet";
+                Some(Self { words, vod_id: None, unfinished: Some(written_path.clone()), hint: None })
+            }
+            Step::Catalogued { vod_id, .. } => {
+                let words = "finished and catalogued; the source cannot be removed yet";
+                Some(Self { words, vod_id: Some(vod_id.clone()), unfinished: None, hint: Some(SOURCE_STAYS.into()) })
+            }
+            _ => None,
+        }
+    }
+}
+
+const SOURCE_STAYS: &str = "The finished file is safe and nothing is lost. Remove the source yourself, or let the user that \
+     runs aftercast remove it: look for a directory with the sticky bit (`ls -ld`), an immutable file (`lsattr`), or a \
+     mount on the file. Removing is tried again by itself.";
+
+/// Puts off what an error keeps from going on, or tells how a recording ended that was at its end. `None` if it may begin
+/// again.
+pub fn postpone(house: &House, key: &JournalKey, error: &PipelineError) -> Option<Ended> {
+    let entry = house.catalog.entry(key).ok().flatten()?;
+    if let Step::Done { vod_id } = &entry.step {
+        // Whatever failed came after the last step.
+        warn!(path = %printable(entry.settled.path()), error = chain(error), "Finished and catalogued, but not in order.");
+        return Some(Ended::AlreadyFinished { vod_id: Some(vod_id.clone()) });
+    }
+    let standing = Standing::of(&entry.step)?;
+    let why = reason(house, key, &entry, &standing, error);
+    say(&entry, &why);
+    if let Err(error) = house.catalog.postpone(key, &why) {
+        warn!(error = chain(&error), "The failure could not be journalled.");
+    }
+    let hint = standing.hint.or_else(|| error.hint());
+    let waiting = Waiting { settled: entry.settled, why: why.clone(), unfinished: standing.unfinished };
+    house.postponed.lock().insert(*key, waiting);
+    Some(Ended::Postponed { vod_id: standing.vod_id, class: why.class, message: why.message, hint })
+}
+
+fn reason(house: &House, key: &JournalKey, entry: &Entry, standing: &Standing, error: &PipelineError) -> Postponed {
+    let earlier = entry.postponed.as_ref().map_or(0, |postponed| postponed.tries);
+    let tries = earlier.max(house.postponed.tries(key)).saturating_add(1);
+    let class = error.class();
+    // Whatever it is, only another try shows that it is over.
+    let pace = if class == Class::Transient { class } else { Class::Environment };
+    let due_ms = next_try_ms(tries, pace, now_ms(), 0).unwrap_or(i64::MAX);
+    Postponed { class, message: format!("{}: {}", standing.words, chain(error)), tries, due_ms }
+}
+
+/// Once: a source that cannot be removed for a year is not news every quarter of an hour.
+fn say(entry: &Entry, why: &Postponed) {
+    let path = printable(entry.settled.path());
+    if entry.postponed.as_ref().is_some_and(|before| before.message == why.message) {
+        debug!(%path, tries = why.tries, error = why.message, "Still postponed.");
+    } else {
+        warn!(%path, class = ?why.class, error = why.message, "Postponed; retried from where it stands.");
+    }
+}
