@@ -31,6 +31,6 @@ pub use options::*;
 pub use preset::{Choice, NameReading, Namer, TemplateError, check_template, choose_server};
 pub use root::{Placed, root_of};
 pub use scan::{Look, Scan, Search, newest_first};
-pub use settle::{Facts, Mode, Processes, SeenEvent, Settler, Settling, Verdict, Waiting, judge};
+pub use settle::{Facts, Mode, Processes, SeenEvent, Settler, Settling, Verdict, Waiting, Writer, judge};
 pub use watch::{Event, Watch};
-pub use writers::{OpenFiles, ServerState};
+pub use writers::{OpenFiles, ProcessId, ServerState};

@@ -14,6 +14,9 @@ pub struct Options {
     pub quiet: Duration,
     /// How old a temporary name must be before it counts as orphaned while a server runs. Default 10 min.
     pub orphan_after: Duration,
+    /// How recent a last write proves that the writer of a temporary name lives, whatever the process list says. Default
+    /// 30 s.
+    pub orphan_grace: Duration,
     /// Time between two full scans. Default 60 s.
     pub rescan: Duration,
     /// What is done with recordings that were there before the first start.
@@ -31,6 +34,7 @@ impl Default for Options {
             settle: Duration::from_secs(5),
             quiet: Duration::from_secs(120),
             orphan_after: Duration::from_secs(600),
+            orphan_grace: Duration::from_secs(30),
             rescan: Duration::from_secs(60),
             existing: Existing::All,
             temporary_suffixes: vec![".tmp".into(), ".tmp_extension".into()],

@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::recording::Fingerprint;
 use crate::recording::journey::{Candidate, Evidence, Settled};
@@ -18,13 +18,15 @@ use crate::recording::journey::{Candidate, Evidence, Settled};
 use super::candidate::NameRules;
 use super::hls;
 use super::lease::{self, Lease, Unavailable};
-use super::options::{Options, Server};
+use super::options::{Options, RootOptions, Server};
 use super::scan::temporaries_of;
-use super::writers::{OpenFiles, ServerState};
+use super::writers::{OpenFiles, ProcessId, ServerState};
+use seen_writers::{FileId, SeenWriters};
 
+mod seen_writers;
 mod verdict;
 
-pub use verdict::{Facts, Mode, Processes, SeenEvent, Verdict, Waiting, judge};
+pub use verdict::{Facts, Mode, Processes, SeenEvent, Verdict, Waiting, Writer, judge};
 
 /// What became of a candidate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,12 +56,19 @@ pub struct Settler {
     processes: Mutex<Option<(Instant, Arc<OpenFiles>)>>,
     /// First sight of files whose times lie in the future and so tell nothing.
     observed: Mutex<HashMap<PathBuf, (Fingerprint, i64)>>,
+    /// Who was seen writing temporary names.
+    writers: SeenWriters,
+    /// Servers that were seen running, by name, and when last, milliseconds since the Unix epoch.
+    servers: Mutex<HashMap<String, i64>>,
     /// Roots for which the missing capability has been named.
     told: Mutex<HashSet<PathBuf>>,
 }
 
 /// How long one reading of `/proc` serves. Far below `settle`, so that it is younger than the last change it judges.
 const PROCESSES_SERVE: Duration = Duration::from_secs(1);
+/// The same for a temporary name that is seen being written for the first time: an earlier reading may not have its
+/// writer, which may be killed before the next one.
+const PROCESSES_SERVE_NEWS: Duration = Duration::from_millis(100);
 
 impl Settler {
     /// A settler with these times and temporary suffixes.
@@ -69,6 +78,8 @@ impl Settler {
             rules: NameRules::new(&options.temporary_suffixes),
             processes: Mutex::default(),
             observed: Mutex::default(),
+            writers: SeenWriters::default(),
+            servers: Mutex::default(),
             told: Mutex::default(),
         }
     }
@@ -77,10 +88,11 @@ impl Settler {
     pub fn settle(&self, candidate: Candidate, seen: Option<SeenEvent>, mode: Mode, now_ms: i64) -> Settling {
         let state = match State::of(&candidate.path) {
             Ok(Some(state)) => state,
-            Ok(None) => return Settling::Gone,
+            Ok(None) => return self.gone(&candidate.path),
             Err(_) => return self.wait(now_ms, Waiting::Unreadable),
         };
         if state.fingerprint != candidate.fingerprint {
+            self.see_written(&candidate, state, &[]);
             return Settling::Changed(Candidate { fingerprint: state.fingerprint, ..candidate });
         }
         let facts = self.gather(&candidate, state, seen, mode, now_ms);
@@ -92,15 +104,26 @@ impl Settler {
         }
     }
 
+    /// Forgets who wrote a file that is no longer under this name.
+    pub fn forget(&self, path: &Path) {
+        self.writers.forget(path);
+    }
+
+    fn gone(&self, path: &Path) -> Settling {
+        self.forget(path);
+        Settling::Gone
+    }
+
     /// Looks once more: the evidence was about the file as it was found.
     fn confirm(&self, candidate: Candidate, evidence: Evidence) -> Settling {
         match State::of(&candidate.path) {
             Ok(Some(now)) if now.fingerprint == candidate.fingerprint => {
                 lock(&self.observed).remove(&candidate.path);
+                self.forget(&candidate.path);
                 Settling::Settled(Settled { candidate, evidence })
             }
             Ok(Some(now)) => Settling::Changed(Candidate { fingerprint: now.fingerprint, ..candidate }),
-            Ok(None) | Err(_) => Settling::Gone,
+            Ok(None) | Err(_) => self.gone(&candidate.path),
         }
     }
 
@@ -125,8 +148,14 @@ impl Settler {
         let seen = seen.filter(|_| !is_remote);
         let needs_writers = matches!(lease, Lease::Unavailable(_));
         let needs_server = candidate.is_temporary && mode != Mode::Recover;
-        let processes = (needs_writers || needs_server).then(|| self.processes());
-        let server = processes.as_ref().map_or(ServerState::Unknown, |p| server_state(p, candidate, mode));
+        let is_news = lease == Lease::Held && needs_server && !self.writers.know(&candidate.path, state.file());
+        let serve = if is_news { PROCESSES_SERVE_NEWS } else { PROCESSES_SERVE };
+        let processes = (needs_writers || needs_server).then(|| self.processes(serve));
+        let server = processes.as_ref().map_or(ServerState::Unknown, |p| self.server_state(p, candidate, mode, now_ms));
+        let writers = processes.as_ref().map_or(&[][..], |p| p.writers_of(&candidate.fingerprint));
+        if lease == Lease::Held || seen.is_some() || !writers.is_empty() {
+            self.see_written(candidate, state, writers);
+        }
         Facts {
             is_temporary: candidate.is_temporary,
             may_be_segment: !candidate.is_temporary && hls::is_transport_stream(&candidate.path),
@@ -138,14 +167,54 @@ impl Settler {
                 is_complete: p.is_complete() && !is_remote,
             }),
             server: if is_remote { ServerState::Unknown } else { server },
+            server_is_named: self.names_server(&candidate.root),
+            writer: self.writers.state(&candidate.path, state.file()),
             last_write_ms: candidate.fingerprint.mtime_ms(),
             unchanged_since_ms: self.unchanged_since_ms(&candidate.path, state, now_ms),
         }
     }
 
-    fn processes(&self) -> Arc<OpenFiles> {
+    /// Remembers that a temporary name is being written or was just closed, and by whom as far as that can be seen.
+    fn see_written(&self, candidate: &Candidate, state: State, by: &[ProcessId]) {
+        if candidate.is_temporary {
+            let is_news = !by.is_empty() && !self.writers.know(&candidate.path, state.file());
+            self.writers.see(&candidate.path, state.file(), by);
+            if is_news {
+                let path = crate::recording::name::printable(&candidate.path);
+                tracing::debug!(%path, processes = by.len(), "Temporary file is being written.");
+            }
+        }
+    }
+
+    /// Whether the settings say which server writes below a root; else it is only guessed from names.
+    fn names_server(&self, root: &Path) -> bool {
+        let named = |r: &RootOptions| r.path == root && r.server != Server::Auto && r.template.is_none();
+        self.options.roots.iter().any(named)
+    }
+
+    /// A server that runs in another container is invisible to a daemon beside it, so that "none runs" says nothing
+    /// there. A person who names paths is believed to see more than the daemon does.
+    fn server_state(&self, processes: &OpenFiles, candidate: &Candidate, mode: Mode, now_ms: i64) -> ServerState {
+        let state = processes.server(&candidate.server);
+        let mut servers = lock(&self.servers);
+        match state {
+            ServerState::Running { .. } => {
+                servers.insert(candidate.server.clone(), now_ms);
+                state
+            }
+            ServerState::NotRunning => match servers.get(&candidate.server) {
+                Some(&last_seen_ms) => ServerState::Ended { last_seen_ms },
+                None if mode == Mode::Watch && !processes.sees_machine() => ServerState::Unknown,
+                None => state,
+            },
+            ServerState::Ended { .. } | ServerState::Unknown => state,
+        }
+    }
+
+    /// All processes as they were at most so long ago.
+    fn processes(&self, serve: Duration) -> Arc<OpenFiles> {
         let mut kept = lock(&self.processes);
-        if let Some((_, processes)) = kept.as_ref().filter(|(at, _)| at.elapsed() < PROCESSES_SERVE) {
+        if let Some((_, processes)) = kept.as_ref().filter(|(at, _)| at.elapsed() < serve) {
             return Arc::clone(processes);
         }
         let processes = Arc::new(OpenFiles::read());
@@ -211,20 +280,13 @@ fn remedy(why: Unavailable) -> Option<&'static str> {
     }
 }
 
-/// A server that runs in another container is invisible to a daemon beside it, so that "none runs" says nothing there.
-/// A person who names paths is believed to see more than the daemon does.
-fn server_state(processes: &OpenFiles, candidate: &Candidate, mode: Mode) -> ServerState {
-    match processes.server(&candidate.server) {
-        ServerState::NotRunning if mode == Mode::Watch && !processes.sees_machine() => ServerState::Unknown,
-        state => state,
-    }
-}
-
-/// A file now: its fingerprint and change time.
+/// A file now: its fingerprint, change time and birth.
 #[derive(Debug, Clone, Copy)]
 struct State {
     fingerprint: Fingerprint,
     ctime_ms: i64,
+    /// When it was made, where the file system says so.
+    born: Option<SystemTime>,
 }
 
 impl State {
@@ -233,11 +295,16 @@ impl State {
             Ok(found) if found.is_file() => Ok(Some(Self {
                 fingerprint: Fingerprint::of(&found),
                 ctime_ms: found.ctime().saturating_mul(1000).saturating_add(found.ctime_nsec() / 1_000_000),
+                born: found.created().ok(),
             })),
             Ok(_) => Ok(None),
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
             Err(e) => Err(e),
         }
+    }
+
+    const fn file(&self) -> FileId {
+        FileId { device: self.fingerprint.device, inode: self.fingerprint.inode, born: self.born }
     }
 }
 

@@ -4,7 +4,7 @@
 //! it cannot see are files held by the kernel (an NFS server) and mappings whose descriptor is closed; the lease sees
 //! both and is asked first. It must not stop at the first process that may not be read.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -13,6 +13,24 @@ use std::path::Path;
 use crate::recording::Fingerprint;
 
 use super::options::Server;
+
+/// A process, told from a later one of the same number by its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ProcessId {
+    pid: u32,
+    /// Clock ticks between the machine's start and its own.
+    start_ticks: i64,
+}
+
+impl ProcessId {
+    /// Whether it is certain that it runs no more. What cannot be read proves nothing.
+    pub fn has_ended(self) -> bool {
+        match fs::read_to_string(format!("/proc/{}/stat", self.pid)) {
+            Ok(stat) => Stat::parse(&stat).is_some_and(|s| s.start_ticks != self.start_ticks || s.is_dead),
+            Err(e) => is_over(&e),
+        }
+    }
+}
 
 /// Whether the ingest server that wrote a file runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,13 +44,18 @@ pub enum ServerState {
         /// When its oldest process started.
         since_ms: i64,
     },
+    /// It was seen running and runs no more.
+    Ended {
+        /// When it was last seen running, milliseconds since the Unix epoch.
+        last_seen_ms: i64,
+    },
 }
 
 /// The state of all processes at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct OpenFiles {
-    /// Device and inode of every file that some process has open for writing.
-    written: HashSet<(u64, u64)>,
+    /// Device and inode of every file that some process has open for writing, and those processes.
+    written: HashMap<(u64, u64), Vec<ProcessId>>,
     /// Whether every process's open files could be read.
     is_complete: bool,
     /// Known ingest servers that run, with their start.
@@ -78,10 +101,13 @@ impl OpenFiles {
         let Ok(entries) = fs::read_dir(proc) else { return Self::default() };
         for pid in entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok()) {
             let process = proc.join(pid.to_string());
-            seen.add_server(&process, boot_ms);
+            let stat = fs::read_to_string(process.join("stat")).ok().and_then(|stat| Stat::parse(&stat));
+            if let Some(stat) = &stat {
+                seen.add_server(&process, stat, boot_ms);
+            }
             // What this process itself writes are its partials and journals, never a recording.
             if pid != own {
-                seen.add_files(&process);
+                seen.add_files(&process, stat.map(|s| ProcessId { pid, start_ticks: s.start_ticks }));
             }
         }
         // With `hidepid` the first process, which always runs, is not there or has no name.
@@ -92,7 +118,12 @@ impl OpenFiles {
 
     /// Whether some process has the file open for writing.
     pub fn is_written(&self, file: &Fingerprint) -> bool {
-        self.written.contains(&(file.device, file.inode))
+        self.written.contains_key(&(file.device, file.inode))
+    }
+
+    /// The processes that have it open for writing, as far as they can be told.
+    pub fn writers_of(&self, file: &Fingerprint) -> &[ProcessId] {
+        self.written.get(&(file.device, file.inode)).map_or(&[], Vec::as_slice)
     }
 
     /// Whether the absence of a writer is certain.
@@ -114,20 +145,18 @@ impl OpenFiles {
         oldest.map_or(ServerState::NotRunning, |since_ms| ServerState::Running { since_ms })
     }
 
-    fn add_server(&mut self, process: &Path, boot_ms: i64) {
-        let Ok(stat) = fs::read_to_string(process.join("stat")) else { return };
-        let Some((name, start_ticks)) = name_and_start(&stat) else { return };
-        if name == "nfsd" {
+    fn add_server(&mut self, process: &Path, stat: &Stat, boot_ms: i64) {
+        if stat.name == "nfsd" {
             // The kernel's NFS server writes for others without a descriptor that anybody could list.
             self.is_complete = false;
         }
         let command = fs::read(process.join("cmdline")).unwrap_or_default();
-        if let Some(server) = server_of(&name, &String::from_utf8_lossy(&command)) {
-            self.servers.push((server, boot_ms + start_ticks * (1000 / TICKS_PER_S)));
+        if let Some(server) = server_of(&stat.name, &String::from_utf8_lossy(&command)) {
+            self.servers.push((server, boot_ms + stat.start_ticks * (1000 / TICKS_PER_S)));
         }
     }
 
-    fn add_files(&mut self, process: &Path) {
+    fn add_files(&mut self, process: &Path, id: Option<ProcessId>) {
         let descriptors = match fs::read_dir(process.join("fd")) {
             Ok(descriptors) => descriptors,
             Err(e) => return self.is_complete &= is_over(&e),
@@ -137,15 +166,15 @@ impl OpenFiles {
             let number = descriptor.file_name();
             let Ok(flags) = fs::read_to_string(process.join("fdinfo").join(&number)) else { continue };
             if is_for_writing(&flags) {
-                self.add_file(&descriptor.path());
+                self.add_file(&descriptor.path(), id);
             }
         }
     }
 
-    fn add_file(&mut self, descriptor: &Path) {
+    fn add_file(&mut self, descriptor: &Path, id: Option<ProcessId>) {
         match fs::metadata(descriptor) {
             Ok(file) if file.is_file() => {
-                self.written.insert((file.dev(), file.ino()));
+                self.written.entry((file.dev(), file.ino())).or_default().extend(id);
             }
             Ok(_) => {}
             Err(e) => self.is_complete &= is_over(&e),
@@ -167,13 +196,29 @@ fn is_for_writing(fdinfo: &str) -> bool {
     flags & ACCESS_MODE != 0 && flags & O_PATH == 0
 }
 
-/// Name (field 2, in parentheses, which may itself hold parentheses) and start (field 22) of `/proc/PID/stat`.
-fn name_and_start(stat: &str) -> Option<(String, i64)> {
-    let (open, close) = (stat.find('(')?, stat.rfind(')')?);
-    let name = stat.get(open + 1..close)?.to_owned();
-    // Field 3 is the first after the name.
-    let ticks = stat.get(close + 1..)?.split_ascii_whitespace().nth(22 - 3)?.parse().ok()?;
-    Some((name, ticks))
+/// What is needed of `/proc/PID/stat`.
+#[derive(Debug, PartialEq, Eq)]
+struct Stat {
+    /// Field 2, in parentheses, which may itself hold parentheses.
+    name: String,
+    /// Whether it has ended and only waits for its parent to hear of it. The first thread of a process may end before the
+    /// others; then it is no zombie alone (field 20 counts the threads).
+    is_dead: bool,
+    /// Field 22, its start.
+    start_ticks: i64,
+}
+
+impl Stat {
+    fn parse(stat: &str) -> Option<Self> {
+        let (open, close) = (stat.find('(')?, stat.rfind(')')?);
+        let name = stat.get(open + 1..close)?.to_owned();
+        // Field 3 is the first after the name.
+        let fields: Vec<&str> = stat.get(close + 1..)?.split_ascii_whitespace().collect();
+        let field = |number: usize| fields.get(number - 3).copied();
+        let threads: i64 = field(20)?.parse().ok()?;
+        let is_dead = matches!(field(3)?, "Z" | "X") && threads <= 1;
+        Some(Self { name, is_dead, start_ticks: field(22)?.parse().ok()? })
+    }
 }
 
 /// `btime` of `/proc/stat`, milliseconds since the Unix epoch.
@@ -208,10 +253,18 @@ mod tests {
         let file = File::create(&path).unwrap();
         let fingerprint = Fingerprint::of(&file.metadata().unwrap());
         let mut child = Command::new("sleep").arg("60").stdout(Stdio::from(file)).spawn().unwrap();
-        let seen = OpenFiles::read().is_written(&fingerprint);
+        let seen = OpenFiles::read();
+        assert!(seen.is_written(&fingerprint));
+        let writer = *seen.writers_of(&fingerprint).iter().find(|w| w.pid == child.id()).unwrap();
+        assert!(!writer.has_ended());
+        assert!(ProcessId { start_ticks: writer.start_ticks - 1, ..writer }.has_ended(), "another of its number");
         child.kill().unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while !writer.has_ended() {
+            assert!(std::time::Instant::now() < deadline, "it was killed; nobody has waited for it yet");
+        }
         child.wait().unwrap();
-        assert!(seen);
+        assert!(writer.has_ended());
         // Processes that other tests start may have inherited the file for a moment.
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
         while OpenFiles::read().is_written(&fingerprint) {
@@ -240,10 +293,14 @@ mod tests {
     #[test]
     fn the_start_of_a_process_is_read_past_a_strange_name() {
         let stat = "42 (a) (b) c) S 1 42 42 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 12345 1 1";
-        assert_eq!(name_and_start(stat), Some(("a) (b) c".into(), 12345)));
-        assert_eq!(name_and_start("42 (x"), None);
+        let parsed = Stat { name: "a) (b) c".into(), is_dead: false, start_ticks: 12345 };
+        assert_eq!(Stat::parse(stat), Some(parsed));
+        assert_eq!(Stat::parse("42 (x"), None);
+        let is_dead = |stat: &str| Stat::parse(stat).unwrap().is_dead;
+        assert!(is_dead(&stat.replace(" S ", " Z ")));
+        assert!(!is_dead(&stat.replace(" S ", " Z ").replace(" 20 0 1 0 ", " 20 0 7 0 ")), "other threads of it run");
         let own = fs::read_to_string("/proc/self/stat").unwrap();
-        let start_ms = boot_ms(Path::new("/proc")) + name_and_start(&own).unwrap().1 * 10;
+        let start_ms = boot_ms(Path::new("/proc")) + Stat::parse(&own).unwrap().start_ticks * 10;
         let now_ms = jiff::Timestamp::now().as_millisecond();
         assert!(start_ms <= now_ms + 2000 && start_ms > now_ms - 3_600_000, "{start_ms} {now_ms}");
     }

@@ -166,6 +166,7 @@ impl<'a> Watcher<'a> {
         if let Some(gone) = self.pending.remove(path) {
             self.due.remove(&(gone.due_ms, path.to_owned()));
         }
+        self.house().settler().forget(path);
         let name = path.as_os_str().to_string_lossy().into_owned();
         let settings = self.house().settings();
         for suffix in &settings.watch.temporary_suffixes {

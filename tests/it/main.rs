@@ -38,6 +38,7 @@ mod refusals;
 mod salvage;
 mod service;
 mod stuck;
+mod temporary_names;
 mod units;
 mod verify;
 mod watch;

@@ -153,7 +153,7 @@ pub fn standard_config(dir: &Path, more: &str) -> String {
     let dir = dir.display();
     format!(
         "state_dir = \"{dir}/state\"\n\
-         [watch]\nroots = [\"{dir}/root\"]\nsettle = \"0s\"\nquiet = \"1s\"\n\
+         [watch]\nroots = [\"{dir}/root\"]\nsettle = \"0s\"\nquiet = \"1s\"\norphan_grace = \"0s\"\n\
          [[deliver.target]]\nname = \"store\"\nurl = \"file://{dir}/store\"\n{more}\n"
     )
 }
@@ -164,7 +164,7 @@ pub fn config_with_targets(dir: &Path, targets: &[&TargetOptions], more: &str) -
     let targets: String = targets.iter().map(|t| target_table(t)).collect();
     format!(
         "state_dir = \"{dir}/state\"\n\
-         [watch]\nroots = [\"{dir}/root\"]\nsettle = \"0s\"\nquiet = \"1s\"\n{targets}{more}\n"
+         [watch]\nroots = [\"{dir}/root\"]\nsettle = \"0s\"\nquiet = \"1s\"\norphan_grace = \"0s\"\n{targets}{more}\n"
     )
 }
 

@@ -19,7 +19,7 @@ const PATHS: Shape =
     Shape { unit: "list of absolute paths", wants: r#"a list of absolute paths such as ["/srv/recordings"]"# };
 const SUFFIXES: Shape = Shape { unit: "list of texts", wants: r#"a list of suffixes such as [".tmp", ".part"]"# };
 
-pub(super) static KEYS: [Key; 14] = [
+pub(super) static KEYS: [Key; 15] = [
     Key::new(
         Section::Watch,
         "roots",
@@ -72,9 +72,17 @@ pub(super) static KEYS: [Key; 14] = [
         "orphan_after",
         DURATION,
         Access::Whole(|c, v| put(&mut c.watch.orphan_after, v.duration()), |c| Some(show(c.watch.orphan_after))),
-        "How old a temporary name must be before it counts as left behind while a server runs.",
+        "How old a temporary name must be before it counts as left behind while its writer may live.",
     )
     .or(r#""10m""#),
+    Key::new(
+        Section::Watch,
+        "orphan_grace",
+        DURATION,
+        Access::Whole(|c, v| put(&mut c.watch.orphan_grace, v.duration()), |c| Some(show(c.watch.orphan_grace))),
+        "A temporary name written this recently has a living writer, whatever the process list says.",
+    )
+    .or(r#""30s""#),
     Key::new(
         Section::Watch,
         "rescan",

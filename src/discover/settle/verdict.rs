@@ -58,8 +58,22 @@ pub struct Processes {
     pub is_complete: bool,
 }
 
+/// What was seen of whoever wrote a temporary name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Writer {
+    /// No write and no close of it was seen.
+    Unseen,
+    /// It was seen being written or closed, not by which process.
+    Seen,
+    /// A process that was seen writing it runs.
+    Lives,
+    /// Every process that was seen writing it has ended.
+    Ended,
+}
+
 /// All that the judgement needs to know of a candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Facts {
     /// Whether it bears a temporary name.
     pub is_temporary: bool,
@@ -75,6 +89,10 @@ pub struct Facts {
     pub processes: Option<Processes>,
     /// Whether the server that wrote it runs.
     pub server: ServerState,
+    /// Whether the settings name that server, so that no other program is expected to write there.
+    pub server_is_named: bool,
+    /// What was seen of its writer; asked of temporary names only.
+    pub writer: Writer,
     /// Modification time, milliseconds since the Unix epoch.
     pub last_write_ms: i64,
     /// Since when neither size nor times have changed, milliseconds since the Unix epoch.
@@ -174,19 +192,52 @@ fn unless_sooner(facts: &Facts, after: Duration, now_ms: i64, reason: Waiting, e
 }
 
 /// A temporary name without a writer waits until it is orphaned.
+///
+/// A writer renames right after its last close, or after minutes (Ant Media asks its bucket first), and may be of any
+/// name. So a write or close that was seen, or a recent last write, outweighs that no known server runs.
 fn unless_awaited(facts: &Facts, options: &Options, now_ms: i64, mode: Mode, evidence: Evidence) -> Verdict {
-    let due_ms = facts.unchanged_since_ms.saturating_add(ms(options.orphan_after));
-    let server_is_past = match facts.server {
-        ServerState::NotRunning => true,
-        ServerState::Running { since_ms } => since_ms > facts.last_write_ms,
-        ServerState::Unknown => false,
-    };
-    if !facts.is_temporary || mode == Mode::Recover || server_is_past || now_ms >= due_ms {
+    if !facts.is_temporary || mode == Mode::Recover || server_is_surely_past(facts, options) {
         return Verdict::Settled(evidence);
     }
-    // The server may end earlier than that, so it is asked again meanwhile.
-    let until_ms = due_ms.min(now_ms.saturating_add(ms(options.quiet).max(ASK_AGAIN_MS)));
+    let mut due_ms = facts.unchanged_since_ms.saturating_add(ms(options.orphan_after));
+    let is_past = match facts.writer {
+        Writer::Ended => true,
+        Writer::Seen | Writer::Lives => false,
+        Writer::Unseen => server_seems_past(facts),
+    };
+    if is_past {
+        // Also when the writer has ended: another process (`ffmpeg … && mv …`) may rename for it.
+        due_ms = due_ms.min(facts.last_write_ms.saturating_add(ms(options.orphan_grace)));
+    }
+    if now_ms >= due_ms {
+        return Verdict::Settled(evidence);
+    }
+    // Its writer or the server may end earlier than that, so it is asked again meanwhile.
+    let pause = if facts.writer == Writer::Lives { options.settle } else { options.quiet };
+    let until_ms = due_ms.min(now_ms.saturating_add(ms(pause).max(ASK_AGAIN_MS)));
     Verdict::Wait { until_ms, reason: Waiting::Orphan }
+}
+
+/// Whether no process of the server that the process list knows can have written it. That is no proof: the writer may
+/// be a program of another name.
+fn server_seems_past(facts: &Facts) -> bool {
+    match facts.server {
+        ServerState::NotRunning | ServerState::Ended { .. } => true,
+        ServerState::Running { since_ms } => since_ms > facts.last_write_ms,
+        ServerState::Unknown => false,
+    }
+}
+
+/// Whether the server that the settings name was seen to have ended, or to have been started again, since it wrote.
+fn server_is_surely_past(facts: &Facts, options: &Options) -> bool {
+    facts.server_is_named
+        && match facts.server {
+            ServerState::Running { since_ms } => since_ms > facts.last_write_ms,
+            ServerState::Ended { last_seen_ms } => {
+                last_seen_ms.saturating_add(ms(options.orphan_grace)) >= facts.last_write_ms
+            }
+            ServerState::NotRunning | ServerState::Unknown => false,
+        }
 }
 
 /// A duration as milliseconds, saturating.

@@ -16,6 +16,8 @@ const UNKNOWN: Facts = Facts {
     lease: NO_LEASE,
     processes: None,
     server: ServerState::Unknown,
+    server_is_named: false,
+    writer: Writer::Unseen,
     last_write_ms: T,
     unchanged_since_ms: T,
 };
@@ -90,8 +92,8 @@ fn a_writer_under_another_uid_that_pauses_30_s_is_not_taken() {
 fn a_temporary_name_is_orphaned_by_its_server_or_by_time() {
     let server = |server| Facts { server, ..ORPHAN };
     let taken = Verdict::Settled(Evidence::Lease);
-    assert_eq!(at(server(ServerState::NotRunning), 0, Mode::Watch), taken);
-    assert_eq!(at(server(ServerState::Running { since_ms: T + 1 }), 2, Mode::Watch), taken);
+    assert_eq!(at(server(ServerState::NotRunning), 30, Mode::Watch), taken);
+    assert_eq!(at(server(ServerState::Running { since_ms: T + 1 }), 30, Mode::Watch), taken);
     for state in [ServerState::Running { since_ms: T - 1 }, ServerState::Unknown] {
         for mode in [Mode::Watch, Mode::Process] {
             assert_eq!(at(server(state), 0, mode), wait(120, Waiting::Orphan), "asked again meanwhile");
@@ -99,6 +101,57 @@ fn a_temporary_name_is_orphaned_by_its_server_or_by_time() {
             assert_eq!(at(server(state), 600, mode), taken);
         }
         assert_eq!(at(server(state), 0, Mode::Recover), taken);
+    }
+}
+
+#[test]
+fn a_recent_last_write_proves_a_writer_whatever_the_process_list_says() {
+    for server in [ServerState::NotRunning, ServerState::Running { since_ms: T + 1 }, ServerState::Unknown] {
+        for mode in [Mode::Watch, Mode::Process] {
+            let facts = Facts { server, ..ORPHAN };
+            for after_s in [0, 1, 29] {
+                assert!(matches!(at(facts, after_s, mode), Verdict::Wait { reason: Waiting::Orphan, .. }), "{facts:?}");
+            }
+        }
+        assert_eq!(at(Facts { server, ..ORPHAN }, 0, Mode::Recover), Verdict::Settled(Evidence::Lease));
+    }
+    // Copied here with its time: it was written long ago.
+    let old = Facts { server: ServerState::NotRunning, last_write_ms: T - 31_000, ..ORPHAN };
+    assert_eq!(at(old, 0, Mode::Watch), Verdict::Settled(Evidence::Lease));
+}
+
+#[test]
+fn a_write_or_close_that_was_seen_waits_for_the_rename_unless_its_process_has_ended() {
+    let taken = Verdict::Settled(Evidence::Lease);
+    for writer in [Writer::Seen, Writer::Lives] {
+        let facts = Facts { writer, server: ServerState::NotRunning, ..ORPHAN };
+        assert!(matches!(at(facts, 599, Mode::Watch), Verdict::Wait { reason: Waiting::Orphan, .. }));
+        assert_eq!(at(facts, 600, Mode::Watch), taken);
+        assert_eq!(at(facts, 0, Mode::Recover), taken);
+    }
+    let lives = Facts { writer: Writer::Lives, ..ORPHAN };
+    assert_eq!(at(lives, 100, Mode::Watch), wait(105, Waiting::Orphan), "its end is looked for");
+    for server in [ServerState::Unknown, ServerState::Running { since_ms: T - 5000 }] {
+        let ended = Facts { writer: Writer::Ended, server, ..ORPHAN };
+        assert_eq!(at(ended, 1, Mode::Watch), wait(30, Waiting::Orphan), "another process may rename for it");
+        assert_eq!(at(ended, 30, Mode::Watch), taken);
+    }
+}
+
+#[test]
+fn a_server_that_the_settings_name_is_believed_when_it_was_seen_to_end_or_to_start_again() {
+    let taken = Verdict::Settled(Evidence::Lease);
+    let named = Facts { server_is_named: true, writer: Writer::Seen, ..ORPHAN };
+    let again = ServerState::Running { since_ms: T + 1 };
+    let ended = ServerState::Ended { last_seen_ms: T - 5000 };
+    for server in [again, ended] {
+        assert_eq!(at(Facts { server, ..named }, 2, Mode::Watch), taken);
+        let guessed = Facts { server, server_is_named: false, ..named };
+        assert!(matches!(at(guessed, 2, Mode::Watch), Verdict::Wait { .. }));
+    }
+    // What is not running and was not seen running, or only long before, may be a server under another name.
+    for server in [ServerState::NotRunning, ServerState::Ended { last_seen_ms: T - 31_000 }] {
+        assert!(matches!(at(Facts { server, ..named }, 2, Mode::Watch), Verdict::Wait { .. }));
     }
 }
 
@@ -141,17 +194,22 @@ fn any_facts() -> impl Strategy<Value = Facts> {
     let server = prop_oneof![
         Just(ServerState::Unknown),
         Just(ServerState::NotRunning),
+        (-2000..2000_i64).prop_map(|s| ServerState::Ended { last_seen_ms: T + s * 1000 }),
         (-2000..2000_i64).prop_map(|s| ServerState::Running { since_ms: T + s * 1000 }),
     ];
     let seen = proptest::option::of((-2_000_000..2_000_000_i64).prop_map(|ms| SeenEvent::Closed { at_ms: T + ms }));
-    (any::<bool>(), any::<bool>(), seen, lease, processes, server).prop_map(
-        |(is_temporary, has_live_temporary, seen, lease, processes, server)| Facts {
+    let writers = [Writer::Unseen, Writer::Seen, Writer::Lives, Writer::Ended];
+    let writer = (proptest::sample::select(writers.to_vec()), any::<bool>());
+    (any::<bool>(), any::<bool>(), seen, lease, processes, server, writer).prop_map(
+        |(is_temporary, has_live_temporary, seen, lease, processes, server, (writer, server_is_named))| Facts {
             is_temporary,
             has_live_temporary,
             seen,
             lease,
             processes,
             server,
+            server_is_named,
+            writer,
             ..UNKNOWN
         },
     )
