@@ -84,7 +84,7 @@ impl Bucket {
     }
 
     /// An error that no request ended with.
-    fn refusal(&self, verb: Verb, key: &str, cause: Cause, words: &str) -> DeliverError {
+    pub fn refusal(&self, verb: Verb, key: &str, cause: Cause, words: &str) -> DeliverError {
         let provider = self.backend.provider;
         DeliverError::Store {
             target: self.target.clone(),

@@ -5,6 +5,7 @@
 //!
 //! It must not decide what is delivered when (the pipeline does), nor free anything locally (`retain` does).
 
+mod asking;
 mod attributes;
 mod backend;
 mod bandwidth;
@@ -38,6 +39,7 @@ mod wire;
 #[cfg(test)]
 mod words;
 
+pub use asking::Answer;
 pub use diagnose::{Cause, Provider, Verb};
 pub use doctor::Check;
 pub use error::{DeliverError, Result};

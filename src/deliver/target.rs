@@ -10,9 +10,10 @@ use std::sync::atomic::AtomicBool;
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
+use super::asking::{self, Answer};
 use super::attributes::header_text;
 use super::backend;
-use super::bucket::Bucket;
+use super::bucket::{Bucket, Held};
 use super::buffers::Buffers;
 use super::checksum::Reported;
 use super::conditions::Conditions;
@@ -119,13 +120,40 @@ impl RemoteState {
         if self.size_bytes != proven.size_bytes {
             return false;
         }
+        self.is_same_beyond_size(proven).unwrap_or(true)
+    }
+
+    /// Whether more than the size can be compared with what a delivery proved.
+    pub(super) fn compares_with(&self, proven: &RemoteObject) -> bool {
+        self.is_same_beyond_size(proven).is_some()
+    }
+
+    /// By the checksums, else the entity tags, else the versions; `None` where no pair of them is known.
+    fn is_same_beyond_size(&self, proven: &RemoteObject) -> Option<bool> {
+        let same = |now: &Option<String>, then: &Option<String>| now.as_ref().zip(then.as_ref()).map(|(n, t)| n == t);
         match (&self.checksum, &proven.checksum) {
-            (Some(now), Some(then)) if verify::algorithm(now) == verify::algorithm(then) => now == then,
-            _ => match (&self.etag, &proven.etag) {
-                (Some(now), Some(then)) => now == then,
-                _ => true,
-            },
+            (Some(now), Some(then)) if verify::algorithm(now) == verify::algorithm(then) => Some(now == then),
+            _ => same(&self.etag, &proven.etag).or_else(|| same(&self.version, &proven.version)),
         }
+    }
+}
+
+impl From<Held> for RemoteState {
+    fn from(held: Held) -> Self {
+        Self {
+            size_bytes: held.size_bytes,
+            etag: held.etag,
+            version: held.version,
+            checksum: held.reported.map(|r| r.to_string()),
+            modified_ms: held.modified_ms,
+        }
+    }
+}
+
+/// Size and modification time of a file in a directory.
+impl From<(u64, i64)> for RemoteState {
+    fn from((size_bytes, modified_ms): (u64, i64)) -> Self {
+        Self { size_bytes, etag: None, version: None, checksum: None, modified_ms }
     }
 }
 
@@ -251,23 +279,19 @@ impl Targets {
     /// What a target reports of an object now; `None` if it has none.
     pub fn head(&self, target: &str, key: &str) -> Result<Option<RemoteState>> {
         match &self.find(target)?.store {
-            Store::Directory(directory) => {
-                let state = |(size_bytes, modified_ms)| RemoteState {
-                    size_bytes,
-                    etag: None,
-                    version: None,
-                    checksum: None,
-                    modified_ms,
-                };
-                Ok(directory.head(key)?.map(state))
-            }
-            Store::Bucket(bucket) => Ok(self.runtime.block_on(bucket.head(key))?.map(|held| RemoteState {
-                size_bytes: held.size_bytes,
-                etag: held.etag,
-                version: held.version,
-                checksum: held.reported.map(|r| r.to_string()),
-                modified_ms: held.modified_ms,
-            })),
+            Store::Directory(directory) => Ok(directory.head(key)?.map(RemoteState::from)),
+            Store::Bucket(bucket) => Ok(self.runtime.block_on(bucket.head(key))?.map(RemoteState::from)),
+        }
+    }
+
+    /// Asks the store whether an object is still what its delivery proved, right before its local file is freed. Gives up
+    /// soon: without an answer the local file stays.
+    pub fn ask(&self, proven: &RemoteObject, cancel: &AtomicBool) -> Result<Answer> {
+        let target = self.find(&proven.target)?;
+        let run = Run { cancel, progress: &|_| (), buffers: &target.buffers, ledger: &NoLedger };
+        match &target.store {
+            Store::Directory(directory) => asking::ask_directory(directory, proven, &run),
+            Store::Bucket(bucket) => self.runtime.block_on(asking::ask_bucket(bucket, proven, &run)),
         }
     }
 

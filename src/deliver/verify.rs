@@ -27,6 +27,9 @@ pub(super) fn difference(now: Option<&RemoteState>, proven: &RemoteObject) -> Op
         (Some(theirs), Some(ours)) if theirs != ours && algorithm(theirs) == algorithm(ours) => {
             Some(format!("its checksum is {theirs}, proven was {ours}"))
         }
+        _ if now.etag.is_none() || proven.etag.is_none() => {
+            Some(format!("its version is {}, proven was {}", said(&now.version), said(&proven.version)))
+        }
         _ => Some(format!("its entity tag is {}, proven was {}", said(&now.etag), said(&proven.etag))),
     }
 }

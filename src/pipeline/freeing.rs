@@ -2,15 +2,46 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Arc, PoisonError};
+use std::thread::JoinHandle;
 
 use tracing::{error, info, warn};
 
+use super::confirming;
 use super::house::{House, now_ms};
 use crate::catalog::CatalogError;
 use crate::durable;
 use crate::fault::chain;
-use crate::recording::VodRecord;
+use crate::recording::{Delivery, DeliveryState, RemoteObject, VodRecord};
 use crate::retain::{self, DeleteLocal, Facts, Inventory, Permit, Plan, Refusal, Volume};
+
+/// A run of freeing on a thread of its own: it asks the stores, and nobody waits for those.
+#[derive(Debug, Default)]
+pub(super) struct Beside(Option<JoinHandle<()>>);
+
+impl Beside {
+    /// Begins a run, unless the last one is still under way.
+    pub(super) fn begin(&mut self, house: &Arc<House>) {
+        if self.0.as_ref().is_some_and(|run| !run.is_finished()) {
+            return;
+        }
+        let house = Arc::clone(house);
+        let run = std::thread::Builder::new().name("freeing".into()).spawn(move || {
+            free_what_is_due(&house);
+        });
+        match run {
+            Ok(run) => self.0 = Some(run),
+            Err(error) => warn!(error = chain(&error), "No thread is left to free local files; tried again later."),
+        }
+    }
+
+    /// Waits for the end of a run, which sees the wish to stop.
+    pub(super) fn join(&mut self) {
+        if let Some(run) = self.0.take() {
+            let _ = run.join();
+        }
+    }
+}
 
 /// Makes the plan for now; what `retain --dry-run` prints and [`free_what_is_due`] applies.
 pub fn plan(house: &House) -> Result<Plan, CatalogError> {
@@ -76,7 +107,7 @@ fn apply(house: &House, plan: &Plan, mut held_bytes: u64) -> usize {
         free_vod(house, vod_id, held_bytes);
     }
     let mut freed = 0;
-    for planned in &plan.frees {
+    for planned in plan.frees.iter().take_while(|_| !house.stop.is_requested()) {
         if free_vod(house, &planned.vod_id, held_bytes) {
             freed += 1;
             held_bytes = held_bytes.saturating_sub(planned.finished_bytes);
@@ -101,42 +132,63 @@ pub fn free_if_due(house: &House, vod_id: &str) {
     }
 }
 
-/// The record is read back: the permit is granted on what the journal holds, not on what memory believes. `held_bytes` are
-/// those of all finished recordings on disk; only `max_bytes` asks for them.
+/// Asks the stores what they have not answered within the last minute, and frees what they confirm. `held_bytes` are those
+/// of all finished recordings on disk; only `max_bytes` asks for them.
 fn free_vod(house: &House, vod_id: &str, held_bytes: u64) -> bool {
-    match permit(house, vod_id, held_bytes) {
-        Ok(Some(permit)) => free_with(house, permit),
-        Ok(None) => false,
-        Err(fault) => {
-            warn!(vod_id, error = chain(&fault), "The catalogue cannot be read; nothing is freed.");
-            false
+    let freed = with_facts(house, vod_id, held_bytes, retain::questions).and_then(|questions| {
+        confirming::ask(house, vod_id, &questions.unwrap_or_default());
+        free_if_granted(house, vod_id, held_bytes)
+    });
+    freed.unwrap_or_else(|fault| {
+        warn!(vod_id, error = chain(&fault), "The catalogue cannot be read; nothing is freed.");
+        false
+    })
+}
+
+/// One at a time, so that a permit is used before another is granted for the same file.
+fn free_if_granted(house: &House, vod_id: &str, held_bytes: u64) -> Result<bool, CatalogError> {
+    let _one_at_a_time = house.freeing.lock().unwrap_or_else(PoisonError::into_inner);
+    let decide = |facts: &Facts<'_>, options: &retain::Options| (facts.record.clone(), retain::permit(facts, options));
+    match with_facts(house, vod_id, held_bytes, decide)? {
+        Some((_, Ok(permit))) => Ok(free_with(house, permit)),
+        Some((record, Err(Refusal::LocalMissing))) => note_what_is_gone(house, &record).map(|()| false),
+        Some((_, Err(refusal))) => {
+            tracing::debug!(vod_id, reason = %refusal, "The local file stays.");
+            Ok(false)
         }
+        None => Ok(false),
     }
 }
 
-fn permit(house: &House, vod_id: &str, held_bytes: u64) -> Result<Option<Permit>, CatalogError> {
+/// The record is read back: what is decided is decided on what the journal holds, not on what memory believes. `None` if
+/// there is no record, or its file is freed.
+fn with_facts<T>(
+    house: &House,
+    vod_id: &str,
+    held_bytes: u64,
+    decide: impl FnOnce(&Facts<'_>, &retain::Options) -> T,
+) -> Result<Option<T>, CatalogError> {
     let settings = house.settings();
     let Some(record) = house.catalog.vod(vod_id)?.filter(|r| r.freed_at.is_none()) else { return Ok(None) };
+    let deliveries = house.catalog.deliveries_of_vod(vod_id)?;
     let facts = Facts {
         record: &record,
-        deliveries: &house.catalog.deliveries_of_vod(vod_id)?,
+        deliveries: &deliveries,
         required: &house.targets().required(),
         uploaded: settings.deliver.upload_extensions,
         fingerprint_now: durable::fingerprint(&record.file_path).ok(),
+        confirmed: &house.answers.about(record.remote.iter().chain(deliveries.iter().flat_map(objects_of))),
         free_bytes: durable::free_bytes(&record.root).unwrap_or(u64::MAX),
         held_bytes,
         now_ms: now_ms(),
     };
-    match retain::permit(&facts, &settings.retain) {
-        Ok(permit) => Ok(Some(permit)),
-        Err(Refusal::LocalMissing) => {
-            note_what_is_gone(house, &record)?;
-            Ok(None)
-        }
-        Err(refusal) => {
-            tracing::debug!(vod_id, reason = %refusal, "The local file stays.");
-            Ok(None)
-        }
+    Ok(Some(decide(&facts, &settings.retain)))
+}
+
+fn objects_of(delivery: &Delivery) -> &[RemoteObject] {
+    match &delivery.state {
+        DeliveryState::Delivered { objects } => objects,
+        _ => &[],
     }
 }
 

@@ -74,6 +74,10 @@ pub struct House {
     pub meters: super::meters::Meters,
     /// Wakes the couriers when something may be due.
     pub(super) bell: super::courier::Bell,
+    /// What the stores have answered about their copies.
+    pub(super) answers: super::confirming::Answers,
+    /// Serialises granting a permit and using it.
+    pub(super) freeing: Mutex<()>,
     /// Serialises the choice of a final name and its reservation.
     pub(super) naming: Mutex<()>,
     /// Crashed recordings that wait for a sound one of their stream.
@@ -105,6 +109,8 @@ impl House {
             stop,
             meters: super::meters::Meters::default(),
             bell: super::courier::Bell::default(),
+            answers: super::confirming::Answers::default(),
+            freeing: Mutex::default(),
             naming: Mutex::default(),
             waiting: super::teaching::Waiting::default(),
             postponed: super::postponing::Postponements::default(),

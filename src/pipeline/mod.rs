@@ -4,6 +4,7 @@
 //! before the next begins, and sees to it that nothing is done twice. It must not print.
 
 mod batch;
+mod confirming;
 mod courier;
 mod engine;
 mod error;

@@ -1,6 +1,7 @@
 //! What follows when a copy is no longer what was proven: it is noted, it frees nothing any more, and as long as the local
 //! file is there it is delivered again.
 
+use serde_json::json;
 use tracing::{error, info, warn};
 
 use super::error::PipelineError;
@@ -8,6 +9,7 @@ use super::house::{House, now_ms};
 use crate::deliver::Difference;
 use crate::durable;
 use crate::recording::{Delivery, RemoteObject, VodRecord};
+use crate::retain::Question;
 
 /// What became of a copy that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +48,33 @@ pub fn note_look(
         return Ok(Looked::SentAgain(difference));
     }
     Ok(Looked::OnlyNoted(difference))
+}
+
+/// Notes what a store said of an object of a VoD when it was asked right before freeing: the local file is on its way again.
+pub(super) fn note_difference(
+    house: &House,
+    vod_id: &str,
+    question: &Question,
+    difference: Difference,
+) -> Result<(), PipelineError> {
+    let Some(vod) = house.catalog.vod(vod_id)? else { return Ok(()) };
+    let object = &question.object;
+    if question.is_finished {
+        let was_read = difference.when_read;
+        return note_look(house, &vod, object, Some(difference), was_read).map(drop);
+    }
+    if !difference.is_missing {
+        house.targets().distrust(object, &house.catalog)?;
+    }
+    let why = format!("delivered before, but {} is not as proven: {}", object.url, difference.words);
+    if house.catalog.deliver_again(&question.delivery_id, &why, now_ms())? {
+        house.catalog.announce(&json!({
+            "event": "delivery_differs", "vodId": vod.vod_id, "streamId": vod.stream_id, "vodName": vod.vod_name,
+            "filePath": vod.file_path, "atMs": now_ms(), "url": object.url, "difference": difference.words,
+        }))?;
+        house.bell.ring();
+    }
+    Ok(())
 }
 
 fn still_differs(object: &RemoteObject) -> Option<Difference> {

@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 use super::engine::Engine;
 use super::error::PipelineError;
 use super::finding::{Found, Reader};
-use super::freeing;
+use super::freeing::Beside;
 use super::house::{House, Settings, now_ms};
 use super::pool::Urgency;
 use super::queueing;
@@ -42,6 +42,7 @@ pub fn watch(engine: &Engine, control: &Receiver<Control>, ready: &dyn Fn()) -> 
     while !engine.house().stop.is_requested() {
         watcher.turn(control);
     }
+    watcher.freeing.join();
     info!("Stops: brings what is under way to its next safe point.");
     Ok(())
 }
@@ -62,6 +63,7 @@ struct Watcher<'a> {
     due: BTreeSet<(i64, PathBuf)>,
     next_rescan: Instant,
     told: BTreeSet<String>,
+    freeing: Beside,
 }
 
 impl<'a> Watcher<'a> {
@@ -81,6 +83,7 @@ impl<'a> Watcher<'a> {
             due: BTreeSet::new(),
             next_rescan: Instant::now() + settings.watch.rescan,
             told: BTreeSet::new(),
+            freeing: Beside::default(),
         })
     }
 
@@ -112,7 +115,7 @@ impl<'a> Watcher<'a> {
         if Instant::now() >= self.next_rescan {
             self.watch.retry();
             self.rescan(None);
-            freeing::free_what_is_due(self.house());
+            self.freeing.begin(self.engine.house());
         }
     }
 
@@ -139,7 +142,8 @@ impl<'a> Watcher<'a> {
             let fresh = Watcher::start(self.engine)?;
             let pending = std::mem::take(&mut self.pending);
             let due = std::mem::take(&mut self.due);
-            *self = Watcher { pending, due, ..fresh };
+            let freeing = std::mem::take(&mut self.freeing);
+            *self = Watcher { pending, due, freeing, ..fresh };
             self.rescan(None);
         }
         info!("The new configuration is in force.");

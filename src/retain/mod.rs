@@ -12,5 +12,5 @@ mod tests;
 
 pub use free::{FreeError, Freed, free};
 pub use options::*;
-pub use permit::{Facts, Permit, Refusal, permit};
+pub use permit::{ANSWER_MAX_AGE_MS, Confirmation, Facts, Permit, Question, Refusal, permit, questions};
 pub use plan::{Inventory, Plan, PlannedFree, Volume, plan};

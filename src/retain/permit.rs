@@ -21,12 +21,79 @@ pub struct Facts<'a> {
     pub uploaded: Kinds,
     /// The fingerprint of the finished file now; `None` if it is not there.
     pub fingerprint_now: Option<Fingerprint>,
+    /// What the stores said of the objects when they were asked again.
+    pub confirmed: &'a [Confirmation],
     /// Bytes free now on its file system.
     pub free_bytes: u64,
     /// Bytes of all finished recordings that are still on disk.
     pub held_bytes: u64,
     /// The time now, milliseconds since the Unix epoch.
     pub now_ms: i64,
+}
+
+/// How old a store's answer may be when a file is freed by it, milliseconds. Days may lie between a proof and the freeing.
+pub const ANSWER_MAX_AGE_MS: u64 = 60_000;
+
+/// A store's answer that an object is still what its delivery proved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confirmation {
+    /// Name of the target.
+    pub target: String,
+    /// Key of the object.
+    pub key: String,
+    /// How old the answer is, milliseconds of a clock that nobody sets.
+    pub age_ms: u64,
+    /// Whether more than the size was compared.
+    pub beyond_size: bool,
+}
+
+/// An object that must be confirmed before a file is freed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// The delivery that proved it.
+    pub delivery_id: String,
+    /// The object as it was proven.
+    pub object: RemoteObject,
+    /// Whether it is a copy of the finished file, and not of what belongs to it.
+    pub is_finished: bool,
+}
+
+/// A file that may go, and the objects that prove it.
+#[derive(Debug, PartialEq, Eq)]
+struct Proven {
+    path: PathBuf,
+    seen: Fingerprint,
+    objects: Vec<Question>,
+}
+
+/// What may be freed as soon as the stores confirm it. Pure; made by [`due`].
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Due {
+    vod_id: String,
+    finished: Proven,
+    companions: Vec<Proven>,
+}
+
+impl Due {
+    /// Id of the VoD.
+    pub fn vod_id(&self) -> &str {
+        &self.vod_id
+    }
+
+    /// The finished file.
+    pub fn path(&self) -> &Path {
+        &self.finished.path
+    }
+
+    /// Bytes of the finished file.
+    pub fn finished_bytes(&self) -> u64 {
+        self.finished.seen.size_bytes
+    }
+
+    /// Bytes that it frees.
+    pub fn bytes(&self) -> u64 {
+        self.companions.iter().chain([&self.finished]).map(|file| file.seen.size_bytes).sum()
+    }
 }
 
 /// The right to free one finished file and what belongs to it. Cannot be made but by [`permit`].
@@ -51,11 +118,6 @@ impl Permit {
     /// The fingerprint that the finished file must still have.
     pub fn fingerprint(&self) -> Fingerprint {
         self.finished.1
-    }
-
-    /// Bytes that it frees.
-    pub fn bytes(&self) -> u64 {
-        self.files().map(|(_, f)| f.size_bytes).sum()
     }
 
     /// What it frees, companions (kept original, poster) first, and the fingerprint that each must still have.
@@ -125,6 +187,9 @@ pub enum Refusal {
     /// An upload to another target has not been tried yet.
     #[error("target `{0}` has not had it yet")]
     StillNeeded(String),
+    /// The store has not confirmed the object within the last minute.
+    #[error("target `{0}` has not confirmed the copy within the last minute")]
+    NotConfirmed(String),
     /// The time has not come.
     #[error("its time has not come")]
     TooEarly {
@@ -139,8 +204,35 @@ pub enum Refusal {
     },
 }
 
-/// Grants the permit to free a VoD's local files, or says why not.
+/// Grants the permit to free a VoD's local files, or says why not. That the stores have to confirm is asked last, so that
+/// this refusal means: everything else is as it must be.
 pub fn permit(facts: &Facts<'_>, options: &Options) -> Result<Permit, Refusal> {
+    let Due { vod_id, finished, companions } = due(facts, options)?;
+    if let Some(unconfirmed) = finished.objects.iter().find(|question| !is_confirmed(question, facts, options)) {
+        return Err(Refusal::NotConfirmed(unconfirmed.object.target.clone()));
+    }
+    let may_go = |file: &Proven| file.objects.iter().all(|question| is_confirmed(question, facts, options));
+    let companions = companions.into_iter().filter(may_go).map(|file| (file.path, file.seen)).collect();
+    Ok(Permit { vod_id, finished: (finished.path, finished.seen), companions })
+}
+
+/// The objects that the stores have to confirm before the permit can be granted; empty where it is refused anyway.
+pub fn questions(facts: &Facts<'_>, options: &Options) -> Vec<Question> {
+    let Ok(Due { finished, companions, .. }) = due(facts, options) else { return Vec::new() };
+    let all = std::iter::once(finished).chain(companions).flat_map(|file| file.objects);
+    all.filter(|question| !is_confirmed(question, facts, options)).collect()
+}
+
+fn is_confirmed(question: &Question, facts: &Facts<'_>, options: &Options) -> bool {
+    facts.confirmed.iter().any(|answer| {
+        (&answer.target, &answer.key) == (&question.object.target, &question.object.key)
+            && answer.age_ms <= ANSWER_MAX_AGE_MS
+            && (answer.beyond_size || options.accept_size_only)
+    })
+}
+
+/// What may be freed as soon as the stores confirm it, or why not.
+pub(super) fn due(facts: &Facts<'_>, options: &Options) -> Result<Due, Refusal> {
     let record = facts.record;
     if record.freed_at.is_some() {
         return Err(Refusal::AlreadyFreed);
@@ -150,8 +242,15 @@ pub fn permit(facts: &Facts<'_>, options: &Options) -> Result<Permit, Refusal> {
     }
     let proven_ms = proven_since(facts, options)?;
     is_due(options.delete_local, facts, proven_ms)?;
-    let finished = (record.file_path.clone(), record.fingerprint);
-    Ok(Permit { vod_id: record.vod_id.clone(), finished, companions: companions(facts, options) })
+    let copies = facts.required.iter().filter_map(|target| record.remote_in(target));
+    let question = |object: &RemoteObject| Question {
+        delivery_id: Delivery::id_of(&record.vod_id, &object.target),
+        object: object.clone(),
+        is_finished: true,
+    };
+    let objects = copies.map(question).collect();
+    let finished = Proven { path: record.file_path.clone(), seen: record.fingerprint, objects };
+    Ok(Due { vod_id: record.vod_id.clone(), finished, companions: companions(facts, options) })
 }
 
 /// Since when every required target is proven to hold the file that is on disk now, or why it is not.
@@ -225,30 +324,32 @@ fn is_due(policy: DeleteLocal, facts: &Facts<'_>, proven_ms: i64) -> Result<(), 
 /// The kept original and the poster, each only if itself delivered to every required target and proven.
 ///
 /// An original of which something was left out of the finished file stays in any case (promise 7).
-fn companions(facts: &Facts<'_>, options: &Options) -> Vec<(PathBuf, Fingerprint)> {
+fn companions(facts: &Facts<'_>, options: &Options) -> Vec<Proven> {
     let record = facts.record;
     let is_whole = !record.defects.iter().any(Defect::leaves_something_out);
     let original = record.original_path.as_ref().filter(|_| is_whole);
     let paths = original.into_iter().chain(&record.preview_file_path).filter(|p| **p != record.file_path);
-    paths.filter_map(|path| Some((path.clone(), companion(path, facts, options)?))).collect()
+    paths.filter_map(|path| companion(path, facts, options)).collect()
 }
 
-/// The fingerprint under which a companion was proven in every required target.
-fn companion(path: &Path, facts: &Facts<'_>, options: &Options) -> Option<Fingerprint> {
+/// A companion as it was proven in every required target.
+fn companion(path: &Path, facts: &Facts<'_>, options: &Options) -> Option<Proven> {
     let proven = facts.required.iter().map(|target| {
         let of_target = facts.deliveries.iter().filter(|d| d.target == *target);
         of_target.filter(|d| facts.uploaded.contains(d.asset.kind)).find_map(|d| proven_in(d, path, options))
     });
-    let proven: Option<Vec<_>> = proven.collect();
-    let proven = proven?;
-    let first = *proven.first()?;
-    proven.iter().all(|p| *p == first).then_some(first)
+    let proven: Vec<(Fingerprint, Question)> = proven.collect::<Option<_>>()?;
+    let seen = proven.first()?.0;
+    let is_one = proven.iter().all(|(other, _)| *other == seen);
+    let objects = proven.into_iter().map(|(_, question)| question).collect();
+    is_one.then(|| Proven { path: path.to_owned(), seen, objects })
 }
 
-fn proven_in(delivery: &Delivery, path: &Path, options: &Options) -> Option<Fingerprint> {
+fn proven_in(delivery: &Delivery, path: &Path, options: &Options) -> Option<(Fingerprint, Question)> {
     let DeliveryState::Delivered { objects } = &delivery.state else { return None };
     let belongs = delivery.asset.files.iter().zip(objects).find(|(file, _)| file.path == path);
     let (file, object) = belongs?;
     let is_proven = object.target == delivery.target && is_proof(object, file.fingerprint, options).is_ok();
-    is_proven.then_some(file.fingerprint)
+    let question = || Question { delivery_id: delivery.id.clone(), object: object.clone(), is_finished: false };
+    is_proven.then(|| (file.fingerprint, question()))
 }

@@ -1,12 +1,12 @@
 //! What would be freed now, and why the rest stays: the same plan for a dry run and for a run. Pure.
 //!
 //! Room is counted by file system: freeing on one that has enough helps none that has not. Freeing asks for a permit once
-//! more, with the fingerprint as it is then.
+//! more, with the fingerprint as it is then, and asks the stores.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::permit::{Facts, Permit, Refusal, permit, proven_since};
+use super::permit::{Due, Facts, Refusal, due, proven_since};
 use super::{DeleteLocal, Options};
 use crate::recording::{Delivery, Fingerprint, Kinds, VodRecord};
 
@@ -64,35 +64,35 @@ pub struct PlannedFree {
     pub reason: String,
 }
 
-/// A file that may go: since when it is proven, its file system, the permit.
-struct Due {
+/// A file that may go: since when it is proven, its file system, what goes.
+struct Ready {
     proven_ms: i64,
     device: u64,
-    permit: Permit,
+    files: Due,
 }
 
 /// Plans what may be freed now.
 pub fn plan(inventory: &Inventory<'_>, options: &Options) -> Plan {
-    let mut due = Vec::new();
+    let mut ready = Vec::new();
     let mut plan = Plan::default();
     let held_bytes = inventory.held_bytes();
     for record in inventory.records {
         let facts = inventory.facts(record, held_bytes);
         let proven_ms = proven_since(&facts, options).unwrap_or(i64::MAX);
-        match permit(&facts, options) {
-            Ok(permit) => due.push(Due { proven_ms, device: inventory.volume(&record.root).device, permit }),
+        match due(&facts, options) {
+            Ok(files) => ready.push(Ready { proven_ms, device: inventory.volume(&record.root).device, files }),
             Err(Refusal::AlreadyFreed) => {}
             Err(refusal) => plan.kept.push((record.vod_id.clone(), refusal)),
         }
     }
-    due.sort_by(|a, b| (a.proven_ms, a.permit.vod_id()).cmp(&(b.proven_ms, b.permit.vod_id())));
+    ready.sort_by(|a, b| (a.proven_ms, a.files.vod_id()).cmp(&(b.proven_ms, b.files.vod_id())));
     let policy = options.delete_local;
     match policy {
         DeleteLocal::BelowFree(watermark) => {
             for volume in inventory.each_volume() {
                 let excess_bytes = watermark.saturating_sub(volume.free_bytes);
-                let (here, elsewhere) = due.into_iter().partition(|d| d.device == volume.device);
-                due = elsewhere;
+                let (here, elsewhere) = ready.into_iter().partition(|r| r.device == volume.device);
+                ready = elsewhere;
                 plan.take_excess(excess_bytes, here, policy, |left| Refusal::EnoughRoom {
                     free_bytes: watermark.max(volume.free_bytes).saturating_add(left),
                 });
@@ -100,38 +100,44 @@ pub fn plan(inventory: &Inventory<'_>, options: &Options) -> Plan {
         }
         DeleteLocal::MaxBytes(max) => {
             let excess_bytes = held_bytes.saturating_sub(max);
-            plan.take_excess(excess_bytes, due, policy, |left| Refusal::WithinMax {
+            plan.take_excess(excess_bytes, ready, policy, |left| Refusal::WithinMax {
                 held_bytes: max.min(held_bytes).saturating_sub(left),
             });
         }
-        policy => plan.frees = due.iter().map(|d| planned(&d.permit, &reason(policy, d.proven_ms))).collect(),
+        policy => plan.frees = ready.iter().map(|r| planned(&r.files, &reason(policy, r.proven_ms))).collect(),
     }
     plan
 }
 
 impl Plan {
     /// Oldest proof first, only as much as is too much; `enough` says why the rest stays, told what was freed beyond that.
-    fn take_excess(&mut self, excess_bytes: u64, due: Vec<Due>, policy: DeleteLocal, enough: impl Fn(u64) -> Refusal) {
+    fn take_excess(
+        &mut self,
+        excess_bytes: u64,
+        ready: Vec<Ready>,
+        policy: DeleteLocal,
+        enough: impl Fn(u64) -> Refusal,
+    ) {
         let mut freed_bytes = 0u64;
-        for Due { proven_ms, permit, .. } in due {
+        for Ready { proven_ms, files, .. } in ready {
             if freed_bytes >= excess_bytes {
-                self.kept.push((permit.vod_id().to_owned(), enough(freed_bytes - excess_bytes)));
+                self.kept.push((files.vod_id().to_owned(), enough(freed_bytes - excess_bytes)));
                 continue;
             }
-            freed_bytes = freed_bytes.saturating_add(permit.bytes());
-            self.frees.push(planned(&permit, &reason(policy, proven_ms)));
+            freed_bytes = freed_bytes.saturating_add(files.bytes());
+            self.frees.push(planned(&files, &reason(policy, proven_ms)));
         }
         self.short_bytes = self.short_bytes.saturating_add(excess_bytes.saturating_sub(freed_bytes));
     }
 }
 
-fn planned(permit: &Permit, reason: &str) -> PlannedFree {
-    let (vod_id, path) = (permit.vod_id().to_owned(), permit.path().to_owned());
+fn planned(files: &Due, reason: &str) -> PlannedFree {
+    let (vod_id, path) = (files.vod_id().to_owned(), files.path().to_owned());
     PlannedFree {
         vod_id,
         path,
-        bytes: permit.bytes(),
-        finished_bytes: permit.fingerprint().size_bytes,
+        bytes: files.bytes(),
+        finished_bytes: files.finished_bytes(),
         reason: reason.to_owned(),
     }
 }
@@ -172,6 +178,7 @@ impl<'a> Inventory<'a> {
             required: self.required,
             uploaded: self.uploaded,
             fingerprint_now: self.on_disk.get(&record.vod_id).copied(),
+            confirmed: &[],
             free_bytes: self.volume(&record.root).free_bytes,
             held_bytes,
             now_ms: self.now_ms,

@@ -91,6 +91,10 @@ fn delivery(target: &str, kind: Kind, path: &Path, source: Fingerprint, state: D
     Delivery { id: "a@t".into(), asset, target: target.into(), state, attempts: 0, queued_ms: 0 }
 }
 
+fn confirmation(target: &str) -> Confirmation {
+    Confirmation { target: target.into(), key: "x.mp4".into(), age_ms: ANSWER_MAX_AGE_MS, beyond_size: true }
+}
+
 /// A case that is granted, to be spoilt in one place.
 #[derive(Debug)]
 struct Case {
@@ -99,6 +103,7 @@ struct Case {
     required: Vec<String>,
     uploaded: Kinds,
     now: Option<Fingerprint>,
+    confirmed: Vec<Confirmation>,
     free_bytes: u64,
     held_bytes: u64,
     now_ms: i64,
@@ -114,6 +119,7 @@ fn good() -> Case {
         required: vec!["a".into(), "b".into()],
         uploaded: Kinds::DEFAULT,
         now: Some(SEEN),
+        confirmed: vec![confirmation("a"), confirmation("b")],
         free_bytes: 0,
         held_bytes: 100,
         now_ms: PROVEN_MS,
@@ -123,17 +129,21 @@ fn good() -> Case {
 
 impl Case {
     fn decide(&self) -> Result<Permit, Refusal> {
-        let facts = Facts {
+        self.with_facts(|facts| permit(facts, &self.options))
+    }
+
+    fn with_facts<T>(&self, act: impl FnOnce(&Facts<'_>) -> T) -> T {
+        act(&Facts {
             record: &self.record,
             deliveries: &self.deliveries,
             required: &self.required,
             uploaded: self.uploaded,
             fingerprint_now: self.now,
+            confirmed: &self.confirmed,
             free_bytes: self.free_bytes,
             held_bytes: self.held_bytes,
             now_ms: self.now_ms,
-        };
-        permit(&facts, &self.options)
+        })
     }
 }
 
@@ -146,7 +156,7 @@ fn refused(spoil: impl FnOnce(&mut Case)) -> Refusal {
 #[test]
 fn a_proven_file_gets_its_permit() {
     let permit = good().decide().unwrap();
-    assert_eq!((permit.vod_id(), permit.path(), permit.bytes()), ("v", Path::new("/srv/x.mp4"), 100));
+    assert_eq!((permit.vod_id(), permit.path()), ("v", Path::new("/srv/x.mp4")));
 }
 
 #[test]
@@ -172,6 +182,36 @@ fn every_refusal_has_its_reason() {
     assert_eq!(refused(|c| c.options.delete_local = hour), Refusal::TooEarly { due_ms: PROVEN_MS + 3_600_000 });
     let room = |c: &mut Case| (c.options.delete_local, c.free_bytes) = (DeleteLocal::BelowFree(10), 10);
     assert_eq!(refused(|c| room(c)), Refusal::EnoughRoom { free_bytes: 10 });
+    let unconfirmed = Refusal::NotConfirmed("b".into());
+    assert_eq!(refused(|c| c.confirmed.truncate(1)), unconfirmed);
+    assert_eq!(refused(|c| c.confirmed[1].age_ms += 1), unconfirmed);
+    assert_eq!(refused(|c| c.confirmed[1].key = "y.mp4".into()), unconfirmed);
+    assert_eq!(refused(|c| c.confirmed[1].beyond_size = false), unconfirmed);
+}
+
+#[test]
+fn the_stores_are_asked_for_what_would_go_and_nothing_else() {
+    let (original, poster) = (PathBuf::from("/srv/x.flv"), PathBuf::from("/srv/x.png"));
+    let mut case = good();
+    case.record.preview_file_path = Some(poster.clone());
+    case.record.original_path = Some(original);
+    for target in ["a", "b"] {
+        let object = RemoteObject { key: "x.png".into(), ..object(target, SEEN) };
+        let state = DeliveryState::Delivered { objects: vec![object] };
+        case.deliveries.push(delivery(target, Kind::Preview, &poster, SEEN, state));
+    }
+    let asked = |case: &Case| {
+        let questions = case.with_facts(|facts| questions(facts, &case.options));
+        questions.into_iter().map(|q| (q.object.target, q.object.key, q.is_finished)).collect::<Vec<_>>()
+    };
+    let poster_of = |target: &str| (target.to_owned(), "x.png".to_owned(), false);
+    assert_eq!(asked(&case), [poster_of("a"), poster_of("b")], "the finished file is confirmed");
+    let freed = |case: &Case| case.decide().unwrap().files().map(|(path, _)| path.to_owned()).collect::<Vec<_>>();
+    assert_eq!(freed(&case), [PathBuf::from("/srv/x.mp4")], "and a companion that is not confirmed stays");
+    case.confirmed.truncate(1);
+    assert_eq!(asked(&case), [("b".into(), "x.mp4".into(), true), poster_of("a"), poster_of("b")]);
+    case.options.delete_local = DeleteLocal::Never;
+    assert_eq!(asked(&case), []);
 }
 
 #[test]
@@ -422,6 +462,23 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn some_confirmation()(
+        target in "[abc]", is_old in proptest::bool::weighted(0.1), beyond_size in proptest::bool::weighted(0.9),
+        is_other in proptest::bool::weighted(0.1),
+    ) -> Confirmation {
+        let key = if is_other { "y.mp4".into() } else { "x.mp4".into() };
+        Confirmation { target, key, age_ms: ANSWER_MAX_AGE_MS + u64::from(is_old), beyond_size }
+    }
+}
+
+/// Whether a target's store said within the last minute that it still holds what was proven.
+fn is_fresh(case: &Case, target: &str) -> bool {
+    case.confirmed.iter().any(|c| {
+        c.target == target && c.key == "x.mp4" && c.age_ms <= 60_000 && (c.beyond_size || case.options.accept_size_only)
+    })
+}
+
 fn some_policy() -> impl Strategy<Value = DeleteLocal> {
     prop_oneof![
         Just(DeleteLocal::Never),
@@ -440,10 +497,12 @@ prop_compose! {
         policy in some_policy(), accept_size_only in any::<bool>(), freed_at in proptest::option::of(0i64..2),
         (held_bytes, protected) in (0u64..20, proptest::bool::weighted(0.2)),
         deliveries in proptest::collection::vec(some_delivery(), 0..8),
+        confirmed in proptest::collection::vec(some_confirmation(), 0..6),
         (is_cut, has_companions) in (proptest::bool::weighted(0.2), any::<bool>()),
     ) -> Case {
         let mut case = good();
         case.deliveries = deliveries;
+        case.confirmed = confirmed;
         if is_cut {
             case.record.defects.push(Defect::Truncated { missing: "1 s".into() });
         }
@@ -482,6 +541,7 @@ fn is_proven(case: &Case) -> bool {
             o.size_bytes == now.size_bytes
                 && o.source == now
                 && o.differs.is_none()
+                && is_fresh(case, target)
                 && ((o.checksum_compared && o.checksum.is_some()) || case.options.accept_size_only)
         })
     };
@@ -509,7 +569,7 @@ fn is_companion_proven(case: &Case, path: &Path, seen: Fingerprint) -> bool {
             _ => false,
         })
     };
-    case.required.iter().all(holds)
+    case.required.iter().all(|target| holds(target) && is_fresh(case, target))
         && case.uploaded.contains(kind)
         && (kind == Kind::Preview || !case.record.defects.iter().any(Defect::leaves_something_out))
 }

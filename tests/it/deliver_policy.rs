@@ -110,6 +110,12 @@ fn other_content_under_a_key_gives_another_name_in_that_target_alone() {
     assert!(house.root().join("room1.mp4").exists(), "the local name is its own");
 }
 
+/// A store that cannot be asked frees nothing.
+fn mount_again(house: &House) {
+    fs::remove_file(house.store()).unwrap();
+    fs::rename(house.path().join("unmounted"), house.store()).unwrap();
+}
+
 #[test]
 fn the_plan_says_of_each_why_and_the_run_frees_what_the_plan_says() {
     let house = House::new();
@@ -123,6 +129,7 @@ fn the_plan_says_of_each_why_and_the_run_frees_what_the_plan_says() {
     fs::write(house.store(), "no directory").unwrap();
     fs::write(house.root().join("waiting.mp4"), padded("waiting", 0)).unwrap();
     house.process().expect_code(5);
+    mount_again(&house);
     fs::write(house.root().join("changed.mp4"), padded("changed", 4 << 20)).unwrap();
     fs::remove_file(house.root().join("gone.mp4")).unwrap();
     let names = names(&house);
@@ -178,6 +185,7 @@ fn room_is_made_from_the_oldest_proof_on_never_of_what_is_unproven_and_an_end_of
     fs::write(house.store(), "no directory").unwrap();
     fs::write(house.root().join("unproven.mp4"), padded("unproven", 0)).unwrap();
     house.process().expect_code(5);
+    mount_again(&house);
     // More than any disk of today has.
     retaining(&house, "delete_local = { below_free = \"900000TiB\" }");
     let names = names(&house);

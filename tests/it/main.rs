@@ -11,6 +11,7 @@ mod architecture;
 mod bad_input;
 mod crash;
 mod deliver_addresses;
+mod deliver_asking;
 mod deliver_azure;
 mod deliver_conformance;
 mod deliver_crowd;

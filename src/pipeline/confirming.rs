@@ -1,0 +1,175 @@
+//! Asks the stores once more right before a local file is freed: days may lie between a proof and the freeing.
+//!
+//! A store that does not answer is not asked again for a while: the local file stays, and neither a run over thousands of
+//! files nor a courier waits for it more than once.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tracing::{info, warn};
+
+use super::house::House;
+use super::redelivering;
+use crate::deliver::{Answer, DeliverError};
+use crate::fault::{Class, Fault, chain};
+use crate::recording::RemoteObject;
+use crate::retain::{ANSWER_MAX_AGE_MS, Confirmation, Question};
+
+/// How long a target is left alone after it did not answer.
+const SILENCE: Duration = Duration::from_secs(50);
+
+/// What the stores have answered in this process, and which of them do not answer.
+#[derive(Debug, Default)]
+pub struct Answers(Mutex<Held>);
+
+#[derive(Debug, Default)]
+struct Held {
+    /// When each object was confirmed, and whether more than its size was compared.
+    confirmed: HashMap<(String, String), (Instant, bool)>,
+    /// Since when a target does not answer.
+    silent: HashMap<String, Instant>,
+    /// Targets that were said to be silent.
+    told: HashSet<String>,
+}
+
+impl Answers {
+    /// Remembers that the store confirmed an object, no earlier than at a given moment.
+    pub fn note(&self, object: &RemoteObject, at: Instant, beyond_size: bool) {
+        let mut held = self.lock();
+        held.confirmed.retain(|_, (at, _)| age_ms(*at) <= ANSWER_MAX_AGE_MS);
+        held.confirmed.insert((object.target.clone(), object.key.clone()), (at, beyond_size));
+    }
+
+    /// The answers about these objects.
+    pub fn about<'a>(&self, objects: impl IntoIterator<Item = &'a RemoteObject>) -> Vec<Confirmation> {
+        let held = self.lock();
+        let answer = |object: &RemoteObject| {
+            let (at, beyond_size) = *held.confirmed.get(&(object.target.clone(), object.key.clone()))?;
+            let (target, key) = (object.target.clone(), object.key.clone());
+            Some(Confirmation { target, key, age_ms: age_ms(at), beyond_size })
+        };
+        objects.into_iter().filter_map(answer).collect()
+    }
+
+    fn is_silent(&self, target: &str) -> bool {
+        self.lock().silent.get(target).is_some_and(|since| since.elapsed() < SILENCE)
+    }
+
+    /// Whether that is news.
+    fn silence(&self, target: &str) -> bool {
+        let mut held = self.lock();
+        held.silent.insert(target.to_owned(), Instant::now());
+        held.told.insert(target.to_owned())
+    }
+
+    /// Whether it was said to be silent.
+    fn end_silence(&self, target: &str) -> bool {
+        let mut held = self.lock();
+        held.silent.remove(target);
+        held.told.remove(target)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn age_ms(at: Instant) -> u64 {
+    u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Asks the stores for what a permit needs. Ends with the first answer that keeps the finished file.
+pub(super) fn ask(house: &House, vod_id: &str, questions: &[Question]) {
+    for question in questions {
+        let may_go_on = ask_one(house, vod_id, question);
+        if question.is_finished && !may_go_on {
+            return;
+        }
+    }
+}
+
+/// Whether the store confirmed the object.
+fn ask_one(house: &House, vod_id: &str, question: &Question) -> bool {
+    let object = &question.object;
+    let waits = house.target_waits_until(&object.target).is_some() || house.answers.is_silent(&object.target);
+    if waits || house.stop.is_requested() {
+        return false;
+    }
+    let asked_at = Instant::now();
+    match house.targets().ask(object, house.stop.flag()) {
+        Ok(Answer::AsProven { beyond_size }) => {
+            if house.answers.end_silence(&object.target) {
+                info!(target_name = object.target, "The target answers again; local files are freed again.");
+            }
+            house.answers.note(object, asked_at, beyond_size);
+            true
+        }
+        Ok(Answer::Differs(difference)) => {
+            house.answers.end_silence(&object.target);
+            warn!(vod_id, url = object.url, difference.words, "A copy is not as proven; the local file stays.");
+            if let Err(error) = redelivering::note_difference(house, vod_id, question, difference) {
+                warn!(vod_id, error = chain(&error), "The difference could not be noted.");
+            }
+            false
+        }
+        Err(error) => {
+            note_silence(house, &object.target, &error);
+            false
+        }
+    }
+}
+
+fn note_silence(house: &House, target: &str, error: &DeliverError) {
+    if error.class() != Class::Cancelled && house.answers.silence(target) {
+        warn!(target_name = target, error = chain(error), "Nothing is freed: the target does not confirm its copies.");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recording::Fingerprint;
+
+    fn object(key: &str) -> RemoteObject {
+        RemoteObject {
+            target: "a".into(),
+            key: key.into(),
+            url: String::new(),
+            size_bytes: 1,
+            etag: None,
+            version: None,
+            checksum: None,
+            checksum_compared: false,
+            verified_ms: 0,
+            source: Fingerprint { device: 1, inode: 2, size_bytes: 1, mtime_ns: 0 },
+            differs: None,
+            differs_when_read: false,
+        }
+    }
+
+    #[test]
+    fn an_answer_has_the_age_of_its_question_and_old_ones_are_dropped() {
+        let answers = Answers::default();
+        let Some(long_ago) = Instant::now().checked_sub(Duration::from_millis(ANSWER_MAX_AGE_MS + 1_000)) else {
+            return;
+        };
+        answers.note(&object("old"), long_ago, true);
+        assert!(answers.about([&object("old")])[0].age_ms > ANSWER_MAX_AGE_MS);
+        answers.note(&object("new"), Instant::now(), false);
+        assert_eq!(answers.about([&object("old")]), [], "what is too old for anything is not kept");
+        let about = answers.about([&object("new"), &object("other")]);
+        assert_eq!(about.iter().map(|a| (a.key.as_str(), a.beyond_size)).collect::<Vec<_>>(), [("new", false)]);
+    }
+
+    #[test]
+    fn a_target_that_is_silent_is_left_alone_and_said_once() {
+        let answers = Answers::default();
+        assert!(!answers.is_silent("a"));
+        assert!(answers.silence("a"), "news");
+        assert!(!answers.silence("a"));
+        assert!(answers.is_silent("a") && !answers.is_silent("b"));
+        assert!(answers.end_silence("a") && !answers.end_silence("a"));
+        assert!(!answers.is_silent("a"));
+    }
+}
