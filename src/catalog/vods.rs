@@ -229,7 +229,7 @@ impl Catalog {
 
     /// Removes a record, its index rows and its deliveries; durable on return. Its files stay, and stay known: no scan makes
     /// the VoD again (`forget` and `begin` do).
-    pub fn delete_vod(&self, id: &str) -> Result<VodRecord> {
+    pub fn delete_vod(&self, id: &str, now_ms: i64) -> Result<VodRecord> {
         let deliveries = self.deliveries_of_vod(id)?;
         let deleted = self.store().transact(|tx| {
             let vod = tx.read::<VodRecord>(In::Vods, id)?;
@@ -239,6 +239,7 @@ impl Catalog {
             }
             deliveries.iter().try_for_each(|delivery| queue::remove_in(tx, delivery))?;
             tx.remove(In::Vods, id)?;
+            outbox::announce_in(tx, &outbox::about_vod("vod_deleted", &vod, now_ms))?;
             Ok(vod)
         })?;
         self.store().flush("vod deleted")?;

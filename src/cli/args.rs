@@ -237,7 +237,7 @@ pub enum QueueCommand {
     },
     /// Try again now
     Retry {
-        /// Delivery ids or paths; all that wait if none is given
+        /// Delivery ids, or paths of delivered files; every pending delivery if none is given
         ids: Vec<String>,
     },
     /// List uploads in the stores that nobody ended, below our prefixes, and abort them with --yes

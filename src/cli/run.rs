@@ -175,7 +175,7 @@ pub fn run_here(
         }
         Command::Recover(args) => process(&args.process, Mode::Recover, config, engine, directory, out),
         Command::Vod(command) => commands::vod::run(house, command, out),
-        Command::Queue(command) => commands::queue::run(house, command, out),
+        Command::Queue(command) => commands::queue::run(house, command, directory, out),
         Command::Retain(args) => commands::retain::run(house, args, out),
         Command::Catalog(command) => commands::catalog::run(house, command, directory, out),
         _ => Err(Failure::Usage("this command does not need the catalogue; run it without the daemon".into())),

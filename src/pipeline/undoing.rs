@@ -38,7 +38,7 @@ pub fn undo(house: &House, path: &Path) -> Result<Option<Taken>, PipelineError> 
         return Ok(stays(undone));
     }
     let path = if is_renamed { vod.source_path.clone() } else { under_own_name(&vod, path) };
-    house.catalog.delete_vod(&vod.vod_id)?;
+    house.catalog.delete_vod(&vod.vod_id, now_ms())?;
     info!(vod_id = vod.vod_id, path = %printable(&path), "A splice in place was undone.");
     Ok(Some(Taken { undone, path }))
 }

@@ -43,6 +43,29 @@ fn commands_that_only_look_send_nothing_although_deliveries_are_due() {
 }
 
 #[test]
+fn a_delivery_is_tried_again_by_its_id_or_by_the_path_of_its_file() {
+    let server = s3();
+    let mut target = server.bucket("by-path");
+    target.endpoint = Some(format!("http://127.0.0.1:{}", free_port()));
+    let house = House::with_config(|dir| config_with_targets(dir, &[&target], ""));
+    for name in ["room1.mp4", "room2.mp4"] {
+        house.put(&made("mp4-faststart", 2), name);
+    }
+    house.process().expect_code(5);
+    let retried = |named: &str| {
+        let run = house.run(&["--json", "queue", "retry", named]).expect_code(0);
+        run.json_lines()[0]["retried"].as_u64().unwrap()
+    };
+    let queue = house.run(&["--json", "queue", "list"]).expect_code(0).json_lines();
+    let id = queue[0]["delivery"]["id"].as_str().unwrap();
+    assert_eq!(retried(id), 1);
+    assert_eq!(retried("root/room1.mp4"), 1, "from where it is typed");
+    assert_eq!(retried(house.root().join("room2.mp4").to_str().unwrap()), 1);
+    let unknown = house.run(&["queue", "retry", "root/room3.mp4"]).expect_code(2).err;
+    assert!(unknown.contains("room3.mp4") && unknown.contains("queue list"), "{unknown}");
+}
+
+#[test]
 fn a_target_that_does_not_answer_waits_as_a_whole_and_the_other_has_everything() {
     const RECORDINGS: usize = 12;
     let server = s3();

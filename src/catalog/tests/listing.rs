@@ -120,15 +120,20 @@ fn changes_by_many_threads_are_all_kept() {
 fn a_deleted_vod_leaves_nothing_and_is_not_made_again_by_a_scan() {
     let mut home = Home::new();
     let (gone, stays) = (catalogue(&home, "room1", 1, 10), catalogue(&home, "room2", 2, 10));
-    assert_eq!(home.delete_vod(&gone.vod_id).unwrap(), gone);
+    assert_eq!(home.delete_vod(&gone.vod_id, 30).unwrap(), gone);
     home.restart();
+    let told = home.events(0, 99).unwrap().items.pop().unwrap().body;
+    assert_eq!(
+        (&told["event"], &told["vodId"], &told["atMs"]),
+        (&"vod_deleted".into(), &gone.vod_id.clone().into(), &30.into())
+    );
     assert_eq!(home.vod(&gone.vod_id).unwrap(), None);
     assert_eq!(names(&page(&home, &Page { limit: 9, ..Page::default() }).items), ["room2.mp4"]);
     assert_eq!(ids(&home.due(99, 9).unwrap()), ["room2"]);
     assert!(!home.is_name_taken(&gone.file_path).unwrap() && home.is_name_taken(&stays.file_path).unwrap());
     assert!(!home.knows(&gone.file_path, &gone.fingerprint).unwrap().may_be_taken(0));
     assert!(home.check(false).unwrap().is_sound());
-    assert!(matches!(home.delete_vod(&gone.vod_id), Err(CatalogError::NoSuchVod { .. })));
+    assert!(matches!(home.delete_vod(&gone.vod_id, 30), Err(CatalogError::NoSuchVod { .. })));
 }
 
 #[test]

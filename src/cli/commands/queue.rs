@@ -1,23 +1,31 @@
 //! `queue list | retry | gc`: what waits for delivery, what failed, what is quarantined.
 
+use std::path::{Path, PathBuf};
+
 use serde_json::{Value, json};
 
 use super::super::args::QueueCommand;
 use super::super::exit::Exit;
 use super::super::output::Output;
+use super::super::run::absolute;
 use super::super::table::Table;
 use super::Failure;
 use crate::catalog::{DeliveryFilter, Retry};
 use crate::pipeline::{House, now_ms};
-use crate::recording::DeliveryState;
 use crate::recording::journey::{Entry, Step};
 use crate::recording::name::{format_time, printable_text};
+use crate::recording::{Delivery, DeliveryState};
 
 /// Runs one of them.
-pub fn run(house: &House, command: &QueueCommand, out: &mut Output<'_>) -> Result<Exit, Failure> {
+pub fn run(
+    house: &House,
+    command: &QueueCommand,
+    directory: Option<&Path>,
+    out: &mut Output<'_>,
+) -> Result<Exit, Failure> {
     match command {
         QueueCommand::List { all } => list(house, *all, out),
-        QueueCommand::Retry { ids } => retry(house, ids, out),
+        QueueCommand::Retry { ids } => retry(house, ids, directory, out),
         QueueCommand::Gc { yes } => gc(house, *yes, out),
     }
 }
@@ -97,16 +105,15 @@ fn json_of(entry: &Entry) -> Value {
     said
 }
 
-fn retry(house: &House, ids: &[String], out: &mut Output<'_>) -> Result<Exit, Failure> {
+fn retry(house: &House, named: &[String], directory: Option<&Path>, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let mut count = 0;
-    if ids.is_empty() {
+    if named.is_empty() {
         count += house.catalog.retry(Retry::All, now_ms())?;
     }
-    for id in ids {
-        if house.catalog.delivery(id)?.is_none() {
-            return Err(Failure::Usage(format!("no delivery has the id `{id}`; `aftercast queue list` shows them")));
+    for named in named {
+        for id in ids_of(house, named, directory)? {
+            count += house.catalog.retry(Retry::One(&id), now_ms())?;
         }
-        count += house.catalog.retry(Retry::One(id), now_ms())?;
     }
     house.resume_targets();
     if out.is_json {
@@ -115,6 +122,28 @@ fn retry(house: &House, ids: &[String], out: &mut Output<'_>) -> Result<Exit, Fa
         writeln!(out.out, "{count} due now.").map_err(Failure::output)?;
     }
     Ok(Exit::Done)
+}
+
+/// The deliveries that are meant: one by its id, or all of a file.
+fn ids_of(house: &House, named: &str, directory: Option<&Path>) -> Result<Vec<String>, Failure> {
+    if house.catalog.delivery(named)?.is_some() {
+        return Ok(vec![named.to_owned()]);
+    }
+    let paths = absolute(&[PathBuf::from(named)], directory);
+    let is_meant = |delivery: &Delivery| delivery.asset.files.iter().any(|file| paths.contains(&file.path));
+    let deliveries = house.catalog.deliveries(&DeliveryFilter::default())?.items.into_iter();
+    let ids: Vec<_> = deliveries.filter(is_meant).map(|delivery| delivery.id).collect();
+    if !ids.is_empty() {
+        return Ok(ids);
+    }
+    let entries = house.catalog.entries()?.items;
+    let is_unfinished = entries.iter().any(|(_, entry)| paths.iter().any(|path| entry.settled.path() == path));
+    let named = printable_text(named);
+    Err(Failure::Usage(if is_unfinished {
+        format!("`{named}` is a recording that is not finished; `aftercast recover` tries it again")
+    } else {
+        format!("no delivery has the id or the file `{named}`; `aftercast queue list` shows them")
+    }))
 }
 
 /// Lists the unfinished uploads of every target that are not ours to continue, and aborts them if told so.

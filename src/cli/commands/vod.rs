@@ -133,7 +133,7 @@ fn delete(house: &House, id: &str, what: Deletion, out: &mut Output<'_>) -> Resu
     if is_local && durable::fingerprint(&vod.file_path).is_ok_and(|now| now == vod.fingerprint) {
         durable::remove(&vod.file_path)?;
     }
-    house.catalog.delete_vod(id)?;
+    house.catalog.delete_vod(id, now_ms())?;
     if out.is_json {
         out.json(&json!({ "vodId": id, "state": "deleted" })).map_err(Failure::output)?;
     }
