@@ -4,6 +4,7 @@
 
 use std::error::Error as _;
 use std::future::Future;
+use std::time::Duration;
 
 use futures::StreamExt;
 use object_store::client::{HttpError, HttpErrorKind};
@@ -74,8 +75,14 @@ impl Bucket {
         let cause = diagnose(&seen, verb, provider);
         let request_id = answer.and_then(request_id);
         tracing::debug!(target = %self.target, key, request_id, error = seen.text, "The store refused or was not reached.");
-        let source = said(&seen).map_or_else(|| Box::new(error).into(), Into::into);
-        DeliverError::Store { target: self.target.clone(), verb, key: key.to_owned(), provider, cause, source }
+        let ask_again_after = answer.and_then(Answer::ask_again_after);
+        let asks = |wait: Duration| {
+            format!("the store said {} and asks to wait {} s", seen.status.unwrap_or(0), wait.as_secs())
+        };
+        let source = said(&seen).or_else(|| ask_again_after.map(asks));
+        let source = source.map_or_else(|| Box::new(error).into(), Into::into);
+        let (target, key) = (self.target.clone(), key.to_owned());
+        DeliverError::Store { target, verb, key, provider, cause, ask_again_after, source }
     }
 
     /// The error for a key under which something has come meanwhile.
@@ -92,6 +99,7 @@ impl Bucket {
             key: key.to_owned(),
             provider,
             cause,
+            ask_again_after: None,
             source: words.into(),
         }
     }
@@ -144,10 +152,20 @@ impl Bucket {
         }
     }
 
-    /// Reads a small object whole.
-    pub async fn read(&self, key: &str) -> Result<Vec<u8>> {
-        let read = async { self.backend.store.get(&key_of(key)).await?.bytes().await };
-        self.call(Verb::Get, key, read).await.map(|bytes| bytes.to_vec())
+    /// Reads a small object whole, or as much of one that is longer as shows it.
+    pub async fn read(&self, key: &str, most_bytes: usize) -> Result<Vec<u8>> {
+        let read = async {
+            let mut pieces = self.backend.store.get(&key_of(key)).await?.into_stream();
+            let mut bytes = Vec::new();
+            while let Some(piece) = pieces.next().await {
+                bytes.extend_from_slice(&piece?);
+                if bytes.len() > most_bytes {
+                    break;
+                }
+            }
+            Ok(bytes)
+        };
+        self.call(Verb::Get, key, read).await
     }
 
     /// Multipart uploads below a prefix that were begun and neither ended nor aborted; none where the store forgets

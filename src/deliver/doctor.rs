@@ -70,7 +70,7 @@ async fn probe_bucket(bucket: &Bucket, prefix: &str, key: &str) -> Vec<Check> {
     let mut checks = vec![check("write", written, || format!("`{key}`"))];
     let listed = bucket.lists(prefix, key).await.map(drop);
     if is_written {
-        let read = bucket.read(key).await.and_then(|bytes| same(&bucket.target, key, &bytes));
+        let read = bucket.read(key, PROBE_BYTES.len()).await.and_then(|bytes| same(&bucket.target, key, &bytes));
         checks.push(check("read back", read, || format!("{} bytes, equal", PROBE_BYTES.len())));
         checks.push(check("checksum", bucket.head(key).await.map(drop), || "size and entity tag reported".into()));
     }

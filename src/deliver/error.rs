@@ -4,6 +4,7 @@
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::diagnose::{Cause, Provider, Verb};
 use crate::durable::FileError;
@@ -52,6 +53,8 @@ pub enum DeliverError {
         provider: Provider,
         /// Why.
         cause: Cause,
+        /// How long the store asks to be left alone.
+        ask_again_after: Option<Duration>,
         /// What the store or the network said.
         #[source]
         source: Box<dyn Error + Send + Sync>,
@@ -134,6 +137,19 @@ impl DeliverError {
     /// Whether it was given up without a word from the store.
     pub const fn is_silence(&self) -> bool {
         matches!(self.cause(), Some(Cause::Dns | Cause::Refused | Cause::Timeout | Cause::ConnectionLost))
+    }
+
+    /// Whether the store reported an error of its own or is busy: that tells nothing of the recording.
+    pub const fn is_of_the_store(&self) -> bool {
+        matches!(self.cause(), Some(Cause::Throttled | Cause::ServerError))
+    }
+
+    /// How long the store asks to be left alone, if it does.
+    pub const fn ask_again_after(&self) -> Option<Duration> {
+        match self {
+            Self::Store { ask_again_after, .. } => *ask_again_after,
+            _ => None,
+        }
     }
 
     /// Why the store refused, if it did.

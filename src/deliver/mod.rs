@@ -20,6 +20,7 @@ mod doctor;
 mod error;
 mod google;
 mod ledger;
+mod limits;
 mod memory;
 mod multipart;
 mod names;

@@ -27,6 +27,7 @@ use object_store::{ClientConfigKey, ClientOptions};
 use tokio::time::Sleep;
 
 use super::bandwidth::Pace;
+use super::limits::{self, Limited};
 
 tokio::task_local! {
     static LAST: RefCell<Option<Answer>>;
@@ -73,6 +74,20 @@ impl Answer {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
+    /// How long the store asks to be left alone (`Retry-After`, RFC 9110 §10.2.3: seconds or a date), where it is busy or
+    /// fails; never longer than we would wait by ourselves.
+    pub fn ask_again_after(&self) -> Option<Duration> {
+        if self.status != 429 && self.status < 500 {
+            return None;
+        }
+        let asked = self.header("retry-after")?.trim();
+        let seconds = asked.parse().ok().or_else(|| {
+            let at_s = jiff::fmt::rfc2822::parse(asked).ok()?.timestamp().as_second();
+            u64::try_from(at_s - self.arrived_s).ok()
+        });
+        seconds.map(|seconds| Duration::from_secs(seconds).min(ASK_AGAIN_MAX))
+    }
+
     /// Server's clock minus ours in seconds, from the `Date` header (RFC 9110 §6.6.1).
     pub fn skew_s(&self) -> Option<i64> {
         let date = jiff::fmt::rfc2822::parse(self.header("date")?).ok()?;
@@ -86,7 +101,7 @@ pub(super) async fn observed<T>(call: impl Future<Output = T>) -> (T, Option<Ans
         let result = call.await;
         (result, LAST.with(RefCell::take))
     };
-    LAST.scope(RefCell::new(None), noted).await
+    LAST.scope(RefCell::new(None), limits::counting(noted)).await
 }
 
 /// Runs a call and counts the requests that it took: more than one where one was tried again.
@@ -162,6 +177,8 @@ pub(super) struct Uplink {
     pub stall: Duration,
 }
 
+/// A store is left alone no longer than this when it asks for it.
+const ASK_AGAIN_MAX: Duration = Duration::from_secs(15 * 60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes handed to the connection at once.
 const FRAME_BYTES: usize = 128 * 1024;
@@ -208,6 +225,7 @@ impl HttpService for Service {
 impl Service {
     async fn answer(&self, mut request: HttpRequest) -> Result<HttpResponse, HttpError> {
         note(None);
+        limits::count()?;
         let _ = REQUESTS.try_with(|requests| requests.set(requests.get() + 1));
         let is_end = ends_multipart(&request);
         if is_end && let Ok(at_the_end) = AT_THE_END.try_with(Clone::clone) {
@@ -216,13 +234,18 @@ impl Service {
         let sent_crc64 = request.headers().get("x-amz-checksum-crc64nvme").and_then(|crc| crc.to_str().ok());
         let sent_crc64 = sent_crc64.map(str::to_owned);
         let is_of_identity = asks_for_credentials(&request);
+        let limit = limits::of(&request);
         let response = self.send(request).await?;
-        let mut response = received(response, self.uplink.stall);
+        let mut response = received(response, self.uplink.stall, limit);
         if is_end && response.status().is_success() {
             response = with_its_true_status(response).await?;
         }
         let answer = Answer { sent_crc64, is_of_identity, ..Answer::of(&response) };
         note(Some(answer.clone()));
+        if answer.ask_again_after().is_some() {
+            // `object_store` would ask again within a second, and gives up at once with what it takes for our fault.
+            *response.status_mut() = reqwest::StatusCode::BAD_REQUEST;
+        }
         response.extensions_mut().insert(answer);
         Ok(response)
     }
@@ -368,10 +391,11 @@ struct Incoming {
     nap: Pin<Box<Sleep>>,
 }
 
-fn received(response: reqwest::Response, stall: Duration) -> HttpResponse {
+fn received(response: reqwest::Response, stall: Duration, limit: u64) -> HttpResponse {
     let response: hyper::http::Response<reqwest::Body> = response.into();
     let nap = Box::pin(tokio::time::sleep(stall));
-    response.map(|inner| HttpResponseBody::new(Incoming { inner, stall, nap }))
+    let is_success = response.status().is_success();
+    response.map(|inner| HttpResponseBody::new(Limited::new(Incoming { inner, stall, nap }, is_success, limit)))
 }
 
 impl Body for Incoming {

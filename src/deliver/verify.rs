@@ -9,6 +9,7 @@ use super::checksum::{Hasher, Reported};
 use super::diagnose::Verb;
 use super::directory::Directory;
 use super::error::Result;
+use super::limits::reading;
 use super::target::RemoteState;
 use super::transfer::Run;
 use crate::recording::RemoteObject;
@@ -58,7 +59,7 @@ pub(super) async fn read_bucket(bucket: &Bucket, proven: &RemoteObject, run: &Ru
     let mut hasher = asked.as_ref().map(|(report, _)| Hasher::for_report(report));
     let mut read_bytes = 0u64;
     let key = key_of(&proven.key);
-    let get = bucket.backend.store.get(&key);
+    let get = reading(key.as_ref(), proven.size_bytes, bucket.backend.store.get(&key));
     let mut stream = bucket.call(Verb::Get, &proven.key, get).await?.into_stream();
     while let Some(piece) = stream.next().await {
         run.check()?;
@@ -67,6 +68,9 @@ pub(super) async fn read_bucket(bucket: &Bucket, proven: &RemoteObject, run: &Ru
             hasher.update(&piece);
         }
         read_bytes += piece.len() as u64;
+        if read_bytes > proven.size_bytes {
+            return Ok(Some(format!("it reads as more than {} bytes, which were proven", proven.size_bytes)));
+        }
     }
     if read_bytes != proven.size_bytes {
         return Ok(Some(format!("it reads as {read_bytes} bytes, proven were {}", proven.size_bytes)));

@@ -216,9 +216,25 @@ fn what_the_clouds_document_is_understood() {
 fn without_a_number(error: DeliverError) -> DeliverError {
     use aftercast::deliver::Cause;
     match error {
-        DeliverError::Store { target, verb, key, provider, source, cause: Cause::ClockSkew { by_s } } => {
+        DeliverError::Store {
+            target,
+            verb,
+            key,
+            provider,
+            source,
+            ask_again_after,
+            cause: Cause::ClockSkew { by_s },
+        } => {
             assert!(by_s.is_some_and(|s| s < -600_000_000), "{by_s:?}");
-            DeliverError::Store { target, verb, key, provider, source, cause: Cause::ClockSkew { by_s: Some(-1) } }
+            DeliverError::Store {
+                target,
+                verb,
+                key,
+                provider,
+                source,
+                ask_again_after,
+                cause: Cause::ClockSkew { by_s: Some(-1) },
+            }
         }
         other => other,
     }
