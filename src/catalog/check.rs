@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use super::index::{self, JournalKey};
 use super::store::{In, decode};
-use super::{Catalog, CatalogError, Result, names, queue};
+use super::{Catalog, CatalogError, Result, due, names};
 use crate::recording::journey::{Entry, Step};
 use crate::recording::{Delivery, VodRecord};
 
@@ -87,8 +87,8 @@ impl Catalog {
 
     /// A waiting delivery has one row: at its time, or at the front.
     fn expect_in_queue(&self, delivery: &Delivery, expected: &mut Expected) -> Result<()> {
-        let Some(row) = queue::due_row(delivery) else { return Ok(()) };
-        let front = queue::front_row(delivery);
+        let Some(row) = due::due_row(delivery) else { return Ok(()) };
+        let front = due::front_row(delivery);
         let is_at_front = self.store().get(In::ByDue, &front)?.is_some();
         expected.push((In::ByDue, if is_at_front { front } else { row }, Vec::new()));
         Ok(())

@@ -5,7 +5,7 @@
 //! by_created  creation date (8) · vod id
 //! by_path     path · 0 · vod id
 //! unfreed     creation date (8) · vod id, while the local file is not freed
-//! by_due      due time (8) · newest first (8) · delivery id
+//! by_due      target · 0 · due time (8) · newest first (8) · delivery id
 //! ```
 //!
 //! Times are milliseconds since the Unix epoch, stored so that bytes sort as numbers do. The index rows are made from the
@@ -157,16 +157,36 @@ pub(super) fn known_rows(record: &VodRecord) -> Vec<Row> {
     original.into_iter().chain([row(&record.file_path, &record.fingerprint, FINISHED)]).collect()
 }
 
-/// Key of a delivery in `by_due`: the earliest due first, among those the last queued, so that what finishes now overtakes
-/// the backlog.
-pub(super) fn due_key(due_ms: i64, queued_ms: i64, delivery_id: &str) -> Vec<u8> {
-    let newest_first = ordered(queued_ms).map(|byte| !byte);
-    [&ordered(due_ms)[..], &newest_first, delivery_id.as_bytes()].concat()
+/// All rows of `by_due` of one target begin with this; a target's name holds no NUL.
+pub(super) fn target_prefix(target: &str) -> Vec<u8> {
+    [target.as_bytes(), &[0]].concat()
 }
 
-/// The delivery's id in a key of `by_due`.
-pub(super) fn id_in_due_key(key: &[u8]) -> Option<&str> {
-    std::str::from_utf8(key.get(16..)?).ok()
+/// Key of a delivery in `by_due`: for its target the earliest due first, among those the last queued, so that what finishes
+/// now overtakes the backlog.
+pub(super) fn due_key(target: &str, due_ms: i64, queued_ms: i64, delivery_id: &str) -> Vec<u8> {
+    let newest_first = ordered(queued_ms).map(|byte| !byte);
+    [target.as_bytes(), &[0], &ordered(due_ms), &newest_first, delivery_id.as_bytes()].concat()
+}
+
+/// What a key of `by_due` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct DueKey<'a> {
+    pub target: &'a str,
+    pub due_ms: i64,
+    /// Sorts the last queued first, for any target.
+    pub rank: &'a [u8],
+    pub id: &'a str,
+}
+
+impl<'a> DueKey<'a> {
+    /// `None` if it is not such a key.
+    pub fn read(key: &'a [u8]) -> Option<Self> {
+        let at = key.iter().position(|byte| *byte == 0)?;
+        let (target, rest) = (std::str::from_utf8(&key[..at]).ok()?, &key[at + 1..]);
+        let id = std::str::from_utf8(rest.get(16..)?).ok()?;
+        Some(Self { target, due_ms: from_ordered(rest)?, rank: &rest[8..], id })
+    }
 }
 
 #[cfg(test)]
@@ -182,9 +202,13 @@ mod tests {
 
     #[test]
     fn the_earliest_due_comes_first_and_among_those_the_last_queued() {
-        let keys = [due_key(1, 5, "a"), due_key(1, 4, "a"), due_key(2, 9, "a")];
+        let keys =
+            [due_key("t", 1, 5, "a"), due_key("t", 1, 4, "a"), due_key("t", 2, 9, "a"), due_key("t2", 0, 9, "b")];
         assert!(keys.is_sorted());
-        assert_eq!(id_in_due_key(&keys[0]), Some("a"));
+        let read = DueKey::read(&keys[1]).unwrap();
+        assert_eq!((read.target, read.due_ms, read.id), ("t", 1, "a"));
+        assert!(DueKey::read(&keys[3]).unwrap().rank < read.rank, "queued later");
+        assert_eq!([DueKey::read(b"t"), DueKey::read(b"t\0short"), DueKey::read(b"")], [None; 3]);
     }
 
     #[test]

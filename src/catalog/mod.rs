@@ -19,6 +19,7 @@
 
 mod check;
 mod commit;
+mod due;
 mod error;
 mod index;
 mod journal;
@@ -34,6 +35,7 @@ mod shared_flush;
 mod store;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod vods;
 
 use crate::recording::name::printable;
@@ -43,6 +45,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use check::Checked;
 pub use commit::Committed;
+pub use due::{Among, Next};
 pub use error::{CatalogError, StorageError};
 pub use index::{JournalKey, NotAKey};
 pub use journal::Begun;

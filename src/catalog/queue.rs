@@ -3,23 +3,18 @@
 //! Assumes that whoever begins a delivery ends it with [`Catalog::delivered`] or [`Catalog::delivery_failed`], or with the
 //! process; one that was begun is not handed out again meanwhile. Must not decide when to try again: that time is handed in.
 //!
-//! Rows of `by_due` whose time has come are moved to the front of the tree, where they stand newest first: so a recording
-//! that finishes now overtakes a backlog that has been due for long.
-
-use std::ops::Bound;
+//! Which one is next is in `due`.
 
 use serde_json::json;
 
-use super::index::{due_key, from_ordered, id_in_due_key, ordered};
+use super::due::{due_row, front_row};
 use super::store::{In, Stop, Tx, decode, stop};
 use super::vods::Listing;
 use super::{Catalog, CatalogError, Result, commit, outbox};
 use crate::fault::Class;
 use crate::recording::{Asset, Delivery, DeliveryState, Kind, RemoteObject, VodRecord};
 
-/// The time of rows that are due already.
-const DUE_MS: i64 = i64::MIN;
-/// Rows moved to the front in one transaction.
+/// Deliveries changed in one transaction.
 const BATCH: usize = 1_000;
 
 /// Which deliveries to list.
@@ -51,72 +46,6 @@ impl Catalog {
             self.store().flush("delivery queued")?;
         }
         Ok(queued)
-    }
-
-    /// What is due and not begun, the last queued first.
-    pub fn due(&self, now_ms: i64, limit: usize) -> Result<Vec<Delivery>> {
-        self.bring_forward(now_ms)?;
-        let in_flight = self.in_flight().clone();
-        let mut due = Vec::new();
-        for row in self.store().prefix(In::ByDue, &ordered(DUE_MS))? {
-            let (key, _) = row?;
-            match id_in_due_key(&key) {
-                Some(id) if in_flight.contains(id) => {}
-                Some(id) => due.extend(self.due_delivery(&key, id)?),
-                None => self.drop_due_row(&key)?,
-            }
-            if due.len() >= limit {
-                break;
-            }
-        }
-        Ok(due)
-    }
-
-    /// The delivery behind a row of `by_due`; a row that leads to none is dropped, or the queue would never be empty.
-    fn due_delivery(&self, key: &[u8], id: &str) -> Result<Option<Delivery>> {
-        match self.store().read::<Delivery>(In::Deliveries, id) {
-            Ok(Some(delivery)) if matches!(delivery.state, DeliveryState::Waiting { .. }) => return Ok(Some(delivery)),
-            Ok(_) => {}
-            Err(error @ CatalogError::Unreadable { .. }) => {
-                tracing::error!(
-                    delivery = id,
-                    error = crate::fault::chain(&error),
-                    "Delivery taken out of the queue: it cannot be read."
-                );
-            }
-            Err(other) => return Err(other),
-        }
-        self.drop_due_row(key).map(|()| None)
-    }
-
-    fn drop_due_row(&self, key: &[u8]) -> Result<()> {
-        self.store().transact(|tx| tx.remove(In::ByDue, key))
-    }
-
-    /// Moves the rows whose time has come to the front. An index only: not flushed.
-    fn bring_forward(&self, now_ms: i64) -> Result<()> {
-        let from = ordered(DUE_MS.saturating_add(1)).to_vec();
-        let to = ordered(now_ms.saturating_add(1)).to_vec();
-        let keys = self
-            .store()
-            .range(In::ByDue, (Bound::Included(from), Bound::Excluded(to)))?
-            .map(|row| row.map(|(key, _)| key));
-        for batch in keys.collect::<Result<Vec<_>>>()?.chunks(BATCH) {
-            self.store().transact(|tx| batch.iter().try_for_each(|key| bring_forward_in(tx, key)))?;
-        }
-        Ok(())
-    }
-
-    /// When the next delivery that is not under way is due, milliseconds since the Unix epoch; a time in the past means now.
-    pub fn next_due_ms(&self) -> Result<Option<i64>> {
-        let in_flight = self.in_flight().clone();
-        for row in self.store().prefix(In::ByDue, b"")? {
-            let (key, _) = row?;
-            if id_in_due_key(&key).is_some_and(|id| !in_flight.contains(id)) {
-                return Ok(from_ordered(&key));
-            }
-        }
-        Ok(None)
     }
 
     /// Begins an attempt and returns its number, from 1. `None` if it is under way or not waiting.
@@ -211,9 +140,12 @@ impl Catalog {
             _ => false,
         };
         let filter = DeliveryFilter { pending_only: true, ..DeliveryFilter::default() };
+        let waiting: Vec<_> = self.deliveries(&filter)?.items.into_iter().filter(waits).map(|d| d.id).collect();
         let mut brought = 0;
-        for delivery in self.deliveries(&filter)?.items.iter().filter(|delivery| waits(delivery)) {
-            brought += usize::from(self.store().transact(|tx| bring_back_in(tx, &delivery.id, now_ms))?);
+        for batch in waiting.chunks(BATCH) {
+            brought += self.store().transact(|tx| {
+                batch.iter().try_fold(0, |brought, id| Ok(brought + usize::from(bring_back_in(tx, id, now_ms)?)))
+            })?;
         }
         // Not flushed: after a crash they wait a little longer.
         Ok(brought)
@@ -328,29 +260,8 @@ pub(super) fn remove_in(tx: &Tx<'_>, delivery: &Delivery) -> std::result::Result
 }
 
 fn remove_due_in(tx: &Tx<'_>, delivery: &Delivery) -> std::result::Result<(), Stop> {
-    tx.remove(In::ByDue, due_key(DUE_MS, delivery.queued_ms, &delivery.id))?;
+    tx.remove(In::ByDue, front_row(delivery))?;
     due_row(delivery).map_or(Ok(()), |key| tx.remove(In::ByDue, key))
-}
-
-/// Where a delivery stands in the queue before its time has come.
-pub(super) fn due_row(delivery: &Delivery) -> Option<Vec<u8>> {
-    match &delivery.state {
-        DeliveryState::Waiting { due_ms, .. } => Some(due_key(*due_ms, delivery.queued_ms, &delivery.id)),
-        _ => None,
-    }
-}
-
-/// Where a delivery stands in the queue once its time has come.
-pub(super) fn front_row(delivery: &Delivery) -> Vec<u8> {
-    due_key(DUE_MS, delivery.queued_ms, &delivery.id)
-}
-
-fn bring_forward_in(tx: &Tx<'_>, key: &[u8]) -> std::result::Result<(), Stop> {
-    if tx.get(In::ByDue, key)?.is_some() {
-        tx.remove(In::ByDue, key)?;
-        tx.put(In::ByDue, [&ordered(DUE_MS), &key[8..]].concat(), b"")?;
-    }
-    Ok(())
 }
 
 fn bring_back_in(tx: &Tx<'_>, id: &str, now_ms: i64) -> std::result::Result<bool, Stop> {

@@ -35,11 +35,12 @@ use sled::{IVec, Transactional, Tree};
 use super::CatalogError;
 use super::error::StorageError;
 use super::shared_flush::SharedFlush;
+use super::upgrade::upgrade;
 use crate::durable;
 use crate::recording::name::printable;
 
 /// Version of the trees and their keys; a database with a greater one is refused.
-pub(super) const SCHEMA_VERSION: u32 = 1;
+pub(super) const SCHEMA_VERSION: u32 = 2;
 const SCHEMA_KEY: &[u8] = b"schema";
 const MARKER_FILE: &str = "aftercast-schema";
 /// Below this many free bytes nothing is written: sled grows by segments and does not survive a full disk.
@@ -79,7 +80,7 @@ pub(super) enum In {
     Ledger,
     /// Delivery id → delivery.
     Deliveries,
-    /// Due time, newest first, delivery id → nothing.
+    /// Target, NUL, due time, newest first, delivery id → nothing.
     ByDue,
     /// Event number → event.
     Outbox,
@@ -197,6 +198,9 @@ pub(super) struct Store {
     synced_blobs: Mutex<HashSet<OsString>>,
     flushes: SharedFlush,
     has_failed: AtomicBool,
+    /// Rows read so far.
+    #[cfg(test)]
+    pub(super) rows_read: std::sync::atomic::AtomicUsize,
 }
 
 impl fmt::Debug for Store {
@@ -216,12 +220,24 @@ impl Store {
         let file = File::open(path.join("db")).map_err(|e| damaged(StorageError::of_io(&e)))?;
         let synced_blobs = Mutex::new(HashSet::new());
         let (flushes, has_failed) = (SharedFlush::default(), AtomicBool::new(false));
-        let store = Self { path: path.to_owned(), db, trees, file, synced_blobs, flushes, has_failed };
-        store.check_schema()?;
+        let store = Self {
+            path: path.to_owned(),
+            db,
+            trees,
+            file,
+            synced_blobs,
+            flushes,
+            has_failed,
+            #[cfg(test)]
+            rows_read: std::sync::atomic::AtomicUsize::new(0),
+        };
+        let found = store.check_schema()?;
+        upgrade(&store, found)?;
         Ok(store)
     }
 
-    fn check_schema(&self) -> Result<(), CatalogError> {
+    /// The version that the database was written with.
+    fn check_schema(&self) -> Result<u32, CatalogError> {
         let damaged = |words: &str| CatalogError::Damaged {
             path: self.path.clone(),
             source: StorageError::because(words.to_owned()),
@@ -229,22 +245,23 @@ impl Store {
         let marker = self.path.join(MARKER_FILE);
         match self.get(In::Meta, SCHEMA_KEY)? {
             None if marker.exists() => Err(damaged("its contents are gone")),
-            None => self.write_schema(&marker),
+            None => self.write_schema().map(|()| SCHEMA_VERSION),
             Some(value) => match std::str::from_utf8(&value).ok().and_then(|text| text.parse().ok()) {
                 Some(found) if found > SCHEMA_VERSION => {
                     Err(CatalogError::NewerSchema { path: self.path.clone(), found, known: SCHEMA_VERSION })
                 }
-                Some(_) if marker.exists() => Ok(()),
-                Some(_) => self.write_marker(&marker),
+                Some(found) if marker.exists() => Ok(found),
+                Some(found) => self.write_marker(&marker).map(|()| found),
                 None => Err(damaged("its schema version is unreadable")),
             },
         }
     }
 
-    fn write_schema(&self, marker: &Path) -> Result<(), CatalogError> {
+    /// Says that the database is as this version writes it.
+    pub(super) fn write_schema(&self) -> Result<(), CatalogError> {
         self.transact(|tx| tx.put(In::Meta, SCHEMA_KEY, SCHEMA_VERSION.to_string().as_bytes()))?;
         self.flush("catalogue created")?;
-        self.write_marker(marker)
+        self.write_marker(&self.path.join(MARKER_FILE))
     }
 
     fn write_marker(&self, marker: &Path) -> Result<(), CatalogError> {
@@ -264,6 +281,7 @@ impl Store {
     /// Reads one value.
     pub(super) fn get(&self, tree: In, key: impl AsRef<[u8]>) -> Result<Option<IVec>, CatalogError> {
         self.refuse_after_failure()?;
+        self.count_row();
         self.trees[tree as usize].get(key).map_err(|e| self.give_up(e))
     }
 
@@ -280,7 +298,7 @@ impl Store {
         (from, to): (Bound<Vec<u8>>, Bound<Vec<u8>>),
     ) -> Result<impl DoubleEndedIterator<Item = Result<(IVec, IVec), CatalogError>> + use<'_>, CatalogError> {
         self.refuse_after_failure()?;
-        Ok(self.trees[tree as usize].range((from, to)).map(|row| row.map_err(|e| self.give_up(e))))
+        Ok(self.trees[tree as usize].range((from, to)).map(|row| self.seen(row)))
     }
 
     /// The rows whose keys begin with some bytes, in order.
@@ -290,7 +308,18 @@ impl Store {
         prefix: &[u8],
     ) -> Result<impl DoubleEndedIterator<Item = Result<(IVec, IVec), CatalogError>> + use<'_>, CatalogError> {
         self.refuse_after_failure()?;
-        Ok(self.trees[tree as usize].scan_prefix(prefix).map(|row| row.map_err(|e| self.give_up(e))))
+        Ok(self.trees[tree as usize].scan_prefix(prefix).map(|row| self.seen(row)))
+    }
+
+    fn seen(&self, row: sled::Result<(IVec, IVec)>) -> Result<(IVec, IVec), CatalogError> {
+        self.count_row();
+        row.map_err(|e| self.give_up(e))
+    }
+
+    #[cfg_attr(not(test), expect(clippy::unused_self, reason = "counts in tests alone"))]
+    fn count_row(&self) {
+        #[cfg(test)]
+        self.rows_read.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Changes any trees at once: everything or nothing, also after a crash. Durable with the next [`Store::flush`].

@@ -58,7 +58,7 @@ type Said = (PathBuf, Ended);
 /// Takes everything to its end; `hear` is told each recording's end as it comes.
 pub fn run(engine: &Engine, batch: &Batch, hear: &dyn Fn(&Path, &Ended)) -> Result<Report, PipelineError> {
     let house = engine.house();
-    engine.couriers().begin();
+    engine.couriers().begin()?;
     let found = finding::find(house, &batch.places)?;
     let mut report = Report { problems: found.problems, ..Report::default() };
     report.not_settled.extend(found.waiting.into_iter().map(|path| (path, Waiting::Temporary)));
@@ -221,9 +221,11 @@ fn queue_units(house: &House, units: &[(Unit, String)], report: &mut Report) -> 
 fn deliver(engine: &Engine, wait: bool) -> Result<(), CatalogError> {
     let house = engine.house();
     engine.couriers().wait_until_nothing_is_due()?;
-    while wait && !house.stop.is_requested() && !undelivered(house)?.is_empty() {
-        let nap = house.catalog.next_due_ms()?.map_or(1000, |due| due.saturating_sub(now_ms()).clamp(20, 1000));
-        std::thread::sleep(Duration::from_millis(nap.unsigned_abs()));
+    // What waits for its time is seen in the queue; only what waits for a person takes a look at every delivery.
+    let is_waiting =
+        || Ok::<_, CatalogError>(house.catalog.next_due_ms()?.is_some() || !undelivered(house)?.is_empty());
+    while wait && !house.stop.is_requested() && is_waiting()? {
+        engine.couriers().wait_until_something_may_be_due()?;
         engine.couriers().wait_until_nothing_is_due()?;
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! Couriers carry what is due to the targets. Finishing and cataloguing never wait for them (promise 5).
 
-use std::collections::{HashMap, HashSet};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,17 +11,11 @@ use tracing::{error, info, warn};
 
 use super::error::PipelineError;
 use super::house::{House, now_ms};
-use crate::catalog::{CatalogError, next_try_ms};
+use super::pauses::{Alike, Carried, Say, shares};
+use crate::catalog::{Among, CatalogError, Next, next_try_ms};
 use crate::deliver::{self, DeliverError};
 use crate::fault::{Class, Fault, chain};
 use crate::recording::{Delivery, RemoteObject};
-
-/// Uploads at once to each target when the configuration does not say.
-const DEFAULT_COURIERS: usize = 4;
-/// How long a courier sleeps at most before it looks at the queue again.
-const LONGEST_NAP: Duration = Duration::from_secs(5);
-/// So many deliveries in a row without an answer, and the target is taken to be out of reach: it waits as a whole.
-const SILENCES: u32 = 4;
 
 /// Wakes sleeping couriers, and whoever waits for them to have nothing to do.
 #[derive(Debug, Default)]
@@ -30,81 +24,13 @@ pub struct Bell {
     rung: Condvar,
 }
 
-#[derive(Debug, Default)]
-struct Carried {
-    in_flight: HashSet<String>,
-    /// Targets that wait after a fault of their surroundings, each with the time of its next try.
-    paused: HashMap<String, i64>,
-    /// How often in a row a target's surroundings were at fault: the pauses grow, and one delivery at a time tries.
-    faults_in_a_row: HashMap<String, u32>,
-    /// Targets that were said to be out of use; that they are in use again is said as well.
-    out_of_use: HashSet<String>,
-    /// How many deliveries in a row a target answered nothing of.
-    silences_in_a_row: HashMap<String, u32>,
-    /// How many couriers one target may keep busy, so that one that has come to a standstill leaves some to the others.
-    at_once: usize,
-    closed: bool,
-}
-
-impl Carried {
-    /// A target that waits is left alone; one that has just waited is tried with one delivery.
-    fn may_try(&self, target: &str) -> bool {
-        let busy = self.in_flight.iter().filter(|id| id.rsplit('@').next() == Some(target)).count();
-        let most = if self.faults_in_a_row.contains_key(target) { 1 } else { self.at_once };
-        !self.paused.contains_key(target) && busy < most
-    }
-
-    /// A target's surroundings were at fault; the time of its next try, and whether that is news. What was on the way when
-    /// the first one failed tells nothing new.
-    fn pause(&mut self, target: &str, class: Class, now_ms: i64, jitter: u64) -> (i64, bool) {
-        if let Some(until) = self.paused.get(target).filter(|until| **until > now_ms) {
-            return (*until, false);
-        }
-        let in_a_row = self.faults_in_a_row.entry(target.to_owned()).or_default();
-        *in_a_row = in_a_row.saturating_add(1);
-        let until = next_try_ms(*in_a_row, class, now_ms, jitter);
-        let (until, is_news) = (until.unwrap_or_else(|| now_ms.saturating_add(60_000)), *in_a_row == 1);
-        self.paused.insert(target.to_owned(), until);
-        self.out_of_use.insert(target.to_owned());
-        (until, is_news)
-    }
-
-    /// Nothing was heard of a target: whether it waits now, and then whether that is news. A single recording may be unlucky,
-    /// a few in a row are not.
-    fn silence(&mut self, target: &str, now_ms: i64, jitter: u64) -> Option<bool> {
-        let in_a_row = self.silences_in_a_row.entry(target.to_owned()).or_default();
-        *in_a_row = in_a_row.saturating_add(1);
-        (*in_a_row >= SILENCES).then(|| self.pause(target, Class::Transient, now_ms, jitter).1)
-    }
-
-    /// A target took a delivery; whether that is news.
-    fn success(&mut self, target: &str) -> bool {
-        self.silences_in_a_row.remove(target);
-        self.faults_in_a_row.remove(target);
-        self.out_of_use.remove(target)
-    }
-
-    /// No target waits any more, and what is still wrong with one is news again.
-    fn resume(&mut self) {
-        self.paused.clear();
-        self.faults_in_a_row.clear();
-        self.silences_in_a_row.clear();
-    }
-}
-
-/// Couriers in all, and how many of them one target may keep busy. Without a target they wait for a reload that brings one.
-fn shares(concurrency: usize, targets: usize) -> (usize, usize) {
-    let targets = targets.max(1);
-    match concurrency {
-        0 => (DEFAULT_COURIERS * targets, DEFAULT_COURIERS),
-        n => (n, n.saturating_sub(targets - 1).max(1)),
-    }
-}
-
 impl Bell {
-    /// Shares the couriers among the targets of these settings.
-    pub fn share(&self, settings: &deliver::Options) {
-        self.lock().at_once = shares(settings.concurrency, settings.targets.len()).1;
+    /// Shares the couriers among the targets of these settings; those that are too many end. Returns how many are lacking.
+    pub fn share(&self, settings: &deliver::Options) -> usize {
+        let mut carried = self.lock();
+        (carried.wanted, carried.at_once) = shares(settings.concurrency, settings.targets.len());
+        self.rung.notify_all();
+        carried.wanted.saturating_sub(carried.running)
     }
 
     /// Something may be due now.
@@ -147,28 +73,36 @@ impl Couriers {
         Self { house: Arc::clone(house), threads: Mutex::default() }
     }
 
-    /// Starts them, once; whatever is due now is carried from here on.
-    pub fn begin(&self) {
+    /// Starts them, once; whatever is due now is carried from here on. An error if there is none.
+    pub fn begin(&self) -> Result<(), PipelineError> {
+        if self.lock().is_empty() { self.start_lacking() } else { Ok(()) }
+    }
+
+    /// Starts those that new settings ask for besides, if any have begun; those that are too many end by themselves.
+    pub fn adjust(&self) -> Result<(), PipelineError> {
+        if self.lock().is_empty() { Ok(()) } else { self.start_lacking() }
+    }
+
+    fn start_lacking(&self) -> Result<(), PipelineError> {
         let mut threads = self.lock();
-        if !threads.is_empty() {
-            return;
-        }
-        let settings = self.house.settings();
-        let (wanted, _) = shares(settings.deliver.concurrency, settings.deliver.targets.len());
-        self.house.bell.share(&settings.deliver);
-        let spawn = |n: usize| {
-            let house = Arc::clone(&self.house);
-            let thread = std::thread::Builder::new().name(format!("courier-{n}")).spawn(move || {
-                if n == 0 {
+        threads.retain(|thread| !thread.is_finished());
+        let is_first = threads.is_empty();
+        let lacking = self.house.bell.share(&self.house.settings().deliver);
+        let started = start(lacking, |n| {
+            let (house, comes_first) = (Arc::clone(&self.house), is_first && n == 0);
+            self.house.bell.lock().running += 1;
+            let thread = std::thread::Builder::new().name("courier".to_owned()).spawn(move || {
+                if comes_first {
                     // The others carry already: a target that failed meanwhile waits, and that was said.
                     house.bring_back();
                     abort_stale(&house);
                 }
                 carry_all(&house);
             });
-            thread.ok()
-        };
-        threads.extend((0..wanted).filter_map(spawn));
+            thread.inspect_err(|_| self.house.bell.lock().running -= 1)
+        });
+        threads.extend(started.map_err(PipelineError::Couriers)?);
+        Ok(())
     }
 
     /// Waits until nothing is due now and nothing is under way.
@@ -178,16 +112,29 @@ impl Couriers {
         }
         let mut carried = self.house.bell.lock();
         while !self.house.stop.is_requested() {
-            // The whole queue is read only when nobody carries anything.
             if carried.in_flight.is_empty() {
-                let due = self.house.catalog.due(now_ms(), usize::MAX)?;
-                let waits = |d: &Delivery| carried.paused.get(&d.target).is_some_and(|until| *until > now_ms());
-                if due.iter().all(waits) {
+                let now = now_ms();
+                carried.end_pauses(now);
+                if !matches!(next_free(&self.house, &carried, now)?, Next::Due(_)) {
                     break;
                 }
             }
             carried = nap(&self.house.bell, carried, Duration::from_millis(200));
         }
+        Ok(())
+    }
+
+    /// Waits until something may be due, at most a second.
+    pub fn wait_until_something_may_be_due(&self) -> Result<(), CatalogError> {
+        let carried = self.house.bell.lock();
+        let now = now_ms();
+        let next = match next_free(&self.house, &carried, now)? {
+            Next::Due(_) => Some(now),
+            Next::At(due_ms) => Some(due_ms),
+            Next::Nothing => None,
+        };
+        let nap_for = carried.nap(next, now).min(Duration::from_secs(1));
+        drop(nap(&self.house.bell, carried, nap_for));
         Ok(())
     }
 
@@ -202,6 +149,27 @@ impl Couriers {
     fn lock(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Starts threads; those that there are go on alone, none at all is an error.
+fn start(count: usize, mut one: impl FnMut(usize) -> io::Result<JoinHandle<()>>) -> io::Result<Vec<JoinHandle<()>>> {
+    let mut started = Vec::new();
+    for n in 0..count {
+        match one(n) {
+            Ok(thread) => started.push(thread),
+            Err(error) if started.is_empty() => return Err(error),
+            Err(error) => {
+                warn!(
+                    error = chain(&error),
+                    started = n,
+                    wanted = count,
+                    "Not all uploads can run at once: the system gives no more threads."
+                );
+                break;
+            }
+        }
+    }
+    Ok(started)
 }
 
 fn nap<'a>(bell: &'a Bell, carried: MutexGuard<'a, Carried>, longest: Duration) -> MutexGuard<'a, Carried> {
@@ -238,42 +206,36 @@ fn carry_all(house: &House) {
 fn take(house: &House) -> Option<Delivery> {
     let mut carried = house.bell.lock();
     loop {
-        if carried.closed || house.stop.is_requested() {
+        if carried.closed || house.stop.is_requested() || carried.running > carried.wanted {
+            carried.running = carried.running.saturating_sub(1);
             return None;
         }
         let now = now_ms();
-        carried.paused.retain(|_, until| *until > now);
-        match first_free(house, &carried, now) {
-            Ok(Some(delivery)) => {
+        carried.end_pauses(now);
+        let next = match next_free(house, &carried, now) {
+            Ok(Next::Due(delivery)) => {
                 carried.in_flight.insert(delivery.id.clone());
-                return Some(delivery);
+                return Some(*delivery);
             }
-            Ok(None) if carried.in_flight.is_empty() => house.targets().rest(),
-            Ok(None) => {}
-            Err(error) => warn!(error = chain(&error), "The delivery queue cannot be read."),
+            Ok(Next::At(due_ms)) => Some(due_ms),
+            Ok(Next::Nothing) => None,
+            Err(error) => {
+                warn!(error = chain(&error), "The delivery queue cannot be read.");
+                None
+            }
+        };
+        if carried.in_flight.is_empty() {
+            house.targets().rest();
         }
-        let next = house.catalog.next_due_ms().ok().flatten().map_or(LONGEST_NAP, |due| until(due, now));
-        carried = nap(&house.bell, carried, next.clamp(Duration::from_millis(20), LONGEST_NAP));
+        let nap_for = carried.nap(next, now);
+        carried = nap(&house.bell, carried, nap_for);
     }
 }
 
-/// The most urgent due delivery that nobody carries and whose target does not wait; looks further only if it must.
-fn first_free(house: &House, carried: &Carried, now: i64) -> Result<Option<Delivery>, CatalogError> {
-    let is_free = |d: &Delivery| !carried.in_flight.contains(&d.id) && carried.may_try(&d.target);
-    // Each is read and decoded: nearly always the first will do.
-    let mut limit = carried.in_flight.len() + 1;
-    loop {
-        let due = house.catalog.due(now, limit)?;
-        let is_all = due.len() < limit;
-        match due.into_iter().find(is_free) {
-            None if !is_all => limit = limit.saturating_mul(16),
-            found => return Ok(found),
-        }
-    }
-}
-
-fn until(due_ms: i64, now_ms: i64) -> Duration {
-    Duration::from_millis(u64::try_from(due_ms.saturating_sub(now_ms)).unwrap_or(0))
+/// The most urgent due delivery that nobody carries and whose target does not wait, else when there is one.
+fn next_free(house: &House, carried: &Carried, now: i64) -> Result<Next, CatalogError> {
+    let is_free = |id: &str| !carried.in_flight.contains(id);
+    house.catalog.next_due(now, &Among { may_try: &|target| carried.may_try(target), is_free: &is_free })
 }
 
 fn carry(house: &House, delivery: &Delivery) {
@@ -332,8 +294,7 @@ fn upload(house: &House, delivery: &Delivery) -> Result<Vec<RemoteObject>, Deliv
     let meter = house.meters.begin("send", name, files.iter().map(|file| file.fingerprint.size_bytes).sum());
     let progress = |sent| {
         meter.add(sent);
-        // A line that breaks again and again is slow, and not silent.
-        house.bell.lock().silences_in_a_row.remove(&delivery.target);
+        house.bell.lock().progressed(&delivery.target);
     };
     house.targets().upload(&delivery.target, &delivery.asset, &date, house.stop.flag(), &progress, &house.catalog)
 }
@@ -347,28 +308,47 @@ fn note_failure(house: &House, delivery: &Delivery, attempt: u32, error: &Pipeli
     let said = chain(error);
     let message = error.hint().map_or_else(|| said.clone(), |hint| format!("{said}. {hint}"));
     let due = next_try_ms(attempt, class, now_ms(), jitter());
-    let is_said = match error {
-        PipelineError::Deliver(error) if error.is_of_the_target() => {
-            let (_, is_news) = house.bell.lock().pause(&delivery.target, class, now_ms(), jitter());
-            Some((is_news, "The target cannot be used; everything stays queued."))
-        }
-        PipelineError::Deliver(error) if error.is_silence() => {
-            let waits = house.bell.lock().silence(&delivery.target, now_ms(), jitter());
-            waits.map(|is_news| (is_news, "The target does not answer; everything stays queued."))
-        }
-        _ => {
-            house.bell.lock().silences_in_a_row.remove(&delivery.target);
-            None
-        }
-    };
-    // What would meet every recording alike is said once.
-    match is_said {
-        Some((true, words)) => warn!(target_name = delivery.target, error = message, "{words}"),
-        Some((false, _)) => {}
-        None => warn!(delivery = delivery.id, error = message, due_ms = due, "Not delivered; the local file stays."),
-    }
+    say_failure(house, delivery, error, class, &message);
     if let Err(error) = house.catalog.delivery_failed(&delivery.id, class, &message, due) {
         warn!(delivery = delivery.id, error = chain(&error), "The failure could not be journalled.");
+    }
+}
+
+/// What would meet every recording alike is said once, makes its target wait, and is counted from then on.
+fn say_failure(house: &House, delivery: &Delivery, error: &PipelineError, class: Class, message: &str) {
+    let target = delivery.target.as_str();
+    let (now, mut carried) = (now_ms(), house.bell.lock());
+    let alike = match error {
+        PipelineError::Deliver(error) if error.is_of_the_target() => {
+            if carried.fault(target, class, now, jitter()) {
+                warn!(target_name = target, error = message, "The target cannot be used; everything stays queued.");
+            }
+            return;
+        }
+        PipelineError::Deliver(error) if error.is_silence() => Some((Alike::Silence, error)),
+        PipelineError::Deliver(error) if error.is_of_the_store() => Some((Alike::Error, error)),
+        _ => None,
+    };
+    let say = alike.map_or(Say::This, |(how, error)| {
+        let ask_again = error.ask_again_after().and_then(|wait| i64::try_from(wait.as_millis()).ok());
+        carried.failed(target, how, ask_again.map(|wait_ms| now.saturating_add(wait_ms)), now, jitter())
+    });
+    let words = match alike {
+        None => {
+            carried.failed_alone(target);
+            ""
+        }
+        Some((Alike::Silence, _)) => "The target does not answer; everything stays queued.",
+        Some((Alike::Error, _)) => "The target answers with errors; everything stays queued.",
+    };
+    match say {
+        Say::This => warn!(delivery = delivery.id, error = message, "Not delivered; the local file stays."),
+        Say::Waits => warn!(target_name = target, error = message, "{words}"),
+        Say::Count(failed) => {
+            let words = "The target still fails; everything stays queued.";
+            warn!(target_name = target, failed, error = message, "{words}");
+        }
+        Say::Nothing => {}
     }
 }
 
@@ -383,80 +363,16 @@ mod tests {
     use super::*;
     use crate::pipeline::{Opening, Settings, Stop};
 
-    #[test]
-    fn a_pause_grows_with_each_try_and_not_with_what_was_on_the_way_when_it_began() {
-        let mut carried = Carried { at_once: 4, ..Carried::default() };
-        let steps = |carried: &mut Carried, now| {
-            let (until, is_news) = carried.pause("a", Class::Environment, now, 0);
-            assert_eq!(carried.pause("a", Class::Environment, now, 1), (until, false), "three more fail alike");
-            assert!(!carried.may_try("a") && carried.may_try("b"));
-            carried.paused.retain(|_, until| *until > now + 3_600_000);
-            (until - now, is_news)
-        };
-        let waits: Vec<_> = (0..7).map(|n| steps(&mut carried, n * 10_000_000)).collect();
-        assert_eq!(waits.iter().map(|w| w.1).collect::<Vec<_>>(), [true, false, false, false, false, false, false]);
-        for (n, (wait, _)) in waits.iter().enumerate() {
-            let most = (30_000 << n).min(900_000);
-            assert!((most / 2..=most).contains(wait), "{n}: {wait}");
-        }
-        assert!(carried.may_try("a"), "one after the pause");
-        carried.in_flight.insert("x@a".into());
-        assert!(!carried.may_try("a"), "and no other until it has come back");
-    }
-
-    #[test]
-    fn a_target_at_a_standstill_leaves_couriers_to_the_others() {
-        assert_eq!([shares(0, 0), shares(0, 1), shares(0, 2)], [(4, 4), (4, 4), (8, 4)]);
-        assert_eq!([shares(4, 2), shares(1, 3), shares(6, 1)], [(4, 3), (1, 1), (6, 6)]);
-        let mut carried = Carried { at_once: 2, ..Carried::default() };
-        carried.in_flight.extend(["x@a".to_owned(), "y@a".to_owned()]);
-        assert!(!carried.may_try("a") && carried.may_try("b"));
-    }
-
-    #[test]
-    fn a_few_silences_in_a_row_and_nothing_less_make_a_target_wait_and_each_after_that_longer() {
-        let mut carried = Carried { at_once: 4, ..Carried::default() };
-        for _ in 0..5 {
-            let heard: Vec<_> = (1..SILENCES).map(|_| carried.silence("a", 0, 0)).collect();
-            assert_eq!(heard, [None; SILENCES as usize - 1]);
-            assert!(!carried.success("a") && carried.may_try("a"), "one success in between");
-        }
-        let heard: Vec<_> = (0..SILENCES).map(|_| carried.silence("a", 0, 0)).collect();
-        assert_eq!(heard, [None, None, None, Some(true)]);
-        assert!(!carried.may_try("a") && carried.may_try("b"));
-        let mut last = carried.paused["a"];
-        for n in 1..5 {
-            let now = n * 1_000_000;
-            carried.paused.retain(|_, until| *until > now);
-            assert_eq!(carried.silence("a", now, 0), Some(false), "the one that tried says nothing new");
-            let wait = carried.paused["a"] - now;
-            assert!(wait > last, "{wait} after {last}");
-            last = wait;
-        }
-        carried.paused.clear();
-        carried.in_flight.insert("x@a".into());
-        assert!(!carried.may_try("a"), "one at a time until one arrives");
-        assert!(carried.success("a") && carried.may_try("a"));
-    }
-
-    #[test]
-    fn the_end_of_a_fault_is_said_also_after_a_resume_and_once() {
-        let mut carried = Carried { at_once: 4, ..Carried::default() };
-        assert!(!carried.success("a"), "nothing was wrong");
-        assert!(carried.pause("a", Class::Environment, 0, 0).1);
-        carried.resume();
-        assert!(carried.may_try("a") && carried.may_try("b"));
-        assert!(carried.pause("a", Class::Environment, 0, 0).1, "who asked for another try hears what is still wrong");
-        carried.resume();
-        assert_eq!([carried.success("b"), carried.success("a"), carried.success("a")], [false, true, false]);
+    fn open(dir: &std::path::Path) -> Arc<House> {
+        let settings = Settings { state_dir: dir.join("state"), ..Settings::default() };
+        Arc::new(House::open(settings, Stop::default(), Opening::default()).unwrap())
     }
 
     #[test]
     fn a_start_brings_back_what_failed_and_lets_a_target_that_waits_wait() {
         let dir = tempfile::tempdir().unwrap();
-        let settings = Settings { state_dir: dir.path().join("state"), ..Settings::default() };
-        let house = House::open(settings, Stop::default(), Opening::default()).unwrap();
-        house.bell.lock().pause("a", Class::Environment, now_ms(), 0);
+        let house = open(dir.path());
+        house.bell.lock().fault("a", Class::Environment, now_ms(), 0);
         house.bring_back();
         assert!(house.target_waits_until("a").is_some(), "a courier that was faster has said so");
         house.resume_targets();
@@ -464,8 +380,68 @@ mod tests {
     }
 
     #[test]
-    fn what_is_overdue_since_for_ever_is_due_now() {
-        assert_eq!(until(i64::MIN, 1_772_634_615_000), Duration::ZERO);
-        assert_eq!(until(1_500, 1_000), Duration::from_millis(500));
+    fn what_is_overdue_at_a_target_that_waits_is_not_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let house = open(dir.path());
+        house.catalog.enqueue(&[waiting("x", "dead", 1), waiting("y", "dead", 2), waiting("z", "alive", 900)]).unwrap();
+        let mut carried = Carried::default();
+        carried.at_once = 4;
+        carried.paused.insert("dead".into(), i64::MAX);
+        assert_eq!(next_free(&house, &carried, 800).unwrap(), Next::At(900));
+        carried.resume();
+        assert!(matches!(next_free(&house, &carried, 800).unwrap(), Next::Due(delivery) if delivery.asset.id == "y"));
+    }
+
+    fn waiting(asset: &str, target: &str, at_ms: i64) -> Delivery {
+        let asset = crate::recording::Asset {
+            id: asset.into(),
+            kind: crate::recording::Kind::Recording,
+            vod_id: None,
+            stream_id: asset.into(),
+            root: "/srv".into(),
+            start_ms: 0,
+            duration_ms: None,
+            salvaged: false,
+            files: Vec::new(),
+        };
+        Delivery {
+            id: Delivery::id_of(&asset.id, target),
+            asset,
+            target: target.into(),
+            state: crate::recording::DeliveryState::Waiting { due_ms: at_ms, last_fault: None },
+            attempts: 0,
+            queued_ms: at_ms,
+        }
+    }
+
+    #[test]
+    fn couriers_that_cannot_be_started_are_an_error_only_if_there_is_none() {
+        let no_thread = || io::Error::from_raw_os_error(11);
+        assert!(start(3, |_| Err(no_thread())).is_err());
+        let some = start(3, |n| if n < 2 { Ok(std::thread::spawn(|| ())) } else { Err(no_thread()) });
+        assert_eq!(some.unwrap().len(), 2);
+        assert_eq!(start(0, |_| Err(no_thread())).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn a_reload_starts_couriers_that_are_lacking_and_ends_those_that_are_too_many() {
+        let dir = tempfile::tempdir().unwrap();
+        let house = open(dir.path());
+        let couriers = Couriers::of(&house);
+        let running = |concurrency| {
+            let settings = (*house.settings()).clone();
+            let deliver = deliver::Options { concurrency, ..settings.deliver };
+            house.reload(Settings { deliver, ..settings }).unwrap();
+            couriers.adjust().unwrap();
+            let running = || couriers.lock().iter().filter(|thread| !thread.is_finished()).count();
+            while house.bell.lock().running != running() || running() > concurrency {
+                std::thread::yield_now();
+            }
+            running()
+        };
+        assert_eq!(running(3), 0, "none has begun");
+        couriers.begin().unwrap();
+        assert_eq!([running(3), running(7), running(2), running(5)], [3, 7, 2, 5]);
+        couriers.join();
     }
 }

@@ -47,6 +47,12 @@ impl Engine {
         &self.couriers
     }
 
+    /// Gives what new settings say of them as many threads as they ask for.
+    pub fn adjust(&self) -> Result<(), PipelineError> {
+        self.pool.resize(self.house.settings().finish.jobs).map_err(PipelineError::Threads)?;
+        self.couriers.adjust()
+    }
+
     /// Carries on with what the journal says was under way; call once, before anything is submitted.
     pub fn resume(&self) -> Result<(), CatalogError> {
         let again = journey::resume(&self.house)?;

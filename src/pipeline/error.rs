@@ -28,6 +28,9 @@ pub enum PipelineError {
     /// The threads cannot be started.
     #[error("cannot start the threads that finish recordings")]
     Threads(#[from] rayon::ThreadPoolBuildError),
+    /// The threads that deliver cannot be started.
+    #[error("cannot start the threads that upload")]
+    Couriers(#[source] std::io::Error),
     /// The program failed on a recording.
     #[error("the program failed on this recording; please report it with the lines before this one")]
     Panicked,
@@ -44,7 +47,7 @@ impl PipelineError {
             Self::Finish(error) => Some(error),
             Self::File(error) => Some(error),
             Self::Deliver(error) => Some(error),
-            Self::Threads(_) | Self::Panicked | Self::NoRoots => None,
+            Self::Threads(_) | Self::Couriers(_) | Self::Panicked | Self::NoRoots => None,
         }
     }
 }

@@ -159,7 +159,6 @@ impl House {
         let targets = Targets::open(&settings.deliver)?;
         let settings = Settings { state_dir: self.settings().state_dir.clone(), ..settings };
         *self.settler.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Settler::new(&settings.watch));
-        self.bell.share(&settings.deliver);
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
         *self.targets.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(targets);
         self.bell.ring();

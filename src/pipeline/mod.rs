@@ -13,6 +13,7 @@ mod freeing;
 mod house;
 mod journey;
 mod meters;
+mod pauses;
 mod planning;
 mod pool;
 mod postponing;

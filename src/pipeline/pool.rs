@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::turns::{Turn, Turns};
 use crate::recording::journey::Settled;
@@ -34,14 +34,14 @@ struct Queue {
 
 /// The pool and its queue.
 pub struct Pool {
-    threads: rayon::ThreadPool,
+    threads: RwLock<Arc<rayon::ThreadPool>>,
     turns: Arc<Turns>,
     queue: Arc<(Mutex<Queue>, Condvar)>,
 }
 
 impl std::fmt::Debug for Pool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pool").field("threads", &self.threads.current_num_threads()).finish_non_exhaustive()
+        f.debug_struct("Pool").field("threads", &self.threads().current_num_threads()).finish_non_exhaustive()
     }
 }
 
@@ -58,17 +58,39 @@ fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
     queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn threads(jobs: usize) -> Result<rayon::ThreadPool, rayon::ThreadPoolBuildError> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads_for(jobs) * UNDER_WAY_PER_TURN)
+        .thread_name(|n| format!("finish-{n}"))
+        .panic_handler(|_| {
+            tracing::error!("A finishing thread panicked; the recording is tried again at the next scan.");
+        })
+        .build()
+}
+
 impl Pool {
     /// Starts the threads.
     pub fn start(jobs: usize) -> Result<Self, rayon::ThreadPoolBuildError> {
-        let threads = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads_for(jobs) * UNDER_WAY_PER_TURN)
-            .thread_name(|n| format!("finish-{n}"))
-            .panic_handler(|_| {
-                tracing::error!("A finishing thread panicked; the recording is tried again at the next scan.");
-            })
-            .build()?;
-        Ok(Self { threads, turns: Arc::new(Turns::new(threads_for(jobs))), queue: Arc::default() })
+        Ok(Self {
+            threads: RwLock::new(Arc::new(threads(jobs)?)),
+            turns: Arc::new(Turns::new(threads_for(jobs))),
+            queue: Arc::default(),
+        })
+    }
+
+    /// Lets another number of recordings compute at once from now on. What is queued or under way keeps its threads, which end
+    /// after it where new ones are needed.
+    pub fn resize(&self, jobs: usize) -> Result<(), rayon::ThreadPoolBuildError> {
+        if self.threads().current_num_threads() < threads_for(jobs) * UNDER_WAY_PER_TURN {
+            let more = Arc::new(threads(jobs)?);
+            *self.threads.write().unwrap_or_else(PoisonError::into_inner) = more;
+        }
+        self.turns.resize(threads_for(jobs));
+        Ok(())
+    }
+
+    fn threads(&self) -> Arc<rayon::ThreadPool> {
+        Arc::clone(&self.threads.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Waits for a turn, for work that does not come from the queue.
@@ -86,7 +108,7 @@ impl Pool {
             return false;
         }
         let (queue, turns) = (Arc::clone(&self.queue), Arc::clone(&self.turns));
-        self.threads.spawn(move || {
+        self.threads().spawn(move || {
             let turn = turns.enter();
             let Some(settled) = lock(&queue.0).take_most_urgent() else { return };
             let _working = Working { queue: &queue, path: settled.path().to_owned() };
@@ -227,6 +249,32 @@ mod tests {
     }
 
     #[test]
+    fn a_change_of_jobs_holds_for_what_begins_afterwards() {
+        let pool = Pool::start(1).unwrap();
+        let (release, until_released) = unbounded::<()>();
+        let (begun, has_begun) = unbounded();
+        let submit = |n: i64| {
+            let (begun, until_released) = (begun.clone(), until_released.clone());
+            pool.submit(settled(&format!("/{n}"), n), Urgency::Backlog, move |_, _| {
+                begun.send(()).unwrap();
+                assert!(until_released.recv().is_err());
+            });
+        };
+        (0..9).for_each(submit);
+        has_begun.recv().unwrap();
+        assert_eq!(pool.load(), (8, 1));
+        // More than the threads that there were.
+        pool.resize(6).unwrap();
+        (9..12).for_each(submit);
+        (0..5).for_each(|_| has_begun.recv().unwrap());
+        assert_eq!(pool.load(), (6, 6));
+        pool.resize(2).unwrap();
+        drop(release);
+        pool.wait_until_idle();
+        assert_eq!(pool.load(), (0, 0));
+    }
+
+    #[test]
     fn a_panic_does_not_keep_the_recording_locked() {
         let pool = rayon_quiet(1);
         pool.submit(settled("/x", 0), Urgency::Backlog, |_, _| panic!("expected by this test"));
@@ -237,6 +285,6 @@ mod tests {
     /// A pool whose panics are swallowed instead of aborting the test process.
     fn rayon_quiet(jobs: usize) -> Pool {
         let threads = rayon::ThreadPoolBuilder::new().num_threads(jobs).panic_handler(|_| ()).build().unwrap();
-        Pool { threads, turns: Arc::new(Turns::new(jobs)), queue: Arc::default() }
+        Pool { threads: RwLock::new(Arc::new(threads)), turns: Arc::new(Turns::new(jobs)), queue: Arc::default() }
     }
 }

@@ -17,7 +17,9 @@ pub struct Turns {
 
 #[derive(Debug)]
 struct State {
-    free: usize,
+    most: usize,
+    /// Less than none after a change to fewer, until those are given back.
+    free: isize,
     /// Recordings that lent their turn and want it back.
     coming_back: usize,
 }
@@ -32,23 +34,35 @@ pub struct Turn<'a> {
 impl Turns {
     /// As many turns as may compute at once.
     pub fn new(count: usize) -> Self {
-        Self { state: Mutex::new(State { free: count, coming_back: 0 }), freed: Condvar::new() }
+        Self {
+            state: Mutex::new(State { most: count, free: count.cast_signed(), coming_back: 0 }),
+            freed: Condvar::new(),
+        }
     }
 
     /// Waits for a turn for a new recording.
     pub fn enter(&self) -> Turn<'_> {
         let mut state = self.lock();
-        while state.free == 0 || state.coming_back > 0 {
+        while state.free <= 0 || state.coming_back > 0 {
             state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.free -= 1;
         Turn { turns: self, is_held: Cell::new(true) }
     }
 
+    /// From now on as many may compute at once; those that compute already go on.
+    pub fn resize(&self, count: usize) {
+        let mut state = self.lock();
+        state.free += count.cast_signed() - state.most.cast_signed();
+        state.most = count;
+        drop(state);
+        self.freed.notify_all();
+    }
+
     fn come_back(&self) {
         let mut state = self.lock();
         state.coming_back += 1;
-        while state.free == 0 {
+        while state.free <= 0 {
             state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.coming_back -= 1;

@@ -35,7 +35,7 @@ const LOOKS: usize = 3;
 /// Watches until a stop is asked for. `ready` is told when the first scan is done and events are heard.
 pub fn watch(engine: &Engine, control: &Receiver<Control>, ready: &dyn Fn()) -> Result<(), PipelineError> {
     let mut watcher = Watcher::start(engine)?;
-    engine.couriers().begin();
+    engine.couriers().begin()?;
     engine.resume()?;
     watcher.rescan(None);
     ready();
@@ -137,6 +137,7 @@ impl<'a> Watcher<'a> {
     fn reload(&mut self, settings: Settings) -> Result<(), PipelineError> {
         let is_elsewhere = settings.watch != self.house().settings().watch;
         self.house().reload(settings)?;
+        self.engine.adjust()?;
         self.house().resume_targets();
         if is_elsewhere {
             let fresh = Watcher::start(self.engine)?;

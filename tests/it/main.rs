@@ -13,6 +13,7 @@ mod crash;
 mod deliver_addresses;
 mod deliver_asking;
 mod deliver_azure;
+mod deliver_busy;
 mod deliver_conformance;
 mod deliver_crowd;
 mod deliver_freeing;

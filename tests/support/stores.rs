@@ -112,7 +112,7 @@ fn request_with(address: SocketAddr, head: &str, body: &str) -> u16 {
 }
 
 /// Writes a secret into a file of its own, for `credential_files`.
-fn secret(directory: &Path, name: &str, value: &str) -> PathBuf {
+pub fn secret(directory: &Path, name: &str, value: &str) -> PathBuf {
     static WRITTEN: AtomicU32 = AtomicU32::new(0);
     let path = directory.join(format!("{name}-{}", WRITTEN.fetch_add(1, Ordering::Relaxed)));
     std::fs::write(&path, value).unwrap();

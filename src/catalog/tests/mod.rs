@@ -40,6 +40,19 @@ impl Home {
         self.catalog = None;
     }
 
+    /// What would be handed out one after the other.
+    fn due(&self, now_ms: i64, limit: usize) -> Result<Vec<Delivery>> {
+        let mut due: Vec<Delivery> = Vec::new();
+        while due.len() < limit {
+            let is_free = |id: &str| due.iter().all(|delivery| delivery.id != id);
+            match self.next_due(now_ms, &Among { may_try: &|_| true, is_free: &is_free })? {
+                Next::Due(delivery) => due.push(*delivery),
+                Next::At(_) | Next::Nothing => break,
+            }
+        }
+        Ok(due)
+    }
+
     /// The catalogue as another process would find it if this one were killed now.
     fn as_left_by_a_kill(&self) -> Self {
         let dir = tempfile::tempdir().unwrap();

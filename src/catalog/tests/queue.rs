@@ -15,6 +15,70 @@ fn what_finishes_now_overtakes_the_backlog() {
     assert!(home.check(false).unwrap().is_sound());
 }
 
+/// Queues a delivery of a VoD that is in no record.
+fn queue_one(home: &Home, name: &str, target: &str, at_ms: i64) {
+    let vod = record(name, 1, at_ms);
+    home.enqueue(&[delivery(&vod, target, at_ms)]).unwrap();
+}
+
+#[test]
+fn what_waits_for_a_target_that_waits_costs_the_others_nothing() {
+    use std::sync::atomic::Ordering;
+    let rows_for_a_search = |waiting: u32| {
+        let home = Home::new();
+        let backlog: Vec<_> = (0..waiting).map(|n| delivery(&record(&format!("room{n}"), 1, 10), "dead", 10)).collect();
+        home.enqueue(&backlog).unwrap();
+        queue_one(&home, "early", "alive", 5);
+        queue_one(&home, "late", "alive", 500);
+        let among = Among { may_try: &|target| target == "alive", is_free: &|_| true };
+        let Next::Due(first) = home.next_due(20, &among).unwrap() else { panic!("the target that is alive has one") };
+        assert_eq!(first.asset.stream_id, "early");
+        home.begin_delivery(&first.id).unwrap();
+        let before = home.store().rows_read.load(Ordering::Relaxed);
+        assert_eq!(home.next_due(20, &among).unwrap(), Next::At(500), "and nothing of the one that waits");
+        home.store().rows_read.load(Ordering::Relaxed) - before
+    };
+    let few = rows_for_a_search(2);
+    assert_eq!(rows_for_a_search(3_000), few);
+    assert!(few < 10, "{few}");
+}
+
+#[test]
+fn among_several_targets_the_last_queued_comes_first() {
+    let home = Home::new();
+    for (n, target) in ["b", "a", "a2", "b", "a"].into_iter().enumerate() {
+        queue_one(&home, &format!("room{n}"), target, 10 + i64::try_from(n).unwrap());
+    }
+    assert_eq!(ids(&home.due(100, 9).unwrap()), ["room4", "room3", "room2", "room1", "room0"]);
+    assert!(home.check(false).unwrap().is_sound());
+}
+
+#[test]
+fn the_queue_of_an_earlier_version_is_taken_over() {
+    let mut home = Home::new();
+    for (name, due_ms) in [("room1", i64::MIN), ("room2", 700)] {
+        let vod = record(name, 1, 10);
+        let id = Delivery::id_of(&vod.vod_id, "primary");
+        let mut waiting = delivery(&vod, "primary", 10);
+        waiting.state = DeliveryState::Waiting { due_ms: due_ms.max(10), last_fault: None };
+        home.enqueue(&[waiting]).unwrap();
+        let now = index::due_key("primary", due_ms.max(10), 10, &id);
+        let former = upgrade::former_due_key(due_ms, 10, &id);
+        let moved = |tx: &store::Tx<'_>| {
+            tx.remove(store::In::ByDue, &now)?;
+            tx.put(store::In::ByDue, &former, b"")
+        };
+        home.store().transact(moved).unwrap();
+    }
+    tamper(&home, store::In::Meta, "schema", b"1");
+    home.restart();
+    assert_eq!(ids(&home.due(100, 9).unwrap()), ["room1"]);
+    assert_eq!(ids(&home.due(700, 9).unwrap()), ["room1", "room2"]);
+    let checked = home.check(false).unwrap();
+    assert!(checked.is_sound(), "{checked:?}");
+    assert_eq!(&*home.store().get(store::In::Meta, "schema").unwrap().unwrap(), b"2");
+}
+
 #[test]
 fn a_delivery_is_due_at_its_time_and_handed_out_once() {
     let mut home = Home::new();
@@ -75,7 +139,7 @@ fn the_copies_of_a_poster_are_not_those_of_the_recording() {
     home.delivered(&poster.id, &[object(&vod, "primary")], 20).unwrap();
     assert!(home.vod(&vod.vod_id).unwrap().unwrap().remote.is_empty());
     assert_eq!(home.deliveries_of_vod(&vod.vod_id).unwrap().len(), 2);
-    home.delete_vod(&vod.vod_id).unwrap();
+    home.delete_vod(&vod.vod_id, 30).unwrap();
     assert!(home.deliveries(&DeliveryFilter::default()).unwrap().items.is_empty());
 }
 

@@ -11,7 +11,7 @@ fn a_check_finds_missing_and_dangling_rows_and_repairs_them() {
     assert!(home.check(false).unwrap().is_sound());
     let rows = index::rows(&vod);
     home.store().transact(|tx| rows.iter().try_for_each(|row| tx.remove(row.tree, &row.key))).unwrap();
-    let due = index::due_key(1, 1, &Delivery::id_of(&vod.vod_id, "primary"));
+    let due = index::due_key("primary", 1, 1, &Delivery::id_of(&vod.vod_id, "primary"));
     home.store().transact(|tx| tx.remove(In::ByDue, &due)).unwrap();
     tamper(&home, In::ByCreated, "dangling", b"nobody");
     assert!(home.reserve_name(Path::new("/srv/stale.mp4"), &JournalKey::of(Path::new("/x"), &fingerprint(9))).unwrap());
