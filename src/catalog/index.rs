@@ -48,6 +48,15 @@ impl JournalKey {
         self.to_string()
     }
 
+    /// The key itself, where it is not read by people.
+    pub(super) const fn bytes(self) -> [u8; KEY_BYTES] {
+        self.0
+    }
+
+    pub(super) const fn from_bytes(bytes: [u8; KEY_BYTES]) -> Self {
+        Self(bytes)
+    }
+
     pub(super) fn from_stored(key: &[u8]) -> Option<Self> {
         std::str::from_utf8(key).ok()?.parse().ok()
     }

@@ -4,6 +4,9 @@
 //! still says [`Step::Begun`] or [`Step::Splicing`] when the catalogue is opened belongs to an attempt that the process did not survive. Such deaths
 //! are counted apart from attempts: an attempt that failed in an orderly way says nothing against the file.
 
+use std::collections::BTreeSet;
+
+use super::ended::Attempt;
 use super::index::JournalKey;
 use super::known::Known;
 use super::store::{In, Stop, Tx, decode};
@@ -176,6 +179,13 @@ impl Catalog {
     /// Ends the attempts under way because a person wants the process to end at once: they are no deaths of the process, and
     /// the recordings may be taken again right away. Returns how many; durable on return. The process must end next.
     pub fn interrupt_attempts(&self, now_ms: i64) -> Result<usize> {
+        self.try_interrupt(now_ms).inspect_err(|error| {
+            let noted = self.note_all_ended();
+            tracing::warn!(error = crate::fault::chain(error), is_noted = noted.is_ok(), "interruption not journalled");
+        })
+    }
+
+    fn try_interrupt(&self, now_ms: i64) -> Result<usize> {
         let keys = self.store().prefix(In::Open, b"")?.map(|row| row.map(|(key, _)| key));
         let mut interrupted = 0;
         for key in keys.collect::<Result<Vec<_>>>()?.iter().filter_map(|key| JournalKey::from_stored(key)) {
@@ -185,14 +195,37 @@ impl Catalog {
         Ok(interrupted)
     }
 
+    /// Remembers beside the journal, which cannot be written now, that an attempt ended in order: it will not be counted as a
+    /// death of the process. Durable on return, also where no room is left.
+    pub fn note_ended(&self, key: &JournalKey, attempt: u32) -> std::io::Result<()> {
+        self.0.ended.note((*key, attempt))
+    }
+
+    /// The same for every attempt under way, because a person wants the process to end at once.
+    fn note_all_ended(&self) -> std::io::Result<()> {
+        let open = self.open_entries().map(|open| open.items).unwrap_or_default();
+        let is_attempt = |entry: &Entry| matches!(entry.step, Step::Begun | Step::Splicing { .. });
+        open.iter().filter(|(_, e)| is_attempt(e)).try_for_each(|(key, entry)| self.note_ended(key, entry.attempts))
+    }
+
     /// Counts the attempts that the last process did not survive, and drops rows that mean nothing any more. Durable no
     /// later than the next attempt; until then the same deaths are counted again.
-    pub(super) fn count_deaths(&self) -> Result<()> {
+    ///
+    /// What was noted to have ended in order is not counted; notes that mean nothing any more are dropped.
+    pub(super) fn count_deaths(&self, noted: &BTreeSet<Attempt>) -> Result<()> {
         let keys = self.store().prefix(In::Open, b"")?.map(|row| row.map(|(key, _)| key));
         let keys = keys.collect::<Result<Vec<_>>>()?;
         let mut died = 0;
+        let mut kept = BTreeSet::new();
         for key in &keys {
-            died += usize::from(self.store().transact(|tx| count_death_in(tx, key))?);
+            let attempt = self.store().transact(|tx| attempt_under_way_in(tx, key))?;
+            match attempt.filter(|attempt| noted.contains(attempt)) {
+                Some(ended) => drop(kept.insert(ended)),
+                None => died += usize::from(self.store().transact(|tx| count_death_in(tx, key))?),
+            }
+        }
+        if kept.len() < noted.len() {
+            self.0.ended.keep(&kept)?;
         }
         if died > 0 {
             tracing::warn!(
@@ -286,6 +319,16 @@ fn leave_out_in(tx: &Tx<'_>, candidate: &Candidate, now_ms: i64) -> std::result:
 /// The attempts on a recording that ended in the death of the process.
 fn deaths_in(tx: &Tx<'_>, key: impl AsRef<[u8]>) -> std::result::Result<Vec<u32>, Stop> {
     Ok(tx.read(In::Open, key)?.unwrap_or_default())
+}
+
+/// The attempt that a row of `open` speaks of, if it did not come to its end.
+fn attempt_under_way_in(tx: &Tx<'_>, key: &[u8]) -> std::result::Result<Option<Attempt>, Stop> {
+    let entry = match tx.read::<Entry>(In::Journal, key) {
+        Err(Stop::Abort(CatalogError::Unreadable { .. })) => None,
+        other => other?,
+    };
+    let entry = entry.filter(|entry| matches!(entry.step, Step::Begun | Step::Splicing { .. }));
+    Ok(JournalKey::from_stored(key).zip(entry).map(|(key, entry)| (key, entry.attempts)))
 }
 
 fn count_death_in(tx: &Tx<'_>, key: &[u8]) -> std::result::Result<bool, Stop> {

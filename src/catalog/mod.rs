@@ -20,6 +20,7 @@
 mod check;
 mod commit;
 mod due;
+mod ended;
 mod error;
 mod index;
 mod journal;
@@ -31,6 +32,8 @@ mod outbox;
 mod queue;
 mod rebuild;
 mod retry;
+#[cfg(test)]
+pub(crate) mod room;
 mod shared_flush;
 mod store;
 #[cfg(test)]
@@ -56,6 +59,7 @@ pub use rebuild::Merged;
 pub use retry::next_try_ms;
 pub use vods::{Cursor, Listing, Page};
 
+use ended::EndedAttempts;
 use lock::StateLock;
 use store::Store;
 
@@ -72,6 +76,7 @@ struct Inner {
     store: Store,
     /// Deliveries begun and not ended in this process.
     in_flight: Mutex<HashSet<String>>,
+    ended: EndedAttempts,
     _lock: StateLock,
 }
 
@@ -108,8 +113,9 @@ impl Catalog {
 
     fn open_locked(state_dir: &Path, lock: StateLock) -> Result<Self> {
         let store = Store::open(&database_path(state_dir))?;
-        let catalog = Self(Arc::new(Inner { store, in_flight: Mutex::default(), _lock: lock }));
-        catalog.count_deaths()?;
+        let (ended, noted) = EndedAttempts::open(state_dir)?;
+        let catalog = Self(Arc::new(Inner { store, in_flight: Mutex::default(), ended, _lock: lock }));
+        catalog.count_deaths(&noted)?;
         Ok(catalog)
     }
 

@@ -113,7 +113,7 @@ fn with_house(cli: &Cli, typed: &[OsString], out: &mut Output<'_>) -> Result<Exi
     let stop = Stop::default();
     signals::listen(&stop, || ());
     let sets_aside = matches!(cli.command, Command::Catalog(CatalogCommand::Rebuild { .. }));
-    let opening = Opening { sets_aside, asks_no_store: asks_no_store(&cli.command) };
+    let opening = Opening { sets_aside, asks_no_store: asks_no_store(&cli.command), ..Opening::default() };
     match Engine::start(settings, stop, opening).map_err(Failure::from_engine) {
         Ok(engine) => {
             let catalog = engine.house().catalog.clone();

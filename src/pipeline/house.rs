@@ -1,11 +1,13 @@
 //! What every stage of the pipeline shares: settings, catalogue, targets, and the wish to stop.
 
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use super::error::PipelineError;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, CatalogError};
 use crate::deliver::Targets;
 use crate::discover::Settler;
 use crate::{deliver, discover, finish, retain};
@@ -32,7 +34,14 @@ pub struct Opening {
     pub sets_aside: bool,
     /// Whether nothing will be asked of a store: a target without credentials is then no hindrance.
     pub asks_no_store: bool,
+    /// Whether to wait a little for a command that has the state directory just now (`watch`).
+    pub waits_for_commands: bool,
 }
+
+/// How long a daemon that starts waits for a command to give back the state directory.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(15);
+/// How often it tries.
+const COMMAND_AGAIN: Duration = Duration::from_millis(50);
 
 /// The wish to stop: work in progress looks at it and ends at its next safe point.
 #[derive(Debug, Clone, Default)]
@@ -53,6 +62,29 @@ impl Stop {
     pub fn flag(&self) -> &AtomicBool {
         &self.0
     }
+}
+
+/// Another daemon answers at its socket and stays; any other owner is a command that ends.
+fn open_catalog(state_dir: &Path, stop: &Stop, opening: Opening) -> Result<Catalog, CatalogError> {
+    let (begun, mut is_said) = (Instant::now(), false);
+    loop {
+        let opened = Catalog::open(state_dir);
+        let is_worth_waiting =
+            || opening.waits_for_commands && !stop.is_requested() && begun.elapsed() < COMMAND_PATIENCE;
+        match opened {
+            Err(CatalogError::InUse { pid, .. }) if is_worth_waiting() && !is_served(state_dir) => {
+                if !std::mem::replace(&mut is_said, true) {
+                    tracing::info!(pid, "waiting for another process to release the state directory");
+                }
+                std::thread::sleep(COMMAND_AGAIN);
+            }
+            other => return other,
+        }
+    }
+}
+
+fn is_served(state_dir: &Path) -> bool {
+    UnixStream::connect(House::socket_path(state_dir)).is_ok()
 }
 
 /// Milliseconds since the Unix epoch, now.
@@ -96,7 +128,7 @@ impl House {
         let catalog = if opening.sets_aside {
             Catalog::open_or_set_aside(&settings.state_dir, now_ms())?.0
         } else {
-            Catalog::open(&settings.state_dir)?
+            open_catalog(&settings.state_dir, &stop, opening)?
         };
         let open = if opening.asks_no_store { Targets::open_to_look } else { Targets::open };
         let targets = open(&settings.deliver)?;
@@ -147,6 +179,11 @@ impl House {
             tracing::warn!(error = crate::fault::chain(&error), "The delivery queue cannot be read.");
         }
         self.bell.ring();
+    }
+
+    /// Recordings whose failure the journal could not be told, for lack of room above all, with the reason.
+    pub fn unjournalled(&self) -> Vec<(PathBuf, crate::recording::journey::Postponed)> {
+        self.postponed.unwritten()
     }
 
     /// Until when a target waits after such a fault, milliseconds since the Unix epoch.

@@ -90,8 +90,13 @@ fn travel_on(house: &House, settled: &Settled, turn: &Turn<'_>) -> Ended {
     }
     let begin = || house.catalog.begin(settled, now_ms());
     let is_small = settled.candidate.fingerprint.size_bytes <= SMALL_BYTES;
-    match if is_small { turn.lend(begin) } else { begin() } {
-        Err(error) => failed(&error),
+    let outcome = if is_small { turn.lend(begin) } else { begin() };
+    house.postponed.begun(&key, outcome.is_ok());
+    match outcome {
+        Err(error) => {
+            postponing::not_begun(house, &key, settled, &error);
+            failed(&error)
+        }
         Ok(Begun::Known(known)) => ended_before(house, settled.path(), &settled.candidate.fingerprint, &known),
         Ok(Begun::KillsTheProcess { key, attempts }) => {
             quarantine(house, &key, settled, vec![Defect::KillsTheProcess { attempts }])
@@ -234,7 +239,11 @@ fn publish(house: &House, key: &JournalKey, finished: Finished) -> Result<VodRec
             // What its writer never made durable must not be lost before its place is taken: then neither name were whole.
             durable::sync_file(&record.source_path)?;
         }
-        house.catalog.set_step(key, step, now_ms())?;
+        if let Err(error) = house.catalog.set_step(key, step, now_ms()) {
+            // Nothing knows of it: it is made again.
+            durable::remove_own(&written_path)?;
+            return Err(error.into());
+        }
         if let Err(error) = appear(&written_path, &record) {
             // Once it has its name only what comes after the rename can have failed: then it is published.
             if !stands_at(&record.file_path, &written) {
@@ -316,22 +325,22 @@ fn conclude(
     if let Some(ended) = postponing::postpone(house, key, &error) {
         return ended;
     }
-    house.postponed.end(key);
     let class = error.class();
     let message = chain(&error);
     // Another state of the file is another recording; the name that was reserved for this one is free for it.
     let is_another = !stands_at(settled.path(), &settled.candidate.fingerprint) && is_not_ours_yet(house, key);
-    if is_another {
-        let _ = house.catalog.forget(key);
+    let journalled = if is_another {
+        house.catalog.forget(key)
     } else if class == Class::Cancelled {
-        let _ = house.catalog.cancel(key, now_ms());
+        house.catalog.cancel(key, now_ms())
     } else {
         let due_ms = next_try_ms(attempt, class, now_ms(), 0);
-        let step = Step::Failed { class, message: message.clone(), due_ms };
-        if let Err(error) = house.catalog.set_step(key, step, now_ms()) {
-            warn!(error = chain(&error), "The failure could not be journalled.");
-        }
         warn!(path = %printable(settled.path()), class = ?class, error = message, "Not finished; the recording stays as it is.");
+        house.catalog.set_step(key, Step::Failed { class, message: message.clone(), due_ms }, now_ms())
+    };
+    match journalled {
+        Ok(()) => drop(house.postponed.end(key)),
+        Err(unwritten) => postponing::not_journalled(house, (key, attempt), settled, (&message, &unwritten)),
     }
     Ended::Failed { class, message, hint: error.hint() }
 }
@@ -350,7 +359,11 @@ fn quarantine(house: &House, key: &JournalKey, settled: &Settled, defects: Vec<D
             house.waiting.add(*key, &settled.candidate.facts.stream_id, &defects);
             Ended::Quarantined(defects)
         }
-        Err(error) => failed(&error),
+        Err(error) => {
+            let attempt = house.catalog.entry(key).ok().flatten().map_or(0, |entry| entry.attempts);
+            postponing::not_journalled(house, (key, attempt), settled, (&reasons, &error));
+            failed(&error)
+        }
     }
 }
 

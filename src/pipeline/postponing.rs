@@ -2,7 +2,8 @@
 //!
 //! A recording whose finished file has its name, or whose record is in the catalogue, is never finished a second time. The
 //! step that failed is tried again by itself, in growing steps; its reason is said once and kept in the journal, which
-//! `queue list` shows.
+//! `queue list` shows. What the journal itself could not be told, for lack of room above all, waits here alone; it is begun
+//! anew when there is room.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,11 +14,13 @@ use tracing::{debug, warn};
 use super::error::PipelineError;
 use super::house::{House, now_ms};
 use super::journey::{self, Ended};
-use crate::catalog::{JournalKey, next_try_ms};
+use crate::catalog::{CatalogError, JournalKey, next_try_ms};
 use crate::fault::{Class, Fault, chain};
 use crate::recording::journey::{Entry, Postponed, Settled, Step};
 use crate::recording::name::printable;
 
+/// How often it is looked whether the journal can be written again.
+const ROOM_AGAIN_MS: i64 = 5_000;
 /// How much later what is being worked on just now is looked at again.
 const BUSY_AGAIN_MS: i64 = 1_000;
 
@@ -31,6 +34,8 @@ struct Waiting {
     why: Postponed,
     /// The file that no scan may take for a recording of its own meanwhile.
     unfinished: Option<PathBuf>,
+    /// Whether the journal does not know of it.
+    is_unwritten: bool,
 }
 
 impl Postponements {
@@ -41,6 +46,29 @@ impl Postponements {
     /// Forgets a recording that came to its end; says whether it had waited.
     pub fn end(&self, key: &JournalKey) -> bool {
         self.lock().remove(key).is_some()
+    }
+
+    /// Forgets what the journal could not be told, now that it says that an attempt has begun.
+    pub fn begun(&self, key: &JournalKey, is_journalled: bool) {
+        self.lock().retain(|waiting, w| !(is_journalled && w.is_unwritten && waiting == key));
+    }
+
+    /// Whether a file waits here and its time has not come.
+    pub fn waits(&self, key: &JournalKey, now_ms: i64) -> bool {
+        self.lock().get(key).is_some_and(|waiting| waiting.why.due_ms > now_ms)
+    }
+
+    /// Whether anything waits here.
+    #[cfg(test)]
+    pub fn waits_at_all(&self) -> bool {
+        !self.lock().is_empty()
+    }
+
+    /// What the journal could not be told.
+    pub fn unwritten(&self) -> Vec<(PathBuf, Postponed)> {
+        let waiting = self.lock();
+        let unwritten = waiting.values().filter(|w| w.is_unwritten);
+        unwritten.map(|w| (w.settled.path().to_owned(), w.why.clone())).collect()
     }
 
     /// Makes everything due now: a person has changed something.
@@ -125,9 +153,11 @@ pub fn postpone(house: &House, key: &JournalKey, error: &PipelineError) -> Optio
     say(&entry, &why);
     if let Err(error) = house.catalog.postpone(key, &why) {
         warn!(error = chain(&error), "The failure could not be journalled.");
+        note_ended(house, key, entry.attempts);
     }
     let hint = standing.hint.or_else(|| error.hint());
-    let waiting = Waiting { settled: entry.settled, why: why.clone(), unfinished: standing.unfinished };
+    let waiting =
+        Waiting { settled: entry.settled, why: why.clone(), unfinished: standing.unfinished, is_unwritten: false };
     house.postponed.lock().insert(*key, waiting);
     Some(Ended::Postponed { vod_id: standing.vod_id, class: why.class, message: why.message, hint })
 }
@@ -150,4 +180,46 @@ fn say(entry: &Entry, why: &Postponed) {
     } else {
         warn!(%path, class = ?why.class, error = why.message, "Postponed; retried from where it stands.");
     }
+}
+
+/// Keeps a recording that could not even be begun.
+pub fn not_begun(house: &House, key: &JournalKey, settled: &Settled, error: &CatalogError) {
+    if error.class() != Class::Permanent {
+        // Where the flush failed, the entry may be written all the same.
+        if let Ok(Some(entry)) = house.catalog.entry(key) {
+            note_ended(house, key, entry.attempts);
+        }
+        wait_for_the_journal(house, key, settled, &chain(error));
+    }
+}
+
+/// Keeps what an attempt came to where the journal could not be told: the message, and why not.
+pub fn not_journalled(
+    house: &House,
+    (key, attempt): (&JournalKey, u32),
+    settled: &Settled,
+    (message, unwritten): (&str, &CatalogError),
+) {
+    note_ended(house, key, attempt);
+    let why = chain(unwritten);
+    let message = if message == why { why } else { format!("{message}; not journalled: {why}") };
+    wait_for_the_journal(house, key, settled, &message);
+}
+
+fn note_ended(house: &House, key: &JournalKey, attempt: u32) {
+    if let Err(error) = house.catalog.note_ended(key, attempt) {
+        warn!(error = chain(&error), "the end of an attempt could not be noted; the next start counts it as a crash");
+    }
+}
+
+fn wait_for_the_journal(house: &House, key: &JournalKey, settled: &Settled, message: &str) {
+    let mut all = house.postponed.lock();
+    let before = all.get(key).map(|waiting| &waiting.why);
+    if before.is_none_or(|before| before.class != Class::Environment) {
+        warn!(path = %printable(settled.path()), error = message, "The journal cannot be written; retried when it can be.");
+    }
+    let tries = before.map_or(0, |before| before.tries).saturating_add(1);
+    let due_ms = now_ms().saturating_add(ROOM_AGAIN_MS);
+    let why = Postponed { class: Class::Environment, message: message.to_owned(), tries, due_ms };
+    all.insert(*key, Waiting { settled: settled.clone(), why, unfinished: None, is_unwritten: true });
 }

@@ -15,6 +15,7 @@ use super::freeing::Beside;
 use super::house::{House, Settings, now_ms};
 use super::pool::Urgency;
 use super::queueing;
+use crate::catalog::JournalKey;
 use crate::discover::{self, DiscoverError, Event, Mode, Problem, SeenEvent, Settling, Split, Unit, Watch};
 use crate::fault::{Fault, chain};
 use crate::recording::journey::Candidate;
@@ -299,6 +300,10 @@ impl<'a> Watcher<'a> {
     }
 
     fn may_be_taken(&self, candidate: &Candidate) -> bool {
+        let key = JournalKey::of(&candidate.path, &candidate.fingerprint);
+        if self.house().postponed.waits(&key, now_ms()) {
+            return false;
+        }
         match self.house().catalog.knows(&candidate.path, &candidate.fingerprint) {
             Ok(known) => known.may_be_taken(now_ms()),
             Err(error) => {

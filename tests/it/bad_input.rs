@@ -155,10 +155,10 @@ fn a_missing_bucket_is_named_and_nothing_is_lost() {
 // Disk
 
 /// A file system of its own for the root; unmounted when the test ends.
-struct Mount(PathBuf);
+pub struct Mount(PathBuf);
 
 impl Mount {
-    fn tmpfs(at: &Path, size: &str) -> Option<Self> {
+    pub fn tmpfs(at: &Path, size: &str) -> Option<Self> {
         let options = format!("size={size},mode=755");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(at).status();
         mounted.is_ok_and(|status| status.success()).then(|| Self(at.to_owned()))

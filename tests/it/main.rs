@@ -39,6 +39,7 @@ mod promises;
 mod refusals;
 mod salvage;
 mod service;
+mod state;
 mod stuck;
 mod temporary_names;
 mod units;

@@ -59,11 +59,12 @@ fn list(house: &House, all: bool, out: &mut Output<'_>) -> Result<Exit, Failure>
         for delivery in &deliveries.items {
             out.json(&json!({ "delivery": delivery })).map_err(Failure::output)?;
         }
-        return stopped
-            .into_iter()
-            .try_for_each(|e| out.json(&json_of(e)))
-            .map_err(Failure::output)
-            .map(|()| Exit::Done);
+        stopped.into_iter().try_for_each(|e| out.json(&json_of(e))).map_err(Failure::output)?;
+        for (path, why) in house.unjournalled() {
+            let said = json!({ "path": path, "state": "failed", "attempts": why.tries, "postponed": why });
+            out.json(&said).map_err(Failure::output)?;
+        }
+        return Ok(Exit::Done);
     }
     let mut table = Table::new(&["WHAT", "STATE", ">TRIES", "NEXT TRY", "WHY"]);
     for delivery in &deliveries.items {
@@ -75,6 +76,10 @@ fn list(house: &House, all: bool, out: &mut Output<'_>) -> Result<Exit, Failure>
         let (next, why) = reason_of(entry);
         let path = entry.settled.path().to_string_lossy().into_owned();
         table.row([path, entry.step.name().to_owned(), entry.attempts.to_string(), next, why]);
+    }
+    for (path, why) in house.unjournalled() {
+        let path = path.to_string_lossy().into_owned();
+        table.row([path, "failed".to_owned(), why.tries.to_string(), when(why.due_ms), why.message]);
     }
     out.table(&table, "Nothing waits.").map_err(Failure::output)?;
     Ok(Exit::Done)

@@ -27,7 +27,8 @@ pub fn run(cli: &Cli, args: &WatchArgs, out: &mut Output<'_>) -> Result<Exit, Fa
     let (orders, control) = bounded(4);
     signals::listen(&stop, reloader(cli, orders));
     let socket = House::socket_path(&settings.state_dir);
-    let engine = Arc::new(Engine::start(settings, stop, Opening::default()).map_err(Failure::from_engine)?);
+    let opening = Opening { waits_for_commands: true, ..Opening::default() };
+    let engine = Arc::new(Engine::start(settings, stop, opening).map_err(Failure::from_engine)?);
     let catalog = engine.house().catalog.clone();
     signals::before_an_abrupt_end(move || drop(catalog.interrupt_attempts(pipeline::now_ms())));
     if args.dry_run {
