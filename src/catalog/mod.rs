@@ -17,8 +17,10 @@
 //! 2. A VoD, its index rows, its queued deliveries and the journal's word that it is catalogued appear together.
 //! 3. Index rows are made from records alone: losing or doubling one loses nothing.
 
+mod behind;
 mod check;
 mod commit;
+mod counter;
 mod due;
 mod ended;
 mod error;
@@ -59,6 +61,8 @@ pub use rebuild::Merged;
 pub use retry::next_try_ms;
 pub use vods::{Cursor, Listing, Page};
 
+use behind::Behind;
+use counter::FlushCounter;
 use ended::EndedAttempts;
 use lock::StateLock;
 use store::Store;
@@ -77,6 +81,7 @@ struct Inner {
     /// Deliveries begun and not ended in this process.
     in_flight: Mutex<HashSet<String>>,
     ended: EndedAttempts,
+    behind: Behind,
     _lock: StateLock,
 }
 
@@ -112,9 +117,13 @@ impl Catalog {
     }
 
     fn open_locked(state_dir: &Path, lock: StateLock) -> Result<Self> {
-        let store = Store::open(&database_path(state_dir))?;
+        let counted = FlushCounter::read(state_dir)?;
+        let mut store = Store::open(&database_path(state_dir))?;
+        // What says that something is missing is on the disk before anything is written that would hide it.
+        let behind = Behind::open(state_dir, counted, store.flushes()?)?;
+        store.count_flushes(FlushCounter::open(state_dir, counted, store.flushes()?)?);
         let (ended, noted) = EndedAttempts::open(state_dir)?;
-        let catalog = Self(Arc::new(Inner { store, in_flight: Mutex::default(), ended, _lock: lock }));
+        let catalog = Self(Arc::new(Inner { store, in_flight: Mutex::default(), ended, behind, _lock: lock }));
         catalog.count_deaths(&noted)?;
         Ok(catalog)
     }

@@ -33,6 +33,7 @@ use sled::transaction::{ConflictableTransactionError, TransactionError, Transact
 use sled::{IVec, Transactional, Tree};
 
 use super::CatalogError;
+use super::counter::FlushCounter;
 use super::error::StorageError;
 use super::shared_flush::SharedFlush;
 use super::upgrade::upgrade;
@@ -42,6 +43,8 @@ use crate::recording::name::printable;
 /// Version of the trees and their keys; a database with a greater one is refused.
 pub(super) const SCHEMA_VERSION: u32 = 2;
 const SCHEMA_KEY: &[u8] = b"schema";
+/// Number of the last flush, in `meta`.
+const FLUSHES_KEY: &[u8] = b"flushes";
 const MARKER_FILE: &str = "aftercast-schema";
 /// Below this many free bytes nothing is written: sled grows by segments and does not survive a full disk.
 const RESERVE_BYTES: u64 = 8 << 20;
@@ -197,6 +200,7 @@ pub(super) struct Store {
     file: File,
     synced_blobs: Mutex<HashSet<OsString>>,
     flushes: SharedFlush,
+    counter: Option<FlushCounter>,
     has_failed: AtomicBool,
     /// Rows read so far.
     #[cfg(test)]
@@ -227,6 +231,7 @@ impl Store {
             file,
             synced_blobs,
             flushes,
+            counter: None,
             has_failed,
             #[cfg(test)]
             rows_read: std::sync::atomic::AtomicUsize::new(0),
@@ -342,13 +347,32 @@ impl Store {
         Ok(())
     }
 
+    /// Number of the last flush that the database knows of.
+    pub(super) fn flushes(&self) -> Result<u64, CatalogError> {
+        let number = self.get(In::Meta, FLUSHES_KEY)?;
+        Ok(number.and_then(|number| number.as_ref().try_into().ok()).map_or(0, u64::from_be_bytes))
+    }
+
+    /// Counts every flush from now on.
+    pub(super) fn count_flushes(&mut self, counter: FlushCounter) {
+        self.counter = Some(counter);
+    }
+
     fn flush_now(&self, step: &str) -> Result<(), CatalogError> {
         self.refuse_after_failure()?;
+        let number = self.counter.as_ref().map(FlushCounter::next);
+        if let Some(number) = number {
+            let noted = self.trees[In::Meta as usize].insert(FLUSHES_KEY, &number.to_be_bytes());
+            noted.map_err(|e| self.give_up(e))?;
+        }
         self.db.flush().map_err(|e| self.give_up(e))?;
         durable::tell(durable::Event::JournalWritten);
         let synced = self.sync_blobs().and_then(|()| self.file.sync_data());
         synced.map_err(|e| self.give_up(sled::Error::Io(e)))?;
         durable::tell(durable::Event::JournalSynced(step));
+        if let Some((counter, number)) = self.counter.as_ref().zip(number) {
+            counter.note(number);
+        }
         Ok(())
     }
 

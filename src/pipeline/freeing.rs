@@ -83,6 +83,10 @@ pub fn free_what_is_due(house: &House) -> usize {
     if house.settings().retain.delete_local == DeleteLocal::Never {
         return 0;
     }
+    if house.catalog.is_behind() {
+        error!("nothing is freed: the catalogue is an older state of itself; run `aftercast catalog rebuild`");
+        return 0;
+    }
     let records = match house.catalog.unfreed_vods(usize::MAX) {
         Ok(records) => records,
         Err(fault) => return unreadable(&fault),
@@ -135,6 +139,9 @@ pub fn free_if_due(house: &House, vod_id: &str) {
 /// Asks the stores what they have not answered within the last minute, and frees what they confirm. `held_bytes` are those
 /// of all finished recordings on disk; only `max_bytes` asks for them.
 fn free_vod(house: &House, vod_id: &str, held_bytes: u64) -> bool {
+    if house.catalog.is_behind() {
+        return false;
+    }
     let freed = with_facts(house, vod_id, held_bytes, retain::questions).and_then(|questions| {
         confirming::ask(house, vod_id, &questions.unwrap_or_default());
         free_if_granted(house, vod_id, held_bytes)

@@ -41,6 +41,7 @@ pub fn rebuild(house: &House, places: &[Place]) -> Result<Rebuilt, PipelineError
         }
     }
     let merged = house.catalog.merge_rebuilt(&records)?;
+    house.catalog.caught_up()?;
     rebuilt.added = merged.added;
     rebuilt.known = records.len().saturating_sub(merged.added);
     Ok(rebuilt)

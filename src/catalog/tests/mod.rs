@@ -1,5 +1,6 @@
 //! What the catalogue promises, tried on real databases in temporary directories.
 
+mod behind;
 mod damage;
 mod journey;
 mod kill;

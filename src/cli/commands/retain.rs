@@ -19,6 +19,13 @@ pub fn run(house: &House, args: &RetainArgs, out: &mut Output<'_>) -> Result<Exi
         printed.map_err(Failure::output)?;
         return Ok(Exit::Done);
     }
+    if house.catalog.is_behind() {
+        writeln!(
+            out.err,
+            "Nothing is freed before `aftercast catalog rebuild`: the catalogue is an older state of itself."
+        )
+        .map_err(Failure::output)?;
+    }
     let plan = pipeline::retention_plan(house)?;
     if out.is_json {
         for free in &plan.frees {
