@@ -59,9 +59,7 @@ impl Catalog {
 
 /// Adds a record, or brings the one of the same id and path up to date; says how it stands and whether it is new.
 pub(super) fn add_vod(tx: &Tx<'_>, record: &VodRecord) -> std::result::Result<(VodRecord, bool), Stop> {
-    for row in index::known_rows(record) {
-        tx.put(row.tree, row.key, row.value)?;
-    }
+    index::known_rows(record).into_iter().try_for_each(|row| put_row(tx, row))?;
     let old = tx.read::<VodRecord>(In::Vods, &record.vod_id)?;
     let new = match &old {
         None => record.clone(),
@@ -83,13 +81,20 @@ fn refreshed(old: &VodRecord, new: &VodRecord) -> VodRecord {
     }
 }
 
+/// Writes a row, unless it is there: most changes of a record change none of its rows.
+pub(super) fn put_row(tx: &Tx<'_>, row: index::Row) -> std::result::Result<(), Stop> {
+    if tx.get(row.tree, &row.key)?.is_some_and(|there| *there == *row.value) {
+        return Ok(());
+    }
+    tx.put(row.tree, row.key, row.value)
+}
+
 /// Writes a record with its index rows in place of the old one.
 pub(super) fn write_vod(tx: &Tx<'_>, old: Option<&VodRecord>, new: &VodRecord) -> std::result::Result<(), Stop> {
-    for row in old.into_iter().flat_map(index::rows) {
+    let new_rows = index::rows(new);
+    for row in old.into_iter().flat_map(index::rows).filter(|row| !new_rows.contains(row)) {
         tx.remove(row.tree, row.key)?;
     }
-    for row in index::rows(new) {
-        tx.put(row.tree, row.key, row.value)?;
-    }
+    new_rows.into_iter().try_for_each(|row| put_row(tx, row))?;
     tx.write(In::Vods, &new.vod_id, new)
 }

@@ -31,6 +31,7 @@ mod ledger;
 mod lock;
 mod names;
 mod outbox;
+mod packing;
 mod queue;
 mod rebuild;
 mod retry;

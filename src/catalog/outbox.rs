@@ -11,6 +11,12 @@ use super::{Catalog, Result};
 use crate::recording::VodRecord;
 
 const LAST_KEY: &[u8] = b"last_event";
+/// Events that are kept for whoever reads them; older ones are dropped.
+pub(super) const MOST_EVENTS: u64 = 10_000;
+/// Of events beyond that, dropped with each new one: a state directory that kept all of them comes down by and by.
+const DROPPED_AT_ONCE: u64 = 4;
+/// The oldest event that may be there.
+const FIRST_KEY: &[u8] = b"first_event";
 
 /// An event in the outbox.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,9 +71,22 @@ fn last_in(tx: &Tx<'_>) -> std::result::Result<u64, Stop> {
 
 /// Adds an event to a transaction.
 pub(super) fn announce_in(tx: &Tx<'_>, body: &Value) -> std::result::Result<(), Stop> {
-    let id = last_in(tx)?.saturating_add(1).to_be_bytes();
-    tx.put(In::Meta, LAST_KEY, &id)?;
-    tx.write(In::Outbox, id, body)
+    let last = last_in(tx)?.saturating_add(1);
+    drop_oldest_in(tx, last)?;
+    tx.put(In::Meta, LAST_KEY, &last.to_be_bytes())?;
+    tx.write(In::Outbox, last.to_be_bytes(), body)
+}
+
+/// Drops what is beyond [`MOST_EVENTS`], a few at a time.
+fn drop_oldest_in(tx: &Tx<'_>, last: u64) -> std::result::Result<(), Stop> {
+    let oldest_kept = last.saturating_sub(MOST_EVENTS).saturating_add(1);
+    let first = tx.get(In::Meta, FIRST_KEY)?.and_then(|first| number(&first)).unwrap_or(1);
+    if first >= oldest_kept {
+        return Ok(());
+    }
+    let dropped_up_to = oldest_kept.min(first.saturating_add(DROPPED_AT_ONCE));
+    (first..dropped_up_to).try_for_each(|event| tx.remove(In::Outbox, event.to_be_bytes()))?;
+    tx.put(In::Meta, FIRST_KEY, &dropped_up_to.to_be_bytes())
 }
 
 /// An event about a VoD.

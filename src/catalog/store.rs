@@ -35,13 +35,14 @@ use sled::{IVec, Transactional, Tree};
 use super::CatalogError;
 use super::counter::FlushCounter;
 use super::error::StorageError;
+use super::packing;
 use super::shared_flush::SharedFlush;
 use super::upgrade::upgrade;
 use crate::durable;
 use crate::recording::name::printable;
 
 /// Version of the trees and their keys; a database with a greater one is refused.
-pub(super) const SCHEMA_VERSION: u32 = 2;
+pub(super) const SCHEMA_VERSION: u32 = 3;
 const SCHEMA_KEY: &[u8] = b"schema";
 /// Number of the last flush, in `meta`.
 const FLUSHES_KEY: &[u8] = b"flushes";
@@ -172,7 +173,7 @@ impl Tx<'_> {
 
 /// Reads a stored value.
 pub(super) fn decode<T: DeserializeOwned>(tree: In, key: &[u8], value: &[u8]) -> Result<T, CatalogError> {
-    serde_json::from_slice(value).map_err(|source| CatalogError::Unreadable {
+    serde_json::from_slice(&packing::unpack(value)).map_err(|source| CatalogError::Unreadable {
         tree: tree.name(),
         key: printable_key(key),
         source,
@@ -181,7 +182,7 @@ pub(super) fn decode<T: DeserializeOwned>(tree: In, key: &[u8], value: &[u8]) ->
 
 /// Makes a value to be stored.
 pub(super) fn encode(tree: In, key: &[u8], value: &impl Serialize) -> Result<Vec<u8>, CatalogError> {
-    serde_json::to_vec(value).map_err(|source| CatalogError::Unwritable {
+    serde_json::to_vec(value).map(packing::pack).map_err(|source| CatalogError::Unwritable {
         tree: tree.name(),
         key: printable_key(key),
         source,

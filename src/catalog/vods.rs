@@ -217,9 +217,7 @@ impl Catalog {
             let mut new = old.clone();
             change(tx, &mut new)?;
             new.vod_id.clone_from(&old.vod_id);
-            for row in index::known_rows(&new) {
-                tx.put(row.tree, row.key, row.value)?;
-            }
+            index::known_rows(&new).into_iter().try_for_each(|row| super::commit::put_row(tx, row))?;
             write_vod(tx, Some(&old), &new)?;
             Ok(new)
         })?;

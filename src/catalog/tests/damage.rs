@@ -62,7 +62,8 @@ fn a_damaged_database_names_the_way_out_and_rebuild_takes_it() {
             "head lost",
             Box::new(move |db| {
                 let mut bytes = std::fs::read(db).unwrap();
-                bytes[..4096].copy_from_slice(&garbage(4096));
+                let head = bytes.len().min(4096);
+                bytes[..head].copy_from_slice(&garbage(head));
                 std::fs::write(db, bytes).unwrap();
             }),
         ),

@@ -381,7 +381,7 @@ fn an_entry_keeps_its_form() {
     let file = settled("room1", 1);
     let key = attempt(&home, &file, 1);
     let stored = home.store().get(store::In::Journal, key.to_string()).unwrap().unwrap();
-    let entry: Entry = serde_json::from_slice(&stored).unwrap();
+    let entry: Entry = serde_json::from_slice(&packing::unpack(&stored)).unwrap();
     assert_eq!((entry.version, entry.settled), (1, file.clone()));
     assert_eq!(home.entry_for(file.path(), &file.candidate.fingerprint).unwrap().unwrap().attempts, 1);
 }

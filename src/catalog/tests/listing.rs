@@ -154,7 +154,7 @@ fn a_stored_record_speaks_ant_medias_names() {
     let home = Home::new();
     let vod = catalogue(&home, "room1", 1, 10);
     let stored = home.store().get(store::In::Vods, &vod.vod_id).unwrap().unwrap();
-    let json: serde_json::Value = serde_json::from_slice(&stored).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&packing::unpack(&stored)).unwrap();
     assert_eq!((json["vodId"].as_str(), json["creationDate"].as_i64()), (Some(vod.vod_id.as_str()), Some(10)));
     assert_eq!((json["type"].as_str(), json["version"].as_u64()), (Some("streamVod"), Some(1)));
 }

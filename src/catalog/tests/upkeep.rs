@@ -89,3 +89,14 @@ fn a_database_made_with_other_segments_keeps_them_and_works() {
     assert_eq!(home.check(false).unwrap().vods, 1);
     assert!(conf().contains("segment_size: 524288"), "{}", conf());
 }
+
+#[test]
+fn the_outbox_keeps_the_last_events_only() {
+    let home = Home::new();
+    let event = serde_json::json!({ "event": "test" });
+    let most = outbox::MOST_EVENTS;
+    let written = most + 50;
+    home.store().transact(|tx| (0..written).try_for_each(|_| outbox::announce_in(tx, &event))).unwrap();
+    let events = home.events(0, usize::MAX).unwrap().items;
+    assert_eq!((events.len() as u64, events[0].id), (most, written - most + 1));
+}
