@@ -26,7 +26,7 @@ pub use candidate::{NameClass, NameRules};
 pub use error::{DiscoverError, Problem};
 pub use existing::{KindCount, Split, Summary, split};
 pub use hls::{Readiness, Unit, UnitKind};
-pub use lease::{Lease, Unavailable, probe};
+pub use lease::{Lease, Unavailable, is_on_network, probe};
 pub use options::*;
 pub use preset::{Choice, NameReading, Namer, TemplateError, check_template, choose_server};
 pub use root::{Placed, root_of};

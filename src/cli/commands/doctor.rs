@@ -86,7 +86,14 @@ fn root_checks(root: &Path) -> Vec<Check> {
     if !read.is_ok {
         return vec![read];
     }
-    vec![read, of_result(root, "write", written(root)), lease(root), free_space(root)]
+    vec![read, of_result(root, "write", written(root)), lease(root), notifications(root), free_space(root)]
+}
+
+/// Whether changes are notified, or only found by the periodic scan.
+fn notifications(root: &Path) -> Check {
+    let is_network = discover::is_on_network(root);
+    let detail = if is_network { "polled: a network file system, or one not known to be local" } else { "works" };
+    Check { subject: printable(root), name: "notifications", is_ok: true, detail: detail.to_owned(), hint: None }
 }
 
 /// Asks for a lease on a file that is there; the right to it is what makes evidence strong.

@@ -115,7 +115,7 @@ pub(super) static KEYS: [Key; 15] = [
         "poll",
         SWITCH,
         Access::Whole(|c, v| put(&mut c.watch.poll, v.boolean()), |c| Some(c.watch.poll.to_string())),
-        "Poll although notifications would work; network file systems are polled anyway.",
+        "Poll although notifications would work; file systems not known to be local are polled anyway.",
     )
     .or("false"),
     Key::new(
