@@ -109,7 +109,7 @@ impl Front<'_> {
             is_temporary: settled.candidate.is_temporary,
             evidence: settled.evidence,
             may_be_used_again: self.iso.layout.boxes.is_empty() && settled.candidate.facts.start_ms.is_none(),
-            age_ms: self.work.now_ms - settled.candidate.fingerprint.mtime_ms(),
+            size_bytes,
             links: metadata.nlink(),
             keeps_original: self.work.options.keep_original,
             leaves_something_out: self.defects.iter().any(Defect::leaves_something_out),

@@ -53,8 +53,8 @@ impl Default for Options {
 /// How the header of an MP4 comes to its front.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Splice {
-    /// In place on temporary names, on names that were finished a moment ago and where there is no room for another way;
-    /// else shared, copied inside the kernel, or copied, whichever works first.
+    /// Shared where the file system can; large recordings, and those without room for another way, in place; else copied
+    /// inside the kernel, or copied, whichever works first.
     #[default]
     Auto,
     /// In place wherever that is safe, whatever the name.

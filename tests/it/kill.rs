@@ -176,7 +176,8 @@ impl Drop for Mounted {
 const SPLICES: [&str; 3] = ["last", "behind", "fragmented"];
 
 fn house_of_splices(parent: &Path, splices: &[&str]) -> House {
-    let house = House::with_config_in(parent, |dir| standard_config(dir, "[finish]\njobs = 1"));
+    let house =
+        House::with_config_in(parent, |dir| standard_config(dir, "[finish]\njobs = 1\nsplice = \"insert_range\""));
     for splice in splices {
         let recipe = if *splice == "fragmented" { "mp4-fragmented" } else { "mp4" };
         let path = house.put(&made(recipe, 2), &format!("{splice}/{splice}.mp4.tmp"));

@@ -4,8 +4,8 @@ use crate::finish::Splice;
 use crate::recording::SpliceMethod;
 use crate::recording::journey::Evidence;
 
-/// A name first seen finished so long ago is nobody's yet; beyond it, players and uploaders may open the file at any time.
-const FRESH_MS: i64 = 10_000;
+/// From this size on, copying a recording takes longer than the syncs of the protocol in place (`docs/decisions/`, 0015).
+pub(crate) const LEAST_IN_PLACE_BYTES: u64 = 32 << 20;
 
 /// What the choice depends on.
 #[derive(Debug, Clone, Copy)]
@@ -18,8 +18,8 @@ pub(crate) struct Situation {
     /// Whether its server may open the same name for its next recording: one that does not say when it began, of a server
     /// that writes FLV.
     pub(crate) may_be_used_again: bool,
-    /// Time since its last change, milliseconds.
-    pub(crate) age_ms: i64,
+    /// Its size.
+    pub(crate) size_bytes: u64,
     /// Names it has.
     pub(crate) links: u64,
     /// Whether the original is kept whatever happens.
@@ -38,10 +38,10 @@ impl Situation {
         self.evidence.is_strong() && self.links == 1 && !self.keeps_original && !self.leaves_something_out
     }
 
-    /// Whether nobody is likely to open it by its name right now.
-    const fn is_quiet(&self) -> bool {
-        let was_seen = matches!(self.evidence, Evidence::CloseSeen | Evidence::RenameSeen);
-        self.is_temporary || (was_seen && !self.may_be_used_again && self.age_ms >= 0 && self.age_ms < FRESH_MS)
+    /// Whether in place is the faster way, and its server does not open the same name while the lease is held: one that
+    /// opens without waiting (nginx) would fail. Whoever else opens it waits for some milliseconds.
+    const fn is_better_in_place(&self) -> bool {
+        self.size_bytes >= LEAST_IN_PLACE_BYTES && (self.is_temporary || !self.may_be_used_again)
     }
 }
 
@@ -49,8 +49,9 @@ impl Situation {
 pub(crate) fn ways(setting: Splice, situation: &Situation) -> Vec<SpliceMethod> {
     use SpliceMethod::{Copy, CopyRange, InsertRange, Reflink};
     let wanted: &[SpliceMethod] = match setting {
-        Splice::Auto if situation.is_quiet() => &[InsertRange, Reflink, CopyRange, Copy],
-        Splice::Auto if !situation.has_room => &[Reflink, InsertRange, CopyRange, Copy],
+        Splice::Auto if situation.is_better_in_place() || !situation.has_room => {
+            &[Reflink, InsertRange, CopyRange, Copy]
+        }
         Splice::InsertRange => &[InsertRange, CopyRange, Copy],
         Splice::Auto | Splice::Reflink => &[Reflink, CopyRange, Copy],
         Splice::CopyRange => &[CopyRange, Copy],
@@ -69,11 +70,11 @@ pub(crate) fn ways(setting: Splice, situation: &Situation) -> Vec<SpliceMethod> 
 mod tests {
     use super::*;
 
-    const TEMPORARY: Situation = Situation {
-        is_temporary: true,
+    const LARGE: Situation = Situation {
+        is_temporary: false,
         evidence: Evidence::Lease,
         may_be_used_again: false,
-        age_ms: 3_600_000,
+        size_bytes: LEAST_IN_PLACE_BYTES,
         links: 1,
         keeps_original: false,
         leaves_something_out: false,
@@ -86,41 +87,50 @@ mod tests {
     }
 
     #[test]
-    fn by_itself_only_what_nobody_opens_is_changed_where_it_stands() {
-        let named = Situation { is_temporary: false, ..TEMPORARY };
-        let fresh = Situation { evidence: Evidence::CloseSeen, age_ms: 5_000, ..named };
-        assert!(goes_in_place(Splice::Auto, TEMPORARY));
-        assert!(goes_in_place(Splice::Auto, fresh));
-        assert!(!goes_in_place(Splice::Auto, named));
-        assert!(!goes_in_place(Splice::Auto, Situation { age_ms: 60_000, ..fresh }));
-        assert!(!goes_in_place(Splice::Auto, Situation { may_be_used_again: true, ..fresh }));
-        assert!(goes_in_place(Splice::Auto, Situation { may_be_used_again: true, ..TEMPORARY }));
-        assert!(
-            !goes_in_place(Splice::Auto, Situation { age_ms: -1, ..fresh }),
-            "a clock that went back proves nothing"
-        );
-        assert!(!goes_in_place(Splice::Auto, Situation { evidence: Evidence::Lease, ..fresh }));
-        let large = Situation { is_copied_through_cache: true, ..named };
-        assert_eq!(ways(Splice::Auto, &large), [SpliceMethod::Reflink, SpliceMethod::Copy]);
-        assert!(ways(Splice::CopyRange, &large).contains(&SpliceMethod::CopyRange), "it was asked for");
-        let full = ways(Splice::Auto, &Situation { has_room: false, ..named });
-        assert_eq!(full[..2], [SpliceMethod::Reflink, SpliceMethod::InsertRange]);
+    fn by_itself_a_large_recording_is_shared_or_changed_where_it_stands_whatever_its_name_and_age() {
+        use SpliceMethod::{Copy, CopyRange, InsertRange, Reflink};
+        let small = Situation { size_bytes: LEAST_IN_PLACE_BYTES - 1, ..LARGE };
+        for is_temporary in [true, false] {
+            for evidence in [Evidence::Lease, Evidence::CloseSeen, Evidence::RenameSeen, Evidence::ProcScan] {
+                let large = Situation { is_temporary, evidence, ..LARGE };
+                assert_eq!(ways(Splice::Auto, &large), [Reflink, InsertRange, CopyRange, Copy]);
+                let small = Situation { is_temporary, evidence, ..small };
+                assert_eq!(ways(Splice::Auto, &small), [Reflink, CopyRange, Copy]);
+            }
+        }
+        assert!(goes_in_place(Splice::Auto, Situation { has_room: false, ..small }), "no room for a copy");
+        assert!(goes_in_place(Splice::InsertRange, small), "it was asked for");
+    }
+
+    #[test]
+    fn a_name_that_its_server_opens_again_is_left_alone_by_itself() {
+        let again = Situation { may_be_used_again: true, ..LARGE };
+        assert!(!goes_in_place(Splice::Auto, again));
+        assert!(goes_in_place(Splice::Auto, Situation { is_temporary: true, ..again }));
+        assert!(goes_in_place(Splice::Auto, Situation { has_room: false, ..again }));
+    }
+
+    #[test]
+    fn a_large_copy_goes_past_the_cache_unless_the_kernel_is_asked_for_it() {
+        let large = Situation { is_copied_through_cache: true, ..LARGE };
+        assert!(!ways(Splice::Auto, &large).contains(&SpliceMethod::CopyRange));
+        assert!(ways(Splice::CopyRange, &large).contains(&SpliceMethod::CopyRange));
     }
 
     #[test]
     fn nothing_lets_a_source_be_changed_that_must_stay_as_it_is() {
         let never = [
-            Situation { evidence: Evidence::Unchanged { for_s: 900 }, ..TEMPORARY },
-            Situation { links: 2, ..TEMPORARY },
-            Situation { keeps_original: true, ..TEMPORARY },
-            Situation { leaves_something_out: true, has_room: false, ..TEMPORARY },
+            Situation { evidence: Evidence::Unchanged { for_s: 900 }, ..LARGE },
+            Situation { links: 2, ..LARGE },
+            Situation { keeps_original: true, ..LARGE },
+            Situation { leaves_something_out: true, has_room: false, ..LARGE },
         ];
         for situation in never {
             for setting in Splice::ALL {
                 assert!(!goes_in_place(setting, situation), "{setting:?} {situation:?}");
             }
         }
-        assert!(goes_in_place(Splice::InsertRange, Situation { is_temporary: false, ..TEMPORARY }));
-        assert_eq!(ways(Splice::Copy, &TEMPORARY), [SpliceMethod::Copy]);
+        assert!(goes_in_place(Splice::InsertRange, LARGE));
+        assert_eq!(ways(Splice::Copy, &LARGE), [SpliceMethod::Copy]);
     }
 }

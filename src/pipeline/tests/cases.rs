@@ -51,7 +51,7 @@ pub(super) const CASES: [Case; 7] = [
         recipe: Recipe::Last,
         file: "room.mp4.tmp",
         subfolder: "",
-        splice: Splice::Auto,
+        splice: Splice::InsertRange,
         is_in_place: true,
     },
     Case {
@@ -59,7 +59,7 @@ pub(super) const CASES: [Case; 7] = [
         recipe: Recipe::Fragmented,
         file: "room.mp4.tmp",
         subfolder: "vod/day",
-        splice: Splice::Auto,
+        splice: Splice::InsertRange,
         is_in_place: true,
     },
     Case {
@@ -83,7 +83,7 @@ pub(super) const CASES: [Case; 7] = [
         recipe: Recipe::Flv,
         file: "room.flv.tmp",
         subfolder: "",
-        splice: Splice::Auto,
+        splice: Splice::InsertRange,
         is_in_place: true,
     },
     Case {

@@ -83,7 +83,7 @@ fn in_place_every_packet_is_the_same_and_the_header_is_in_front() {
             let source = put(&image, recipe, "room.mp4.tmp");
             let (before, probed) = (holdings(&source), ffprobe(&source));
             let settled = settled(&source, true);
-            let (finished, intent) = finished(&settled, &options(Splice::Auto)).unwrap();
+            let (finished, intent) = finished(&settled, &options(Splice::InsertRange)).unwrap();
             let intent = intent.unwrap_or_else(|| panic!("{kind} {recipe}: not in place: {finished:?}"));
             assert_eq!(finished.written_path, source);
             assert_eq!(
@@ -154,18 +154,44 @@ fn each_way_gives_the_same_packets_and_says_its_name() {
     }
 }
 
-#[test]
-fn a_large_recording_is_copied_past_the_cache_to_the_byte_or_not_at_all() {
-    let Some(image) = Image::mount("ext4", 128, &[]) else { return };
-    let source = put(&image, "last", "room.mp4");
-    let before = holdings(&source);
+/// A recording of 40 MiB: a box behind all others makes it large.
+fn large(image: &Image, name: &str) -> PathBuf {
+    let source = put(image, "last", name);
     let mut bytes = std::fs::read(&source).unwrap();
-    // A box behind all others makes it large.
     bytes.extend([&(40_u32 << 20).to_be_bytes()[..], b"skip"].concat());
     bytes.resize(bytes.len() + (40 << 20) - 8, 0x5A);
     std::fs::write(&source, &bytes).unwrap();
     settle(&source);
+    source
+}
+
+#[test]
+fn by_itself_a_large_recording_of_any_age_and_name_is_finished_without_copying_it() {
+    for (kind, mb, way) in [("ext4", 192, SpliceMethod::InsertRange), ("xfs", 320, SpliceMethod::Reflink)] {
+        let Some(image) = Image::mount(kind, mb, &[]) else { continue };
+        for (name, is_temporary) in [("old.mp4", false), ("new.mp4.tmp", true)] {
+            let source = large(&image, name);
+            assert!(durable::free_bytes(&source).unwrap() > 41 << 20, "there is room for a copy");
+            let before = holdings(&source);
+            let (done, _) = finished(&settled(&source, is_temporary), &options(Splice::Auto)).unwrap();
+            assert_eq!(done.record.splice, Some(way), "{kind} {name}");
+            assert!(holdings(&done.written_path) == before, "{kind} {name}");
+            std::fs::remove_file(&done.written_path).unwrap();
+            let small = put(&image, "last", &format!("small-{name}"));
+            let (done, intent) = finished(&settled(&small, is_temporary), &options(Splice::Auto)).unwrap();
+            assert!(intent.is_none() && done.record.splice != Some(SpliceMethod::InsertRange), "{kind} {name}");
+            std::fs::remove_file(&done.written_path).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_large_recording_that_is_being_read_is_copied_past_the_cache_to_the_byte_or_not_at_all() {
+    let Some(image) = Image::mount("ext4", 128, &[]) else { return };
+    let source = large(&image, "room.mp4");
+    let before = holdings(&source);
     let settled = settled(&source, false);
+    let _reader = std::fs::File::open(&source).unwrap();
     let (finished, _) = finished(&settled, &options(Splice::Auto)).unwrap();
     assert_eq!(finished.record.splice, Some(SpliceMethod::Copy));
     assert!(holdings(&finished.written_path) == before);
@@ -219,7 +245,7 @@ fn a_file_that_somebody_reads_is_finished_beside_itself() {
     for (kind, image) in images() {
         let source = put(&image, "last", "room.mp4.tmp");
         let reader = std::fs::File::open(&source).unwrap();
-        let (finished, intent) = finished(&settled(&source, true), &options(Splice::Auto)).unwrap();
+        let (finished, intent) = finished(&settled(&source, true), &options(Splice::InsertRange)).unwrap();
         assert_eq!(intent, None, "{kind}: nothing is journalled that cannot be done");
         assert_ne!(finished.written_path, source, "{kind}");
         assert!(std::fs::read(&source).unwrap() == std::fs::read(made("last")).unwrap(), "{kind}");
