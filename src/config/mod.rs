@@ -30,7 +30,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::discover::{RootOptions, Server};
+use crate::discover::{Fragmented, RootOptions, Server};
 use crate::{deliver, discover, finish, retain};
 
 pub use error::{ConfigError, Origin, Problem, What};
@@ -70,12 +70,14 @@ pub struct RootDefaults {
     pub server: Server,
     /// A name template that overrides the preset's.
     pub template: Option<String>,
+    /// What becomes of fragmented MP4.
+    pub fragmented: Fragmented,
 }
 
 impl Config {
     /// A root at that path with the section's server and template, as a path given to `process` gets it.
     pub fn root_at(&self, path: PathBuf) -> RootOptions {
-        let RootDefaults { server, template } = self.root_defaults.clone();
-        RootOptions { path, server, template, stream: None }
+        let RootDefaults { server, template, fragmented } = self.root_defaults.clone();
+        RootOptions { path, server, template, stream: None, fragmented }
     }
 }

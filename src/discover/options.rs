@@ -54,6 +54,34 @@ pub struct RootOptions {
     pub template: Option<String>,
     /// A stream id that holds for every file (`--stream`).
     pub stream: Option<String>,
+    /// What becomes of fragmented MP4.
+    pub fragmented: Fragmented,
+}
+
+/// What becomes of fragmented MP4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fragmented {
+    /// Kept where the server that wrote it may read the fragments again; else progressive.
+    #[default]
+    Auto,
+    /// Checked, catalogued and delivered as it is; never changed.
+    Keep,
+    /// One header in front of all fragments.
+    Progressive,
+}
+
+impl Fragmented {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::Keep, Self::Progressive];
+
+    /// The name in configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Keep => "keep",
+            Self::Progressive => "progressive",
+        }
+    }
 }
 
 /// The ingest server whose names are read.

@@ -19,7 +19,7 @@ use std::path::Path;
 use jiff::tz::TimeZone;
 use regex::Regex;
 
-pub use auto::{Choice, choose_server};
+pub use auto::{Choice, choose_for_root, choose_server};
 pub use template::{TemplateError, check_template};
 
 use crate::recording::Container;
@@ -107,7 +107,7 @@ impl Namer {
     pub fn new(root: &RootOptions, temporary_suffixes: &[String], zone: TimeZone) -> Result<Self, DiscoverError> {
         let template = root.template.as_deref().map(Template::parse).transpose();
         let template = template.map_err(|source| DiscoverError::Template { path: root.path.clone(), source })?;
-        let choice = (template.is_none() && root.server == Server::Auto).then(|| auto::choose_for_root(&root.path));
+        let choice = (template.is_none() && root.server == Server::Auto).then(|| choose_for_root(&root.path));
         let server = choice.as_ref().map_or(root.server, |c| c.server);
         Ok(Self {
             reader: template.map_or(Reader::Preset(server), Reader::Template),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::options::{RootOptions, Server};
+use super::options::{Fragmented, RootOptions, Server};
 
 /// A path and the root that holds it.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,7 +47,13 @@ fn through_links(path: &Path, roots: &[RootOptions]) -> Option<Placed> {
 
 fn own_root(path: PathBuf) -> Placed {
     let directory = if path.is_dir() { path.clone() } else { path.parent().unwrap_or(Path::new("/")).to_owned() };
-    let root = RootOptions { path: directory, server: Server::Auto, template: None, stream: None };
+    let root = RootOptions {
+        path: directory,
+        server: Server::Auto,
+        template: None,
+        stream: None,
+        fragmented: Fragmented::Auto,
+    };
     Placed { path, root, is_configured: false }
 }
 
@@ -56,7 +62,13 @@ mod tests {
     use super::*;
 
     fn root(path: &Path) -> RootOptions {
-        RootOptions { path: path.to_owned(), server: Server::Srs, template: None, stream: None }
+        RootOptions {
+            path: path.to_owned(),
+            server: Server::Srs,
+            template: None,
+            stream: None,
+            fragmented: Fragmented::Auto,
+        }
     }
 
     #[test]

@@ -58,6 +58,8 @@ pub fn decide(inspection: &Inspection, options: &Options) -> Plan {
     }
     let container = finished_container(source, &inspection.codecs(), options, media::fits);
     let action = match inspection.shape() {
+        // A server that reads its fragments again would find none in what was made of them.
+        Some(Shape::Fragmented) if options.keeps_fragments => Action::Keep,
         Some(shape) => iso_action(inspection, shape),
         None if container == source && is_complete(inspection) => Action::Keep,
         None if container == Container::Mp4 && inspection.is_indexable => Action::Index,

@@ -26,6 +26,8 @@ pub struct Options {
     pub splice: Splice,
     /// When a crashed MP4 gets its header where it stands.
     pub salvage_in_place: SalvageInPlace,
+    /// Whether a fragmented MP4 stays as it is; a setting of each root (`[[watch.root]] fragmented`). Default false.
+    pub keeps_fragments: bool,
     /// Whether `x.flv` stays beside `x.mp4`. Default false.
     pub keep_original: bool,
     /// Threads that finish recordings; 0 means all cores but one. Default 0.
@@ -44,6 +46,7 @@ impl Default for Options {
             validate: Validate::Structure,
             splice: Splice::Auto,
             salvage_in_place: SalvageInPlace::WhenFull,
+            keeps_fragments: false,
             keep_original: false,
             jobs: 0,
         }

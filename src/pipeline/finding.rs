@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::house::{House, Settings};
-use crate::discover::{self, DiscoverError, Look, Namer, Problem, RootOptions, Search, Server, Unit};
+use crate::discover::{
+    self, DiscoverError, Fragmented, Fragments, Look, Namer, Problem, RootOptions, Search, Server, Unit,
+};
 use crate::recording::journey::Candidate;
 use crate::recording::name::printable;
 
@@ -72,6 +74,11 @@ impl Reader {
         let namer = Namer::new(root, &settings.watch.temporary_suffixes, settings.finish.time_zone.clone())?;
         if let Some(choice) = namer.choice() {
             tracing::info!(root = %printable(&root.path), server = choice.server.name(), reason = choice.reason, "Chose how names are read.");
+        }
+        let server = namer.choice().map_or(root.server, |choice| choice.server);
+        if server == Server::MediaMtx || root.fragmented != Fragmented::Auto {
+            let Fragments { are_kept, reason } = discover::fragments_of(root, server.name());
+            tracing::info!(root = %printable(&root.path), kept = are_kept, %reason, "Fragmented MP4.");
         }
         Ok(Self { root: root.clone(), namer })
     }

@@ -10,6 +10,7 @@ use super::error::PipelineError;
 use crate::catalog::{Catalog, CatalogError};
 use crate::deliver::Targets;
 use crate::discover::Settler;
+use crate::recording::journey::Candidate;
 use crate::{deliver, discover, finish, retain};
 
 /// Settings of all the rooms that the pipeline drives.
@@ -25,6 +26,15 @@ pub struct Settings {
     pub deliver: deliver::Options,
     /// Freeing them.
     pub retain: retain::Options,
+}
+
+impl Settings {
+    /// How a recording is finished, with what holds for its root.
+    pub fn finish_of(&self, candidate: &Candidate) -> finish::Options {
+        let root = discover::root_of(&candidate.root, &self.watch.roots).root;
+        let keeps_fragments = discover::fragments_of(&root, &candidate.server).are_kept;
+        finish::Options { keeps_fragments, ..self.finish.clone() }
+    }
 }
 
 /// How a house is opened.

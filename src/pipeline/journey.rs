@@ -158,14 +158,14 @@ fn attempt_journey(
     settled: &Settled,
     turn: &Turn<'_>,
 ) -> Result<Ended, PipelineError> {
-    let settings = house.settings();
+    let options = house.settings().finish_of(&settled.candidate);
     let choose = |wish: &Wish<'_>| reserve(house, key, settled, wish);
     let meter = house.meters.begin("finish", settled.path(), settled.candidate.fingerprint.size_bytes);
     let progress = |done_bytes, total_bytes| meter.set(done_bytes, total_bytes);
     let remember = |intent: &SpliceIntent, record: &VodRecord| remember(house, key, intent, record);
     let work = finish::Work {
         settled,
-        options: &settings.finish,
+        options: &options,
         stop: house.stop.flag(),
         now_ms: now_ms(),
         choose_path: &choose,

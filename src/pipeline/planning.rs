@@ -87,7 +87,7 @@ fn plan_settled(house: &House, settled: &Settled) -> PlannedItem {
         Ok(inspection) => inspection,
         Err(error) => return PlannedItem::new(path, format!("fail: {}", chain(&error))),
     };
-    let plan = finish::decide(&inspection, &settings.finish);
+    let plan = finish::decide(&inspection, &settings.finish_of(&settled.candidate));
     let to = (!matches!(plan.action, Action::Quarantine(_))).then(|| {
         let start = finish::start_of(settled, inspection.created_ms(), inspection.declared_ms().unwrap_or(0));
         let may_be_own = !inspection.defects.iter().any(Defect::leaves_something_out);

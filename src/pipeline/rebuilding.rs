@@ -54,7 +54,7 @@ fn record_of(house: &House, candidate: Candidate) -> Result<Option<VodRecord>, F
     }
     let settings = house.settings();
     let inspection = finish::inspect(&candidate.path)?;
-    let plan = finish::decide(&inspection, &settings.finish);
+    let plan = finish::decide(&inspection, &settings.finish_of(&candidate));
     let Settling::Settled(settled) = house.settler().settle(candidate, None, Mode::Recover, now_ms()) else {
         return Ok(None);
     };

@@ -114,13 +114,13 @@ fn configured(text: &str) -> Run {
 #[test]
 fn an_unknown_key_or_a_wrong_type_names_key_line_and_nearest() {
     let run = configured("[finish]\nkeep_orginal = true\n");
-    assert!(run.err.contains("config.toml:10") && run.err.contains("keep_orginal"), "{}", run.err);
+    assert!(run.err.contains("config.toml:11") && run.err.contains("keep_orginal"), "{}", run.err);
     assert!(run.err.contains("keep_original"), "the nearest: {}", run.err);
     let run = configured("[finish]\nkeep_original = \"perhaps\"\n");
-    assert!(run.err.contains("config.toml:10") && run.err.contains("keep_original"), "{}", run.err);
+    assert!(run.err.contains("config.toml:11") && run.err.contains("keep_original"), "{}", run.err);
     assert!(run.err.contains("true or false"), "what is wanted: {}", run.err);
     let run = configured("[finish\n");
-    assert!(run.err.contains("config.toml:9"), "{}", run.err);
+    assert!(run.err.contains("config.toml:10"), "{}", run.err);
 }
 
 #[test]

@@ -30,6 +30,7 @@ mod deliver_storm;
 mod escapes;
 mod ffmpeg;
 mod flv;
+mod fragments;
 mod fuzz;
 mod kill;
 mod nginx_rtmp;

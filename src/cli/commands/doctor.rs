@@ -12,7 +12,7 @@ use super::super::table::Table;
 use super::Failure;
 use crate::config::Config;
 use crate::deliver::Targets;
-use crate::discover::{self, Lease, Unavailable};
+use crate::discover::{self, Fragments, Lease, RootOptions, Server, Unavailable};
 use crate::durable::{self, Partial};
 use crate::fault::{Fault, chain};
 use crate::media;
@@ -32,6 +32,7 @@ pub fn run(config: &Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
     checks.extend(state(config));
     for root in &config.watch.roots {
         checks.extend(root_checks(&root.path));
+        checks.push(fragments(root));
     }
     checks.extend(targets(config));
     let is_well = checks.iter().all(|c| c.is_ok);
@@ -94,6 +95,18 @@ fn notifications(root: &Path) -> Check {
     let is_network = discover::is_on_network(root);
     let detail = if is_network { "polled: a network file system, or one not known to be local" } else { "works" };
     Check { subject: printable(root), name: "notifications", is_ok: true, detail: detail.to_owned(), hint: None }
+}
+
+/// What becomes of fragmented MP4 there.
+fn fragments(root: &RootOptions) -> Check {
+    let server = if root.server == Server::Auto && root.template.is_none() {
+        discover::choose_for_root(&root.path).server
+    } else {
+        root.server
+    };
+    let Fragments { are_kept, reason } = discover::fragments_of(root, server.name());
+    let detail = format!("{}: {reason}", if are_kept { "kept" } else { "made progressive" });
+    Check { subject: printable(&root.path), name: "fragmented MP4", is_ok: true, detail, hint: None }
 }
 
 /// Asks for a lease on a file that is there; the right to it is what makes evidence strong.

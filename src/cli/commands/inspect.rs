@@ -10,6 +10,7 @@ use super::super::output::Output;
 use super::super::table::Table;
 use super::Failure;
 use crate::config::Config;
+use crate::discover;
 use crate::finish::{self, Action, Description, Inspection, Plan, Validate};
 use crate::isobmff::{BoxHeader, Layout, Track};
 use crate::media::{self, Watch};
@@ -19,7 +20,9 @@ use crate::recording::{Defect, TrackSummary};
 /// Runs it.
 pub fn run(config: &Config, file: &Path, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let inspection = finish::inspect(file)?;
-    let plan = finish::decide(&inspection, &config.finish);
+    let root = discover::root_of(file, &config.watch.roots).root;
+    let keeps_fragments = discover::fragments_of(&root, root.server.name()).are_kept;
+    let plan = finish::decide(&inspection, &finish::Options { keeps_fragments, ..config.finish.clone() });
     let description = match (inspection.container, inspection.is_hopeless()) {
         (Some(container), false) => finish::describe(file, container, &Watch { cancel: None, progress: None }).ok(),
         _ => None,

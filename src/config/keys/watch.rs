@@ -4,13 +4,14 @@ use super::{Access, DURATION, Key, PATH, SWITCH, Section, Shape, TEXT, put, quot
 use crate::config::Config;
 use crate::config::value::{Value, Wrong, quote, quote_list};
 use crate::config::{moment, units};
-use crate::discover::{self, Server};
+use crate::discover::{self, Fragmented, Server};
 use crate::recording::Container;
 
 const SERVER: Shape = Shape {
     unit: "name",
     wants: r#"one of "auto", "antmedia", "mediamtx", "srs", "ome", "nginx-rtmp", "livekit", "obs""#,
 };
+const FRAGMENTED: Shape = Shape { unit: "name", wants: r#"one of "auto", "keep", "progressive""# };
 const TEMPLATE: Shape =
     Shape { unit: "template", wants: r#"a name template such as "{stream}/{start:%Y-%m-%d_%H-%M-%S}_{part}.{ext}""# };
 const EXISTING: Shape =
@@ -19,7 +20,7 @@ const PATHS: Shape =
     Shape { unit: "list of absolute paths", wants: r#"a list of absolute paths such as ["/srv/recordings"]"# };
 const SUFFIXES: Shape = Shape { unit: "list of texts", wants: r#"a list of suffixes such as [".tmp", ".part"]"# };
 
-pub(super) static KEYS: [Key; 15] = [
+pub(super) static KEYS: [Key; 17] = [
     Key::new(
         Section::Watch,
         "roots",
@@ -51,6 +52,17 @@ pub(super) static KEYS: [Key; 15] = [
         "How any other server names its files; overrides the preset's names.",
     )
     .like(r#""{stream}/{start:%Y-%m-%d_%H-%M-%S}_{part}.{ext}""#),
+    Key::new(
+        Section::Watch,
+        "fragmented",
+        FRAGMENTED,
+        Access::Whole(
+            |c, v| put(&mut c.root_defaults.fragmented, fragmented(v)),
+            |c| Some(quote(c.root_defaults.fragmented.name())),
+        ),
+        "Fragmented MP4: keep it as it is, make it progressive, or auto: keep where MediaMTX's playback reads it.",
+    )
+    .or(r#""auto""#),
     Key::new(
         Section::Watch,
         "settle",
@@ -144,6 +156,14 @@ pub(super) static KEYS: [Key; 15] = [
     .like(r#""{stream}_{start:%s}.{ext}""#),
     Key::new(
         Section::Root,
+        "fragmented",
+        FRAGMENTED,
+        Access::Root(|r, v| put(&mut r.fragmented, fragmented(v)), |r| Some(quote(r.fragmented.name()))),
+        "What becomes of fragmented MP4 in it; without: fragmented of [watch].",
+    )
+    .like(r#""keep""#),
+    Key::new(
+        Section::Root,
         "stream",
         TEXT,
         Access::Root(|r, v| put(&mut r.stream, v.filled_text().map(Some)), |r| r.stream.as_deref().map(quote)),
@@ -158,6 +178,10 @@ fn show(duration: std::time::Duration) -> String {
 
 fn server(value: &Value) -> Result<Server, Wrong> {
     value.choice(&Server::ALL.map(|server| (server.name(), server)))
+}
+
+fn fragmented(value: &Value) -> Result<Fragmented, Wrong> {
+    value.choice(&Fragmented::ALL.map(|f| (f.name(), f)))
 }
 
 fn template(value: &Value) -> Result<String, Wrong> {

@@ -86,7 +86,7 @@ fn reason(server: Server, seen: usize, hits: &[usize]) -> String {
 }
 
 /// Chooses by what lies in a root, and by its path.
-pub(super) fn choose_for_root(root: &Path) -> Choice {
+pub fn choose_for_root(root: &Path) -> Choice {
     if is_antmedia_place(root) {
         return Choice {
             server: Server::AntMedia,

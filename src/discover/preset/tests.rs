@@ -1,18 +1,25 @@
 //! Real names of every server, and what they say.
 
 use super::*;
+use crate::discover::options::Fragmented;
 
 /// 2024-01-02 15:04:05 UTC.
 const START_MS: i64 = 1_704_207_845_000;
 
 fn namer(server: Server) -> Namer {
-    let root = RootOptions { path: "/srv/rec".into(), server, template: None, stream: None };
+    let root =
+        RootOptions { path: "/srv/rec".into(), server, template: None, stream: None, fragmented: Fragmented::Auto };
     Namer::new(&root, &[".tmp".into(), ".tmp_extension".into()], TimeZone::UTC).unwrap()
 }
 
 fn templated(template: &str) -> Result<Namer, TemplateError> {
-    let root =
-        RootOptions { path: "/srv/rec".into(), server: Server::Auto, template: Some(template.into()), stream: None };
+    let root = RootOptions {
+        path: "/srv/rec".into(),
+        server: Server::Auto,
+        template: Some(template.into()),
+        stream: None,
+        fragmented: Fragmented::Auto,
+    };
     Namer::new(&root, &[], TimeZone::UTC).map_err(|e| match e {
         DiscoverError::Template { source, .. } => source,
         other => panic!("{other}"),
@@ -64,7 +71,13 @@ fn antmedia_names() {
 
 #[test]
 fn dates_in_names_are_local_time() {
-    let root = RootOptions { path: "/srv/rec".into(), server: Server::AntMedia, template: None, stream: None };
+    let root = RootOptions {
+        path: "/srv/rec".into(),
+        server: Server::AntMedia,
+        template: None,
+        stream: None,
+        fragmented: Fragmented::Auto,
+    };
     let berlin = Namer::new(&root, &[], TimeZone::fixed(jiff::tz::offset(1))).unwrap();
     let facts = berlin.read(Path::new("room1-2024-01-02_16-04-05.000.mp4")).facts;
     assert_eq!(facts.start_ms, Some(START_MS));
@@ -144,8 +157,13 @@ fn with_no_match_the_stream_is_the_name_without_its_suffixes() {
 
 #[test]
 fn a_given_stream_holds_for_every_file() {
-    let root =
-        RootOptions { path: "/srv/rec".into(), server: Server::AntMedia, template: None, stream: Some("s".into()) };
+    let root = RootOptions {
+        path: "/srv/rec".into(),
+        server: Server::AntMedia,
+        template: None,
+        stream: Some("s".into()),
+        fragmented: Fragmented::Auto,
+    };
     let namer = Namer::new(&root, &[], TimeZone::UTC).unwrap();
     assert_eq!(namer.read(Path::new("room1-2024-01-02_15-04-05.678.mp4")).facts.stream_id, "s");
 }
@@ -217,10 +235,10 @@ fn auto_without_a_choice_reads_each_name_by_the_preset_that_fits() {
 
 #[test]
 fn auto_knows_where_ant_media_records_and_looks_at_what_is_there() {
-    let root = auto::choose_for_root(Path::new("/usr/local/antmedia/webapps/live/streams"));
+    let root = choose_for_root(Path::new("/usr/local/antmedia/webapps/live/streams"));
     assert_eq!(root.server, Server::AntMedia);
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("cam")).unwrap();
     std::fs::write(dir.path().join("cam/2024-01-02_15-04-05-678901.mp4"), "").unwrap();
-    assert_eq!(auto::choose_for_root(dir.path()).server, Server::MediaMtx);
+    assert_eq!(choose_for_root(dir.path()).server, Server::MediaMtx);
 }

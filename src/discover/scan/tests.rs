@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::discover::hls::Readiness;
-use crate::discover::options::Server;
+use crate::discover::options::{Fragmented, Server};
 use jiff::tz::TimeZone;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -20,7 +20,8 @@ impl Tree {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().canonicalize().unwrap().join("root");
         fs::create_dir(&path).unwrap();
-        let root = RootOptions { path, server: Server::AntMedia, template: None, stream: None };
+        let root =
+            RootOptions { path, server: Server::AntMedia, template: None, stream: None, fragmented: Fragmented::Auto };
         let namer = Namer::new(&root, &[], TimeZone::UTC).unwrap();
         let tree = Self { _dir: dir, root, namer, excluded: Vec::new() };
         for (name, text) in files {

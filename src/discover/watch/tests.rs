@@ -1,7 +1,7 @@
 //! Events of a real directory.
 
 use super::*;
-use crate::discover::options::Server;
+use crate::discover::options::{Fragmented, Server};
 use std::fs;
 use std::time::Duration;
 
@@ -9,7 +9,13 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn root(path: &Path) -> RootOptions {
-    RootOptions { path: path.to_owned(), server: Server::AntMedia, template: None, stream: None }
+    RootOptions {
+        path: path.to_owned(),
+        server: Server::AntMedia,
+        template: None,
+        stream: None,
+        fragmented: Fragmented::Auto,
+    }
 }
 
 /// Waits for an event that is as asked for, past all others.

@@ -5,7 +5,7 @@ use crate::recording::SpliceMethod;
 use crate::recording::journey::Evidence;
 
 /// From this size on, copying a recording takes longer than the syncs of the protocol in place (`docs/decisions/`, 0015).
-pub(crate) const LEAST_IN_PLACE_BYTES: u64 = 32 << 20;
+pub(crate) const LEAST_IN_PLACE_BYTES: u64 = 16 << 20;
 
 /// What the choice depends on.
 #[derive(Debug, Clone, Copy)]

@@ -135,7 +135,8 @@ impl Assembly {
             movie: self.movie,
             fragments: 0,
             left_behind: Vec::new(),
-            whole_bytes: self.whole_bytes,
+            // Where nothing is torn, boxes that are not known (MediaMTX's `mtxi`) may follow the last sample.
+            whole_bytes: if is_torn { self.whole_bytes } else { self.len },
             stays_fragmented: self.stays_fragmented,
         }
     }

@@ -14,7 +14,7 @@ use super::super::{finding, journey};
 use super::disk::Disk;
 use super::recording::files_below;
 use crate::catalog::Known;
-use crate::discover::{self, RootOptions, Server};
+use crate::discover::{self, Fragmented, RootOptions, Server};
 use crate::durable;
 use crate::finish::{self, Splice};
 use crate::isobmff;
@@ -143,8 +143,13 @@ impl Case {
     }
 
     pub(super) fn settings(&self, disk: &Disk) -> Settings {
-        let root =
-            RootOptions { path: disk.root(), server: Server::AntMedia, template: None, stream: Some("room".into()) };
+        let root = RootOptions {
+            path: disk.root(),
+            server: Server::AntMedia,
+            template: None,
+            stream: Some("room".into()),
+            fragmented: Fragmented::Auto,
+        };
         Settings {
             state_dir: disk.state_dir(),
             watch: discover::Options { roots: vec![root], ..discover::Options::default() },

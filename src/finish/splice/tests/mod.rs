@@ -3,6 +3,7 @@
 mod by_bytes;
 mod cuts;
 mod shutdown;
+mod unknown;
 mod whole;
 
 use std::path::{Path, PathBuf};

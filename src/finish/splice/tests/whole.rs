@@ -10,7 +10,7 @@ use crate::media::MediaError;
 use crate::recording::journey::{Candidate, Evidence, NameFacts, Settled};
 use crate::recording::{Outcome, SpliceIntent, SpliceMethod, VodRecord};
 
-fn settled(path: &Path, is_temporary: bool) -> Settled {
+pub(super) fn settled(path: &Path, is_temporary: bool) -> Settled {
     Settled {
         candidate: Candidate {
             path: path.to_owned(),
@@ -25,7 +25,7 @@ fn settled(path: &Path, is_temporary: bool) -> Settled {
 }
 
 /// Finishes a file as far as its final name; also what was journalled meanwhile.
-fn finished(settled: &Settled, options: &Options) -> Result<(Finished, Option<SpliceIntent>), FinishError> {
+pub(super) fn finished(settled: &Settled, options: &Options) -> Result<(Finished, Option<SpliceIntent>), FinishError> {
     finished_unless(settled, options, &AtomicBool::new(false))
 }
 
@@ -59,7 +59,7 @@ fn finished_unless(
     }
 }
 
-fn options(splice: Splice) -> Options {
+pub(super) fn options(splice: Splice) -> Options {
     Options { splice, ..Options::default() }
 }
 

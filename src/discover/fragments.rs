@@ -1,0 +1,61 @@
+//! Whether the fragmented MP4 of a root stays as it is, and why.
+
+use std::borrow::Cow;
+
+use super::mediamtx_playback::{self, Playback};
+use super::options::{Fragmented, RootOptions, Server};
+
+/// What holds for the fragmented MP4 of a root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fragments {
+    /// Whether it stays as it is.
+    pub are_kept: bool,
+    /// Why, for the log and `doctor`.
+    pub reason: Cow<'static, str>,
+}
+
+/// What holds for fragmented MP4 in a root that this server writes (its name; `auto` and `template` are none). Asks the
+/// MediaMTX that runs now, since its settings may change at any time.
+pub fn fragments_of(root: &RootOptions, server: &str) -> Fragments {
+    let server = if root.server == Server::MediaMtx { root.server.name() } else { server };
+    judge(root.fragmented, server, mediamtx_playback::read)
+}
+
+fn judge(setting: Fragmented, server: &str, playback: impl FnOnce() -> Playback) -> Fragments {
+    let set = |are_kept| Fragments { are_kept, reason: "set by `fragmented`".into() };
+    match setting {
+        Fragmented::Keep => set(true),
+        Fragmented::Progressive => set(false),
+        Fragmented::Auto if server != Server::MediaMtx.name() => {
+            Fragments { are_kept: false, reason: "its server does not read recordings again".into() }
+        }
+        Fragmented::Auto => match playback() {
+            Playback::Off => Fragments { are_kept: false, reason: "MediaMTX's playback is off".into() },
+            Playback::On => {
+                Fragments { are_kept: true, reason: "MediaMTX's playback server reads fragments only".into() }
+            }
+            Playback::Unknown(why) => Fragments {
+                are_kept: true,
+                reason: format!("MediaMTX's playback server reads fragments only, and it may be on: {why}").into(),
+            },
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fragments_are_kept_for_a_playback_server_that_is_on_or_may_be() {
+        let kept = |setting, server: &str, playback| judge(setting, server, || playback).are_kept;
+        assert!(kept(Fragmented::Auto, "mediamtx", Playback::On));
+        assert!(kept(Fragmented::Auto, "mediamtx", Playback::Unknown("nothing was found")));
+        assert!(!kept(Fragmented::Auto, "mediamtx", Playback::Off));
+        for server in ["auto", "antmedia", "srs", "template"] {
+            assert!(!kept(Fragmented::Auto, server, Playback::On), "{server}");
+            assert!(kept(Fragmented::Keep, server, Playback::Off), "{server}");
+        }
+        assert!(!kept(Fragmented::Progressive, "mediamtx", Playback::On), "it was asked for");
+    }
+}
