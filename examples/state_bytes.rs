@@ -166,6 +166,7 @@ fn object(record: &VodRecord, now_ms: i64) -> RemoteObject {
         checksum_compared: true,
         verified_ms: now_ms + 9_000,
         source: record.fingerprint,
+        source_changed_ns: Some(record.fingerprint.mtime_ns),
         differs: None,
         differs_when_read: false,
     }

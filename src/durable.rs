@@ -12,9 +12,11 @@ mod ahead;
 mod block;
 mod direct;
 mod extents;
+mod give_up;
 #[cfg(test)]
 pub(crate) mod image;
 mod in_place;
+mod lease;
 mod seam;
 mod share;
 
@@ -34,9 +36,11 @@ pub use advice::{ask_for, begin_to_store, store_ahead};
 pub use ahead::{AheadReader, ReadAhead};
 pub use direct::{Copied, copy_ranges_direct};
 pub use extents::{Extents, MAX_EXTENTS};
+pub use give_up::{GivenUp, Keeping, Wanted, aside_path, give_up, is_aside, put_back, remove_aside, seen};
 #[cfg(test)]
 pub(crate) use in_place::tape;
 pub use in_place::{InPlace, Operation};
+pub use lease::{NoLease, ReadLease, leases_count_on};
 #[cfg(test)]
 pub(crate) use seam::recorder;
 pub use seam::step;

@@ -7,14 +7,14 @@
 use std::cell::Cell;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use bytes::Bytes;
 
 use super::error::{DeliverError, Result};
 use crate::durable::FileError;
-use crate::recording::{AssetFile, Fingerprint};
+use crate::recording::{AssetFile, Fingerprint, Seen};
 
 /// One open local file, and what its object has behind it.
 #[derive(Debug)]
@@ -128,7 +128,7 @@ impl Source {
 }
 
 fn changed_ns(metadata: &Metadata) -> i64 {
-    metadata.ctime().saturating_mul(1_000_000_000).saturating_add(metadata.ctime_nsec())
+    Seen::of(metadata).changed_ns
 }
 
 #[cfg(test)]

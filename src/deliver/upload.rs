@@ -64,7 +64,8 @@ fn now_ms() -> i64 {
     i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn object(target: &Target, file: &AssetFile, key: String, proof: Proof, verified_ms: i64) -> RemoteObject {
+fn object(target: &Target, file: &AssetFile, key: String, placed: Placed, verified_ms: i64) -> RemoteObject {
+    let Placed { proof, changed_ns } = placed;
     RemoteObject {
         target: target.options.name.clone(),
         url: target.place.url_of(&key),
@@ -76,9 +77,16 @@ fn object(target: &Target, file: &AssetFile, key: String, proof: Proof, verified
         checksum: proof.checksum,
         verified_ms,
         source: file.fingerprint,
+        source_changed_ns: Some(changed_ns),
         differs: None,
         differs_when_read: false,
     }
+}
+
+/// A proof, and when the inode of the file that was read for it had changed last.
+struct Placed {
+    proof: Proof,
+    changed_ns: i64,
 }
 
 /// One try to place an asset under one set of keys.
@@ -91,15 +99,15 @@ struct Placing<'a> {
 
 impl Placing<'_> {
     /// The proofs in the order of the files; `None` if a key holds other content.
-    async fn place(&self, keys: &[String]) -> Result<Option<Vec<Proof>>> {
+    async fn place(&self, keys: &[String]) -> Result<Option<Vec<Placed>>> {
         let Some(_claim) = Claim::on(self.target, keys, &self.asset_id) else { return Ok(None) };
         let Some(mut proofs) = self.survey(keys).await? else { return Ok(None) };
         for group in Self::groups(keys) {
             let missing: Vec<_> = group.filter(|i| proofs[*i].is_none()).collect();
             let sent = stream::iter(missing).map(|i| self.send(i, &keys[i])).buffered(self.target.options.at_once());
-            for (i, stored) in sent.try_collect::<Vec<_>>().await? {
+            for (i, stored, changed_ns) in sent.try_collect::<Vec<_>>().await? {
                 match stored {
-                    Stored::Here(proof) => proofs[i] = Some(proof),
+                    Stored::Here(proof) => proofs[i] = Some(Placed { proof, changed_ns }),
                     Stored::Taken => return Ok(None),
                 }
             }
@@ -121,14 +129,14 @@ impl Placing<'_> {
     }
 
     /// Looks at every key once: what may be adopted, what is missing; `None` if one holds other content.
-    async fn survey(&self, keys: &[String]) -> Result<Option<Vec<Option<Proof>>>> {
+    async fn survey(&self, keys: &[String]) -> Result<Option<Vec<Option<Placed>>>> {
         let looks = self.asset.files.iter().zip(keys).map(|(file, key)| self.look(file, key));
         let mut seen = stream::iter(looks).buffered(self.target.options.at_once());
         let mut proofs = Vec::new();
         while let Some(look) = seen.next().await {
             match look? {
                 Look::Free => proofs.push(None),
-                Look::Same(proof) => proofs.push(Some(proof)),
+                Look::Same(placed) => proofs.push(Some(placed)),
                 Look::Other => return Ok(None),
             }
         }
@@ -155,7 +163,7 @@ impl Placing<'_> {
         source.check()?;
         Ok(adopted.map_or(Look::Other, |proof| {
             (self.run.progress)(proof.size_bytes);
-            Look::Same(proof)
+            Look::Same(Placed { proof, changed_ns: source.changed_ns() })
         }))
     }
 
@@ -185,7 +193,7 @@ impl Placing<'_> {
         }
     }
 
-    async fn send(&self, index: usize, key: &str) -> Result<(usize, Stored)> {
+    async fn send(&self, index: usize, key: &str) -> Result<(usize, Stored, i64)> {
         self.run.check()?;
         let source = Source::open(&self.asset.files[index])?;
         let stored = match &self.target.store {
@@ -200,7 +208,7 @@ impl Placing<'_> {
                 stored
             }
         };
-        Ok((index, stored))
+        Ok((index, stored, source.changed_ns()))
     }
 
     fn transfer<'a>(&'a self, bucket: &'a Bucket, key: &'a str, source: &'a Source) -> Transfer<'a> {
@@ -235,6 +243,6 @@ impl Drop for Claim<'_> {
 
 enum Look {
     Free,
-    Same(Proof),
+    Same(Placed),
     Other,
 }

@@ -1,18 +1,14 @@
-//! Asks the kernel whether any process has a file open for writing, by a read lease that is given back at once.
+//! Asks the kernel whether any process has a file open for writing, by a [`ReadLease`] that is given back at once.
 //!
-//! `fcntl(F_SETLEASE, F_RDLCK)` is refused with `EAGAIN` while the file is open for writing anywhere on this machine,
-//! in any container, or mapped shared and writable. It is granted to the file's owner and to `CAP_LEASE`.
-//!
-//! Assumes that the writer is on this machine: the answer counts on ext4, XFS, Btrfs and tmpfs only. It must not keep
-//! the lease: whoever opens the file for writing meanwhile would wait.
+//! It must not keep the lease: whoever opens the file for writing meanwhile would wait.
 
 use std::fs::File;
-use std::io;
-use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+
+use crate::durable::{NoLease, ReadLease};
 
 /// The kernel's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +36,7 @@ pub enum Unavailable {
     Other,
 }
 
-/// Magic numbers of `statfs(2)` on which leases count.
+/// Magic numbers of `statfs(2)`.
 const EXT4: u64 = 0xEF53;
 const XFS: u64 = 0x5846_5342;
 const BTRFS: u64 = 0x9123_683E;
@@ -67,11 +63,6 @@ const LOCAL: [u64; 16] = [
     0x1501_3346, // UDF
     0x8584_58F6, // ramfs, as in rescue systems
 ];
-
-/// Whether leases on a file system of that magic number prove anything.
-pub(super) fn counts_on(magic: u64) -> bool {
-    [EXT4, XFS, BTRFS, TMPFS].contains(&magic)
-}
 
 /// Whether a file system of that magic number may be changed by another machine, or is not known not to be. One that cannot
 /// be asked is none: what is missing now may come back as a local disk.
@@ -110,42 +101,13 @@ pub fn probe(path: &Path) -> Lease {
         Err(Errno::ACCESS | Errno::PERM) => return Lease::Unavailable(Unavailable::NoAccess),
         Err(_) => return Lease::Unavailable(Unavailable::Other),
     };
-    let counts = rustix::fs::fstatfs(&file).is_ok_and(|s| counts_on(magic_number(s.f_type)));
-    if counts { ask(&file) } else { Lease::Unavailable(Unavailable::FileSystem) }
-}
-
-fn ask(file: &File) -> Lease {
-    match take_and_give_back(file) {
-        Ok(()) => Lease::Free,
-        Err(error) => match Errno::from_io_error(&error) {
-            Some(Errno::AGAIN) => Lease::Held,
-            Some(Errno::ACCESS | Errno::PERM) => Lease::Unavailable(Unavailable::NotOwner),
-            _ => Lease::Unavailable(Unavailable::Other),
-        },
+    match ReadLease::take(&file) {
+        Ok(_) => Lease::Free,
+        Err(NoLease::Held) => Lease::Held,
+        Err(NoLease::NotOwner) => Lease::Unavailable(Unavailable::NotOwner),
+        Err(NoLease::FileSystem) => Lease::Unavailable(Unavailable::FileSystem),
+        Err(NoLease::Other) => Lease::Unavailable(Unavailable::Other),
     }
-}
-
-/// `F_SETSIG` of `<asm-generic/fcntl.h>`, which the libc crate does not name.
-const F_SETSIG: libc::c_int = 10;
-
-/// Takes a read lease and gives it back.
-///
-/// Between the two calls another process may open the file for writing. The kernel then holds that process back until
-/// the second call and tells us by a signal, `SIGIO` unless another is chosen, which would end this process. `SIGURG`
-/// is chosen because it is ignored unless a handler is installed; nothing needs to be done about it.
-#[expect(unsafe_code, reason = "no safe wrapper offers F_SETLEASE")]
-fn take_and_give_back(file: &File) -> io::Result<()> {
-    let fd = file.as_raw_fd();
-    let set = |command: libc::c_int, value: libc::c_int| {
-        // SAFETY: `fd` is open for the whole call because `file` is borrowed; F_SETSIG and F_SETLEASE take an int
-        // argument and touch no memory of this process.
-        let answer = unsafe { libc::fcntl(fd, command, value) };
-        if answer == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
-    };
-    set(F_SETSIG, libc::SIGURG)?;
-    set(libc::F_SETLEASE, libc::F_RDLCK)?;
-    // Closing the file would give it back as well, so a failure here leaves nothing behind.
-    set(libc::F_SETLEASE, libc::F_UNLCK)
 }
 
 /// For tests: waits until no process has a file open for writing.
@@ -163,6 +125,7 @@ pub(super) fn until_free(path: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::durable::leases_count_on as counts_on;
     use std::io::Write;
 
     /// A directory where leases count, or `None` on machines that have none.

@@ -11,6 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::durable;
 use crate::recording::Fingerprint;
 use crate::recording::journey::Candidate;
 
@@ -33,6 +34,8 @@ pub struct Scan {
     pub waiting: Vec<PathBuf>,
     /// What could not be read or is refused.
     pub problems: Vec<Problem>,
+    /// Files that were moved aside to be removed (`durable::give_up`).
+    pub asides: Vec<PathBuf>,
     /// Number of directory entries that were no directories.
     pub files_seen: u64,
 }
@@ -255,7 +258,9 @@ impl Search<'_> {
         if kind.is_symlink() {
             return self.refuse_link(&directory.join(&name), class, scan);
         }
-        if kind.is_file() {
+        if kind.is_file() && durable::is_aside(&name) {
+            scan.asides.push(directory.join(&name));
+        } else if kind.is_file() {
             sort_file(name, class, entries);
         }
     }

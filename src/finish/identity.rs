@@ -94,6 +94,7 @@ pub fn record_of_finished(settled: &Settled, made: Made, now_ms: i64) -> VodReco
         rendition: candidate.facts.rendition.clone(),
         source_path: candidate.path.clone(),
         source: candidate.fingerprint,
+        source_changed_ns: None,
         evidence: settled.evidence,
         original_path: making.keeps_original.then(|| candidate.path.clone()),
         fingerprint,

@@ -1,5 +1,6 @@
 //! Produces the finished file of one recording, aside, compared and durable; the source is only read.
 
+use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -18,7 +19,7 @@ use crate::isobmff::IsoError;
 use crate::media::{MediaError, Watch};
 use crate::recording::journey::{Settled, Start};
 use crate::recording::{
-    Container, Defect, Fingerprint, Outcome, SalvageReport, SpliceIntent, SpliceMethod, SpliceUndo, VodRecord,
+    Container, Defect, Fingerprint, Outcome, SalvageReport, Seen, SpliceIntent, SpliceMethod, SpliceUndo, VodRecord,
 };
 use crate::salvage::{Origin, Reference};
 
@@ -132,6 +133,14 @@ pub(super) struct Written {
 /// Finishes one recording as far as its final name.
 pub fn finish(work: &Work<'_>) -> Result<Conclusion, FinishError> {
     let source = work.settled.path();
+    let before = durable::seen(source)?;
+    // Set where the source is about to be changed where it stands. Taken back it has another change time.
+    let is_ours = Cell::new(false);
+    let remember = |intent: &SpliceIntent, record: &VodRecord| {
+        is_ours.set(true);
+        (work.remember)(intent, record)
+    };
+    let work = &Work { remember: &remember, ..*work };
     let mut inspection = inspect(source)?;
     let plan = decide(&inspection, work.options);
     let is_whole_movie = matches!(plan.action, Action::Keep | Action::Front);
@@ -154,11 +163,16 @@ pub fn finish(work: &Work<'_>) -> Result<Conclusion, FinishError> {
         }
         Err(error) => Err(error),
         Ok(written) => {
-            if let Err(error) = assert_unchanged(work, &written) {
-                durable::remove_own(&written.path)?;
-                return Err(error);
-            }
-            Ok(Conclusion::Finished(Box::new(conclude(work, written, teaches))))
+            let changed_ns = match assert_unchanged(work, &written, before, is_ours.get()) {
+                Ok(changed_ns) => changed_ns,
+                Err(error) => {
+                    durable::remove_own(&written.path)?;
+                    return Err(error);
+                }
+            };
+            let mut finished = conclude(work, written, teaches);
+            finished.record.source_changed_ns = changed_ns;
+            Ok(Conclusion::Finished(Box::new(finished)))
         }
     }
 }
@@ -184,15 +198,22 @@ pub(super) fn without_repeats(defects: impl Iterator<Item = Defect>) -> Vec<Defe
     seen
 }
 
-/// Somebody who wrote to the source while it was worked on is still recording.
-fn assert_unchanged(work: &Work<'_>, written: &Written) -> Result<(), FinishError> {
-    let now = durable::fingerprint(work.settled.path())?;
+/// Somebody who wrote to the source while it was worked on is still recording, also where its modification time was put
+/// back. Gives the change time of a source that is a file of its own, so that it is removed only as it was read.
+fn assert_unchanged(
+    work: &Work<'_>,
+    written: &Written,
+    before: Seen,
+    is_ours: bool,
+) -> Result<Option<i64>, FinishError> {
+    let now = durable::seen(work.settled.path())?;
     let is_source = written.path == work.settled.path();
-    if now == if is_source { written.fingerprint } else { work.settled.candidate.fingerprint } {
-        Ok(())
-    } else {
-        Err(FinishError::Changed { path: work.settled.path().to_owned() })
+    let expected = if is_source { written.fingerprint } else { work.settled.candidate.fingerprint };
+    let is_touched = now.changed_ns != before.changed_ns && !is_source && !is_ours;
+    if now.fingerprint != expected || is_touched {
+        return Err(FinishError::Changed { path: work.settled.path().to_owned() });
     }
+    Ok((!is_source).then_some(now.changed_ns))
 }
 
 fn conclude(work: &Work<'_>, written: Written, teaches: Option<Reference>) -> Finished {

@@ -12,6 +12,7 @@ use super::finding::{self, Place};
 use super::freeing;
 use super::house::{House, now_ms};
 use super::journey::{self, Ended};
+use super::leaving;
 use super::pool::Urgency;
 use super::queueing;
 use crate::catalog::{CatalogError, DeliveryFilter, JournalKey, Known};
@@ -59,7 +60,11 @@ type Said = (PathBuf, Ended);
 pub fn run(engine: &Engine, batch: &Batch, hear: &dyn Fn(&Path, &Ended)) -> Result<Report, PipelineError> {
     let house = engine.house();
     engine.couriers().begin()?;
-    let found = finding::find(house, &batch.places)?;
+    let mut found = finding::find(house, &batch.places)?;
+    if !found.asides.is_empty() {
+        leaving::put_back(house, &found.asides);
+        found = finding::find(house, &batch.places)?;
+    }
     let mut report = Report { problems: found.problems, ..Report::default() };
     report.not_settled.extend(found.waiting.into_iter().map(|path| (path, Waiting::Temporary)));
     let (say, heard) = unbounded();
@@ -70,6 +75,8 @@ pub fn run(engine: &Engine, batch: &Batch, hear: &dyn Fn(&Path, &Ended)) -> Resu
     house.bell.ring();
     deliver(engine, batch.wait)?;
     freeing::free_what_is_due(house);
+    // Files that were touched since their delivery are compared with their copies, and freed by that.
+    deliver(engine, false)?;
     report.undelivered = undelivered(house)?;
     report.ended.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(report)

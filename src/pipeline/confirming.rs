@@ -143,6 +143,7 @@ mod tests {
             checksum_compared: false,
             verified_ms: 0,
             source: Fingerprint { device: 1, inode: 2, size_bytes: 1, mtime_ns: 0 },
+            source_changed_ns: None,
             differs: None,
             differs_when_read: false,
         }

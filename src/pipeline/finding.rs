@@ -56,6 +56,8 @@ pub struct Found {
     pub units: Vec<(Unit, String)>,
     /// Final names whose temporary is still written.
     pub waiting: Vec<PathBuf>,
+    /// Files whose removal was interrupted, or that wait for it.
+    pub asides: Vec<PathBuf>,
     /// What could not be read.
     pub problems: Vec<Problem>,
 }
@@ -103,6 +105,7 @@ impl Reader {
             found.candidates.extend(scan.candidates);
             found.waiting.extend(scan.waiting);
             found.problems.extend(scan.problems);
+            found.asides.extend(scan.asides);
             self.take_units(scan.units, found);
         } else {
             self.look_at(&search, path, found);

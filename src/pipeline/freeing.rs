@@ -1,7 +1,7 @@
 //! Frees local files by the plan that `retain` makes; each only with a permit (promise 3).
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 
@@ -9,11 +9,13 @@ use tracing::{error, info, warn};
 
 use super::confirming;
 use super::house::{House, now_ms};
+use super::leaving;
 use crate::catalog::CatalogError;
 use crate::durable;
 use crate::fault::chain;
-use crate::recording::{Delivery, DeliveryState, RemoteObject, VodRecord};
-use crate::retain::{self, DeleteLocal, Facts, Inventory, Permit, Plan, Refusal, Volume};
+use crate::recording::name::printable;
+use crate::recording::{Delivery, DeliveryState, Fingerprint, RemoteObject, VodRecord};
+use crate::retain::{self, DeleteLocal, Facts, Freed, Inventory, Permit, Plan, Refusal, Volume, Waiting};
 
 /// A run of freeing on a thread of its own: it asks the stores, and nobody waits for those.
 #[derive(Debug, Default)]
@@ -54,15 +56,18 @@ fn plan_for(house: &House, records: &[VodRecord]) -> Result<(Plan, u64), Catalog
     let (mut deliveries, mut on_disk, mut volumes) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for vod in records {
         deliveries.insert(vod.vod_id.clone(), house.catalog.deliveries_of_vod(&vod.vod_id)?);
-        on_disk.extend(durable::fingerprint(&vod.file_path).ok().map(|now| (vod.vod_id.clone(), now)));
+        on_disk.extend(durable::seen(&vod.file_path).ok().map(|now| (vod.vod_id.clone(), now)));
         if !volumes.contains_key(&vod.root)
             && let Some(volume) = volume(&vod.root)
         {
             volumes.insert(vod.root.clone(), volume);
         }
     }
+    let leaving_bytes = count_what_is_leaving(house, &mut volumes)?;
+    let held_bytes = records.iter().map(|r| r.file_size).sum::<u64>().saturating_sub(leaving_bytes);
     let inventory = Inventory {
         records,
+        held_bytes,
         deliveries: &deliveries,
         required: &house.targets().required(),
         uploaded: settings.deliver.upload_extensions,
@@ -70,7 +75,20 @@ fn plan_for(house: &House, records: &[VodRecord]) -> Result<(Plan, u64), Catalog
         volumes: &volumes,
         now_ms: now_ms(),
     };
-    Ok((retain::plan(&inventory, &settings.retain), records.iter().map(|r| r.file_size).sum()))
+    Ok((retain::plan(&inventory, &settings.retain), held_bytes))
+}
+
+/// What waits aside makes room soon, and is not to be made up for by freeing more.
+fn count_what_is_leaving(house: &House, volumes: &mut BTreeMap<PathBuf, Volume>) -> Result<u64, CatalogError> {
+    let mut leaving_bytes = 0;
+    for leaving in leaving::all(house)?.into_iter().filter(|leaving| leaving.aside.is_some()) {
+        let Fingerprint { device, size_bytes, .. } = leaving.seen.fingerprint;
+        for volume in volumes.values_mut().filter(|volume| volume.device == device) {
+            volume.free_bytes = volume.free_bytes.saturating_add(size_bytes);
+        }
+        leaving_bytes += if leaving.frees.is_some() { size_bytes } else { 0 };
+    }
+    Ok(leaving_bytes)
 }
 
 fn volume(root: &Path) -> Option<Volume> {
@@ -80,6 +98,7 @@ fn volume(root: &Path) -> Option<Volume> {
 
 /// Applies the plan; returns how many VoDs were freed.
 pub fn free_what_is_due(house: &House) -> usize {
+    leaving::look_again(house);
     if house.settings().retain.delete_local == DeleteLocal::Never {
         return 0;
     }
@@ -123,7 +142,8 @@ fn apply(house: &House, plan: &Plan, mut held_bytes: u64) -> usize {
 /// A process that dies between removing a file and noting it leaves a record of a file that is gone; every required
 /// target was proven to hold it before, and that is all a freed record says.
 fn note_what_is_gone(house: &House, record: &VodRecord) -> Result<(), CatalogError> {
-    if house.targets().required().iter().all(|target| record.remote_in(target).is_some()) {
+    let is_proven = house.targets().required().iter().all(|target| record.remote_in(target).is_some());
+    if is_proven && durable::seen(&durable::aside_path(&record.file_path)).is_err() {
         house.catalog.freed(&record.vod_id, now_ms())?;
     }
     Ok(())
@@ -142,14 +162,32 @@ fn free_vod(house: &House, vod_id: &str, held_bytes: u64) -> bool {
     if house.catalog.is_behind() {
         return false;
     }
-    let freed = with_facts(house, vod_id, held_bytes, retain::questions).and_then(|questions| {
-        confirming::ask(house, vod_id, &questions.unwrap_or_default());
+    let needs = |facts: &Facts<'_>, options: &retain::Options| {
+        (retain::to_be_compared(facts, options), retain::questions(facts, options))
+    };
+    let freed = with_facts(house, vod_id, held_bytes, needs).and_then(|needs| {
+        let (touched, questions) = needs.unwrap_or_default();
+        compare_again(house, &touched)?;
+        confirming::ask(house, vod_id, &questions);
         free_if_granted(house, vod_id, held_bytes)
     });
     freed.unwrap_or_else(|fault| {
         warn!(vod_id, error = chain(&fault), "The catalogue cannot be read; nothing is freed.");
         false
     })
+}
+
+/// Files that were touched since they were read are delivered again: what the store holds already is adopted, and a file
+/// that holds something else by now is sent beside it.
+fn compare_again(house: &House, deliveries: &[String]) -> Result<(), CatalogError> {
+    let why = "delivered before, but the local file was touched since; it is compared with the copy again";
+    for id in deliveries {
+        if house.catalog.deliver_again(id, why, now_ms())? {
+            info!(delivery = id, "the local file was touched since its delivery; comparing it with the copy again");
+            house.bell.ring();
+        }
+    }
+    Ok(())
 }
 
 /// One at a time, so that a permit is used before another is granted for the same file.
@@ -183,7 +221,7 @@ fn with_facts<T>(
         deliveries: &deliveries,
         required: &house.targets().required(),
         uploaded: settings.deliver.upload_extensions,
-        fingerprint_now: durable::fingerprint(&record.file_path).ok(),
+        seen_now: durable::seen(&record.file_path).ok(),
         confirmed: &house.answers.about(record.remote.iter().chain(deliveries.iter().flat_map(objects_of))),
         free_bytes: durable::free_bytes(&record.root).unwrap_or(u64::MAX),
         held_bytes,
@@ -201,12 +239,31 @@ fn objects_of(delivery: &Delivery) -> &[RemoteObject] {
 
 fn free_with(house: &House, permit: Permit) -> bool {
     let vod_id = permit.vod_id().to_owned();
-    if let Err(fault) = retain::free(permit) {
-        warn!(vod_id, error = chain(&fault), "A delivered file could not be freed; tried again later.");
-        false
-    } else {
-        info!(vod_id, "Freed; every required target holds it.");
-        let noted = house.catalog.freed(&vod_id, now_ms());
-        noted.inspect_err(|fault| warn!(vod_id, error = chain(fault), "The freeing could not be noted.")).is_ok()
+    let freed = {
+        let _no_put_back = house.asides.read().unwrap_or_else(PoisonError::into_inner);
+        retain::free(permit).inspect(|freed| remember_what_waits(house, freed))
+    };
+    match freed {
+        Err(fault) => {
+            warn!(vod_id, error = chain(&fault), "A delivered file could not be freed; tried again later.");
+            false
+        }
+        // Freed when it has waited.
+        Ok(freed) if freed.aside.iter().any(|waiting| waiting.is_finished) => false,
+        Ok(_) => {
+            info!(vod_id, "Freed; every required target holds it.");
+            let noted = house.catalog.freed(&vod_id, now_ms());
+            noted.inspect_err(|fault| warn!(vod_id, error = chain(fault), "The freeing could not be noted.")).is_ok()
+        }
+    }
+}
+
+/// Of what is not remembered the next scan gives the name back.
+fn remember_what_waits(house: &House, done: &Freed) {
+    for Waiting { path, aside, seen, is_finished } in &done.aside {
+        let frees = is_finished.then_some(done.vod_id.as_str());
+        if let Err(error) = leaving::remember(house, path, Some(aside), *seen, frees) {
+            warn!(path = %printable(aside), error = chain(&error), "cannot note that it waits aside; it stays");
+        }
     }
 }

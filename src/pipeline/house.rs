@@ -120,6 +120,8 @@ pub struct House {
     pub(super) answers: super::confirming::Answers,
     /// Serialises granting a permit and using it.
     pub(super) freeing: Mutex<()>,
+    /// Held for reading while a file is given up; who puts back what a cut left aside has it to itself.
+    pub(super) asides: RwLock<()>,
     /// Serialises the choice of a final name and its reservation.
     pub(super) naming: Mutex<()>,
     /// Crashed recordings that wait for a sound one of their stream.
@@ -153,6 +155,7 @@ impl House {
             bell: super::courier::Bell::default(),
             answers: super::confirming::Answers::default(),
             freeing: Mutex::default(),
+            asides: RwLock::default(),
             naming: Mutex::default(),
             waiting: super::teaching::Waiting::default(),
             postponed: super::postponing::Postponements::default(),

@@ -14,6 +14,7 @@ use std::sync::PoisonError;
 
 use tracing::{info, warn};
 
+use super::clearing::clear_source;
 use super::error::PipelineError;
 use super::house::{House, now_ms};
 use super::postponing;
@@ -291,19 +292,6 @@ fn commit(
         clear_source(house, key, &record)?;
     }
     Ok(record)
-}
-
-/// Removes the source whose every packet the durable, compared, catalogued file holds; only if it is still that source.
-fn clear_source(house: &House, key: &JournalKey, record: &VodRecord) -> Result<(), PipelineError> {
-    match durable::fingerprint(&record.source_path) {
-        _ if record.source_path == record.file_path => {} // As an older version journalled it.
-        Ok(now) if now == record.source => durable::remove(&record.source_path)?,
-        Ok(_) => warn!(path = %printable(&record.source_path), "The original changed after it was finished; it stays."),
-        Err(error) if error.is_missing() => {}
-        Err(error) => return Err(error.into()),
-    }
-    house.catalog.set_step(key, Step::Done { vod_id: record.vod_id.clone() }, now_ms())?;
-    Ok(())
 }
 
 fn conclude(

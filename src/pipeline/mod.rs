@@ -4,6 +4,7 @@
 //! before the next begins, and sees to it that nothing is done twice. It must not print.
 
 mod batch;
+mod clearing;
 mod confirming;
 mod courier;
 mod engine;
@@ -12,6 +13,7 @@ mod finding;
 mod freeing;
 mod house;
 mod journey;
+mod leaving;
 mod meters;
 mod pauses;
 mod planning;
@@ -41,6 +43,6 @@ pub use planning::{Planned, PlannedItem, plan};
 pub use pool::threads_for;
 pub use rebuilding::{Rebuilt, rebuild};
 pub use redelivering::{Looked, note_look};
-pub use removing::{Owned, objects_of};
+pub use removing::{Owned, objects_of, remove_local};
 pub use undoing::undo;
 pub use watching::{Control, watch};

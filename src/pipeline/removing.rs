@@ -1,7 +1,11 @@
-//! What belongs to a VoD in the stores: what its deletion removes, by what was proven there and by no name pattern.
+//! What belongs to a VoD on the disk and in the stores: what its deletion removes, by what was proven there and by no name
+//! pattern.
 
+use super::error::PipelineError;
 use super::house::House;
+use super::leaving;
 use crate::catalog::CatalogError;
+use crate::durable::{self, GivenUp, Keeping};
 use crate::recording::{DeliveryState, RemoteObject, VodRecord};
 
 /// An object of a VoD.
@@ -39,6 +43,26 @@ pub fn objects_of(house: &House, vod: &VodRecord) -> Result<Vec<Owned>, CatalogE
         }
     }
     Ok(owned)
+}
+
+/// Removes the local file of a VoD if it still is the one that was catalogued. Says why it stays, to be read after its name.
+pub fn remove_local(house: &House, vod: &VodRecord) -> Result<Option<&'static str>, PipelineError> {
+    let changed = Some("it is not what was catalogued; it stays");
+    let seen = match durable::seen(&vod.file_path) {
+        Err(error) if error.is_missing() => return Ok(None),
+        other => other?,
+    };
+    if seen.fingerprint != vod.fingerprint {
+        return Ok(changed);
+    }
+    Ok(match leaving::give_up(house, &vod.file_path, &seen)? {
+        GivenUp::Removed | GivenUp::Missing => None,
+        GivenUp::Kept { why: Keeping::Changed, .. } => changed,
+        GivenUp::Kept { why: Keeping::InUse, .. } => {
+            Some("a process has it open for writing; it is removed when none has, if it is unchanged")
+        }
+        GivenUp::Aside { .. } => Some("moved aside; it is removed when it was unchanged for `quiet`"),
+    })
 }
 
 fn is_same(a: &RemoteObject, b: &RemoteObject) -> bool {

@@ -13,6 +13,7 @@ use super::error::PipelineError;
 use super::finding::{Found, Reader};
 use super::freeing::Beside;
 use super::house::{House, Settings, now_ms};
+use super::leaving;
 use super::pool::Urgency;
 use super::queueing;
 use crate::catalog::JournalKey;
@@ -217,6 +218,7 @@ impl<'a> Watcher<'a> {
                 self.leave_out_what_was_there(reader, &mut below);
                 found.candidates.extend(below.candidates);
                 found.units.extend(below.units);
+                found.asides.extend(below.asides);
                 found.problems.extend(below.problems);
             }
             self.next_rescan = Instant::now() + self.house().settings().watch.rescan;
@@ -249,6 +251,7 @@ impl<'a> Watcher<'a> {
         for problem in &found.problems {
             self.tell(problem);
         }
+        leaving::put_back(self.house(), &found.asides);
         for candidate in found.candidates {
             self.consider(candidate, seen, urgency);
         }

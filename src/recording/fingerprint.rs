@@ -45,3 +45,22 @@ impl Fingerprint {
         self.device == other.device && self.inode == other.inode
     }
 }
+
+/// A file at one moment. Two that are equal had the same content, whoever put a modification time back meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Seen {
+    /// Its fingerprint.
+    pub fingerprint: Fingerprint,
+    /// When its inode changed last (`ctime`), nanoseconds since the Unix epoch. The kernel alone sets it: with every write,
+    /// and also with a rename, a link, and a change of owner or mode.
+    pub changed_ns: i64,
+}
+
+impl Seen {
+    /// Takes both from a file's metadata.
+    pub fn of(metadata: &Metadata) -> Self {
+        let changed_ns = metadata.ctime().saturating_mul(1_000_000_000).saturating_add(metadata.ctime_nsec());
+        Self { fingerprint: Fingerprint::of(metadata), changed_ns }
+    }
+}

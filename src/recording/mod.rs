@@ -18,7 +18,7 @@ mod vod;
 pub use container::Container;
 pub use defect::Defect;
 pub use delivery::{Asset, AssetFile, Delivery, DeliveryState};
-pub use fingerprint::Fingerprint;
+pub use fingerprint::{Fingerprint, Seen};
 pub use key::{KeyError, KeyFacts, KeyPattern, object_key};
 pub use kind::{Kind, Kinds, KindsError};
 pub use salvage::{Confidence, ParameterSource, SalvageGap, SalvageReport, SalvagedTrack};

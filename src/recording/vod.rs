@@ -147,6 +147,9 @@ pub struct RemoteObject {
     pub verified_ms: i64,
     /// Fingerprint of the local file that was read for it.
     pub source: Fingerprint,
+    /// When the inode of that file had changed last, nanoseconds since the Unix epoch; not noted by older versions.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub source_changed_ns: Option<i64>,
     /// What a later look at the object found to be otherwise; while it is set, the object proves nothing.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub differs: Option<String>,
@@ -230,6 +233,10 @@ pub struct VodRecord {
     pub source_path: PathBuf,
     /// Fingerprint of the source when it was taken.
     pub source: Fingerprint,
+    /// When the source's inode had changed last while it was read, nanoseconds since the Unix epoch; not noted by older
+    /// versions, nor where the source itself became the finished file.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub source_changed_ns: Option<i64>,
     /// Why the source counted as settled.
     pub evidence: Evidence,
     /// Path of the original, where it was kept.

@@ -1,15 +1,15 @@
 //! Frees what a permit allows: the one place where a delivered recording leaves the disk.
 //!
-//! Each file's fingerprint is read once more right before it is removed; a file that changed in between stays. It must
-//! not be called before the record with the proof is flushed, and the caller journals `freed_at` afterwards: a crash
-//! between the two leaves a record whose file is not there, never the other way round.
+//! Each file is compared once more and moved aside before it is removed ([`durable::give_up`]); one that changed or is being
+//! written stays. It must not be called before the record with the proof is flushed, and the caller journals `freed_at`
+//! afterwards: a crash between the two leaves a record whose file is not there, never the other way round.
 
 use std::path::{Path, PathBuf};
 
 use super::permit::Permit;
-use crate::durable::{self, FileError};
+use crate::durable::{self, FileError, GivenUp, Keeping};
 use crate::fault::{Class, Fault};
-use crate::recording::Fingerprint;
+use crate::recording::Seen;
 use crate::recording::name::printable;
 
 /// What was freed.
@@ -21,6 +21,21 @@ pub struct Freed {
     pub paths: Vec<PathBuf>,
     /// Their bytes.
     pub bytes: u64,
+    /// Files that have to wait aside, because nobody can say whether they are being written.
+    pub aside: Vec<Waiting>,
+}
+
+/// A file that waits aside to be removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its own name.
+    pub path: PathBuf,
+    /// Its name aside.
+    pub aside: PathBuf,
+    /// What it must be still.
+    pub seen: Seen,
+    /// Whether it is the finished file itself.
+    pub is_finished: bool,
 }
 
 /// A file that was not freed.
@@ -32,6 +47,12 @@ pub enum FreeError {
         /// Which file.
         path: PathBuf,
     },
+    /// A process writes it.
+    #[error("`{}` is open for writing", printable(path))]
+    InUse {
+        /// Which file.
+        path: PathBuf,
+    },
     /// The operating system refused.
     #[error("a delivered recording cannot be freed")]
     File(#[source] FileError),
@@ -40,7 +61,7 @@ pub enum FreeError {
 impl Fault for FreeError {
     fn class(&self) -> Class {
         match self {
-            Self::Changed { .. } => Class::Transient,
+            Self::Changed { .. } | Self::InUse { .. } => Class::Transient,
             Self::File(source) => source.class(),
         }
     }
@@ -48,32 +69,43 @@ impl Fault for FreeError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Changed { .. } => Some("It stays; it is looked at again as a new recording.".into()),
+            Self::InUse { .. } => Some("It stays until no process writes it.".into()),
             Self::File(source) => source.hint(),
         }
     }
 }
 
-/// Removes the companions, then the finished file. A companion that changed or is gone is left alone.
+/// Removes the companions, then the finished file. A companion that changed, is in use or is gone is left alone.
 #[expect(clippy::needless_pass_by_value, reason = "a permit is used up by freeing")]
 pub fn free(permit: Permit) -> Result<Freed, FreeError> {
-    let mut freed = Freed { vod_id: permit.vod_id().to_owned(), paths: Vec::new(), bytes: 0 };
+    let mut freed = Freed { vod_id: permit.vod_id().to_owned(), paths: Vec::new(), bytes: 0, aside: Vec::new() };
     // First of all the finished file must be what was proven, or nothing goes.
     let finished = permit.path();
-    is_same(finished, permit.fingerprint())?;
-    for (path, promised) in permit.files() {
-        match is_same(path, promised) {
-            Ok(()) => {}
-            Err(_) if path != finished => continue,
-            Err(error) => return Err(error),
+    if durable::seen(finished).map_err(FreeError::File)? != permit.seen() {
+        return Err(FreeError::Changed { path: finished.to_owned() });
+    }
+    for (path, seen) in permit.files() {
+        let is_finished = path == finished;
+        match (durable::give_up(path, &seen), is_finished) {
+            (Ok(GivenUp::Removed), _) => {
+                freed.bytes += seen.fingerprint.size_bytes;
+                freed.paths.push(path.to_owned());
+            }
+            (Ok(GivenUp::Aside { path: aside, seen }), _) => {
+                freed.aside.push(Waiting { path: path.to_owned(), aside, seen, is_finished });
+            }
+            (Ok(kept), true) => return Err(why(path, &kept)),
+            (Err(error), true) => return Err(FreeError::File(error)),
+            (Ok(GivenUp::Missing | GivenUp::Kept { .. }) | Err(_), false) => {}
         }
-        durable::remove(path).map_err(FreeError::File)?;
-        freed.bytes += promised.size_bytes;
-        freed.paths.push(path.to_owned());
     }
     Ok(freed)
 }
 
-fn is_same(path: &Path, promised: Fingerprint) -> Result<(), FreeError> {
-    let now = durable::fingerprint(path).map_err(FreeError::File)?;
-    if now == promised { Ok(()) } else { Err(FreeError::Changed { path: path.to_owned() }) }
+fn why(path: &Path, kept: &GivenUp) -> FreeError {
+    let path = path.to_owned();
+    match kept {
+        GivenUp::Kept { why: Keeping::InUse, .. } => FreeError::InUse { path },
+        _ => FreeError::Changed { path },
+    }
 }

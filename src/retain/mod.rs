@@ -10,7 +10,9 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
-pub use free::{FreeError, Freed, free};
+pub use free::{FreeError, Freed, Waiting, free};
 pub use options::*;
-pub use permit::{ANSWER_MAX_AGE_MS, Confirmation, Facts, Permit, Question, Refusal, permit, questions};
+pub use permit::{
+    ANSWER_MAX_AGE_MS, Confirmation, Facts, Permit, Question, Refusal, permit, questions, to_be_compared,
+};
 pub use plan::{Inventory, Plan, PlannedFree, Volume, plan};

@@ -6,7 +6,9 @@
 use std::path::{Path, PathBuf};
 
 use super::{DeleteLocal, Options};
-use crate::recording::{Asset, Defect, Delivery, DeliveryState, Fingerprint, Kind, Kinds, RemoteObject, VodRecord};
+use crate::recording::{
+    Asset, Defect, Delivery, DeliveryState, Fingerprint, Kind, Kinds, RemoteObject, Seen, VodRecord,
+};
 
 /// What the decision is made from.
 #[derive(Debug, Clone, Copy)]
@@ -19,8 +21,8 @@ pub struct Facts<'a> {
     pub required: &'a [String],
     /// Which kinds of files are uploaded at all.
     pub uploaded: Kinds,
-    /// The fingerprint of the finished file now; `None` if it is not there.
-    pub fingerprint_now: Option<Fingerprint>,
+    /// What the finished file is now; `None` if it is not there.
+    pub seen_now: Option<Seen>,
     /// What the stores said of the objects when they were asked again.
     pub confirmed: &'a [Confirmation],
     /// Bytes free now on its file system.
@@ -62,7 +64,9 @@ pub struct Question {
 #[derive(Debug, PartialEq, Eq)]
 struct Proven {
     path: PathBuf,
-    seen: Fingerprint,
+    /// As it was read for all its objects; `None` where that was not noted, or the file was touched since.
+    seen: Option<Seen>,
+    bytes: u64,
     objects: Vec<Question>,
 }
 
@@ -87,12 +91,12 @@ impl Due {
 
     /// Bytes of the finished file.
     pub fn finished_bytes(&self) -> u64 {
-        self.finished.seen.size_bytes
+        self.finished.bytes
     }
 
     /// Bytes that it frees.
     pub fn bytes(&self) -> u64 {
-        self.companions.iter().chain([&self.finished]).map(|file| file.seen.size_bytes).sum()
+        self.companions.iter().chain([&self.finished]).map(|file| file.bytes).sum()
     }
 }
 
@@ -100,8 +104,8 @@ impl Due {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Permit {
     vod_id: String,
-    finished: (PathBuf, Fingerprint),
-    companions: Vec<(PathBuf, Fingerprint)>,
+    finished: (PathBuf, Seen),
+    companions: Vec<(PathBuf, Seen)>,
 }
 
 impl Permit {
@@ -115,13 +119,13 @@ impl Permit {
         &self.finished.0
     }
 
-    /// The fingerprint that the finished file must still have.
-    pub fn fingerprint(&self) -> Fingerprint {
+    /// What the finished file must still be.
+    pub fn seen(&self) -> Seen {
         self.finished.1
     }
 
-    /// What it frees, companions (kept original, poster) first, and the fingerprint that each must still have.
-    pub fn files(&self) -> impl Iterator<Item = (&Path, Fingerprint)> {
+    /// What it frees, companions (kept original, poster) first, and what each must still be.
+    pub fn files(&self) -> impl Iterator<Item = (&Path, Seen)> {
         self.companions.iter().chain([&self.finished]).map(|(path, seen)| (path.as_path(), *seen))
     }
 }
@@ -184,6 +188,9 @@ pub enum Refusal {
     /// The object was made from another state of the file.
     #[error("what target `{0}` holds was read from another state of the file")]
     OtherSource(String),
+    /// Owner, mode, a link or the content changed since the file was read, or an older version did not note the change time.
+    #[error("the local file was touched since target `{0}` got it; it is compared with the copy again first")]
+    Touched(String),
     /// An upload to another target has not been tried yet.
     #[error("target `{0}` has not had it yet")]
     StillNeeded(String),
@@ -208,19 +215,32 @@ pub enum Refusal {
 /// this refusal means: everything else is as it must be.
 pub fn permit(facts: &Facts<'_>, options: &Options) -> Result<Permit, Refusal> {
     let Due { vod_id, finished, companions } = due(facts, options)?;
+    let Some(seen) = finished.seen else {
+        return Err(Refusal::Touched(finished.objects.first().map(|q| q.object.target.clone()).unwrap_or_default()));
+    };
     if let Some(unconfirmed) = finished.objects.iter().find(|question| !is_confirmed(question, facts, options)) {
         return Err(Refusal::NotConfirmed(unconfirmed.object.target.clone()));
     }
     let may_go = |file: &Proven| file.objects.iter().all(|question| is_confirmed(question, facts, options));
-    let companions = companions.into_iter().filter(may_go).map(|file| (file.path, file.seen)).collect();
-    Ok(Permit { vod_id, finished: (finished.path, finished.seen), companions })
+    let companions = companions.into_iter().filter(may_go).filter_map(|file| Some((file.path, file.seen?))).collect();
+    Ok(Permit { vod_id, finished: (finished.path, seen), companions })
 }
 
 /// The objects that the stores have to confirm before the permit can be granted; empty where it is refused anyway.
 pub fn questions(facts: &Facts<'_>, options: &Options) -> Vec<Question> {
     let Ok(Due { finished, companions, .. }) = due(facts, options) else { return Vec::new() };
-    let all = std::iter::once(finished).chain(companions).flat_map(|file| file.objects);
-    all.filter(|question| !is_confirmed(question, facts, options)).collect()
+    if finished.seen.is_none() {
+        return Vec::new();
+    }
+    let all = std::iter::once(finished).chain(companions).filter(|file| file.seen.is_some());
+    all.flat_map(|file| file.objects).filter(|question| !is_confirmed(question, facts, options)).collect()
+}
+
+/// The deliveries of files that may go as soon as they have been compared with their objects again.
+pub fn to_be_compared(facts: &Facts<'_>, options: &Options) -> Vec<String> {
+    let Ok(Due { finished, companions, .. }) = due(facts, options) else { return Vec::new() };
+    let touched = std::iter::once(finished).chain(companions).filter(|file| file.seen.is_none());
+    touched.flat_map(|file| file.objects).map(|question| question.delivery_id).collect()
 }
 
 fn is_confirmed(question: &Question, facts: &Facts<'_>, options: &Options) -> bool {
@@ -248,9 +268,16 @@ pub(super) fn due(facts: &Facts<'_>, options: &Options) -> Result<Due, Refusal> 
         object: object.clone(),
         is_finished: true,
     };
-    let objects = copies.map(question).collect();
-    let finished = Proven { path: record.file_path.clone(), seen: record.fingerprint, objects };
+    let objects: Vec<_> = copies.map(question).collect();
+    let seen = facts.seen_now.filter(|now| is_untouched(&objects, *now));
+    let finished = Proven { path: record.file_path.clone(), seen, bytes: record.fingerprint.size_bytes, objects };
     Ok(Due { vod_id: record.vod_id.clone(), finished, companions: companions(facts, options) })
+}
+
+/// Whether each object was made from a file as it is now, told by the change time too: a rewrite may have put length and
+/// modification time back, and another file may have got the number of the inode.
+fn is_untouched(objects: &[Question], now: Seen) -> bool {
+    objects.iter().all(|question| question.object.source_changed_ns == Some(now.changed_ns))
 }
 
 /// Since when every required target is proven to hold the file that is on disk now, or why it is not.
@@ -262,7 +289,7 @@ pub(super) fn proven_since(facts: &Facts<'_>, options: &Options) -> Result<i64, 
     if !facts.uploaded.contains(Kind::Recording) {
         return Err(Refusal::KindNotUploaded);
     }
-    let now = facts.fingerprint_now.ok_or(Refusal::LocalMissing)?;
+    let now = facts.seen_now.ok_or(Refusal::LocalMissing)?.fingerprint;
     if now != record.fingerprint || now.size_bytes != record.file_size {
         return Err(Refusal::LocalChanged);
     }
@@ -339,10 +366,13 @@ fn companion(path: &Path, facts: &Facts<'_>, options: &Options) -> Option<Proven
         of_target.filter(|d| facts.uploaded.contains(d.asset.kind)).find_map(|d| proven_in(d, path, options))
     });
     let proven: Vec<(Fingerprint, Question)> = proven.collect::<Option<_>>()?;
-    let seen = proven.first()?.0;
-    let is_one = proven.iter().all(|(other, _)| *other == seen);
-    let objects = proven.into_iter().map(|(_, question)| question).collect();
-    is_one.then(|| Proven { path: path.to_owned(), seen, objects })
+    let fingerprint = proven.first()?.0;
+    let is_one = proven.iter().all(|(other, _)| *other == fingerprint);
+    let objects: Vec<_> = proven.into_iter().map(|(_, question)| question).collect();
+    let changed_ns = objects.first().and_then(|question| question.object.source_changed_ns);
+    let seen =
+        changed_ns.map(|changed_ns| Seen { fingerprint, changed_ns }).filter(|seen| is_untouched(&objects, *seen));
+    is_one.then(|| Proven { path: path.to_owned(), seen, bytes: fingerprint.size_bytes, objects })
 }
 
 fn proven_in(delivery: &Delivery, path: &Path, options: &Options) -> Option<(Fingerprint, Question)> {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::permit::{Due, Facts, Refusal, due, proven_since};
 use super::{DeleteLocal, Options};
-use crate::recording::{Delivery, Fingerprint, Kinds, VodRecord};
+use crate::recording::{Delivery, Kinds, Seen, VodRecord};
 
 /// What the plan is made from.
 #[derive(Debug, Clone, Copy)]
@@ -21,10 +21,12 @@ pub struct Inventory<'a> {
     pub required: &'a [String],
     /// Which kinds of files are uploaded at all.
     pub uploaded: Kinds,
-    /// The fingerprint of each finished file now, by the id of its VoD; those that are not there are left out.
-    pub on_disk: &'a BTreeMap<String, Fingerprint>,
+    /// What each finished file is now, by the id of its VoD; those that are not there are left out.
+    pub on_disk: &'a BTreeMap<String, Seen>,
     /// The file system of each root that the records name; a root that is not there has room enough.
     pub volumes: &'a BTreeMap<PathBuf, Volume>,
+    /// Bytes of all finished recordings that are still on disk and stay there.
+    pub held_bytes: u64,
     /// The time now, milliseconds since the Unix epoch.
     pub now_ms: i64,
 }
@@ -75,7 +77,7 @@ struct Ready {
 pub fn plan(inventory: &Inventory<'_>, options: &Options) -> Plan {
     let mut ready = Vec::new();
     let mut plan = Plan::default();
-    let held_bytes = inventory.held_bytes();
+    let held_bytes = inventory.held_bytes;
     for record in inventory.records {
         let facts = inventory.facts(record, held_bytes);
         let proven_ms = proven_since(&facts, options).unwrap_or(i64::MAX);
@@ -156,10 +158,6 @@ fn reason(policy: DeleteLocal, proven_ms: i64) -> String {
 }
 
 impl<'a> Inventory<'a> {
-    fn held_bytes(&self) -> u64 {
-        self.records.iter().filter(|r| r.freed_at.is_none()).map(|r| r.file_size).sum()
-    }
-
     /// The file systems that hold records, each once.
     fn each_volume(&self) -> impl Iterator<Item = Volume> {
         let by_device: BTreeMap<u64, Volume> =
@@ -177,7 +175,7 @@ impl<'a> Inventory<'a> {
             deliveries: self.deliveries.get(&record.vod_id).map_or(&[], Vec::as_slice),
             required: self.required,
             uploaded: self.uploaded,
-            fingerprint_now: self.on_disk.get(&record.vod_id).copied(),
+            seen_now: self.on_disk.get(&record.vod_id).copied(),
             confirmed: &[],
             free_bytes: self.volume(&record.root).free_bytes,
             held_bytes,

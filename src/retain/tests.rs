@@ -13,11 +13,16 @@ use crate::fault::Class;
 use crate::recording::journey::Evidence;
 use crate::recording::{
     Asset, AssetFile, Container, Defect, Delivery, DeliveryState, Fingerprint, Kind, Kinds, Outcome, RemoteObject,
-    StartSource, VOD_VERSION, VodRecord, VodType,
+    Seen, StartSource, VOD_VERSION, VodRecord, VodType,
 };
 
 const SEEN: Fingerprint = Fingerprint { device: 1, inode: 2, size_bytes: 100, mtime_ns: 3 };
+const CHANGED_NS: i64 = 7;
 const PROVEN_MS: i64 = 1_000_000;
+
+const fn untouched(fingerprint: Fingerprint) -> Seen {
+    Seen { fingerprint, changed_ns: CHANGED_NS }
+}
 
 fn record(id: &str, path: &Path, fingerprint: Fingerprint) -> VodRecord {
     VodRecord {
@@ -51,6 +56,7 @@ fn record(id: &str, path: &Path, fingerprint: Fingerprint) -> VodRecord {
         rendition: None,
         source_path: path.to_owned(),
         source: fingerprint,
+        source_changed_ns: None,
         evidence: Evidence::Lease,
         original_path: None,
         fingerprint,
@@ -71,6 +77,7 @@ fn object(target: &str, source: Fingerprint) -> RemoteObject {
         checksum_compared: true,
         verified_ms: PROVEN_MS,
         source,
+        source_changed_ns: Some(CHANGED_NS),
         differs: None,
         differs_when_read: false,
     }
@@ -102,7 +109,7 @@ struct Case {
     deliveries: Vec<Delivery>,
     required: Vec<String>,
     uploaded: Kinds,
-    now: Option<Fingerprint>,
+    now: Option<Seen>,
     confirmed: Vec<Confirmation>,
     free_bytes: u64,
     held_bytes: u64,
@@ -118,7 +125,7 @@ fn good() -> Case {
         deliveries: Vec::new(),
         required: vec!["a".into(), "b".into()],
         uploaded: Kinds::DEFAULT,
-        now: Some(SEEN),
+        now: Some(untouched(SEEN)),
         confirmed: vec![confirmation("a"), confirmation("b")],
         free_bytes: 0,
         held_bytes: 100,
@@ -138,7 +145,7 @@ impl Case {
             deliveries: &self.deliveries,
             required: &self.required,
             uploaded: self.uploaded,
-            fingerprint_now: self.now,
+            seen_now: self.now,
             confirmed: &self.confirmed,
             free_bytes: self.free_bytes,
             held_bytes: self.held_bytes,
@@ -167,7 +174,7 @@ fn every_refusal_has_its_reason() {
     assert_eq!(refused(|c| c.uploaded = Kinds::NONE), Refusal::KindNotUploaded);
     assert_eq!(refused(|c| c.record.freed_at = Some(1)), Refusal::AlreadyFreed);
     assert_eq!(refused(|c| c.now = None), Refusal::LocalMissing);
-    assert_eq!(refused(|c| c.now = Some(other)), Refusal::LocalChanged);
+    assert_eq!(refused(|c| c.now = Some(untouched(other))), Refusal::LocalChanged);
     assert_eq!(refused(|c| c.record.file_size = 99), Refusal::LocalChanged);
     assert_eq!(refused(|c| c.record.remote.truncate(1)), Refusal::NotDelivered("b".into()));
     let short = Refusal::SizeDiffers { target: "b".into(), remote_bytes: 99, local_bytes: 100 };
@@ -182,6 +189,10 @@ fn every_refusal_has_its_reason() {
     assert_eq!(refused(|c| c.options.delete_local = hour), Refusal::TooEarly { due_ms: PROVEN_MS + 3_600_000 });
     let room = |c: &mut Case| (c.options.delete_local, c.free_bytes) = (DeleteLocal::BelowFree(10), 10);
     assert_eq!(refused(|c| room(c)), Refusal::EnoughRoom { free_bytes: 10 });
+    let touched = Refusal::Touched("a".into());
+    assert_eq!(refused(|c| c.now = Some(Seen { changed_ns: CHANGED_NS + 1, ..untouched(SEEN) })), touched);
+    assert_eq!(refused(|c| c.record.remote[1].source_changed_ns = Some(CHANGED_NS - 1)), touched);
+    assert_eq!(refused(|c| c.record.remote[1].source_changed_ns = None), touched, "as an older version noted it");
     let unconfirmed = Refusal::NotConfirmed("b".into());
     assert_eq!(refused(|c| c.confirmed.truncate(1)), unconfirmed);
     assert_eq!(refused(|c| c.confirmed[1].age_ms += 1), unconfirmed);
@@ -269,14 +280,14 @@ fn companions_go_only_if_they_are_proven_themselves() {
 struct Stock {
     records: Vec<VodRecord>,
     deliveries: BTreeMap<String, Vec<Delivery>>,
-    on_disk: BTreeMap<String, Fingerprint>,
+    on_disk: BTreeMap<String, Seen>,
     volumes: BTreeMap<PathBuf, Volume>,
     required: Vec<String>,
 }
 
 impl Stock {
     fn of(records: Vec<VodRecord>) -> Self {
-        let on_disk = records.iter().map(|r| (r.vod_id.clone(), r.fingerprint)).collect();
+        let on_disk = records.iter().map(|r| (r.vod_id.clone(), untouched(r.fingerprint))).collect();
         let volumes = [("/srv".into(), Volume { device: 1, free_bytes: 50 })].into();
         Self { records, deliveries: BTreeMap::new(), on_disk, volumes, required: vec!["a".into()] }
     }
@@ -287,6 +298,7 @@ impl Stock {
             deliveries: &self.deliveries,
             required: &self.required,
             uploaded: Kinds::DEFAULT,
+            held_bytes: self.records.iter().filter(|r| r.freed_at.is_none()).map(|r| r.file_size).sum(),
             on_disk: &self.on_disk,
             volumes: &self.volumes,
             now_ms: PROVEN_MS,
@@ -339,7 +351,7 @@ fn room_is_made_on_the_file_system_that_lacks_it() {
 #[test]
 fn what_changed_or_is_gone_makes_no_room_and_the_next_goes() {
     let mut stock = Stock::of(three_records());
-    stock.on_disk.insert("old".into(), Fingerprint { mtime_ns: 9, ..SEEN });
+    stock.on_disk.insert("old".into(), untouched(Fingerprint { mtime_ns: 9, ..SEEN }));
     for policy in [DeleteLocal::BelowFree(120), DeleteLocal::MaxBytes(250)] {
         let plan = stock.plan(policy);
         assert_eq!(freed(&plan), ["young"]);
@@ -360,11 +372,12 @@ fn a_plan_names_what_goes_and_why_the_rest_stays() {
 }
 
 fn granted_for(path: &Path) -> Permit {
-    let seen = durable::fingerprint(path).unwrap();
+    let now = durable::seen(path).unwrap();
     let mut case = good();
-    case.record = record("v", path, seen);
-    case.record.remote = vec![object("a", seen), object("b", seen)];
-    case.now = Some(seen);
+    case.record = record("v", path, now.fingerprint);
+    let object = |target| RemoteObject { source_changed_ns: Some(now.changed_ns), ..object(target, now.fingerprint) };
+    case.record.remote = vec![object("a"), object("b")];
+    case.now = Some(now);
     case.decide().unwrap()
 }
 
@@ -411,6 +424,12 @@ fn a_protected_stream_and_a_copy_that_changed_stay() {
     assert_eq!(case.decide(), Err(Refusal::Differs { target: "b".into(), difference: "missing".into() }));
 }
 
+fn some_seen() -> impl Strategy<Value = Seen> {
+    let touched = proptest::bool::weighted(0.1);
+    (some_fingerprint(), touched)
+        .prop_map(|(fingerprint, touched)| Seen { fingerprint, changed_ns: CHANGED_NS + i64::from(touched) })
+}
+
 fn some_fingerprint() -> impl Strategy<Value = Fingerprint> {
     let (inode, size_bytes, mtime_ns) = (1u64..3, 99u64..102, 0i64..2);
     (inode, size_bytes, mtime_ns).prop_map(|(inode, size_bytes, mtime_ns)| Fingerprint {
@@ -425,10 +444,12 @@ prop_compose! {
     fn some_object()(
         target in "[abc]", size_bytes in 99u64..102, checksum in any::<bool>(), checksum_compared in any::<bool>(),
         verified_ms in 0i64..20, source in some_fingerprint(), has_changed in proptest::bool::weighted(0.1),
+        noted in proptest::bool::weighted(0.9),
     ) -> RemoteObject {
+        let source_changed_ns = noted.then_some(CHANGED_NS);
         let differs = has_changed.then(|| "missing".to_owned());
         let checksum = checksum.then(|| "md5:x".to_owned());
-        RemoteObject { size_bytes, checksum, checksum_compared, verified_ms, differs, ..object(&target, source) }
+        RemoteObject { size_bytes, checksum, checksum_compared, verified_ms, source_changed_ns, differs, ..object(&target, source) }
     }
 }
 
@@ -492,7 +513,7 @@ fn some_policy() -> impl Strategy<Value = DeleteLocal> {
 prop_compose! {
     fn some_case()(
         remote in proptest::collection::vec(some_object(), 0..4), required in proptest::collection::vec("[abc]", 0..3),
-        recorded in some_fingerprint(), now in proptest::option::of(some_fingerprint()), same_now in any::<bool>(),
+        recorded in some_fingerprint(), now in proptest::option::of(some_seen()), same_now in any::<bool>(),
         align in any::<bool>(), file_size in 99u64..102, bits in 0i64..32, free_bytes in 0u64..20, now_ms in 0i64..40,
         policy in some_policy(), accept_size_only in any::<bool>(), freed_at in proptest::option::of(0i64..2),
         (held_bytes, protected) in (0u64..20, proptest::bool::weighted(0.2)),
@@ -522,7 +543,7 @@ prop_compose! {
             case.record.remote.iter_mut().for_each(|o| (o.source, o.size_bytes) = (SEEN, SEEN.size_bytes));
         }
         case.record.freed_at = freed_at;
-        case.now = if same_now { Some(recorded) } else { now };
+        case.now = if same_now { Some(untouched(recorded)) } else { now };
         (case.required, case.free_bytes, case.now_ms) = (required, free_bytes, now_ms);
         case.uploaded = Kinds::from_bits(bits).unwrap();
         let protect = if protected { vec!["room*".to_owned()] } else { Vec::new() };
@@ -534,11 +555,12 @@ prop_compose! {
 
 /// The oracle, written apart from the code: what must hold of every file that is freed.
 fn is_proven(case: &Case) -> bool {
-    let Some(now) = case.now else { return false };
+    let Some(Seen { fingerprint: now, changed_ns }) = case.now else { return false };
     let held = |target: &String| {
         let object = case.record.remote.iter().find(|o| &o.target == target);
         object.is_some_and(|o| {
             o.size_bytes == now.size_bytes
+                && o.source_changed_ns == Some(changed_ns)
                 && o.source == now
                 && o.differs.is_none()
                 && is_fresh(case, target)
@@ -555,7 +577,8 @@ fn is_proven(case: &Case) -> bool {
 }
 
 /// The same of a companion: every required target has a delivery of exactly this file that proves it as it is freed.
-fn is_companion_proven(case: &Case, path: &Path, seen: Fingerprint) -> bool {
+fn is_companion_proven(case: &Case, path: &Path, seen: Seen) -> bool {
+    let Seen { fingerprint: seen, changed_ns } = seen;
     let kind = if path == Path::new(ORIGINAL) { Kind::OtherContainer } else { Kind::Preview };
     let holds = |target: &String| {
         case.deliveries.iter().any(|d| match &d.state {
@@ -563,6 +586,7 @@ fn is_companion_proven(case: &Case, path: &Path, seen: Fingerprint) -> bool {
                 let (file, object) = (&d.asset.files[0], &objects[0]);
                 (d.target == *target && object.target == *target && file.path == path)
                     && (file.fingerprint == seen && object.source == seen && object.size_bytes == seen.size_bytes)
+                    && object.source_changed_ns == Some(changed_ns)
                     && (object.differs.is_none() && (object.checksum_compared && object.checksum.is_some())
                         || object.differs.is_none() && case.options.accept_size_only)
             }

@@ -177,6 +177,7 @@ fn ask_everything(targets: &Targets, root: &std::path::Path) {
         checksum_compared: false,
         verified_ms: 0,
         source: aftercast::durable::fingerprint(&root.join("small.mp4")).unwrap(),
+        source_changed_ns: None,
         differs: None,
         differs_when_read: false,
     };

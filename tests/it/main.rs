@@ -33,6 +33,7 @@ mod flv;
 mod fragments;
 mod fuzz;
 mod kill;
+mod leaving;
 mod nginx_rtmp;
 mod players;
 mod process;

@@ -129,6 +129,7 @@ fn record(name: &str, inode: u64, at_ms: i64) -> VodRecord {
         rendition: None,
         source_path: format!("/srv/{name}.flv.tmp").into(),
         source: fingerprint(inode),
+        source_changed_ns: None,
         evidence: Evidence::Lease,
         original_path: None,
         fingerprint: fingerprint(inode + 1_000_000),
@@ -170,6 +171,7 @@ fn object(vod: &VodRecord, target: &str) -> RemoteObject {
         checksum_compared: false,
         verified_ms: 9_000,
         source: vod.fingerprint,
+        source_changed_ns: None,
         differs: None,
         differs_when_read: false,
     }

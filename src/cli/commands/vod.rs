@@ -12,7 +12,6 @@ use super::super::table::Table;
 use super::Failure;
 use crate::catalog::Page;
 use crate::deliver::{DeliverError, Removal};
-use crate::durable;
 use crate::pipeline::{self, House, Looked, Owned, now_ms};
 use crate::recording::name::{format_time, printable, printable_text};
 use crate::recording::{RemoteObject, VodRecord};
@@ -129,9 +128,10 @@ fn delete(house: &House, id: &str, what: Deletion, out: &mut Output<'_>) -> Resu
         writeln!(out.err, "Nothing was deleted; --yes deletes.").map_err(Failure::output)?;
         return Ok(Exit::Done);
     }
-    let exit = delete_objects(house, &owned, out)?;
-    if is_local && durable::fingerprint(&vod.file_path).is_ok_and(|now| now == vod.fingerprint) {
-        durable::remove(&vod.file_path)?;
+    let mut exit = delete_objects(house, &owned, out)?;
+    if is_local && let Some(why) = pipeline::remove_local(house, &vod)? {
+        writeln!(out.err, "Left {}: {why}", printable(&vod.file_path)).map_err(Failure::output)?;
+        exit = exit.merge(Exit::SomeFailed);
     }
     house.catalog.delete_vod(id, now_ms())?;
     if out.is_json {

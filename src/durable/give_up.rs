@@ -1,0 +1,244 @@
+//! Removes a recording for good only if it still is the file that was proven, whoever writes it meanwhile.
+//!
+//! 1. A read lease is asked for: a file that a process has open for writing is not touched at all.
+//! 2. Fingerprint and change time (`ctime`, which nobody can set back) are compared on the open file.
+//! 3. The file is renamed aside, in its directory, so that nobody opens it by its name any more.
+//! 4. It is looked at there once more: the file that was compared, and no process waiting to write it.
+//! 5. It is unlinked, or put back under its name without replacing anything.
+//!
+//! A rename changes the change time of the file itself on most file systems. So it is compared before, and between the
+//! comparison and the end the lease stands for it. Where no lease can be had (network file systems, files of another owner
+//! without `CAP_LEASE`), the file stays aside and the caller comes back: [`remove_aside`].
+//!
+//! A cut leaves the file under its name, under its name aside, or not at all. The name aside tells where it belongs:
+//! [`put_back`].
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+use super::lease::{NoLease, ReadLease};
+use super::{Event, FileError, PARTIAL_PREFIX, Result, step, sync_parent, tell};
+use crate::recording::name::numbered;
+use crate::recording::{Fingerprint, Seen};
+
+const ASIDE_SUFFIX: &str = ".aside";
+/// Longest file name on nearly all file systems, bytes.
+const NAME_MAX_BYTES: usize = 255;
+/// Numbered names tried for a file whose own name was taken while it was aside.
+const NUMBERS_MAX: u32 = 1_000;
+
+/// What became of a file that was to be removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GivenUp {
+    /// It is gone, durably.
+    Removed,
+    /// It was not there.
+    Missing,
+    /// It stays.
+    Kept {
+        /// Why.
+        why: Keeping,
+        /// Under which name.
+        path: PathBuf,
+    },
+    /// Nobody can say whether it is being written. It waits aside, unchanged so far.
+    Aside {
+        /// Its name aside.
+        path: PathBuf,
+        /// What it has to be still when the caller comes back.
+        seen: Seen,
+    },
+}
+
+/// Why a file stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeping {
+    /// It is not what was proven.
+    Changed,
+    /// A process has it open for writing, or is opening it.
+    InUse,
+}
+
+/// What a file aside must be to be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// Length and modification time, after a cut: the last process had compared the rest. Without a lease it waits.
+    Content(Fingerprint),
+    /// All of it, after it has waited.
+    All(Seen),
+}
+
+/// The name that a file has while it is decided whether it goes. The same for the same name, so that it is found again.
+pub fn aside_path(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default();
+    let mut aside = OsString::from(PARTIAL_PREFIX);
+    if PARTIAL_PREFIX.len() + name.len() + ASIDE_SUFFIX.len() <= NAME_MAX_BYTES {
+        aside.push(name);
+    } else {
+        // Too long to be told back; whoever knows the file's name finds it all the same.
+        aside.push(&blake3::hash(name.as_encoded_bytes()).to_hex()[..32]);
+    }
+    aside.push(ASIDE_SUFFIX);
+    path.with_file_name(aside)
+}
+
+/// Whether a file name is one that [`give_up`] gives.
+pub fn is_aside(name: &OsStr) -> bool {
+    original_name(name).is_some()
+}
+
+fn original_name(name: &OsStr) -> Option<&OsStr> {
+    use std::os::unix::ffi::OsStrExt;
+    let inner = name.as_bytes().strip_prefix(PARTIAL_PREFIX.as_bytes())?.strip_suffix(ASIDE_SUFFIX.as_bytes())?;
+    (!inner.is_empty()).then(|| OsStr::from_bytes(inner))
+}
+
+/// What a path is now, symbolic links not followed.
+pub fn seen(path: &Path) -> Result<Seen> {
+    let metadata = fs::symlink_metadata(path).map_err(FileError::on("read the state of", path))?;
+    Ok(Seen::of(&metadata))
+}
+
+/// Removes a file if it is what was proven and no process writes it.
+#[track_caller]
+pub fn give_up(path: &Path, proven: &Seen) -> Result<GivenUp> {
+    let kept = |why| Ok(GivenUp::Kept { why, path: path.to_owned() });
+    let file = match open(path)? {
+        Opened::Yes(file) => file,
+        Opened::Missing => return Ok(GivenUp::Missing),
+        Opened::Held => return kept(Keeping::InUse),
+    };
+    // Before the first look: what is compared under the lease stays what it is.
+    let lease = ReadLease::take(&file);
+    if matches!(lease, Err(NoLease::Held)) {
+        return kept(Keeping::InUse);
+    }
+    if seen_of(&file, path)? != *proven {
+        return kept(Keeping::Changed);
+    }
+    let aside = aside_path(path);
+    rename(path, &aside)?;
+    tell(Event::Renamed(path, &aside));
+    step("moved aside");
+    let is_it = seen(&aside).is_ok_and(|now| now.fingerprint == proven.fingerprint);
+    if !is_it {
+        return put_back_to(&aside, path).map(|path| GivenUp::Kept { why: Keeping::Changed, path });
+    }
+    if let Ok(lease) = lease {
+        return unlink_or_put_back(&aside, path, &lease);
+    }
+    sync_parent(&aside)?;
+    Ok(GivenUp::Aside { seen: seen_of(&file, &aside)?, path: aside })
+}
+
+/// Removes a file that was moved aside before, or puts it back under `path`.
+#[track_caller]
+pub fn remove_aside(aside: &Path, path: &Path, wanted: Wanted) -> Result<GivenUp> {
+    let back = |why| put_back_to(aside, path).map(|path| GivenUp::Kept { why, path });
+    let file = match open(aside)? {
+        Opened::Yes(file) => file,
+        Opened::Missing => return Ok(GivenUp::Missing),
+        Opened::Held => return back(Keeping::InUse),
+    };
+    let lease = ReadLease::take(&file);
+    let now = seen_of(&file, aside)?;
+    let is_it = match wanted {
+        Wanted::Content(fingerprint) => now.fingerprint == fingerprint,
+        Wanted::All(seen) => now == seen,
+    };
+    match (lease, wanted) {
+        _ if !is_it => back(Keeping::Changed),
+        (Err(NoLease::Held), _) => back(Keeping::InUse),
+        (Ok(lease), _) => unlink_or_put_back(aside, path, &lease),
+        (Err(_), Wanted::Content(_)) => Ok(GivenUp::Aside { path: aside.to_owned(), seen: now }),
+        (Err(_), Wanted::All(_)) => unlink(aside),
+    }
+}
+
+/// Gives a file that was left aside its name back; where that is taken, the next one with a number. `None` if it is not
+/// there, or its name does not say where it belongs.
+#[track_caller]
+pub fn put_back(aside: &Path) -> Result<Option<PathBuf>> {
+    let Some(name) = aside.file_name().and_then(original_name) else { return Ok(None) };
+    match put_back_to(aside, &aside.with_file_name(name)) {
+        Err(error) if error.is_missing() => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// A process that found the name before it was given up is held back by the lease, and gets the file with its name.
+#[track_caller]
+fn unlink_or_put_back(aside: &Path, path: &Path, lease: &ReadLease<'_>) -> Result<GivenUp> {
+    if lease.is_broken() {
+        return put_back_to(aside, path).map(|path| GivenUp::Kept { why: Keeping::InUse, path });
+    }
+    unlink(aside)
+}
+
+#[track_caller]
+fn unlink(aside: &Path) -> Result<GivenUp> {
+    fs::remove_file(aside).map_err(FileError::on("remove", aside))?;
+    tell(Event::Removed(aside));
+    step("removed");
+    sync_parent(aside)?;
+    Ok(GivenUp::Removed)
+}
+
+#[track_caller]
+fn put_back_to(aside: &Path, path: &Path) -> Result<PathBuf> {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let extension = path.extension().unwrap_or_default().to_string_lossy().into_owned();
+    for n in 0..NUMBERS_MAX {
+        let to = if n == 0 { path.to_owned() } else { path.with_file_name(numbered(&stem, &extension, n)) };
+        match rename(aside, &to) {
+            Err(error) if error.is_taken() => {}
+            Err(error) => return Err(error),
+            Ok(()) => {
+                tell(Event::Renamed(aside, &to));
+                step("put back");
+                sync_parent(&to)?;
+                return Ok(to);
+            }
+        }
+    }
+    Err(FileError::on("put back", aside)(io::ErrorKind::AlreadyExists.into()))
+}
+
+enum Opened {
+    Yes(File),
+    Missing,
+    /// Under another process's write lease.
+    Held,
+}
+
+fn open(path: &Path) -> Result<Opened> {
+    // O_NONBLOCK: a file under another process's write lease would make us wait, a FIFO for ever.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY;
+    match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(fd) => Ok(Opened::Yes(File::from(fd))),
+        Err(Errno::NOENT) => Ok(Opened::Missing),
+        Err(Errno::WOULDBLOCK) => Ok(Opened::Held),
+        Err(error) => Err(FileError::on("open", path)(error.into())),
+    }
+}
+
+fn seen_of(file: &File, path: &Path) -> Result<Seen> {
+    let metadata = file.metadata().map_err(FileError::on("read the state of", path))?;
+    Ok(Seen::of(&metadata))
+}
+
+/// Without replacing; on file systems without `RENAME_NOREPLACE` by a link, which does not replace either.
+fn rename(from: &Path, to: &Path) -> Result<()> {
+    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => super::link_and_unlink(from, to),
+        other => other.map_err(|e| FileError { verb: "rename to", path: to.to_owned(), source: e.into() }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! Files that are to go and could not go at once: those that wait aside because no lease can be had, and those that a process
+//! was writing. Each has a row in the catalogue, so that a restart forgets none.
+//!
+//! A file aside without a row was left by a cut: it gets its name back, and whatever is to become of it is decided anew.
+
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
+
+use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
+
+use super::error::PipelineError;
+use super::house::{House, now_ms};
+use crate::catalog::CatalogError;
+use crate::durable::{self, GivenUp, Keeping, Wanted};
+use crate::fault::chain;
+use crate::recording::Seen;
+use crate::recording::name::printable;
+
+/// Where the rows are.
+const ROWS: &str = "leaving/";
+
+/// A file that is to go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Leaving {
+    /// Its own name.
+    pub path: PathBuf,
+    /// Its name aside, if it was moved there.
+    pub aside: Option<PathBuf>,
+    /// What it must be still.
+    pub seen: Seen,
+    /// Since when it waits, milliseconds since the Unix epoch.
+    pub since_ms: i64,
+    /// The VoD whose local file is freed with it.
+    pub frees: Option<String>,
+}
+
+impl Leaving {
+    fn row(&self) -> String {
+        format!("{ROWS}{}", blake3::hash(self.path.as_os_str().as_encoded_bytes()).to_hex())
+    }
+}
+
+/// Gives up a file of ours, and remembers what cannot go at once. Says whether it is gone, or will be.
+pub(super) fn give_up(house: &House, path: &Path, seen: &Seen) -> Result<GivenUp, PipelineError> {
+    let _no_put_back = house.asides.read().unwrap_or_else(PoisonError::into_inner);
+    let mut given_up = durable::give_up(path, seen)?;
+    if given_up == GivenUp::Missing {
+        // A cut in between: the last process had compared it.
+        given_up = durable::remove_aside(&durable::aside_path(path), path, Wanted::Content(seen.fingerprint))?;
+    }
+    match &given_up {
+        GivenUp::Aside { path: aside, seen } => remember(house, path, Some(aside), *seen, None)?,
+        GivenUp::Kept { why: Keeping::InUse, path: stands_at } if stands_at == path => {
+            remember(house, path, None, *seen, None)?;
+        }
+        _ => {}
+    }
+    Ok(given_up)
+}
+
+/// Remembers a file that is to go.
+pub(super) fn remember(
+    house: &House,
+    path: &Path,
+    aside: Option<&Path>,
+    seen: Seen,
+    frees: Option<&str>,
+) -> Result<(), CatalogError> {
+    let frees = frees.map(str::to_owned);
+    let leaving = Leaving { path: path.to_owned(), aside: aside.map(Path::to_owned), seen, since_ms: now_ms(), frees };
+    if let Some(aside) = aside {
+        info!(path = %printable(aside), "moved aside; removed when it was unchanged for `quiet`");
+    }
+    put(house, &leaving)
+}
+
+fn put(house: &House, leaving: &Leaving) -> Result<(), CatalogError> {
+    let state = serde_json::to_value(leaving).unwrap_or_default();
+    house.catalog.put_ledger(&leaving.row(), &state)
+}
+
+/// Every file that waits.
+pub(super) fn all(house: &House) -> Result<Vec<Leaving>, CatalogError> {
+    let rows = house.catalog.ledgers(ROWS)?;
+    Ok(rows.into_iter().filter_map(|(_, state)| serde_json::from_value(state).ok()).collect())
+}
+
+/// Looks again at what waits; what was unchanged for `quiet` goes.
+pub(super) fn look_again(house: &House) {
+    if house.catalog.is_behind() {
+        // What is to go is told by a catalogue that may lack what came after it.
+        return;
+    }
+    let waiting = all(house).unwrap_or_else(|error| {
+        warn!(error = chain(&error), "The catalogue cannot be read; files that wait to be removed stay.");
+        Vec::new()
+    });
+    for leaving in waiting.iter().take_while(|_| !house.stop.is_requested()) {
+        if let Err(error) = look_again_at(house, leaving) {
+            warn!(path = %printable(&leaving.path), error = chain(&error), "cannot remove it yet; tried again later");
+        }
+    }
+}
+
+fn look_again_at(house: &House, leaving: &Leaving) -> Result<(), PipelineError> {
+    let quiet_ms = i64::try_from(house.settings().watch.quiet.as_millis()).unwrap_or(i64::MAX);
+    let waited_ms = now_ms().saturating_sub(leaving.since_ms);
+    if waited_ms < 0 {
+        // The clock was set back: it waits from now on.
+        return Ok(put(house, &Leaving { since_ms: now_ms(), ..leaving.clone() })?);
+    }
+    if waited_ms < quiet_ms && leaving.aside.is_some() {
+        return Ok(());
+    }
+    let _no_put_back = house.asides.read().unwrap_or_else(PoisonError::into_inner);
+    let given_up = match &leaving.aside {
+        Some(aside) => durable::remove_aside(aside, &leaving.path, Wanted::All(leaving.seen))?,
+        None => durable::give_up(&leaving.path, &leaving.seen)?,
+    };
+    match &given_up {
+        GivenUp::Kept { why: Keeping::InUse, path } if leaving.aside.is_none() && *path == leaving.path => {
+            return Ok(());
+        }
+        GivenUp::Aside { path, seen } => {
+            return Ok(remember(house, &leaving.path, Some(path), *seen, leaving.frees.as_deref())?);
+        }
+        GivenUp::Kept { path, .. } => {
+            warn!(path = %printable(path), "it was written while it waited to be removed; it stays");
+        }
+        GivenUp::Removed | GivenUp::Missing => {}
+    }
+    if let (GivenUp::Removed, Some(vod_id)) = (&given_up, &leaving.frees) {
+        house.catalog.freed(vod_id, now_ms())?;
+        info!(vod_id, "Freed; every required target holds it.");
+    }
+    Ok(house.catalog.remove_ledger(&leaving.row())?)
+}
+
+/// Gives files that a cut left aside their names back.
+pub(super) fn put_back(house: &House, asides: &[PathBuf]) {
+    if asides.is_empty() {
+        return;
+    }
+    let _nothing_is_given_up = house.asides.write().unwrap_or_else(PoisonError::into_inner);
+    let Ok(waiting) = all(house) else { return };
+    for aside in asides.iter().filter(|aside| !waiting.iter().any(|w| w.aside.as_ref() == Some(*aside))) {
+        match durable::put_back(aside) {
+            Ok(Some(path)) => warn!(path = %printable(&path), "its removal was interrupted; it has its name again"),
+            Ok(None) => {}
+            Err(error) => warn!(error = chain(&error), "a file whose removal was interrupted cannot get its name back"),
+        }
+    }
+}
