@@ -1,17 +1,23 @@
 //! Removes a source whose every packet the durable, compared, catalogued file holds; only if it is still that source.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
+use serde_json::Value;
 use tracing::warn;
 
 use super::error::PipelineError;
 use super::house::{House, now_ms};
 use super::leaving;
 use crate::catalog::JournalKey;
-use crate::durable::{self, GivenUp, Keeping};
+use crate::durable::{self, FileError, GivenUp, Keeping};
 use crate::recording::journey::Step;
 use crate::recording::name::printable;
 use crate::recording::{Seen, VodRecord};
+
+/// Read at a time.
+const CHUNK_BYTES: usize = 1 << 20;
 
 /// Step 5 of a journey: the source goes, and the journal says that nothing is left to do.
 pub(super) fn clear_source(house: &House, key: &JournalKey, record: &VodRecord) -> Result<(), PipelineError> {
@@ -31,7 +37,7 @@ fn remove(house: &House, record: &VodRecord) -> Result<(), PipelineError> {
         }
         return Ok(());
     };
-    match leaving::give_up(house, path, &Seen { fingerprint: record.source, changed_ns })? {
+    match give_up(house, path, &Seen { fingerprint: record.source, changed_ns })? {
         GivenUp::Removed | GivenUp::Missing | GivenUp::Aside { .. } => {}
         GivenUp::Kept { why: Keeping::Changed, path } => {
             stays(&path, "the original changed after it was finished; it stays");
@@ -41,6 +47,66 @@ fn remove(house: &House, record: &VodRecord) -> Result<(), PipelineError> {
         }
     }
     Ok(())
+}
+
+/// What keeps a source from being removed (an attribute, an owner, a mode) cannot be taken away without changing its change
+/// time. So its digest is noted when the removal fails, and stands for the change time afterwards.
+fn give_up(house: &House, path: &Path, seen: &Seen) -> Result<GivenUp, PipelineError> {
+    let row = row_of(path);
+    let given_up = match leaving::give_up(house, path, seen) {
+        Err(error) => {
+            note_digest(house, path, seen, &row)?;
+            return Err(error);
+        }
+        Ok(given_up) => given_up,
+    };
+    let is_touched = matches!(&given_up, GivenUp::Kept { why: Keeping::Changed, path: at } if at == path);
+    let Some(noted) = house.catalog.ledger(&row)? else { return Ok(given_up) };
+    let given_up = match durable::seen(path) {
+        Ok(now) if is_touched && now.fingerprint == seen.fingerprint && is_the_same(house, path, &noted)? => {
+            // Read between two looks: what is removed is what was read.
+            leaving::give_up(house, path, &now)?
+        }
+        _ => given_up,
+    };
+    house.catalog.remove_ledger(&row)?;
+    Ok(given_up)
+}
+
+fn is_the_same(house: &House, path: &Path, noted: &Value) -> Result<bool, PipelineError> {
+    Ok(digest(house, path)?.is_some_and(|digest| noted.as_str() == Some(&digest)))
+}
+
+fn row_of(path: &Path) -> String {
+    format!("digest/{}", blake3::hash(path.as_os_str().as_encoded_bytes()).to_hex())
+}
+
+/// Notes what a source holds that is still as it was finished.
+fn note_digest(house: &House, path: &Path, seen: &Seen, row: &str) -> Result<(), PipelineError> {
+    let is_as_finished = || durable::seen(path).is_ok_and(|now| now == *seen);
+    if house.catalog.ledger(row)?.is_some() || !is_as_finished() {
+        return Ok(());
+    }
+    let digest = digest(house, path)?;
+    if is_as_finished()
+        && let Some(digest) = digest
+    {
+        house.catalog.put_ledger(row, &digest.into())?;
+    }
+    Ok(())
+}
+
+/// BLAKE3 of a file; `None` if the work is to stop.
+fn digest(house: &House, path: &Path) -> Result<Option<String>, PipelineError> {
+    let mut file = File::open(path).map_err(FileError::on("open", path))?;
+    let (mut hasher, mut buffer) = (blake3::Hasher::new(), vec![0; CHUNK_BYTES]);
+    while !house.stop.is_requested() {
+        match file.read(&mut buffer).map_err(FileError::on("read", path))? {
+            0 => return Ok(Some(hasher.finalize().to_hex().to_string())),
+            read => hasher.update(&buffer[..read]),
+        };
+    }
+    Ok(None)
 }
 
 fn stays(path: &Path, why: &str) {

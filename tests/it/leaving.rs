@@ -189,3 +189,21 @@ fn without_leases_a_delivered_file_waits_aside_and_a_restart_forgets_it_not() {
     let freed = |vod: &serde_json::Value| vod["freedAt"].is_i64() == (vod["vodName"] == "quiet.mp4");
     assert!(house.vods().iter().all(freed));
 }
+
+#[test]
+fn a_source_that_was_rewritten_while_its_removal_was_refused_stays() {
+    let house = House::new();
+    let source = house.put(&made("ts", 2), "room1.ts");
+    let chattr = |how: &str| Command::new("chattr").arg(how).arg(&source).status().is_ok_and(|s| s.success());
+    if !chattr("+i") {
+        let _ = writeln!(std::io::stdout(), "skipped: no file can be made immutable here");
+        return;
+    }
+    house.process().expect_code(5);
+    assert!(chattr("-i"));
+    rewrite(&source);
+    let rewritten = fs::read(&source).unwrap();
+    house.process().expect_code(0);
+    assert_eq!(fs::read(&source).unwrap(), rewritten);
+    assert_eq!(names(&house), ["room1.mp4", "room1.ts"]);
+}
