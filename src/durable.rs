@@ -1,7 +1,7 @@
 //! The only way files are created, published, renamed and freed: write aside → sync → rename without replacing →
 //! sync the directory.
 //!
-//! Assumes that one process works in a directory under our partial names (the state directory's lock sees to it).
+//! Names below a root are reached beneath its descriptor ([`declare_root`]), partials by their own ([`Partial`]).
 //! It must not decide anything: what is published, kept or freed is decided elsewhere and handed in.
 //!
 //! Every operation passes the counting seam [`step`], by which the kill test stops the process after its n-th
@@ -9,6 +9,7 @@
 
 mod advice;
 mod ahead;
+mod beneath;
 mod block;
 mod direct;
 mod extents;
@@ -17,16 +18,17 @@ mod give_up;
 pub(crate) mod image;
 mod in_place;
 mod lease;
+mod partial;
+mod root;
 mod seam;
 mod share;
 
-use std::ffi::OsString;
-use std::fs::{self, File, FileTimes, Metadata, OpenOptions, Permissions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, RenameFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use crate::fault::{Class, Fault};
@@ -34,6 +36,8 @@ use crate::recording::Fingerprint;
 
 pub use advice::{ask_for, begin_to_store, store_ahead};
 pub use ahead::{AheadReader, ReadAhead};
+use beneath::{Directory, is_descriptor, open_directory, open_regular};
+pub use beneath::{declare_root, metadata, open_to_read};
 pub use direct::{Copied, copy_ranges_direct};
 pub use extents::{Extents, MAX_EXTENTS};
 pub use give_up::{GivenUp, Keeping, Wanted, aside_path, give_up, is_aside, put_back, remove_aside, seen};
@@ -41,15 +45,13 @@ pub use give_up::{GivenUp, Keeping, Wanted, aside_path, give_up, is_aside, put_b
 pub(crate) use in_place::tape;
 pub use in_place::{InPlace, Operation};
 pub use lease::{NoLease, ReadLease, leases_count_on};
+pub use partial::{Owner, PARTIAL_PREFIX, Partial, Sealed, is_partial, random_id, remove_partials};
+pub use root::{ROOT_FILE, RootError, RootLock, RootOwner, foreign_owner, owner_of};
 #[cfg(test)]
 pub(crate) use seam::recorder;
 pub use seam::step;
 pub(crate) use seam::{Event, tell};
 pub use share::{copy_ranges, copy_ranges_in_kernel, overwrite, share_behind};
-
-/// Every partial of ours begins with this; such names are never candidates.
-pub const PARTIAL_PREFIX: &str = ".aftercast-";
-const PARTIAL_SUFFIX: &str = ".partial";
 
 /// A file operation that failed, with its path.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +91,9 @@ impl Fault for FileError {
 impl FileError {
     /// For `map_err`: attaches what was tried and the path.
     pub fn on(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
+        // A file that has no name yet is called as the kernel calls it: by its directory and number.
+        let named = is_descriptor(path).then(|| std::fs::read_link(path).ok()).flatten();
+        let path = named.unwrap_or_else(|| path.to_owned());
         move |source| Self { verb, path, source }
     }
 
@@ -107,103 +111,10 @@ impl FileError {
 /// Result of an operation on a file.
 pub type Result<T> = std::result::Result<T, FileError>;
 
-/// A file of ours that is being written aside, in the directory of its final name.
-///
-/// Dropped before [`Partial::seal`], it is removed; a killed process leaves it to [`remove_partials`].
-#[derive(Debug)]
-pub struct Partial {
-    path: PathBuf,
-    sealed: bool,
-}
-
-/// The name under which the file that becomes `final_path` is written.
-pub fn partial_path(final_path: &Path) -> PathBuf {
-    let mut name = OsString::from(PARTIAL_PREFIX);
-    name.push(final_path.file_name().unwrap_or_default());
-    name.push(PARTIAL_SUFFIX);
-    final_path.with_file_name(name)
-}
-
-/// Whether a file name is one of our partials.
-pub fn is_partial(name: &std::ffi::OsStr) -> bool {
-    let name = name.as_encoded_bytes();
-    name.starts_with(PARTIAL_PREFIX.as_bytes()) && name.ends_with(PARTIAL_SUFFIX.as_bytes())
-}
-
-impl Partial {
-    /// Creates an empty partial for a final name, replacing one that an earlier attempt left behind.
-    pub fn create(final_path: &Path) -> Result<Self> {
-        let path = partial_path(final_path);
-        remove_if_there(&path)?;
-        let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        created.map_err(FileError::on("create", &path))?;
-        tell(Event::Created(&path));
-        step("partial created");
-        Ok(Self { path, sealed: false })
-    }
-
-    /// Where it is written.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Gives it the owner, mode and time of the file it comes from where that is allowed, and makes it durable.
-    ///
-    /// What could not be kept of the owner is returned in words, for one warning.
-    #[track_caller]
-    pub fn seal(mut self, like: &Metadata) -> Result<Sealed> {
-        let file =
-            OpenOptions::new().read(true).write(true).open(&self.path).map_err(FileError::on("open", &self.path))?;
-        let not_kept = keep_attributes(&file, like);
-        file.sync_all().map_err(FileError::on("sync", &self.path))?;
-        tell(Event::Synced(&self.path));
-        step("partial synced");
-        let written = file.metadata().map_err(FileError::on("read the state of", &self.path))?;
-        self.sealed = true;
-        Ok(Sealed { path: std::mem::take(&mut self.path), fingerprint: Fingerprint::of(&written), not_kept })
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        if !self.sealed {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// A complete, synced file under its partial name.
-#[derive(Debug)]
-pub struct Sealed {
-    /// Where it stands.
-    pub path: PathBuf,
-    /// Its fingerprint, which the rename does not change.
-    pub fingerprint: Fingerprint,
-    /// Attributes of the source that could not be kept, in words.
-    pub not_kept: Option<String>,
-}
-
-/// Keeps owner, group, mode and mtime; where the owner is not allowed, the group; never an error.
-fn keep_attributes(file: &File, like: &Metadata) -> Option<String> {
-    use std::os::unix::fs::fchown;
-    let owner = fchown(file, Some(like.uid()), Some(like.gid()));
-    let group = owner.as_ref().err().map(|_| fchown(file, None, Some(like.gid())));
-    // A mode without the group it was meant for could open the file to strangers: drop the group's bits then.
-    let keeps_group = !matches!(group, Some(Err(_)));
-    let mode = if keeps_group { like.mode() & 0o7777 } else { like.mode() & 0o7707 };
-    let mode = file.set_permissions(Permissions::from_mode(mode));
-    let times = like.modified().and_then(|mtime| file.set_times(FileTimes::new().set_modified(mtime)));
-    let mut not_kept = Vec::new();
-    not_kept.extend(owner.is_err().then_some(if keeps_group { "owner" } else { "owner and group" }));
-    not_kept.extend(mode.is_err().then_some("mode"));
-    not_kept.extend(times.is_err().then_some("modification time"));
-    (!not_kept.is_empty()).then(|| not_kept.join(", "))
-}
-
 /// Makes a file durable as it is now.
 #[track_caller]
 pub fn sync_file(path: &Path) -> Result<()> {
-    File::open(path).and_then(|f| f.sync_all()).map_err(FileError::on("sync", path))?;
+    open_to_read(path)?.sync_all().map_err(FileError::on("sync", path))?;
     tell(Event::Synced(path));
     step("file synced");
     Ok(())
@@ -213,49 +124,115 @@ pub fn sync_file(path: &Path) -> Result<()> {
 ///
 /// Uses `renameat2(RENAME_NOREPLACE)`; on file systems without it a hard link and unlink, which do not replace either.
 pub fn rename_no_replace(from: &Path, to: &Path) -> Result<()> {
-    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => link_and_unlink(from, to),
-        other => other.map_err(|e| FileError { verb: "rename to", path: to.to_owned(), source: e.into() }),
-    }?;
+    rename_names(from, to)?;
+    renamed(from, to)
+}
+
+fn renamed(from: &Path, to: &Path) -> Result<()> {
     tell(Event::Renamed(from, to));
     step("renamed");
     sync_parent(to)?;
     if from.parent() == to.parent() { Ok(()) } else { sync_parent(from) }
 }
 
+/// Gives a complete, synced file its final name, without replacing: exactly the file that was written, or an error.
+///
+/// Whoever may write in the directory can put another file in the place of a name at any moment. Looked at before, that is
+/// refused; looked at afterwards, the name is given up again.
+pub fn publish(from: &Path, to: &Path, written: &Fingerprint) -> Result<()> {
+    require_same(from, written)?;
+    rename_names(from, to)?;
+    if let Err(error) = require_same(to, written) {
+        let _ = rename_names(to, from);
+        return Err(error);
+    }
+    renamed(from, to)
+}
+
+fn rename_names(from: &Path, to: &Path) -> Result<()> {
+    let failed = |error: io::Error| FileError { verb: "rename to", path: to.to_owned(), source: error };
+    let (old, old_name) = Directory::of(from).map_err(FileError::on("rename", from))?;
+    let (new, new_name) = Directory::of(to).map_err(failed)?;
+    match rustix::fs::renameat_with(&old, old_name, &new, new_name, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => link_and_unlink(from, to),
+        other => other.map_err(|e| failed(e.into())),
+    }
+}
+
+/// Whether a name still stands for a file as it was written. Its number alone would not tell: that of a removed file is given out
+/// again at once.
+fn require_same(path: &Path, written: &Fingerprint) -> Result<()> {
+    let now = metadata(path)?;
+    if now.is_file() && Fingerprint::of(&now) == *written {
+        return Ok(());
+    }
+    let source = io::Error::other("another file has been put in its place");
+    Err(FileError { verb: "publish", path: path.to_owned(), source })
+}
+
 /// Puts a complete, synced file in place of the file it was made from; the directory is durable afterwards.
 ///
 /// The caller has compared the two and journalled what is about to happen: the old content is gone with this.
-pub fn replace(from: &Path, source: &Path) -> Result<()> {
-    fs::rename(from, source).map_err(FileError::on("rename to", source))?;
+pub fn replace(from: &Path, source: &Path, written: &Fingerprint) -> Result<()> {
+    require_same(from, written)?;
+    let (old, old_name) = Directory::of(from).map_err(FileError::on("rename", from))?;
+    let (new, new_name) = Directory::of(source).map_err(FileError::on("rename to", source))?;
+    let renamed = rustix::fs::renameat(&old, old_name, &new, new_name);
+    renamed.map_err(|e| FileError::on("rename to", source)(e.into()))?;
     tell(Event::Renamed(from, source));
     step("renamed over the source");
+    require_same(source, written)?;
     sync_parent(source)
 }
 
 fn link_and_unlink(from: &Path, to: &Path) -> Result<()> {
-    fs::hard_link(from, to).map_err(FileError::on("link to", to))?;
-    fs::remove_file(from).map_err(FileError::on("remove", from))
+    let link = || {
+        let ((old, old_name), (new, new_name)) = (Directory::of(from)?, Directory::of(to)?);
+        Ok(rustix::fs::linkat(&old, old_name, &new, new_name, AtFlags::empty())?)
+    };
+    link().map_err(FileError::on("link to", to))?;
+    unlink(from).map_err(FileError::on("remove", from))
+}
+
+fn unlink(path: &Path) -> io::Result<()> {
+    let (directory, name) = Directory::of(path)?;
+    Ok(rustix::fs::unlinkat(&directory, name, AtFlags::empty())?)
+}
+
+/// Whether a path is a directory that can be reached without following a link below a root.
+fn is_directory(path: &Path) -> bool {
+    open_directory(path, OFlags::PATH).is_ok()
 }
 
 /// Creates a directory and its missing parents, with the owner and mode of the nearest parent that exists.
 pub fn create_directories(path: &Path) -> Result<()> {
-    if path.is_dir() {
+    if is_directory(path) {
         return Ok(());
     }
     let Some(parent) = path.parent() else { return Ok(()) };
     create_directories(parent)?;
-    match fs::create_dir(path) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
+    let make = || {
+        let (directory, name) = Directory::of(path)?;
+        rustix::fs::mkdirat(&directory, name, Mode::from_raw_mode(0o777)).map_err(io::Error::from)
+    };
+    match make() {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && is_directory(path) => return Ok(()),
         other => other.map_err(FileError::on("create directory", path))?,
     }
-    if let Ok(like) = fs::metadata(parent) {
-        let _ = std::os::unix::fs::chown(path, Some(like.uid()), Some(like.gid()));
-        let _ = fs::set_permissions(path, Permissions::from_mode(like.mode() & 0o7777));
-    }
+    keep_attributes_of_parent(parent, path);
     tell(Event::DirectoryCreated(path));
     step("directory created");
     sync_parent(path)
+}
+
+fn keep_attributes_of_parent(parent: &Path, path: &Path) {
+    let open = |path: &Path| open_directory(path, OFlags::RDONLY).map(File::from);
+    if let (Ok(parent), Ok(made)) = (open(parent), open(path))
+        && let Ok(like) = parent.metadata()
+    {
+        let _ = std::os::unix::fs::fchown(&made, Some(like.uid()), Some(like.gid()));
+        let _ = made.set_permissions(std::fs::Permissions::from_mode(like.mode() & 0o7777));
+    }
 }
 
 /// Removes a file for good; its absence is a success.
@@ -274,7 +251,7 @@ pub fn remove_own(path: &Path) -> Result<()> {
 }
 
 fn remove_if_there(path: &Path) -> Result<bool> {
-    match fs::remove_file(path) {
+    match unlink(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
         other => other.map(|()| true).map_err(FileError::on("remove", path)),
     }
@@ -287,7 +264,7 @@ pub fn sync_parent(path: &Path) -> Result<()> {
         Some(p) if !p.as_os_str().is_empty() => p,
         _ => Path::new("."),
     };
-    match File::open(parent).and_then(|d| d.sync_all()) {
+    match open_directory(parent, OFlags::RDONLY).and_then(|d| File::from(d).sync_all()) {
         // Some network file systems cannot sync a directory; there is nothing more to be done there.
         Err(e) if matches!(Errno::from_io_error(&e), Some(Errno::INVAL | Errno::NOTSUP)) => {}
         other => other.map_err(FileError::on("sync directory", parent))?,
@@ -326,22 +303,14 @@ const fn magic_number(f_type: rustix::fs::FsWord) -> u64 {
 
 /// The fingerprint of a path now, symbolic links not followed.
 pub fn fingerprint(path: &Path) -> Result<Fingerprint> {
-    let metadata = fs::symlink_metadata(path).map_err(FileError::on("read the state of", path))?;
-    Ok(Fingerprint::of(&metadata))
+    metadata(path).map(|metadata| Fingerprint::of(&metadata))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::fs::{self, Permissions};
 
-    #[test]
-    fn a_partial_that_is_not_sealed_leaves_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let partial = Partial::create(&dir.path().join("x.mp4")).unwrap();
-        assert!(is_partial(partial.path().file_name().unwrap()));
-        drop(partial);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-    }
+    use super::*;
 
     #[test]
     fn a_final_name_is_never_replaced() {
@@ -364,7 +333,8 @@ mod tests {
         let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
         File::options().write(true).open(&source).unwrap().set_modified(long_ago).unwrap();
 
-        let sealed = Partial::create(&dir.path().join("x.mp4")).unwrap().seal(&fs::metadata(&source).unwrap()).unwrap();
+        let partial = Partial::create(&dir.path().join("x.mp4"), &Owner::of_process()).unwrap();
+        let sealed = partial.seal(&fs::metadata(&source).unwrap()).unwrap();
         let to = dir.path().join("x.mp4");
         rename_no_replace(&sealed.path, &to).unwrap();
 

@@ -4,7 +4,7 @@
 //! it back however the process ends; the process id inside is only there to be named in a message.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -12,11 +12,17 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::CatalogError;
+use crate::durable::{self, Owner};
+
+/// The file that holds the id of a state directory.
+const ID_FILE: &str = "id";
+const ID_DIGITS: usize = 16;
 
 /// Held as long as it lives.
 #[derive(Debug)]
 pub(super) struct StateLock {
     _file: File,
+    owner: Owner,
 }
 
 /// The lock file of a state directory.
@@ -44,8 +50,35 @@ impl StateLock {
             Err(errno) => return Err(on("lock", &path)(errno.into())),
         }
         write_owner(&mut file).map_err(on("write", &path))?;
-        Ok(Self { _file: file })
+        let path = state_dir.join(ID_FILE);
+        let owner = state_id(&path).map_err(on("read or write", &path))?;
+        Ok(Self { _file: file, owner })
     }
+
+    /// In whose name this state directory writes.
+    pub(super) const fn owner(&self) -> &Owner {
+        &self.owner
+    }
+}
+
+/// The id of a state directory, made once. It names what this directory's owner writes in roots, so that a second owner of the
+/// same root never takes it for its own.
+fn state_id(path: &Path) -> io::Result<Owner> {
+    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    let mut text = String::new();
+    Read::by_ref(&mut file).take(64).read_to_string(&mut text)?;
+    let id = text.trim();
+    if id.len() == ID_DIGITS && id.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Ok(Owner::new(id));
+    }
+    // New, or cut while it was written: nothing that bears the old one can be told any more.
+    let id = durable::random_id();
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{id}")?;
+    file.sync_all()?;
+    durable::tell(durable::Event::Synced(path));
+    Ok(Owner::new(&id))
 }
 
 fn owner(file: &mut File) -> Option<u32> {

@@ -68,6 +68,8 @@ use ended::EndedAttempts;
 use lock::StateLock;
 use store::Store;
 
+use crate::durable::Owner;
+
 /// Result of a catalogue operation.
 pub type Result<T> = std::result::Result<T, CatalogError>;
 
@@ -83,7 +85,7 @@ struct Inner {
     in_flight: Mutex<HashSet<String>>,
     ended: EndedAttempts,
     behind: Behind,
-    _lock: StateLock,
+    lock: StateLock,
 }
 
 /// Directory of the database in a state directory.
@@ -124,9 +126,14 @@ impl Catalog {
         let behind = Behind::open(state_dir, counted, store.flushes()?)?;
         store.count_flushes(FlushCounter::open(state_dir, counted, store.flushes()?)?);
         let (ended, noted) = EndedAttempts::open(state_dir)?;
-        let catalog = Self(Arc::new(Inner { store, in_flight: Mutex::default(), ended, behind, _lock: lock }));
+        let catalog = Self(Arc::new(Inner { store, in_flight: Mutex::default(), ended, behind, lock }));
         catalog.count_deaths(&noted)?;
         Ok(catalog)
+    }
+
+    /// In whose name files are written aside.
+    pub fn owner(&self) -> &Owner {
+        self.0.lock.owner()
     }
 
     fn store(&self) -> &Store {

@@ -15,6 +15,7 @@ use crate::catalog::CatalogError;
 use crate::config::{self, Config, ConfigError, Sources};
 use crate::deliver::TargetOptions;
 use crate::discover::{Mode, Server};
+use crate::durable::RootError;
 use crate::pipeline::{self, Engine, House, NameOverrides, Opening, PipelineError, Settings, Stop};
 use crate::recording::name::printable_text;
 
@@ -47,6 +48,7 @@ pub fn explain(failure: &Failure, out: &mut Output<'_>) -> Exit {
     let (exit, text) = match failure {
         Failure::Configuration(error) => (Exit::Configuration, report::of_fault(error.as_ref())),
         Failure::InUse(error) => (Exit::StateInUse, report::of_fault(error)),
+        Failure::RootInUse(error) => (Exit::StateInUse, report::of_fault(error)),
         Failure::Fault(error) => (Exit::of_class(error.class()), report::of_fault(error.as_ref())),
         Failure::Usage(text) => (Exit::Usage, format!("Error: {}\n", printable_text(text))),
         Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return Exit::Done,
@@ -96,10 +98,11 @@ impl Failure {
         Self::Configuration(Box::new(error))
     }
 
-    /// A house that is in use is told apart from every other failure.
+    /// A house or a root that is in use is told apart from every other failure.
     pub fn from_engine(error: PipelineError) -> Self {
         match error {
             PipelineError::Catalog(in_use @ CatalogError::InUse { .. }) => Self::InUse(in_use),
+            PipelineError::Root(in_use @ RootError::InUse { .. }) => Self::RootInUse(in_use),
             other => Self::Fault(Box::new(other)),
         }
     }
@@ -120,13 +123,29 @@ fn with_house(cli: &Cli, typed: &[OsString], out: &mut Output<'_>) -> Result<Exi
             signals::before_an_abrupt_end(move || drop(catalog.interrupt_attempts(pipeline::now_ms())));
             let exit = run_here(cli, &config, &engine, None, out);
             engine.stop_working();
-            exit
+            drop(engine);
+            match exit {
+                Err(Failure::RootInUse(in_use)) => ask_owner(in_use, typed, out),
+                exit => exit,
+            }
         }
         Err(Failure::InUse(in_use)) => match socket::ask(&path, typed, out.out.as_it_is(), out.err.as_it_is()) {
             Ok(code) => Ok(Exit::from_code(code)),
             Err(_) => Err(Failure::InUse(in_use)),
         },
         Err(other) => Err(other),
+    }
+}
+
+/// Without a configuration that names it, the process that owns a root is found by the root: the command is its to run.
+fn ask_owner(in_use: RootError, typed: &[OsString], out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let socket = match &in_use {
+        RootError::InUse { owner: Some(owner), .. } => House::socket_path(&owner.state_dir),
+        _ => return Err(Failure::RootInUse(in_use)),
+    };
+    match socket::ask(&socket, typed, out.out.as_it_is(), out.err.as_it_is()) {
+        Ok(code) => Ok(Exit::from_code(code)),
+        Err(_) => Err(Failure::RootInUse(in_use)),
     }
 }
 

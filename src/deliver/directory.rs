@@ -82,7 +82,7 @@ impl Directory {
             durable::create_directories(parent).map_err(DeliverError::disk(&self.target))?;
         }
         source.rewind()?;
-        let partial = Partial::create(&path).map_err(DeliverError::disk(&self.target))?;
+        let partial = Partial::create(&path, &run.ledger.owner()).map_err(DeliverError::disk(&self.target))?;
         let ours = self.fill(partial.path(), source, run)?;
         source.check()?;
         let sealed = partial.seal(source.metadata()).map_err(DeliverError::disk(&self.target))?;
@@ -114,7 +114,7 @@ impl Directory {
     /// BLAKE3 of a file, read from the device and not from what writing left in memory, where that can be asked for.
     pub fn digest(&self, path: &Path, run: &Run<'_>) -> Result<String> {
         let failed = |e| DeliverError::disk(&self.target)(FileError { verb: "read", path: path.to_owned(), source: e });
-        let mut file = File::open(path).map_err(failed)?;
+        let mut file = durable::open_to_read(path).map_err(|e| failed(e.source))?;
         let _ = fadvise(&file, 0, None, Advice::DontNeed);
         let mut hasher = blake3::Hasher::new();
         let mut buffer = vec![0; CHUNK_BYTES];

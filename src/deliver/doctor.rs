@@ -12,7 +12,7 @@ use super::error::{DeliverError, Result};
 use super::ledger::NoLedger;
 use super::multipart::abort;
 use super::target::{Store, Target};
-use crate::durable::{self, FileError, Partial};
+use crate::durable::{self, FileError, Owner, Partial};
 use crate::fault::{Fault, chain};
 use crate::recording::name::printable;
 
@@ -147,7 +147,7 @@ fn same(target: &str, key: &str, bytes: &[u8]) -> Result<()> {
 
 fn probe_directory(target: &str, path: &std::path::Path) -> Vec<Check> {
     let failed = |verb| move |e| DeliverError::disk(target)(FileError::on(verb, path)(e));
-    let written = Partial::create(path).map_err(DeliverError::disk(target)).and_then(|partial| {
+    let written = Partial::create(path, &Owner::of_process()).map_err(DeliverError::disk(target)).and_then(|partial| {
         std::fs::write(partial.path(), PROBE_BYTES).map_err(failed("write"))?;
         let read = std::fs::read(partial.path()).map_err(failed("read"))?;
         same(target, &path.to_string_lossy(), &read)

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::error::{DeliverError, Result};
+use crate::durable::Owner;
 use crate::recording::Fingerprint;
 
 /// Why a ledger cannot be read or written.
@@ -27,6 +28,10 @@ pub trait Ledger: Send + Sync {
     fn rows(&self, prefix: &str) -> std::result::Result<Vec<(String, Value)>, LedgerFault>;
     /// Removes the rows whose keys begin with a text.
     fn remove(&self, prefix: &str) -> std::result::Result<(), LedgerFault>;
+    /// In whose name files are written aside in a directory that is a target.
+    fn owner(&self) -> Owner {
+        Owner::of_process()
+    }
     /// Whether rows outlive the call; where they do not, an upload that fails is aborted at once.
     fn remembers(&self) -> bool {
         true

@@ -5,15 +5,14 @@
 //! change of the inode, which nobody can set back as `touch` and `rsync` set back that of the content.
 
 use std::cell::Cell;
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use bytes::Bytes;
 
 use super::error::{DeliverError, Result};
-use crate::durable::FileError;
+use crate::durable::{self, FileError};
 use crate::recording::{AssetFile, Fingerprint, Seen};
 
 /// One open local file, and what its object has behind it.
@@ -26,16 +25,11 @@ pub(super) struct Source {
     position: Cell<u64>,
 }
 
-/// Neither follow a symbolic link nor wait for the writer of a pipe.
-const OPEN_FLAGS: rustix::fs::OFlags = rustix::fs::OFlags::NOFOLLOW.union(rustix::fs::OFlags::NONBLOCK);
-
 impl Source {
     /// Opens a file and compares it with what was queued.
     pub fn open(promised: &AssetFile) -> Result<Self> {
         let path = &promised.path;
-        let flags = OPEN_FLAGS.bits().cast_signed();
-        let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
-        let file = opened.map_err(FileError::on("read", path)).map_err(DeliverError::Source)?;
+        let file = durable::open_to_read(path).map_err(DeliverError::Source)?;
         let metadata =
             file.metadata().map_err(FileError::on("read the state of", path)).map_err(DeliverError::Source)?;
         let source = Self { file, promised: promised.clone(), metadata, position: Cell::new(0) };
@@ -135,6 +129,7 @@ fn changed_ns(metadata: &Metadata) -> i64 {
 mod tests {
     use super::*;
     use crate::durable;
+    use std::fs::OpenOptions;
 
     fn promised(path: &Path) -> AssetFile {
         AssetFile::new(path.to_owned(), durable::fingerprint(path).unwrap())

@@ -55,6 +55,14 @@ pub enum DiscoverError {
         /// The root.
         path: PathBuf,
     },
+    /// A directory below the root that another aftercast owns.
+    #[error("`{}` is in use by another aftercast (state directory `{}`)", printable(path), printable(state_dir))]
+    Owned {
+        /// The directory.
+        path: PathBuf,
+        /// The state directory of its owner.
+        state_dir: PathBuf,
+    },
     /// A name template that means nothing.
     #[error("the name template of `{}` cannot be used", printable(path))]
     Template {
@@ -77,9 +85,11 @@ impl Fault for DiscoverError {
             Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => Class::Environment,
             Self::Unreadable { source, .. } => Class::of_io(source),
             Self::NotUtf8 { .. } | Self::LeadsOut { .. } | Self::Template { .. } => Class::Permanent,
-            Self::WatchLimit { .. } | Self::NotWatched { .. } | Self::RootGone { .. } | Self::Thread(_) => {
-                Class::Environment
-            }
+            Self::WatchLimit { .. }
+            | Self::NotWatched { .. }
+            | Self::RootGone { .. }
+            | Self::Owned { .. }
+            | Self::Thread(_) => Class::Environment,
         }
     }
 
@@ -109,6 +119,10 @@ impl Fault for DiscoverError {
             Self::RootGone { .. } => {
                 "Recordings that are finished and delivered are safe. It is watched again as soon as it is back.".into()
             }
+            Self::Owned { state_dir, .. } => format!(
+                "What lies there is left to its owner. To work on it, run the command with `--state-dir {}`.",
+                printable(state_dir)
+            ),
             Self::Template { .. } | Self::Thread(_) => return None,
         })
     }

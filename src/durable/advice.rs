@@ -40,7 +40,7 @@ pub fn begin_to_store(file: &File, range: &Range<u64>) {
 
 /// Has the disk store what a file holds so far, so that a later sync has little to wait for.
 pub fn store_ahead(path: &Path) {
-    let _ = File::open(path).and_then(|file| file.sync_data());
+    let _ = super::open_to_read(path).ok().and_then(|file| file.sync_data().ok());
 }
 
 /// Waits until a range is handed to the disk, and drops its pages from memory.

@@ -20,7 +20,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Scope;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::Advice;
+use rustix::fs::{Advice, OFlags};
 use rustix::io::ReadWriteFlags;
 
 use super::block::{BLOCK_BYTES, Memory};
@@ -128,7 +128,7 @@ impl ReadAhead {
     /// For a file that lies on a disk and not in memory, and so many readers; `None` where reading past the page cache is not
     /// possible, costs more than it spares, or is done for another file already: one ring is memory enough.
     pub fn open(path: &Path, readers: usize) -> Option<Self> {
-        let plain = File::open(path).ok()?;
+        let plain = super::open_to_read(path).ok()?;
         let len = plain.metadata().ok()?.len();
         if is_in_memory(&plain, len) {
             return None;
@@ -137,7 +137,7 @@ impl ReadAhead {
     }
 
     fn past_the_cache(path: &Path, len: u64, (readers, turn): (usize, Turn)) -> io::Result<Self> {
-        let file = past_the_cache().open(path)?;
+        let file = past_the_cache(path, OFlags::RDONLY)?;
         let ring = Mutex::new(Ring { stretches: vec![None; readers], ..Ring::default() });
         let ahead = Self { file, len, ring, changed: Condvar::new(), _turn: turn };
         // Some file systems open such a file and do not read it.

@@ -8,16 +8,16 @@
 //! What is read back comes from the disk or its own cache; a file system that takes `O_DIRECT` and answers from memory all the
 //! same (`data=journal`, encrypted files) proves less.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::num::NonZeroU64;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 
-use rustix::fs::{Advice, FallocateFlags};
+use rustix::fs::{Advice, FallocateFlags, OFlags};
 use rustix::io::Errno;
 
 use super::block::{BLOCK_BYTES, Memory};
@@ -52,8 +52,8 @@ pub fn copy_ranges_direct(
     reads_back: bool,
     goes_on: &dyn Fn(u64) -> bool,
 ) -> Result<Copied> {
-    let source = File::open(from).map_err(FileError::on("open", from))?;
-    let target = match past_the_cache().write(true).truncate(true).open(to) {
+    let source = super::open_to_read(from)?;
+    let target = match past_the_cache(to, OFlags::RDWR | OFlags::TRUNC) {
         Ok(target) => target,
         Err(error) if is_refusal(&error) => return Ok(Copied::NotHere),
         Err(error) => return Err(FileError::on("open", to)(error)),
@@ -75,11 +75,9 @@ pub fn copy_ranges_direct(
     }
 }
 
-/// How a file is opened that is read past the page cache.
-pub(super) fn past_the_cache() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.read(true).custom_flags(i32::try_from(rustix::fs::OFlags::DIRECT.bits()).unwrap_or(0));
-    options
+/// Opens a file that is read, and perhaps written, past the page cache.
+pub(super) fn past_the_cache(path: &Path, flags: OFlags) -> io::Result<File> {
+    super::open_regular(path, flags | OFlags::DIRECT)
 }
 
 fn is_refusal(error: &io::Error) -> bool {

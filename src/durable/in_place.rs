@@ -3,16 +3,17 @@
 //! Everything goes through one open file description, so that an exclusive lease on it holds while the work is done.
 //! It must not decide the order of the operations: that is the splice's, and each of them passes [`step`](super::step).
 
-use std::fs::{File, FileTimes, OpenOptions};
+use std::fs::{File, FileTimes};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{Advice, FallocateFlags, OFlags};
+use rustix::fs::{Advice, FallocateFlags, Mode, OFlags};
 
 use super::advice::store_and_drop;
+use super::beneath::{Directory, is_descriptor};
 use super::extents::{self, Extents};
 use super::{Event, FileError, Result, step, tell};
 use crate::recording::Fingerprint;
@@ -99,10 +100,14 @@ impl Operation<'_> {
 impl InPlace {
     /// Opens an existing file for reading and writing, without waiting for anybody's lease and without following a link.
     pub fn open(path: &Path) -> Result<Self> {
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let flags = i32::try_from(flags.bits()).unwrap_or_default();
-        let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path);
-        let file = file.map_err(FileError::on("open", path))?;
+        let open = || {
+            if is_descriptor(path) {
+                return super::open_regular(path, OFlags::RDWR);
+            }
+            let (directory, name) = Directory::of(path)?;
+            directory.open_file(name, OFlags::RDWR | OFlags::NONBLOCK, Mode::empty())
+        };
+        let file = open().map_err(FileError::on("open", path))?;
         // What is read of it lies far apart; reading ahead would read most of the media. Advice only.
         let _ = rustix::fs::fadvise(&file, 0, None, Advice::Random);
         Ok(Self { file, path: path.to_owned() })
@@ -161,6 +166,8 @@ impl InPlace {
         tape::before(&operation).map_err(|e| self.error(operation.verb(), e))?;
         self.do_it(operation).map_err(|e| self.error(operation.verb(), e))?;
         match operation {
+            // A file that has no name yet is gone after a power cut.
+            _ if is_descriptor(&self.path) => {}
             Operation::SyncData | Operation::Sync => tell(Event::Synced(&self.path)),
             change => tell(Event::Changed(&self.path, change)),
         }

@@ -1,12 +1,13 @@
 //! A second file from the bytes of a first: shared with it, copied inside the kernel, or read and written.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::{FileError, Partial, Result, step};
@@ -86,7 +87,7 @@ pub fn share_behind(from: &Path, to: &Path, head: &[u8]) -> Result<bool> {
 /// Puts other bytes in places of one of our own partials, and ends it at `len` bytes.
 pub fn overwrite(partial: &Partial, patches: &[(u64, Vec<u8>)], len: u64) -> Result<()> {
     let path = partial.path();
-    let file = OpenOptions::new().write(true).open(path).map_err(FileError::on("open", path))?;
+    let file = super::open_regular(path, OFlags::WRONLY).map_err(FileError::on("open", path))?;
     for (at, bytes) in patches {
         file.write_all_at(bytes, *at).map_err(FileError::on("write", path))?;
     }
@@ -103,8 +104,9 @@ fn clone_range(source: &File, target: &File, offset: u64) -> io::Result<()> {
 }
 
 fn open(from: &Path, to: &Path, head: &[u8]) -> Result<(File, File)> {
-    let source = File::open(from).map_err(FileError::on("open", from))?;
-    let mut target = OpenOptions::new().write(true).truncate(true).open(to).map_err(FileError::on("open", to))?;
+    let source = super::open_to_read(from)?;
+    let target = super::open_regular(to, OFlags::WRONLY | OFlags::TRUNC);
+    let mut target = target.map_err(FileError::on("open", to))?;
     target.write_all(head).map_err(FileError::on("write", to))?;
     Ok((source, target))
 }

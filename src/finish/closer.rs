@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::inspect::header_error;
 use super::{Description, FinishError, Validate};
-use crate::durable::FileError;
+use crate::durable::{self, FileError};
 use crate::isobmff::{self, Movie, Track};
 use crate::media::{self, Watch};
 use crate::recording::{Container, Defect};
@@ -43,7 +43,7 @@ pub(super) fn look_closer(
 }
 
 fn check_packets(path: &Path, movie: &Movie) -> Result<Closer, FinishError> {
-    let file = File::open(path).map_err(FileError::on("open", path))?;
+    let file = durable::open_to_read(path)?;
     let check = isobmff::check_packets(&mut BufReader::new(&file), movie).map_err(|e| header_error(path, e))?;
     let mut defects = check.defects;
     for (number, track) in (1..).zip(&movie.tracks).filter(|(_, track)| !track.is_external() && !movie.is_encrypted()) {

@@ -1,13 +1,12 @@
 //! What a finished file holds: tracks, durations, and what its id is made from. The same for a file that was just
 //! written and for one that a rebuild of the catalogue finds.
 
-use std::fs::File;
 use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 
 use super::inspect::header_error;
 use super::{FinishError, Inspection, Iso};
-use crate::durable::FileError;
+use crate::durable::{self, FileError};
 use crate::isobmff::{self, IsoError, Movie, Shape, Verdict};
 use crate::media::{self, Reading};
 use crate::recording::{Container, Defect, TrackSummary};
@@ -61,7 +60,7 @@ pub(super) fn describe_read(
     (iso, movie): (&Iso, &Movie),
     container: Container,
 ) -> Result<Description, FinishError> {
-    let file = File::open(path).map_err(FileError::on("open", path))?;
+    let file = durable::open_to_read(path)?;
     let described = describe_movie(&mut &file, movie, iso.verdict.clone(), container);
     described.map_err(|e| header_error(path, e))
 }
@@ -80,7 +79,7 @@ pub fn of_reading(container: Container, reading: &Reading) -> Description {
 }
 
 fn describe_iso(path: &Path, container: Container) -> Result<Option<Description>, FinishError> {
-    let file = File::open(path).map_err(FileError::on("open", path))?;
+    let file = durable::open_to_read(path)?;
     let size = file.metadata().map_err(FileError::on("read the state of", path))?.len();
     describe_reader(&mut BufReader::new(&file), size, container).map_err(|e| header_error(path, e))
 }

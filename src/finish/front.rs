@@ -1,6 +1,5 @@
 //! The header of an MP4 to its front, by the first way that can be gone: in place, or beside the source.
 
-use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +11,7 @@ use super::produce::{Work, Written, extension_of, partial_with_room, record_of, 
 use super::sameness::{self, Payloads};
 use super::splice::{self, LARGEST_BLOCK_BYTES, LEAST_DIRECT_BYTES, Performed, Prepared, Proven, Situation};
 use super::{FinishError, Inspection, Iso, Validate, Wish};
-use crate::durable::{self, FileError};
+use crate::durable;
 use crate::isobmff::Movie;
 use crate::media;
 use crate::recording::journey::Start;
@@ -103,7 +102,7 @@ impl Front<'_> {
     pub(super) fn situation(&self) -> Result<Situation, FinishError> {
         let source = self.source();
         let settled = self.work.settled;
-        let metadata = fs::metadata(source).map_err(FileError::on("read the state of", source))?;
+        let metadata = durable::metadata(source)?;
         let (free_bytes, size_bytes) = (durable::free_bytes(source)?, settled.candidate.fingerprint.size_bytes);
         Ok(Situation {
             is_temporary: settled.candidate.is_temporary,
@@ -147,7 +146,7 @@ impl Front<'_> {
     fn is_on_one_device(&self) -> Result<bool, FinishError> {
         let directory = self.final_path.parent().unwrap_or(Path::new("/"));
         durable::create_directories(directory)?;
-        let device = fs::metadata(directory).map_err(FileError::on("read the state of", directory))?.dev();
+        let device = durable::metadata(directory)?.dev();
         Ok(device == self.work.settled.candidate.fingerprint.device)
     }
 

@@ -109,7 +109,7 @@ impl Inspection {
 
 /// Looks at a file's headers.
 pub fn inspect(path: &Path) -> Result<Inspection, FinishError> {
-    let file = File::open(path).map_err(FileError::on("open", path))?;
+    let file = durable::open_to_read(path)?;
     let size_bytes = file.metadata().map_err(FileError::on("read the state of", path))?.len();
     let mut head = Vec::new();
     (&file).take(HEAD_BYTES).read_to_end(&mut head).map_err(FileError::on("read", path))?;

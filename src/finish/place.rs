@@ -71,7 +71,7 @@ fn dated_stem(candidate: &Candidate, start_ms: i64, options: &Options) -> String
 }
 
 fn exists(path: &Path) -> bool {
-    std::fs::symlink_metadata(path).is_ok()
+    !crate::durable::metadata(path).is_err_and(|error| error.is_missing())
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

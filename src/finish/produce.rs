@@ -1,7 +1,6 @@
 //! Produces the finished file of one recording, aside, compared and durable; the source is only read.
 
 use std::cell::Cell;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -14,7 +13,7 @@ use super::remux::remux;
 use super::salvaging::taught_by;
 use super::tagged::{index_or_remux, remux_named};
 use super::{FinishError, Inspection, Options, Wish, inspect, salvaging};
-use crate::durable::{self, FileError, Partial};
+use crate::durable::{self, Owner, Partial};
 use crate::isobmff::IsoError;
 use crate::media::{MediaError, Watch};
 use crate::recording::journey::{Settled, Start};
@@ -70,6 +69,8 @@ pub struct Work<'a> {
     pub turn: &'a dyn Turn,
     /// Says how the stream is coded, for a recording that does not say it itself.
     pub references: &'a References<'a>,
+    /// In whose name files are written aside.
+    pub owner: &'a Owner,
 }
 
 impl Work<'_> {
@@ -324,12 +325,12 @@ pub(super) fn partial_with_room(work: &Work<'_>, final_path: &Path, needed_bytes
     if free_bytes < needed_bytes {
         return Err(FinishError::NoSpace { path: work.settled.path().to_owned(), needed_bytes, free_bytes });
     }
-    Ok(Partial::create(final_path)?)
+    Ok(Partial::create(final_path, work.owner)?)
 }
 
 pub(super) fn seal(work: &Work<'_>, partial: Partial) -> Result<(PathBuf, Fingerprint, Vec<String>), FinishError> {
     let source = work.settled.path();
-    let like = fs::metadata(source).map_err(FileError::on("read the state of", source))?;
+    let like = durable::metadata(source)?;
     let sealed = work.wait_for_disk(|| partial.seal(&like))?;
     let warnings = sealed.not_kept.map(|what| format!("the {what} of the original could not be kept")).into_iter();
     Ok((sealed.path, sealed.fingerprint, warnings.collect()))

@@ -1,7 +1,7 @@
 //! Salvage as a way of finishing: the rebuilt tables in front of the media of the crashed file, which nobody copies where
 //! its blocks can be shared or the kernel copies them. The original stays, or is inside the finished file to the last byte.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{BufReader, Read as _};
 use std::num::NonZero;
 use std::ops::Range;
@@ -81,13 +81,13 @@ fn foreign(
     container: Container,
 ) -> Result<Result<Box<Written>, Vec<Defect>>, FinishError> {
     let (source, size_bytes) = (work.settled.path(), inspection.size_bytes);
-    let file = File::open(source).map_err(FileError::on("open", source))?;
+    let file = durable::open_to_read(source)?;
     let mended = salvage::mend(file, size_bytes, container, &(work.references)());
     let Some(mended) = mended.map_err(|error| salvage_error(source, error))? else {
         return Ok(Err(vec![Defect::NeedsParameters { pictures: 0, codec: container.extension().to_owned() }]));
     };
     // Beside the source, under the name that a cut attempt is cleared away by.
-    let whole = Partial::create(source)?;
+    let whole = Partial::scratch(source, work.owner)?;
     let rest = mended.from..size_bytes;
     if !(rest.start == 0 && durable::share_behind(source, whole.path(), &[])?) {
         durable::copy_ranges(source, whole.path(), &mended.head, std::slice::from_ref(&rest))?;
@@ -113,7 +113,7 @@ fn clusters_made_whole(whole: &Partial, container: Container) -> Result<Vec<Defe
     if !matches!(container, Container::Matroska | Container::Webm) {
         return Ok(Vec::new());
     }
-    let file = File::open(path).map_err(FileError::on("open", path))?;
+    let file = durable::open_to_read(path)?;
     let len = file.metadata().map_err(FileError::on("read the state of", path))?.len();
     let repair = salvage::repair_clusters(file, len).map_err(|error| salvage_error(path, error))?;
     durable::overwrite(whole, &repair.patches, repair.len)?;
@@ -131,7 +131,7 @@ fn scouts() -> usize {
 }
 
 fn salvaged(source: &Path, size_bytes: u64, references: &[Reference]) -> Result<Salvaged, FinishError> {
-    let file = File::open(source).map_err(FileError::on("open", source))?;
+    let file = durable::open_to_read(source)?;
     let scouts = scouts();
     let ahead = if scouts > 0 && splice::is_local_disk(source)? { ReadAhead::open(source, scouts + 1) } else { None };
     let look = || {
@@ -238,8 +238,8 @@ fn ways(work: &Work<'_>, origin: Origin, situation: &Situation) -> Vec<SpliceMet
 
 /// What a sound recording tells about others of its stream; `None` for one that tells nothing that is needed.
 pub fn reference_of(path: &Path, origin: Origin) -> Option<Reference> {
-    let size = fs::metadata(path).ok().filter(fs::Metadata::is_file)?.len();
-    let mut file = File::open(path).ok()?;
+    let size = durable::metadata(path).ok().filter(fs::Metadata::is_file)?.len();
+    let mut file = durable::open_to_read(path).ok()?;
     let mut start = Vec::new();
     file.by_ref().take(HEAD_BYTES).read_to_end(&mut start).ok()?;
     match Container::sniff(&start)? {
@@ -265,7 +265,7 @@ pub(super) fn taught_by(movie: &Movie, origin: Origin) -> Option<Reference> {
 fn reference_of_segments(work: &Work<'_>) -> Option<Reference> {
     let source = work.settled.path();
     let segment = segment_beside(source, &work.settled.candidate.facts.stream_id)?;
-    let remade = Partial::create(source).ok()?;
+    let remade = Partial::scratch(source, work.owner).ok()?;
     let request = Remux::new(&segment, Container::MpegTs, remade.path(), Container::Mp4);
     media::remux(&request).ok()?;
     reference_of(remade.path(), Origin::Sibling)
@@ -307,6 +307,7 @@ pub fn siblings(path: &Path, stream_id: &str) -> Vec<Reference> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::io::Cursor;
     use std::os::unix::fs::FileExt;
     use std::process::Command;

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use super::FinishError;
 use super::inspect::header_error;
-use crate::durable::{FileError, ask_for};
+use crate::durable::{self, FileError, ask_for};
 use crate::isobmff::{self, IsoError, Layout, Movie, Sample, SampleTables, Track};
 
 /// Payloads that are compared where not all are.
@@ -66,7 +66,7 @@ pub(super) fn compare(source: &Path, movie: &Movie, written: &Path, payloads: Pa
 }
 
 fn open(path: &Path) -> Result<BufReader<File>, FinishError> {
-    Ok(BufReader::new(File::open(path).map_err(FileError::on("open", path))?))
+    Ok(BufReader::new(durable::open_to_read(path)?))
 }
 
 fn layout_of(reader: &mut BufReader<File>) -> Result<Layout, IsoError> {

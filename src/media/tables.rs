@@ -4,7 +4,6 @@
 //! Media is read once and in file order, about a megabyte at a time, and nothing is kept of it. It must not judge where
 //! samples lie: a place outside the file is an error.
 
-use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -14,6 +13,7 @@ use super::meter::{Meter, PacketFacts, align};
 use super::payload::Framing;
 use super::reading::{no_media, per_track};
 use super::{MediaError, Reading, Watch};
+use crate::durable;
 use crate::isobmff::samples::{Chunks, Samples};
 use crate::isobmff::{Chunk, Movie, Sample, Track};
 use crate::recording::{Container, TrackKind};
@@ -28,7 +28,7 @@ pub fn read_by_tables(
     movie: &Movie,
     watch: Watch<'_>,
 ) -> Result<Reading, MediaError> {
-    let file = File::open(path).map_err(MediaError::open(path))?;
+    let file = durable::open_to_read(path).map_err(|e| MediaError::open(path)(e.source))?;
     let size_bytes = file.metadata().map_err(MediaError::open(path))?.len();
     let timescale = movie.header.timescale;
     let mut lanes: Vec<Lane<'_>> = (0..).zip(&movie.tracks).map(|(n, track)| Lane::new(n, track, timescale)).collect();
@@ -167,6 +167,7 @@ fn facts_of(index: usize, track: &Track) -> StreamFacts {
 mod tests {
     use super::*;
     use crate::isobmff::top_level;
+    use std::fs::File;
 
     #[test]
     fn the_tables_tell_what_libavformat_tells() {

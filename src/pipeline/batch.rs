@@ -59,6 +59,7 @@ type Said = (PathBuf, Ended);
 /// Takes everything to its end; `hear` is told each recording's end as it comes.
 pub fn run(engine: &Engine, batch: &Batch, hear: &dyn Fn(&Path, &Ended)) -> Result<Report, PipelineError> {
     let house = engine.house();
+    house.own(batch.places.iter().map(|place| place.root.path.as_path()))?;
     engine.couriers().begin()?;
     let mut found = finding::find(house, &batch.places)?;
     if !found.asides.is_empty() {

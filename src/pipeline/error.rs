@@ -3,7 +3,7 @@
 use crate::catalog::CatalogError;
 use crate::deliver::DeliverError;
 use crate::discover::DiscoverError;
-use crate::durable::FileError;
+use crate::durable::{FileError, RootError};
 use crate::fault::{Class, Fault};
 use crate::finish::FinishError;
 
@@ -22,6 +22,9 @@ pub enum PipelineError {
     /// A file operation.
     #[error(transparent)]
     File(#[from] FileError),
+    /// A root that cannot be owned.
+    #[error(transparent)]
+    Root(#[from] RootError),
     /// A target.
     #[error(transparent)]
     Deliver(#[from] DeliverError),
@@ -46,6 +49,7 @@ impl PipelineError {
             Self::Discover(error) => Some(error),
             Self::Finish(error) => Some(error),
             Self::File(error) => Some(error),
+            Self::Root(error) => Some(error),
             Self::Deliver(error) => Some(error),
             Self::Threads(_) | Self::Couriers(_) | Self::Panicked | Self::NoRoots => None,
         }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::house::{House, Settings};
+use super::owning::Foreign;
 use crate::discover::{
     self, DiscoverError, Fragmented, Fragments, Look, Namer, Problem, RootOptions, Search, Server, Unit,
 };
@@ -100,14 +101,18 @@ impl Reader {
             orphan_after: settings.watch.orphan_after,
             now_ms: super::house::now_ms(),
         };
+        let mut foreign = Foreign::new(&self.root.path, house.catalog.owner());
         if path.is_dir() {
-            let scan = search.scan_below(path);
+            let mut scan = search.scan_below(path);
+            let problems = &mut scan.problems;
+            scan.candidates.retain(|candidate| is_ours(&candidate.path, &mut foreign, problems));
+            scan.units.retain(|unit| is_ours(&unit.playlist, &mut foreign, problems));
             found.candidates.extend(scan.candidates);
             found.waiting.extend(scan.waiting);
             found.problems.extend(scan.problems);
             found.asides.extend(scan.asides);
             self.take_units(scan.units, found);
-        } else {
+        } else if is_ours(path, &mut foreign, &mut found.problems) {
             self.look_at(&search, path, found);
         }
     }
@@ -132,6 +137,16 @@ impl Reader {
             found.units.push((unit, stream_id));
         }
     }
+}
+
+/// Whether a file lies in no directory that another process owns as a root; each such directory is said once.
+fn is_ours(path: &Path, foreign: &mut Foreign<'_>, problems: &mut Vec<Problem>) -> bool {
+    let Some(owner) = foreign.owner_of(path) else { return true };
+    let problem = Problem::Owned { path: path.parent().unwrap_or(path).to_owned(), state_dir: owner.state_dir };
+    if !problems.iter().any(|known| known.to_string() == problem.to_string()) {
+        problems.push(problem);
+    }
+    false
 }
 
 /// Looks everywhere; the newest candidate comes first.

@@ -128,6 +128,8 @@ pub struct House {
     pub(super) waiting: super::teaching::Waiting,
     /// Recordings that came too far to begin again and cannot go on yet.
     pub(super) postponed: super::postponing::Postponements,
+    /// The roots that no other process may work in meanwhile.
+    roots: super::owning::OwnedRoots,
     /// Shared by recordings under way; one that the process died of once has it to itself.
     pub(super) company: RwLock<()>,
 }
@@ -160,7 +162,19 @@ impl House {
             waiting: super::teaching::Waiting::default(),
             postponed: super::postponing::Postponements::default(),
             company: RwLock::default(),
+            roots: super::owning::OwnedRoots::default(),
         })
+    }
+
+    /// Owns these roots until the house is closed; an error where another process owns one.
+    pub fn own<'a>(&self, roots: impl Iterator<Item = &'a Path>) -> Result<(), PipelineError> {
+        self.own_by(&self.settings(), roots)
+    }
+
+    fn own_by<'a>(&self, settings: &Settings, roots: impl Iterator<Item = &'a Path>) -> Result<(), PipelineError> {
+        let is_configured = |path: &Path| settings.watch.roots.iter().any(|root| root.path == path);
+        let is_stopped = || self.stop.is_requested();
+        Ok(self.roots.own(roots, (self.catalog.owner(), &settings.state_dir), &is_configured, &is_stopped)?)
     }
 
     /// The settings in force; a reload replaces them for what begins afterwards.
@@ -208,6 +222,7 @@ impl House {
     pub fn reload(&self, settings: Settings) -> Result<(), PipelineError> {
         let targets = Targets::open(&settings.deliver)?;
         let settings = Settings { state_dir: self.settings().state_dir.clone(), ..settings };
+        self.own_by(&settings, settings.watch.roots.iter().map(|root| root.path.as_path()))?;
         *self.settler.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Settler::new(&settings.watch));
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
         *self.targets.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(targets);

@@ -174,6 +174,7 @@ fn attempt_journey(
         progress: &progress,
         remember: &remember,
         references: &|| teaching::references(house, settled),
+        owner: house.catalog.owner(),
     };
     let conclusion = finish::finish(&work)?;
     // What follows waits for the disk only.
@@ -245,7 +246,7 @@ fn publish(house: &House, key: &JournalKey, finished: Finished) -> Result<VodRec
             durable::remove_own(&written_path)?;
             return Err(error.into());
         }
-        if let Err(error) = appear(&written_path, &record) {
+        if let Err(error) = appear(&written_path, &written, &record) {
             // Once it has its name only what comes after the rename can have failed: then it is published.
             if !stands_at(&record.file_path, &written) {
                 durable::remove_own(&written_path)?;
@@ -257,11 +258,11 @@ fn publish(house: &House, key: &JournalKey, finished: Finished) -> Result<VodRec
 }
 
 /// Gives the complete file its final name. Only the source itself is ever replaced, and only as it was compared.
-fn appear(written_path: &Path, record: &VodRecord) -> Result<(), FileError> {
+fn appear(written_path: &Path, written: &Fingerprint, record: &VodRecord) -> Result<(), FileError> {
     if record.file_path == record.source_path && durable::fingerprint(&record.source_path)? == record.source {
-        durable::replace(written_path, &record.source_path)
+        durable::replace(written_path, &record.source_path, written)
     } else {
-        durable::rename_no_replace(written_path, &record.file_path)
+        durable::publish(written_path, &record.file_path, written)
     }
 }
 
@@ -383,7 +384,7 @@ fn resume_one(house: &House, key: &JournalKey, entry: &Entry) -> Result<bool, Pi
             if stands_at(&record.file_path, written) {
                 removes_source |= give_up_old_name(written_path, written, record)?;
             } else if stands_at(written_path, written) {
-                match appear(written_path, record) {
+                match appear(written_path, written, record) {
                     Err(error) if error.is_taken() => return begin_again(house, key, entry),
                     other => other?,
                 }
@@ -460,7 +461,7 @@ fn begin_again(house: &House, key: &JournalKey, entry: &Entry) -> Result<bool, P
     // Beside the reserved name, or beside the source where another name was reserved at the last moment.
     let names = house.catalog.reserved_by(key)?.into_iter().chain([entry.settled.path().to_owned()]);
     for name in names {
-        durable::remove(&durable::partial_path(&name))?;
+        durable::remove_partials(&name, house.catalog.owner())?;
     }
     house.catalog.set_step(key, Step::Begun, now_ms())?;
     if !stands_at(entry.settled.path(), &entry.settled.candidate.fingerprint) {

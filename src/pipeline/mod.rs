@@ -15,6 +15,7 @@ mod house;
 mod journey;
 mod leaving;
 mod meters;
+mod owning;
 mod pauses;
 mod planning;
 mod pool;

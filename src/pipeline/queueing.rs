@@ -122,7 +122,7 @@ fn unit_asset(unit: &Unit, stream_id: &str) -> Option<Asset> {
 /// It goes into the object alone; the file is the server's.
 fn missing_end(playlist: &Path) -> Option<String> {
     use std::os::unix::fs::FileExt;
-    let file = std::fs::File::open(playlist).ok()?;
+    let file = durable::open_to_read(playlist).ok()?;
     let len = file.metadata().ok()?.len();
     let mut last = [b'\n'];
     if len > 0 {

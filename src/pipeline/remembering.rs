@@ -4,8 +4,13 @@ use serde_json::Value;
 
 use crate::catalog::Catalog;
 use crate::deliver::{Ledger, LedgerFault};
+use crate::durable::Owner;
 
 impl Ledger for Catalog {
+    fn owner(&self) -> Owner {
+        self.owner().clone()
+    }
+
     fn put(&self, row: &str, value: &Value) -> Result<(), LedgerFault> {
         self.put_ledger(row, value).map_err(Into::into)
     }

@@ -36,6 +36,8 @@ const LOOKS: usize = 3;
 
 /// Watches until a stop is asked for. `ready` is told when the first scan is done and events are heard.
 pub fn watch(engine: &Engine, control: &Receiver<Control>, ready: &dyn Fn()) -> Result<(), PipelineError> {
+    let roots = engine.house().settings().watch.roots.clone();
+    engine.house().own(roots.iter().map(|root| root.path.as_path()))?;
     let mut watcher = Watcher::start(engine)?;
     engine.couriers().begin()?;
     engine.resume()?;
@@ -204,6 +206,19 @@ impl<'a> Watcher<'a> {
         self.take(found, seen, urgency);
     }
 
+    /// Whether a root is ours. One that was not there at the start, or is another directory by now, is taken here.
+    fn owns(&mut self, root: &Path) -> bool {
+        match self.engine.house().own(std::iter::once(root)) {
+            Ok(()) => true,
+            Err(error) => {
+                if self.told.insert(chain(&error)) {
+                    tracing::error!(error = chain(&error), hint = error.hint(), "root not watched");
+                }
+                false
+            }
+        }
+    }
+
     /// Scans a directory, or every root. A place that cannot be read is told once.
     fn rescan(&mut self, directory: Option<&Path>) {
         let mut found = Found::default();
@@ -212,7 +227,9 @@ impl<'a> Watcher<'a> {
                 reader.find(self.engine.house(), directory, &mut found);
             }
         } else {
-            for reader in &self.readers {
+            let roots: Vec<_> = self.readers.iter().map(|reader| reader.root().path.clone()).collect();
+            let owned: Vec<_> = roots.iter().map(|root| self.owns(root)).collect();
+            for (reader, _) in self.readers.iter().zip(owned).filter(|(_, is_owned)| *is_owned) {
                 let mut below = Found::default();
                 reader.find(self.engine.house(), &reader.root().path, &mut below);
                 self.leave_out_what_was_there(reader, &mut below);

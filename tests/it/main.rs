@@ -35,6 +35,7 @@ mod fuzz;
 mod kill;
 mod leaving;
 mod nginx_rtmp;
+mod owners;
 mod players;
 mod process;
 mod promises;

@@ -198,7 +198,9 @@ pub fn tree(dir: &Path) -> BTreeMap<String, FileState> {
             let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
             if metadata.is_dir() {
                 open.push(path);
-            } else if let Some(state) = state_of(&path, &metadata) {
+            } else if path.file_name().is_some_and(|name| name != aftercast::durable::ROOT_FILE)
+                && let Some(state) = state_of(&path, &metadata)
+            {
                 found.insert(path.strip_prefix(dir).unwrap().to_string_lossy().into_owned(), state);
             }
         }

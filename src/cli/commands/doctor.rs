@@ -13,7 +13,7 @@ use super::Failure;
 use crate::config::Config;
 use crate::deliver::Targets;
 use crate::discover::{self, Fragments, Lease, RootOptions, Server, Unavailable};
-use crate::durable::{self, Partial};
+use crate::durable::{self, Owner, Partial};
 use crate::fault::{Fault, chain};
 use crate::media;
 use crate::recording::name::printable;
@@ -76,7 +76,7 @@ fn state(config: &Config) -> Vec<Check> {
 
 /// Writes and removes an empty partial, as finishing would.
 fn written(directory: &Path) -> Result<String, durable::FileError> {
-    let partial = Partial::create(&directory.join("doctor"))?;
+    let partial = Partial::create(&directory.join("doctor"), &Owner::of_process())?;
     drop(partial);
     Ok("works".to_owned())
 }

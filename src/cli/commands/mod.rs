@@ -17,6 +17,7 @@ pub mod watch;
 use std::io;
 
 use crate::catalog::CatalogError;
+use crate::durable::RootError;
 use crate::fault::Fault;
 
 /// Why a command ended early: an error with its class and hint, or output that nobody reads any more.
@@ -26,6 +27,8 @@ pub enum Failure {
     Configuration(Box<dyn Fault>),
     /// Another process owns the state directory and does not answer.
     InUse(CatalogError),
+    /// Another process owns a root that was named.
+    RootInUse(RootError),
     /// A room's error.
     Fault(Box<dyn Fault>),
     /// The command was used wrongly.

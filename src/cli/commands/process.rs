@@ -29,7 +29,7 @@ pub fn run(
     let hear = |path: &Path, ended: &Ended| {
         let _ = print_ended(&mut printed.borrow_mut(), path, ended);
     };
-    let report = pipeline::run(engine, &batch, &hear)?;
+    let report = pipeline::run(engine, &batch, &hear).map_err(Failure::from_engine)?;
     let out = printed.into_inner();
     print_rest(out, &report).map_err(Failure::output)?;
     Ok(exit_of(engine, &report))

@@ -37,7 +37,7 @@ pub fn run(config: &Config, args: &RecoverArgs, out: &mut Output<'_>) -> Result<
             Ok(Exit::SomeFailed)
         }
         Conclusion::Finished(finished) => {
-            durable::rename_no_replace(&finished.written_path, &output)?;
+            durable::publish(&finished.written_path, &output, &finished.written)?;
             print(&finished.record, &output, out).map_err(Failure::output)?;
             Ok(Exit::Done)
         }
@@ -78,6 +78,7 @@ fn finished(config: &Config, file: &Path, output: &Path, given: Option<&Referenc
         remember: &never_in_place,
         progress: &|_, _| (),
         turn: &Alone,
+        owner: &durable::Owner::of_process(),
     };
     Ok(finish::finish(&work)?)
 }

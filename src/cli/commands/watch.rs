@@ -41,7 +41,7 @@ pub fn run(cli: &Cli, args: &WatchArgs, out: &mut Output<'_>) -> Result<Exit, Fa
     drop(served);
     engine.stop_working();
     info!("Stopped.");
-    watched?;
+    watched.map_err(Failure::from_engine)?;
     Ok(Exit::Done)
 }
 

@@ -23,7 +23,7 @@ use std::path::Path;
 
 use super::window::Window;
 use super::{FinishError, Iso};
-use crate::durable::FileError;
+use crate::durable::{self, FileError};
 use crate::isobmff::{self, Layout, Movie};
 use crate::media::{Probe, whole};
 use crate::recording::{Container, Defect};
@@ -110,7 +110,7 @@ pub(super) fn ends_whole(path: &Path) -> Result<bool, FinishError> {
 }
 
 fn opened(path: &Path) -> Result<(File, u64), FileError> {
-    let file = File::open(path).map_err(FileError::on("open", path))?;
+    let file = durable::open_to_read(path)?;
     let len = file.metadata().map_err(FileError::on("read the state of", path))?.len();
     Ok((file, len))
 }

@@ -1,6 +1,5 @@
 //! The header in front of a second file: sharing the source's blocks, copied inside the kernel, or read and written.
 
-use std::fs::File;
 use std::path::Path;
 
 use super::prepare::{file_type, retirement, spanning_or_whole};
@@ -81,7 +80,7 @@ fn copy(
 
 /// The same movie header with its offsets moved, or one written from all fragments, and every byte of media behind it.
 fn compact_plan(source: &Path, iso: &Iso, movie: &Movie) -> Result<FrontPlan, FinishError> {
-    let file = File::open(source).map_err(FileError::on("open", source))?;
+    let file = durable::open_to_read(source)?;
     let ftyp = file_type(&file, &iso.layout).map_err(FileError::on("read", source))?;
     let plan = if iso.gets_new_header() {
         FrontPlan::spanning(movie, &movie.to_ftyp(&ftyp), iso.whole_bytes, 1)
@@ -96,7 +95,7 @@ fn share(source: &Path, (iso, movie): (&Iso, &Movie), make: &MakePartial<'_>) ->
     if !is_fragmented && iso.layout.all(b"moov").nth(1).is_some() {
         return Ok(None);
     }
-    let from = File::open(source).map_err(FileError::on("open", source))?;
+    let from = durable::open_to_read(source)?;
     let block_bytes = durable::block_bytes(source)?;
     let plan = spanning_or_whole(source, &from, (iso, movie), (iso.whole_bytes, block_bytes))?;
     let header_bytes = plan.header.len() as u64;

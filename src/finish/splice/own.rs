@@ -1,12 +1,11 @@
 //! The header in front of a file of our own that is not finished yet: no lease and no journal are needed, since nobody
 //! else knows the file and a cut leaves a partial that is thrown away.
 
-use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
 use super::prepare::{Unlike, file_type, inserts_blocks};
-use crate::durable::{FileError, InPlace, Operation};
+use crate::durable::{self, FileError, InPlace, Operation};
 use crate::finish::FinishError;
 use crate::finish::sameness::{self, Chosen};
 use crate::isobmff::{self, FrontPlan, Layout, Movie, Shape};
@@ -29,7 +28,7 @@ pub(crate) struct Own {
 /// Reads the fragments of our own partial; `None` if one header cannot say what they say.
 pub(crate) fn own_fragments(partial: &Path) -> Result<Option<Own>, FinishError> {
     let read = || -> Result<Option<Own>, Unlike> {
-        let file = File::open(partial)?;
+        let file = durable::open_to_read(partial).map_err(|e| e.source)?;
         let len = file.metadata()?.len();
         let mut reader = BufReader::new(&file);
         let layout = isobmff::top_level(&mut reader, len)?;

@@ -17,6 +17,7 @@ use super::ahead::Ahead;
 use super::stream::{Tap, TimeBase};
 use super::tags::TagFeed;
 use super::{library, log};
+use crate::durable;
 use crate::isobmff::Tags;
 use crate::media::{MediaError, whole};
 use crate::recording::{Container, TrackKind};
@@ -206,7 +207,7 @@ impl Source {
 }
 
 fn open_regular(path: &Path) -> Result<(File, u64), MediaError> {
-    let file = File::open(path).map_err(MediaError::open(path))?;
+    let file = durable::open_to_read(path).map_err(|e| MediaError::open(path)(e.source))?;
     let metadata = file.metadata().map_err(MediaError::open(path))?;
     if metadata.is_file() {
         return Ok((file, metadata.len()));

@@ -1,6 +1,5 @@
 //! The structure of Flash Video (Adobe FLV 10.1, annex E): what its head declares and whether its last tag is whole.
 
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
@@ -37,7 +36,7 @@ pub fn head(path: &Path, container: Container) -> io::Result<Head> {
     if container != Container::Flv {
         return Ok(Head::default());
     }
-    let mut file = File::open(path)?;
+    let mut file = crate::durable::open_to_read(path).map_err(|e| e.source)?;
     read_head(&mut file)
 }
 

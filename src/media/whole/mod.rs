@@ -7,7 +7,6 @@ pub mod flv;
 pub mod matroska;
 pub mod mpegts;
 
-use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::Path;
 
@@ -27,7 +26,7 @@ pub struct Tail {
 
 /// Looks at the end of a file. `near` is the position of the last packet that was read, or 0.
 pub fn tail(path: &Path, container: Container, near: u64) -> io::Result<Tail> {
-    let mut file = File::open(path)?;
+    let mut file = crate::durable::open_to_read(path).map_err(|e| e.source)?;
     let size_bytes = file.metadata()?.len();
     let end = data_end(&mut file, container, size_bytes);
     let mut tail = match container {

@@ -52,6 +52,7 @@ fn finished_unless(
         progress: &|_, _| (),
         turn: &crate::finish::Alone,
         references: &Vec::new,
+        owner: &durable::Owner::of_process(),
     };
     match finish(&work)? {
         Conclusion::Finished(finished) => Ok((*finished, journal.lock().unwrap().take())),

@@ -1,0 +1,295 @@
+//! One owner for each root: two processes with state directories of their own must not finish the same recordings.
+//!
+//! The lock is an exclusive `flock` on the root's directory, which nobody can delete from under it and the kernel takes back
+//! however the process ends. A file in the root, `.aftercast-root`, says who holds it: the state directory to ask. It stays there,
+//! and also tells this root from an empty mount point. Where the file system has no such locks (some network file systems), a
+//! file that its owner touches every few seconds takes their place ([`alive`]).
+//!
+//! A lock on a root covers everything below it: who wants a directory below is refused as well, and who wants one above leaves
+//! what lies below alone ([`foreign_owner`]).
+
+mod alive;
+
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, unlinkat};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use self::alive::Alive;
+use super::beneath::{Directory, open_directory};
+use super::{FileError, Owner, declare_root, random_id};
+use crate::fault::{Class, Fault};
+use crate::recording::Fingerprint;
+use crate::recording::name::printable;
+
+/// The file in a root that says who owns it. Its name is never a candidate's.
+pub const ROOT_FILE: &str = ".aftercast-root";
+/// More is not read of it, whatever it holds.
+const MOST_BYTES: u64 = 16 << 10;
+
+/// Who owns a root, as its file says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RootOwner {
+    /// Random; tells one root from another whatever its path and device.
+    pub root_id: String,
+    /// Id of the state directory.
+    pub state_id: String,
+    /// The state directory.
+    pub state_dir: PathBuf,
+    /// Process id, to be named in messages.
+    pub pid: u32,
+    /// Fields of other versions, kept as they are.
+    #[serde(flatten)]
+    pub other: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Why a root cannot be owned.
+#[derive(Debug, thiserror::Error)]
+pub enum RootError {
+    /// Another process owns it, or a root above it.
+    #[error("`{}` is in use by another aftercast{}", printable(root), of(owner.as_deref()))]
+    InUse {
+        /// The root that was asked for.
+        root: PathBuf,
+        /// Who owns it, where that can be told.
+        owner: Option<Box<RootOwner>>,
+    },
+    /// It cannot be opened.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+fn of(owner: Option<&RootOwner>) -> String {
+    owner.map_or_else(String::new, |owner| {
+        format!(" (process {}, state directory `{}`)", owner.pid, printable(&owner.state_dir))
+    })
+}
+
+impl Fault for RootError {
+    fn class(&self) -> Class {
+        match self {
+            Self::InUse { .. } => Class::Environment,
+            Self::File(error) => error.class(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::InUse { owner, .. } => {
+                let state_dir = owner.as_ref().map(|owner| printable(&owner.state_dir));
+                let state_dir = state_dir.unwrap_or_else(|| "DIR".to_owned());
+                Some(format!(
+                    "Nothing was changed. Use that instance: run the command with `--state-dir {state_dir}`, or as the user that \
+                     runs it; or stop it first."
+                ))
+            }
+            Self::File(error) => error.hint(),
+        }
+    }
+}
+
+/// A root that this process owns as long as this lives.
+#[derive(Debug)]
+pub struct RootLock {
+    root: PathBuf,
+    directory: File,
+    alive: Option<Alive>,
+    /// Whether the file goes with the lock.
+    is_passing: bool,
+}
+
+impl RootLock {
+    /// Takes a root for a state directory. Its file is written where that is allowed; the lock does not need it.
+    pub fn take(root: &Path, owner: &Owner, state_dir: &Path) -> Result<Self, RootError> {
+        declare_root(root);
+        if let Some(above) = owner_above(root, owner) {
+            return Err(RootError::InUse { root: root.to_owned(), owner: Some(Box::new(above)) });
+        }
+        let directory: File = open_directory(root, OFlags::RDONLY).map_err(FileError::on("open", root))?.into();
+        let alive = match lock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Locked::Yes => None,
+            Locked::No => {
+                return Err(RootError::InUse { root: root.to_owned(), owner: owner_of(root).map(Box::new) });
+            }
+            Locked::NotHere => Some(Alive::take(root, owner)?),
+        };
+        if let Err(error) = write_owner(root, owner, state_dir) {
+            tracing::debug!(root = %printable(root), error = %error, "owner of the root not written");
+        }
+        Ok(Self { root: root.to_owned(), directory, alive, is_passing: false })
+    }
+
+    /// The root's file goes with the lock: for a directory that is no root of a configuration, which is left as it was.
+    pub const fn leave_nothing(&mut self) {
+        self.is_passing = true;
+    }
+
+    /// Whether the path still leads to the directory that is locked: another file system may be mounted there by now.
+    pub fn is_of(&self, root: &Path) -> bool {
+        let now = open_directory(root, OFlags::PATH).and_then(|fd| File::from(fd).metadata());
+        let held = self.directory.metadata();
+        now.is_ok_and(|now| held.is_ok_and(|held| Fingerprint::of(&held).same_file(&Fingerprint::of(&now))))
+    }
+
+    /// Whether the file system has locks; without them the owner is told by a file that it keeps touching.
+    pub const fn is_by_kernel(&self) -> bool {
+        self.alive.is_none()
+    }
+}
+
+impl Drop for RootLock {
+    fn drop(&mut self) {
+        // Only what is still this process's own, while the lock is held.
+        let is_own = |owner: RootOwner| owner.pid == std::process::id();
+        if self.is_passing && self.is_of(&self.root) && owner_of(&self.root).is_some_and(is_own) {
+            let removed = Directory::open(&self.root)
+                .and_then(|directory| Ok(unlinkat(&directory, ROOT_FILE, AtFlags::empty())?));
+            drop(removed);
+        }
+    }
+}
+
+enum Locked {
+    Yes,
+    No,
+    NotHere,
+}
+
+fn lock(directory: &File, operation: FlockOperation) -> Locked {
+    #[cfg(debug_assertions)]
+    if std::env::var_os("AFTERCAST_NO_ROOT_LOCKS").is_some() {
+        return Locked::NotHere;
+    }
+    match flock(directory, operation) {
+        Ok(()) => Locked::Yes,
+        Err(Errno::WOULDBLOCK) => Locked::No,
+        // NFS locks files that are open for writing only, others know no such lock.
+        Err(_) => Locked::NotHere,
+    }
+}
+
+/// What the file of a root says; `None` where there is none or it says nothing.
+pub fn owner_of(root: &Path) -> Option<RootOwner> {
+    let directory = Directory::open(root).ok()?;
+    let file = directory.open_file(ROOT_FILE.as_ref(), OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut text = String::new();
+    file.take(MOST_BYTES).read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+/// Who else owns a directory as a root of its own right now.
+pub fn foreign_owner(directory: &Path, owner: &Owner) -> Option<RootOwner> {
+    let found = owner_of(directory).filter(|found| found.state_id != owner.id())?;
+    let open: File = open_directory(directory, OFlags::RDONLY).ok()?.into();
+    let is_held = match lock(&open, FlockOperation::NonBlockingLockShared) {
+        Locked::Yes => false,
+        Locked::No => true,
+        Locked::NotHere => alive::is_alive(directory),
+    };
+    is_held.then_some(found)
+}
+
+fn owner_above(root: &Path, owner: &Owner) -> Option<RootOwner> {
+    let real = root.canonicalize().ok()?;
+    real.ancestors().skip(1).find_map(|above| foreign_owner(above, owner))
+}
+
+/// Says who owns a root. The id of the root stays what it was.
+fn write_owner(root: &Path, owner: &Owner, state_dir: &Path) -> io::Result<()> {
+    let before = owner_of(root);
+    let other = before.as_ref().map(|before| before.other.clone()).unwrap_or_default();
+    let root_id = before.map_or_else(random_id, |before| before.root_id);
+    let state_dir = std::path::absolute(state_dir)?;
+    let says = RootOwner { root_id, state_id: owner.id().to_owned(), state_dir, pid: std::process::id(), other };
+    let directory = Directory::open(root)?;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK;
+    let mut file = directory.open_file(ROOT_FILE.as_ref(), flags, Mode::from_raw_mode(0o644))?;
+    if !file.metadata()?.is_file() {
+        return Err(Errno::INVAL.into());
+    }
+    // Shorter or longer, what is read meanwhile is no JSON and says nothing; the lock holds all the same.
+    file.rewind()?;
+    let text = format!("{}\n", serde_json::to_string(&says)?);
+    file.write_all(text.as_bytes())?;
+    file.set_len(text.len() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn take(root: &Path, id: &str) -> Result<RootLock, RootError> {
+        RootLock::take(root, &Owner::new(id), Path::new("/var/lib/elsewhere"))
+    }
+
+    #[test]
+    fn a_second_owner_is_refused_with_words_and_takes_over_when_the_first_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = take(dir.path(), "first").unwrap();
+        let refused = take(dir.path(), "second").unwrap_err();
+        let words = refused.to_string();
+        assert!(words.contains("/var/lib/elsewhere") && words.contains(&std::process::id().to_string()), "{words}");
+        assert!(refused.hint().unwrap().contains("--state-dir /var/lib/elsewhere"));
+        let id = owner_of(dir.path()).unwrap().root_id;
+        drop(first);
+        take(dir.path(), "second").unwrap();
+        let now = owner_of(dir.path()).unwrap();
+        assert_eq!((now.state_id.as_str(), now.root_id), ("second", id));
+    }
+
+    #[test]
+    fn a_directory_that_is_no_configured_root_is_left_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut lock = take(dir.path(), "first").unwrap();
+        lock.leave_nothing();
+        assert!(dir.path().join(ROOT_FILE).exists());
+        drop(lock);
+        assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none());
+    }
+
+    #[test]
+    fn a_directory_below_an_owned_root_is_refused_and_its_own_owner_may_have_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let below = dir.path().join("live");
+        std::fs::create_dir(&below).unwrap();
+        let _above = take(dir.path(), "first").unwrap();
+        assert!(matches!(take(&below, "second"), Err(RootError::InUse { .. })));
+        let _nested = take(&below, "first").unwrap();
+    }
+
+    #[test]
+    fn who_owns_a_root_above_sees_that_what_lies_below_is_anothers() {
+        let dir = tempfile::tempdir().unwrap();
+        let below = dir.path().join("live");
+        std::fs::create_dir(&below).unwrap();
+        let lock = take(&below, "first").unwrap();
+        let _above = take(dir.path(), "second").unwrap();
+        assert_eq!(foreign_owner(&below, &Owner::new("second")).unwrap().state_id, "first");
+        assert_eq!(foreign_owner(&below, &Owner::new("first")), None);
+        drop(lock);
+        assert_eq!(foreign_owner(&below, &Owner::new("second")), None, "nobody holds it any more");
+    }
+
+    #[test]
+    fn a_root_whose_file_is_a_link_or_nonsense_is_owned_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        std::fs::create_dir(&a).unwrap();
+        std::fs::create_dir(&b).unwrap();
+        std::fs::write(dir.path().join("other"), "mine").unwrap();
+        std::os::unix::fs::symlink(dir.path().join("other"), a.join(ROOT_FILE)).unwrap();
+        std::fs::write(b.join(ROOT_FILE), "{").unwrap();
+        let _a = take(&a, "first").unwrap();
+        let _b = take(&b, "first").unwrap();
+        assert!(matches!(take(&a, "second"), Err(RootError::InUse { owner: None, .. })));
+        assert_eq!(std::fs::read_to_string(dir.path().join("other")).unwrap(), "mine");
+        assert_eq!(owner_of(&b).unwrap().state_id, "first");
+    }
+}

@@ -1,0 +1,110 @@
+//! The roots that this process owns: no other one finishes what lies in them meanwhile.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tracing::{info, warn};
+
+use crate::durable::{Owner, RootError, RootLock, RootOwner, foreign_owner};
+use crate::recording::name::printable;
+
+/// How long a root is waited for that another process owns: a command beside the daemon's start ends soon.
+const PATIENCE: Duration = Duration::from_secs(5);
+const AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// The roots that are owned, for as long as this lives.
+#[derive(Debug, Default)]
+pub struct OwnedRoots(Mutex<HashMap<PathBuf, RootLock>>);
+
+impl OwnedRoots {
+    /// Owns these roots, too. All of them or, where another process has one, none that was not owned before.
+    ///
+    /// A root that is not there is owned when it appears; nothing can be finished in it before.
+    pub fn own<'a>(
+        &self,
+        roots: impl Iterator<Item = &'a Path>,
+        (owner, state_dir): (&Owner, &Path),
+        is_configured: &dyn Fn(&Path) -> bool,
+        is_stopped: &dyn Fn() -> bool,
+    ) -> Result<(), RootError> {
+        let mut new = HashMap::new();
+        let mut owned = self.lock();
+        let is_owned =
+            |root: &Path, owned: &HashMap<PathBuf, RootLock>| owned.get(root).is_some_and(|lock| lock.is_of(root));
+        for root in roots.filter(|root| !is_owned(root, &owned)).collect::<Vec<_>>() {
+            // What was owned is another directory by now, or gone: its lock must not keep that from being unmounted.
+            owned.remove(root);
+            if let Some(mut lock) = own_one(root, owner, state_dir, is_stopped)? {
+                if !is_configured(root) {
+                    lock.leave_nothing();
+                }
+                new.insert(root.to_owned(), lock);
+            }
+        }
+        owned.extend(new);
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, RootLock>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn own_one(
+    root: &Path,
+    owner: &Owner,
+    state_dir: &Path,
+    is_stopped: &dyn Fn() -> bool,
+) -> Result<Option<RootLock>, RootError> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut is_said = false;
+    loop {
+        match RootLock::take(root, owner, state_dir) {
+            Ok(lock) => {
+                if !lock.is_by_kernel() {
+                    info!(root = %printable(root), "file system without locks: ownership is kept by a file");
+                }
+                return Ok(Some(lock));
+            }
+            Err(RootError::File(error)) => {
+                // The scan says what is wrong with it; `own` is asked again before the next one.
+                tracing::debug!(root = %printable(root), error = %error, "root not owned");
+                return Ok(None);
+            }
+            Err(in_use) if Instant::now() >= deadline || is_stopped() => return Err(in_use),
+            Err(_) if !std::mem::replace(&mut is_said, true) => {
+                warn!(root = %printable(root), "root in use by another aftercast; waiting for it");
+            }
+            Err(_) => std::thread::sleep(AGAIN_AFTER),
+        }
+    }
+}
+
+/// Tells which directories belong to others, each looked at once.
+#[derive(Debug)]
+pub struct Foreign<'a> {
+    root: &'a Path,
+    owner: &'a Owner,
+    known: HashMap<PathBuf, Option<RootOwner>>,
+}
+
+impl<'a> Foreign<'a> {
+    /// For directories below a root of ours.
+    pub fn new(root: &'a Path, owner: &'a Owner) -> Self {
+        Self { root, owner, known: HashMap::new() }
+    }
+
+    /// Who owns the directory of a file, or one between it and the root.
+    pub fn owner_of(&mut self, path: &Path) -> Option<RootOwner> {
+        let directory =
+            path.parent().filter(|directory| *directory != self.root && directory.starts_with(self.root))?;
+        if let Some(known) = self.known.get(directory) {
+            return known.clone();
+        }
+        let found = foreign_owner(directory, self.owner).or_else(|| self.owner_of(directory));
+        self.known.insert(directory.to_owned(), found.clone());
+        found
+    }
+}
