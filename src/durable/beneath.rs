@@ -93,10 +93,8 @@ pub(super) fn open_directory(path: &Path, flags: OFlags) -> io::Result<OwnedFd> 
     let root = openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     match openat2(&root, rest, flags, Mode::empty(), resolve) {
-        // A kernel before 5.6, or a filter of system calls that does not know this one.
-        Err(Errno::NOSYS | Errno::PERM) => open_by_components(root, rest, flags),
-        // A rename above us happened meanwhile; the kernel asks to be asked again.
-        Err(Errno::AGAIN) => open_by_components(root, rest, flags),
+        // A kernel before 5.6, a filter of system calls that does not know this one, or a rename above us meanwhile.
+        Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => open_by_components(root, rest, flags),
         other => Ok(other?),
     }
 }

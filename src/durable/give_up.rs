@@ -14,15 +14,16 @@
 //! [`put_back`].
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use super::beneath::Directory;
 use super::lease::{NoLease, ReadLease};
-use super::{Event, FileError, PARTIAL_PREFIX, Result, step, sync_parent, tell};
+use super::{Event, FileError, PARTIAL_PREFIX, Result, rename_names, step, sync_parent, tell};
 use crate::recording::name::numbered;
 use crate::recording::{Fingerprint, Seen};
 
@@ -100,8 +101,7 @@ fn original_name(name: &OsStr) -> Option<&OsStr> {
 
 /// What a path is now, symbolic links not followed.
 pub fn seen(path: &Path) -> Result<Seen> {
-    let metadata = fs::symlink_metadata(path).map_err(FileError::on("read the state of", path))?;
-    Ok(Seen::of(&metadata))
+    super::metadata(path).map(|metadata| Seen::of(&metadata))
 }
 
 /// Removes a file if it is what was proven and no process writes it.
@@ -122,7 +122,7 @@ pub fn give_up(path: &Path, proven: &Seen) -> Result<GivenUp> {
         return kept(Keeping::Changed);
     }
     let aside = aside_path(path);
-    rename(path, &aside)?;
+    rename_names(path, &aside)?;
     tell(Event::Renamed(path, &aside));
     step("moved aside");
     let is_it = seen(&aside).is_ok_and(|now| now.fingerprint == proven.fingerprint);
@@ -182,7 +182,7 @@ fn unlink_or_put_back(aside: &Path, path: &Path, lease: &ReadLease<'_>) -> Resul
 
 #[track_caller]
 fn unlink(aside: &Path) -> Result<GivenUp> {
-    fs::remove_file(aside).map_err(FileError::on("remove", aside))?;
+    super::unlink(aside).map_err(FileError::on("remove", aside))?;
     tell(Event::Removed(aside));
     step("removed");
     sync_parent(aside)?;
@@ -195,7 +195,7 @@ fn put_back_to(aside: &Path, path: &Path) -> Result<PathBuf> {
     let extension = path.extension().unwrap_or_default().to_string_lossy().into_owned();
     for n in 0..NUMBERS_MAX {
         let to = if n == 0 { path.to_owned() } else { path.with_file_name(numbered(&stem, &extension, n)) };
-        match rename(aside, &to) {
+        match rename_names(aside, &to) {
             Err(error) if error.is_taken() => {}
             Err(error) => return Err(error),
             Ok(()) => {
@@ -218,26 +218,21 @@ enum Opened {
 
 fn open(path: &Path) -> Result<Opened> {
     // O_NONBLOCK: a file under another process's write lease would make us wait, a FIFO for ever.
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY;
-    match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(fd) => Ok(Opened::Yes(File::from(fd))),
-        Err(Errno::NOENT) => Ok(Opened::Missing),
-        Err(Errno::WOULDBLOCK) => Ok(Opened::Held),
-        Err(error) => Err(FileError::on("open", path)(error.into())),
+    let opened = Directory::of(path)
+        .and_then(|(directory, name)| directory.open_file(name, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()));
+    match opened {
+        Ok(file) => Ok(Opened::Yes(file)),
+        Err(error) => match Errno::from_io_error(&error) {
+            Some(Errno::NOENT) => Ok(Opened::Missing),
+            Some(Errno::WOULDBLOCK) => Ok(Opened::Held),
+            _ => Err(FileError::on("open", path)(error)),
+        },
     }
 }
 
 fn seen_of(file: &File, path: &Path) -> Result<Seen> {
     let metadata = file.metadata().map_err(FileError::on("read the state of", path))?;
     Ok(Seen::of(&metadata))
-}
-
-/// Without replacing; on file systems without `RENAME_NOREPLACE` by a link, which does not replace either.
-fn rename(from: &Path, to: &Path) -> Result<()> {
-    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => super::link_and_unlink(from, to),
-        other => other.map_err(|e| FileError { verb: "rename to", path: to.to_owned(), source: e.into() }),
-    }
 }
 
 #[cfg(test)]

@@ -84,7 +84,7 @@ pub fn random_id() -> String {
         let seed = format!("{} {:?}", std::process::id(), std::time::SystemTime::now());
         bytes.copy_from_slice(&blake3::hash(seed.as_bytes()).as_bytes()[..8]);
     }
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:016x}", u64::from_be_bytes(bytes))
 }
 
 /// Whether a file name is one of our partials, of whatever owner or version.

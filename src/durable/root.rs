@@ -118,9 +118,19 @@ impl RootLock {
             Locked::NotHere => Some(Alive::take(root, owner)?),
         };
         if let Err(error) = write_owner(root, owner, state_dir) {
-            tracing::debug!(root = %printable(root), error = %error, "owner of the root not written");
+            tracing::debug!(root = %printable(root), error = crate::fault::chain(&error), "owner of the root not written");
         }
         Ok(Self { root: root.to_owned(), directory, alive, is_passing: false })
+    }
+
+    /// Whether a root could be owned now, and whether by a lock of the kernel; changes nothing.
+    pub fn probe(root: &Path) -> Result<bool, RootError> {
+        let directory: File = open_directory(root, OFlags::RDONLY).map_err(FileError::on("open", root))?.into();
+        match lock(&directory, FlockOperation::NonBlockingLockShared) {
+            Locked::Yes => Ok(true),
+            Locked::No => Err(RootError::InUse { root: root.to_owned(), owner: owner_of(root).map(Box::new) }),
+            Locked::NotHere => Ok(false),
+        }
     }
 
     /// The root's file goes with the lock: for a directory that is no root of a configuration, which is left as it was.

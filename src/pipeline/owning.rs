@@ -30,12 +30,12 @@ impl OwnedRoots {
         is_stopped: &dyn Fn() -> bool,
     ) -> Result<(), RootError> {
         let mut new = HashMap::new();
-        let mut owned = self.lock();
+        let mut held = self.lock();
         let is_owned =
-            |root: &Path, owned: &HashMap<PathBuf, RootLock>| owned.get(root).is_some_and(|lock| lock.is_of(root));
-        for root in roots.filter(|root| !is_owned(root, &owned)).collect::<Vec<_>>() {
+            |root: &Path, held: &HashMap<PathBuf, RootLock>| held.get(root).is_some_and(|lock| lock.is_of(root));
+        for root in roots.filter(|root| !is_owned(root, &held)).collect::<Vec<_>>() {
             // What was owned is another directory by now, or gone: its lock must not keep that from being unmounted.
-            owned.remove(root);
+            held.remove(root);
             if let Some(mut lock) = own_one(root, owner, state_dir, is_stopped)? {
                 if !is_configured(root) {
                     lock.leave_nothing();
@@ -43,7 +43,7 @@ impl OwnedRoots {
                 new.insert(root.to_owned(), lock);
             }
         }
-        owned.extend(new);
+        held.extend(new);
         Ok(())
     }
 
@@ -70,7 +70,7 @@ fn own_one(
             }
             Err(RootError::File(error)) => {
                 // The scan says what is wrong with it; `own` is asked again before the next one.
-                tracing::debug!(root = %printable(root), error = %error, "root not owned");
+                tracing::debug!(root = %printable(root), error = crate::fault::chain(&error), "root not owned");
                 return Ok(None);
             }
             Err(in_use) if Instant::now() >= deadline || is_stopped() => return Err(in_use),

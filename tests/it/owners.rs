@@ -197,7 +197,7 @@ fn swap_all(root: &Path, victim: &Path) -> u32 {
     let mut swapped = 0;
     for entry in fs::read_dir(root).unwrap().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let is_target = name.ends_with(".partial") || (name.ends_with(".mp4") && name.len() % 2 == 0);
+        let is_target = name.ends_with(".partial") || (name.contains(".mp4") && name.len() % 2 == 0);
         if is_target && entry.file_type().is_ok_and(|t| t.is_file()) {
             let link = root.join(".link");
             let _ = fs::remove_file(&link);

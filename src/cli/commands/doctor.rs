@@ -13,7 +13,7 @@ use super::Failure;
 use crate::config::Config;
 use crate::deliver::Targets;
 use crate::discover::{self, Fragments, Lease, RootOptions, Server, Unavailable};
-use crate::durable::{self, Owner, Partial};
+use crate::durable::{self, Owner, Partial, RootError, RootLock, RootOwner};
 use crate::fault::{Fault, chain};
 use crate::media;
 use crate::recording::name::printable;
@@ -87,7 +87,9 @@ fn root_checks(root: &Path) -> Vec<Check> {
     if !read.is_ok {
         return vec![read];
     }
-    vec![read, of_result(root, "write", written(root)), lease(root), notifications(root), free_space(root)]
+    let own =
+        [of_result(root, "write", written(root)), owned(root), lease(root), notifications(root), free_space(root)];
+    std::iter::once(read).chain(own).collect()
 }
 
 /// Whether changes are notified, or only found by the periodic scan.
@@ -107,6 +109,26 @@ fn fragments(root: &RootOptions) -> Check {
     let Fragments { are_kept, reason } = discover::fragments_of(root, server.name());
     let detail = format!("{}: {reason}", if are_kept { "kept" } else { "made progressive" });
     Check { subject: printable(&root.path), name: "fragmented MP4", is_ok: true, detail, hint: None }
+}
+
+/// Who owns the root, and whether that is told by a lock of the kernel.
+fn owned(root: &Path) -> Check {
+    let of = |owner: RootOwner| printable(&owner.state_dir);
+    match RootLock::probe(root) {
+        Ok(true) => of_result(root, "owner", Ok::<_, RootError>("nobody; locks work".to_owned())),
+        Ok(false) => of_result(
+            root,
+            "owner",
+            Ok::<_, RootError>(
+                "this file system has no locks: the owner touches `.aftercast-alive` every 2 s".to_owned(),
+            ),
+        ),
+        Err(RootError::InUse { owner, .. }) => {
+            let by = owner.map_or_else(|| "an unknown state directory".to_owned(), |owner| of(*owner));
+            of_result(root, "owner", Ok::<_, RootError>(format!("in use by the instance with state directory {by}")))
+        }
+        Err(error) => of_result(root, "owner", Err::<String, _>(error)),
+    }
 }
 
 /// Asks for a lease on a file that is there; the right to it is what makes evidence strong.

@@ -29,6 +29,7 @@ pub fn run(cli: &Cli, args: &WatchArgs, out: &mut Output<'_>) -> Result<Exit, Fa
     let socket = House::socket_path(&settings.state_dir);
     let opening = Opening { waits_for_commands: true, ..Opening::default() };
     let engine = Arc::new(Engine::start(settings, stop, opening).map_err(Failure::from_engine)?);
+    say_if_root();
     let catalog = engine.house().catalog.clone();
     signals::before_an_abrupt_end(move || drop(catalog.interrupt_attempts(pipeline::now_ms())));
     if args.dry_run {
@@ -43,6 +44,13 @@ pub fn run(cli: &Cli, args: &WatchArgs, out: &mut Output<'_>) -> Result<Exit, Fa
     info!("Stopped.");
     watched.map_err(Failure::from_engine)?;
     Ok(Exit::Done)
+}
+
+/// Nothing here needs it, and what hostile recordings could do would be done with all rights.
+fn say_if_root() {
+    if rustix::process::geteuid().is_root() {
+        warn!("running as root, which is not needed: use a user of its own in the recordings' group, with CAP_LEASE");
+    }
 }
 
 fn ready() {

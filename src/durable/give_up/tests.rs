@@ -1,5 +1,6 @@
 //! Writers that come back at every moment, where leases can be had and where they cannot.
 
+use std::fs;
 use std::io::Write;
 use std::process::Command;
 
