@@ -12,6 +12,7 @@ use tracing::{error, info, warn};
 use super::error::PipelineError;
 use super::house::{House, now_ms};
 use super::pauses::{Alike, Carried, Say, shares};
+use super::roots;
 use crate::catalog::{Among, CatalogError, Next, next_try_ms};
 use crate::deliver::{self, DeliverError};
 use crate::fault::{Class, Fault, chain};
@@ -179,6 +180,11 @@ fn nap<'a>(bell: &'a Bell, carried: MutexGuard<'a, Carried>, longest: Duration) 
 
 /// Uploads that the last process left and nobody will continue are given up; finishing does not wait for it.
 fn abort_stale(house: &House) {
+    let settings = house.settings();
+    if !settings.watch.roots.iter().all(|root| roots::is_available(house, &root.path)) {
+        // Their sources are not gone: the next start looks again.
+        return;
+    }
     let awaits = |asset: &str, target: &str| {
         house.catalog.delivery(&Delivery::id_of(asset, target)).map_or(true, |d| d.is_some_and(|d| d.is_pending()))
     };
@@ -300,6 +306,14 @@ fn upload(house: &House, delivery: &Delivery) -> Result<Vec<RemoteObject>, Deliv
 }
 
 fn note_failure(house: &House, delivery: &Delivery, attempt: u32, error: &PipelineError) {
+    if matches!(error, PipelineError::Deliver(DeliverError::Source(_)))
+        && let Err(error) = roots::require(house, &delivery.asset.root)
+    {
+        // Said once for the root; its deliveries wait until it is back.
+        let due = next_try_ms(attempt, error.class(), now_ms(), jitter());
+        let noted = house.catalog.delivery_failed(&delivery.id, error.class(), &chain(&error), due);
+        return noted.unwrap_or_else(|error| warn!(error = chain(&error), "The failure could not be journalled."));
+    }
     let class = error.class();
     if class == Class::Cancelled {
         let _ = house.catalog.delivery_failed(&delivery.id, Class::Transient, "stopped", Some(now_ms()));

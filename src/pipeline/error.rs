@@ -1,11 +1,14 @@
 //! What can stop a stage: the error of the room that was asked, handed on as it is.
 
+use std::path::PathBuf;
+
 use crate::catalog::CatalogError;
 use crate::deliver::DeliverError;
 use crate::discover::DiscoverError;
 use crate::durable::{FileError, RootError};
 use crate::fault::{Class, Fault};
 use crate::finish::FinishError;
+use crate::recording::name::printable;
 
 /// An error of this room. The rooms' own errors keep their words, classes and hints.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +40,12 @@ pub enum PipelineError {
     /// The program failed on a recording.
     #[error("the program failed on this recording; please report it with the lines before this one")]
     Panicked,
+    /// A root is not mounted, or another directory stands under its path.
+    #[error("the root `{}` is not available", printable(root))]
+    RootUnavailable {
+        /// The root.
+        root: PathBuf,
+    },
     /// Nothing is to be watched.
     #[error("no directory is configured to be watched")]
     NoRoots,
@@ -51,7 +60,9 @@ impl PipelineError {
             Self::File(error) => Some(error),
             Self::Root(error) => Some(error),
             Self::Deliver(error) => Some(error),
-            Self::Threads(_) | Self::Couriers(_) | Self::Panicked | Self::NoRoots => None,
+            Self::Threads(_) | Self::Couriers(_) | Self::Panicked | Self::NoRoots | Self::RootUnavailable { .. } => {
+                None
+            }
         }
     }
 }
@@ -67,6 +78,9 @@ impl Fault for PipelineError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::NoRoots => Some("Set `roots` in the section `[watch]`.".into()),
+            Self::RootUnavailable { .. } => Some(
+                "Nothing there is changed. Mount it, or correct the path; everything goes on when it is back.".into(),
+            ),
             Self::Panicked => Some("The recording is untouched; the others go on.".into()),
             _ => self.of_room().and_then(Fault::hint),
         }

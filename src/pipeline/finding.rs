@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::house::{House, Settings};
 use super::owning::Foreign;
+use super::roots;
 use crate::discover::{
     self, DiscoverError, Fragmented, Fragments, Look, Namer, Problem, RootOptions, Search, Server, Unit,
 };
@@ -153,6 +154,10 @@ fn is_ours(path: &Path, foreign: &mut Foreign<'_>, problems: &mut Vec<Problem>) 
 pub fn find(house: &House, places: &[Place]) -> Result<Found, DiscoverError> {
     let mut found = Found::default();
     for place in places {
+        if !roots::is_available(house, &place.root.path) {
+            found.problems.push(Problem::RootGone { path: place.root.path.clone() });
+            continue;
+        }
         let reader = Reader::new(house, &place.root)?;
         match std::fs::symlink_metadata(&place.path) {
             Ok(_) => reader.find(house, &place.path, &mut found),

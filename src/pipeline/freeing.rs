@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 use super::confirming;
 use super::house::{House, now_ms};
 use super::leaving;
+use super::roots;
 use crate::catalog::CatalogError;
 use crate::durable;
 use crate::fault::chain;
@@ -142,6 +143,9 @@ fn apply(house: &House, plan: &Plan, mut held_bytes: u64) -> usize {
 /// A process that dies between removing a file and noting it leaves a record of a file that is gone; every required
 /// target was proven to hold it before, and that is all a freed record says.
 fn note_what_is_gone(house: &House, record: &VodRecord) -> Result<(), CatalogError> {
+    if !roots::is_available(house, &record.root) {
+        return Ok(());
+    }
     let is_proven = house.targets().required().iter().all(|target| record.remote_in(target).is_some());
     if is_proven && durable::seen(&durable::aside_path(&record.file_path)).is_err() {
         house.catalog.freed(&record.vod_id, now_ms())?;
@@ -215,6 +219,9 @@ fn with_facts<T>(
 ) -> Result<Option<T>, CatalogError> {
     let settings = house.settings();
     let Some(record) = house.catalog.vod(vod_id)?.filter(|r| r.freed_at.is_none()) else { return Ok(None) };
+    if !roots::is_available(house, &record.root) {
+        return Ok(None);
+    }
     let deliveries = house.catalog.deliveries_of_vod(vod_id)?;
     let facts = Facts {
         record: &record,

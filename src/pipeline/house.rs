@@ -122,6 +122,8 @@ pub struct House {
     pub(super) freeing: Mutex<()>,
     /// Held for reading while a file is given up; who puts back what a cut left aside has it to itself.
     pub(super) asides: RwLock<()>,
+    /// Roots that were said to be unavailable.
+    pub(super) unavailable: super::roots::Unavailable,
     /// Serialises the choice of a final name and its reservation.
     pub(super) naming: Mutex<()>,
     /// Crashed recordings that wait for a sound one of their stream.
@@ -158,6 +160,7 @@ impl House {
             answers: super::confirming::Answers::default(),
             freeing: Mutex::default(),
             asides: RwLock::default(),
+            unavailable: super::roots::Unavailable::default(),
             naming: Mutex::default(),
             waiting: super::teaching::Waiting::default(),
             postponed: super::postponing::Postponements::default(),

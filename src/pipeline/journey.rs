@@ -19,6 +19,7 @@ use super::error::PipelineError;
 use super::house::{House, now_ms};
 use super::postponing;
 use super::queueing;
+use super::roots;
 use super::teaching;
 use super::turns::Turn;
 use crate::catalog::{Begun, CatalogError, JournalKey, Known, next_try_ms};
@@ -317,7 +318,9 @@ fn conclude(
     let class = error.class();
     let message = chain(&error);
     // Another state of the file is another recording; the name that was reserved for this one is free for it.
-    let is_another = !stands_at(settled.path(), &settled.candidate.fingerprint) && is_not_ours_yet(house, key);
+    let is_another = !stands_at(settled.path(), &settled.candidate.fingerprint)
+        && is_not_ours_yet(house, key)
+        && roots::is_available(house, &settled.candidate.root);
     let journalled = if is_another {
         house.catalog.forget(key)
     } else if class == Class::Cancelled {
@@ -377,6 +380,7 @@ pub fn resume(house: &House) -> Result<Vec<Settled>, CatalogError> {
 
 /// Returns whether the recording is at its end; `false` means that it has to begin again.
 fn resume_one(house: &House, key: &JournalKey, entry: &Entry) -> Result<bool, PipelineError> {
+    roots::require(house, &entry.settled.candidate.root)?;
     match &entry.step {
         Step::Splicing { intent, record } => resume_splice(house, key, entry, (intent, record)),
         Step::Publishing { written_path, written, record, removes_source } => {

@@ -114,6 +114,10 @@ fn look_again_at(house: &House, leaving: &Leaving) -> Result<(), PipelineError> 
     if waited_ms < quiet_ms && leaving.aside.is_some() {
         return Ok(());
     }
+    if leaving.path.parent().is_none_or(|directory| !directory.is_dir()) {
+        // Its root may not be mounted.
+        return Ok(());
+    }
     let _no_put_back = house.asides.read().unwrap_or_else(PoisonError::into_inner);
     let given_up = match &leaving.aside {
         Some(aside) => durable::remove_aside(aside, &leaving.path, Wanted::All(leaving.seen))?,

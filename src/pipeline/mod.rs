@@ -25,6 +25,7 @@ mod rebuilding;
 mod redelivering;
 mod remembering;
 mod removing;
+mod roots;
 mod teaching;
 #[cfg(test)]
 mod tests;

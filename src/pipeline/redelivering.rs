@@ -6,6 +6,7 @@ use tracing::{error, info, warn};
 
 use super::error::PipelineError;
 use super::house::{House, now_ms};
+use super::roots;
 use crate::deliver::Difference;
 use crate::durable;
 use crate::recording::{Delivery, RemoteObject, VodRecord};
@@ -90,7 +91,8 @@ fn send_again(
 ) -> Result<bool, PipelineError> {
     let is_here =
         vod.freed_at.is_none() && durable::fingerprint(&vod.file_path).is_ok_and(|now| now == vod.fingerprint);
-    if !is_here {
+    // What is not there now may be there again when its root is.
+    if !is_here && (vod.freed_at.is_some() || roots::is_available(house, &vod.root)) {
         error!(vod_id = vod.vod_id, url = object.url, difference.words, "A copy is lost and the local file is freed.");
         return Ok(false);
     }

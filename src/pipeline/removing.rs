@@ -4,6 +4,7 @@
 use super::error::PipelineError;
 use super::house::House;
 use super::leaving;
+use super::roots;
 use crate::catalog::CatalogError;
 use crate::durable::{self, GivenUp, Keeping};
 use crate::recording::{DeliveryState, RemoteObject, VodRecord};
@@ -47,6 +48,9 @@ pub fn objects_of(house: &House, vod: &VodRecord) -> Result<Vec<Owned>, CatalogE
 
 /// Removes the local file of a VoD if it still is the one that was catalogued. Says why it stays, to be read after its name.
 pub fn remove_local(house: &House, vod: &VodRecord) -> Result<Option<&'static str>, PipelineError> {
+    if !roots::is_available(house, &vod.root) {
+        return Ok(Some("its root is not available; it stays"));
+    }
     let changed = Some("it is not what was catalogued; it stays");
     let seen = match durable::seen(&vod.file_path) {
         Err(error) if error.is_missing() => return Ok(None),

@@ -16,6 +16,7 @@ use super::house::{House, Settings, now_ms};
 use super::leaving;
 use super::pool::Urgency;
 use super::queueing;
+use super::roots;
 use crate::catalog::JournalKey;
 use crate::discover::{self, DiscoverError, Event, Mode, Problem, SeenEvent, Settling, Split, Unit, Watch};
 use crate::fault::{Fault, chain};
@@ -197,9 +198,13 @@ impl<'a> Watcher<'a> {
         holds.max_by_key(|r| r.root().path.components().count())
     }
 
+    fn is_there(&self, reader: &Reader) -> bool {
+        roots::is_available(self.house(), &reader.root().path)
+    }
+
     fn look_at(&mut self, path: &Path, seen: Option<SeenEvent>) {
         let mut found = Found::default();
-        if let Some(reader) = self.reader_of(path) {
+        if let Some(reader) = self.reader_of(path).filter(|reader| self.is_there(reader)) {
             reader.find(self.engine.house(), path, &mut found);
         }
         let urgency = if seen.is_some() { Urgency::Live } else { Urgency::Backlog };
@@ -223,12 +228,13 @@ impl<'a> Watcher<'a> {
     fn rescan(&mut self, directory: Option<&Path>) {
         let mut found = Found::default();
         if let Some(directory) = directory {
-            if let Some(reader) = self.reader_of(directory) {
+            if let Some(reader) = self.reader_of(directory).filter(|reader| self.is_there(reader)) {
                 reader.find(self.engine.house(), directory, &mut found);
             }
         } else {
             let roots: Vec<_> = self.readers.iter().map(|reader| reader.root().path.clone()).collect();
-            let owned: Vec<_> = roots.iter().map(|root| self.owns(root)).collect();
+            let owned: Vec<_> =
+                roots.iter().map(|root| roots::is_available(self.house(), root) && self.owns(root)).collect();
             for (reader, _) in self.readers.iter().zip(owned).filter(|(_, is_owned)| *is_owned) {
                 let mut below = Found::default();
                 reader.find(self.engine.house(), &reader.root().path, &mut below);

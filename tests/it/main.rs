@@ -46,5 +46,6 @@ mod state;
 mod stuck;
 mod temporary_names;
 mod units;
+mod unmounted;
 mod verify;
 mod watch;

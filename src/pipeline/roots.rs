@@ -1,0 +1,127 @@
+//! Whether the directory that stands under a root's path is that root, and not the empty mount point of a disk that is not
+//! mounted, or another directory.
+//!
+//! A root is remembered by the kind of its file system and the number of its directory, which do not change with a restart
+//! as device numbers do, and by the id in its file (`.aftercast-root`) where it has one. What differs is taken for the root
+//! only if a recording that the catalogue knows there is there. Else the root is *unavailable*: nothing that is not there
+//! counts as gone, and nothing there is taken, until it is back.
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
+
+use super::error::PipelineError;
+use super::house::House;
+use crate::catalog::CatalogError;
+use crate::durable;
+use crate::fault::chain;
+use crate::recording::name::printable;
+
+/// Where the identities are remembered.
+const ROWS: &str = "root/";
+/// Roots that were said to be unavailable.
+#[derive(Debug, Default)]
+pub struct Unavailable(Mutex<HashSet<PathBuf>>);
+
+impl Unavailable {
+    /// Whether that is news.
+    fn put(&self, root: &Path, is_unavailable: bool) -> bool {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_unavailable { said.insert(root.to_owned()) } else { said.remove(root) }
+    }
+}
+
+/// What a root is known by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Identity {
+    /// Magic number of its file system.
+    file_system: u64,
+    /// Number of its directory.
+    inode: u64,
+    /// The id in its file, if it is a root of the configuration; others keep no file.
+    root_id: Option<String>,
+}
+
+impl Identity {
+    /// Of what stands under a path now; `None` if nothing does that can be read.
+    fn of(house: &House, root: &Path) -> Option<Self> {
+        let metadata = fs::metadata(root).ok().filter(fs::Metadata::is_dir)?;
+        let file_system = durable::file_system(root).ok()?;
+        let is_configured = house.settings().watch.roots.iter().any(|configured| configured.path == root);
+        let root_id = is_configured.then(|| durable::owner_of(root)).flatten().map(|owner| owner.root_id);
+        Some(Self { file_system, inode: metadata.ino(), root_id })
+    }
+
+    /// Whether another is the same root now. One that had an id and has none may be another disk of the same kind.
+    fn is_same(&self, now: &Self) -> bool {
+        match (&self.root_id, &now.root_id) {
+            (Some(known), now) => now.as_ref() == Some(known),
+            (None, _) => (self.file_system, self.inode) == (now.file_system, now.inode),
+        }
+    }
+}
+
+/// Whether a root is there; said once when it is not, and once when it is back.
+pub(super) fn is_available(house: &House, root: &Path) -> bool {
+    match look(house, root) {
+        Ok(true) => {
+            if house.unavailable.put(root, false) {
+                info!(root = %printable(root), "root available again");
+            }
+            true
+        }
+        Ok(false) => {
+            if house.unavailable.put(root, true) {
+                let hint =
+                    "Nothing there is changed, freed or forgotten until it is back. Mount it, or correct the path.";
+                warn!(root = %printable(root), hint, "root not available: not mounted, or another directory stands there");
+            }
+            false
+        }
+        Err(error) => {
+            warn!(root = %printable(root), error = chain(&error), "cannot check the root; nothing there is changed");
+            false
+        }
+    }
+}
+
+/// The same as an error.
+pub(super) fn require(house: &House, root: &Path) -> Result<(), PipelineError> {
+    if is_available(house, root) { Ok(()) } else { Err(PipelineError::RootUnavailable { root: root.to_owned() }) }
+}
+
+fn look(house: &House, root: &Path) -> Result<bool, CatalogError> {
+    let row = format!("{ROWS}{}", blake3::hash(root.as_os_str().as_encoded_bytes()).to_hex());
+    let known = house.catalog.ledger(&row)?;
+    let known: Option<Identity> = known.and_then(|state| serde_json::from_value(state).ok());
+    let Some(now) = Identity::of(house, root) else {
+        // Of a root that never was there the scan says so itself.
+        return Ok(known.is_none() && !holds_records(house, root)?);
+    };
+    let is_it = match &known {
+        Some(known) if known.is_same(&now) => true,
+        _ => !holds_records(house, root)? || holds_a_recording(house, root)?,
+    };
+    if is_it && known.as_ref() != Some(&now) {
+        house.catalog.put_ledger(&row, &serde_json::to_value(&now).unwrap_or_default())?;
+    }
+    Ok(is_it)
+}
+
+/// Whether the catalogue has local files there.
+fn holds_records(house: &House, root: &Path) -> Result<bool, CatalogError> {
+    Ok(house.catalog.unfreed_vods(usize::MAX)?.iter().any(|vod| vod.root == root))
+}
+
+/// Whether one of them is there as it was, told without device and inode: it may have been restored.
+fn holds_a_recording(house: &House, root: &Path) -> Result<bool, CatalogError> {
+    let is_there = |path: &Path, as_it_was| durable::fingerprint(path).is_ok_and(|now| now.same_state(as_it_was));
+    let vods = house.catalog.unfreed_vods(usize::MAX)?;
+    Ok(vods.iter().filter(|vod| vod.root == root).any(|vod| is_there(&vod.file_path, &vod.fingerprint)))
+}
