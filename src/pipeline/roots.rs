@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::error::PipelineError;
 use super::house::House;
@@ -80,7 +80,7 @@ pub(super) fn is_available(house: &House, root: &Path) -> bool {
             if house.unavailable.put(root, true) {
                 let hint =
                     "Nothing there is changed, freed or forgotten until it is back. Mount it, or correct the path.";
-                warn!(root = %printable(root), hint, "root not available: not mounted, or another directory stands there");
+                error!(root = %printable(root), hint, "root not available: not mounted, or another directory stands there");
             }
             false
         }

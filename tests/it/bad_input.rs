@@ -418,6 +418,10 @@ fn the_daemon_goes_on_after_everything_bad() {
     let away = house.path().join("away");
     fs::rename(house.root(), &away).unwrap();
     fs::create_dir(house.root()).unwrap();
+    daemon.until_said("root not available");
+    let _ = fs::remove_file(house.root().join(".aftercast-root"));
+    fs::remove_dir(house.root()).unwrap();
+    fs::rename(&away, house.root()).unwrap();
     house.put(&made("webm", 2), "later.webm");
     until("what comes after", || house.vods().iter().any(|v| v["streamId"] == "later").then_some(()));
     assert!(!daemon.log().contains("panicked"), "{}", daemon.log());
