@@ -63,6 +63,11 @@ pub trait Fault: Error {
 
 /// Joins an error and its sources with colons, for a log field or a journal entry; safe to print.
 pub fn chain(error: &dyn Error) -> String {
+    Printable(raw_chain(error)).to_string()
+}
+
+/// The same with every character as it came, to look for something in it; not to be printed.
+pub fn raw_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(source) = next {
@@ -73,7 +78,7 @@ pub fn chain(error: &dyn Error) -> String {
         }
         next = source.source();
     }
-    Printable(text).to_string()
+    text
 }
 
 #[cfg(test)]

@@ -198,7 +198,8 @@ impl Bucket {
 const LISTED_MAX: usize = 1000;
 
 fn seen(error: &object_store::Error, answer: Option<&Answer>) -> Seen {
-    let text = crate::fault::chain(error);
+    // Escaped, the JSON or XML that a store answers with could not be read any more.
+    let text = crate::fault::raw_chain(error);
     let header = |name: &str| answer.and_then(|a| a.header(name)).map(str::to_owned);
     let is_of_identity = answer.is_some_and(|a| a.is_of_identity);
     let code = || tag(&text, "Code").or_else(|| code_of_a_key(&text));
