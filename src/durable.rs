@@ -44,7 +44,7 @@ pub use give_up::{GivenUp, Keeping, Wanted, aside_path, give_up, is_aside, put_b
 #[cfg(test)]
 pub(crate) use in_place::tape;
 pub use in_place::{InPlace, Operation};
-pub use lease::{NoLease, ReadLease, leases_count_on};
+pub use lease::{BTRFS, EXT4, F_SETSIG, NoLease, ReadLease, TMPFS, XFS, lease_control, leases_count_on};
 pub use partial::{Owner, PARTIAL_PREFIX, Partial, Sealed, is_partial, random_id, remove_partials};
 pub use root::{ROOT_FILE, RootError, RootLock, RootOwner, foreign_owner, owner_of};
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::durable::{NoLease, ReadLease};
+use crate::durable::{self, NoLease, ReadLease, leases_count_on};
 
 /// The kernel's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,20 +36,10 @@ pub enum Unavailable {
     Other,
 }
 
-/// Magic numbers of `statfs(2)`.
-const EXT4: u64 = 0xEF53;
-const XFS: u64 = 0x5846_5342;
-const BTRFS: u64 = 0x9123_683E;
-const TMPFS: u64 = 0x0102_1994;
-
-/// Magic numbers of file systems that only this machine changes and on which changes are notified. Any other counts as a
-/// network file system: there are more of those than a list could hold, and taking one for local costs a recording, while
+/// Magic numbers of file systems that only this machine changes and on which changes are notified, besides those on which leases
+/// count. Any other counts as a network file system: there are more of those than a list could hold, and taking one for local costs a recording, while
 /// the reverse costs a wait.
-const LOCAL: [u64; 16] = [
-    EXT4, // also ext2 and ext3
-    XFS,
-    BTRFS,
-    TMPFS,
+const LOCAL: [u64; 12] = [
     0xF2F5_2010, // F2FS
     0x2FC1_2FC1, // ZFS
     0xCA45_1A4E, // bcachefs
@@ -67,7 +57,7 @@ const LOCAL: [u64; 16] = [
 /// Whether a file system of that magic number may be changed by another machine, or is not known not to be. One that cannot
 /// be asked is none: what is missing now may come back as a local disk.
 pub(super) fn is_remote(magic: u64) -> bool {
-    magic != NOT_ASKED && !LOCAL.contains(&magic)
+    magic != NOT_ASKED && !leases_count_on(magic) && !LOCAL.contains(&magic)
 }
 
 /// Whether a path lies on a file system that may be changed by another machine; such a
@@ -81,13 +71,7 @@ const NOT_ASKED: u64 = 0;
 
 /// The magic number of a path's file system, [`NOT_ASKED`] where it cannot be asked.
 pub(super) fn magic_of(path: &Path) -> u64 {
-    rustix::fs::statfs(path).map_or(NOT_ASKED, |s| magic_number(s.f_type))
-}
-
-/// `f_type` is signed or not, 32 or 64 bits wide, by platform; its low 32 bits are the number.
-#[expect(clippy::cast_sign_loss, reason = "only the low 32 bits count")]
-fn magic_number(f_type: rustix::fs::FsWord) -> u64 {
-    (f_type as u64) & 0xFFFF_FFFF
+    durable::file_system(path).unwrap_or(NOT_ASKED)
 }
 
 /// Asks whether any process has a file open for writing.
@@ -125,7 +109,7 @@ pub(super) fn until_free(path: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::durable::leases_count_on as counts_on;
+    use crate::durable::{BTRFS, EXT4, TMPFS, XFS, leases_count_on as counts_on};
     use std::io::Write;
 
     /// A directory where leases count, or `None` on machines that have none.

@@ -25,11 +25,14 @@ pub enum NoLease {
     Other,
 }
 
-/// Magic numbers of `statfs(2)` on which leases count.
-const EXT4: u64 = 0xEF53;
-const XFS: u64 = 0x5846_5342;
-const BTRFS: u64 = 0x9123_683E;
-const TMPFS: u64 = 0x0102_1994;
+/// Magic number of `statfs(2)` of ext4, and of ext2 and ext3.
+pub const EXT4: u64 = 0xEF53;
+/// Magic number of XFS.
+pub const XFS: u64 = 0x5846_5342;
+/// Magic number of Btrfs.
+pub const BTRFS: u64 = 0x9123_683E;
+/// Magic number of tmpfs.
+pub const TMPFS: u64 = 0x0102_1994;
 
 /// Whether leases on a file system of that magic number prove anything.
 pub fn leases_count_on(magic: u64) -> bool {
@@ -37,7 +40,7 @@ pub fn leases_count_on(magic: u64) -> bool {
 }
 
 /// `F_SETSIG` of `<asm-generic/fcntl.h>`, which the libc crate does not name.
-const F_SETSIG: libc::c_int = 10;
+pub const F_SETSIG: libc::c_int = 10;
 
 /// A read lease on an open file, given back when dropped.
 #[derive(Debug)]
@@ -54,7 +57,8 @@ impl<'a> ReadLease<'a> {
         if !magic.is_ok_and(leases_count_on) {
             return Err(NoLease::FileSystem);
         }
-        let taken = control(file, F_SETSIG, libc::SIGURG).and_then(|_| control(file, libc::F_SETLEASE, libc::F_RDLCK));
+        let taken = lease_control(file, F_SETSIG, libc::SIGURG)
+            .and_then(|_| lease_control(file, libc::F_SETLEASE, libc::F_RDLCK));
         taken.map(|_| Self(file)).map_err(|error| match Errno::from_io_error(&error) {
             Some(Errno::AGAIN) => NoLease::Held,
             Some(Errno::ACCESS | Errno::PERM) => NoLease::NotOwner,
@@ -64,19 +68,20 @@ impl<'a> ReadLease<'a> {
 
     /// Whether a process waits to write the file: the kernel has begun to break the lease.
     pub fn is_broken(&self) -> bool {
-        control(self.0, libc::F_GETLEASE, 0).ok() != Some(libc::F_RDLCK)
+        lease_control(self.0, libc::F_GETLEASE, 0).ok() != Some(libc::F_RDLCK)
     }
 }
 
 impl Drop for ReadLease<'_> {
     fn drop(&mut self) {
         // Closing the file gives it back as well, so a failure here leaves nothing behind.
-        let _ = control(self.0, libc::F_SETLEASE, libc::F_UNLCK);
+        let _ = lease_control(self.0, libc::F_SETLEASE, libc::F_UNLCK);
     }
 }
 
+/// `fcntl(2)` with one of `F_SETSIG`, `F_SETLEASE` and `F_GETLEASE`.
 #[expect(unsafe_code, reason = "no safe wrapper offers F_SETLEASE")]
-fn control(file: &File, command: libc::c_int, value: libc::c_int) -> io::Result<libc::c_int> {
+pub fn lease_control(file: &File, command: libc::c_int, value: libc::c_int) -> io::Result<libc::c_int> {
     // SAFETY: the file is open for the whole call because it is borrowed; F_SETSIG, F_SETLEASE and F_GETLEASE take an
     // int argument or none and touch no memory of this process.
     let answer = unsafe { libc::fcntl(file.as_raw_fd(), command, value) };

@@ -5,14 +5,12 @@
 //! kept short. It must not be relied on against other machines: file systems they can write are not spliced in place.
 
 use std::fs::File;
-use std::io;
-use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-/// `F_SETSIG` of `<asm-generic/fcntl.h>`, which the libc crate does not name.
-const F_SETSIG: libc::c_int = 10;
+use crate::durable::{F_SETSIG, lease_control};
+
 /// A process that is being started has, for an instant, copies of everything that is open here.
 const TRIES: u32 = 20;
 const AGAIN_AFTER: Duration = Duration::from_millis(5);
@@ -28,9 +26,9 @@ impl<'a> Lease<'a> {
     /// Takes the lease; `None` if others have the file open, or if this process may not have a lease on it.
     pub(super) fn take(file: &'a File) -> Option<Self> {
         // SIGURG is ignored unless a handler is installed; SIGIO, the default, would end this process.
-        control(file, F_SETSIG, libc::SIGURG).ok()?;
+        lease_control(file, F_SETSIG, libc::SIGURG).ok()?;
         for _ in 0..TRIES {
-            match control(file, libc::F_SETLEASE, libc::F_WRLCK) {
+            match lease_control(file, libc::F_SETLEASE, libc::F_WRLCK) {
                 Ok(_) => return Some(Self { file, since: Instant::now() }),
                 Err(e) if Errno::from_io_error(&e) == Some(Errno::AGAIN) => std::thread::sleep(AGAIN_AFTER),
                 Err(_) => return None,
@@ -41,7 +39,7 @@ impl<'a> Lease<'a> {
 
     /// Whether somebody waits for the file: the kernel has begun to break the lease.
     pub(super) fn is_broken(&self) -> bool {
-        control(self.file, libc::F_GETLEASE, 0).ok() != Some(libc::F_WRLCK)
+        lease_control(self.file, libc::F_GETLEASE, 0).ok() != Some(libc::F_WRLCK)
     }
 
     /// How long it has been held.
@@ -53,16 +51,8 @@ impl<'a> Lease<'a> {
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
         // Closing the file gives it back as well, so a failure here leaves nothing behind.
-        let _ = control(self.file, libc::F_SETLEASE, libc::F_UNLCK);
+        let _ = lease_control(self.file, libc::F_SETLEASE, libc::F_UNLCK);
     }
-}
-
-#[expect(unsafe_code, reason = "no safe wrapper offers F_SETLEASE")]
-fn control(file: &File, command: libc::c_int, value: libc::c_int) -> io::Result<libc::c_int> {
-    // SAFETY: the file is open for the whole call because it is borrowed; F_SETSIG, F_SETLEASE and F_GETLEASE take an
-    // int argument or none and touch no memory of this process.
-    let answer = unsafe { libc::fcntl(file.as_raw_fd(), command, value) };
-    if answer == -1 { Err(io::Error::last_os_error()) } else { Ok(answer) }
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::recording::{Container, Fingerprint, Retirement, SpliceIntent, SpliceU
 use crate::threads::alongside;
 
 /// Magic numbers of the file systems that insert blocks without copying: ext4 and XFS. F2FS copies.
-const INSERTS_BLOCKS: [u64; 2] = [0xEF53, 0x5846_5342];
+const INSERTS_BLOCKS: [u64; 2] = [durable::EXT4, durable::XFS];
 /// No file type box that means something is longer.
 const LARGEST_FTYP_BYTES: u64 = 1 << 16;
 
