@@ -16,4 +16,5 @@ pub mod printable;
 pub mod recording;
 pub mod retain;
 pub mod salvage;
+pub mod stop;
 pub mod threads;

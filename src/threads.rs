@@ -46,7 +46,8 @@ fn beside_with<'scope, T: Send + 'scope>(
     work: impl FnOnce() -> T + Send + 'scope,
 ) -> Beside<'scope, T> {
     // A thread that cannot begin takes its work with it: so the work is only lent.
-    let lent = Arc::new(Mutex::new(Some(work)));
+    let heed = crate::stop::Heed::of_this_thread();
+    let lent = Arc::new(Mutex::new(Some(|| heed.during(work))));
     let theirs = Arc::clone(&lent);
     match builder.spawn_scoped(scope, move || done(&theirs)) {
         Ok(thread) => Beside::There(thread),

@@ -120,7 +120,9 @@ fn with_house(cli: &Cli, typed: &[OsString], out: &mut Output<'_>) -> Result<Exi
     match Engine::start(settings, stop, opening).map_err(Failure::from_engine) {
         Ok(engine) => {
             let catalog = engine.house().catalog.clone();
-            signals::before_an_abrupt_end(move || drop(catalog.interrupt_attempts(pipeline::now_ms())));
+            signals::before_an_abrupt_end(Exit::Interrupted, move || {
+                drop(catalog.interrupt_attempts(pipeline::now_ms()));
+            });
             let exit = run_here(cli, &config, &engine, None, out);
             engine.stop_working();
             drop(engine);

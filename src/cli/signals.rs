@@ -1,8 +1,9 @@
-//! What signals ask for: the first SIGINT or SIGTERM to end in order, the second to end now, SIGHUP to read the
+//! What signals ask for: the first SIGINT or SIGTERM to end in order and soon, the second to end now, SIGHUP to read the
 //! configuration again.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -13,22 +14,45 @@ use crate::fault::chain;
 use crate::pipeline::Stop;
 
 static IS_ENDING: AtomicBool = AtomicBool::new(false);
-static LAST_WORD: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
+static LAST_WORD: OnceLock<LastWord> = OnceLock::new();
 
-/// What is still done when a second signal ends the program at once.
-pub fn before_an_abrupt_end(last_word: impl Fn() + Send + Sync + 'static) {
-    drop(LAST_WORD.set(Box::new(last_word)));
+/// How long what is under way may take to come to a safe point. A disk that hangs, or a flush of gigabytes, must not be the
+/// reason why the service manager kills the process: that would be held against the recordings.
+const DRAIN: Duration = Duration::from_secs(9);
+
+struct LastWord {
+    say: Box<dyn Fn() + Send + Sync>,
+    exit: Exit,
+}
+
+/// What is still done when the program ends at once: at a second signal, or when it takes too long after the first; then it
+/// ends with `exit`.
+pub fn before_an_abrupt_end(exit: Exit, last_word: impl Fn() + Send + Sync + 'static) {
+    drop(LAST_WORD.set(LastWord { say: Box::new(last_word), exit }));
 }
 
 fn end(stop: &Stop) {
     if IS_ENDING.swap(true, Ordering::SeqCst) {
         // What was begun is journalled and carried on at the next start; an impatient operator is no fault of a file.
-        if let Some(last_word) = LAST_WORD.get() {
-            last_word();
-        }
-        std::process::exit(Exit::Interrupted.code().into());
+        end_now(Exit::Interrupted);
     }
     stop.request();
+    if LAST_WORD.get().is_some() {
+        drop(std::thread::Builder::new().name("drain".into()).spawn(end_after_drain));
+    }
+}
+
+fn end_after_drain() {
+    std::thread::sleep(DRAIN);
+    warn!(seconds = DRAIN.as_secs(), "steps under way did not finish in time; they are resumed at the next start");
+    end_now(LAST_WORD.get().map_or(Exit::Interrupted, |last_word| last_word.exit));
+}
+
+fn end_now(exit: Exit) -> ! {
+    if let Some(last_word) = LAST_WORD.get() {
+        (last_word.say)();
+    }
+    std::process::exit(exit.code().into());
 }
 
 /// Listens from now on; `reload` hears of SIGHUP.

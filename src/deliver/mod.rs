@@ -24,6 +24,7 @@ mod limits;
 mod memory;
 mod multipart;
 mod names;
+mod network;
 mod options;
 mod parts;
 mod place;

@@ -1,14 +1,14 @@
 //! The targets of a configuration and the blocking face of this room.
 //!
-//! Owns the tokio runtime: every method blocks its thread until it is done and may be called from several threads at
-//! once, but not from inside another asynchronous runtime. It must not retry for long: the delivery queue does.
+//! Every method blocks its thread until it is done and may be called from several threads at
+//! once, but not from inside another asynchronous runtime. It ends soon after a stop is requested. It must not retry for long:
+//! the delivery queue does.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 use serde_json::Value;
-use tokio::runtime::{Builder, Runtime};
 
 use super::asking::{self, Answer};
 use super::attributes::header_text;
@@ -23,6 +23,7 @@ use super::doctor::{self, Check};
 use super::error::{DeliverError, Result};
 use super::ledger::{Head, Ledger, NoLedger, Rows, distrusted_row, heads};
 use super::multipart::{abort, throw_away};
+use super::network::Network;
 use super::parts::PART_MIN_BYTES;
 use super::place::Place;
 use super::transfer::Run;
@@ -30,12 +31,13 @@ use super::wire::OpenUpload;
 use super::{Options, TargetOptions, upload, verify};
 use crate::durable;
 use crate::recording::{Asset, RemoteObject};
+use crate::stop::Stop;
 
 /// All configured targets.
 #[derive(Debug)]
 pub struct Targets {
     all: Vec<Known>,
-    runtime: Runtime,
+    network: Network,
 }
 
 /// A target of the configuration.
@@ -182,6 +184,13 @@ impl Targets {
         Self::of(options.targets.iter().map(open_one).collect::<Result<_>>()?)
     }
 
+    /// Every call ends soon after this stop is requested.
+    #[must_use]
+    pub fn stopped_by(mut self, stop: &Stop) -> Self {
+        self.network.stop = stop.clone();
+        self
+    }
+
     pub(super) fn with(target: Target) -> Result<Self> {
         Self::of(vec![target.into()])
     }
@@ -193,9 +202,7 @@ impl Targets {
                 return Err(DeliverError::configuration(&target.name, "two targets have this name", advice));
             }
         }
-        let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("deliver").enable_all().build();
-        let runtime = runtime.map_err(DeliverError::Runtime)?;
-        Ok(Self { all: targets, runtime })
+        Ok(Self { all: targets, network: Network::open()? })
     }
 
     /// Names of all targets, in the order of the configuration.
@@ -225,7 +232,7 @@ impl Targets {
     ) -> Result<Vec<RemoteObject>> {
         let target = self.find(target)?;
         let run = Run { cancel, progress, buffers: &target.buffers, ledger };
-        self.runtime.block_on(upload::deliver(target, asset, date, &run))
+        self.network.until_stopped(upload::deliver(target, asset, date, &run))
     }
 
     /// Forgets the state of the uploads of an asset's objects; to be called once their proof is in the catalogue.
@@ -244,7 +251,7 @@ impl Targets {
                 continue;
             }
             let Ok(Target { store: Store::Bucket(bucket), .. }) = self.find(&head.target) else { continue };
-            match self.runtime.block_on(throw_away(bucket, &head, ledger)) {
+            match self.network.until_stopped(throw_away(bucket, &head, ledger)) {
                 Ok(()) => forget_this(ledger, &head)?,
                 Err(error) => {
                     tracing::debug!(target = %head.target, key = %head.key, error = crate::fault::chain(&error), "Stays open.");
@@ -263,7 +270,7 @@ impl Targets {
         let prefix = target.place.prefix();
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
         let ours: Vec<_> = heads(ledger)?.into_iter().filter_map(|head| head.upload_id).collect();
-        let mut open = self.runtime.block_on(bucket.open_uploads(&prefix))?;
+        let mut open = self.network.until_stopped(bucket.open_uploads(&prefix))?;
         open.retain(|upload| !ours.contains(&upload.upload_id));
         Ok(open)
     }
@@ -271,7 +278,7 @@ impl Targets {
     /// Aborts an upload that [`Targets::open_uploads`] listed; its absence is a success.
     pub fn abort_upload(&self, target: &str, upload: &OpenUpload) -> Result<()> {
         match &self.find(target)?.store {
-            Store::Bucket(bucket) => self.runtime.block_on(abort(bucket, &upload.key, &upload.upload_id)),
+            Store::Bucket(bucket) => self.network.until_stopped(abort(bucket, &upload.key, &upload.upload_id)),
             Store::Directory(_) => Ok(()),
         }
     }
@@ -280,7 +287,7 @@ impl Targets {
     pub fn head(&self, target: &str, key: &str) -> Result<Option<RemoteState>> {
         match &self.find(target)?.store {
             Store::Directory(directory) => Ok(directory.head(key)?.map(RemoteState::from)),
-            Store::Bucket(bucket) => Ok(self.runtime.block_on(bucket.head(key))?.map(RemoteState::from)),
+            Store::Bucket(bucket) => Ok(self.network.until_stopped(bucket.head(key))?.map(RemoteState::from)),
         }
     }
 
@@ -291,7 +298,7 @@ impl Targets {
         let run = Run { cancel, progress: &|_| (), buffers: &target.buffers, ledger: &NoLedger };
         match &target.store {
             Store::Directory(directory) => asking::ask_directory(directory, proven, &run),
-            Store::Bucket(bucket) => self.runtime.block_on(asking::ask_bucket(bucket, proven, &run)),
+            Store::Bucket(bucket) => self.network.until_stopped(asking::ask_bucket(bucket, proven, &run)),
         }
     }
 
@@ -308,7 +315,7 @@ impl Targets {
         let run = Run { cancel, progress: &|_| (), buffers: &target.buffers, ledger: &NoLedger };
         let differs = match &target.store {
             Store::Directory(directory) => verify::read_directory(directory, proven, &run),
-            Store::Bucket(bucket) => self.runtime.block_on(verify::read_bucket(bucket, proven, &run)),
+            Store::Bucket(bucket) => self.network.until_stopped(verify::read_bucket(bucket, proven, &run)),
         }?;
         Ok(differs.map(|words| Difference { words, is_missing: false, when_read: true }))
     }
@@ -332,7 +339,7 @@ impl Targets {
         let is_marked = match &target.store {
             Store::Directory(_) => false,
             Store::Bucket(bucket) => {
-                let held = self.runtime.block_on(bucket.head(&proven.key))?;
+                let held = self.network.until_stopped(bucket.head(&proven.key))?;
                 held.is_some_and(|held| held.is_of(&header_text(asset_id)))
             }
         };
@@ -348,14 +355,14 @@ impl Targets {
     pub fn delete(&self, target: &str, key: &str) -> Result<()> {
         match &self.find(target)?.store {
             Store::Directory(directory) => directory.delete(key),
-            Store::Bucket(bucket) => self.runtime.block_on(bucket.delete(key)),
+            Store::Bucket(bucket) => self.network.until_stopped(bucket.delete(key)),
         }
     }
 
     /// Writes, reads, lists and deletes a probe object, and says of each what is missing.
     pub fn probe(&self, target: &str) -> Result<Vec<Check>> {
         let target = self.find(target)?;
-        Ok(self.runtime.block_on(doctor::probe(target)))
+        self.network.until_stopped(async { Ok(doctor::probe(target).await) })
     }
 
     /// Gives back the memory that was kept for the next upload; to be called when nothing is left to send.

@@ -97,6 +97,7 @@ impl Search<'_> {
         // Parents come before their children, so that what a playlist claims further down is known there.
         let mut stack = vec![directory.to_owned()];
         while let Some(directory) = stack.pop() {
+            crate::stop::look();
             stack.extend(self.scan_into(&directory, &mut claimed, &mut scan));
         }
         scan

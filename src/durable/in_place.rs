@@ -152,7 +152,8 @@ impl InPlace {
             for _ in 0..threads {
                 beside(scope, || {
                     let piece = || next.fetch_add(DROPPED_TOGETHER_BYTES, Ordering::Relaxed);
-                    let pieces = std::iter::repeat_with(piece).take_while(|start| *start < len);
+                    let pieces =
+                        std::iter::repeat_with(piece).take_while(|start| *start < len && !crate::stop::is_wanted());
                     pieces.for_each(|start| store_and_drop(&self.file, &(start..start + DROPPED_TOGETHER_BYTES)));
                 });
             }

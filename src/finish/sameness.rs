@@ -226,6 +226,7 @@ fn joined(places: &[(u64, u64)]) -> Vec<(u64, u64)> {
 fn hash_range(file: &File, range: Range<u64>, buffer: &mut [u8], hash: &mut blake3::Hasher) -> io::Result<u64> {
     let mut at = range.start;
     while at < range.end {
+        crate::stop::look();
         let wanted = usize::try_from(range.end - at).unwrap_or(usize::MAX).min(buffer.len());
         match file.read_at(&mut buffer[..wanted], at) {
             Ok(0) => break,

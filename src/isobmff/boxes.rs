@@ -195,6 +195,7 @@ pub(super) fn top_level_with<R: Read + Seek>(
     let mut layout = Layout { len, boxes: Vec::new(), garbage_at: None, announces_fragments: false };
     let mut at = 0;
     while at < len {
+        crate::stop::look();
         let Some(header) = header_at(reader, at, len)? else {
             layout.garbage_at = Some(at);
             break;

@@ -118,6 +118,7 @@ impl<'r, R: Read + Seek> Media<'r, R> {
             self.go_to(offset).map_err(IsoError::io(offset))?;
         }
         while left > 0 {
+            crate::stop::look();
             let buffered = self.reader.fill_buf().map_err(IsoError::io(self.at))?;
             let len = usize::try_from(left).unwrap_or(usize::MAX).min(buffered.len());
             if len == 0 {

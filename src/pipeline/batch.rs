@@ -22,6 +22,7 @@ use crate::finish::{self, ByBytes};
 use crate::recording::journey::{Candidate, Settled};
 use crate::recording::name::printable;
 use crate::recording::{Delivery, VodRecord};
+use crate::stop::{self, Stopped};
 
 /// What is to be taken to its end.
 #[derive(Debug, Clone)]
@@ -61,10 +62,11 @@ pub fn run(engine: &Engine, batch: &Batch, hear: &dyn Fn(&Path, &Ended)) -> Resu
     let house = engine.house();
     house.own(batch.places.iter().map(|place| place.root.path.as_path()))?;
     engine.couriers().begin()?;
-    let mut found = finding::find(house, &batch.places)?;
+    let find = || stop::heeding(&house.stop, || finding::find(house, &batch.places));
+    let mut found = find().map_err(|Stopped| PipelineError::Stopped)??;
     if !found.asides.is_empty() {
         leaving::put_back(house, &found.asides);
-        found = finding::find(house, &batch.places)?;
+        found = find().map_err(|Stopped| PipelineError::Stopped)??;
     }
     let mut report = Report { problems: found.problems, ..Report::default() };
     report.not_settled.extend(found.waiting.into_iter().map(|path| (path, Waiting::Temporary)));

@@ -7,11 +7,12 @@ use tracing::info;
 
 use super::courier::Couriers;
 use super::error::PipelineError;
-use super::house::{House, Opening, Settings, Stop};
+use super::house::{House, Opening, Settings};
 use super::journey::{self, Ended};
 use super::pool::{Pool, Urgency};
 use crate::catalog::CatalogError;
 use crate::recording::journey::Settled;
+use crate::stop::Stop;
 
 /// A running house. `watch`, `process` and `recover` all work on one.
 #[derive(Debug)]

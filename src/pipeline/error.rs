@@ -37,6 +37,9 @@ pub enum PipelineError {
     /// The threads that deliver cannot be started.
     #[error("cannot start the threads that upload")]
     Couriers(#[source] std::io::Error),
+    /// A stop was requested while a recording was worked on.
+    #[error("stopped")]
+    Stopped,
     /// The program failed on a recording.
     #[error("the program failed on this recording; please report it with the lines before this one")]
     Panicked,
@@ -60,9 +63,12 @@ impl PipelineError {
             Self::File(error) => Some(error),
             Self::Root(error) => Some(error),
             Self::Deliver(error) => Some(error),
-            Self::Threads(_) | Self::Couriers(_) | Self::Panicked | Self::NoRoots | Self::RootUnavailable { .. } => {
-                None
-            }
+            Self::Threads(_)
+            | Self::Couriers(_)
+            | Self::Stopped
+            | Self::Panicked
+            | Self::NoRoots
+            | Self::RootUnavailable { .. } => None,
         }
     }
 }
@@ -71,6 +77,7 @@ impl Fault for PipelineError {
     fn class(&self) -> Class {
         match self {
             Self::NoRoots | Self::Panicked => Class::Permanent,
+            Self::Stopped => Class::Cancelled,
             _ => self.of_room().map_or(Class::Environment, Fault::class),
         }
     }

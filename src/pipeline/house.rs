@@ -2,7 +2,6 @@
 
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -11,6 +10,7 @@ use crate::catalog::{Catalog, CatalogError};
 use crate::deliver::Targets;
 use crate::discover::Settler;
 use crate::recording::journey::Candidate;
+use crate::stop::Stop;
 use crate::{deliver, discover, finish, retain};
 
 /// Settings of all the rooms that the pipeline drives.
@@ -52,27 +52,6 @@ pub struct Opening {
 const COMMAND_PATIENCE: Duration = Duration::from_secs(15);
 /// How often it tries.
 const COMMAND_AGAIN: Duration = Duration::from_millis(50);
-
-/// The wish to stop: work in progress looks at it and ends at its next safe point.
-#[derive(Debug, Clone, Default)]
-pub struct Stop(Arc<AtomicBool>);
-
-impl Stop {
-    /// Asks everything to stop.
-    pub fn request(&self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-
-    /// Whether a stop was asked for.
-    pub fn is_requested(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
-    }
-
-    /// The flag itself, for work that polls it.
-    pub fn flag(&self) -> &AtomicBool {
-        &self.0
-    }
-}
 
 /// Another daemon answers at its socket and stays; any other owner is a command that ends.
 fn open_catalog(state_dir: &Path, stop: &Stop, opening: Opening) -> Result<Catalog, CatalogError> {
@@ -147,7 +126,7 @@ impl House {
             open_catalog(&settings.state_dir, &stop, opening)?
         };
         let open = if opening.asks_no_store { Targets::open_to_look } else { Targets::open };
-        let targets = open(&settings.deliver)?;
+        let targets = open(&settings.deliver)?.stopped_by(&stop);
         let settler = Settler::new(&settings.watch);
         Ok(Self {
             settler: RwLock::new(Arc::new(settler)),
@@ -223,7 +202,7 @@ impl House {
 
     /// Puts new settings in force, except the state directory, which stays.
     pub fn reload(&self, settings: Settings) -> Result<(), PipelineError> {
-        let targets = Targets::open(&settings.deliver)?;
+        let targets = Targets::open(&settings.deliver)?.stopped_by(&self.stop);
         let settings = Settings { state_dir: self.settings().state_dir.clone(), ..settings };
         self.own_by(&settings, settings.watch.roots.iter().map(|root| root.path.as_path()))?;
         *self.settler.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Settler::new(&settings.watch));

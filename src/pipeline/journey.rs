@@ -30,6 +30,7 @@ use crate::recording::journey::{Entry, Settled, Step};
 use crate::recording::name::printable;
 use crate::recording::{Defect, Fingerprint, SpliceIntent, VodRecord};
 use crate::salvage::Reference;
+use crate::stop::{self, Stopped};
 
 /// How a recording's journey ended, for now.
 #[derive(Debug)]
@@ -177,7 +178,8 @@ fn attempt_journey(
         references: &|| teaching::references(house, settled),
         owner: house.catalog.owner(),
     };
-    let conclusion = finish::finish(&work)?;
+    let conclusion =
+        stop::heeding(&house.stop, || finish::finish(&work)).map_err(|Stopped| PipelineError::Stopped)??;
     // What follows waits for the disk only.
     turn.pause();
     drop(meter);
@@ -193,7 +195,10 @@ fn attempt_journey(
 fn remember(house: &House, key: &JournalKey, intent: &SpliceIntent, record: &VodRecord) -> Result<(), FinishError> {
     let step = Step::Splicing { intent: Box::new(intent.clone()), record: Box::new(record.clone()) };
     let journalled = house.catalog.set_step(key, step, now_ms());
-    journalled.map_err(|e| FinishError::NotJournalled { source: Box::new(e) })
+    journalled.map_err(|e| FinishError::NotJournalled { source: Box::new(e) })?;
+    // What changes the source now is short, and ends whole.
+    stop::heed_no_more();
+    Ok(())
 }
 
 /// Chooses a free final name and promises it to this recording, durably; the same one again after a cut.

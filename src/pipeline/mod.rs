@@ -33,12 +33,13 @@ mod turns;
 mod undoing;
 mod watching;
 
+pub use crate::stop::Stop;
 pub use batch::{Batch, Report, run};
 pub use engine::Engine;
 pub use error::PipelineError;
 pub use finding::{NameOverrides, Place, configured_places, places_of};
 pub use freeing::{free_what_is_due, plan as retention_plan};
-pub use house::{House, Opening, Settings, Stop, now_ms};
+pub use house::{House, Opening, Settings, now_ms};
 pub use journey::Ended;
 pub use meters::{Meter, Meters, Reading};
 pub use planning::{Planned, PlannedItem, plan};

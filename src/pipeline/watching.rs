@@ -22,6 +22,7 @@ use crate::discover::{self, DiscoverError, Event, Mode, Problem, SeenEvent, Sett
 use crate::fault::{Fault, chain};
 use crate::recording::journey::Candidate;
 use crate::recording::name::printable;
+use crate::stop;
 
 /// What the daemon is told from outside.
 #[derive(Debug)]
@@ -42,13 +43,16 @@ pub fn watch(engine: &Engine, control: &Receiver<Control>, ready: &dyn Fn()) -> 
     let mut watcher = Watcher::start(engine)?;
     engine.couriers().begin()?;
     engine.resume()?;
-    watcher.rescan(None);
-    ready();
-    while !engine.house().stop.is_requested() {
-        watcher.turn(control);
-    }
+    // A scan that a stop cut short has nothing to take back.
+    let _ended = stop::heeding(&engine.house().stop, || {
+        watcher.rescan(None);
+        ready();
+        while !engine.house().stop.is_requested() {
+            watcher.turn(control);
+        }
+    });
+    info!("shutting down; finishing current steps");
     watcher.freeing.join();
-    info!("Stops: brings what is under way to its next safe point.");
     Ok(())
 }
 

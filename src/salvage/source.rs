@@ -74,6 +74,7 @@ impl<R: Read + Seek> Source<R> {
 
     #[cold]
     fn fill(&mut self, offset: u64) -> usize {
+        crate::stop::look();
         let oldest = self.windows.iter().enumerate().min_by_key(|(_, w)| w.used).map_or(0, |(index, _)| index);
         let window = &mut self.windows[oldest];
         window.start = offset - offset % ALIGN;

@@ -6,9 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, top of the house first. A room may import from those before it.
-const ORDER: [&str; 20] = [
+const ORDER: [&str; 21] = [
     "printable",
     "fault",
+    "stop",
     "threads",
     "recording",
     "durable",

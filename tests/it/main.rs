@@ -43,6 +43,7 @@ mod refusals;
 mod salvage;
 mod service;
 mod state;
+mod stop;
 mod stuck;
 mod temporary_names;
 mod units;

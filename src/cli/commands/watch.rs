@@ -31,7 +31,7 @@ pub fn run(cli: &Cli, args: &WatchArgs, out: &mut Output<'_>) -> Result<Exit, Fa
     let engine = Arc::new(Engine::start(settings, stop, opening).map_err(Failure::from_engine)?);
     say_if_root();
     let catalog = engine.house().catalog.clone();
-    signals::before_an_abrupt_end(move || drop(catalog.interrupt_attempts(pipeline::now_ms())));
+    signals::before_an_abrupt_end(Exit::Done, move || drop(catalog.interrupt_attempts(pipeline::now_ms())));
     if args.dry_run {
         let places = pipeline::configured_places(&engine.house().settings());
         return super::process::dry_run(&engine, &places, Mode::Watch, out);

@@ -97,6 +97,7 @@ impl<R: Read + Seek, T: FnMut(FlvUnit<'_>) -> Taken> Walk<R, T> {
     fn run(&mut self) -> io::Result<FlvWalk> {
         self.file.seek(SeekFrom::Start(self.next))?;
         while let Some(header) = read_up_to(&mut self.file)? {
+            crate::stop::look();
             let tag = Tag::parse(header, self.next);
             if !tag.is_plausible() || tag.end() > self.len {
                 return Ok(FlvWalk::Unsound(tag.at));

@@ -113,6 +113,7 @@ pub fn ends_with_trailer(file: &mut (impl Read + Seek), size_bytes: u64) -> io::
 fn walk(file: &mut (impl Read + Seek), size_bytes: u64, near: u64) -> io::Result<Option<String>> {
     let mut at = if near == 0 { first_tag(file)? } else { near };
     while let Some(tag) = read_tag(file, at)? {
+        crate::stop::look();
         if !tag.is_known() {
             return Ok(Some(format!("{} bytes from byte {at} on are no tag", size_bytes - at)));
         }

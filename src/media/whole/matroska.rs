@@ -67,6 +67,7 @@ fn segment(file: &mut (impl Read + Seek), size_bytes: u64) -> io::Result<Result<
 fn walk(file: &mut (impl Read + Seek), size_bytes: u64, mut at: u64) -> io::Result<Option<String>> {
     let mut in_open_cluster = false;
     loop {
+        crate::stop::look();
         match element(file, size_bytes, at)? {
             Found::End(0) => return Ok(None),
             Found::End(left) => return Ok(Some(format!("the last element, of which {left} bytes are there"))),

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
-use super::super::house::{House, Opening, Settings, Stop};
+use super::super::house::{House, Opening, Settings};
 use super::super::turns::Turns;
 use super::super::{finding, journey};
 use super::disk::Disk;
@@ -20,6 +20,7 @@ use crate::finish::{self, Splice};
 use crate::isobmff;
 use crate::recording::journey::{Candidate, Evidence, Settled, Step};
 use crate::recording::{Defect, VodRecord};
+use crate::stop::Stop;
 
 /// A recording and how it is finished.
 #[derive(Debug, Clone, Copy)]
