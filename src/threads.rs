@@ -1,9 +1,14 @@
 //! Work on a thread of its own where the system has one to give; else here and now. A service that is allowed few threads
 //! is slower for it, and ends no recording with a panic.
+//!
+//! The priority of a thread can be lowered and, without privileges, not raised again: what runs at a lower one
+//! ([`at_lower_priority`]) gets a thread of its own.
 
 use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, Scope, ScopedJoinHandle};
+
+use rustix::process::{Pid, getpid, getpriority_process, setpriority_process};
 
 /// What is done beside other work, or was done at once because no thread was there for it.
 #[derive(Debug)]
@@ -58,6 +63,34 @@ fn beside_with<'scope, T: Send + 'scope>(
     }
 }
 
+/// Does work at a CPU priority lower by `nice` (0 to 19) than that of the process, and waits for it; 0 does it here. Where
+/// nothing else was set, the I/O priority follows (`ioprio_set(2)`: `(nice + 20) / 5`), and threads that the work starts inherit
+/// both. Without a thread the work is done here, at the priority that this one has.
+pub fn at_lower_priority<T: Send>(nice: u8, work: impl FnOnce() -> T + Send) -> T {
+    let wanted = priority_of(Some(getpid())).saturating_add(nice.into()).min(LOWEST);
+    if nice == 0 || priority_of(None) >= wanted {
+        return work();
+    }
+    let name = std::thread::current().name().unwrap_or("background").to_owned();
+    std::thread::scope(|scope| {
+        let lowered = || {
+            if let Err(error) = setpriority_process(None, wanted) {
+                tracing::debug!(error = crate::fault::chain(&error), wanted, "cannot lower the priority of a thread");
+            }
+            work()
+        };
+        beside_with(Builder::new().name(name), scope, lowered).join()
+    })
+}
+
+/// The lowest CPU priority there is.
+const LOWEST: i32 = 19;
+
+/// Of a process, which is that of its first thread, or of this thread.
+fn priority_of(process: Option<Pid>) -> i32 {
+    getpriority_process(process).unwrap_or(0)
+}
+
 fn done<T>(lent: &Mutex<Option<impl FnOnce() -> T>>) -> T {
     let work = lent.lock().unwrap_or_else(PoisonError::into_inner).take();
     // Only one of the two ever comes here: a thread that did not begin never does.
@@ -79,6 +112,20 @@ mod tests {
             assert!(matches!(refused, Beside::Here(id) if id == here));
         });
         assert_eq!(alongside(|| 1, || 2), (1, 2));
+    }
+
+    #[test]
+    fn work_at_a_lower_priority_leaves_that_of_its_caller_as_it_is() {
+        let before = priority_of(None);
+        let process = priority_of(Some(getpid()));
+        let seen = at_lower_priority(7, || (priority_of(None), at_lower_priority(7, || priority_of(None))));
+        let lower = (process + 7).min(LOWEST);
+        assert_eq!(seen, (lower, lower), "once is enough");
+        let of_a_child = at_lower_priority(7, || std::thread::spawn(|| priority_of(None)).join().unwrap());
+        assert_eq!(of_a_child, lower, "what it starts inherits it");
+        let here = std::thread::current().id();
+        assert_eq!(at_lower_priority(0, || std::thread::current().id()), here);
+        assert_eq!(priority_of(None), before);
     }
 
     #[test]

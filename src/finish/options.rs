@@ -32,6 +32,8 @@ pub struct Options {
     pub keep_original: bool,
     /// Threads that finish recordings; 0 means all cores but one. Default 0.
     pub jobs: usize,
+    /// By how much the CPU priority of a backlog and of salvage is lowered, 0 to 19. Default 10.
+    pub background_nice: u8,
 }
 
 impl Default for Options {
@@ -49,6 +51,7 @@ impl Default for Options {
             keeps_fragments: false,
             keep_original: false,
             jobs: 0,
+            background_nice: 10,
         }
     }
 }

@@ -1,8 +1,7 @@
 //! Produces the finished file of one recording, aside, compared and durable; the source is only read.
 
-use std::cell::Cell;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::closer::look_closer;
 use super::decide::{Action, decide};
@@ -21,12 +20,13 @@ use crate::recording::{
     Container, Defect, Fingerprint, Outcome, SalvageReport, Seen, SpliceIntent, SpliceMethod, SpliceUndo, VodRecord,
 };
 use crate::salvage::{Origin, Reference};
+use crate::threads;
 
 /// Chooses and reserves the final path.
-pub type ChoosePath<'a> = dyn Fn(&Wish<'_>) -> Result<PathBuf, FinishError> + 'a;
+pub type ChoosePath<'a> = dyn Fn(&Wish<'_>) -> Result<PathBuf, FinishError> + Sync + 'a;
 
 /// The right to compute, which a recording lends to another while it waits for the disk.
-pub trait Turn {
+pub trait Turn: Sync {
     /// Gives it away.
     fn pause(&self);
     /// Waits until it is back.
@@ -44,10 +44,10 @@ impl Turn for Alone {
 }
 
 /// Makes durable what is about to be done to the source where it stands, and the record that follows from it.
-pub type Remember<'a> = dyn Fn(&SpliceIntent, &VodRecord) -> Result<(), FinishError> + 'a;
+pub type Remember<'a> = dyn Fn(&SpliceIntent, &VodRecord) -> Result<(), FinishError> + Sync + 'a;
 
 /// Sound recordings of the same stream, asked for only if a recording needs them.
-pub type References<'a> = dyn Fn() -> Vec<Reference> + 'a;
+pub type References<'a> = dyn Fn() -> Vec<Reference> + Sync + 'a;
 
 /// One recording to finish.
 pub struct Work<'a> {
@@ -64,7 +64,7 @@ pub struct Work<'a> {
     /// Called before the source is changed where it stands; if it fails, the source is not changed.
     pub remember: &'a Remember<'a>,
     /// Told how many bytes of how many are read and written, about once per packet.
-    pub progress: &'a dyn Fn(u64, u64),
+    pub progress: &'a (dyn Fn(u64, u64) + Sync),
     /// Held by the caller when the work begins, and when it has ended well.
     pub turn: &'a dyn Turn,
     /// Says how the stream is coded, for a recording that does not say it itself.
@@ -136,9 +136,9 @@ pub fn finish(work: &Work<'_>) -> Result<Conclusion, FinishError> {
     let source = work.settled.path();
     let before = durable::seen(source)?;
     // Set where the source is about to be changed where it stands. Taken back it has another change time.
-    let is_ours = Cell::new(false);
+    let is_ours = AtomicBool::new(false);
     let remember = |intent: &SpliceIntent, record: &VodRecord| {
-        is_ours.set(true);
+        is_ours.store(true, Ordering::Relaxed);
         (work.remember)(intent, record)
     };
     let work = &Work { remember: &remember, ..*work };
@@ -152,7 +152,7 @@ pub fn finish(work: &Work<'_>) -> Result<Conclusion, FinishError> {
         Action::Front => front_or_keep(work, &mut inspection, plan.container),
         Action::Index => index_or_remux(work, &mut inspection, plan.container),
         Action::Remux => remux_named(work, &mut inspection, plan.container),
-        Action::Salvage => match salvaging::salvage(work, &inspection, plan.container)? {
+        Action::Salvage => match salvage_beside_others(work, &inspection, plan.container)? {
             Ok(written) => Ok(*written),
             Err(defects) => return Ok(Conclusion::Quarantined(defects)),
         },
@@ -164,7 +164,7 @@ pub fn finish(work: &Work<'_>) -> Result<Conclusion, FinishError> {
         }
         Err(error) => Err(error),
         Ok(written) => {
-            let changed_ns = match assert_unchanged(work, &written, before, is_ours.get()) {
+            let changed_ns = match assert_unchanged(work, &written, before, is_ours.load(Ordering::Relaxed)) {
                 Ok(changed_ns) => changed_ns,
                 Err(error) => {
                     durable::remove_own(&written.path)?;
@@ -176,6 +176,15 @@ pub fn finish(work: &Work<'_>) -> Result<Conclusion, FinishError> {
             Ok(Conclusion::Finished(Box::new(finished)))
         }
     }
+}
+
+/// To look through all of a crashed recording must not cost a live server its processor.
+fn salvage_beside_others(
+    work: &Work<'_>,
+    inspection: &Inspection,
+    container: Container,
+) -> Result<Result<Box<Written>, Vec<Defect>>, FinishError> {
+    threads::at_lower_priority(work.options.background_nice, || salvaging::salvage(work, inspection, container))
 }
 
 /// What holds offsets that no header can move (`meta`, `mfra`) stays as it is: it plays, with its header where it was.

@@ -44,10 +44,10 @@ pub fn salvage(
         return foreign(work, inspection, container);
     }
     let source = work.settled.path();
-    let mut salvaged = salvaged(source, inspection.size_bytes, &(work.references)())?;
+    let mut salvaged = salvaged(source, inspection.size_bytes, &(work.references)(), work.options.jobs)?;
     if salvaged.verdict == Verdict::NeedsParameters {
         let segments: Vec<Reference> = reference_of_segments(work).into_iter().collect();
-        let again = self::salvaged(source, inspection.size_bytes, &segments)?;
+        let again = self::salvaged(source, inspection.size_bytes, &segments, work.options.jobs)?;
         salvaged = if again.verdict == Verdict::Playable { again } else { salvaged };
     }
     log(source, &salvaged);
@@ -124,15 +124,17 @@ fn clusters_made_whole(whole: &Partial, container: Container) -> Result<Vec<Defe
     Ok(hit.into_iter().chain(cut).collect())
 }
 
-/// Threads that look through a crashed recording: one for each processor, but for a single one.
-fn scouts() -> usize {
+/// Threads that look through a crashed recording: one for each processor, but for a single one, and no more than may finish
+/// recordings at once.
+fn scouts(jobs: usize) -> usize {
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-    if processors > 1 { processors.min(MOST_SCOUTS) } else { 0 }
+    let most = if jobs == 0 { MOST_SCOUTS } else { jobs.min(MOST_SCOUTS) };
+    if processors > 1 { processors.min(most) } else { 0 }
 }
 
-fn salvaged(source: &Path, size_bytes: u64, references: &[Reference]) -> Result<Salvaged, FinishError> {
+fn salvaged(source: &Path, size_bytes: u64, references: &[Reference], jobs: usize) -> Result<Salvaged, FinishError> {
     let file = durable::open_to_read(source)?;
-    let scouts = scouts();
+    let scouts = scouts(jobs);
     let ahead = if scouts > 0 && splice::is_local_disk(source)? { ReadAhead::open(source, scouts + 1) } else { None };
     let look = || {
         // It is read from front to back, a window at a time: the disk works while that is looked through.
@@ -349,7 +351,7 @@ mod tests {
             rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
             let lies_on_the_disk = || ReadAhead::open(&path, 3).is_some();
             assert!(lies_on_the_disk());
-            let found = salvaged(&path, bytes.len() as u64, &references).unwrap();
+            let found = salvaged(&path, bytes.len() as u64, &references, 0).unwrap();
             assert!(lies_on_the_disk(), "{holes} holes");
             let alone = salvage::salvage(Cursor::new(&bytes), Others::none(), bytes.len() as u64, &references).unwrap();
             assert_eq!(found.movie, alone.movie, "{holes} holes");

@@ -26,9 +26,9 @@ impl Engine {
     /// Opens the house and starts the threads that finish; those that carry begin with [`crate::pipeline::run`] and
     /// [`crate::pipeline::watch`].
     pub fn start(settings: Settings, stop: Stop, opening: Opening) -> Result<Self, PipelineError> {
-        let jobs = settings.finish.jobs;
+        let (jobs, background_nice) = (settings.finish.jobs, settings.finish.background_nice);
         let house = Arc::new(House::open(settings, stop, opening)?);
-        let pool = Pool::start(jobs).map_err(PipelineError::Threads)?;
+        let pool = Pool::start(jobs, background_nice).map_err(PipelineError::Threads)?;
         let couriers = Couriers::of(&house);
         Ok(Self { house, pool, couriers })
     }
@@ -50,7 +50,8 @@ impl Engine {
 
     /// Gives what new settings say of them as many threads as they ask for.
     pub fn adjust(&self) -> Result<(), PipelineError> {
-        self.pool.resize(self.house.settings().finish.jobs).map_err(PipelineError::Threads)?;
+        let finish = &self.house.settings().finish;
+        self.pool.resize(finish.jobs, finish.background_nice).map_err(PipelineError::Threads)?;
         self.couriers.adjust()
     }
 

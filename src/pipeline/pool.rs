@@ -5,10 +5,12 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::turns::{Turn, Turns};
 use crate::recording::journey::Settled;
+use crate::threads;
 
 /// How urgent a recording is; the greater is taken first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +39,7 @@ pub struct Pool {
     threads: RwLock<Arc<rayon::ThreadPool>>,
     turns: Arc<Turns>,
     queue: Arc<(Mutex<Queue>, Condvar)>,
+    background_nice: AtomicU8,
 }
 
 impl std::fmt::Debug for Pool {
@@ -69,9 +72,10 @@ fn threads(jobs: usize) -> Result<rayon::ThreadPool, rayon::ThreadPoolBuildError
 }
 
 impl Pool {
-    /// Starts the threads.
-    pub fn start(jobs: usize) -> Result<Self, rayon::ThreadPoolBuildError> {
+    /// Starts the threads; a backlog is worked on at a priority lower by `background_nice`.
+    pub fn start(jobs: usize, background_nice: u8) -> Result<Self, rayon::ThreadPoolBuildError> {
         Ok(Self {
+            background_nice: background_nice.into(),
             threads: RwLock::new(Arc::new(threads(jobs)?)),
             turns: Arc::new(Turns::new(threads_for(jobs))),
             queue: Arc::default(),
@@ -80,7 +84,8 @@ impl Pool {
 
     /// Lets another number of recordings compute at once from now on. What is queued or under way keeps its threads, which end
     /// after it where new ones are needed.
-    pub fn resize(&self, jobs: usize) -> Result<(), rayon::ThreadPoolBuildError> {
+    pub fn resize(&self, jobs: usize, background_nice: u8) -> Result<(), rayon::ThreadPoolBuildError> {
+        self.background_nice.store(background_nice, Ordering::Relaxed);
         if self.threads().current_num_threads() < threads_for(jobs) * UNDER_WAY_PER_TURN {
             let more = Arc::new(threads(jobs)?);
             *self.threads.write().unwrap_or_else(PoisonError::into_inner) = more;
@@ -108,11 +113,13 @@ impl Pool {
             return false;
         }
         let (queue, turns) = (Arc::clone(&self.queue), Arc::clone(&self.turns));
+        let background_nice = self.background_nice.load(Ordering::Relaxed);
         self.threads().spawn(move || {
             let turn = turns.enter();
-            let Some(settled) = lock(&queue.0).take_most_urgent() else { return };
+            let Some((settled, urgency)) = lock(&queue.0).take_most_urgent() else { return };
             let _working = Working { queue: &queue, path: settled.path().to_owned() };
-            work(settled, &turn);
+            let nice = if urgency == Urgency::Live { 0 } else { background_nice };
+            threads::at_lower_priority(nice, || work(settled, &turn));
         });
         true
     }
@@ -168,11 +175,11 @@ impl Queue {
         true
     }
 
-    fn take_most_urgent(&mut self) -> Option<Settled> {
-        let (_, _, path) = self.ranks.pop_last()?;
+    fn take_most_urgent(&mut self) -> Option<(Settled, Urgency)> {
+        let (urgency, _, path) = self.ranks.pop_last()?;
         let (_, settled) = self.waiting.remove(&path)?;
         self.working.insert(path);
-        Some(settled)
+        Some((settled, urgency))
     }
 
     fn is_idle(&self) -> bool {
@@ -214,7 +221,7 @@ mod tests {
 
     #[test]
     fn what_finishes_now_overtakes_the_backlog_and_the_newest_comes_first() {
-        let pool = Pool::start(1).unwrap();
+        let pool = Pool::start(1, 0).unwrap();
         let (release, until_released) = unbounded::<()>();
         let (said, heard) = unbounded();
         pool.submit(settled("/first", 0), Urgency::Backlog, move |_, _| assert!(until_released.recv().is_err()));
@@ -234,8 +241,24 @@ mod tests {
     }
 
     #[test]
+    fn a_backlog_is_worked_on_at_a_lower_priority_and_what_ends_now_is_not() {
+        let pool = Pool::start(1, 5).unwrap();
+        let (said, heard) = unbounded();
+        for (name, urgency) in [("/old", Urgency::Backlog), ("/live", Urgency::Live), ("/older", Urgency::Backlog)] {
+            let said = said.clone();
+            pool.submit(settled(name, 0), urgency, move |_, _| {
+                said.send(rustix::process::getpriority_process(None).unwrap()).unwrap();
+            });
+            pool.wait_until_idle();
+        }
+        let usual = rustix::process::getpriority_process(None).unwrap();
+        let lower = (usual + 5).min(19);
+        assert_eq!(heard.try_iter().collect::<Vec<_>>(), [lower, usual, lower]);
+    }
+
+    #[test]
     fn a_recording_is_queued_once_and_worked_on_once() {
-        let pool = Pool::start(2).unwrap();
+        let pool = Pool::start(2, 0).unwrap();
         let (release, until_released) = unbounded::<()>();
         assert!(pool.submit(settled("/x", 0), Urgency::Backlog, move |_, _| assert!(until_released.recv().is_err())));
         while pool.load() != (0, 1) {
@@ -250,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_change_of_jobs_holds_for_what_begins_afterwards() {
-        let pool = Pool::start(1).unwrap();
+        let pool = Pool::start(1, 0).unwrap();
         let (release, until_released) = unbounded::<()>();
         let (begun, has_begun) = unbounded();
         let submit = |n: i64| {
@@ -264,11 +287,11 @@ mod tests {
         has_begun.recv().unwrap();
         assert_eq!(pool.load(), (8, 1));
         // More than the threads that there were.
-        pool.resize(6).unwrap();
+        pool.resize(6, 0).unwrap();
         (9..12).for_each(submit);
         (0..5).for_each(|_| has_begun.recv().unwrap());
         assert_eq!(pool.load(), (6, 6));
-        pool.resize(2).unwrap();
+        pool.resize(2, 0).unwrap();
         drop(release);
         pool.wait_until_idle();
         assert_eq!(pool.load(), (0, 0));
@@ -285,6 +308,7 @@ mod tests {
     /// A pool whose panics are swallowed instead of aborting the test process.
     fn rayon_quiet(jobs: usize) -> Pool {
         let threads = rayon::ThreadPoolBuilder::new().num_threads(jobs).panic_handler(|_| ()).build().unwrap();
-        Pool { threads: RwLock::new(Arc::new(threads)), turns: Arc::new(Turns::new(jobs)), queue: Arc::default() }
+        let (threads, turns) = (RwLock::new(Arc::new(threads)), Arc::new(Turns::new(jobs)));
+        Pool { threads, turns, queue: Arc::default(), background_nice: 0.into() }
     }
 }

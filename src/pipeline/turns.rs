@@ -5,7 +5,7 @@
 //! before any new recording gets one. So at most as many compute as there are turns, and what is urgent is never
 //! behind recordings that were begun and cannot go on.
 
-use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// The turns there are.
@@ -28,7 +28,7 @@ struct State {
 #[derive(Debug)]
 pub struct Turn<'a> {
     turns: &'a Turns,
-    is_held: Cell<bool>,
+    is_held: AtomicBool,
 }
 
 impl Turns {
@@ -47,7 +47,7 @@ impl Turns {
             state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.free -= 1;
-        Turn { turns: self, is_held: Cell::new(true) }
+        Turn { turns: self, is_held: AtomicBool::new(true) }
     }
 
     /// From now on as many may compute at once; those that compute already go on.
@@ -95,15 +95,15 @@ impl Turn<'_> {
 
 impl crate::finish::Turn for Turn<'_> {
     fn pause(&self) {
-        if self.is_held.replace(false) {
+        if self.is_held.swap(false, Ordering::Relaxed) {
             self.turns.give_back();
         }
     }
 
     fn resume(&self) {
-        if !self.is_held.get() {
+        if !self.is_held.load(Ordering::Relaxed) {
             self.turns.come_back();
-            self.is_held.set(true);
+            self.is_held.store(true, Ordering::Relaxed);
         }
     }
 }

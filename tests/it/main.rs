@@ -37,6 +37,7 @@ mod leaving;
 mod nginx_rtmp;
 mod owners;
 mod players;
+mod priority;
 mod process;
 mod promises;
 mod refusals;

@@ -14,10 +14,11 @@ const SPLICE: Shape = Shape { unit: "name", wants: r#""auto", "insert_range", "r
 const SALVAGE: Shape = Shape { unit: "name", wants: r#""when_full", "never" or "always""# };
 const SUBFOLDER: Shape =
     Shape { unit: "relative path", wants: r#"a path below the recording such as "vod" or "{stream}/{date}""# };
+const NICE: Shape = Shape { unit: "niceness", wants: "a number from 0 to 19" };
 const PATTERN: Shape = Shape { unit: "strftime pattern", wants: r#"a strftime pattern such as "_%Y-%m-%d_%H-%M-%S""# };
 const ZONE: Shape = Shape { unit: "time zone", wants: r#""local", "UTC" or an IANA name such as "Europe/Berlin""# };
 
-pub(super) static KEYS: [Key; 11] = [
+pub(super) static KEYS: [Key; 12] = [
     Key::new(
         Section::Finish,
         "mp4_muxing_enabled",
@@ -137,6 +138,17 @@ pub(super) static KEYS: [Key; 11] = [
         "Threads that finish recordings; 0: all cores but one.",
     )
     .or("0"),
+    Key::new(
+        Section::Finish,
+        "background_nice",
+        NICE,
+        Access::Whole(
+            |c, v| put(&mut c.finish.background_nice, nice(v)),
+            |c| Some(c.finish.background_nice.to_string()),
+        ),
+        "Lowers the CPU and I/O priority of a backlog and of salvage, as nice(1) does; 0: the same as what has just ended.",
+    )
+    .or("10"),
 ];
 
 fn date_pattern(value: &Value) -> Result<String, Wrong> {
@@ -157,6 +169,11 @@ fn subfolder(value: &Value) -> Result<String, Wrong> {
     }
     template::check_subfolder(text).map_err(Wrong::Meaning)?;
     Ok(text.trim_end_matches('/').to_owned())
+}
+
+fn nice(value: &Value) -> Result<u8, Wrong> {
+    let nice = value.count()?;
+    u8::try_from(nice).ok().filter(|nice| *nice <= 19).ok_or_else(|| Wrong::meaning("it is above 19"))
 }
 
 fn zone(value: &Value) -> Result<TimeZone, Wrong> {

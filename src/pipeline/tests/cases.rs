@@ -157,6 +157,8 @@ impl Case {
             finish: finish::Options {
                 recording_subfolder: self.subfolder.into(),
                 splice: self.splice,
+                // What is done to the disk is told by thread.
+                background_nice: 0,
                 ..finish::Options::default()
             },
             ..Settings::default()
