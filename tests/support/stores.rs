@@ -170,6 +170,11 @@ pub fn keys_in(address: SocketAddr, bucket: &str) -> std::collections::BTreeSet<
     answer.split("<Key>").skip(1).filter_map(|rest| Some(rest.split_once("</Key>")?.0.to_owned())).collect()
 }
 
+/// Whether a key is that of an object by which we find out what a store can do.
+fn is_probe(key: &str) -> bool {
+    key.rsplit('/').next().is_some_and(|name| name.starts_with(".aftercast-"))
+}
+
 impl S3 {
     pub fn address(&self) -> SocketAddr {
         self.0.address
@@ -181,7 +186,7 @@ impl S3 {
         self.target(bucket, ACCESS_KEY, SECRET_KEY)
     }
 
-    /// What the server itself lists in a bucket: key and size of every object.
+    /// What the server itself lists in a bucket: key and size of every object, but for the probes of ours that come and go.
     pub fn listing(&self, bucket: &str) -> Vec<(String, u64)> {
         let mut stream = TcpStream::connect(self.0.address).unwrap();
         let address = self.0.address;
@@ -193,7 +198,8 @@ impl S3 {
             value.map_or_else(|| panic!("no {tag}: {entry}"), |(value, _)| value.to_owned())
         };
         let entries = answer.split("<Contents>").skip(1);
-        entries.map(|entry| (text(entry, "Key"), text(entry, "Size").parse().unwrap())).collect()
+        let objects = entries.map(|entry| (text(entry, "Key"), text(entry, "Size").parse().unwrap()));
+        objects.filter(|(key, _): &(String, u64)| !is_probe(key)).collect()
     }
 
     /// A target with credentials of one's own.
