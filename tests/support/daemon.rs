@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::House;
 
 /// How long anything may take before a test gives up; only a failing test takes so long.
-pub const PATIENCE: Duration = Duration::from_secs(40);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Looks until something is there; fails with `what` when it does not come.
 #[track_caller]
