@@ -169,6 +169,7 @@ fn object(record: &VodRecord, now_ms: i64) -> RemoteObject {
         source_changed_ns: Some(record.fingerprint.mtime_ns),
         differs: None,
         differs_when_read: false,
+        is_progressive_copy: false,
     }
 }
 

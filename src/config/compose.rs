@@ -45,7 +45,7 @@ fn read_single(config: &mut Config, layer: &mut Layer, settings: &Settings) {
 fn read_roots(config: &mut Config, layer: &mut Layer, settings: &Settings) {
     for (position, (index, origin)) in layer.entries_of(Section::Root).into_iter().enumerate() {
         let mut root = config.root_at(std::path::PathBuf::new());
-        for name in ["server", "template", "fragmented"] {
+        for name in ["server", "template", "fragmented", "deliver_progressive"] {
             inherit(config, position, name);
         }
         for (slot, setting) in of_entry(settings, Section::Root, index) {

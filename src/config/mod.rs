@@ -72,12 +72,14 @@ pub struct RootDefaults {
     pub template: Option<String>,
     /// What becomes of fragmented MP4.
     pub fragmented: Fragmented,
+    /// Whether fragmented MP4 that is kept is uploaded as progressive MP4.
+    pub deliver_progressive: bool,
 }
 
 impl Config {
     /// A root at that path with the section's server and template, as a path given to `process` gets it.
     pub fn root_at(&self, path: PathBuf) -> RootOptions {
-        let RootDefaults { server, template, fragmented } = self.root_defaults.clone();
-        RootOptions { path, server, template, stream: None, fragmented }
+        let RootDefaults { server, template, fragmented, deliver_progressive } = self.root_defaults.clone();
+        RootOptions { path, server, template, stream: None, fragmented, deliver_progressive }
     }
 }

@@ -164,7 +164,7 @@ impl DeliverError {
         Self::Configuration { target: target.to_owned(), problem: problem.into(), advice: advice.into() }
     }
 
-    pub(super) fn changed(path: &Path) -> Self {
+    pub(crate) fn changed(path: &Path) -> Self {
         Self::SourceChanged { path: path.to_owned() }
     }
 

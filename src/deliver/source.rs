@@ -28,6 +28,8 @@ pub(super) struct Source {
 impl Source {
     /// Opens a file and compares it with what was queued.
     pub fn open(promised: &AssetFile) -> Result<Self> {
+        let stands_in = promised.stand_in.as_ref().map(|copy| AssetFile::new(copy.path.clone(), copy.fingerprint));
+        let promised = stands_in.as_ref().unwrap_or(promised);
         let path = &promised.path;
         let file = durable::open_to_read(path).map_err(DeliverError::Source)?;
         let metadata =

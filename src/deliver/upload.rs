@@ -80,6 +80,7 @@ fn object(target: &Target, file: &AssetFile, key: String, placed: Placed, verifi
         source_changed_ns: Some(changed_ns),
         differs: None,
         differs_when_read: false,
+        is_progressive_copy: file.stand_in.is_some(),
     }
 }
 

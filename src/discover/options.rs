@@ -56,6 +56,8 @@ pub struct RootOptions {
     pub stream: Option<String>,
     /// What becomes of fragmented MP4.
     pub fragmented: Fragmented,
+    /// Whether fragmented MP4 that is kept is uploaded as progressive MP4.
+    pub deliver_progressive: bool,
 }
 
 /// What becomes of fragmented MP4.

@@ -53,6 +53,7 @@ fn own_root(path: PathBuf) -> Placed {
         template: None,
         stream: None,
         fragmented: Fragmented::Auto,
+        deliver_progressive: false,
     };
     Placed { path, root, is_configured: false }
 }
@@ -68,6 +69,7 @@ mod tests {
             template: None,
             stream: None,
             fragmented: Fragmented::Auto,
+            deliver_progressive: false,
         }
     }
 

@@ -146,6 +146,7 @@ mod tests {
             source_changed_ns: None,
             differs: None,
             differs_when_read: false,
+            is_progressive_copy: false,
         }
     }
 

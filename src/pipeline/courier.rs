@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
+use super::converting::converted;
 use super::error::PipelineError;
 use super::house::{House, now_ms};
 use super::pauses::{Alike, Carried, Say, shares};
@@ -16,7 +17,7 @@ use super::roots;
 use crate::catalog::{Among, CatalogError, Next, next_try_ms};
 use crate::deliver::{self, DeliverError};
 use crate::fault::{Class, Fault, chain};
-use crate::recording::{Delivery, RemoteObject};
+use crate::recording::{Asset, Delivery, RemoteObject};
 
 /// Wakes sleeping couriers, and whoever waits for them to have nothing to do.
 #[derive(Debug, Default)]
@@ -254,7 +255,7 @@ fn carry(house: &House, delivery: &Delivery) {
 
 fn attempt_delivery(house: &House, delivery: &Delivery, attempt: u32) {
     let begun = Instant::now();
-    let outcome = upload(house, delivery).map_err(PipelineError::from).and_then(|objects| {
+    let outcome = upload(house, delivery).and_then(|objects| {
         match house.catalog.delivered(&delivery.id, &objects, now_ms()) {
             Err(CatalogError::NoSuchDelivery { .. }) => take_back(house, delivery, &objects),
             other => other?,
@@ -290,11 +291,21 @@ fn take_back(house: &House, delivery: &Delivery, objects: &[RemoteObject]) {
     }
 }
 
-fn upload(house: &House, delivery: &Delivery) -> Result<Vec<RemoteObject>, DeliverError> {
+fn upload(house: &House, delivery: &Delivery) -> Result<Vec<RemoteObject>, PipelineError> {
+    let converted = converted(house, delivery)?;
+    let asset = converted.as_ref().map_or(&delivery.asset, |converted| &converted.asset);
+    let objects = send(house, delivery, asset)?;
+    match &converted {
+        Some(converted) => converted.proven(objects),
+        None => Ok(objects),
+    }
+}
+
+fn send(house: &House, delivery: &Delivery, asset: &Asset) -> Result<Vec<RemoteObject>, DeliverError> {
     let settings = house.settings();
     let zone = &settings.finish.time_zone;
-    let date = crate::recording::name::format_time(delivery.asset.start_ms, zone, "%Y-%m-%d").unwrap_or_default();
-    let files = &delivery.asset.files;
+    let date = crate::recording::name::format_time(asset.start_ms, zone, "%Y-%m-%d").unwrap_or_default();
+    let files = &asset.files;
     // An HLS unit is called by its playlist, which comes last.
     let name = files.last().map_or(std::path::Path::new(""), |file| file.path.as_path());
     let meter = house.meters.begin("send", name, files.iter().map(|file| file.fingerprint.size_bytes).sum());
@@ -302,7 +313,7 @@ fn upload(house: &House, delivery: &Delivery) -> Result<Vec<RemoteObject>, Deliv
         meter.add(sent);
         house.bell.lock().progressed(&delivery.target);
     };
-    house.targets().upload(&delivery.target, &delivery.asset, &date, house.stop.flag(), &progress, &house.catalog)
+    house.targets().upload(&delivery.target, asset, &date, house.stop.flag(), &progress, &house.catalog)
 }
 
 fn note_failure(house: &House, delivery: &Delivery, attempt: u32, error: &PipelineError) {
@@ -407,7 +418,7 @@ mod tests {
     }
 
     fn waiting(asset: &str, target: &str, at_ms: i64) -> Delivery {
-        let asset = crate::recording::Asset {
+        let asset = Asset {
             id: asset.into(),
             kind: crate::recording::Kind::Recording,
             vod_id: None,

@@ -31,17 +31,26 @@ pub struct NameOverrides {
     pub stream: Option<String>,
 }
 
-/// Finds the root of each path.
+/// Finds the root of each path, and the configured roots below it.
 pub fn places_of(paths: &[PathBuf], settings: &Settings, names: &NameOverrides) -> Vec<Place> {
-    let place = |path: &PathBuf| {
-        let placed = discover::root_of(path, &settings.watch.roots);
-        let mut root = placed.root;
+    let place = |path: PathBuf, mut root: RootOptions| {
         root.server = names.server.unwrap_or(root.server);
         root.template = names.template.clone().or(root.template);
         root.stream = names.stream.clone().or(root.stream);
-        Place { path: placed.path, root }
+        Place { path, root }
     };
-    paths.iter().map(place).collect()
+    let places = |path: &PathBuf| {
+        let placed = discover::root_of(path, &settings.watch.roots);
+        let below: Vec<_> =
+            roots_below(settings, &placed.path).map(|root| place(root.path.clone(), root.clone())).collect();
+        std::iter::once(place(placed.path, placed.root)).chain(below)
+    };
+    paths.iter().flat_map(places).collect()
+}
+
+/// Configured roots below a directory: what lies in them is theirs, with their settings and keys.
+fn roots_below<'a>(settings: &'a Settings, directory: &'a Path) -> impl Iterator<Item = &'a RootOptions> {
+    settings.watch.roots.iter().filter(move |root| root.path != directory && root.path.starts_with(directory))
 }
 
 /// The configured roots as places.
@@ -94,7 +103,8 @@ impl Reader {
 
     /// Looks at one path below the root, or at everything below a directory.
     pub fn find(&self, house: &House, path: &Path, found: &mut Found) {
-        let (excluded, settings) = (house.excluded(), house.settings());
+        let (mut excluded, settings) = (house.excluded(), house.settings());
+        excluded.extend(roots_below(&settings, &self.root.path).map(|root| root.path.clone()));
         let search = Search {
             root: &self.root,
             namer: &self.namer,

@@ -6,6 +6,7 @@
 mod batch;
 mod clearing;
 mod confirming;
+mod converting;
 mod courier;
 mod engine;
 mod error;

@@ -63,12 +63,24 @@ pub struct AssetFile {
     /// What its object has behind the bytes of the file: the `#EXT-X-ENDLIST` that a crashed server could not write.
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub ending: String,
+    /// What is uploaded in place of it while an attempt is made: a progressive copy of kept fragments.
+    #[serde(skip)]
+    pub stand_in: Option<StandIn>,
+}
+
+/// A file of ours with the same packets as another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StandIn {
+    /// Absolute path.
+    pub path: PathBuf,
+    /// Its fingerprint.
+    pub fingerprint: Fingerprint,
 }
 
 impl AssetFile {
     /// A file that is delivered as it is.
     pub const fn new(path: PathBuf, fingerprint: Fingerprint) -> Self {
-        Self { path, fingerprint, ending: String::new() }
+        Self { path, fingerprint, ending: String::new(), stand_in: None }
     }
 }
 

@@ -17,7 +17,7 @@ mod vod;
 
 pub use container::Container;
 pub use defect::Defect;
-pub use delivery::{Asset, AssetFile, Delivery, DeliveryState};
+pub use delivery::{Asset, AssetFile, Delivery, DeliveryState, StandIn};
 pub use fingerprint::{Fingerprint, Seen};
 pub use key::{KeyError, KeyFacts, KeyPattern, object_key};
 pub use kind::{Kind, Kinds, KindsError};

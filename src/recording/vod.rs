@@ -156,6 +156,9 @@ pub struct RemoteObject {
     /// Whether the object was read to find that: only reading it again can find otherwise.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub differs_when_read: bool,
+    /// Whether it is a progressive copy of a fragmented file: the same packets in another number of bytes.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub is_progressive_copy: bool,
 }
 
 /// What the catalogue keeps of one finished recording.

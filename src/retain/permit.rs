@@ -312,7 +312,8 @@ fn is_proof(object: &RemoteObject, now: Fingerprint, options: &Options) -> Resul
         return Err(Refusal::Differs { target, difference });
     }
     match () {
-        () if object.size_bytes != now.size_bytes => {
+        // The store's size was compared with that of the copy when it was sent.
+        () if object.size_bytes != now.size_bytes && !object.is_progressive_copy => {
             Err(Refusal::SizeDiffers { target, remote_bytes: object.size_bytes, local_bytes: now.size_bytes })
         }
         () if object.source != now => Err(Refusal::OtherSource(target)),

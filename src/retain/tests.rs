@@ -80,6 +80,7 @@ fn object(target: &str, source: Fingerprint) -> RemoteObject {
         source_changed_ns: Some(CHANGED_NS),
         differs: None,
         differs_when_read: false,
+        is_progressive_copy: false,
     }
 }
 

@@ -180,6 +180,7 @@ fn ask_everything(targets: &Targets, root: &std::path::Path) {
         source_changed_ns: None,
         differs: None,
         differs_when_read: false,
+        is_progressive_copy: false,
     };
     let _ = targets.verify(&object, true, &AtomicBool::new(false));
 }

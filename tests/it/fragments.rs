@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::recordings::made;
+use crate::support::recordings::{made, packets};
 use crate::support::{House, standard_config, tree};
 
 fn house(watch: &str) -> House {
@@ -73,11 +73,52 @@ fn each_root_has_its_own_setting() {
             .replace("[[deliver.target]]", &format!("{roots}[[deliver.target]]"))
     });
     for root in ["kept", "made"] {
-        house.put(&made("mp4-fragmented", 2), &format!("{root}/room1.mp4"));
+        // Of one name they were one VoD, whose record is that of the last.
+        house.put(&made("mp4-fragmented", 2), &format!("{root}/{root}.mp4"));
     }
     house.process().expect_code(0);
     let outcomes: Vec<_> = house.vods().iter().map(|v| (v["filePath"].to_string(), v["outcome"].to_string())).collect();
+    assert_eq!(outcomes.len(), 2, "{outcomes:?}");
     for (path, outcome) in outcomes {
         assert_eq!(outcome, if path.contains("/kept/") { "\"kept\"" } else { "\"spliced\"" }, "{path}");
     }
+}
+
+#[test]
+fn kept_fragments_are_uploaded_as_progressive_mp4_where_that_is_asked_for() {
+    for retain in ["", "[retain]\ndelete_local = \"delivered\"\n"] {
+        let house = House::with_config(|dir| {
+            let watch = "[watch]\nserver = \"mediamtx\"\nfragmented = \"keep\"\ndeliver_progressive = true\n";
+            standard_config(dir, retain).replace("[watch]\n", watch)
+        });
+        let original = made("mp4-fragmented", 2);
+        let segment = house.put(&original, SEGMENT);
+        let before = tree(&house.root());
+        house.process().expect_code(0);
+        let uploaded = house.store().join(SEGMENT);
+        assert!(!has_fragments(&uploaded));
+        assert_eq!(packets(&uploaded), packets(&original));
+        let vods = house.vods();
+        assert_eq!((vods.len(), &vods[0]["remote"][0]["isProgressiveCopy"]), (1, &true.into()), "{vods:?}");
+        house.run(&["vod", "verify", "--download"]).expect_code(0);
+        if retain.is_empty() {
+            assert_eq!(tree(&house.root()), before, "the segment is as it was, and no copy of it is left");
+            let sent = tree(&house.store());
+            house.process().expect_code(0);
+            assert_eq!(tree(&house.store()), sent);
+        } else {
+            assert!(!segment.exists(), "proven, it is freed");
+            assert_eq!(tree(&house.root()).len(), 0);
+        }
+    }
+}
+
+#[test]
+fn a_segment_without_fragments_is_uploaded_as_it_is() {
+    let house = house("server = \"mediamtx\"\ndeliver_progressive = true");
+    let original = made("mp4-faststart", 2);
+    house.put(&original, SEGMENT);
+    house.process().expect_code(0);
+    assert_eq!(fs::read(house.store().join(SEGMENT)).unwrap(), fs::read(original).unwrap());
+    assert!(house.vods()[0]["remote"][0].get("isProgressiveCopy").is_none());
 }

@@ -481,3 +481,21 @@ fn inspect_shows_tracks_tables_defects_and_the_plan_on_one_screen() {
         assert_eq!(json["writes"].as_u64().unwrap().min(1), front);
     }
 }
+
+/// Whatever is typed, a recording belongs to the configured root that holds it, and so its key in the store is one.
+#[test]
+fn roots_below_the_directory_that_is_given_keep_their_own_recordings() {
+    let house = House::with_config(|dir| {
+        let config = standard_config(dir, "");
+        let line = config.lines().find(|line| line.starts_with("roots")).unwrap().to_owned();
+        let root = |name| dir.join("root").join(name).display().to_string();
+        config.replace(&line, &format!("roots = [\"{}\", \"{}\"]", root("a"), root("b")))
+    });
+    for name in ["a/one.mp4", "b/two.mp4", "three.mp4"] {
+        house.put(&made("mp4-faststart", 2), name);
+    }
+    house.process().expect_code(0);
+    let uploaded: Vec<_> = tree(&house.store()).into_keys().collect();
+    assert_eq!(uploaded, ["one.mp4", "three.mp4", "two.mp4"]);
+    assert_eq!(house.vods().len(), 3);
+}

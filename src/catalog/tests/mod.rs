@@ -174,6 +174,7 @@ fn object(vod: &VodRecord, target: &str) -> RemoteObject {
         source_changed_ns: None,
         differs: None,
         differs_when_read: false,
+        is_progressive_copy: false,
     }
 }
 

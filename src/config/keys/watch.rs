@@ -20,7 +20,7 @@ const PATHS: Shape =
     Shape { unit: "list of absolute paths", wants: r#"a list of absolute paths such as ["/srv/recordings"]"# };
 const SUFFIXES: Shape = Shape { unit: "list of texts", wants: r#"a list of suffixes such as [".tmp", ".part"]"# };
 
-pub(super) static KEYS: [Key; 17] = [
+pub(super) static KEYS: [Key; 19] = [
     Key::new(
         Section::Watch,
         "roots",
@@ -63,6 +63,17 @@ pub(super) static KEYS: [Key; 17] = [
         "Fragmented MP4: keep it as it is, make it progressive, or auto: keep where MediaMTX's playback reads it.",
     )
     .or(r#""auto""#),
+    Key::new(
+        Section::Watch,
+        "deliver_progressive",
+        SWITCH,
+        Access::Whole(
+            |c, v| put(&mut c.root_defaults.deliver_progressive, v.boolean()),
+            |c| Some(c.root_defaults.deliver_progressive.to_string()),
+        ),
+        "true: fragmented MP4 that is kept is uploaded as progressive MP4, from a temporary copy beside it.",
+    )
+    .or("false"),
     Key::new(
         Section::Watch,
         "settle",
@@ -162,6 +173,14 @@ pub(super) static KEYS: [Key; 17] = [
         "What becomes of fragmented MP4 in it; without: fragmented of [watch].",
     )
     .like(r#""keep""#),
+    Key::new(
+        Section::Root,
+        "deliver_progressive",
+        SWITCH,
+        Access::Root(|r, v| put(&mut r.deliver_progressive, v.boolean()), |r| Some(r.deliver_progressive.to_string())),
+        "Whether kept fragmented MP4 in it is uploaded as progressive MP4; without: deliver_progressive of [watch].",
+    )
+    .like("true"),
     Key::new(
         Section::Root,
         "stream",

@@ -7,8 +7,14 @@ use crate::discover::options::Fragmented;
 const START_MS: i64 = 1_704_207_845_000;
 
 fn namer(server: Server) -> Namer {
-    let root =
-        RootOptions { path: "/srv/rec".into(), server, template: None, stream: None, fragmented: Fragmented::Auto };
+    let root = RootOptions {
+        path: "/srv/rec".into(),
+        server,
+        template: None,
+        stream: None,
+        fragmented: Fragmented::Auto,
+        deliver_progressive: false,
+    };
     Namer::new(&root, &[".tmp".into(), ".tmp_extension".into()], TimeZone::UTC).unwrap()
 }
 
@@ -19,6 +25,7 @@ fn templated(template: &str) -> Result<Namer, TemplateError> {
         template: Some(template.into()),
         stream: None,
         fragmented: Fragmented::Auto,
+        deliver_progressive: false,
     };
     Namer::new(&root, &[], TimeZone::UTC).map_err(|e| match e {
         DiscoverError::Template { source, .. } => source,
@@ -77,6 +84,7 @@ fn dates_in_names_are_local_time() {
         template: None,
         stream: None,
         fragmented: Fragmented::Auto,
+        deliver_progressive: false,
     };
     let berlin = Namer::new(&root, &[], TimeZone::fixed(jiff::tz::offset(1))).unwrap();
     let facts = berlin.read(Path::new("room1-2024-01-02_16-04-05.000.mp4")).facts;
@@ -163,6 +171,7 @@ fn a_given_stream_holds_for_every_file() {
         template: None,
         stream: Some("s".into()),
         fragmented: Fragmented::Auto,
+        deliver_progressive: false,
     };
     let namer = Namer::new(&root, &[], TimeZone::UTC).unwrap();
     assert_eq!(namer.read(Path::new("room1-2024-01-02_15-04-05.678.mp4")).facts.stream_id, "s");

@@ -20,8 +20,14 @@ impl Tree {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().canonicalize().unwrap().join("root");
         fs::create_dir(&path).unwrap();
-        let root =
-            RootOptions { path, server: Server::AntMedia, template: None, stream: None, fragmented: Fragmented::Auto };
+        let root = RootOptions {
+            path,
+            server: Server::AntMedia,
+            template: None,
+            stream: None,
+            fragmented: Fragmented::Auto,
+            deliver_progressive: false,
+        };
         let namer = Namer::new(&root, &[], TimeZone::UTC).unwrap();
         let tree = Self { _dir: dir, root, namer, excluded: Vec::new() };
         for (name, text) in files {

@@ -15,6 +15,7 @@ fn root(path: &Path) -> RootOptions {
         template: None,
         stream: None,
         fragmented: Fragmented::Auto,
+        deliver_progressive: false,
     }
 }
 

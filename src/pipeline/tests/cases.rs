@@ -150,6 +150,7 @@ impl Case {
             template: None,
             stream: Some("room".into()),
             fragmented: Fragmented::Auto,
+            deliver_progressive: false,
         };
         Settings {
             state_dir: disk.state_dir(),

@@ -1,0 +1,83 @@
+//! A progressive copy of a fragmented MP4 that stays as it is, for those who get it elsewhere.
+//!
+//! The copy is compared with its source like every finished file. It is ours and short-lived: it goes when it is dropped. The
+//! source is only read.
+
+use std::path::{Path, PathBuf};
+
+use super::produce::{Alone, Conclusion, Work, finish};
+use super::{FinishError, Options, Wish, inspect};
+use crate::durable::{self, Owner};
+use crate::isobmff::Shape;
+use crate::recording::journey::{Candidate, Evidence, NameFacts, Settled};
+use crate::recording::{Fingerprint, SpliceIntent, VodRecord};
+use crate::stop::Stop;
+
+/// A file of ours beside its source.
+#[derive(Debug)]
+pub struct ProgressiveCopy {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its fingerprint.
+    pub fingerprint: Fingerprint,
+}
+
+impl Drop for ProgressiveCopy {
+    fn drop(&mut self) {
+        if let Err(error) = durable::remove_own(&self.path) {
+            tracing::warn!(error = crate::fault::chain(&error), "cannot remove a temporary copy");
+        }
+    }
+}
+
+/// Makes the copy beside the source; `None` if the source is not a fragmented MP4. `purpose` tells copies apart that are made
+/// of one source at the same time.
+pub fn progressive_copy(
+    source: &Path,
+    purpose: &str,
+    (owner, stop): (&Owner, &Stop),
+    now_ms: i64,
+) -> Result<Option<ProgressiveCopy>, FinishError> {
+    if !matches!(inspect(source)?.shape(), Some(Shape::Fragmented)) {
+        return Ok(None);
+    }
+    let settled = settled(source)?;
+    let choose = |_: &Wish<'_>| Ok(source.with_extension(format!("{purpose}.mp4")));
+    let work = Work {
+        settled: &settled,
+        options: &Options { keep_original: true, keeps_fragments: false, ..Options::default() },
+        stop: stop.flag(),
+        now_ms,
+        choose_path: &choose,
+        references: &Vec::new,
+        remember: &never_in_place,
+        progress: &|_, _| (),
+        turn: &Alone,
+        owner,
+    };
+    match finish(&work)? {
+        Conclusion::Finished(made) if made.written_path != source => {
+            Ok(Some(ProgressiveCopy { path: made.written_path.clone(), fingerprint: made.written }))
+        }
+        // Encrypted fragments stay fragments, and what cannot be finished is delivered as it is.
+        Conclusion::Finished(_) | Conclusion::Quarantined(_) => Ok(None),
+    }
+}
+
+fn never_in_place(_: &SpliceIntent, _: &VodRecord) -> Result<(), FinishError> {
+    Err(FinishError::NotJournalled { source: std::io::Error::other("a copy is never made in place").into() })
+}
+
+/// With no better evidence than that it was catalogued, the source is never touched.
+fn settled(source: &Path) -> Result<Settled, FinishError> {
+    let stem = source.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let candidate = Candidate {
+        path: source.to_owned(),
+        root: source.parent().unwrap_or(Path::new("/")).to_owned(),
+        server: "none".into(),
+        is_temporary: false,
+        facts: NameFacts { stream_id: stem.clone(), stem, ..NameFacts::default() },
+        fingerprint: durable::fingerprint(source)?,
+    };
+    Ok(Settled { candidate, evidence: Evidence::Unchanged { for_s: 0 } })
+}
