@@ -259,6 +259,8 @@ def machine(options):
 
 def side(row, name):
     said = row.get(name, {})
+    if "said" in said:
+        return said["said"]
     if "median_ms" in said:
         return f"median {said['median_ms']} ms, p99 {said['p99_ms']} ms"
     if "mb_s" in said:
