@@ -53,12 +53,13 @@ fn jumps(names: &[(usize, &str)]) -> String {
              .size __wrap_{name}, . - __wrap_{name}\n"
         );
     }
-    text.push_str(".section .data.aftercast_late,\"aw\",@progbits\n.p2align 3\n.globl aftercast_late_table\n");
+    // Pages of its own, because the table is made read-only once it is filled; x86-64 has pages of 4 KiB.
+    text.push_str(".section .data.aftercast_late,\"aw\",@progbits\n.p2align 12\n.globl aftercast_late_table\n");
     text.push_str(".hidden aftercast_late_table\n.type aftercast_late_table,@object\naftercast_late_table:\n");
     for n in 0..names.len() {
         let _ = writeln!(text, ".quad .Laftercast_late_{n}");
     }
-    text.push_str(".size aftercast_late_table, . - aftercast_late_table\n.text\n");
+    text.push_str(".size aftercast_late_table, . - aftercast_late_table\n.p2align 12\n.text\n");
     text
 }
 

@@ -4,8 +4,9 @@ use std::arch::{global_asm, naked_asm};
 use std::error::Error as _;
 use std::ffi::c_void;
 use std::mem::ManuallyDrop;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::{io, ptr};
 
 use ffmpeg_next::ffi::{
     LIBAVCODEC_VERSION_MAJOR, LIBAVFORMAT_VERSION_MAJOR, LIBAVUTIL_VERSION_MAJOR, LIBSWSCALE_VERSION_MAJOR,
@@ -13,9 +14,14 @@ use ffmpeg_next::ffi::{
 use libloading::Library;
 
 use super::symbols::{LIBRARIES, SYMBOLS};
+use crate::fault::chain;
+
+/// The size of a page on x86-64, by which the table is aligned and filled up.
+const PAGE_BYTES: usize = 4_096;
 
 global_asm!(include_str!(concat!(env!("OUT_DIR"), "/late.s")));
 
+// SAFETY: the assembler defines it (`build.rs`): one pointer for each of SYMBOLS, written through atomics alone.
 unsafe extern "C" {
     #[link_name = "aftercast_late_table"]
     safe static TABLE: [AtomicPtr<c_void>; SYMBOLS.len()];
@@ -24,9 +30,14 @@ unsafe extern "C" {
 /// Loads FFmpeg, once per process; what is not there may be there the next time.
 pub(in crate::media::ffi) fn ready() -> Result<(), String> {
     static LOADED: OnceLock<()> = OnceLock::new();
+    // One thread fills the table: a second one would write to it when it is read-only already.
+    static LOADS: Mutex<()> = Mutex::new(());
     if LOADED.get().is_none() {
-        load()?;
-        LOADED.get_or_init(|| ());
+        let _alone = LOADS.lock().unwrap_or_else(PoisonError::into_inner);
+        if LOADED.get().is_none() {
+            load()?;
+            LOADED.get_or_init(|| ());
+        }
     }
     Ok(())
 }
@@ -39,7 +50,25 @@ fn load() -> Result<(), String> {
     for (entry, address) in TABLE.iter().zip(found) {
         entry.store(address, Ordering::Release);
     }
+    if let Err(error) = protect() {
+        tracing::warn!(
+            error = chain(&error),
+            "cannot make the table of FFmpeg's functions read-only; FFmpeg works without this protection"
+        );
+    }
     Ok(())
+}
+
+/// Makes the table read-only: whoever can write to memory through a fault elsewhere finds no function pointers here.
+fn protect() -> io::Result<()> {
+    let length = size_of_val(&TABLE).next_multiple_of(PAGE_BYTES);
+    let start = ptr::from_ref(&TABLE).cast_mut().cast();
+    // SAFETY: the assembler gives the table pages of its own (`build.rs`), and nothing is entered after this call.
+    if unsafe { libc::mprotect(start, length, libc::PROT_READ) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// The library of the version that the bindings were made for. It is never unloaded: others may hold its functions.
@@ -79,6 +108,8 @@ extern "C" fn load_or_end() {
 
 /// Where an entry leads at first; the number of the entry lies on the stack. The arguments of the System V calling
 /// convention (six registers, eight vector registers, `al`) are kept, and the stack is aligned for a call.
+// SAFETY: no other symbol has this name. The code is entered by a jump from the assembler alone, keeps every register that
+// may hold an argument, and leaves the stack as it found it but for the number that it takes off.
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
 unsafe extern "C" fn aftercast_late_first() {
@@ -97,4 +128,36 @@ unsafe extern "C" fn aftercast_late_first() {
         "jmp qword ptr [r10 + 8 * r11]",
         load = sym load_or_end,
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::ops::Range;
+
+    use super::*;
+
+    /// The mappings of this process: their addresses and their rights.
+    fn mappings() -> Vec<(Range<usize>, String)> {
+        let maps = fs::read_to_string("/proc/self/maps").unwrap();
+        let mapping = |line: &str| {
+            let (range, rest) = line.split_once(' ').unwrap();
+            let (start, end) = range.split_once('-').unwrap();
+            let address = |text| usize::from_str_radix(text, 16).unwrap();
+            (address(start)..address(end), rest[..4].to_owned())
+        };
+        maps.lines().map(mapping).collect()
+    }
+
+    #[test]
+    fn the_table_of_functions_is_read_only_once_it_is_filled() {
+        std::thread::scope(|scope| (0..8).for_each(|_| drop(scope.spawn(|| ready().unwrap()))));
+        let start = ptr::from_ref(&TABLE).addr();
+        let end = start + size_of_val(&TABLE);
+        assert_eq!(start % PAGE_BYTES, 0, "the table shares its first page with other data");
+        let of_table =
+            mappings().into_iter().filter(|(range, _)| range.start < end && start < range.end).collect::<Vec<_>>();
+        assert!(!of_table.is_empty());
+        assert!(of_table.iter().all(|(_, rights)| rights == "r--p"), "{of_table:x?}");
+    }
 }
