@@ -7,6 +7,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::JournalKey;
+use super::state_dir::Distrust;
 use crate::fault::{Class, Fault};
 use crate::recording::name::printable;
 
@@ -30,6 +31,14 @@ pub enum CatalogError {
         path: PathBuf,
         /// What the operating system said.
         source: io::Error,
+    },
+    /// Another user could write the state directory; nothing in it was read or changed.
+    #[error("the state directory `{}` {}", printable(path), distrust(why))]
+    Distrusted {
+        /// The state directory.
+        path: PathBuf,
+        /// Who could.
+        why: Distrust,
     },
     /// The database does not open, or opened without its contents.
     #[error("the catalogue `{}` is damaged", printable(path))]
@@ -110,6 +119,15 @@ fn by(pid: Option<u32>) -> String {
     pid.map_or_else(String::new, |pid| format!(" by process {pid}"))
 }
 
+fn distrust(why: &Distrust) -> String {
+    match why {
+        Distrust::Writable(mode) => format!("can be written by other users (mode {mode:04o})"),
+        Distrust::Foreign { owner, user } => {
+            format!("belongs to the user with id {owner}, and aftercast runs as the one with id {user}")
+        }
+    }
+}
+
 /// What the database itself said.
 #[derive(Debug, thiserror::Error)]
 #[error("{words}")]
@@ -151,7 +169,9 @@ impl From<sled::Error> for CatalogError {
 impl Fault for CatalogError {
     fn class(&self) -> Class {
         match self {
-            Self::InUse { .. } | Self::NoRoom { .. } | Self::NewerSchema { .. } => Class::Environment,
+            Self::InUse { .. } | Self::NoRoom { .. } | Self::NewerSchema { .. } | Self::Distrusted { .. } => {
+                Class::Environment
+            }
             Self::StateDirectory { source, .. } => Class::of_io(source),
             Self::Storage(storage) => storage.class,
             _ => Class::Permanent,
@@ -167,6 +187,7 @@ impl Fault for CatalogError {
                 printable(&super::lock::lock_path(path))
             ),
             Self::StateDirectory { path, source, .. } => directory_hint(path, source),
+            Self::Distrusted { path, why } => distrust_hint(path, why),
             Self::Damaged { path, .. } => format!(
                 "All recordings are safe: the catalogue only describes them. `aftercast catalog rebuild` moves \
                  `{}` aside and makes a new one from the files on disk.",
@@ -196,6 +217,20 @@ impl Fault for CatalogError {
             | Self::NoSuchVod { .. } | Self::NoSuchDelivery { .. } => return None,
         })
     }
+}
+
+fn distrust_hint(path: &std::path::Path, why: &Distrust) -> String {
+    let path = printable(path);
+    let remedy = match why {
+        Distrust::Writable(_) => format!("Run `chmod 700 {path}`"),
+        Distrust::Foreign { user, .. } => {
+            format!("Run aftercast as the owner of the directory, or run `chown {user} {path}`")
+        }
+    };
+    format!(
+        "Nothing was changed. Whoever can write the state directory can make aftercast delete a recording that was never \
+         uploaded. {remedy}; or set `state_dir` to a new directory below it, which aftercast creates with mode 0700."
+    )
 }
 
 fn directory_hint(path: &std::path::Path, source: &io::Error) -> String {

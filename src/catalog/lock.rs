@@ -3,15 +3,16 @@
 //! Assumes that `flock` works where the state directory lies. The lock belongs to the open file, so the kernel takes
 //! it back however the process ends; the process id inside is only there to be named in a message.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::CatalogError;
+use super::state_dir::{self, Distrust};
 use crate::durable::{self, Owner};
 
 /// The file that holds the id of a state directory.
@@ -37,9 +38,11 @@ impl StateLock {
             let path = path.to_owned();
             move |source: io::Error| CatalogError::StateDirectory { verb, path, source }
         };
-        let created = DirBuilder::new().recursive(true).mode(0o700).create(state_dir);
-        created.map_err(on("create the state directory", state_dir))?;
+        state_dir::create(state_dir)?;
         let path = lock_path(state_dir);
+        if let Err(why) = state_dir::trust(state_dir)? {
+            return Err(distrusted(state_dir, &path, why));
+        }
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let mut file = opened.map_err(on("open", &path))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -58,6 +61,19 @@ impl StateLock {
     /// In whose name this state directory writes.
     pub(super) const fn owner(&self) -> &Owner {
         &self.owner
+    }
+}
+
+/// A directory that is not used. One of another user may be used through the process that has it, if its lock can be read.
+fn distrusted(state_dir: &Path, lock: &Path, why: Distrust) -> CatalogError {
+    let path = state_dir.to_owned();
+    let held = |mut file: File| {
+        let is_held = flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK);
+        is_held.then(|| owner(&mut file))
+    };
+    match File::open(lock).ok().filter(|_| matches!(why, Distrust::Foreign { .. })).and_then(held) {
+        Some(pid) => CatalogError::InUse { path, pid },
+        None => CatalogError::Distrusted { path, why },
     }
 }
 

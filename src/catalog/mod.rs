@@ -38,6 +38,7 @@ mod retry;
 #[cfg(test)]
 pub(crate) mod room;
 mod shared_flush;
+mod state_dir;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -60,6 +61,7 @@ pub use outbox::Event;
 pub use queue::{DeliveryFilter, Retry};
 pub use rebuild::Merged;
 pub use retry::next_try_ms;
+pub use state_dir::{Access, Distrust, prepare_state_dir};
 pub use vods::{Cursor, Listing, Page};
 
 use behind::Behind;

@@ -18,9 +18,10 @@
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
-use std::io;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
 use std::ops::Bound;
+use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,9 +36,9 @@ use sled::{IVec, Transactional, Tree};
 use super::CatalogError;
 use super::counter::FlushCounter;
 use super::error::StorageError;
-use super::packing;
 use super::shared_flush::SharedFlush;
 use super::upgrade::upgrade;
+use super::{packing, state_dir};
 use crate::durable;
 use crate::recording::name::printable;
 
@@ -219,7 +220,10 @@ impl Store {
     pub(super) fn open(path: &Path) -> Result<Self, CatalogError> {
         let damaged = |source| CatalogError::Damaged { path: path.to_owned(), source };
         require_room(path)?;
+        state_dir::create(path)?;
+        state_dir::make_private(path)?;
         let db = open_patiently(path)?;
+        state_dir::make_private(path)?;
         let trees = In::ALL.iter().map(|tree| db.open_tree(tree.name())).collect::<sled::Result<Vec<_>>>();
         let trees = trees.map_err(|e| damaged(e.into()))?;
         let file = File::open(path.join("db")).map_err(|e| damaged(StorageError::of_io(&e)))?;
@@ -275,8 +279,8 @@ impl Store {
             let path = path.to_owned();
             move |source| CatalogError::StateDirectory { verb: "write", path, source }
         };
-        let written =
-            std::fs::write(marker, format!("{SCHEMA_VERSION}\n")).and_then(|()| File::open(marker)?.sync_all());
+        let opened = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(marker);
+        let written = opened.and_then(|mut file| writeln!(file, "{SCHEMA_VERSION}").and_then(|()| file.sync_all()));
         written.map_err(on(marker))?;
         durable::tell(durable::Event::Synced(marker));
         durable::sync_parent(marker)

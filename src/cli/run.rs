@@ -13,7 +13,7 @@ use super::table::Style;
 use super::{logging, memory, progress, report, signals, socket};
 use crate::catalog::CatalogError;
 use crate::config::{self, Config, ConfigError, Sources};
-use crate::deliver::TargetOptions;
+use crate::deliver::{TargetOptions, readable_secrets};
 use crate::discover::{Mode, Server};
 use crate::durable::RootError;
 use crate::pipeline::{self, Engine, House, NameOverrides, Opening, PipelineError, Settings, Stop};
@@ -79,7 +79,19 @@ pub fn configured(cli: &Cli) -> Result<Config, Failure> {
         state_dir.iter().map(|dir| ("state_dir".to_owned(), dir.to_string_lossy().into_owned())).collect();
     let config = config::load(&Sources::of_process(cli.config.as_deref(), &overrides)).map_err(Failure::from_config)?;
     config.warnings.iter().for_each(|warning| report::warn(warning));
+    if uses_secrets(&cli.command) {
+        let secrets = readable_secrets(&config.deliver);
+        secrets.iter().for_each(|secret| report::warn(&format!("{secret}. {}", secret.remedy())));
+    }
     Ok(config)
+}
+
+/// Whether a command is a start, or a look at the settings. `doctor` lists its findings itself.
+const fn uses_secrets(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Watch(_) | Command::Process(_) | Command::Recover(_) | Command::Config(ConfigCommand::Check)
+    )
 }
 
 /// What the pipeline needs of the configuration.

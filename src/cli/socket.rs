@@ -11,11 +11,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Mode;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 /// Version of the conversation; a daemon of another version says so instead of guessing.
 const PROTOCOL: u32 = 1;
+/// Commands that may wait to be let in.
+const BACKLOG: i32 = 128;
 /// Longest request line that is read, in bytes.
 const REQUEST_LIMIT_BYTES: u64 = 1 << 20;
 
@@ -84,9 +88,13 @@ impl Listener {
     /// Binds the socket; one that an ended daemon left is replaced (the state directory's lock is held).
     pub fn bind(path: &Path) -> io::Result<Self> {
         let _ = fs::remove_file(path);
-        let socket = UnixListener::bind(path)?;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        // The kernel takes the mode of the socket for its name: it is never there with another one.
+        rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+        rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-        Ok(Self { socket, path: path.to_owned() })
+        rustix::net::listen(&socket, BACKLOG)?;
+        Ok(Self { socket: socket.into(), path: path.to_owned() })
     }
 
     /// Answers commands on threads of their own until the process ends.

@@ -2,13 +2,15 @@
 //!
 //! Values pass through here to the builders and are kept nowhere else; nothing here prints one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
-use super::TargetOptions;
 use super::error::{DeliverError, Result};
+use super::{Options, TargetOptions};
 use crate::durable::FileError;
+use crate::recording::name::printable;
 
 /// The environment variables a store is set up from.
 #[derive(Clone, Default)]
@@ -61,7 +63,7 @@ pub(super) struct Secret {
 
 /// Reads what a target's `credential_files` name: a path, or `env:NAME` for an environment variable.
 pub(super) fn secrets(options: &TargetOptions, environment: &Environment) -> Result<Vec<Secret>> {
-    let one = |(name, from): (&String, &std::path::PathBuf)| {
+    let one = |(name, from): (&String, &PathBuf)| {
         let value = match from.to_str().and_then(|f| f.strip_prefix("env:")) {
             Some(variable) => from_variable(options, environment, name, variable),
             None => from_file(options, name, from),
@@ -92,6 +94,46 @@ fn from_file(options: &TargetOptions, name: &str, path: &Path) -> Result<String>
     Ok(text.trim().to_owned())
 }
 
+/// A file with a secret that its group or others can read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadableSecret {
+    /// The first target that names it.
+    pub target: String,
+    /// The file.
+    pub path: PathBuf,
+    /// Its permission bits.
+    pub mode: u32,
+}
+
+impl fmt::Display for ReadableSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (target, path) = (crate::recording::name::printable_text(&self.target), printable(&self.path));
+        let who = if self.mode & 0o004 == 0 { "the file's group" } else { "every user" };
+        write!(f, "the secret `{path}` of target `{target}` can be read by {who} (mode {:04o})", self.mode)
+    }
+}
+
+impl ReadableSecret {
+    /// What to do about it, as a full sentence.
+    pub fn remedy(&self) -> String {
+        format!("Run `chmod 600 {}`.", printable(&self.path))
+    }
+}
+
+/// The files in `credential_files` that others than their owner can read, each once. What cannot be looked at is an error when the
+/// target is opened.
+pub fn readable_secrets(options: &Options) -> Vec<ReadableSecret> {
+    let mut seen = BTreeSet::new();
+    let files = options.targets.iter().flat_map(|t| t.credential_files.values().map(move |path| (t, path)));
+    let readable = |(target, path): (&TargetOptions, &PathBuf)| {
+        let metadata = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+        let mode = metadata.permissions().mode() & 0o7777;
+        let is_news = mode & 0o044 != 0 && seen.insert(path.clone());
+        is_news.then(|| ReadableSecret { target: target.name.clone(), path: path.clone(), mode })
+    };
+    files.filter_map(readable).collect()
+}
+
 /// The error for a name in `credential_files` that the store does not know.
 pub(super) fn unknown(options: &TargetOptions, name: &str, known: &str) -> DeliverError {
     let problem = format!("`{name}` is not a credential of this store");
@@ -115,6 +157,25 @@ mod tests {
         let pairs: Vec<_> = found.iter().map(|s| (s.name.as_str(), s.value.as_str())).collect();
         assert_eq!(pairs, [("access_key_id", "from file"), ("secret_access_key", "from variable")]);
         assert!(!format!("{environment:?}").contains("from variable"));
+    }
+
+    #[test]
+    fn a_secret_that_others_can_read_is_named_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = Options::default();
+        for (n, mode) in [0o600, 0o640, 0o604, 0o400, 0o622].into_iter().enumerate() {
+            let file = dir.path().join(format!("{mode:o}"));
+            std::fs::write(&file, "x").unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+            let mut target = TargetOptions::new(&format!("t{n}"), "s3://b");
+            target.credential_files.insert("access_key_id".into(), file.clone());
+            target.credential_files.insert("secret_access_key".into(), file);
+            target.credential_files.insert("token".into(), "env:NAME".into());
+            options.targets.push(target);
+        }
+        let found = readable_secrets(&options);
+        let found: Vec<_> = found.iter().map(|secret| (secret.target.as_str(), secret.mode)).collect();
+        assert_eq!(found, [("t1", 0o640), ("t2", 0o604)]);
     }
 
     #[test]

@@ -42,6 +42,7 @@ mod wire;
 mod words;
 
 pub use asking::Answer;
+pub use credentials::{ReadableSecret, readable_secrets};
 pub use diagnose::{Cause, Provider, Verb};
 pub use doctor::Check;
 pub use error::{DeliverError, Result};

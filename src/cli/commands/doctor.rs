@@ -10,8 +10,9 @@ use super::super::human;
 use super::super::output::Output;
 use super::super::table::Table;
 use super::Failure;
+use crate::catalog::{self, Access, CatalogError};
 use crate::config::Config;
-use crate::deliver::Targets;
+use crate::deliver::{ReadableSecret, Targets, readable_secrets};
 use crate::discover::{self, Fragments, Lease, RootOptions, Server, Unavailable};
 use crate::durable::{self, Owner, Partial, RootError, RootLock, RootOwner};
 use crate::fault::{Fault, chain};
@@ -34,6 +35,7 @@ pub fn run(config: &Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
         checks.extend(root_checks(&root.path));
         checks.push(fragments(root));
     }
+    checks.extend(secrets(config));
     checks.extend(targets(config));
     let is_well = checks.iter().all(|c| c.is_ok);
     print(&checks, out).map_err(Failure::output)?;
@@ -64,14 +66,40 @@ fn free_space(path: &Path) -> Check {
 
 fn state(config: &Config) -> Vec<Check> {
     let directory = &config.state_dir;
-    let made = durable::create_directories(directory).map(|()| "there".to_owned());
-    let is_there = made.is_ok();
-    let mut checks = vec![of_result(directory, "state directory", made)];
-    if is_there {
+    let access = catalog::prepare_state_dir(directory);
+    let is_usable = access.is_ok();
+    let mut checks = vec![state_directory(directory, access)];
+    if is_usable {
         checks.push(of_result(directory, "write", written(directory)));
         checks.push(free_space(directory));
     }
     checks
+}
+
+fn state_directory(directory: &Path, access: Result<Access, CatalogError>) -> Check {
+    let readable = match access {
+        Ok(Access::Readable(mode)) => Some(mode),
+        _ => None,
+    };
+    let detail = |access| match access {
+        Access::Private => "private".to_owned(),
+        Access::Readable(mode) => format!("mode {mode:04o}: other users can list it, not write it"),
+    };
+    let check = of_result(directory, "state directory", access.map(detail));
+    let hint = readable.map(|_| format!("Run `chmod 700 {}` to keep other users out.", printable(directory)));
+    Check { hint: check.hint.or(hint), ..check }
+}
+
+/// Secrets that other users can read; said, and no reason to fail.
+fn secrets(config: &Config) -> Vec<Check> {
+    let check = |secret: ReadableSecret| Check {
+        subject: secret.target.clone(),
+        name: "credentials",
+        is_ok: true,
+        detail: secret.to_string(),
+        hint: Some(secret.remedy()),
+    };
+    readable_secrets(&config.deliver).into_iter().map(check).collect()
 }
 
 /// Writes and removes an empty partial, as finishing would.

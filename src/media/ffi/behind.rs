@@ -37,6 +37,7 @@ pub(super) struct Behind {
 pub(super) struct Drain {
     orders: SyncSender<Order>,
     thread: Option<JoinHandle<()>>,
+    tap: Tap,
 }
 
 impl Behind {
@@ -48,7 +49,7 @@ impl Behind {
         let thread = thread::Builder::new()
             .name("write-behind".into())
             .spawn(move || serve(&file, &inbox, &give_back, &thread_tap))?;
-        let drain = Drain { orders: orders.clone(), thread: Some(thread) };
+        let drain = Drain { orders: orders.clone(), thread: Some(thread), tap: tap.clone() };
         Ok((Self { orders, spent, position: 0, end: 0, tap }, drain))
     }
 }
@@ -64,6 +65,11 @@ impl Drop for Drain {
 }
 
 impl Drain {
+    /// Notes what the system said about the same file elsewhere.
+    pub(super) fn note(&self, error: &io::Error) {
+        self.tap.note(error);
+    }
+
     /// Waits until everything that was handed over is in the kernel's hands. Errors are in the tap.
     pub(super) fn wait(&self) {
         let (done, reported) = channel();

@@ -109,10 +109,18 @@ impl Sink {
             return write_error(&self.path)(source);
         }
         match error {
-            Error::Other { errno } => write_error(&self.path)(io::Error::from_raw_os_error(errno)),
+            Error::Other { errno } if is_of_system(errno) => {
+                write_error(&self.path)(io::Error::from_raw_os_error(errno))
+            }
             error => MediaError::Refused { path: self.path.clone(), action, detail: log::last_or(&error.to_string()) },
         }
     }
+}
+
+/// Whether an error that no write of ours reported can be the system's: it is met when the muxer reads back what it wrote.
+/// Muxers use the other numbers for refusals of their own, EPERM as well, which say nothing about the file.
+const fn is_of_system(errno: c_int) -> bool {
+    matches!(errno, libc::EIO | libc::ENOMEM | libc::ESTALE | libc::ETIMEDOUT)
 }
 
 fn write_error(path: &Path) -> impl FnOnce(io::Error) -> MediaError {
@@ -184,8 +192,13 @@ unsafe extern "C" fn reopen(
     // SAFETY: `opaque` is the drain that `make_output` was given and outlives the context; the other arguments are
     // libavformat's own and only handed on.
     unsafe {
-        (*(*context).opaque.cast::<Drain>()).wait();
-        avio_open2(stream, url, flags, std::ptr::null(), options)
+        let drain = &*(*context).opaque.cast::<Drain>();
+        drain.wait();
+        let opened = avio_open2(stream, url, flags, std::ptr::null(), options);
+        if let Err(Error::Other { errno }) = checked(opened) {
+            drain.note(&io::Error::from_raw_os_error(errno));
+        }
+        opened
     }
 }
 
@@ -260,5 +273,40 @@ fn finish(output: &mut Output) -> Result<(), Error> {
         let stream = (*output.as_mut_ptr()).pb;
         avio_flush(stream);
         checked((*stream).error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::{Class, Fault, chain};
+
+    fn sink(path: &Path) -> Sink {
+        File::create(path).unwrap();
+        Sink::create(path, Container::Matroska).unwrap()
+    }
+
+    #[test]
+    fn a_refusal_of_the_muxer_is_not_called_a_problem_of_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let sink = sink(&dir.path().join("x.mkv"));
+        for errno in [libc::EPERM, libc::EACCES, libc::EINVAL, libc::ENOSYS, libc::ERANGE] {
+            let error = sink.refused("write", Error::Other { errno });
+            assert!(matches!(error, MediaError::Refused { .. }), "{error:?}");
+            assert_eq!(error.class(), Class::Permanent);
+        }
+    }
+
+    #[test]
+    fn what_the_system_said_about_the_file_is_said_as_such() {
+        let dir = tempfile::tempdir().unwrap();
+        let sink = sink(&dir.path().join("x.mkv"));
+        sink.tap.note(&io::Error::from_raw_os_error(libc::EPERM));
+        let error = sink.refused("write", Error::Other { errno: libc::EPERM });
+        assert!(matches!(error, MediaError::Write { .. }), "{error:?}");
+        assert_eq!(error.class(), Class::Environment);
+        assert!(chain(&error).contains("not permitted"), "{}", chain(&error));
+        let error = sink.refused("complete", Error::Other { errno: libc::EIO });
+        assert!(matches!(error, MediaError::Write { .. }), "{error:?}");
     }
 }
