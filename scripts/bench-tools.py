@@ -204,6 +204,16 @@ def ready_s(options, config):
     return ready
 
 
+def state_bytes(options):
+    """What the state of so many recordings takes on the disk, as `examples/state_bytes.rs` says it."""
+    before(options.shell[0])
+    said = json.loads(subprocess.run(["bash", "-c", "set -e; " + options.shell[1]], check=True, capture_output=True, text=True).stdout)
+    compacted = said["bytesPerRecordingCompacted"]
+    write(options, {"name": options.name, "what": options.what, "goal": f"<= {options.bytes} bytes a recording after a start",
+                    "met": compacted <= options.bytes, "ours": {"bytes_a_recording": compacted, "before": said["bytesPerRecording"],
+                                                                "compacting_start_s": round(said["compactingStartSeconds"], 2)}})
+
+
 def scan(options):
     """Time to ready with the tree less time to ready with an empty directory, against find."""
     whole, empty, found = [], [], []
@@ -261,6 +271,9 @@ def side(row, name):
     said = row.get(name, {})
     if "said" in said:
         return said["said"]
+    if "bytes_a_recording" in said:
+        return (f"{said['bytes_a_recording']} bytes a recording, {said['before']} before the start that compacts in "
+                f"{said['compacting_start_s']} s")
     if "median_ms" in said:
         return f"median {said['median_ms']} ms, p99 {said['p99_ms']} ms"
     if "mb_s" in said:
@@ -292,7 +305,7 @@ def table(options):
 def main():
     parser = argparse.ArgumentParser()
     commands = parser.add_subparsers(required=True)
-    for work in (compare, memory, written, salvaged, hostile, tree, scan, latency, machine, table):
+    for work in (compare, memory, written, salvaged, hostile, tree, state_bytes, scan, latency, machine, table):
         command = commands.add_parser(work.__name__)
         command.set_defaults(work=work)
         for name in ("name", "what", "goal", "results", "directory", "like", "config", "empty-config", "state", "log", "header-of", "file"):

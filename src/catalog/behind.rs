@@ -41,6 +41,10 @@ impl Behind {
         }
         Ok(Self { path, is_set: AtomicBool::new(is_set) })
     }
+
+    pub(super) fn is_set(&self) -> bool {
+        self.is_set.load(Ordering::SeqCst)
+    }
 }
 
 fn set(path: &Path, counted: Counted, in_database: u64) -> Result<()> {
@@ -64,7 +68,7 @@ impl Catalog {
     /// Whether the database opened as an earlier state of itself and was not rebuilt since: nothing may be freed on what it
     /// says.
     pub fn is_behind(&self) -> bool {
-        self.0.behind.is_set.load(Ordering::SeqCst)
+        self.0.behind.is_set()
     }
 
     /// Takes the mark away: the catalogue was rebuilt.

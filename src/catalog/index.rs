@@ -155,6 +155,9 @@ pub(super) const FINISHED: u8 = b'f';
 /// The kept original of a VoD.
 pub(super) const ORIGINAL: u8 = b'o';
 
+/// The source of a VoD whose journal entry was dropped when the database was compacted.
+pub(super) const SOURCE: u8 = b's';
+
 /// The rows by which the record's files are known and never taken again.
 pub(super) fn known_rows(record: &VodRecord) -> Vec<Row> {
     let row = |path, fingerprint, role: u8| Row {

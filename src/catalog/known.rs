@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::index::{FINISHED, JournalKey, ORIGINAL};
+use super::index::{FINISHED, JournalKey, ORIGINAL, SOURCE};
 use super::store::In;
 use super::{Catalog, Result};
 use crate::recording::Fingerprint;
@@ -79,6 +79,7 @@ impl Known {
         match row {
             Some([FINISHED, vod_id @ ..]) => Self::Finished { vod_id: id(vod_id) },
             Some([ORIGINAL, vod_id @ ..]) => Self::Original { vod_id: id(vod_id) },
+            Some([SOURCE, vod_id @ ..]) => Self::Source { vod_id: id(vod_id) },
             _ => Self::Unknown,
         }
     }

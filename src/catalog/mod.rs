@@ -20,6 +20,7 @@
 mod behind;
 mod check;
 mod commit;
+mod compact;
 mod counter;
 mod due;
 mod ended;
@@ -65,6 +66,7 @@ pub use state_dir::{Access, Distrust, prepare_state_dir};
 pub use vods::{Cursor, Listing, Page};
 
 use behind::Behind;
+use compact::Limits;
 use counter::FlushCounter;
 use ended::EndedAttempts;
 use lock::StateLock;
@@ -102,7 +104,18 @@ impl Catalog {
     /// Attempts that the last process did not live to end are counted here (promise 6).
     pub fn open(state_dir: &Path) -> Result<Self> {
         let lock = StateLock::take(state_dir)?;
-        Self::open_locked(state_dir, lock)
+        Self::open_locked(state_dir, lock, None)
+    }
+
+    /// The same, and compacts a database that has grown far beyond what it holds, unless the process is to stop. That takes
+    /// some seconds with tens of thousands of recordings, half a minute at most.
+    pub fn open_compacted(state_dir: &Path, is_stopped: &dyn Fn() -> bool) -> Result<Self> {
+        Self::open_within(state_dir, Limits::of_a_start(is_stopped))
+    }
+
+    fn open_within(state_dir: &Path, limits: Limits<'_>) -> Result<Self> {
+        let lock = StateLock::take(state_dir)?;
+        Self::open_locked(state_dir, lock, Some(limits))
     }
 
     /// Opens the catalogue; one that is damaged is first moved aside, to the path returned, and replaced by an empty one.
@@ -118,14 +131,22 @@ impl Catalog {
         let moved = crate::durable::rename_no_replace(&path, &aside);
         moved.map_err(|e| CatalogError::StateDirectory { verb: "move aside", path: e.path, source: e.source })?;
         tracing::warn!(aside = %printable(&aside), "Damaged catalogue moved aside.");
-        Ok((Self::open_locked(state_dir, lock)?, Some(aside)))
+        Ok((Self::open_locked(state_dir, lock, None)?, Some(aside)))
     }
 
-    fn open_locked(state_dir: &Path, lock: StateLock) -> Result<Self> {
+    fn open_locked(state_dir: &Path, lock: StateLock, compaction: Option<Limits<'_>>) -> Result<Self> {
         let counted = FlushCounter::read(state_dir)?;
         let mut store = Store::open(&database_path(state_dir))?;
         // What says that something is missing is on the disk before anything is written that would hide it.
         let behind = Behind::open(state_dir, counted, store.flushes()?)?;
+        // A database that has lost something is left as it is; a leftover may be the whole one.
+        if !behind.is_set() {
+            compact::remove_leftover(state_dir)?;
+            store = match compaction {
+                Some(limits) => compact::compact(state_dir, store, limits)?,
+                None => store,
+            };
+        }
         store.count_flushes(FlushCounter::open(state_dir, counted, store.flushes()?)?);
         let (ended, noted) = EndedAttempts::open(state_dir)?;
         let catalog = Self(Arc::new(Inner { store, in_flight: Mutex::default(), ended, behind, lock }));

@@ -13,6 +13,8 @@ use crate::recording::VodRecord;
 const LAST_KEY: &[u8] = b"last_event";
 /// Events that are kept for whoever reads them; older ones are dropped.
 pub(super) const MOST_EVENTS: u64 = 10_000;
+/// How long an event is kept at most.
+pub(super) const OLDEST_MS: i64 = 90 * 24 * 3_600 * 1_000;
 /// Of events beyond that, dropped with each new one: a state directory that kept all of them comes down by and by.
 const DROPPED_AT_ONCE: u64 = 4;
 /// The oldest event that may be there.
@@ -72,21 +74,32 @@ fn last_in(tx: &Tx<'_>) -> std::result::Result<u64, Stop> {
 /// Adds an event to a transaction.
 pub(super) fn announce_in(tx: &Tx<'_>, body: &Value) -> std::result::Result<(), Stop> {
     let last = last_in(tx)?.saturating_add(1);
-    drop_oldest_in(tx, last)?;
+    drop_oldest_in(tx, last, body["atMs"].as_i64())?;
     tx.put(In::Meta, LAST_KEY, &last.to_be_bytes())?;
     tx.write(In::Outbox, last.to_be_bytes(), body)
 }
 
-/// Drops what is beyond [`MOST_EVENTS`], a few at a time.
-fn drop_oldest_in(tx: &Tx<'_>, last: u64) -> std::result::Result<(), Stop> {
+/// Drops what is beyond [`MOST_EVENTS`] or older than [`OLDEST_MS`], a few at a time.
+fn drop_oldest_in(tx: &Tx<'_>, last: u64, now_ms: Option<i64>) -> std::result::Result<(), Stop> {
     let oldest_kept = last.saturating_sub(MOST_EVENTS).saturating_add(1);
     let first = tx.get(In::Meta, FIRST_KEY)?.and_then(|first| number(&first)).unwrap_or(1);
-    if first >= oldest_kept {
-        return Ok(());
+    let mut next = first;
+    for event in first..last.min(first.saturating_add(DROPPED_AT_ONCE)) {
+        if event >= oldest_kept && !is_too_old(tx, event, now_ms)? {
+            break;
+        }
+        tx.remove(In::Outbox, event.to_be_bytes())?;
+        next = event.saturating_add(1);
     }
-    let dropped_up_to = oldest_kept.min(first.saturating_add(DROPPED_AT_ONCE));
-    (first..dropped_up_to).try_for_each(|event| tx.remove(In::Outbox, event.to_be_bytes()))?;
-    tx.put(In::Meta, FIRST_KEY, &dropped_up_to.to_be_bytes())
+    if next == first { Ok(()) } else { tx.put(In::Meta, FIRST_KEY, &next.to_be_bytes()) }
+}
+
+/// Whether an event is not there any more, or is one that nobody has read for too long.
+fn is_too_old(tx: &Tx<'_>, event: u64, now_ms: Option<i64>) -> std::result::Result<bool, Stop> {
+    let Some(stored) = tx.get(In::Outbox, event.to_be_bytes())? else { return Ok(true) };
+    let body = decode::<Value>(In::Outbox, &event.to_be_bytes(), &stored).ok();
+    let at_ms = body.and_then(|body| body["atMs"].as_i64());
+    Ok(at_ms.zip(now_ms).is_some_and(|(at, now)| now.saturating_sub(at) > OLDEST_MS))
 }
 
 /// An event about a VoD.

@@ -43,13 +43,13 @@ use crate::durable;
 use crate::recording::name::printable;
 
 /// Version of the trees and their keys; a database with a greater one is refused.
-pub(super) const SCHEMA_VERSION: u32 = 3;
+pub(super) const SCHEMA_VERSION: u32 = 4;
 const SCHEMA_KEY: &[u8] = b"schema";
 /// Number of the last flush, in `meta`.
 const FLUSHES_KEY: &[u8] = b"flushes";
 const MARKER_FILE: &str = "aftercast-schema";
 /// Below this many free bytes nothing is written: sled grows by segments and does not survive a full disk.
-const RESERVE_BYTES: u64 = 8 << 20;
+pub(super) const RESERVE_BYTES: u64 = 8 << 20;
 const CACHE_BYTES: u64 = 8 << 20;
 /// Every start writes zeros up to the end of the last segment. Values longer than a quarter of one go to files of their own.
 const SEGMENT_BYTES: usize = 256 << 10;
@@ -261,7 +261,7 @@ impl Store {
                     Err(CatalogError::NewerSchema { path: self.path.clone(), found, known: SCHEMA_VERSION })
                 }
                 Some(found) if marker.exists() => Ok(found),
-                Some(found) => self.write_marker(&marker).map(|()| found),
+                Some(found) => write_marker(&self.path).map(|()| found),
                 None => Err(damaged("its schema version is unreadable")),
             },
         }
@@ -271,21 +271,7 @@ impl Store {
     pub(super) fn write_schema(&self) -> Result<(), CatalogError> {
         self.transact(|tx| tx.put(In::Meta, SCHEMA_KEY, SCHEMA_VERSION.to_string().as_bytes()))?;
         self.flush("catalogue created")?;
-        self.write_marker(&self.path.join(MARKER_FILE))
-    }
-
-    fn write_marker(&self, marker: &Path) -> Result<(), CatalogError> {
-        let on = |path: &Path| {
-            let path = path.to_owned();
-            move |source| CatalogError::StateDirectory { verb: "write", path, source }
-        };
-        let opened = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(marker);
-        let written = opened.and_then(|mut file| writeln!(file, "{SCHEMA_VERSION}").and_then(|()| file.sync_all()));
-        written.map_err(on(marker))?;
-        durable::tell(durable::Event::Synced(marker));
-        durable::sync_parent(marker)
-            .and_then(|()| durable::sync_parent(&self.path))
-            .map_err(|e| on(&e.path.clone())(e.source))
+        write_marker(&self.path)
     }
 
     /// Reads one value.
@@ -354,8 +340,23 @@ impl Store {
 
     /// Number of the last flush that the database knows of.
     pub(super) fn flushes(&self) -> Result<u64, CatalogError> {
-        let number = self.get(In::Meta, FLUSHES_KEY)?;
+        self.number(FLUSHES_KEY)
+    }
+
+    /// A number in `meta`, 0 where there is none.
+    pub(super) fn number(&self, key: &[u8]) -> Result<u64, CatalogError> {
+        let number = self.get(In::Meta, key)?;
         Ok(number.and_then(|number| number.as_ref().try_into().ok()).map_or(0, u64::from_be_bytes))
+    }
+
+    /// Remembers a number in `meta`; durable with the next flush.
+    pub(super) fn set_number(&self, key: &[u8], number: u64) -> Result<(), CatalogError> {
+        self.transact(|tx| tx.put(In::Meta, key, &number.to_be_bytes()))
+    }
+
+    /// The rows of a tree as the database has them. A failure is for the caller: the database is not given up for it.
+    pub(super) fn raw_rows(&self, tree: In) -> sled::Iter {
+        self.trees[tree as usize].iter()
     }
 
     /// Counts every flush from now on.
@@ -417,6 +418,22 @@ impl Store {
     }
 }
 
+/// Says beside a database that it is one of this program's, and not empty.
+pub(super) fn write_marker(database: &Path) -> Result<(), CatalogError> {
+    let on = |path: &Path| {
+        let path = path.to_owned();
+        move |source| CatalogError::StateDirectory { verb: "write", path, source }
+    };
+    let marker = &database.join(MARKER_FILE);
+    let opened = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(marker);
+    let written = opened.and_then(|mut file| writeln!(file, "{SCHEMA_VERSION}").and_then(|()| file.sync_all()));
+    written.map_err(on(marker))?;
+    durable::tell(durable::Event::Synced(marker));
+    durable::sync_parent(marker)
+        .and_then(|()| durable::sync_parent(database))
+        .map_err(|e| on(&e.path.clone())(e.source))
+}
+
 fn require_room(path: &Path) -> Result<(), CatalogError> {
     #[cfg(test)]
     super::room::take(path)?;
@@ -430,7 +447,7 @@ fn require_room(path: &Path) -> Result<(), CatalogError> {
 const OPEN_TRIES: u32 = 50;
 const OPEN_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
-fn open_patiently(path: &Path) -> Result<sled::Db, CatalogError> {
+pub(super) fn open_patiently(path: &Path) -> Result<sled::Db, CatalogError> {
     let damaged = |source| CatalogError::Damaged { path: path.to_owned(), source };
     let mut segment_bytes = SEGMENT_BYTES;
     for _ in 0..OPEN_TRIES {

@@ -57,7 +57,12 @@ const COMMAND_AGAIN: Duration = Duration::from_millis(50);
 fn open_catalog(state_dir: &Path, stop: &Stop, opening: Opening) -> Result<Catalog, CatalogError> {
     let (begun, mut is_said) = (Instant::now(), false);
     loop {
-        let opened = Catalog::open(state_dir);
+        // A command that only looks is not kept waiting.
+        let opened = if opening.asks_no_store {
+            Catalog::open(state_dir)
+        } else {
+            Catalog::open_compacted(state_dir, &|| stop.is_requested())
+        };
         let is_worth_waiting =
             || opening.waits_for_commands && !stop.is_requested() && begun.elapsed() < COMMAND_PATIENCE;
         match opened {

@@ -14,12 +14,6 @@ fn filled() -> Home {
     home
 }
 
-fn copy_of(home: &Home) -> Home {
-    let dir = tempfile::tempdir().unwrap();
-    copy_directory(&home.state_dir(), &dir.path().join("state"));
-    Home { dir, catalog: None }
-}
-
 fn count_is_whole(catalog: &Catalog) -> bool {
     catalog.count().unwrap() as u64 == VODS
 }

@@ -1,6 +1,7 @@
 //! What the catalogue promises, tried on real databases in temporary directories.
 
 mod behind;
+mod compact;
 mod damage;
 mod journey;
 mod kill;
@@ -69,6 +70,13 @@ impl std::ops::Deref for Home {
     fn deref(&self) -> &Catalog {
         self.catalog.as_ref().unwrap()
     }
+}
+
+/// A closed copy of a closed one.
+fn copy_of(home: &Home) -> Home {
+    let dir = tempfile::tempdir().unwrap();
+    copy_directory(&home.state_dir(), &dir.path().join("state"));
+    Home { dir, catalog: None }
 }
 
 fn copy_directory(from: &Path, to: &Path) {

@@ -91,6 +91,23 @@ fn a_database_made_with_other_segments_keeps_them_and_works() {
 }
 
 #[test]
+fn the_outbox_drops_what_is_older_than_any_listener() {
+    let home = Home::new();
+    let at = |at_ms: i64| serde_json::json!({ "event": "test", "atMs": at_ms });
+    for n in 0..20 {
+        home.announce(&at(n)).unwrap();
+    }
+    home.drop_events(2).unwrap();
+    home.announce(&at(outbox::OLDEST_MS)).unwrap();
+    assert_eq!(home.events(0, 99).unwrap().items.len(), 19, "none is older");
+    for _ in 0..10 {
+        home.announce(&at(outbox::OLDEST_MS + 10)).unwrap();
+    }
+    let events = home.events(0, 99).unwrap().items;
+    assert_eq!((events.len(), events[0].body["atMs"].as_i64()), (21, Some(10)));
+}
+
+#[test]
 fn the_outbox_keeps_the_last_events_only() {
     let home = Home::new();
     let event = serde_json::json!({ "event": "test" });
