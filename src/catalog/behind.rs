@@ -36,7 +36,7 @@ impl Behind {
                 path = %crate::recording::name::printable(state_dir),
                 "the catalogue is an older state of itself: what was written last is missing. Recordings and uploads are \
                  safe, and no local file is freed. Run `aftercast catalog rebuild`: it makes missing records again from \
-                 the finished files, and frees nothing"
+                 the finished files and from what the targets hold, and frees nothing"
             );
         }
         Ok(Self { path, is_set: AtomicBool::new(is_set) })

@@ -145,7 +145,7 @@ impl Rows {
 }
 
 fn require_time(rows: Rows, begun: Instant, limits: Limits<'_>) -> std::result::Result<(), Left> {
-    if rows.count % LOOKS_EVERY != 0 {
+    if !rows.count.is_multiple_of(LOOKS_EVERY) {
         return Ok(());
     }
     if (limits.is_stopped)() {

@@ -259,10 +259,13 @@ pub struct RetainArgs {
 /// Commands on the catalogue.
 #[derive(Debug, Subcommand)]
 pub enum CatalogCommand {
-    /// Make the records of finished files again from what is on disk
+    /// Make the records of finished files again from what is on disk, and of freed ones from the targets
     Rebuild {
         /// Directories; the configured roots if none is given
         paths: Vec<PathBuf>,
+        /// Do not ask the targets what they hold
+        #[arg(long)]
+        no_stores: bool,
     },
     /// Compare the index with the records, and repair it
     Check,

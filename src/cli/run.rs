@@ -80,8 +80,9 @@ pub fn configured(cli: &Cli) -> Result<Config, Failure> {
     let config = config::load(&Sources::of_process(cli.config.as_deref(), &overrides)).map_err(Failure::from_config)?;
     config.warnings.iter().for_each(|warning| report::warn(warning));
     if uses_secrets(&cli.command) {
-        let secrets = readable_secrets(&config.deliver);
-        secrets.iter().for_each(|secret| report::warn(&format!("{secret}. {}", secret.remedy())));
+        for secret in readable_secrets(&config.deliver) {
+            report::warn(&format!("{secret}. {}", secret.remedy()));
+        }
     }
     Ok(config)
 }

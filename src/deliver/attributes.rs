@@ -45,6 +45,38 @@ pub(super) fn attributes(options: &TargetOptions, provider: Provider, asset: &As
     attributes
 }
 
+/// What an object of a finished recording says of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    /// Id of the VoD.
+    pub vod_id: String,
+    /// Its stream.
+    pub stream_id: String,
+    /// Its duration in milliseconds, if it says one.
+    pub duration_ms: Option<i64>,
+    /// Whether its tables were rebuilt from media data.
+    pub salvaged: bool,
+}
+
+/// Reads what [`attributes`] wrote; `None` if the object is not a finished recording of ours.
+pub(super) fn description(provider: Provider, attributes: &Attributes) -> Option<Description> {
+    let said = |name: &str| attributes.get(&metadata_name(provider, name)).map(|value| plain_text(value.as_ref()));
+    let vod_id = said("vod-id").filter(|id| is_vod_id(id))?;
+    // Posters carry the id of their VoD, too.
+    let is_recording = said(ASSET_ID).as_deref() == Some(&vod_id);
+    is_recording.then(|| Description {
+        stream_id: said("stream-id").unwrap_or_default(),
+        duration_ms: said("duration-ms").and_then(|ms| ms.parse().ok()).filter(|ms| *ms >= 0),
+        salvaged: said("salvaged").as_deref() == Some("true"),
+        vod_id,
+    })
+}
+
+/// Digits and letters alone, as every id of ours: whoever can write to the bucket can write anything there.
+fn is_vod_id(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
 fn metadata(options: &TargetOptions, asset: &Asset) -> Vec<(String, String)> {
     let mut metadata: Vec<_> = options.metadata.clone().into_iter().collect();
     metadata.push(("stream-id".into(), asset.stream_id.clone()));
@@ -96,9 +128,57 @@ pub(super) fn header_text(text: &str) -> String {
     })
 }
 
+/// The text that [`header_text`] made a header of; what it did not make stays as it is.
+fn plain_text(header: &str) -> String {
+    let (mut bytes, mut rest) = (Vec::with_capacity(header.len()), header.as_bytes());
+    while let Some((first, after)) = rest.split_first() {
+        let escaped = after.get(..2).filter(|_| *first == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
+        let byte = escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &after[2..] } else { after };
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| header.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recording::Kind;
+
+    #[test]
+    fn what_an_object_was_given_is_read_back() {
+        let mut asset = Asset {
+            id: "abc123".into(),
+            kind: Kind::Recording,
+            vod_id: Some("abc123".into()),
+            stream_id: "Küche 100%".into(),
+            root: "/r".into(),
+            start_ms: 1,
+            duration_ms: Some(8_000),
+            salvaged: true,
+            files: Vec::new(),
+        };
+        let options = TargetOptions::new("t", "s3://b");
+        for provider in [Provider::S3, Provider::Azure, Provider::Gcs] {
+            let given = attributes(&options, provider, &asset, "x.mp4");
+            let expected = Description {
+                vod_id: "abc123".into(),
+                stream_id: "Küche 100%".into(),
+                duration_ms: Some(8_000),
+                salvaged: true,
+            };
+            assert_eq!(description(provider, &given), Some(expected));
+        }
+        let read = |asset: &Asset| description(Provider::S3, &attributes(&options, Provider::S3, asset, "x.mp4"));
+        asset.id = "poster".into();
+        assert_eq!(read(&asset), None, "a poster is no recording");
+        (asset.id, asset.vod_id) = ("../x".into(), Some("../x".into()));
+        assert_eq!(read(&asset), None, "no id of ours");
+        assert_eq!(description(Provider::S3, &Attributes::new()), None);
+        for text in ["%", "%4", "a%zz", "100%25 %C3", "%ff"] {
+            let _ = plain_text(text);
+        }
+    }
 
     #[test]
     fn the_extension_gives_the_type() {

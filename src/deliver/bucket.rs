@@ -11,7 +11,7 @@ use object_store::client::{HttpError, HttpErrorKind};
 use object_store::path::Path as Key;
 use object_store::{GetOptions, ObjectStoreExt};
 
-use super::attributes::{ASSET_ID, metadata_name};
+use super::attributes::{ASSET_ID, Description, description, metadata_name};
 use super::backend::Backend;
 use super::checksum::{Reported, reported};
 use super::conditions::Conditions;
@@ -42,6 +42,8 @@ pub(super) struct Held {
     pub reported: Option<Reported>,
     /// The asset it says it belongs to.
     pub asset_id: Option<String>,
+    /// What it says of its recording.
+    pub description: Option<Description>,
 }
 
 impl Held {
@@ -127,6 +129,7 @@ impl Bucket {
             version: found.meta.version,
             modified_ms: found.meta.last_modified.timestamp_millis(),
             asset_id: asset_id.map(|v| v.as_ref().to_owned()),
+            description: description(provider, &found.attributes),
         }))
     }
 

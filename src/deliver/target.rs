@@ -21,6 +21,7 @@ use super::credentials::Environment;
 use super::directory::Directory;
 use super::doctor::{self, Check};
 use super::error::{DeliverError, Result};
+use super::inventory::{self, Look, Stored};
 use super::ledger::{Head, Ledger, NoLedger, Rows, distrusted_row, heads};
 use super::multipart::{abort, throw_away};
 use super::network::Network;
@@ -288,6 +289,24 @@ impl Targets {
         match &self.find(target)?.store {
             Store::Directory(directory) => Ok(directory.head(key)?.map(RemoteState::from)),
             Store::Bucket(bucket) => Ok(self.network.until_stopped(bucket.head(key))?.map(RemoteState::from)),
+        }
+    }
+
+    /// Looks through a target for finished recordings of ours that `is_known` does not know by their keys. `counted` is told how
+    /// many objects are going to be asked, before any is.
+    pub fn recordings_in(
+        &self,
+        target: &str,
+        is_known: &dyn Fn(&str) -> bool,
+        (cancel, now_ms): (&AtomicBool, i64),
+        counted: &dyn Fn(usize),
+        each: &mut dyn FnMut(Stored),
+    ) -> Result<()> {
+        let found = self.find(target)?;
+        let look = Look { target, place: &found.place, now_ms, cancel, is_known };
+        match &found.store {
+            Store::Directory(directory) => inventory::of_directory(directory, &look, counted, each),
+            Store::Bucket(bucket) => self.network.until_stopped(inventory::of_bucket(bucket, &look, counted, each)),
         }
     }
 

@@ -6,7 +6,7 @@ use super::house::{House, Settings};
 use super::owning::Foreign;
 use super::roots;
 use crate::discover::{
-    self, DiscoverError, Fragmented, Fragments, Look, Namer, Problem, RootOptions, Search, Server, Unit,
+    self, DiscoverError, Fragmented, Fragments, Look, NameReading, Namer, Problem, RootOptions, Search, Server, Unit,
 };
 use crate::recording::journey::Candidate;
 use crate::recording::name::printable;
@@ -99,6 +99,11 @@ impl Reader {
     /// The root it reads.
     pub const fn root(&self) -> &RootOptions {
         &self.root
+    }
+
+    /// What the path of a file below the root says.
+    pub fn read(&self, relative: &Path) -> NameReading {
+        self.namer.read(relative)
     }
 
     /// Looks at one path below the root, or at everything below a directory.

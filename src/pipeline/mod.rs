@@ -26,6 +26,7 @@ mod rebuilding;
 mod redelivering;
 mod remembering;
 mod removing;
+mod restoring;
 mod roots;
 mod teaching;
 #[cfg(test)]

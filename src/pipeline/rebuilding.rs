@@ -1,10 +1,12 @@
-//! `catalog rebuild`: makes the records of finished files again from what is on disk, with the same ids.
+//! `catalog rebuild`: makes the records of finished files again from what is on disk, with the same ids, and those of freed
+//! ones from what the stores hold.
 
 use std::path::{Path, PathBuf};
 
 use super::error::PipelineError;
 use super::finding::{self, Place};
 use super::house::{House, now_ms};
+use super::restoring;
 use crate::discover::{Mode, Problem, Settling};
 use crate::fault::chain;
 use crate::finish::{self, Action, FinishError, Making};
@@ -19,6 +21,12 @@ pub struct Rebuilt {
     pub added: usize,
     /// Records that were there already.
     pub known: usize,
+    /// Records that were made from objects: their local files were freed.
+    pub from_stores: usize,
+    /// Copies that were noted in records that were there, whose local files are gone.
+    pub attached: usize,
+    /// Targets that could not be asked, or not to the end, with the reason.
+    pub unasked: Vec<(String, String)>,
     /// Files that are not finished; `process` takes them.
     pub unfinished: Vec<PathBuf>,
     /// Files that could not be read, with the reason.
@@ -27,8 +35,8 @@ pub struct Rebuilt {
     pub problems: Vec<Problem>,
 }
 
-/// Looks at every finished file in the places; writes no media.
-pub fn rebuild(house: &House, places: &[Place]) -> Result<Rebuilt, PipelineError> {
+/// Looks at every finished file in the places and, unless told otherwise, at what the targets hold; writes no media.
+pub fn rebuild(house: &House, places: &[Place], asks_stores: bool) -> Result<Rebuilt, PipelineError> {
     let found = finding::find(house, places)?;
     let mut rebuilt = Rebuilt { problems: found.problems, ..Rebuilt::default() };
     let mut records = Vec::new();
@@ -41,9 +49,12 @@ pub fn rebuild(house: &House, places: &[Place]) -> Result<Rebuilt, PipelineError
         }
     }
     let merged = house.catalog.merge_rebuilt(&records)?;
-    house.catalog.caught_up()?;
     rebuilt.added = merged.added;
     rebuilt.known = records.len().saturating_sub(merged.added);
+    if asks_stores {
+        restoring::restore(house, places, &mut rebuilt)?;
+    }
+    house.catalog.caught_up()?;
     Ok(rebuilt)
 }
 

@@ -40,6 +40,7 @@ mod players;
 mod priority;
 mod process;
 mod promises;
+mod rebuild_stores;
 mod refusals;
 mod salvage;
 mod service;

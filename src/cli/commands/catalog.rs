@@ -20,12 +20,12 @@ pub fn run(
     out: &mut Output<'_>,
 ) -> Result<Exit, Failure> {
     match command {
-        CatalogCommand::Rebuild { paths } => rebuild(house, &absolute(paths, directory), out),
+        CatalogCommand::Rebuild { paths, no_stores } => rebuild(house, &absolute(paths, directory), !no_stores, out),
         CatalogCommand::Check => check(house, out),
     }
 }
 
-fn rebuild(house: &House, paths: &[PathBuf], out: &mut Output<'_>) -> Result<Exit, Failure> {
+fn rebuild(house: &House, paths: &[PathBuf], asks_stores: bool, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let settings = house.settings();
     let places = if paths.is_empty() {
         pipeline::configured_places(&settings)
@@ -35,17 +35,20 @@ fn rebuild(house: &House, paths: &[PathBuf], out: &mut Output<'_>) -> Result<Exi
     if places.is_empty() {
         return Err(Failure::Usage("no directory is configured or given to rebuild the catalogue from".into()));
     }
-    let rebuilt = pipeline::rebuild(house, &places)?;
+    let rebuilt = pipeline::rebuild(house, &places, asks_stores)?;
     print(&rebuilt, out).map_err(Failure::output)?;
-    Ok(if rebuilt.failed.is_empty() && rebuilt.problems.is_empty() { Exit::Done } else { Exit::SomeFailed })
+    let is_whole = rebuilt.failed.is_empty() && rebuilt.problems.is_empty() && rebuilt.unasked.is_empty();
+    Ok(if is_whole { Exit::Done } else { Exit::SomeFailed })
 }
 
 fn print(rebuilt: &Rebuilt, out: &mut Output<'_>) -> std::io::Result<()> {
-    let Rebuilt { added, known, unfinished, failed, problems } = rebuilt;
+    let Rebuilt { added, known, from_stores, attached, unasked, unfinished, failed, problems } = rebuilt;
     if out.is_json {
         let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
         return out.json(&json!({
-            "added": added, "known": known, "unfinished": unfinished, "failed": failed, "problems": problems,
+            "added": added, "known": known, "fromStores": from_stores, "attached": attached,
+            "unasked": unasked.iter().map(|(target, reason)| json!({ "target": target, "reason": reason })).collect::<Vec<_>>(),
+            "unfinished": unfinished, "failed": failed, "problems": problems,
         }));
     }
     for (path, reason) in failed {
@@ -57,7 +60,14 @@ fn print(rebuilt: &Rebuilt, out: &mut Output<'_>) -> std::io::Result<()> {
     for path in unfinished {
         writeln!(out.out, "not finished      {}", printable(path))?;
     }
-    writeln!(out.err, "{added} records made again, {known} were there, {} files are not finished.", unfinished.len())
+    for (target, reason) in unasked {
+        writeln!(out.out, "not asked         target {}: {}", printable_text(target), printable_text(reason))?;
+    }
+    writeln!(out.err, "{added} records made again, {known} were there, {} files are not finished.", unfinished.len())?;
+    writeln!(
+        out.err,
+        "{from_stores} records of freed recordings made again from the targets, {attached} copies added to records that were there."
+    )
 }
 
 fn check(house: &House, out: &mut Output<'_>) -> Result<Exit, Failure> {

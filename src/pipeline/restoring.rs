@@ -1,0 +1,238 @@
+//! `catalog rebuild`, the stores: VoDs whose local file was freed come back with the copies that their stores hold.
+//!
+//! An object proves nothing about a local file: what comes from here is recorded as freed, and a local file that is found
+//! later is uploaded or recognised as any other. Whatever cannot be known without the file (tracks, defects) stays empty.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Component, Path, PathBuf};
+
+use tracing::{info, warn};
+
+use super::error::PipelineError;
+use super::finding::{Place, Reader};
+use super::house::{House, now_ms};
+use super::rebuilding::Rebuilt;
+use super::roots;
+use crate::deliver::{Description, Stored, Told};
+use crate::fault::chain;
+use crate::finish::{self, Making};
+use crate::media::Watch;
+use crate::recording::journey::{Candidate, Evidence, Settled};
+use crate::recording::name::printable_text;
+use crate::recording::{Fingerprint, KeyPattern, Outcome, RemoteObject, VodRecord};
+
+/// Records made in one go.
+const BATCH: usize = 500;
+/// Objects that take a while to ask.
+const MANY: usize = 10_000;
+
+/// Asks every target what it holds. A target that cannot be asked is noted, and the others are asked.
+pub(super) fn restore(house: &House, places: &[Place], rebuilt: &mut Rebuilt) -> Result<(), PipelineError> {
+    let targets = house.targets();
+    let names: Vec<String> = targets.names().map(str::to_owned).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let shelf = Shelf::new(house, places)?;
+    let known = known_objects(house)?;
+    for target in &names {
+        let is_known = |key: &str| known.get(target).is_some_and(|keys| keys.contains(key));
+        let counted = |objects| say(target, objects);
+        let mut taker = Taker { house, shelf: &shelf, rebuilt, found: Vec::new(), failed: None };
+        let when = (house.stop.flag(), now_ms());
+        let asked = targets.recordings_in(target, &is_known, when, &counted, &mut |stored| taker.add(stored));
+        // What came before an error is as good as the rest.
+        taker.end()?;
+        if let Err(error) = asked {
+            warn!(target = %printable_text(target), error = chain(&error), "store not asked, or not to the end");
+            rebuilt.unasked.push((target.clone(), chain(&error)));
+        }
+    }
+    Ok(())
+}
+
+/// Before the first is asked. Many take minutes or hours: that is said whatever the log level.
+fn say(target: &str, objects: usize) {
+    let target = printable_text(target);
+    if objects < MANY {
+        info!(%target, objects, "asking the store for recordings");
+    } else {
+        warn!(%target, objects, "asking the store for recordings, one request each; `--no-stores` leaves this out");
+    }
+}
+
+/// Takes what is found some hundreds at a time, so that a store of millions needs no memory for them.
+struct Taker<'a> {
+    house: &'a House,
+    shelf: &'a Shelf,
+    rebuilt: &'a mut Rebuilt,
+    found: Vec<Stored>,
+    failed: Option<PipelineError>,
+}
+
+impl Taker<'_> {
+    fn add(&mut self, stored: Stored) {
+        self.found.push(stored);
+        if self.found.len() >= BATCH && self.failed.is_none() {
+            self.failed = self.take().err();
+        }
+    }
+
+    fn take(&mut self) -> Result<(), PipelineError> {
+        let found = std::mem::take(&mut self.found);
+        take(self.house, self.shelf, &found, self.rebuilt)
+    }
+
+    fn end(mut self) -> Result<(), PipelineError> {
+        if let Some(failed) = self.failed {
+            return Err(failed);
+        }
+        self.take()
+    }
+}
+
+/// Keys that records have already, by target.
+fn known_objects(house: &House) -> Result<HashMap<String, HashSet<String>>, PipelineError> {
+    let mut known: HashMap<String, HashSet<String>> = HashMap::new();
+    // What cannot be read was said already.
+    for vod in house.catalog.all_vods()?.flatten() {
+        for object in vod.remote {
+            known.entry(object.target).or_default().insert(object.key);
+        }
+    }
+    Ok(known)
+}
+
+/// Adds what was found to the records that are there, or makes them.
+fn take(house: &House, shelf: &Shelf, found: &[Stored], rebuilt: &mut Rebuilt) -> Result<(), PipelineError> {
+    let mut new: BTreeMap<String, VodRecord> = BTreeMap::new();
+    for stored in found {
+        let record = match shelf.record_of(stored) {
+            Ok(Some(record)) => record,
+            Ok(None) => continue,
+            Err(reason) => {
+                rebuilt.failed.push((PathBuf::from(&stored.object.url), reason));
+                continue;
+            }
+        };
+        if let Some(there) = house.catalog.vod(&record.vod_id)? {
+            rebuilt.attached += usize::from(attach(house, &there, &stored.object)?);
+        } else {
+            let record = new.entry(record.vod_id.clone()).or_insert(record);
+            record.remote.push(stored.object.clone());
+        }
+    }
+    let new: Vec<_> = new.into_values().collect();
+    rebuilt.from_stores += house.catalog.merge_rebuilt(&new)?.added;
+    Ok(())
+}
+
+/// Notes a copy of a VoD that is in the catalogue, if its local file is gone. A file that is there is delivered as any other,
+/// which recognises the copy and proves it.
+fn attach(house: &House, vod: &VodRecord, object: &RemoteObject) -> Result<bool, PipelineError> {
+    let is_gone = vod.freed_at.is_some()
+        || (roots::is_available(house, &vod.root) && matches!(vod.file_path.try_exists(), Ok(false)));
+    let is_news = vod.remote.iter().all(|known| known.target != object.target || known.key != object.key);
+    if !(is_gone && is_news) {
+        return Ok(false);
+    }
+    let at_ms = now_ms();
+    house.catalog.update_vod(&vod.vod_id, |vod| {
+        vod.remote.push(object.clone());
+        vod.freed_at.get_or_insert(at_ms);
+    })?;
+    Ok(true)
+}
+
+/// Where recordings lie: the roots with the readers of their names, and the targets whose keys are paths below a root.
+struct Shelf {
+    readers: Vec<Reader>,
+    by_path: HashSet<String>,
+}
+
+impl Shelf {
+    fn new(house: &House, places: &[Place]) -> Result<Self, PipelineError> {
+        let mut readers: Vec<Reader> = Vec::new();
+        for place in places {
+            if readers.iter().all(|reader| reader.root().path != place.root.path) {
+                readers.push(Reader::new(house, &place.root)?);
+            }
+        }
+        let settings = house.settings();
+        let by_path = settings.deliver.targets.iter().filter(|target| target.key == KeyPattern::default());
+        Ok(Self { readers, by_path: by_path.map(|target| target.name.clone()).collect() })
+    }
+
+    /// The path below its root that a recording had, as far as its key tells: of keys made otherwise the last name is all.
+    fn relative_path(&self, stored: &Stored) -> PathBuf {
+        let key = Path::new(&stored.relative_key);
+        let is_path = self.by_path.contains(&stored.object.target);
+        if is_path { key.to_owned() } else { key.file_name().unwrap_or_default().into() }
+    }
+
+    /// The root that has the directory of a recording, else the first.
+    fn reader(&self, relative: &Path) -> Option<&Reader> {
+        let directory = relative.parent().unwrap_or(Path::new(""));
+        let has_it = |reader: &&Reader| reader.root().path.join(directory).is_dir();
+        self.readers.iter().find(has_it).or_else(|| self.readers.first())
+    }
+
+    /// The record of a stored recording, without its copies; the error says why there is none.
+    fn record_of(&self, stored: &Stored) -> Result<Option<VodRecord>, String> {
+        let relative = self.relative_path(stored);
+        let is_plain = relative.components().all(|part| matches!(part, Component::Normal(_)));
+        let Some(reader) = self.reader(&relative).filter(|_| is_plain && relative.file_name().is_some()) else {
+            return Ok(None);
+        };
+        let settled = settled(reader, &relative, stored);
+        match &stored.told {
+            Told::Metadata(described) => Ok(Some(of_metadata(&settled, stored, described))),
+            Told::File(path) => of_file(&settled, stored, path).map(Some).map_err(|error| chain(&error)),
+        }
+    }
+}
+
+/// The finished file as it lay in its root.
+fn settled(reader: &Reader, relative: &Path, stored: &Stored) -> Settled {
+    let read = reader.read(relative);
+    let mtime_ns = stored.modified_ms.saturating_mul(1_000_000);
+    let candidate = Candidate {
+        path: reader.root().path.join(relative),
+        root: reader.root().path.clone(),
+        server: read.server,
+        is_temporary: false,
+        facts: read.facts,
+        fingerprint: Fingerprint { mtime_ns, ..stored.object.source },
+    };
+    Settled { candidate, evidence: Evidence::Unchanged { for_s: 0 } }
+}
+
+/// All that an object's metadata says. Its tracks are not known, so its id is the one that it was given.
+fn of_metadata(settled: &Settled, stored: &Stored, described: &Description) -> VodRecord {
+    let description = finish::Description {
+        container: stored.container,
+        tracks: Vec::new(),
+        duration_ms: described.duration_ms.unwrap_or(0),
+        declared_ms: None,
+        created_ms: None,
+        id_tracks: Vec::new(),
+        defects: Vec::new(),
+    };
+    let outcome = if described.salvaged { Outcome::Salvaged } else { Outcome::Kept };
+    let stream_id = described.stream_id.clone();
+    let record = of_description(settled, stored, description, outcome);
+    VodRecord { vod_id: described.vod_id.clone(), stream_name: stream_id.clone(), stream_id, ..record }
+}
+
+fn of_file(settled: &Settled, stored: &Stored, path: &Path) -> Result<VodRecord, finish::FinishError> {
+    let description = finish::describe(path, stored.container, &Watch { cancel: None, progress: None })?;
+    Ok(of_description(settled, stored, description, Outcome::Kept))
+}
+
+fn of_description(settled: &Settled, stored: &Stored, description: finish::Description, outcome: Outcome) -> VodRecord {
+    let start = finish::start_of(settled, description.created_ms, description.duration_ms);
+    let making = Making { outcome, splice: None, undo: None, salvage: None, keeps_original: false };
+    let (path, fingerprint) = (settled.candidate.path.clone(), settled.candidate.fingerprint);
+    let made = finish::Made { path, description, defects: Vec::new(), start, fingerprint, making };
+    VodRecord { freed_at: Some(stored.modified_ms), ..finish::record_of_finished(settled, made, stored.modified_ms) }
+}
