@@ -98,7 +98,9 @@ pub struct RootLock {
     root: PathBuf,
     directory: File,
     alive: Option<Alive>,
-    /// Whether the file goes with the lock.
+    /// What the file said before; nothing if there was none.
+    before: Option<RootOwner>,
+    /// Whether the file is left as it was before.
     is_passing: bool,
 }
 
@@ -117,10 +119,11 @@ impl RootLock {
             }
             Locked::NotHere => Some(Alive::take(root, owner)?),
         };
-        if let Err(error) = write_owner(root, owner, state_dir) {
+        let before = owner_of(root);
+        if let Err(error) = write_owner(root, before.as_ref(), owner, state_dir) {
             tracing::debug!(root = %printable(root), error = crate::fault::chain(&error), "owner of the root not written");
         }
-        Ok(Self { root: root.to_owned(), directory, alive, is_passing: false })
+        Ok(Self { root: root.to_owned(), directory, alive, before, is_passing: false })
     }
 
     /// Whether a root could be owned now, and whether by a lock of the kernel; changes nothing.
@@ -133,8 +136,9 @@ impl RootLock {
         }
     }
 
-    /// The root's file goes with the lock: for a directory that is no root of a configuration, which is left as it was.
-    pub const fn leave_nothing(&mut self) {
+    /// The root's file becomes what it was with the end of the lock: for a directory that is no root of this configuration. It may
+    /// be one of another's, who knows it by the id in its file.
+    pub const fn leave_as_it_was(&mut self) {
         self.is_passing = true;
     }
 
@@ -156,9 +160,12 @@ impl Drop for RootLock {
         // Only what is still this process's own, while the lock is held.
         let is_own = |owner: RootOwner| owner.pid == std::process::id();
         if self.is_passing && self.is_of(&self.root) && owner_of(&self.root).is_some_and(is_own) {
-            let removed = Directory::open(&self.root)
-                .and_then(|directory| Ok(unlinkat(&directory, ROOT_FILE, AtFlags::empty())?));
-            drop(removed);
+            let left = match &self.before {
+                Some(before) => write(&self.root, before),
+                None => Directory::open(&self.root)
+                    .and_then(|directory| Ok(unlinkat(&directory, ROOT_FILE, AtFlags::empty())?)),
+            };
+            drop(left);
         }
     }
 }
@@ -212,12 +219,15 @@ fn owner_above(root: &Path, owner: &Owner) -> Option<RootOwner> {
 }
 
 /// Says who owns a root. The id of the root stays what it was.
-fn write_owner(root: &Path, owner: &Owner, state_dir: &Path) -> io::Result<()> {
-    let before = owner_of(root);
-    let other = before.as_ref().map(|before| before.other.clone()).unwrap_or_default();
-    let root_id = before.map_or_else(random_id, |before| before.root_id);
+fn write_owner(root: &Path, before: Option<&RootOwner>, owner: &Owner, state_dir: &Path) -> io::Result<()> {
+    let other = before.map(|before| before.other.clone()).unwrap_or_default();
+    let root_id = before.map_or_else(random_id, |before| before.root_id.clone());
     let state_dir = std::path::absolute(state_dir)?;
     let says = RootOwner { root_id, state_id: owner.id().to_owned(), state_dir, pid: std::process::id(), other };
+    write(root, &says)
+}
+
+fn write(root: &Path, says: &RootOwner) -> io::Result<()> {
     let directory = Directory::open(root)?;
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK;
     let mut file = directory.open_file(ROOT_FILE.as_ref(), flags, Mode::from_raw_mode(0o644))?;
@@ -226,7 +236,7 @@ fn write_owner(root: &Path, owner: &Owner, state_dir: &Path) -> io::Result<()> {
     }
     // Shorter or longer, what is read meanwhile is no JSON and says nothing; the lock holds all the same.
     file.rewind()?;
-    let text = format!("{}\n", serde_json::to_string(&says)?);
+    let text = format!("{}\n", serde_json::to_string(says)?);
     file.write_all(text.as_bytes())?;
     file.set_len(text.len() as u64)
 }
@@ -258,10 +268,22 @@ mod tests {
     fn a_directory_that_is_no_configured_root_is_left_as_it_was() {
         let dir = tempfile::tempdir().unwrap();
         let mut lock = take(dir.path(), "first").unwrap();
-        lock.leave_nothing();
+        lock.leave_as_it_was();
         assert!(dir.path().join(ROOT_FILE).exists());
         drop(lock);
         assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none());
+    }
+
+    #[test]
+    fn a_root_of_another_configuration_keeps_its_id_and_its_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(take(dir.path(), "first").unwrap());
+        let before = owner_of(dir.path()).unwrap();
+        let mut lock = take(dir.path(), "second").unwrap();
+        lock.leave_as_it_was();
+        assert_eq!(owner_of(dir.path()).unwrap().state_id, "second");
+        drop(lock);
+        assert_eq!(owner_of(dir.path()), Some(before));
     }
 
     #[test]

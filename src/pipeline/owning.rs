@@ -38,7 +38,7 @@ impl OwnedRoots {
             held.remove(root);
             if let Some(mut lock) = own_one(root, owner, state_dir, is_stopped)? {
                 if !is_configured(root) {
-                    lock.leave_nothing();
+                    lock.leave_as_it_was();
                 }
                 new.insert(root.to_owned(), lock);
             }

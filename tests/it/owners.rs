@@ -136,6 +136,22 @@ fn the_second_owner_is_told_who_the_first_one_is_and_takes_over_when_it_ends() {
     assert!(house.root().join("room1.mp4").exists());
 }
 
+/// A command without a configuration that takes the root over while its owner rests must not take away what that knows it by.
+#[test]
+fn a_root_that_another_took_over_meanwhile_is_still_known_to_its_owner() {
+    let house = House::new();
+    house.put(&made("flv", 2), "room1.flv");
+    house.process().expect_code(0);
+    // Removed by a person: no recording is left that could tell the root.
+    fs::remove_file(house.root().join("room1.mp4")).unwrap();
+    house.put(&made("flv", 2), "room2.flv");
+    ended(spawn(process(&house))).expect_code(0);
+    fs::remove_file(house.root().join("room2.mp4")).unwrap();
+    house.put(&made("flv", 2), "room3.flv");
+    house.process().expect_code(0);
+    assert!(house.root().join("room3.mp4").exists());
+}
+
 #[test]
 fn what_lies_in_anothers_root_below_is_left_to_it_and_said() {
     let house = House::new();
