@@ -4,22 +4,24 @@ import json
 import os
 import re
 from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import sources
 
-# In a finished file or object; its bytes are there as they were written (cut, or under the mount point while nothing was mounted),
-# or behind another recording in a file that it was appended to; lost by the store after a true proof; and what must not be.
+# In a finished file or object; its bytes are there as they were written (cut, quarantined, or under the mount point while nothing
+# was mounted), or behind another recording in a file that it was appended to; lost by the store after a true proof; there twice
+# because another state directory took the root over or the catalogue was rebuilt; and what must not be.
 VERDICTS = ("written", "finished", "as it was written", "inside another", "lied after proof", "twice after a takeover",
             "left unfinished", "lost", "twice")
 WRONG = ("left unfinished", "lost", "twice")
 
 
+FRESH_S = 65  # A permit asks for an answer of the store that is younger than 60 s.
+
+
 def read(lines):
     return [json.loads(line) for line in (lines or "").splitlines()]
-
-
-FRESH_S = 65  # A permit asks for an answer of the store that is younger than 60 s.
 
 
 class Account:
@@ -27,15 +29,16 @@ class Account:
 
     def __init__(self, prove, directories):
         self.prove = prove
-        self.by_path, self.digests = {}, {}
-        for directory in directories:
-            for parent, _, names in os.walk(directory):
-                for path in (os.path.join(parent, name) for name in names if name != ".aftercast-root"):
-                    self.digests[sources.digest_of(path)] = path
-                    self.by_path[path] = sources.packets(path)
-        media = {key: held for key, held in prove.store.objects.items() if not key.endswith((".png", ".jpg", ".jpeg"))}
-        self.by_key = {key: sources.packets(held.path) for key, held in media.items() if held.is_honest}
-        self.lost_by_store = [(key, held, sources.packets(held.path)) for key, held in prove.store.lost]
+        paths = [os.path.join(parent, name) for directory in directories for parent, _, names in os.walk(directory)
+                 for name in names if name != ".aftercast-root"]
+        media = {key: held for key, held in prove.store.objects.items()
+                 if held.is_honest and not key.endswith((".png", ".jpg", ".jpeg"))}
+        self.digests = {sources.digest_of(path): path for path in paths}
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            self.by_path = dict(zip(paths, pool.map(sources.packets, paths)))
+            self.by_key = dict(zip(media, pool.map(sources.packets, [held.path for held in media.values()])))
+            lost = pool.map(sources.packets, [held.path for _, held in prove.store.lost])
+            self.lost_by_store = [(key, held, packets) for (key, held), packets in zip(prove.store.lost, lost)]
         self.vods, others = (read(prove.vods(program)) for program in (prove.daemon, prove.second))
         self.freed_s = defaultdict(list)
         for vod in [*self.vods, *others]:
@@ -57,7 +60,7 @@ class Account:
                 if told and place:
                     keys[told[1]] = f"streams/{place[1]}"
                 elif told and " Freed; " in line and told[1] in keys:
-                    self.freed_s[keys[told[1]]].append(datetime.fromisoformat(line.split()[0]).timestamp())
+                    self.freed_s[keys[told[1]]].append(datetime.fromisoformat(line.split()[0].replace("Z", "+00:00")).timestamp())
 
     def is_finished(self, path):
         return path.endswith((".mp4", ".webm", ".mkv", ".mov")) and not os.path.basename(path).startswith(".")

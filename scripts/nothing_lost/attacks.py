@@ -39,6 +39,7 @@ class Program:
         os.makedirs(self.directory)
         self.config = os.path.join(self.directory, "config.toml")
         self.log = os.path.join(self.directory, "log")
+        open(self.log, "w").close()
         if has_config:
             self.configure("auto", "delivered")
 
@@ -58,8 +59,10 @@ class Program:
         with open(self.log, "ab") as log:
             log.write(f"\n===== {time.time():.3f} {' '.join(command)} {more or ''}\n".encode())
             log.flush()
-            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.directory,
-                                    env=self.environment(more))
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.directory,
+                                       env=self.environment(more))
+        self.prove.processes.append(process)
+        return process
 
     def rebuild(self):
         """What the program advises where failing writes have damaged the database of its catalogue; whether it was needed."""
@@ -78,8 +81,11 @@ class Program:
 
     def ask(self, *arguments, timeout=120):
         """What a command prints, as it is; nothing if it fails."""
-        done = subprocess.run([self.prove.binary, "--config", self.config, *arguments], capture_output=True, text=True,
-                              timeout=timeout, env=self.environment(), cwd=self.directory)
+        try:
+            done = subprocess.run([self.prove.binary, "--config", self.config, *arguments], capture_output=True, text=True,
+                                  timeout=timeout, env=self.environment(), cwd=self.directory)
+        except subprocess.TimeoutExpired:
+            return None
         return done.stdout if done.returncode == 0 else None
 
 
@@ -130,7 +136,9 @@ class Kills(Attack):
         if prove.inject and choose.random() < 0.5:
             where = choose.choice((prove.root, prove.root, os.path.join(program.directory, "state"),
                                    f"{prove.root}:{os.path.join(program.directory, 'state')}"))
-            around = (prove.inject, str(choose.choice((20, 60, 200) if where == prove.root else (200, 1000))), str(choose.getrandbits(32)), prove.injected, where, "--")
+            # A database whose writes fail is damaged soon, and is rebuilt then; that is not to happen every time.
+            rate = choose.choice((20, 60, 200) if where == prove.root else (200, 1000))
+            around = (prove.inject, str(rate), str(choose.getrandbits(32)), prove.injected, where, "--")
         process = program.start(["watch"], more=more, around=around)
         life_s = choose.choice((choose.uniform(0.1, 2), choose.uniform(2, 15)))
         deadline = time.monotonic() + (15 if how == "operation" else life_s)

@@ -46,7 +46,7 @@ class Prove:
         self.scratch = tempfile.mkdtemp(prefix="prove-nothing-lost.")
         self.tally, self.is_over = Tally(), threading.Event()
         self.sources, self.takeovers, self.notes, self.faults = [], [], [], []
-        self.lock, self.numbers = threading.Lock(), 0
+        self.lock, self.numbers, self.processes = threading.Lock(), 0, []
         self.made = os.path.join(self.scratch, "made")
         os.makedirs(self.made)
         self.root = os.path.join(self.scratch, "root")
@@ -138,16 +138,24 @@ class Prove:
         """What was written into the mount point while nothing was mounted there."""
         if not self.disk.loop:
             return []
-        shown = os.path.join(self.scratch, "shown")
-        os.makedirs(shown)
         self.disk.unmount()
         hidden = os.path.join(self.scratch, "hidden")
         shutil.copytree(self.root, hidden)
         self.disk.mount()
         return [hidden]
 
-    def end(self):
-        self.disk.detach()
+    def look_into_logs(self):
+        for program in (self.daemon, self.second, self.typed):
+            with open(program.log, errors="replace") as log:
+                self.faults += [f"{program.directory}: {line.strip()}" for line in log if "panicked at" in line]
+
+    def end_processes(self):
+        """Only ours, and only those that an interrupted run leaves."""
+        self.is_over.set()
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
 
 
 def table(head, rows):
@@ -190,14 +198,18 @@ def main():
     try:
         prove.attack(options.minutes, options.writers)
         prove.settle()
+        prove.look_into_logs()
         directories = [prove.root, *prove.hidden()]
         is_well = report(prove, account.Account(prove, directories).all())
     finally:
+        prove.end_processes()
         if is_well and not options.keep:
-            prove.end()
+            prove.disk.detach()
             shutil.rmtree(prove.scratch)
         else:
             print(f"kept: {prove.scratch} (repeat with --seed {options.seed})")
+            if prove.disk.loop:
+                print(f"when you are done: umount -l {prove.root}; losetup -d {prove.disk.loop}; rm -r {prove.scratch}")
     print("nothing lost, nothing twice" if is_well else "NOT WELL")
     return 0 if is_well else 1
 

@@ -89,7 +89,7 @@ class Source:
 
 def digest_of(path):
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.sha256(file.read()).hexdigest()
 
 
 def make(number, kind, directory, seed):

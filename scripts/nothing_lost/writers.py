@@ -22,18 +22,22 @@ class Writer(threading.Thread):
         self.finished = []  # Paths of recordings that may be written over.
 
     def run(self):
-        kinds = [kind for kind, (_, _, _, often) in sources.KINDS.items() for _ in range(often)]
         while not self.prove.is_over.is_set():
-            kind = self.random.choice(kinds)
-            source = self.prove.new_source(kind)
             try:
-                self.write(source)
+                self.once()
             except OSError as error:
                 # The root is not mounted just now, or somebody took the name: what was written is wherever it is.
                 self.prove.tally.count(f"writer hindered: {type(error).__name__}")
-            if self.random.random() < 0.15:
-                self.write_over()
+            except Exception as error:
+                return self.prove.fault(f"writer: {error!r}")
             self.prove.is_over.wait(self.random.uniform(0, 0.4))
+        return None
+
+    def once(self):
+        kinds, often = list(sources.KINDS), [often for _, _, _, often in sources.KINDS.values()]
+        self.write(self.prove.new_source(self.random.choices(kinds, often)[0]))
+        if self.random.random() < 0.15:
+            self.write_over()
 
     def write(self, source):
         suffix, extension = sources.KINDS[source.kind][1:3]
