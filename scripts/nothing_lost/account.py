@@ -113,6 +113,7 @@ class Account:
         """Lost; unless the store had it, confirmed it, let the local file go and then lost it."""
         for key, held, packets in self.lost_by_store:
             is_it = source.expected and not source.expected - packets
+            is_it = is_it or source.tags and source.tags in self.body(held.path)
             if is_it and any(freed <= max(held.lost_at, held.told_at + FRESH_S) for freed in self.freed_s[key]):
                 return "lied after proof", f"object {key}, asked {held.told_at:.3f}, lost {held.lost_at:.3f}"
         everywhere = [*self.by_path.items(), *self.by_key.items()]
