@@ -1,7 +1,7 @@
 //! What can go wrong while looking for recordings, and what the operator can do about it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::fault::{Class, Fault};
 use crate::recording::name::printable;
@@ -18,6 +18,18 @@ pub enum DiscoverError {
         path: PathBuf,
         /// What the operating system said.
         source: io::Error,
+    },
+    /// A playlist or manifest that asks for more than a limit (`docs/limits.md`).
+    #[error("{} not read: more than {limit} {what}", refused(path, *others))]
+    PlaylistRefused {
+        /// The first that is refused in its directory.
+        path: PathBuf,
+        /// What it has too many of.
+        what: &'static str,
+        /// The limit.
+        limit: u64,
+        /// Whether others in the same directory are refused, too.
+        others: bool,
     },
     /// A recording whose path is not UTF-8.
     #[error("the name of `{}` is not UTF-8", printable(path))]
@@ -76,6 +88,12 @@ pub enum DiscoverError {
     Thread(#[source] io::Error),
 }
 
+fn refused(path: &Path, others: bool) -> String {
+    let path = printable(path);
+    let others = if others { " and others in its directory" } else { "" };
+    format!("playlist `{path}`{others}")
+}
+
 /// A problem that a scan met and went on from.
 pub type Problem = DiscoverError;
 
@@ -84,7 +102,9 @@ impl Fault for DiscoverError {
         match self {
             Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => Class::Environment,
             Self::Unreadable { source, .. } => Class::of_io(source),
-            Self::NotUtf8 { .. } | Self::LeadsOut { .. } | Self::Template { .. } => Class::Permanent,
+            Self::NotUtf8 { .. } | Self::LeadsOut { .. } | Self::Template { .. } | Self::PlaylistRefused { .. } => {
+                Class::Permanent
+            }
             Self::WatchLimit { .. }
             | Self::NotWatched { .. }
             | Self::RootGone { .. }
@@ -104,6 +124,11 @@ impl Fault for DiscoverError {
                 "Create the directory or correct the path; it is looked for again at every scan.".into()
             }
             Self::Unreadable { .. } => "Nothing was changed; it is tried again at the next scan.".into(),
+            Self::PlaylistRefused { .. } => {
+                "Nothing was changed. The .ts files in its directory and below are not taken as recordings while it is there, \
+                 as it may name them; other recordings are. Remove or correct it."
+                    .into()
+            }
             Self::NotUtf8 { .. } => {
                 "The file is left as it is. Rename it to a UTF-8 name and it is taken at the next scan.".into()
             }

@@ -5,6 +5,8 @@
 //! change or repair a playlist.
 
 mod claim;
+mod folder;
+mod limits;
 mod m3u8;
 mod mpd;
 mod sequence;
@@ -15,7 +17,8 @@ use std::path::{Path, PathBuf};
 use crate::recording::{Container, Fingerprint};
 
 pub(super) use claim::is_claimed;
-pub(super) use unit::{Collected, Listing, collect};
+pub(super) use folder::Listing;
+pub(super) use unit::{Collected, collect};
 
 /// What kind of unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -30,7 +30,7 @@ pub struct Scan {
     /// HLS and DASH units.
     pub units: Vec<Unit>,
     /// What cannot be judged yet: finished names beside a live temporary of the same name (the server is still writing
-    /// them), and transport streams beside a playlist that cannot be read.
+    /// them), and transport streams beside or below a playlist that cannot be read or is refused.
     pub waiting: Vec<PathBuf>,
     /// What could not be read or is refused.
     pub problems: Vec<Problem>,
@@ -76,6 +76,16 @@ pub fn newest_first(candidates: &mut [Candidate]) {
     });
 }
 
+/// What the playlists further up say of what lies below them.
+#[derive(Default)]
+struct Above {
+    /// Files that belong to a unit.
+    claimed: HashSet<PathBuf>,
+    /// Directories that are still to be read, and whether a playlist above one cannot be read or is refused: it may name files
+    /// in there.
+    stack: Vec<(PathBuf, bool)>,
+}
+
 /// One directory's entries, sorted by what they may be.
 #[derive(Default)]
 struct Entries {
@@ -93,12 +103,11 @@ impl Search<'_> {
     /// Scans a directory of the root and everything below it, as after the directory was created.
     pub fn scan_below(&self, directory: &Path) -> Scan {
         let mut scan = Scan::default();
-        let mut claimed = self.claimed_from_above(directory, &mut scan);
+        let mut above = self.look_above(directory, &mut scan);
         // Parents come before their children, so that what a playlist claims further down is known there.
-        let mut stack = vec![directory.to_owned()];
-        while let Some(directory) = stack.pop() {
+        while let Some((directory, is_doubtful)) = above.stack.pop() {
             crate::stop::look();
-            stack.extend(self.scan_into(&directory, &mut claimed, &mut scan));
+            self.scan_into(&directory, is_doubtful, &mut above, &mut scan);
         }
         scan
     }
@@ -106,14 +115,15 @@ impl Search<'_> {
     /// Scans one directory and nothing below it.
     pub fn scan_directory(&self, directory: &Path) -> Scan {
         let mut scan = Scan::default();
-        let mut claimed = self.claimed_from_above(directory, &mut scan);
-        self.scan_into(directory, &mut claimed, &mut scan);
+        let mut above = self.look_above(directory, &mut scan);
+        let is_doubtful = above.stack.pop().is_some_and(|(_, is_doubtful)| is_doubtful);
+        self.scan_into(directory, is_doubtful, &mut above, &mut scan);
         scan
     }
 
-    /// What playlists in the directories above claim in this one; their units are found with it.
-    fn claimed_from_above(&self, directory: &Path, scan: &mut Scan) -> HashSet<PathBuf> {
-        let mut claimed = HashSet::new();
+    /// What playlists in the directories above claim in this one, which is the next; their units are found with it.
+    fn look_above(&self, directory: &Path, scan: &mut Scan) -> Above {
+        let (mut claimed, mut is_doubtful) = (HashSet::new(), false);
         let above: Vec<_> = directory.ancestors().skip(1).take_while(|d| d.starts_with(&self.root.path)).collect();
         for parent in above.into_iter().rev() {
             let Some(entries) = self.read(parent, &mut Scan::default()) else { continue };
@@ -121,8 +131,9 @@ impl Search<'_> {
             let reaches = |unit: &Unit| unit.files.iter().any(|file| file.starts_with(directory));
             scan.units.extend(found.units.into_iter().filter(reaches));
             claimed.extend(found.claimed_below);
+            is_doubtful |= !found.problems.is_empty();
         }
-        claimed
+        Above { claimed, stack: vec![(directory.to_owned(), is_doubtful)] }
     }
 
     fn collect(&self, directory: &Path, listing: &Listing, claimed: &HashSet<PathBuf>) -> Collected {
@@ -161,25 +172,26 @@ impl Search<'_> {
         }
     }
 
-    fn scan_into(&self, directory: &Path, claimed: &mut HashSet<PathBuf>, scan: &mut Scan) -> Vec<PathBuf> {
-        let Some(entries) = self.read(directory, scan) else { return Vec::new() };
-        let found = self.collect(directory, &entries.listing, claimed);
+    fn scan_into(&self, directory: &Path, is_doubtful: bool, above: &mut Above, scan: &mut Scan) {
+        let Some(entries) = self.read(directory, scan) else { return };
+        let found = self.collect(directory, &entries.listing, &above.claimed);
+        let is_doubtful = is_doubtful || !found.problems.is_empty();
         for (name, is_temporary) in entries.recordings {
             if name.to_str().is_some_and(|name| found.claimed_here.contains(name)) {
                 continue;
             }
             let path = directory.join(name);
-            if !found.problems.is_empty() && hls::is_transport_stream(&path) {
-                // What an unreadable playlist names is not known: a segment must not be taken for a recording.
+            if is_doubtful && hls::is_transport_stream(&path) {
+                // What such a playlist names is not known: a segment must not be taken for a recording.
                 scan.waiting.push(path);
-            } else if claimed.is_empty() || !claimed.contains(&path) {
+            } else if above.claimed.is_empty() || !above.claimed.contains(&path) {
                 self.take(path, is_temporary, scan);
             }
         }
-        claimed.extend(found.claimed_below);
+        above.claimed.extend(found.claimed_below);
+        above.stack.extend(entries.directories.into_iter().map(|below| (below, is_doubtful)));
         scan.units.extend(found.units);
         scan.problems.extend(found.problems);
-        entries.directories
     }
 
     fn take(&self, path: PathBuf, is_temporary: bool, scan: &mut Scan) {
@@ -306,7 +318,7 @@ impl Search<'_> {
 
 fn sort_file(name: OsString, class: NameClass, entries: &mut Entries) {
     match class {
-        NameClass::Never => {}
+        NameClass::Never => entries.listing.others.extend(name.into_string()),
         NameClass::Recording { is_temporary } => {
             entries.listing.names.extend(name.to_str().map(str::to_owned));
             entries.recordings.push((name, is_temporary));

@@ -6,8 +6,9 @@ use std::path::Path;
 
 use crate::discover::candidate::{NameClass, NameRules};
 
+use super::folder::Listing;
 use super::is_transport_stream;
-use super::unit::{Listing, antmedia_playlist, collect};
+use super::unit::{antmedia_playlist, collect};
 
 /// Whether a playlist in the file's directory, or in one above it up to the root, claims the file.
 pub(in crate::discover) fn is_claimed(
@@ -45,15 +46,14 @@ fn listing(directory: &Path, rules: &NameRules) -> Listing {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let class = rules.class(&name);
-        if class == NameClass::Never || !entry.file_type().is_ok_and(|t| t.is_file()) {
+        if !entry.file_type().is_ok_and(|t| t.is_file()) {
             continue;
         }
         let Ok(name) = name.into_string() else { continue };
         match class {
             NameClass::Playlist(kind) => listing.playlists.push((name, kind)),
-            _ => {
-                listing.names.insert(name);
-            }
+            NameClass::Never => drop(listing.others.insert(name)),
+            _ => drop(listing.names.insert(name)),
         }
     }
     listing

@@ -1,5 +1,7 @@
 //! Just enough of HLS playlists (RFC 8216): which files they name and whether they have ended.
 
+use super::limits::{Excess, MAX_NAME_BYTES, has_room};
+
 /// Target duration where a playlist names none: RFC 8216 §4.3.3.1 requires one, servers' usual default stands in.
 const DEFAULT_TARGET_MS: i64 = 10_000;
 
@@ -18,8 +20,8 @@ pub(super) struct Playlist {
     pub(super) target_ms: i64,
 }
 
-/// Reads a playlist. Text that is none gives an empty one, as far as it goes.
-pub(super) fn parse(text: &str) -> Playlist {
+/// Reads a playlist. Text that is none gives an empty one, as far as it goes; one of too many names is refused.
+pub(super) fn parse(text: &str) -> Result<Playlist, Excess> {
     let mut list = Playlist {
         segments: Vec::new(),
         variants: Vec::new(),
@@ -30,14 +32,14 @@ pub(super) fn parse(text: &str) -> Playlist {
     for line in text.trim_start_matches('\u{feff}').lines().map(str::trim) {
         match line.strip_prefix('#') {
             None if line.is_empty() => {}
-            None => add_name(&mut list, line),
-            Some(tag) => read_tag(&mut list, tag),
+            None => add_name(&mut list, line)?,
+            Some(tag) => read_tag(&mut list, tag)?,
         }
     }
-    list
+    Ok(list)
 }
 
-fn read_tag(list: &mut Playlist, tag: &str) {
+fn read_tag(list: &mut Playlist, tag: &str) -> Result<(), Excess> {
     let (name, value) = tag.split_once(':').unwrap_or((tag, ""));
     match name {
         "EXT-X-ENDLIST" => list.has_ended = true,
@@ -50,11 +52,12 @@ fn read_tag(list: &mut Playlist, tag: &str) {
         // Initialisation sections, renditions and trick-play playlists name their file in an attribute.
         "EXT-X-MAP" | "EXT-X-MEDIA" | "EXT-X-I-FRAME-STREAM-INF" => {
             if let Some(uri) = uri_attribute(value) {
-                add_name(list, uri);
+                add_name(list, uri)?;
             }
         }
         _ => {}
     }
+    Ok(())
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "clamped to a day before the cast")]
@@ -71,15 +74,20 @@ fn uri_attribute(attributes: &str) -> Option<&str> {
     attributes[at + 5..].split('"').next()
 }
 
-fn add_name(list: &mut Playlist, name: &str) {
+fn add_name(list: &mut Playlist, name: &str) -> Result<(), Excess> {
+    if name.len() > MAX_NAME_BYTES {
+        return Ok(());
+    }
     let path = name.split(['?', '#']).next().unwrap_or(name);
     let extension = path.rsplit_once('.').map(|(_, extension)| extension);
     let is_playlist = extension.is_some_and(|e| e.eq_ignore_ascii_case("m3u8"));
     let names = if is_playlist { &mut list.variants } else { &mut list.segments };
     // One file with byte ranges is named by every segment in a row.
     if names.last().is_none_or(|last| last != name) {
+        has_room(names.len())?;
         names.push(name.to_owned());
     }
+    Ok(())
 }
 
 /// The readings of a name as a path below the playlist's directory: as written, and as a URI (query removed, `%20`
@@ -93,7 +101,16 @@ pub(super) fn readings(name: &str) -> Vec<String> {
         }
     }
     readings.retain(|r| stays_below(r));
+    readings.iter_mut().for_each(straighten);
     readings
+}
+
+/// Takes out what leads nowhere (`./`, `//`): one file has one path.
+fn straighten(path: &mut String) {
+    let is_there = |part: &&str| !part.is_empty() && *part != ".";
+    if path.contains("//") || path.split('/').any(|part| part == ".") {
+        *path = path.split('/').filter(is_there).collect::<Vec<_>>().join("/");
+    }
 }
 
 fn stays_below(name: &str) -> bool {
@@ -120,7 +137,27 @@ fn decode(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::limits::MAX_NAMES;
     use super::*;
+
+    fn parse(text: &str) -> Playlist {
+        super::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_playlist_of_more_names_than_the_limit_is_refused() {
+        let names = |count: usize| (0..count).map(|n| format!("{n}\n")).collect::<String>();
+        assert_eq!(parse(&names(MAX_NAMES)).segments.len(), MAX_NAMES);
+        assert_eq!(super::parse(&names(MAX_NAMES + 1)).unwrap_err().limit, MAX_NAMES as u64);
+        let variants = "a.m3u8\nb.m3u8\n".repeat(MAX_NAMES / 2 + 1);
+        assert!(super::parse(&variants).is_err());
+    }
+
+    #[test]
+    fn a_name_longer_than_a_path_names_no_file() {
+        let list = parse(&format!("{}\n{}\n", "a".repeat(MAX_NAME_BYTES), "b".repeat(MAX_NAME_BYTES + 1)));
+        assert_eq!(list.segments, ["a".repeat(MAX_NAME_BYTES)]);
+    }
 
     #[test]
     fn a_media_playlist_names_segments_and_their_initialisation() {
@@ -157,6 +194,7 @@ mod tests {
         assert_eq!(readings("%2e%2e/x.ts"), ["%2e%2e/x.ts"]);
         assert_eq!(readings("a%20b.ts?x=1"), ["a%20b.ts?x=1", "a%20b.ts", "a b.ts"]);
         assert_eq!(readings("720p/x.ts"), ["720p/x.ts"]);
+        assert_eq!(readings("././720p//x.ts"), ["720p/x.ts"]);
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Just enough of DASH manifests (ISO/IEC 23009-1): which files they name and whether they are static. No XML reader:
 //! the few elements and attributes are found by pattern, which is all that deciding about names needs.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::limits::{Excess, MAX_FILLED_NAMES, MAX_NAME_BYTES, MAX_OPEN_FIELDS, has_room};
 use super::m3u8::whole_ms;
 
 /// What a manifest says.
@@ -21,12 +23,33 @@ pub(super) struct Manifest {
 }
 
 /// A `SegmentTemplate` (§5.3.9.4) with the identifiers filled in and the numbers open.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct NamePattern {
     /// Directory below the manifest's, empty for its own.
     pub(super) directory: String,
-    /// Matches the whole file name.
-    pub(super) name: Regex,
+    /// What every matching file name begins with.
+    pub(super) begins: String,
+    /// What stands behind each number, the last one at the end of the name.
+    behind: Vec<String>,
+}
+
+impl NamePattern {
+    /// Whether it matches the whole file name: between its parts stands at least one digit each.
+    pub(super) fn is_match(&self, name: &str) -> bool {
+        let Some(mut rest) = name.strip_prefix(&self.begins).map(|rest| vec![rest.len()]) else { return false };
+        // Places, by the bytes behind them, that the parts so far can end at: a number may end at any of its digits.
+        for part in &self.behind {
+            let mut next = BTreeSet::new();
+            for left in rest {
+                let tail = &name.as_bytes()[name.len() - left..];
+                let digits = tail.iter().take_while(|byte| byte.is_ascii_digit()).count();
+                let ends = (1..=digits).filter(|at| tail[*at..].starts_with(part.as_bytes()));
+                next.extend(ends.map(|at| left - at - part.len()));
+            }
+            rest = next.into_iter().collect();
+        }
+        rest.contains(&0)
+    }
 }
 
 const DEFAULT_TARGET_MS: i64 = 10_000;
@@ -41,11 +64,14 @@ static OPEN_FIELD: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\$(Nu
 static DURATION: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"^PT(?:(\d+)H)?(?:(\d+)M)?(?:([\d.]+)S)?$").ok());
 
-/// Reads a manifest. Text that is none gives an empty one that has not ended.
-pub(super) fn parse(text: &str) -> Manifest {
+/// Reads a manifest. Text that is none gives an empty one that has not ended; one of too many names is refused.
+///
+/// What a `SegmentTimeline` says (`S@r`, §5.3.9.6) is not read: which numbers there are is told by the files.
+pub(super) fn parse(text: &str) -> Result<Manifest, Excess> {
     let mut manifest =
         Manifest { names: Vec::new(), patterns: Vec::new(), has_ended: false, target_ms: DEFAULT_TARGET_MS };
-    let (mut templates, mut representations) = (Vec::new(), Vec::new());
+    // Each once: the periods of a manifest repeat them.
+    let (mut templates, mut representations) = (BTreeSet::new(), BTreeSet::new());
     for element in ELEMENT.as_ref().into_iter().flat_map(|e| e.captures_iter(text)) {
         let value = |name: &str| attribute(&element[2], name);
         match &element[1] {
@@ -56,33 +82,72 @@ pub(super) fn parse(text: &str) -> Manifest {
                 manifest.target_ms = longest.and_then(|d| duration_ms(&d)).unwrap_or(DEFAULT_TARGET_MS);
             }
             "Representation" => {
-                representations.push((value("id").unwrap_or_default(), value("bandwidth").unwrap_or_default()));
+                has_room(representations.len())?;
+                representations.insert((value("id").unwrap_or_default(), value("bandwidth").unwrap_or_default()));
             }
-            "SegmentTemplate" => templates.extend([value("initialization"), value("media")].into_iter().flatten()),
-            "SegmentURL" => manifest.names.extend(value("media")),
-            _ => manifest.names.extend(value("sourceURL")),
+            "SegmentTemplate" => {
+                has_room(templates.len())?;
+                templates.extend([value("initialization"), value("media")].into_iter().flatten());
+            }
+            "SegmentURL" => manifest.add(value("media"))?,
+            _ => manifest.add(value("sourceURL"))?,
         }
     }
-    let bases = BASE_URL.as_ref().into_iter().flat_map(|b| b.captures_iter(text));
-    manifest.names.extend(bases.map(|b| unescape(&b[1])).filter(|name| !name.is_empty() && !name.ends_with('/')));
-    manifest.fill(&templates, &representations);
-    manifest
+    for base in BASE_URL.as_ref().into_iter().flat_map(|b| b.captures_iter(text)) {
+        manifest.add(Some(unescape(&base[1])).filter(|name| !name.is_empty() && !name.ends_with('/')))?;
+    }
+    manifest.fill(&templates, &representations)?;
+    Ok(manifest)
 }
 
 impl Manifest {
-    fn fill(&mut self, templates: &[String], representations: &[(String, String)]) {
+    fn add(&mut self, name: Option<String>) -> Result<(), Excess> {
+        if let Some(name) = name.filter(|name| name.len() <= MAX_NAME_BYTES) {
+            has_room(self.names.len())?;
+            self.names.push(name);
+        }
+        Ok(())
+    }
+
+    /// Fills every template for every representation, which is more than the standard says: a template counts for what it
+    /// stands in or above. So a name may be claimed that the manifest does not mean, and none is missed.
+    fn fill(
+        &mut self,
+        templates: &BTreeSet<String>,
+        representations: &BTreeSet<(String, String)>,
+    ) -> Result<(), Excess> {
+        if templates.len().saturating_mul(representations.len()) > MAX_FILLED_NAMES {
+            return Err(Excess { what: "names filled from its templates", limit: MAX_FILLED_NAMES as u64 });
+        }
+        let mut patterns = BTreeSet::new();
         for template in templates {
             for (id, bandwidth) in representations {
-                let filled = template.replace("$RepresentationID$", id).replace("$Bandwidth$", bandwidth);
+                let Some(filled) = filled(template, id, bandwidth) else { continue };
                 match open_pattern(&filled) {
-                    Some(pattern) => self.patterns.push(pattern),
-                    None => self.names.push(filled.replace("$$", "$")),
+                    Some(pattern) => drop(patterns.insert(pattern)),
+                    None => self.add(Some(filled.replace("$$", "$")))?,
                 }
             }
         }
+        self.patterns.extend(patterns);
         self.names.sort();
         self.names.dedup();
+        Ok(())
     }
+}
+
+/// A template with its identifiers filled in; `None` if no file has so long a name.
+fn filled(template: &str, id: &str, bandwidth: &str) -> Option<String> {
+    let mut filled = template.to_owned();
+    for (field, value) in [("$RepresentationID$", id), ("$Bandwidth$", bandwidth)] {
+        // The length first: a short template of many fields and a long identifier multiply.
+        let longer = filled.matches(field).count().saturating_mul(value.len());
+        if filled.len().saturating_add(longer) > 2 * MAX_NAME_BYTES {
+            return None;
+        }
+        filled = filled.replace(field, value);
+    }
+    (filled.len() <= MAX_NAME_BYTES).then_some(filled)
 }
 
 /// The pattern of a template that has numbers or times in it; `None` where it names one file.
@@ -92,18 +157,12 @@ fn open_pattern(template: &str) -> Option<NamePattern> {
         return None;
     }
     let (directory, name) = template.rsplit_once('/').unwrap_or(("", template));
-    let mut pattern = String::from("^");
-    let mut at = 0;
-    for field in open.find_iter(name) {
-        pattern.push_str(&regex::escape(&name[at..field.start()].replace("$$", "$")));
-        pattern.push_str(r"\d+");
-        at = field.end();
-    }
-    pattern.push_str(&regex::escape(&name[at..].replace("$$", "$")));
-    pattern.push('$');
     // Numbers in the directory's name would mean a directory per segment, which no server we know writes.
     (!open.is_match(directory)).then_some(())?;
-    Some(NamePattern { directory: directory.to_owned(), name: Regex::new(&pattern).ok()? })
+    let mut parts: Vec<String> = open.splitn(name, MAX_OPEN_FIELDS + 2).map(|part| part.replace("$$", "$")).collect();
+    (parts.len() <= MAX_OPEN_FIELDS + 1).then_some(())?;
+    let behind = parts.split_off(1);
+    Some(NamePattern { directory: directory.to_owned(), begins: parts.pop()?, behind })
 }
 
 fn attribute(attributes: &str, name: &str) -> Option<String> {
@@ -124,7 +183,66 @@ fn duration_ms(text: &str) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::limits::MAX_NAMES;
     use super::*;
+
+    fn parse(text: &str) -> Manifest {
+        super::parse(text).unwrap()
+    }
+
+    fn refused(text: &str) -> u64 {
+        super::parse(text).unwrap_err().limit
+    }
+
+    /// Five thousand representations and five thousand templates, each a few bytes: 25 million patterns.
+    #[test]
+    fn a_manifest_that_multiplies_is_refused() {
+        let of = |count: usize, each: &dyn Fn(usize) -> String| (0..count).map(each).collect::<String>();
+        let representation = |n| format!("<Representation id='{n}'>");
+        let template = |n| format!("<SegmentTemplate media='{n}-$RepresentationID$-$Number$'>");
+        let most = MAX_FILLED_NAMES as u64;
+        assert_eq!(refused(&(of(5000, &representation) + &of(5000, &template))), most);
+        assert_eq!(refused(&(of(65, &representation) + &of(64, &template))), most);
+        assert_eq!(parse(&(of(64, &representation) + &of(64, &template))).patterns.len(), MAX_FILLED_NAMES);
+        // The periods of a manifest say the same again and again.
+        let repeated = of(3, &representation) + &of(3, &template);
+        assert_eq!(parse(&repeated.repeat(5000)).patterns.len(), 9);
+        assert_eq!(refused(&of(MAX_NAMES + 1, &|n| format!("<SegmentURL media='{n}'>"))), MAX_NAMES as u64);
+        assert_eq!(refused(&of(MAX_NAMES + 1, &representation)), MAX_NAMES as u64);
+    }
+
+    #[test]
+    fn a_name_that_grows_beyond_a_path_is_no_name() {
+        let id = "x".repeat(4000);
+        let twice = format!("<Representation id='{id}'><SegmentTemplate media='{}'>", "$RepresentationID$".repeat(2));
+        let many = format!("<Representation id='{id}'><SegmentTemplate media='{}'>", "$RepresentationID$".repeat(2000));
+        let long = format!("<SegmentURL media='{}'/>", "x".repeat(MAX_NAME_BYTES + 1));
+        for text in [twice, many, long] {
+            let manifest = parse(&text);
+            assert!(manifest.names.is_empty() && manifest.patterns.is_empty());
+        }
+    }
+
+    #[test]
+    fn numbers_match_as_they_can() {
+        let pattern = |template: &str| open_pattern(template).unwrap();
+        let both = pattern("a$Number$$Time$b1$SubNumber%03d$.m4s");
+        for (name, matches) in [
+            ("a12b13.m4s", true),
+            ("a1b13.m4s", false),
+            ("a12b1.m4s", false),
+            ("a12b13.m4sx", false),
+            ("a12b13m4s", false),
+            ("a9999999999b1111.m4s", true),
+            ("aü2b13.m4s", false),
+        ] {
+            assert_eq!(both.is_match(name), matches, "{name}");
+        }
+        assert!(pattern("$Number$").is_match("7") && !pattern("$Number$").is_match(""));
+        assert!(pattern("7$Number$7").is_match("7777") && !pattern("7$Number$7").is_match("77"));
+        assert!(open_pattern(&"$Number$".repeat(MAX_OPEN_FIELDS)).is_some());
+        assert!(open_pattern(&"$Number$".repeat(MAX_OPEN_FIELDS + 1)).is_none());
+    }
 
     const LIVE: &str = r#"<?xml version="1.0"?><MPD type="dynamic" maxSegmentDuration="PT2.5S" minimumUpdatePeriod="PT500S">
         <Period><AdaptationSet><Representation id="0" bandwidth="500">
@@ -138,7 +256,7 @@ mod tests {
         assert!(!manifest.has_ended);
         assert_eq!(manifest.target_ms, 2500);
         assert_eq!(manifest.names, ["init-stream0.m4s", "init-stream1.m4s"]);
-        let matches = |name: &str| manifest.patterns.iter().any(|p| p.name.is_match(name));
+        let matches = |name: &str| manifest.patterns.iter().any(|p| p.is_match(name));
         assert!(matches("chunk-stream0-00001.m4s") && matches("chunk-stream1-123456.m4s"));
         assert!(!matches("chunk-stream10-00001.m4s") && !matches("xchunk-stream0-00001.m4s"));
     }

@@ -43,30 +43,56 @@ pub(super) struct Beside<'a> {
     pub(super) is_coming: bool,
 }
 
-/// Of `listed` names those that the playlist which names `named` has dropped or not named yet.
-///
-/// Fewer than two named segments of one shape are no sequence.
-pub(super) fn beside<'a>(
-    named: &[String],
-    listed: impl Iterator<Item = &'a String>,
-    window: Window,
-) -> Vec<Beside<'a>> {
-    if !window.slides && !window.is_live {
-        return Vec::new();
+/// The numbered names of a directory, found by what stands around their number: each number with its place in the directory.
+#[derive(Debug)]
+pub(super) struct Sequences(HashMap<(String, String), Vec<(u64, usize)>>);
+
+impl Sequences {
+    pub(super) fn of(listed: &[impl AsRef<str>]) -> Self {
+        let mut by_shape: HashMap<_, Vec<(u64, usize)>> = HashMap::new();
+        for (place, name) in listed.iter().enumerate() {
+            if let Some((shape, number)) = numbered(name.as_ref()) {
+                by_shape.entry(owned(shape)).or_default().push((number, place));
+            }
+        }
+        by_shape.values_mut().for_each(|names| names.sort_unstable());
+        Self(by_shape)
     }
-    let mut shapes: HashMap<Shape<'_>, (u64, u64, usize)> = HashMap::new();
-    for (shape, number) in named.iter().filter_map(|name| numbered(name)) {
-        let range = shapes.entry(shape).or_insert((number, number, 0));
-        *range = (range.0.min(number), range.1.max(number), range.2 + 1);
+
+    /// Those of `listed`, the same names, that the playlist which names `named` has dropped or not named yet.
+    ///
+    /// Fewer than two named segments of one shape are no sequence.
+    pub(super) fn beside<'a>(
+        &self,
+        listed: &'a [impl AsRef<str>],
+        named: &[String],
+        window: Window,
+    ) -> Vec<Beside<'a>> {
+        if !window.slides && !window.is_live {
+            return Vec::new();
+        }
+        let mut shapes: HashMap<Shape<'_>, (u64, u64, usize)> = HashMap::new();
+        for (shape, number) in named.iter().filter_map(|name| numbered(name)) {
+            let range = shapes.entry(shape).or_insert((number, number, 0));
+            *range = (range.0.min(number), range.1.max(number), range.2 + 1);
+        }
+        let mut beside = Vec::new();
+        for (shape, (smallest, largest, _)) in shapes.into_iter().filter(|(_, (.., count))| *count >= 2) {
+            let names = self.0.get(&owned(shape)).map_or(&[][..], Vec::as_slice);
+            let dropped = names.partition_point(|(number, _)| window.slides && *number < smallest);
+            let named = names.partition_point(|(number, _)| *number <= largest);
+            let coming = names[named..].iter().take_while(|(number, _)| window.is_live && number - largest <= AHEAD);
+            let name = |place: usize| listed.get(place).map_or("", AsRef::as_ref);
+            beside.extend(names[..dropped].iter().map(|(_, place)| Beside { name: name(*place), is_coming: false }));
+            beside.extend(coming.map(|(_, place)| Beside { name: name(*place), is_coming: true }));
+        }
+        beside.sort_unstable_by_key(|b| b.name);
+        beside
     }
-    shapes.retain(|_, (.., count)| *count >= 2);
-    let beside = |name: &'a String| {
-        let (shape, number) = numbered(name)?;
-        let (smallest, largest, _) = shapes.get(&shape)?;
-        let is_coming = window.is_live && number > *largest && number - *largest <= AHEAD;
-        (is_coming || (window.slides && number < *smallest)).then_some(Beside { name, is_coming })
-    };
-    if shapes.is_empty() { Vec::new() } else { listed.filter_map(beside).collect() }
+}
+
+fn owned((before, behind): Shape<'_>) -> (String, String) {
+    (before.to_owned(), behind.to_owned())
 }
 
 #[cfg(test)]
@@ -80,15 +106,14 @@ mod tests {
     }
 
     fn beside_of(named: &[&str], listed: &[&str], window: Window) -> Vec<String> {
-        let listed = names(listed);
-        beside(&names(named), listed.iter(), window).into_iter().map(|b| b.name.to_owned()).collect()
+        Sequences::of(listed).beside(listed, &names(named), window).into_iter().map(|b| b.name.to_owned()).collect()
     }
 
     #[test]
     fn dropped_and_coming_segments_belong_to_a_sliding_playlist() {
         let named = ["live-12.ts", "live-13.ts"];
         let listed = ["live-2.ts", "live-14.ts", "live-99.ts", "live1-2.ts", "alive-2.ts", "live-2.mp4", "live.ts"];
-        assert_eq!(beside_of(&named, &listed, SLIDING), ["live-2.ts", "live-14.ts"]);
+        assert_eq!(beside_of(&named, &listed, SLIDING), ["live-14.ts", "live-2.ts"]);
         let ended = Window { is_live: false, ..SLIDING };
         assert_eq!(beside_of(&named, &listed, ended), ["live-2.ts"]);
     }

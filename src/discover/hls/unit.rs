@@ -1,33 +1,22 @@
 //! Building units from the playlists of one directory.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::discover::error::DiscoverError;
 use crate::discover::lease::{self, Lease};
 use crate::recording::Fingerprint;
 
-use super::sequence::{self, Window};
+use super::folder::{Folders, Listing};
+use super::limits::{Excess, MAX_DEPTH, MAX_PLAYLIST_BYTES, MAX_SPARSE_RATIO, SPARSE_FROM_BYTES, Spent};
+use super::sequence::Window;
 use super::{Unit, UnitFacts, UnitKind, m3u8, mpd, readiness};
-
-/// Largest playlist that is read: a day of one-second segments stays far below.
-const MAX_PLAYLIST_BYTES: u64 = 32 << 20;
 
 /// Newest segments whose times are looked at; older ones do not change any more.
 const NEWEST_SEGMENTS: usize = 8;
-
-/// Depth to which playlists name playlists. RFC 8216 knows two.
-const MAX_DEPTH: usize = 4;
-
-/// The files of one directory that matter to its units.
-#[derive(Debug, Default)]
-pub(in crate::discover) struct Listing {
-    /// Playlists and manifests.
-    pub(in crate::discover) playlists: Vec<(String, UnitKind)>,
-    /// Names of recordings and segments.
-    pub(in crate::discover) names: HashSet<String>,
-}
 
 /// The units of a directory, what they claim, and what could not be read.
 #[derive(Debug, Default)]
@@ -37,11 +26,22 @@ pub(in crate::discover) struct Collected {
     pub(in crate::discover) claimed_here: HashSet<String>,
     /// Files in directories below that belong to a unit.
     pub(in crate::discover) claimed_below: HashSet<PathBuf>,
-    /// Playlists that could not be read: what they name is not known.
+    /// Playlists that could not be read or were refused: what they name is not known.
     pub(in crate::discover) problems: Vec<DiscoverError>,
 }
 
 impl Collected {
+    /// Notes why a playlist is not known; of those refused in one directory the first stands for all.
+    fn note(&mut self, problem: DiscoverError) {
+        let is_refused = |known: &&mut DiscoverError| matches!(known, DiscoverError::PlaylistRefused { .. });
+        match (self.problems.iter_mut().find(is_refused), &problem) {
+            (Some(DiscoverError::PlaylistRefused { others, .. }), DiscoverError::PlaylistRefused { .. }) => {
+                *others = true
+            }
+            _ => self.problems.push(problem),
+        }
+    }
+
     /// Adds a path relative to the directory.
     fn claim(&mut self, directory: &Path, relative: &str) {
         if relative.contains('/') {
@@ -57,6 +57,7 @@ impl Collected {
 struct Parts {
     segments: Vec<String>,
     playlists: Vec<String>,
+    known_playlists: HashSet<String>,
     missing: usize,
     has_live: bool,
     has_media: bool,
@@ -71,7 +72,8 @@ struct Parts {
 
 struct Reader<'a> {
     directory: &'a Path,
-    listing: &'a Listing,
+    folders: Folders<'a>,
+    spent: Spent,
 }
 
 /// Builds the units of a directory. Playlists in `claimed` already belong to a master playlist further up.
@@ -85,10 +87,15 @@ pub(in crate::discover) fn collect(
     antmedia: bool,
     now_ms: i64,
 ) -> Collected {
-    let reader = Reader { directory, listing };
+    let mut spent = Spent::default();
+    let folders = Folders::new(directory, listing, &mut spent);
+    let mut reader = Reader { directory, folders, spent };
     let mut collected = Collected::default();
     let mut variants = HashSet::new();
-    for (name, kind) in listing.playlists.iter().filter(|(name, _)| !claimed.contains(&directory.join(name))) {
+    // In order, so that the same ones are refused every time where not all can be read.
+    let mut playlists: Vec<_> = listing.playlists.iter().collect();
+    playlists.sort_unstable_by_key(|(name, _)| name);
+    for (name, kind) in playlists.into_iter().filter(|(name, _)| !claimed.contains(&directory.join(name))) {
         match reader.read(name, *kind, now_ms) {
             Ok(Some((unit, parts))) => {
                 // Once nothing is written any more, a segment that was never named is a recording by itself.
@@ -99,7 +106,7 @@ pub(in crate::discover) fn collect(
                 collected.units.push(Unit { root: root.to_owned(), ..unit });
             }
             Ok(None) => {}
-            Err(problem) => collected.problems.push(problem),
+            Err(problem) => collected.note(problem),
         }
     }
     if antmedia {
@@ -124,15 +131,49 @@ pub(in crate::discover) fn antmedia_playlist(name: &str) -> Option<&str> {
     (stem.is_char_boundary(at) && stem[at..].bytes().all(|b| b.is_ascii_digit())).then(|| &stem[..at])
 }
 
+/// Why a playlist was not read to its end.
+enum Stop {
+    Excess(Excess),
+    /// Of itself, or of a playlist that it names.
+    Problem(DiscoverError),
+}
+
+impl From<Excess> for Stop {
+    fn from(excess: Excess) -> Self {
+        Self::Excess(excess)
+    }
+}
+
+impl From<DiscoverError> for Stop {
+    fn from(problem: DiscoverError) -> Self {
+        Self::Problem(problem)
+    }
+}
+
 impl Reader<'_> {
-    fn read(&self, name: &str, kind: UnitKind, now_ms: i64) -> Result<Option<(Unit, Parts)>, DiscoverError> {
+    fn read(&mut self, name: &str, kind: UnitKind, now_ms: i64) -> Result<Option<(Unit, Parts)>, DiscoverError> {
         let playlist = self.directory.join(name);
-        let Some((text, fingerprint)) = read_playlist(&playlist)? else { return Ok(None) };
+        self.parts(name, kind)
+            .map(|found| found.map(|(parts, fingerprint)| (self.unit(name, kind, &parts, fingerprint, now_ms), parts)))
+            .map_err(|stop| match stop {
+                Stop::Excess(excess) => excess.of(&playlist),
+                Stop::Problem(problem) => problem,
+            })
+    }
+
+    fn parts(&mut self, name: &str, kind: UnitKind) -> Result<Option<(Parts, Fingerprint)>, Stop> {
+        let Some((text, fingerprint)) = read_playlist(&self.directory.join(name), &mut self.spent)? else {
+            return Ok(None);
+        };
         let mut parts = Parts { changed_ms: fingerprint.mtime_ms(), ..Parts::default() };
         match kind {
             UnitKind::Hls => self.add_hls(&text, name, 0, &mut parts)?,
-            UnitKind::Dash => self.add_dash(&text, &mut parts),
+            UnitKind::Dash => self.add_dash(&text, &mut parts)?,
         }
+        Ok(Some((parts, fingerprint)))
+    }
+
+    fn unit(&self, name: &str, kind: UnitKind, parts: &Parts, fingerprint: Fingerprint, now_ms: i64) -> Unit {
         // A master playlist whose variants are not there yet has not ended.
         let has_ended = parts.has_media && !parts.has_live;
         let facts = UnitFacts {
@@ -141,23 +182,22 @@ impl Reader<'_> {
             changed_ms: parts.changed_ms,
             has_writer: !has_ended && self.is_written(name, parts.newest.as_deref()),
         };
-        let unit = Unit {
+        Unit {
             kind,
             root: PathBuf::new(),
             ready: readiness(facts, now_ms),
-            files: self.in_order(&parts, name),
+            files: self.in_order(parts, name),
             unended: parts.unended.iter().map(|relative| self.directory.join(relative)).collect(),
-            playlist,
+            playlist: self.directory.join(name),
             missing: parts.missing,
             fingerprint,
             changed_ms: parts.changed_ms,
-        };
-        Ok(Some((unit, parts)))
+        }
     }
 
     /// Adds what an HLS playlist names, and what those playlists name; its own name is relative to the unit's directory.
-    fn add_hls(&self, text: &str, name: &str, depth: usize, parts: &mut Parts) -> Result<(), DiscoverError> {
-        let list = m3u8::parse(text);
+    fn add_hls(&mut self, text: &str, name: &str, depth: usize, parts: &mut Parts) -> Result<(), Stop> {
+        let list = m3u8::parse(text)?;
         let below = &name[..name.rfind('/').map_or(0, |slash| slash + 1)];
         let is_media = list.variants.is_empty();
         parts.has_media |= is_media;
@@ -166,17 +206,22 @@ impl Reader<'_> {
             parts.unended.push(name.to_owned());
         }
         parts.target_ms = parts.target_ms.max(list.target_ms);
-        self.add_segments(list.segments.iter().map(String::as_str), below, !list.has_ended, parts);
-        self.add_beside(&list, below, parts);
+        self.add_segments(list.segments.iter().map(String::as_str), below, !list.has_ended, parts)?;
+        self.add_beside(&list, below, parts)?;
         for variant in list.variants.iter().filter(|_| depth < MAX_DEPTH) {
-            let Some(relative) = self.resolve(variant, below) else {
+            let Some(relative) = self.resolve(variant, below)? else {
                 parts.missing += usize::from(!m3u8::readings(variant).is_empty());
                 continue;
             };
-            if parts.playlists.contains(&relative) {
+            if !parts.known_playlists.insert(relative.clone()) {
                 continue;
             }
-            if let Some((text, fingerprint)) = read_playlist(&self.directory.join(&relative))? {
+            let path = self.directory.join(&relative);
+            let read = read_playlist(&path, &mut self.spent).map_err(|stop| match stop {
+                Stop::Excess(excess) => Stop::Problem(excess.of(&path)),
+                problem @ Stop::Problem(_) => problem,
+            })?;
+            if let Some((text, fingerprint)) = read {
                 parts.changed_ms = parts.changed_ms.max(fingerprint.mtime_ms());
                 parts.playlists.push(relative.clone());
                 self.add_hls(&text, &relative, depth + 1, parts)?;
@@ -185,24 +230,27 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn add_beside(&self, list: &m3u8::Playlist, below: &str, parts: &mut Parts) {
+    fn add_beside(&mut self, list: &m3u8::Playlist, below: &str, parts: &mut Parts) -> Result<(), Excess> {
         // Some servers count from 1.
         let window = Window { slides: list.media_sequence > 1, is_live: !list.has_ended };
-        let elsewhere: HashSet<String>;
-        let names = if below.is_empty() || !(window.slides || window.is_live) {
-            &self.listing.names
-        } else {
-            elsewhere = self.names_in(below).into_iter().collect();
-            &elsewhere
-        };
-        let beside = sequence::beside(&list.segments, names.iter(), window);
-        parts.beside.extend(beside.into_iter().map(|b| (format!("{below}{}", b.name), b.is_coming)));
+        if window.slides || window.is_live {
+            let beside = self.folders.beside(below, &list.segments, window, &mut self.spent)?;
+            self.spent.mention(beside.len())?;
+            parts.beside.extend(beside);
+        }
+        Ok(())
     }
 
-    fn add_segments<'n>(&self, names: impl Iterator<Item = &'n str>, below: &str, live: bool, parts: &mut Parts) {
+    fn add_segments<'n>(
+        &mut self,
+        names: impl Iterator<Item = &'n str>,
+        below: &str,
+        live: bool,
+        parts: &mut Parts,
+    ) -> Result<(), Excess> {
         let first = parts.segments.len();
         for name in names {
-            match self.resolve(name, below) {
+            match self.resolve(name, below)? {
                 Some(relative) => parts.segments.push(relative),
                 None => parts.missing += usize::from(!m3u8::readings(name).is_empty()),
             }
@@ -212,50 +260,32 @@ impl Reader<'_> {
             parts.changed_ms = parts.changed_ms.max(self.newest_change_ms(&parts.segments[from..]));
             parts.newest = parts.segments.last().cloned();
         }
+        Ok(())
     }
 
-    fn add_dash(&self, text: &str, parts: &mut Parts) {
-        let manifest = mpd::parse(text);
+    fn add_dash(&mut self, text: &str, parts: &mut Parts) -> Result<(), Excess> {
+        let manifest = mpd::parse(text)?;
         (parts.has_media, parts.has_live) = (true, !manifest.has_ended);
         parts.target_ms = manifest.target_ms;
-        let mut matching: Vec<String> = Vec::new();
+        let mut matching = BTreeSet::new();
         for pattern in &manifest.patterns {
-            let names = self.names_in(&pattern.directory);
-            let prefix = if pattern.directory.is_empty() { String::new() } else { format!("{}/", pattern.directory) };
-            matching.extend(names.iter().filter(|n| pattern.name.is_match(n)).map(|n| format!("{prefix}{n}")));
+            matching.extend(self.folders.matching(pattern, &mut self.spent)?);
         }
-        matching.sort();
-        matching.dedup();
         let names = manifest.names.iter().chain(&matching).map(String::as_str);
-        self.add_segments(names, "", !manifest.has_ended, parts);
-    }
-
-    fn names_in(&self, below: &str) -> Vec<String> {
-        if below.is_empty() {
-            return self.listing.names.iter().cloned().collect();
-        }
-        let entries = fs::read_dir(self.directory.join(below)).into_iter().flatten().flatten();
-        entries.filter_map(|e| e.file_name().into_string().ok()).collect()
+        self.add_segments(names, "", !manifest.has_ended, parts)
     }
 
     /// The path below the unit's directory of a name in a playlist there, if the file exists.
-    fn resolve(&self, name: &str, below: &str) -> Option<String> {
-        // Nearly every name is that of a file in the same directory, as it is written.
-        if below.is_empty() && self.listing.names.contains(name) {
-            return Some(name.to_owned());
+    fn resolve(&mut self, name: &str, below: &str) -> Result<Option<String>, Excess> {
+        for reading in m3u8::readings(name) {
+            let relative = format!("{below}{reading}");
+            if self.folders.has(&relative, &mut self.spent)? {
+                self.spent.mention(1)?;
+                return Ok(Some(relative));
+            }
         }
-        m3u8::readings(name).into_iter().map(|r| format!("{below}{r}")).find(|relative| self.exists(relative))
-    }
-
-    /// Whether a file is there, reached without a link: a unit must not carry files from elsewhere into the bucket.
-    fn exists(&self, relative: &str) -> bool {
-        if self.listing.names.contains(relative) || self.listing.playlists.iter().any(|(n, _)| n == relative) {
-            return true;
-        }
-        let parents = relative.match_indices('/').map(|(slash, _)| &relative[..slash]);
-        let is_directory = |p: &str| fs::symlink_metadata(self.directory.join(p)).is_ok_and(|m| m.is_dir());
-        let is_file = |p: &str| fs::symlink_metadata(self.directory.join(p)).is_ok_and(|m| m.is_file());
-        parents.into_iter().all(is_directory) && is_file(relative)
+        self.spent.look_in_vain(1)?;
+        Ok(None)
     }
 
     /// Segments, then variants, the playlist last; each once.
@@ -276,19 +306,38 @@ impl Reader<'_> {
     }
 }
 
-/// Reads a playlist with its fingerprint; `None` if it vanished or is no playlist by its size or type.
-fn read_playlist(path: &Path) -> Result<Option<(String, Fingerprint)>, DiscoverError> {
+/// Reads a playlist with its fingerprint; `None` if it vanished or is no file.
+fn read_playlist(path: &Path, spent: &mut Spent) -> Result<Option<(String, Fingerprint)>, Stop> {
     let unreadable = |source| DiscoverError::Unreadable { path: path.to_owned(), source };
     let metadata = match fs::symlink_metadata(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(unreadable)?,
     };
-    if !metadata.is_file() || metadata.len() > MAX_PLAYLIST_BYTES {
+    if !metadata.is_file() {
         return Ok(None);
     }
-    match fs::read(path) {
+    check_size(&metadata)?;
+    spent.read(metadata.len())?;
+    let mut bytes = Vec::new();
+    // It may grow meanwhile.
+    let read = fs::File::open(path).and_then(|file| file.take(MAX_PLAYLIST_BYTES).read_to_end(&mut bytes));
+    match read {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(unreadable(e)),
-        Ok(bytes) => Ok(Some((String::from_utf8_lossy(&bytes).into_owned(), Fingerprint::of(&metadata)))),
+        Err(e) => Err(unreadable(e).into()),
+        Ok(_) => {
+            let text = String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
+            Ok(Some((text, Fingerprint::of(&metadata))))
+        }
     }
+}
+
+fn check_size(metadata: &fs::Metadata) -> Result<(), Excess> {
+    let (length, on_disk) = (metadata.len(), metadata.blocks().saturating_mul(512));
+    if length > MAX_PLAYLIST_BYTES {
+        return Err(Excess { what: "bytes", limit: MAX_PLAYLIST_BYTES });
+    }
+    if length > SPARSE_FROM_BYTES && length > on_disk.saturating_mul(MAX_SPARSE_RATIO) {
+        return Err(Excess { what: "bytes for each byte that is on the disk", limit: MAX_SPARSE_RATIO });
+    }
+    Ok(())
 }

@@ -1,5 +1,7 @@
 //! What a scan takes and what it leaves.
 
+mod hostile;
+
 use super::*;
 use crate::discover::hls::Readiness;
 use crate::discover::options::{Fragmented, Server};
