@@ -11,6 +11,7 @@ pub mod fault;
 pub mod finish;
 pub mod isobmff;
 pub mod media;
+pub mod memory;
 pub mod pipeline;
 pub mod printable;
 pub mod recording;

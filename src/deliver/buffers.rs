@@ -15,12 +15,15 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::error::{DeliverError, Result};
 use super::parts::PART_MIN_BYTES;
+use crate::memory;
 
 /// Buffers of [`PART_MIN_BYTES`] over all uploads to a target at once, where nobody asks for more on the way: what bounds
 /// the memory of this room.
 const BUFFERS: usize = 4;
 /// No machine has the memory for more.
 const BUFFERS_MAX: usize = 1 << 20;
+/// All buffers of a target together take at most this part of the memory that the process may have, but for one.
+const MEMORY_PARTS: u64 = 8;
 
 /// The buffers of one target.
 #[derive(Debug, Clone)]
@@ -42,7 +45,7 @@ impl Default for Buffers {
 impl Buffers {
     /// So many, where that is more than usual: each holds [`PART_MIN_BYTES`] on the way.
     pub fn at_least(wanted: u64) -> Self {
-        let count = usize::try_from(wanted).unwrap_or(usize::MAX).clamp(BUFFERS, BUFFERS_MAX);
+        let count = count_for(wanted, memory::limit_bytes());
         Self(Arc::new(Shared { count, rooms: Semaphore::new(count), idle: Mutex::default() }))
     }
 
@@ -59,6 +62,11 @@ impl Buffers {
     pub fn rest(&self) {
         self.0.idle().clear();
     }
+}
+
+fn count_for(wanted: u64, memory_bytes: u64) -> usize {
+    let room = usize::try_from(memory_bytes / MEMORY_PARTS / PART_MIN_BYTES).unwrap_or(usize::MAX);
+    usize::try_from(wanted).unwrap_or(usize::MAX).clamp(BUFFERS, BUFFERS_MAX).min(room.max(1))
 }
 
 impl Shared {
@@ -188,9 +196,10 @@ mod tests {
     #[test]
     fn who_asks_for_more_on_the_way_has_room_for_it() {
         for (wanted, expected) in [(0, BUFFERS), (6, 6), (u64::MAX, BUFFERS_MAX)] {
-            let buffers = Buffers::at_least(wanted);
-            assert_eq!(buffers.0.rooms.available_permits(), expected);
-            drop(room(&buffers, u64::MAX));
+            assert_eq!(count_for(wanted, u64::MAX), expected);
+        }
+        for (memory_bytes, expected) in [(1 << 30, 6), (256 << 20, 4), (100 << 20, 1), (1 << 20, 1)] {
+            assert_eq!(count_for(6, memory_bytes), expected);
         }
         let buffers = Buffers::at_least(6);
         let rooms: Vec<_> = (0..6).map(|_| room(&buffers, 1)).collect();

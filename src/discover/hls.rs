@@ -9,6 +9,7 @@ mod folder;
 mod limits;
 mod m3u8;
 mod mpd;
+mod refused;
 mod sequence;
 mod unit;
 

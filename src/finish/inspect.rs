@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::window::Window;
@@ -17,6 +18,11 @@ use crate::threads::alongside;
 const HEAD_BYTES: u64 = 1024;
 /// Bytes that most headers of fragments are shorter than.
 const FRAGMENT_HEADER_BYTES: u64 = 4 << 10;
+
+/// A file longer than [`SPARSE_FROM_BYTES`] has at least one byte on the disk for so many that it claims: a hole of a terabyte
+/// costs its writer nothing, and whoever reads it hours.
+const MAX_SPARSE_RATIO: u64 = 64;
+const SPARSE_FROM_BYTES: u64 = 64 << 30;
 
 /// What headers tell about a file.
 #[derive(Debug)]
@@ -110,7 +116,8 @@ impl Inspection {
 /// Looks at a file's headers.
 pub fn inspect(path: &Path) -> Result<Inspection, FinishError> {
     let file = durable::open_to_read(path)?;
-    let size_bytes = file.metadata().map_err(FileError::on("read the state of", path))?.len();
+    let metadata = file.metadata().map_err(FileError::on("read the state of", path))?;
+    let size_bytes = metadata.len();
     let mut head = Vec::new();
     (&file).take(HEAD_BYTES).read_to_end(&mut head).map_err(FileError::on("read", path))?;
     let is_headless = head.iter().all(|byte| *byte == 0);
@@ -126,6 +133,11 @@ pub fn inspect(path: &Path) -> Result<Inspection, FinishError> {
         is_hit: false,
         is_indexable: false,
     };
+    let on_disk_bytes = metadata.blocks().saturating_mul(512);
+    if let Some(defect) = holes(size_bytes, on_disk_bytes) {
+        found.defects.push(defect);
+        return Ok(found);
+    }
     match container {
         _ if size_bytes == 0 => found.defects.push(Defect::Empty),
         None => found.defects.push(Defect::NotMedia),
@@ -150,6 +162,17 @@ pub fn inspect(path: &Path) -> Result<Inspection, FinishError> {
     Ok(found)
 }
 
+/// A file that is a hole for nearly all of its length. A file system that names no blocks at all says nothing.
+fn holes(size_bytes: u64, on_disk_bytes: u64) -> Option<Defect> {
+    let ratio = size_bytes.checked_div(on_disk_bytes)?;
+    let what = "bytes of the file for each byte that is on the disk".to_owned();
+    (size_bytes > SPARSE_FROM_BYTES && ratio > MAX_SPARSE_RATIO).then_some(Defect::BeyondLimit {
+        what,
+        found: ratio,
+        limit: MAX_SPARSE_RATIO,
+    })
+}
+
 fn inspect_iso(path: &Path, file: &File, container: Container, found: &mut Inspection) -> Result<(), FinishError> {
     let mut reader = Window::new(file, found.size_bytes);
     let fragments = isobmff::fragment::indexed_places(&mut reader, found.size_bytes);
@@ -165,14 +188,18 @@ fn inspect_boxes(
     found: &mut Inspection,
 ) -> Result<(), FinishError> {
     let top = isobmff::fragment::top_level(reader, found.size_bytes);
-    let (layout, fragmented) = top.map_err(|e| header_error(path, e))?;
+    let (layout, fragmented) = match top {
+        Ok(read) => read,
+        Err(error) => return take_defect(path, error, found),
+    };
     found.is_hit = salvage::is_hit(reader, &layout).map_err(|source| salvage_error(path, source))?;
     let whole_bytes = layout.len;
     let mut iso = Iso { whole_bytes, layout, movie: None, stays_fragmented: None, verdict: Verdict::default() };
     match iso.layout.shape() {
         Shape::HeaderFirst | Shape::HeaderLast | Shape::Fragmented => {
             read_movie(reader, &mut iso, fragmented, found).or_else(|e| take_defect(path, e, found))?;
-            if iso.movie.is_none() {
+            // What is beyond a limit of ours is not given to a reader that has none.
+            if iso.movie.is_none() && !found.is_hopeless() {
                 probe(path, container, found)?;
             }
         }
@@ -240,4 +267,19 @@ pub(super) fn salvage_error(path: &Path, source: SalvageError) -> FinishError {
 
 pub(super) fn header_error(path: &Path, source: IsoError) -> FinishError {
     FinishError::Header { path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_holes_is_beyond_a_limit_and_a_preallocated_one_is_not() {
+        assert!(holes(1 << 40, 4096).is_some());
+        assert!(holes(1 << 40, (1 << 40) / 65).is_some());
+        assert_eq!(holes(1 << 40, (1 << 40) / 64), None);
+        assert_eq!(holes(64 << 30, 4096), None, "looked through in seconds");
+        assert_eq!(holes(1 << 40, 0), None, "a file system that does not say");
+        assert_eq!(holes(0, 0), None);
+    }
 }

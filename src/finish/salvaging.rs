@@ -22,6 +22,7 @@ use super::{FinishError, Inspection, Iso, SalvageInPlace, Splice, Validate, Wish
 use crate::durable::{self, AheadReader, FileError, Partial, ReadAhead};
 use crate::isobmff::{self, Movie, Shape};
 use crate::media::{self, Begins, Remux};
+use crate::memory;
 use crate::recording::name::printable;
 use crate::recording::{Container, Defect, Outcome, SpliceMethod, TrackKind};
 use crate::salvage::{self, Origin, Others, Reference, Salvaged, Verdict};
@@ -33,6 +34,8 @@ const MOST_SIBLINGS: usize = 4;
 
 /// Most threads that look through one recording: the disk is not faster than so many.
 const MOST_SCOUTS: usize = 3;
+/// A crashed recording is read past the cache, up to 60 MiB of it at a time, by a process that may have so much memory.
+const READ_AHEAD_FROM_BYTES: u64 = 512 << 20;
 
 /// Salvages a recording, or says why it stays where it is.
 pub fn salvage(
@@ -135,7 +138,12 @@ fn scouts(jobs: usize) -> usize {
 fn salvaged(source: &Path, size_bytes: u64, references: &[Reference], jobs: usize) -> Result<Salvaged, FinishError> {
     let file = durable::open_to_read(source)?;
     let scouts = scouts(jobs);
-    let ahead = if scouts > 0 && splice::is_local_disk(source)? { ReadAhead::open(source, scouts + 1) } else { None };
+    let has_memory = memory::limit_bytes() >= READ_AHEAD_FROM_BYTES;
+    let ahead = if scouts > 0 && has_memory && splice::is_local_disk(source)? {
+        ReadAhead::open(source, scouts + 1)
+    } else {
+        None
+    };
     let look = || {
         // It is read from front to back, a window at a time: the disk works while that is looked through.
         let window = || match &ahead {

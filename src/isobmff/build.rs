@@ -8,9 +8,13 @@ use super::samples::SampleTables;
 use super::tables::runs::{Run, Runs};
 use super::tables::stsc::ChunkRun;
 use super::tables::stsz::SampleSizes;
+use crate::memory;
 
 /// Most samples of a track that are listed one by one: sixteen days of AAC at 48 kHz.
 pub const MAX_SAMPLES_PER_TRACK: u64 = 1 << 26;
+/// And not more than one for so many bytes of the memory that the process may have: a sample takes some 20 bytes in the tables,
+/// as many in the header that is written from them, and more while tracks are compared.
+const MEMORY_BYTES_PER_SAMPLE: u64 = 64;
 /// `sdtp` of a sample that depends on no other, which every sync sample says by being one.
 const DEPENDS_ON_NONE: u8 = 0x20;
 
@@ -194,8 +198,13 @@ fn saturating_u32(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
 
+/// Samples of a track that are listed one by one in this process.
+pub(super) fn sample_limit() -> u64 {
+    memory::share(MEMORY_BYTES_PER_SAMPLE, MAX_SAMPLES_PER_TRACK)
+}
+
 fn check_count(found: u64) -> Result<(), IsoError> {
-    let limit = MAX_SAMPLES_PER_TRACK;
+    let limit = sample_limit();
     if found > limit {
         return Err(IsoError::Limit { what: "number of samples in a track", found, limit });
     }

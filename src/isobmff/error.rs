@@ -43,6 +43,12 @@ pub enum IsoError {
         /// The named limit.
         limit: u64,
     },
+    /// A movie header that is compressed; it may expand to a thousand times its size, and what it holds to a thousand times that.
+    #[error("the movie header at byte {offset} is compressed (`cmov`), which is not read")]
+    Compressed {
+        /// Byte offset of the box at the top level that it is in.
+        offset: u64,
+    },
     /// Sound, but it cannot be moved without changing what it means.
     #[error("`{fourcc}` cannot be moved: {detail}")]
     Unmovable {
@@ -70,9 +76,11 @@ impl IsoError {
             Self::Malformed { offset, detail } => {
                 Some(Defect::Malformed { offset: Some(*offset), detail: detail.clone() })
             }
-            Self::Limit { .. } | Self::Unmovable { .. } => {
-                Some(Defect::Malformed { offset: None, detail: self.to_string() })
+            Self::Limit { what, found, limit } => {
+                Some(Defect::BeyondLimit { what: (*what).to_owned(), found: *found, limit: *limit })
             }
+            Self::Compressed { .. } => Some(Defect::CompressedHeader),
+            Self::Unmovable { .. } => Some(Defect::Malformed { offset: None, detail: self.to_string() }),
         }
     }
 }
@@ -89,6 +97,11 @@ impl Fault for IsoError {
         match self {
             Self::Unmovable { .. } => Some(
                 "The recording is safe and unchanged. Its header stays where it is; players can read it as it is."
+                    .into(),
+            ),
+            Self::Compressed { .. } => Some(
+                "The recording is safe and unchanged. `ffmpeg -i FILE -c copy NEW` writes it with a plain header, if you trust \
+                 where it comes from."
                     .into(),
             ),
             Self::Malformed { .. } | Self::Limit { .. } | Self::NoMovieHeader => Some(

@@ -11,10 +11,14 @@ use super::error::{IsoError, Notes};
 use super::fragment::trex::FragmentDefaults;
 use super::headers::mvhd::MovieHeader;
 use super::track::{Track, note_torn, saturating_i64};
+use crate::memory;
 use crate::recording::Defect;
 
 /// Largest `moov` that is read: a week of 60 fps video and audio.
 pub const MAX_MOVIE_HEADER_BYTES: u64 = 512 << 20;
+/// And not more than this part of the memory that the process may have: beside its bytes there are its tables, about as large
+/// again, and both once more when it is written.
+const MEMORY_PARTS: u64 = 8;
 /// Most tracks that are read.
 pub const MAX_TRACKS: usize = 256;
 
@@ -154,10 +158,15 @@ impl Movie {
     }
 }
 
+/// Bytes of the largest movie header that is read by this process.
+pub fn header_limit_bytes() -> u64 {
+    memory::share(MEMORY_PARTS, MAX_MOVIE_HEADER_BYTES)
+}
+
 /// The `moov` that a layout found: where it stands and its bytes.
 pub fn read_moov<'a, R: Read + Seek>(reader: &mut R, layout: &'a Layout) -> Result<(&'a BoxHeader, Vec<u8>), IsoError> {
     let header = layout.movie_header().ok_or(IsoError::NoMovieHeader)?;
-    let bytes = read_box(reader, header, "size of the movie header in bytes", MAX_MOVIE_HEADER_BYTES)?;
+    let bytes = read_box(reader, header, "size of the movie header in bytes", header_limit_bytes())?;
     Ok((header, bytes))
 }
 
@@ -178,8 +187,7 @@ pub fn each_track(moov: &[u8], mut visit: impl FnMut(Track)) -> Result<(), IsoEr
 
 fn no_header(moov: &Child<'_>, is_compressed: bool) -> IsoError {
     if is_compressed {
-        let fourcc = super::boxes::FourCc(*b"cmov");
-        return IsoError::Unmovable { fourcc, detail: "compressed movie headers are not read" };
+        return IsoError::Compressed { offset: moov.offset };
     }
     IsoError::malformed(moov.offset, "`moov` without a sound `mvhd` (§8.2.2)")
 }

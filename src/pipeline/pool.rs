@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::turns::{Turn, Turns};
+use crate::memory;
 use crate::recording::journey::Settled;
 use crate::threads;
 
@@ -50,11 +51,19 @@ impl std::fmt::Debug for Pool {
 
 /// Recordings under way for each that computes; the others wait for the disk.
 const UNDER_WAY_PER_TURN: usize = 4;
+/// Memory that a recording under way may need beside its sample tables: what is read ahead, written behind and held for order.
+const BYTES_UNDER_WAY: u64 = 64 << 20;
 
 /// Recordings that compute at once for a setting of `jobs`: 0 leaves one core to the ingest server.
 pub fn threads_for(jobs: usize) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     if jobs == 0 { cores.saturating_sub(1).max(1) } else { jobs }
+}
+
+/// Recordings under way for a setting of `jobs`, in so much memory.
+fn under_way(jobs: usize, memory_bytes: u64) -> usize {
+    let room = usize::try_from(memory_bytes / BYTES_UNDER_WAY).unwrap_or(usize::MAX);
+    (threads_for(jobs) * UNDER_WAY_PER_TURN).min(room.max(1))
 }
 
 fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
@@ -63,7 +72,7 @@ fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
 
 fn threads(jobs: usize) -> Result<rayon::ThreadPool, rayon::ThreadPoolBuildError> {
     rayon::ThreadPoolBuilder::new()
-        .num_threads(threads_for(jobs) * UNDER_WAY_PER_TURN)
+        .num_threads(under_way(jobs, memory::limit_bytes()))
         .thread_name(|n| format!("finish-{n}"))
         .panic_handler(|_| {
             tracing::error!("A finishing thread panicked; the recording is tried again at the next scan.");
@@ -86,7 +95,7 @@ impl Pool {
     /// after it where new ones are needed.
     pub fn resize(&self, jobs: usize, background_nice: u8) -> Result<(), rayon::ThreadPoolBuildError> {
         self.background_nice.store(background_nice, Ordering::Relaxed);
-        if self.threads().current_num_threads() < threads_for(jobs) * UNDER_WAY_PER_TURN {
+        if self.threads().current_num_threads() < under_way(jobs, memory::limit_bytes()) {
             let more = Arc::new(threads(jobs)?);
             *self.threads.write().unwrap_or_else(PoisonError::into_inner) = more;
         }
@@ -254,6 +263,13 @@ mod tests {
         let usual = rustix::process::getpriority_process(None).unwrap();
         let lower = (usual + 5).min(19);
         assert_eq!(heard.try_iter().collect::<Vec<_>>(), [lower, usual, lower]);
+    }
+
+    #[test]
+    fn little_memory_has_few_under_way_and_always_one() {
+        for (memory_bytes, expected) in [(u64::MAX, 8), (256 << 20, 4), (100 << 20, 1), (1 << 20, 1)] {
+            assert_eq!(under_way(2, memory_bytes), expected);
+        }
     }
 
     #[test]

@@ -107,6 +107,17 @@ pub enum Defect {
         /// How many attempts were made.
         attempts: u32,
     },
+    /// A number that the file states is beyond what is worked with here (`docs/limits.md`).
+    BeyondLimit {
+        /// What is too large.
+        what: String,
+        /// How large it is.
+        found: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// The movie header is compressed (`cmov`), which is not expanded here.
+    CompressedHeader,
     /// Encrypted media that cannot be checked or converted.
     Encrypted,
     /// The pictures of a crashed recording were found, but nothing says how they are coded.
@@ -138,6 +149,8 @@ impl Defect {
                 | Self::NoPackets
                 | Self::NoKeyframe
                 | Self::KillsTheProcess { .. }
+                | Self::BeyondLimit { .. }
+                | Self::CompressedHeader
                 | Self::NeedsParameters { .. }
         )
     }
@@ -189,6 +202,8 @@ impl fmt::Display for Defect {
             Self::KillsTheProcess { attempts } => {
                 write!(f, "the process died {attempts} times while it worked on this file")
             }
+            Self::BeyondLimit { what, found, limit } => write!(f, "{what} is {found}; the limit is {limit}"),
+            Self::CompressedHeader => write!(f, "compressed movie header (`cmov`), which is not expanded"),
             Self::Encrypted => write!(f, "encrypted: kept as it is"),
             Self::NeedsParameters { pictures: 0, codec } => write!(
                 f,

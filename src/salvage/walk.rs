@@ -17,6 +17,7 @@ use std::ops::Range;
 use super::element::{LOOK_BYTES, Sound, Video};
 use super::nal::{Parameters, Standard};
 use super::source::Source;
+use crate::memory;
 use ahead::{Ahead, Step};
 pub use ahead::{Begins, CHUNK_BYTES, Scouts, walk_with};
 use budget::Budget;
@@ -39,13 +40,21 @@ const NEVER_ODD_BYTES: u64 = 64 << 10;
 /// How far into such a unit its true end is looked for.
 const ODD_LOOK_BYTES: u64 = 2 << 20;
 /// Most samples that are taken: sixteen days of sound and pictures.
-const MAX_SAMPLES: usize = 1 << 26;
+const MAX_SAMPLES: u64 = 1 << 26;
+/// And not more than one for so many bytes of the memory that the process may have: what is known of it while the walk goes on,
+/// its place in the timeline, and the tables.
+const MEMORY_BYTES_PER_SAMPLE: u64 = 256;
 /// Remembered parses.
 const MEMORY: usize = 256;
 /// What an attempt to read an element counts at least.
 const PARSE_BYTES: u64 = 16;
 /// A run of so many zeros holds no element.
 const ZERO_RUN: usize = 64;
+
+/// Samples of a kind that are taken in this process.
+fn sample_limit() -> usize {
+    usize::try_from(memory::share(MEMORY_BYTES_PER_SAMPLE, MAX_SAMPLES)).unwrap_or(usize::MAX)
+}
 
 /// What is believed to be in the media.
 #[derive(Debug, Clone)]
@@ -407,7 +416,7 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
                     self.habits.count(self.source.at(range.start, 2), range.end - range.start);
                 }
                 self.found.audio[track].push(AudioFrame { offset: range.start, size_bytes });
-                self.is_full |= self.found.audio[track].len() >= MAX_SAMPLES;
+                self.is_full |= self.found.audio[track].len() >= sample_limit();
             }
             None if self.video.is_some_and(|video| video.standard == Standard::Visual) => self.accept_visual(range),
             None => self.accept_with(range.clone(), |walker, head| walker.unit_head(range.start, head)),
@@ -435,6 +444,6 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
                 hidden_bytes: 0,
             }),
         }
-        self.is_full |= self.found.gaps.len() >= MAX_SAMPLES;
+        self.is_full |= self.found.gaps.len() >= sample_limit();
     }
 }

@@ -6,11 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, top of the house first. A room may import from those before it.
-const ORDER: [&str; 21] = [
+const ORDER: [&str; 22] = [
     "printable",
     "fault",
     "stop",
     "threads",
+    "memory",
     "recording",
     "durable",
     "isobmff",

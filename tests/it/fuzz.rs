@@ -57,7 +57,7 @@ fn findings(target: &str) -> Vec<Vec<u8>> {
 }
 
 /// A generator of numbers that are the same in every run (splitmix64).
-struct Numbers(u64);
+pub struct Numbers(pub u64);
 
 impl Numbers {
     fn next(&mut self, below: usize) -> usize {
@@ -70,7 +70,7 @@ impl Numbers {
 }
 
 /// A copy with a few bytes changed, cut out or doubled; most of them at the beginning or the end, where headers lie.
-fn changed(seed: &[u8], numbers: &mut Numbers) -> Vec<u8> {
+pub fn changed(seed: &[u8], numbers: &mut Numbers) -> Vec<u8> {
     let mut bytes = seed.to_vec();
     for _ in 0..=numbers.next(6) {
         let len = bytes.len();

@@ -34,6 +34,7 @@ mod fragments;
 mod fuzz;
 mod kill;
 mod leaving;
+mod limits;
 mod nginx_rtmp;
 mod owners;
 mod players;

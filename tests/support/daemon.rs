@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use super::House;
+use super::limited::Limited;
 
 /// How long anything may take before a test gives up; only a failing test takes so long.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -58,15 +59,25 @@ impl Daemon {
         Self::start_with(house, |_| {})
     }
 
+    /// The same under a limit on its memory.
+    #[track_caller]
+    pub fn start_limited(house: &House, limit: &Limited) -> Self {
+        Self::start_command(house, limit.wrap(&house.command(&["-v", "watch"])), |_| {})
+    }
+
     /// The same, with changes to the command.
     #[track_caller]
     pub fn start_with(house: &House, change: impl FnOnce(&mut Command)) -> Self {
+        Self::start_command(house, house.command(&["-v", "watch"]), change)
+    }
+
+    #[track_caller]
+    fn start_command(house: &House, mut command: Command, change: impl FnOnce(&mut Command)) -> Self {
         let manager = house.path().join("notify");
         let _ = fs::remove_file(&manager);
         let told = UnixDatagram::bind(&manager).unwrap();
         told.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
         let log = house.path().join("daemon.log");
-        let mut command = house.command(&["-v", "watch"]);
         let file = File::options().create(true).append(true).open(&log).unwrap();
         command.env("NOTIFY_SOCKET", &manager).stdout(file.try_clone().unwrap()).stderr(file);
         change(&mut command);

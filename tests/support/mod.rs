@@ -11,6 +11,7 @@ pub mod identity;
 #[expect(dead_code, reason = "what the library's own tests need of it")]
 #[path = "../../src/durable/image.rs"]
 pub mod image;
+pub mod limited;
 pub mod memory;
 pub mod recordings;
 pub mod stores;

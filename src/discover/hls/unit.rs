@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
-use std::io::Read;
+use std::io::Read as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use crate::recording::Fingerprint;
 use super::folder::{Folders, Listing};
 use super::limits::{Excess, MAX_DEPTH, MAX_PLAYLIST_BYTES, MAX_SPARSE_RATIO, SPARSE_FROM_BYTES, Spent};
 use super::sequence::Window;
-use super::{Unit, UnitFacts, UnitKind, m3u8, mpd, readiness};
+use super::{Unit, UnitFacts, UnitKind, m3u8, mpd, readiness, refused};
 
 /// Newest segments whose times are looked at; older ones do not change any more.
 const NEWEST_SEGMENTS: usize = 8;
@@ -162,13 +162,12 @@ impl Reader<'_> {
     }
 
     fn parts(&mut self, name: &str, kind: UnitKind) -> Result<Option<(Parts, Fingerprint)>, Stop> {
-        let Some((text, fingerprint)) = read_playlist(&self.directory.join(name), &mut self.spent)? else {
-            return Ok(None);
-        };
+        let Some(read) = read_playlist(&self.directory.join(name), &mut self.spent)? else { return Ok(None) };
+        let fingerprint = read.1;
         let mut parts = Parts { changed_ms: fingerprint.mtime_ms(), ..Parts::default() };
         match kind {
-            UnitKind::Hls => self.add_hls(&text, name, 0, &mut parts)?,
-            UnitKind::Dash => self.add_dash(&text, &mut parts)?,
+            UnitKind::Hls => self.add_hls(&read, name, 0, &mut parts)?,
+            UnitKind::Dash => self.add_dash(&read, name, &mut parts)?,
         }
         Ok(Some((parts, fingerprint)))
     }
@@ -196,8 +195,8 @@ impl Reader<'_> {
     }
 
     /// Adds what an HLS playlist names, and what those playlists name; its own name is relative to the unit's directory.
-    fn add_hls(&mut self, text: &str, name: &str, depth: usize, parts: &mut Parts) -> Result<(), Stop> {
-        let list = m3u8::parse(text)?;
+    fn add_hls(&mut self, read: &Read, name: &str, depth: usize, parts: &mut Parts) -> Result<(), Stop> {
+        let list = m3u8::parse(&read.0).map_err(|excess| self.refuse(name, read, excess))?;
         let below = &name[..name.rfind('/').map_or(0, |slash| slash + 1)];
         let is_media = list.variants.is_empty();
         parts.has_media |= is_media;
@@ -221,10 +220,10 @@ impl Reader<'_> {
                 Stop::Excess(excess) => Stop::Problem(excess.of(&path)),
                 problem @ Stop::Problem(_) => problem,
             })?;
-            if let Some((text, fingerprint)) = read {
-                parts.changed_ms = parts.changed_ms.max(fingerprint.mtime_ms());
+            if let Some(read) = read {
+                parts.changed_ms = parts.changed_ms.max(read.1.mtime_ms());
                 parts.playlists.push(relative.clone());
-                self.add_hls(&text, &relative, depth + 1, parts)?;
+                self.add_hls(&read, &relative, depth + 1, parts)?;
             }
         }
         Ok(())
@@ -263,8 +262,15 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn add_dash(&mut self, text: &str, parts: &mut Parts) -> Result<(), Excess> {
-        let manifest = mpd::parse(text)?;
+    /// What the text of a playlist asks for is too much, and will be as long as it is not changed.
+    fn refuse(&self, name: &str, read: &Read, excess: Excess) -> Stop {
+        let path = self.directory.join(name);
+        refused::remember(&path, read.1, excess);
+        Stop::Problem(excess.of(&path))
+    }
+
+    fn add_dash(&mut self, read: &Read, name: &str, parts: &mut Parts) -> Result<(), Stop> {
+        let manifest = mpd::parse(&read.0).map_err(|excess| self.refuse(name, read, excess))?;
         (parts.has_media, parts.has_live) = (true, !manifest.has_ended);
         parts.target_ms = manifest.target_ms;
         let mut matching = BTreeSet::new();
@@ -272,7 +278,7 @@ impl Reader<'_> {
             matching.extend(self.folders.matching(pattern, &mut self.spent)?);
         }
         let names = manifest.names.iter().chain(&matching).map(String::as_str);
-        self.add_segments(names, "", !manifest.has_ended, parts)
+        Ok(self.add_segments(names, "", !manifest.has_ended, parts)?)
     }
 
     /// The path below the unit's directory of a name in a playlist there, if the file exists.
@@ -306,8 +312,11 @@ impl Reader<'_> {
     }
 }
 
+/// The text of a playlist, and its fingerprint.
+type Read = (String, Fingerprint);
+
 /// Reads a playlist with its fingerprint; `None` if it vanished or is no file.
-fn read_playlist(path: &Path, spent: &mut Spent) -> Result<Option<(String, Fingerprint)>, Stop> {
+fn read_playlist(path: &Path, spent: &mut Spent) -> Result<Option<Read>, Stop> {
     let unreadable = |source| DiscoverError::Unreadable { path: path.to_owned(), source };
     let metadata = match fs::symlink_metadata(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -317,6 +326,7 @@ fn read_playlist(path: &Path, spent: &mut Spent) -> Result<Option<(String, Finge
         return Ok(None);
     }
     check_size(&metadata)?;
+    refused::check(path, Fingerprint::of(&metadata))?;
     spent.read(metadata.len())?;
     let mut bytes = Vec::new();
     // It may grow meanwhile.

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::isobmff::build::sample_limit;
 use crate::isobmff::cursor::{Child, Cursor};
 use crate::isobmff::encode::{full_boxed, put_table, put_u32};
 use crate::isobmff::error::Notes;
@@ -99,7 +100,9 @@ fn read_compact(table: &Child<'_>, notes: &mut Notes, bits: u32, count: u32, siz
             return SampleSizes::default();
         }
     };
-    let count = super::backed(table, notes, count, possible);
+    // A table of sizes of four bits is eight times as long in memory.
+    let most = usize::try_from(sample_limit()).unwrap_or(usize::MAX);
+    let count = super::backed(table, notes, count, possible.min(most));
     let size = |index: usize| match bits {
         4 if index.is_multiple_of(2) => u32::from(sizes[index / 2] >> 4),
         4 => u32::from(sizes[index / 2] & 0x0F),

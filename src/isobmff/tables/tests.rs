@@ -90,3 +90,18 @@ fn a_billion_entries_in_a_hundred_bytes_are_as_many_as_fit() {
     let defects = notes.into_defects();
     assert!(matches!(&defects[..], [Defect::Malformed { offset: Some(5000), .. }]), "{defects:?}");
 }
+
+/// A header of 512 MiB may be half a billion sizes of four bits, which take two gigabytes.
+#[test]
+fn sizes_of_four_bits_are_no_more_than_a_track_may_have() {
+    let most = usize::try_from(crate::isobmff::build::sample_limit()).unwrap();
+    let mut out = Vec::new();
+    crate::isobmff::encode::full_boxed(&mut out, *b"stz2", 0, 0, |out| {
+        out.extend([0, 0, 0, 4]);
+        out.extend(u32::try_from(most + 10).unwrap().to_be_bytes());
+        out.resize(out.len() + most / 2 + 5, 0x11);
+    });
+    let mut notes = Notes::default();
+    let sizes = stsz::read(&children(&out, 0).next().unwrap(), &mut notes);
+    assert_eq!((sizes.count(), notes.into_defects().len()), (most as u64, 1));
+}

@@ -70,7 +70,7 @@ fn items_by_file_offset_are_refused_and_others_are_not() {
 fn a_compressed_header_is_refused() {
     refused(relocated(&with_box(&moov(), &[], b"\0\0\0\x08cmov"), &|o| o + 1), "cmov");
     let only = b"\0\0\0\x10moov\0\0\0\x08cmov".to_vec();
-    assert!(matches!(Movie::from_moov(only), Err(IsoError::Unmovable { .. })));
+    assert!(matches!(Movie::from_moov(only), Err(IsoError::Compressed { .. })));
 }
 
 #[test]

@@ -18,7 +18,7 @@ use super::stream::{Tap, TimeBase};
 use super::tags::TagFeed;
 use super::{library, log};
 use crate::durable;
-use crate::isobmff::Tags;
+use crate::isobmff::{self, IsoError, Tags};
 use crate::media::{MediaError, whole};
 use crate::recording::{Container, TrackKind};
 
@@ -116,6 +116,9 @@ impl Source {
         library::ready()?;
         log::forget();
         let (file, size_bytes) = open_regular(path)?;
+        if container.is_iso() {
+            check_headers(path, &file, size_bytes)?;
+        }
         let end = whole::data_end(&mut &file, container, size_bytes);
         let tap = Tap::default();
         let head = head(&file, container).map_err(MediaError::open(path))?;
@@ -213,6 +216,16 @@ fn open_regular(path: &Path) -> Result<(File, u64), MediaError> {
         return Ok((file, metadata.len()));
     }
     Err(MediaError::open(path)(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")))
+}
+
+/// libavformat expands a compressed header, and reads one of any length: it gets no file that has such a one.
+fn check_headers(path: &Path, file: &File, size_bytes: u64) -> Result<(), MediaError> {
+    isobmff::check_for_others(&mut &*file, size_bytes).map_err(|error| match (error.defect(), error) {
+        (Some(defect), _) => MediaError::unfinishable(path, defect),
+        (None, IsoError::Io { offset, source }) => MediaError::Read { path: path.to_owned(), offset, source },
+        (None, error) => MediaError::open(path)(io::Error::other(error)),
+    })?;
+    (&*file).rewind().map_err(MediaError::open(path))
 }
 
 /// The head of an FLV file, which says whether it is read tag by tag because libavformat would misread it; of any other

@@ -3,7 +3,7 @@
 use std::io::{Read, Seek};
 use std::ops::Range;
 
-use super::{Frame, MAX_SAMPLES, Walker};
+use super::{Frame, Walker, sample_limit};
 use crate::salvage::element::LOOK_BYTES;
 use crate::salvage::nal::{Picture, Role, SLICE_PREFIX_BYTES};
 
@@ -96,7 +96,7 @@ impl<R: Read + Seek> Walker<'_, R> {
         }
         let audio_before = self.found.audio.first().map_or(0, Vec::len);
         self.found.frames.push(Frame::new(start..end, audio_before, open.is_sync, open.picture));
-        self.is_full |= self.found.frames.len() >= MAX_SAMPLES;
+        self.is_full |= self.found.frames.len() >= sample_limit();
     }
 
     /// A picture whose next slice is cut off by the end of the media is not whole. A slice of many megabytes is none: a frame

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io::{Read, Seek};
 use std::ops::Range;
 
-use super::{Frame, MAX_SAMPLES, RESUME_CHAIN, Walker};
+use super::{Frame, RESUME_CHAIN, Walker, sample_limit};
 use crate::salvage::element::LOOK_BYTES;
 use crate::salvage::nal::{Standard, visual};
 use crate::salvage::source::MAX_WANTED_BYTES;
@@ -159,6 +159,6 @@ impl<R: Read + Seek> Walker<'_, R> {
         }
         let audio_before = self.found.audio.first().map_or(0, Vec::len);
         self.found.frames.push(Frame::new(range, audio_before, is_sync, picture));
-        self.is_full |= self.found.frames.len() >= MAX_SAMPLES;
+        self.is_full |= self.found.frames.len() >= sample_limit();
     }
 }

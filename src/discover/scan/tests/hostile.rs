@@ -77,6 +77,23 @@ fn a_playlist_that_is_too_long_or_a_hole_is_refused_and_not_taken_for_none() {
     assert_eq!(refusals(&tree.search().scan()), []);
 }
 
+/// Every event in the directory asks for its playlists: one that was refused is not read again as long as it is the same file.
+#[test]
+fn a_manifest_that_was_refused_is_not_read_again_until_it_changes() {
+    let manifest = multiplying(100);
+    let tree = Tree::new(&[("a.mpd", &manifest), ("1.ts", "")]);
+    assert_eq!(refusals(&tree.search().scan()).len(), 1);
+    let sound = format!("{:width$}", "<MPD type='static'></MPD>", width = manifest.len());
+    let file = fs::File::options().write(true).open(tree.path("a.mpd")).unwrap();
+    let changed = file.metadata().unwrap().modified().unwrap();
+    std::io::Write::write_all(&mut &file, sound.as_bytes()).unwrap();
+    file.set_modified(changed).unwrap();
+    assert_eq!(refusals(&tree.search().scan()).len(), 1, "it looks as before");
+    file.set_modified(changed + Duration::from_secs(1)).unwrap();
+    let scan = tree.search().scan();
+    assert_eq!((refusals(&scan), tree.names(&scan)), (vec![], vec!["1.ts".to_owned()]));
+}
+
 /// Each of a thousand names every other: a million files would be read.
 #[test]
 fn playlists_that_name_each_other_are_read_up_to_a_limit() {
