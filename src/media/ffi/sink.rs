@@ -1,10 +1,11 @@
 //! A finished file as libavformat muxes it, written through a stream of ours.
 
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use ffmpeg_next::ffi::{
     AVDictionary, AVERROR, AVFMT_FLAG_BITEXACT, AVFMT_FLAG_CUSTOM_IO, AVFormatContext, AVIO_FLAG_READ, AVIOContext,
@@ -164,6 +165,10 @@ fn make_output(mut io: StreamIo, container: Container, path: &Path, drain: &Drai
             return Err(Error::MuxerNotFound);
         }
         (*context).pb = io.as_mut_ptr();
+        if let Some(write) = (*(*context).pb).write_packet {
+            WRITE.store(write as *mut (), Ordering::Release);
+            (*(*context).pb).write_packet = Some(write_what_there_is);
+        }
         (*context).opaque = std::ptr::from_ref(drain).cast_mut().cast();
         (*context).io_open = Some(reopen);
         // Without bitexact Matroska gets a random segment UID: the same recording, finished again after a cut, must give
@@ -174,6 +179,24 @@ fn make_output(mut io: StreamIo, container: Container, path: &Path, drain: &Drai
         (*context).max_interleave_delta = INTERLEAVE_MICROSECONDS;
         (*context).strict_std_compliance = FF_COMPLIANCE_EXPERIMENTAL;
         Ok(Output::wrap_with_custom_io(context, io))
+    }
+}
+
+/// What writes for every sink, as ffmpeg-next made it: they are all of one type.
+static WRITE: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Muxers write nothing at times, from nowhere: ffmpeg-next makes a slice of that, which no null pointer may be. `B` points to the
+/// bytes, to change or not to change them, as FFmpeg's version has it.
+#[expect(unsafe_code, reason = "called by libavformat, and calls what it would have called")]
+unsafe extern "C" fn write_what_there_is<B>(opaque: *mut c_void, bytes: B, length: c_int) -> c_int {
+    if length == 0 {
+        return 0;
+    }
+    // SAFETY: stored from a function of this very type, before this one was named; the arguments are passed on as they came.
+    unsafe {
+        let write: unsafe extern "C" fn(*mut c_void, B, c_int) -> c_int =
+            std::mem::transmute(WRITE.load(Ordering::Acquire));
+        write(opaque, bytes, length)
     }
 }
 
