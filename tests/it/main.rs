@@ -35,6 +35,7 @@ mod fuzz;
 mod kill;
 mod leaving;
 mod limits;
+mod memory_limit;
 mod nginx_rtmp;
 mod owners;
 mod players;

@@ -1,6 +1,7 @@
 //! A process with a limit on its memory: a control group where this machine lets us make one, else its own limit on data.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,7 +22,8 @@ impl Limited {
         let of_second = second.iter().find_map(|mount| group(mount, 2, bytes));
         let made = of_second.or_else(|| group(Path::new("/sys/fs/cgroup/memory"), 1, bytes));
         made.unwrap_or_else(|| {
-            println!("no control group can be made here; the data of the process is limited instead");
+            let words = "no control group can be made here; the data of the process is limited instead";
+            let _ = writeln!(std::io::stderr(), "{words}");
             Self::Data(bytes)
         })
     }
