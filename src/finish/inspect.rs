@@ -22,7 +22,7 @@ const FRAGMENT_HEADER_BYTES: u64 = 4 << 10;
 /// A file longer than [`SPARSE_FROM_BYTES`] has at least one byte on the disk for so many that it claims: a hole of a terabyte
 /// costs its writer nothing, and whoever reads it hours.
 const MAX_SPARSE_RATIO: u64 = 64;
-const SPARSE_FROM_BYTES: u64 = 64 << 30;
+const SPARSE_FROM_BYTES: u64 = 2 << 40;
 
 /// What headers tell about a file.
 #[derive(Debug)]
@@ -192,6 +192,9 @@ fn inspect_boxes(
         Ok(read) => read,
         Err(error) => return take_defect(path, error, found),
     };
+    if let Err(error) = isobmff::check_headers(&layout) {
+        return take_defect(path, error, found);
+    }
     found.is_hit = salvage::is_hit(reader, &layout).map_err(|source| salvage_error(path, source))?;
     let whole_bytes = layout.len;
     let mut iso = Iso { whole_bytes, layout, movie: None, stays_fragmented: None, verdict: Verdict::default() };
@@ -275,11 +278,11 @@ mod tests {
 
     #[test]
     fn a_file_of_holes_is_beyond_a_limit_and_a_preallocated_one_is_not() {
-        assert!(holes(1 << 40, 4096).is_some());
-        assert!(holes(1 << 40, (1 << 40) / 65).is_some());
-        assert_eq!(holes(1 << 40, (1 << 40) / 64), None);
-        assert_eq!(holes(64 << 30, 4096), None, "looked through in seconds");
-        assert_eq!(holes(1 << 40, 0), None, "a file system that does not say");
+        assert!(holes(4 << 40, 4096).is_some());
+        assert!(holes(4 << 40, (4 << 40) / 65).is_some());
+        assert_eq!(holes(4 << 40, (4 << 40) / 64), None);
+        assert_eq!(holes(2 << 40, 4096), None, "looked through in minutes, beside the others");
+        assert_eq!(holes(4 << 40, 0), None, "a file system that does not say");
         assert_eq!(holes(0, 0), None);
     }
 }

@@ -47,7 +47,7 @@ pub use error::IsoError;
 pub use fragment::Fragmented;
 pub use headers::pasp::Aspect;
 pub use movie::Movie;
-pub use outside::check_for_others;
+pub use outside::{check_for_others, check_headers};
 pub use overview::TableOverview;
 pub use payloads::{PacketCheck, check_packets, first_payload_digests, payload_digests};
 pub use place::{Tail, front_header, relocated};

@@ -5,6 +5,7 @@
 
 use std::io::{Read, Seek, SeekFrom};
 
+use super::boxes::{BoxHeader, Layout};
 use super::error::IsoError;
 use super::movie::header_limit_bytes;
 
@@ -32,6 +33,16 @@ pub fn check_for_others<R: Read + Seek>(reader: &mut R, len: u64) -> Result<(), 
         at = found.end;
     }
     Ok(())
+}
+
+/// Refuses a file with a whole header, whatever its type, that is larger than [`header_limit_bytes`].
+pub fn check_headers(layout: &Layout) -> Result<(), IsoError> {
+    let (what, limit) = ("size of a header in bytes", header_limit_bytes());
+    let is_header = |b: &&BoxHeader| b.end() <= layout.len && [b"moov", b"moof", b"mfra"].iter().any(|name| b.is(name));
+    match layout.boxes.iter().filter(is_header).map(|b| b.size_bytes).max() {
+        Some(found) if found > limit => Err(IsoError::Limit { what, found, limit }),
+        _ => Ok(()),
+    }
 }
 
 /// A box at the top level.
@@ -65,6 +76,7 @@ fn is_compressed<R: Read + Seek>(reader: &mut R, at: u64, end: u64) -> Result<bo
     reader.seek(SeekFrom::Start(at)).map_err(IsoError::io(at))?;
     let (mut left, mut window) = (end - at, Vec::with_capacity(WINDOW_BYTES + COMPRESSED_BYTES));
     while left > 0 {
+        crate::stop::look();
         window.drain(..window.len().saturating_sub(COMPRESSED_BYTES - 1));
         let read = reader.take(left.min(WINDOW_BYTES as u64)).read_to_end(&mut window).map_err(IsoError::io(at))?;
         if window.windows(COMPRESSED_BYTES).any(is_header) {
@@ -88,9 +100,9 @@ mod tests {
 
     const CMOV: &[u8] = b"\0\0\0\x28cmov\0\0\0\x0Cdcomzlib\0\0\0\x14cmvd\x7F\0\0\0zzzz";
 
-    fn boxed(fourcc: &[u8; 4], body: &[u8]) -> Vec<u8> {
+    fn boxed(fourcc: [u8; 4], body: &[u8]) -> Vec<u8> {
         let size = u32::try_from(body.len() + 8).unwrap();
-        [&size.to_be_bytes()[..], fourcc, body].concat()
+        [&size.to_be_bytes()[..], &fourcc, body].concat()
     }
 
     fn check(file: &[u8]) -> Result<(), IsoError> {
@@ -103,17 +115,17 @@ mod tests {
 
     #[test]
     fn a_compressed_header_is_found_wherever_another_reader_would() {
-        let ftyp = boxed(b"ftyp", b"qt  \0\0\0\0");
+        let ftyp = boxed(*b"ftyp", b"qt  \0\0\0\0");
         let behind = |header: &[u8]| [&ftyp[..], header].concat();
-        for nested in [boxed(b"moov", CMOV), boxed(b"\x01abc", CMOV), CMOV.to_vec(), boxed(b"moof", CMOV)] {
+        for nested in [boxed(*b"moov", CMOV), boxed(*b"\x01abc", CMOV), CMOV.to_vec(), boxed(*b"moof", CMOV)] {
             assert!(is_refused(&behind(&nested)));
         }
-        let deep = boxed(b"moov", &[boxed(b"mvhd", &[0; 100]), boxed(b"trak", &boxed(b"mdia", CMOV))].concat());
+        let deep = boxed(*b"moov", &[boxed(*b"mvhd", &[0; 100]), boxed(*b"trak", &boxed(*b"mdia", CMOV))].concat());
         assert!(is_refused(&behind(&deep)));
-        assert!(is_refused(&behind(&boxed(b"free", &boxed(b"moov", CMOV)))), "a free box that is none");
-        let torn = &boxed(b"moov", &[CMOV, &[0; 50]].concat())[..60];
+        assert!(is_refused(&behind(&boxed(*b"free", &boxed(*b"moov", CMOV)))), "a free box that is none");
+        let torn = &boxed(*b"moov", &[CMOV, &[0; 50]].concat())[..60];
         assert!(is_refused(&behind(torn)));
-        for harmless in [boxed(b"mdat", CMOV), boxed(b"free", CMOV), boxed(b"moov", &CMOV[..20]), Vec::new()] {
+        for harmless in [boxed(*b"mdat", CMOV), boxed(*b"free", CMOV), boxed(*b"moov", &CMOV[..20]), Vec::new()] {
             assert!(check(&behind(&harmless)).is_ok(), "{harmless:?}");
         }
     }
@@ -121,7 +133,7 @@ mod tests {
     #[test]
     fn a_compressed_header_at_the_border_of_two_reads_is_found() {
         for before in WINDOW_BYTES - 60..WINDOW_BYTES + 8 {
-            assert!(is_refused(&boxed(b"moov", &[&vec![0; before], CMOV].concat())), "{before}");
+            assert!(is_refused(&boxed(*b"moov", &[&vec![0; before], CMOV].concat())), "{before}");
         }
     }
 

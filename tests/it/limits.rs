@@ -12,8 +12,8 @@ use crate::support::{House, Run, standard_config, tree};
 /// Far below what each of these files came to, and enough for FFmpeg and some recordings at once.
 const ENOUGH_BYTES: u64 = 512 << 20;
 
-fn boxed(fourcc: &[u8; 4], body: &[u8]) -> Vec<u8> {
-    [&u32::try_from(body.len() + 8).unwrap().to_be_bytes()[..], fourcc, body].concat()
+fn boxed(fourcc: [u8; 4], body: &[u8]) -> Vec<u8> {
+    [&u32::try_from(body.len() + 8).unwrap().to_be_bytes()[..], &fourcc, body].concat()
 }
 
 /// A zlib stream of so many zeros: one literal, then matches of 258 at distance 1, each in 13 bits of the fixed code (RFC 1951
@@ -45,36 +45,38 @@ fn zeros_packed(bytes: u64) -> Vec<u8> {
 /// A movie header that says how long it is when it is expanded, and is.
 fn compressed(bytes: u64) -> Vec<u8> {
     let stated = u32::try_from(bytes).unwrap().to_be_bytes();
-    let header = [boxed(b"dcom", b"zlib"), boxed(b"cmvd", &[&stated[..], &zeros_packed(bytes)].concat())].concat();
-    [boxed(b"ftyp", b"qt  \0\0\0\0qt  "), boxed(b"mdat", &[0; 1000]), boxed(b"moov", &boxed(b"cmov", &header))].concat()
+    let header = [boxed(*b"dcom", b"zlib"), boxed(*b"cmvd", &[&stated[..], &zeros_packed(bytes)].concat())].concat();
+    [boxed(*b"ftyp", b"qt  \0\0\0\0qt  "), boxed(*b"mdat", &[0; 1000]), boxed(*b"moov", &boxed(*b"cmov", &header))]
+        .concat()
 }
 
-/// A box of a terabyte that takes a block on the disk.
-fn terabyte(path: &Path, before: &[u8], fourcc: &[u8; 4]) {
-    const TERABYTE: u64 = 1 << 40;
-    let header = [b"\0\0\0\x01", &fourcc[..], &TERABYTE.to_be_bytes()].concat();
+const TERABYTE: u64 = 1 << 40;
+
+/// A box of so many bytes that takes a block on the disk.
+fn hole(path: &Path, before: &[u8], fourcc: [u8; 4], bytes: u64) {
+    let header = [b"\0\0\0\x01", &fourcc[..], &bytes.to_be_bytes()].concat();
     let mut file = File::create(path).unwrap();
     file.write_all(&[before, &header].concat()).unwrap();
-    file.set_len(before.len() as u64 + TERABYTE).unwrap();
+    file.set_len(before.len() as u64 + bytes).unwrap();
 }
 
 /// Hostile recordings of each kind that was found.
 fn put_hostile(house: &House) -> usize {
     fs::write(house.root().join("compressed.mov"), compressed(1_900_000_000)).unwrap();
-    let ftyp = boxed(b"ftyp", b"isom\0\0\0\0isom");
-    let with_media = [&ftyp[..], &boxed(b"mdat", &[7; 1000])].concat();
-    terabyte(&house.root().join("header.mp4"), &ftyp, b"moov");
-    terabyte(&house.root().join("header-last.mp4"), &with_media, b"moov");
-    terabyte(&house.root().join("fragment.mp4"), &ftyp, b"moof");
-    terabyte(&house.root().join("media.mp4"), &ftyp, b"mdat");
+    let ftyp = boxed(*b"ftyp", b"isom\0\0\0\0isom");
+    let with_media = [&ftyp[..], &boxed(*b"mdat", &[7; 1000])].concat();
+    hole(&house.root().join("header.mp4"), &ftyp, *b"moov", TERABYTE);
+    hole(&house.root().join("header-last.mp4"), &with_media, *b"moov", TERABYTE);
+    hole(&house.root().join("fragment.mp4"), &ftyp, *b"moof", TERABYTE);
+    hole(&house.root().join("media.mp4"), &ftyp, *b"mdat", 4 * TERABYTE);
     5
 }
 
 /// A manifest of 47 KiB that comes to half a million names.
 fn multiplying() -> String {
-    let representations: String = (0..700).map(|n| format!("<Representation id='{n}'/>")).collect();
-    let templates: String = (0..700).map(|n| format!("<SegmentTemplate media='{n}$Number$'/>")).collect();
-    format!("<MPD type='static'>{representations}{templates}</MPD>")
+    let representations: Vec<_> = (0..700).map(|n| format!("<Representation id='{n}'/>")).collect();
+    let templates: Vec<_> = (0..700).map(|n| format!("<SegmentTemplate media='{n}$Number$'/>")).collect();
+    format!("<MPD type='static'>{}{}</MPD>", representations.concat(), templates.concat())
 }
 
 fn process(house: &House, limit: &Limited) -> Run {
@@ -91,6 +93,7 @@ fn recordings_that_state_more_than_a_limit_are_quarantined_and_cost_no_memory() 
     assert_eq!(run.out.lines().filter(|line| line.starts_with("quarantined")).count(), hostile, "{}", run.out);
     assert!(run.out.contains("compressed movie header"), "{}", run.out);
     assert!(run.out.contains("bytes of the file for each byte that is on the disk"), "{}", run.out);
+    assert_eq!(run.out.matches("size of a header in bytes is ").count(), 3, "{}", run.out);
     assert_eq!(limit.kills().unwrap_or(0), 0);
     assert!(fs::read_dir(house.root()).unwrap().count() >= before, "nothing is removed");
     assert!(house.vods().is_empty());

@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_playlist_of_more_names_than_the_limit_is_refused() {
-        let names = |count: usize| (0..count).map(|n| format!("{n}\n")).collect::<String>();
+        let names = |count: usize| (0..count).map(|n| format!("{n}\n")).collect::<Vec<_>>().concat();
         assert_eq!(parse(&names(MAX_NAMES)).segments.len(), MAX_NAMES);
         assert_eq!(super::parse(&names(MAX_NAMES + 1)).unwrap_err().limit, MAX_NAMES as u64);
         let variants = "a.m3u8\nb.m3u8\n".repeat(MAX_NAMES / 2 + 1);

@@ -197,7 +197,7 @@ mod tests {
     /// Five thousand representations and five thousand templates, each a few bytes: 25 million patterns.
     #[test]
     fn a_manifest_that_multiplies_is_refused() {
-        let of = |count: usize, each: &dyn Fn(usize) -> String| (0..count).map(each).collect::<String>();
+        let of = |count: usize, each: &dyn Fn(usize) -> String| (0..count).map(each).collect::<Vec<_>>().concat();
         let representation = |n| format!("<Representation id='{n}'>");
         let template = |n| format!("<SegmentTemplate media='{n}-$RepresentationID$-$Number$'>");
         let most = MAX_FILLED_NAMES as u64;

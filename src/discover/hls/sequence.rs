@@ -55,7 +55,9 @@ impl Sequences {
                 by_shape.entry(owned(shape)).or_default().push((number, place));
             }
         }
-        by_shape.values_mut().for_each(|names| names.sort_unstable());
+        for numbers in by_shape.values_mut() {
+            numbers.sort_unstable();
+        }
         Self(by_shape)
     }
 
@@ -78,12 +80,12 @@ impl Sequences {
         }
         let mut beside = Vec::new();
         for (shape, (smallest, largest, _)) in shapes.into_iter().filter(|(_, (.., count))| *count >= 2) {
-            let names = self.0.get(&owned(shape)).map_or(&[][..], Vec::as_slice);
-            let dropped = names.partition_point(|(number, _)| window.slides && *number < smallest);
-            let named = names.partition_point(|(number, _)| *number <= largest);
-            let coming = names[named..].iter().take_while(|(number, _)| window.is_live && number - largest <= AHEAD);
+            let numbers = self.0.get(&owned(shape)).map_or(&[][..], Vec::as_slice);
+            let dropped = numbers.partition_point(|(number, _)| window.slides && *number < smallest);
+            let known = numbers.partition_point(|(number, _)| *number <= largest);
+            let coming = numbers[known..].iter().take_while(|(number, _)| window.is_live && number - largest <= AHEAD);
             let name = |place: usize| listed.get(place).map_or("", AsRef::as_ref);
-            beside.extend(names[..dropped].iter().map(|(_, place)| Beside { name: name(*place), is_coming: false }));
+            beside.extend(numbers[..dropped].iter().map(|(_, place)| Beside { name: name(*place), is_coming: false }));
             beside.extend(coming.map(|(_, place)| Beside { name: name(*place), is_coming: true }));
         }
         beside.sort_unstable_by_key(|b| b.name);

@@ -36,7 +36,7 @@ impl Collected {
         let is_refused = |known: &&mut DiscoverError| matches!(known, DiscoverError::PlaylistRefused { .. });
         match (self.problems.iter_mut().find(is_refused), &problem) {
             (Some(DiscoverError::PlaylistRefused { others, .. }), DiscoverError::PlaylistRefused { .. }) => {
-                *others = true
+                *others = true;
             }
             _ => self.problems.push(problem),
         }
@@ -96,6 +96,7 @@ pub(in crate::discover) fn collect(
     let mut playlists: Vec<_> = listing.playlists.iter().collect();
     playlists.sort_unstable_by_key(|(name, _)| name);
     for (name, kind) in playlists.into_iter().filter(|(name, _)| !claimed.contains(&directory.join(name))) {
+        crate::stop::look();
         match reader.read(name, *kind, now_ms) {
             Ok(Some((unit, parts))) => {
                 // Once nothing is written any more, a segment that was never named is a recording by itself.

@@ -14,9 +14,9 @@ use crate::recording::Container;
 
 /// Sees to it that FFmpeg can be called and that its log comes to us; every door of this room asks first.
 pub(in crate::media) fn ready() -> Result<(), MediaError> {
+    static BOUNDED: Once = Once::new();
     late::ready().map_err(|detail| MediaError::NotLoaded { detail })?;
     log::install();
-    static BOUNDED: Once = Once::new();
     BOUNDED.call_once(bound_memory);
     Ok(())
 }

@@ -18,9 +18,9 @@ fn waiting(tree: &Tree, scan: &Scan) -> Vec<String> {
 
 /// Templates and representations that come to so many patterns.
 fn multiplying(each: usize) -> String {
-    let representations: String = (0..each).map(|n| format!("<Representation id='{n}'/>")).collect();
-    let templates: String = (0..each).map(|n| format!("<SegmentTemplate media='{n}$Number$'/>")).collect();
-    format!("<MPD type='static'>{representations}{templates}</MPD>")
+    let representations: Vec<_> = (0..each).map(|n| format!("<Representation id='{n}'/>")).collect();
+    let templates: Vec<_> = (0..each).map(|n| format!("<SegmentTemplate media='{n}$Number$'/>")).collect();
+    format!("<MPD type='static'>{}{}</MPD>", representations.concat(), templates.concat())
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn a_manifest_that_was_refused_is_not_read_again_until_it_changes() {
     let sound = format!("{:width$}", "<MPD type='static'></MPD>", width = manifest.len());
     let file = fs::File::options().write(true).open(tree.path("a.mpd")).unwrap();
     let changed = file.metadata().unwrap().modified().unwrap();
-    std::io::Write::write_all(&mut &file, sound.as_bytes()).unwrap();
+    io::Write::write_all(&mut &file, sound.as_bytes()).unwrap();
     file.set_modified(changed).unwrap();
     assert_eq!(refusals(&tree.search().scan()).len(), 1, "it looks as before");
     file.set_modified(changed + Duration::from_secs(1)).unwrap();
@@ -139,7 +139,9 @@ fn a_file_is_named_so_often_and_no_more() {
     let names: Vec<_> = (0..2000).map(|n| format!("{n}.ts")).collect();
     let playlist = media_playlist(&names, true);
     let tree = Tree::new(&[]);
-    names.iter().for_each(|name| fs::write(tree.path(name), "").unwrap());
+    for name in &names {
+        fs::write(tree.path(name), "").unwrap();
+    }
     let scan = |playlists: usize| {
         (0..playlists).for_each(|n| fs::write(tree.path(&format!("p{n:02}.m3u8")), &playlist).unwrap());
         let scan = tree.search().scan();
