@@ -19,6 +19,7 @@ pub(crate) mod image;
 mod in_place;
 mod lease;
 mod partial;
+mod probe;
 mod root;
 mod seam;
 mod share;
@@ -46,6 +47,7 @@ pub(crate) use in_place::tape;
 pub use in_place::{InPlace, Operation};
 pub use lease::{BTRFS, EXT4, F_SETSIG, NoLease, ReadLease, TMPFS, XFS, lease_control, leases_count_on};
 pub use partial::{Owner, PARTIAL_PREFIX, Partial, Sealed, is_partial, random_id, remove_partials};
+pub use probe::{Probe, find_beneath, probe_name, remove_probes};
 pub use root::{ROOT_FILE, RootError, RootLock, RootOwner, foreign_owner, owner_of};
 #[cfg(test)]
 pub(crate) use seam::recorder;

@@ -53,6 +53,9 @@ pub(super) async fn ask_bucket(bucket: &Bucket, proven: &RemoteObject, run: &Run
 /// Looks at a file of a directory. A copy has the modification time of the file it was made from; one that has another was
 /// there before or was written since, and its bytes are compared.
 pub(super) fn ask_directory(directory: &Directory, proven: &RemoteObject, run: &Run<'_>) -> Result<Answer> {
+    if directory.fingerprint(&proven.key)?.is_some_and(|now| now.same_file(&proven.source)) {
+        return Err(directory.is_the_recording(&proven.key));
+    }
     let now = directory.head(&proven.key)?.map(RemoteState::from);
     let answer = Answer::of(now.as_ref(), proven);
     if matches!(answer, Answer::Differs(_)) {

@@ -13,6 +13,7 @@ use super::error::{DeliverError, Result};
 use super::source::Source;
 use super::transfer::{Proof, Run, Stored};
 use crate::durable::{self, FileError, Partial};
+use crate::recording::Fingerprint;
 use crate::recording::name::printable;
 
 /// A directory as a target.
@@ -44,9 +45,14 @@ impl Directory {
 
     /// Size, and modification time in milliseconds, of what stands under a key.
     pub fn head(&self, key: &str) -> Result<Option<(u64, i64)>> {
+        Ok(self.fingerprint(key)?.map(|seen| (seen.size_bytes, seen.mtime_ms())))
+    }
+
+    /// The file under a key.
+    pub fn fingerprint(&self, key: &str) -> Result<Option<Fingerprint>> {
         self.ensure()?;
         match durable::fingerprint(&self.path_of(key)) {
-            Ok(seen) => Ok(Some((seen.size_bytes, seen.mtime_ms()))),
+            Ok(seen) => Ok(Some(seen)),
             Err(e) if e.is_missing() => Ok(None),
             Err(e) => Err(DeliverError::disk(&self.target)(e)),
         }
@@ -61,10 +67,7 @@ impl Directory {
     pub fn adopt(&self, key: &str, size_bytes: u64, source: &Source, run: &Run<'_>) -> Result<Option<Proof>> {
         let there = durable::fingerprint(&self.path_of(key)).map_err(DeliverError::disk(&self.target))?;
         if there.same_file(&source.fingerprint()) {
-            // By another mount or a link the directory is the one of the recordings: what is proven there is no copy.
-            let problem = format!("`{}` is the recording itself", printable(&self.path_of(key)));
-            let advice = "Put the target into a directory that no path leads to the recordings by.";
-            return Err(DeliverError::configuration(&self.target, problem, advice));
+            return Err(self.is_the_recording(key));
         }
         if size_bytes != source.size_bytes() {
             return Ok(None);
@@ -73,6 +76,13 @@ impl Directory {
         source.rewind()?;
         let ours = read_through(source, run, |_| Ok(()))?;
         Ok((ours == theirs).then(|| proof(size_bytes, &ours)))
+    }
+
+    /// By another mount or a link the directory is the one of the recordings: what is proven there is no copy.
+    pub fn is_the_recording(&self, key: &str) -> DeliverError {
+        let problem = format!("`{}` is the recording itself", printable(&self.path_of(key)));
+        let advice = "Put the target into a directory that no path leads to the recordings by.";
+        DeliverError::configuration(&self.target, problem, advice)
     }
 
     /// Copies the file, durably, and compares the copy with what was read.

@@ -38,6 +38,7 @@ mod transfer;
 mod uplink;
 mod upload;
 mod verify;
+mod view;
 mod wire;
 #[cfg(test)]
 mod words;
@@ -54,4 +55,5 @@ pub use memory::{MemoryBucket, MemoryObject};
 pub use options::*;
 pub use parts::{PartPlan, SINGLE_PUT_MAX_BYTES};
 pub use target::{Difference, RemoteState, Removal, Targets};
+pub use view::Shown;
 pub use wire::OpenUpload;

@@ -5,6 +5,7 @@
 //! the delivery queue does.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
@@ -28,8 +29,9 @@ use super::network::Network;
 use super::parts::PART_MIN_BYTES;
 use super::place::Place;
 use super::transfer::Run;
+use super::view::Shown;
 use super::wire::OpenUpload;
-use super::{Options, TargetOptions, upload, verify};
+use super::{Options, TargetOptions, upload, verify, view};
 use crate::durable;
 use crate::recording::{Asset, RemoteObject};
 use crate::stop::Stop;
@@ -319,6 +321,21 @@ impl Targets {
             Store::Directory(directory) => asking::ask_directory(directory, proven, &run),
             Store::Bucket(bucket) => self.network.until_stopped(asking::ask_bucket(bucket, proven, &run)),
         }
+    }
+
+    /// Which of these roots a target shows: its objects are then files of the recordings' own directory, and no copies. Empty if
+    /// it is apart from all of them. Gives up soon: without an answer nothing is known.
+    pub fn shows(
+        &self,
+        target: &str,
+        root: &Path,
+        roots: &[PathBuf],
+        cancel: &AtomicBool,
+        ledger: &dyn Ledger,
+    ) -> Result<Vec<Shown>> {
+        let target = self.find(target)?;
+        let run = Run { cancel, progress: &|_| (), buffers: &target.buffers, ledger };
+        self.network.until_stopped(view::look(target, root, roots, &run))
     }
 
     /// Compares an object with what its delivery proved: by what the store reports, and where `reads` also by its bytes. Says

@@ -52,7 +52,7 @@ impl Answers {
         objects.into_iter().filter_map(answer).collect()
     }
 
-    fn is_silent(&self, target: &str) -> bool {
+    pub(super) fn is_silent(&self, target: &str) -> bool {
         self.lock().silent.get(target).is_some_and(|since| since.elapsed() < SILENCE)
     }
 
@@ -120,7 +120,8 @@ fn ask_one(house: &House, vod_id: &str, question: &Question) -> bool {
     }
 }
 
-fn note_silence(house: &House, target: &str, error: &DeliverError) {
+/// Says once that a target does not answer, and leaves it alone for a while.
+pub(super) fn note_silence(house: &House, target: &str, error: &DeliverError) {
     if error.class() != Class::Cancelled && house.answers.silence(target) {
         warn!(target_name = target, error = chain(error), "Nothing is freed: the target does not confirm its copies.");
     }

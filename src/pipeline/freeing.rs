@@ -11,6 +11,7 @@ use super::confirming;
 use super::house::{House, now_ms};
 use super::leaving;
 use super::roots;
+use super::views;
 use crate::catalog::CatalogError;
 use crate::durable;
 use crate::fault::chain;
@@ -73,6 +74,7 @@ fn plan_for(house: &House, records: &[VodRecord]) -> Result<(Plan, u64), Catalog
         required: &house.targets().required(),
         uploaded: settings.deliver.upload_extensions,
         on_disk: &on_disk,
+        views: &house.views.all(house)?,
         volumes: &volumes,
         now_ms: now_ms(),
     };
@@ -107,7 +109,7 @@ pub fn free_what_is_due(house: &House) -> usize {
         error!("nothing is freed: the catalogue is an older state of itself; run `aftercast catalog rebuild`");
         return 0;
     }
-    let records = match house.catalog.unfreed_vods(usize::MAX) {
+    let records = match views::look_again(house).and_then(|()| house.catalog.unfreed_vods(usize::MAX)) {
         Ok(records) => records,
         Err(fault) => return unreadable(&fault),
     };
@@ -173,6 +175,7 @@ fn free_vod(house: &House, vod_id: &str, held_bytes: u64) -> bool {
         let (touched, questions) = needs.unwrap_or_default();
         compare_again(house, &touched)?;
         confirming::ask(house, vod_id, &questions);
+        compare_with_root(house, vod_id, held_bytes)?;
         free_if_granted(house, vod_id, held_bytes)
     });
     freed.unwrap_or_else(|fault| {
@@ -189,6 +192,20 @@ fn compare_again(house: &House, deliveries: &[String]) -> Result<(), CatalogErro
         if house.catalog.deliver_again(id, why, now_ms())? {
             info!(delivery = id, "the local file was touched since its delivery; comparing it with the copy again");
             house.bell.ring();
+        }
+    }
+    Ok(())
+}
+
+/// Where nothing else is lacking: whether the targets are apart from the root of the recordings.
+fn compare_with_root(house: &House, vod_id: &str, held_bytes: u64) -> Result<(), CatalogError> {
+    let wanted = |facts: &Facts<'_>, options: &retain::Options| {
+        (facts.record.root.clone(), retain::to_be_looked_at(facts, options))
+    };
+    let Some((root, targets)) = with_facts(house, vod_id, held_bytes, wanted)? else { return Ok(()) };
+    for target in targets {
+        if !views::look(house, &target, &root) {
+            break;
         }
     }
     Ok(())
@@ -230,6 +247,7 @@ fn with_facts<T>(
         uploaded: settings.deliver.upload_extensions,
         seen_now: durable::seen(&record.file_path).ok(),
         confirmed: &house.answers.about(record.remote.iter().chain(deliveries.iter().flat_map(objects_of))),
+        views: &house.views.about(house, &record.root)?,
         free_bytes: durable::free_bytes(&record.root).unwrap_or(u64::MAX),
         held_bytes,
         now_ms: now_ms(),

@@ -102,6 +102,8 @@ pub struct House {
     pub(super) bell: super::courier::Bell,
     /// What the stores have answered about their copies.
     pub(super) answers: super::confirming::Answers,
+    /// Which targets are another view of a root.
+    pub(super) views: super::views::Views,
     /// Serialises granting a permit and using it.
     pub(super) freeing: Mutex<()>,
     /// Held for reading while a file is given up; who puts back what a cut left aside has it to itself.
@@ -142,6 +144,7 @@ impl House {
             meters: super::meters::Meters::default(),
             bell: super::courier::Bell::default(),
             answers: super::confirming::Answers::default(),
+            views: super::views::Views::default(),
             freeing: Mutex::default(),
             asides: RwLock::default(),
             unavailable: super::roots::Unavailable::default(),
@@ -200,6 +203,14 @@ impl House {
         self.postponed.unwritten()
     }
 
+    /// The targets that are another view of a root, with that root.
+    pub fn shown_roots(&self) -> Result<Vec<(String, PathBuf)>, CatalogError> {
+        let views = self.views.all(self)?.into_iter().filter(|viewed| !viewed.is_apart);
+        let mut shown: Vec<_> = views.map(|viewed| (viewed.target, viewed.root)).collect();
+        shown.sort_unstable();
+        Ok(shown)
+    }
+
     /// Until when a target waits after such a fault, milliseconds since the Unix epoch.
     pub fn target_waits_until(&self, target: &str) -> Option<i64> {
         self.bell.paused_until(target).filter(|until| *until > now_ms())
@@ -213,6 +224,7 @@ impl House {
         *self.settler.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Settler::new(&settings.watch));
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
         *self.targets.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(targets);
+        self.views.begin_anew();
         self.bell.ring();
         Ok(())
     }

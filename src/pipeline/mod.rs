@@ -33,6 +33,7 @@ mod teaching;
 mod tests;
 mod turns;
 mod undoing;
+mod views;
 mod watching;
 
 pub use crate::stop::Stop;

@@ -17,6 +17,7 @@ use super::leaving;
 use super::pool::Urgency;
 use super::queueing;
 use super::roots;
+use super::views;
 use crate::catalog::JournalKey;
 use crate::discover::{self, DiscoverError, Event, Mode, Problem, SeenEvent, Settling, Split, Unit, Watch};
 use crate::fault::{Fault, chain};
@@ -43,16 +44,19 @@ pub fn watch(engine: &Engine, control: &Receiver<Control>, ready: &dyn Fn()) -> 
     let mut watcher = Watcher::start(engine)?;
     engine.couriers().begin()?;
     engine.resume()?;
+    let mut views = views::Beside::default();
     // A scan that a stop cut short has nothing to take back.
     let _ended = stop::heeding(&engine.house().stop, || {
         watcher.rescan(None);
         ready();
+        views = views::Beside::begin(engine.house());
         while !engine.house().stop.is_requested() {
             watcher.turn(control);
         }
     });
     info!("shutting down; finishing current steps");
     watcher.freeing.join();
+    views.join();
     Ok(())
 }
 

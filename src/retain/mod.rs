@@ -13,6 +13,7 @@ mod tests;
 pub use free::{FreeError, Freed, Waiting, free};
 pub use options::*;
 pub use permit::{
-    ANSWER_MAX_AGE_MS, Confirmation, Facts, Permit, Question, Refusal, permit, questions, to_be_compared,
+    ANSWER_MAX_AGE_MS, Confirmation, Facts, Permit, Question, Refusal, VIEW_MAX_AGE_MS, Viewed, permit, questions,
+    to_be_compared, to_be_looked_at,
 };
 pub use plan::{Inventory, Plan, PlannedFree, Volume, plan};

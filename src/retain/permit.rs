@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{DeleteLocal, Options};
+use crate::recording::name::printable;
 use crate::recording::{
     Asset, Defect, Delivery, DeliveryState, Fingerprint, Kind, Kinds, RemoteObject, Seen, VodRecord,
 };
@@ -25,6 +26,8 @@ pub struct Facts<'a> {
     pub seen_now: Option<Seen>,
     /// What the stores said of the objects when they were asked again.
     pub confirmed: &'a [Confirmation],
+    /// What was found when the targets were compared with the roots.
+    pub views: &'a [Viewed],
     /// Bytes free now on its file system.
     pub free_bytes: u64,
     /// Bytes of all finished recordings that are still on disk.
@@ -47,6 +50,22 @@ pub struct Confirmation {
     pub age_ms: u64,
     /// Whether more than the size was compared.
     pub beyond_size: bool,
+}
+
+/// How old the finding that a target is apart from a root may be when a file is freed by it, milliseconds: mounts change seldom.
+pub const VIEW_MAX_AGE_MS: u64 = 3_600_000;
+
+/// Whether a target is another view of a root: then its objects are the recordings themselves, and no copies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Viewed {
+    /// Name of the target.
+    pub target: String,
+    /// The root.
+    pub root: PathBuf,
+    /// Whether the target was found to be apart from the root.
+    pub is_apart: bool,
+    /// How old that is, milliseconds of a clock that nobody sets.
+    pub age_ms: u64,
 }
 
 /// An object that must be confirmed before a file is freed.
@@ -197,6 +216,20 @@ pub enum Refusal {
     /// The store has not confirmed the object within the last minute.
     #[error("target `{0}` has not confirmed the copy within the last minute")]
     NotConfirmed(String),
+    /// The target's objects are the files of the root.
+    #[error(
+        "target `{target}` is another view of `{}`: its objects are the recordings themselves, not copies",
+        printable(root)
+    )]
+    View {
+        /// Name of the target.
+        target: String,
+        /// The root.
+        root: PathBuf,
+    },
+    /// It is not known whether the target's objects are the files of the root.
+    #[error("target `{0}` was not yet found to be separate from the recording directory")]
+    NotApart(String),
     /// The time has not come.
     #[error("its time has not come")]
     TooEarly {
@@ -211,8 +244,8 @@ pub enum Refusal {
     },
 }
 
-/// Grants the permit to free a VoD's local files, or says why not. That the stores have to confirm is asked last, so that
-/// this refusal means: everything else is as it must be.
+/// Grants the permit to free a VoD's local files, or says why not. That the stores have to confirm, and to be apart from the
+/// root, is asked last, so that these refusals mean: everything else is as it must be.
 pub fn permit(facts: &Facts<'_>, options: &Options) -> Result<Permit, Refusal> {
     let Due { vod_id, finished, companions } = due(facts, options)?;
     let Some(seen) = finished.seen else {
@@ -220,6 +253,9 @@ pub fn permit(facts: &Facts<'_>, options: &Options) -> Result<Permit, Refusal> {
     };
     if let Some(unconfirmed) = finished.objects.iter().find(|question| !is_confirmed(question, facts, options)) {
         return Err(Refusal::NotConfirmed(unconfirmed.object.target.clone()));
+    }
+    if let Some(target) = not_apart(facts).next() {
+        return Err(Refusal::NotApart(target.to_owned()));
     }
     let may_go = |file: &Proven| file.objects.iter().all(|question| is_confirmed(question, facts, options));
     let companions = companions.into_iter().filter(may_go).filter_map(|file| Some((file.path, file.seen?))).collect();
@@ -234,6 +270,23 @@ pub fn questions(facts: &Facts<'_>, options: &Options) -> Vec<Question> {
     }
     let all = std::iter::once(finished).chain(companions).filter(|file| file.seen.is_some());
     all.flat_map(|file| file.objects).filter(|question| !is_confirmed(question, facts, options)).collect()
+}
+
+/// The targets that have to be compared with the root before the permit can be granted; empty where it is refused anyway.
+pub fn to_be_looked_at(facts: &Facts<'_>, options: &Options) -> Vec<String> {
+    match permit(facts, options) {
+        Err(Refusal::NotApart(_)) => not_apart(facts).map(str::to_owned).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The required targets that were not found to be apart from the root lately.
+fn not_apart<'a>(facts: &'a Facts<'_>) -> impl Iterator<Item = &'a str> {
+    let is_apart = |target: &str| {
+        let of_it = facts.views.iter().filter(|v| v.target == target && v.root == facts.record.root);
+        of_it.clone().count() > 0 && of_it.clone().all(|v| v.is_apart && v.age_ms <= VIEW_MAX_AGE_MS)
+    };
+    facts.required.iter().map(String::as_str).filter(move |target| !is_apart(target))
 }
 
 /// The deliveries of files that may go as soon as they have been compared with their objects again.
@@ -261,6 +314,10 @@ pub(super) fn due(facts: &Facts<'_>, options: &Options) -> Result<Due, Refusal> 
         return Err(Refusal::Protected(record.stream_id.clone()));
     }
     let proven_ms = proven_since(facts, options)?;
+    let shows = |v: &&Viewed| !v.is_apart && v.root == record.root && facts.required.contains(&v.target);
+    if let Some(view) = facts.views.iter().find(shows) {
+        return Err(Refusal::View { target: view.target.clone(), root: view.root.clone() });
+    }
     is_due(options.delete_local, facts, proven_ms)?;
     let copies = facts.required.iter().filter_map(|target| record.remote_in(target));
     let question = |object: &RemoteObject| Question {

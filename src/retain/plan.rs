@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::permit::{Due, Facts, Refusal, due, proven_since};
+use super::permit::{Due, Facts, Refusal, Viewed, due, proven_since};
 use super::{DeleteLocal, Options};
 use crate::recording::{Delivery, Kinds, Seen, VodRecord};
 
@@ -23,6 +23,8 @@ pub struct Inventory<'a> {
     pub uploaded: Kinds,
     /// What each finished file is now, by the id of its VoD; those that are not there are left out.
     pub on_disk: &'a BTreeMap<String, Seen>,
+    /// What was found when the targets were compared with the roots.
+    pub views: &'a [Viewed],
     /// The file system of each root that the records name; a root that is not there has room enough.
     pub volumes: &'a BTreeMap<PathBuf, Volume>,
     /// Bytes of all finished recordings that are still on disk and stay there.
@@ -177,6 +179,7 @@ impl<'a> Inventory<'a> {
             uploaded: self.uploaded,
             seen_now: self.on_disk.get(&record.vod_id).copied(),
             confirmed: &[],
+            views: self.views,
             free_bytes: self.volume(&record.root).free_bytes,
             held_bytes,
             now_ms: self.now_ms,

@@ -103,6 +103,10 @@ fn confirmation(target: &str) -> Confirmation {
     Confirmation { target: target.into(), key: "x.mp4".into(), age_ms: ANSWER_MAX_AGE_MS, beyond_size: true }
 }
 
+fn apart(target: &str) -> Viewed {
+    Viewed { target: target.into(), root: "/srv".into(), is_apart: true, age_ms: VIEW_MAX_AGE_MS }
+}
+
 /// A case that is granted, to be spoilt in one place.
 #[derive(Debug)]
 struct Case {
@@ -112,6 +116,7 @@ struct Case {
     uploaded: Kinds,
     now: Option<Seen>,
     confirmed: Vec<Confirmation>,
+    views: Vec<Viewed>,
     free_bytes: u64,
     held_bytes: u64,
     now_ms: i64,
@@ -128,6 +133,7 @@ fn good() -> Case {
         uploaded: Kinds::DEFAULT,
         now: Some(untouched(SEEN)),
         confirmed: vec![confirmation("a"), confirmation("b")],
+        views: vec![apart("a"), apart("b")],
         free_bytes: 0,
         held_bytes: 100,
         now_ms: PROVEN_MS,
@@ -148,6 +154,7 @@ impl Case {
             uploaded: self.uploaded,
             seen_now: self.now,
             confirmed: &self.confirmed,
+            views: &self.views,
             free_bytes: self.free_bytes,
             held_bytes: self.held_bytes,
             now_ms: self.now_ms,
@@ -199,6 +206,36 @@ fn every_refusal_has_its_reason() {
     assert_eq!(refused(|c| c.confirmed[1].age_ms += 1), unconfirmed);
     assert_eq!(refused(|c| c.confirmed[1].key = "y.mp4".into()), unconfirmed);
     assert_eq!(refused(|c| c.confirmed[1].beyond_size = false), unconfirmed);
+    let unseen = Refusal::NotApart("b".into());
+    assert_eq!(refused(|c| c.views.truncate(1)), unseen);
+    assert_eq!(refused(|c| c.views[1].age_ms += 1), unseen);
+    assert_eq!(refused(|c| c.views[1].root = "/elsewhere".into()), unseen);
+    let view = Refusal::View { target: "b".into(), root: "/srv".into() };
+    assert_eq!(refused(|c| c.views[1].is_apart = false), view);
+    assert_eq!(refused(|c| (c.views[1].is_apart, c.confirmed) = (false, Vec::new())), view, "the store is not asked");
+}
+
+#[test]
+fn targets_are_compared_with_the_root_only_where_nothing_else_is_lacking() {
+    let looked_at = |spoil: &dyn Fn(&mut Case)| {
+        let mut case = good();
+        case.views.truncate(1);
+        spoil(&mut case);
+        case.with_facts(|facts| to_be_looked_at(facts, &case.options))
+    };
+    assert_eq!(looked_at(&|_| ()), ["b"]);
+    assert_eq!(looked_at(&|c| c.views.clear()), ["a", "b"]);
+    assert_eq!(looked_at(&|c| c.confirmed.clear()), [""; 0]);
+    assert_eq!(looked_at(&|c| c.options.delete_local = DeleteLocal::Never), [""; 0]);
+}
+
+#[test]
+fn a_plan_says_that_a_target_is_a_view_of_the_root() {
+    let mut stock = Stock::of(three_records());
+    stock.views = vec![Viewed { is_apart: false, ..apart("a") }];
+    let plan = stock.plan(DeleteLocal::Delivered);
+    assert_eq!((plan.frees.len(), plan.kept.len()), (0, 3));
+    assert!(plan.kept[0].1.to_string().contains("`a` is another view of `/srv`"), "{}", plan.kept[0].1);
 }
 
 #[test]
@@ -283,6 +320,7 @@ struct Stock {
     deliveries: BTreeMap<String, Vec<Delivery>>,
     on_disk: BTreeMap<String, Seen>,
     volumes: BTreeMap<PathBuf, Volume>,
+    views: Vec<Viewed>,
     required: Vec<String>,
 }
 
@@ -290,7 +328,7 @@ impl Stock {
     fn of(records: Vec<VodRecord>) -> Self {
         let on_disk = records.iter().map(|r| (r.vod_id.clone(), untouched(r.fingerprint))).collect();
         let volumes = [("/srv".into(), Volume { device: 1, free_bytes: 50 })].into();
-        Self { records, deliveries: BTreeMap::new(), on_disk, volumes, required: vec!["a".into()] }
+        Self { records, deliveries: BTreeMap::new(), on_disk, volumes, views: Vec::new(), required: vec!["a".into()] }
     }
 
     fn plan(&self, delete_local: DeleteLocal) -> Plan {
@@ -302,6 +340,7 @@ impl Stock {
             held_bytes: self.records.iter().filter(|r| r.freed_at.is_none()).map(|r| r.file_size).sum(),
             on_disk: &self.on_disk,
             volumes: &self.volumes,
+            views: &self.views,
             now_ms: PROVEN_MS,
         };
         plan(&inventory, &Options { delete_local, ..Options::default() })
@@ -485,6 +524,16 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn some_view()(
+        target in "[abc]", is_old in proptest::bool::weighted(0.1), is_apart in proptest::bool::weighted(0.9),
+        is_other in proptest::bool::weighted(0.1),
+    ) -> Viewed {
+        let root = if is_other { "/elsewhere".into() } else { "/srv".into() };
+        Viewed { target, root, is_apart, age_ms: VIEW_MAX_AGE_MS + u64::from(is_old) }
+    }
+}
+
+prop_compose! {
     fn some_confirmation()(
         target in "[abc]", is_old in proptest::bool::weighted(0.1), beyond_size in proptest::bool::weighted(0.9),
         is_other in proptest::bool::weighted(0.1),
@@ -499,6 +548,12 @@ fn is_fresh(case: &Case, target: &str) -> bool {
     case.confirmed.iter().any(|c| {
         c.target == target && c.key == "x.mp4" && c.age_ms <= 60_000 && (c.beyond_size || case.options.accept_size_only)
     })
+}
+
+/// Whether a target was found to be apart from the root within the last hour, and by nothing to be a view of it.
+fn is_apart(case: &Case, target: &str) -> bool {
+    let mut of_it = case.views.iter().filter(|v| v.target == target && v.root == Path::new("/srv")).peekable();
+    of_it.peek().is_some() && of_it.all(|v| v.is_apart && v.age_ms <= 3_600_000)
 }
 
 fn some_policy() -> impl Strategy<Value = DeleteLocal> {
@@ -519,12 +574,13 @@ prop_compose! {
         policy in some_policy(), accept_size_only in any::<bool>(), freed_at in proptest::option::of(0i64..2),
         (held_bytes, protected) in (0u64..20, proptest::bool::weighted(0.2)),
         deliveries in proptest::collection::vec(some_delivery(), 0..8),
-        confirmed in proptest::collection::vec(some_confirmation(), 0..6),
+        (confirmed, views) in
+            (proptest::collection::vec(some_confirmation(), 0..6), proptest::collection::vec(some_view(), 0..6)),
         (is_cut, has_companions) in (proptest::bool::weighted(0.2), any::<bool>()),
     ) -> Case {
         let mut case = good();
         case.deliveries = deliveries;
-        case.confirmed = confirmed;
+        (case.confirmed, case.views) = (confirmed, views);
         if is_cut {
             case.record.defects.push(Defect::Truncated { missing: "1 s".into() });
         }
@@ -565,6 +621,7 @@ fn is_proven(case: &Case) -> bool {
                 && o.source == now
                 && o.differs.is_none()
                 && is_fresh(case, target)
+                && is_apart(case, target)
                 && ((o.checksum_compared && o.checksum.is_some()) || case.options.accept_size_only)
         })
     };

@@ -53,4 +53,5 @@ mod temporary_names;
 mod units;
 mod unmounted;
 mod verify;
+mod views;
 mod watch;

@@ -408,6 +408,28 @@ fn start_rclone() -> Option<Server> {
     spawn(&mut command, port, directory, |address| request(address, "GET / HTTP/1.1\r\n") != 0)
 }
 
+/// `rclone serve s3` of a directory of one's own, without authentication: each directory in it is a bucket.
+pub fn rclone_serving(directory: &Path) -> (Child, SocketAddr) {
+    (0..5).find_map(|_| try_rclone_serving(directory)).unwrap_or_else(|| panic!("no port stays free"))
+}
+
+fn try_rclone_serving(directory: &Path) -> Option<(Child, SocketAddr)> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+    let mut command = Command::new(tool("python/bin/rclone"));
+    command.args(["serve", "s3", "--addr", &address.to_string(), "--config", "/dev/null"]).arg(directory);
+    command.env("HOME", directory).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    loop {
+        if request(address, "GET / HTTP/1.1\r\n") != 0 {
+            return Some((child, address));
+        }
+        if child.try_wait().unwrap().is_some() {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 pub fn gcs() -> Gcs {
     Gcs(shared(&RCLONE, start_rclone))
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use serde_json::json;
 
@@ -12,7 +13,7 @@ use super::super::table::Table;
 use super::Failure;
 use crate::catalog::{self, Access, CatalogError};
 use crate::config::Config;
-use crate::deliver::{ReadableSecret, Targets, readable_secrets};
+use crate::deliver::{NoLedger, ReadableSecret, Targets, readable_secrets};
 use crate::discover::{self, Fragments, Lease, RootOptions, Server, Unavailable};
 use crate::durable::{self, Owner, Partial, RootError, RootLock, RootOwner};
 use crate::fault::{Fault, chain};
@@ -184,7 +185,41 @@ fn targets(config: &Config) -> Vec<Check> {
         Err(error) => return vec![of_result(Path::new("targets"), "settings", Err::<String, _>(error))],
     };
     let names: Vec<String> = targets.names().map(str::to_owned).collect();
-    names.iter().flat_map(|name| target(&targets, name)).collect()
+    let of_target = |name: &String| {
+        let mut checks = target(&targets, name);
+        // What cannot be written shows nothing; that was said.
+        if checks.iter().all(|check| check.is_ok) {
+            checks.extend(config.watch.roots.iter().map(|root| is_apart(config, &targets, name, &root.path)));
+        }
+        checks
+    };
+    names.iter().flat_map(of_target).collect()
+}
+
+/// Whether the target's objects are anything else than the files of a root.
+fn is_apart(config: &Config, targets: &Targets, name: &str, root: &Path) -> Check {
+    const NAME: &str = "separate storage";
+    let roots: Vec<_> = config.watch.roots.iter().map(|root| root.path.clone()).collect();
+    let (subject, root_name) = (name.to_owned(), printable(root));
+    match targets.shows(name, root, &roots, &AtomicBool::new(false), &NoLedger) {
+        Err(error) => of_result(Path::new(name), NAME, Err::<String, _>(error)),
+        Ok(shown) => match shown.iter().find(|shown| shown.root == root) {
+            None => {
+                Check { subject, name: NAME, is_ok: true, detail: format!("does not show `{root_name}`"), hint: None }
+            }
+            Some(shown) => Check {
+                subject,
+                name: NAME,
+                is_ok: false,
+                detail: format!("another view of `{root_name}`: {}", shown.seen),
+                hint: Some(
+                    "Its objects are the recordings themselves, so nothing there is freed. Point the target at storage that \
+                     does not lead to the recordings."
+                        .to_owned(),
+                ),
+            },
+        },
+    }
 }
 
 fn target(targets: &Targets, name: &str) -> Vec<Check> {

@@ -15,6 +15,7 @@ use crate::pipeline::{House, now_ms};
 use crate::recording::journey::{Entry, Step};
 use crate::recording::name::{format_time, printable_text};
 use crate::recording::{Delivery, DeliveryState};
+use crate::retain::Refusal;
 
 /// Runs one of them.
 pub fn run(
@@ -64,6 +65,11 @@ fn list(house: &House, all: bool, out: &mut Output<'_>) -> Result<Exit, Failure>
             let said = json!({ "path": path, "state": "failed", "attempts": why.tries, "postponed": why });
             out.json(&said).map_err(Failure::output)?;
         }
+        for (target, root) in house.shown_roots()? {
+            let said =
+                json!({ "target": target, "root": root, "state": "not_freed", "reason": not_freed(&target, &root) });
+            out.json(&said).map_err(Failure::output)?;
+        }
         return Ok(Exit::Done);
     }
     let mut table = Table::new(&["WHAT", "STATE", ">TRIES", "NEXT TRY", "WHY"]);
@@ -81,8 +87,17 @@ fn list(house: &House, all: bool, out: &mut Output<'_>) -> Result<Exit, Failure>
         let path = path.to_string_lossy().into_owned();
         table.row([path, "failed".to_owned(), why.tries.to_string(), when(why.due_ms), why.message]);
     }
+    for (target, root) in house.shown_roots()? {
+        let why = not_freed(&target, &root);
+        table.row([root.to_string_lossy().into_owned(), "not freed".to_owned(), String::new(), String::new(), why]);
+    }
     out.table(&table, "Nothing waits.").map_err(Failure::output)?;
     Ok(Exit::Done)
+}
+
+/// Why nothing of a root is freed by a target.
+fn not_freed(target: &str, root: &Path) -> String {
+    Refusal::View { target: target.to_owned(), root: root.to_owned() }.to_string()
 }
 
 const fn is_stopped(entry: &Entry) -> bool {
