@@ -39,15 +39,33 @@ impl Answer {
 
 /// Asks a bucket, and gives up after [`ANSWER_PATIENCE`] or when the work is told to stop.
 pub(super) async fn ask_bucket(bucket: &Bucket, proven: &RemoteObject, run: &Run<'_>) -> Result<Answer> {
-    let held = tokio::select! {
-        held = bucket.head(&proven.key) => held?,
-        stopped = run.cancelled() => return Err(stopped),
-        () = tokio::time::sleep(ANSWER_PATIENCE) => {
-            let words = format!("no answer within {} s", ANSWER_PATIENCE.as_secs());
-            return Err(bucket.refusal(Verb::Head, &proven.key, Cause::Timeout, &words));
+    let deadline = tokio::time::Instant::now() + ANSWER_PATIENCE;
+    let look = async || -> Result<Option<RemoteState>> {
+        tokio::select! {
+            held = bucket.head(&proven.key) => Ok(held?.map(RemoteState::from)),
+            stopped = run.cancelled() => Err(stopped),
+            () = tokio::time::sleep_until(deadline) => {
+                let words = format!("no answer within {} s", ANSWER_PATIENCE.as_secs());
+                Err(bucket.refusal(Verb::Head, &proven.key, Cause::Timeout, &words))
+            }
         }
     };
-    Ok(Answer::of(held.map(RemoteState::from).as_ref(), proven))
+    let now = look().await?;
+    let answer = Answer::of(now.as_ref(), proven);
+    let (Answer::Differs(_), Some(state)) = (&answer, &now) else { return Ok(answer) };
+    if state.size_bytes != proven.size_bytes || !differs_by_tag(state, proven) {
+        return Ok(answer);
+    }
+    // Some gateways give an object another tag at every look; such a tag tells nothing.
+    let is_steady = look().await?.is_some_and(|again| again.etag == state.etag);
+    Ok(if is_steady { answer } else { Answer::AsProven { beyond_size: false } })
+}
+
+/// Whether there is nothing but an entity tag to compare.
+fn differs_by_tag(now: &RemoteState, proven: &RemoteObject) -> bool {
+    let of = |checksum: &Option<String>| checksum.as_deref().map(verify::algorithm).map(str::to_owned);
+    let has_checksum = of(&now.checksum).is_some() && of(&now.checksum) == of(&proven.checksum);
+    !has_checksum && now.etag.is_some() && proven.etag.is_some()
 }
 
 /// Looks at a file of a directory. A copy has the modification time of the file it was made from; one that has another was

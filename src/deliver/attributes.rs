@@ -11,6 +11,9 @@ use crate::recording::{Asset, Container};
 /// Metadata name under which an object remembers which asset it is.
 pub(super) const ASSET_ID: &str = "asset-id";
 
+/// Metadata name of the CRC-64/NVME of what was sent, given where the store's own checksums cannot be trusted.
+pub(super) const OWN_CHECKSUM: &str = "crc64nvme";
+
 /// Media type by extension; what is not known travels as bytes.
 pub(super) fn content_type(key: &str) -> &'static str {
     let extension = key.rsplit_once('.').map(|(_, e)| e.to_ascii_lowercase()).unwrap_or_default();

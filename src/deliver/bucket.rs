@@ -11,12 +11,13 @@ use object_store::client::{HttpError, HttpErrorKind};
 use object_store::path::Path as Key;
 use object_store::{GetOptions, ObjectStoreExt};
 
-use super::attributes::{ASSET_ID, Description, description, metadata_name};
+use super::attributes::{ASSET_ID, Description, OWN_CHECKSUM, description, metadata_name};
 use super::backend::Backend;
 use super::checksum::{Reported, reported};
 use super::conditions::Conditions;
 use super::diagnose::{Cause, Network, Seen, Verb, diagnose};
 use super::error::{DeliverError, Result};
+use super::tags::Tags;
 use super::uplink::{Answer, observed};
 use super::wire::OpenUpload;
 
@@ -29,6 +30,8 @@ pub(super) struct Bucket {
     pub backend: Backend,
     /// Whether it refuses to create what is there.
     pub conditions: Conditions,
+    /// Whether its entity tags are checksums.
+    pub tags: Tags,
 }
 
 /// An object as the store reports it.
@@ -44,6 +47,10 @@ pub(super) struct Held {
     pub asset_id: Option<String>,
     /// What it says of its recording.
     pub description: Option<Description>,
+    /// The checksum that it was given when it was sent, where the store's own cannot be trusted.
+    pub own_checksum: Option<String>,
+    /// Whether what looks like a checksum of the store was left out because it is none.
+    pub is_doubted: bool,
 }
 
 impl Held {
@@ -121,15 +128,18 @@ impl Bucket {
             // A login page says 200 to everything; every store gives its objects a tag.
             return Err(self.refusal(Verb::Head, key, Cause::NotAStore, "a web page without an entity tag"));
         }
-        let asset_id = found.attributes.get(&metadata_name(provider, ASSET_ID));
+        let metadata = |name| found.attributes.get(&metadata_name(provider, name)).map(|v| v.as_ref().to_owned());
+        let (asset_id, own_checksum) = (metadata(ASSET_ID), metadata(OWN_CHECKSUM));
         Ok(Some(Held {
             size_bytes: found.meta.size,
             reported: reported(provider, found.meta.e_tag.as_deref(), header),
             etag: found.meta.e_tag,
             version: found.meta.version,
             modified_ms: found.meta.last_modified.timestamp_millis(),
-            asset_id: asset_id.map(|v| v.as_ref().to_owned()),
+            asset_id,
             description: description(provider, &found.attributes),
+            own_checksum,
+            is_doubted: false,
         }))
     }
 

@@ -100,6 +100,20 @@ pub enum DeliverError {
         /// How many numbers were tried.
         tried: u32,
     },
+    /// The same content was stored again and again, and the store never reported it as what was sent.
+    #[error(
+        "target `{target}`: the store's checksums cannot be trusted: {stored} copies of one recording, up to `{}`, are not reported as \
+         what was sent",
+        printable_text(key)
+    )]
+    Untrusted {
+        /// Name of the target.
+        target: String,
+        /// The last key.
+        key: String,
+        /// How many objects were stored.
+        stored: u32,
+    },
     /// The state of an upload cannot be remembered.
     #[error("the state of the upload cannot be remembered")]
     Ledger(#[source] Box<dyn Error + Send + Sync>),
@@ -177,9 +191,11 @@ impl DeliverError {
 impl Fault for DeliverError {
     fn class(&self) -> Class {
         match self {
-            Self::Configuration { .. } | Self::UnknownTarget(_) | Self::DirectoryMissing { .. } | Self::Runtime(_) => {
-                Class::Environment
-            }
+            Self::Configuration { .. }
+            | Self::UnknownTarget(_)
+            | Self::DirectoryMissing { .. }
+            | Self::Untrusted { .. }
+            | Self::Runtime(_) => Class::Environment,
             Self::Cancelled => Class::Cancelled,
             Self::Source(file) if file.is_missing() => Class::Permanent,
             Self::Source(source) | Self::Disk { source, .. } => source.class(),
@@ -211,6 +227,11 @@ impl Fault for DeliverError {
                  under its mount point. The recording is safe where it is.",
                 printable(path)
             ),
+            Self::Untrusted { .. } => {
+                "The recording is safe on the local disk. Check `endpoint` and any gateway or cache in front of the store: size and \
+                 checksum of an object must be those of what was sent. Then remove the numbered copies and run `aftercast queue retry`."
+                    .into()
+            }
             Self::NoFreeName { .. } => {
                 "Look at what stands under this key in the store, and at the key pattern.".into()
             }

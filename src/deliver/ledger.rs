@@ -70,6 +70,12 @@ pub(super) fn is_distrusted(ledger: &dyn Ledger, target: &str, key: &str) -> Res
     ledger.rows(&distrusted_row(target, key)).map(|rows| !rows.is_empty()).map_err(DeliverError::Ledger)
 }
 
+/// The row that says that an object was put under a key for an asset and is not reported as what was sent.
+pub(super) fn unconfirmed_row(target: &str, key: &str, asset_id: &str) -> String {
+    let of = |text: &str| blake3::hash(text.as_bytes()).to_hex()[..32].to_owned();
+    format!("unconfirmed/{target}/{}/{}", of(key), of(asset_id))
+}
+
 /// Where the rows of uploads begin.
 pub(super) const UPLOADS: &str = "upload/";
 

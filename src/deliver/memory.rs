@@ -14,6 +14,7 @@ use super::bucket::{Bucket, key_of};
 use super::conditions::Conditions;
 use super::error::{DeliverError, Result};
 use super::place::Place;
+use super::tags::Tags;
 use super::target::{Store, Target, Targets};
 
 /// A bucket in memory; clones are the same bucket.
@@ -60,7 +61,8 @@ impl Targets {
             return Err(DeliverError::configuration(&options.name, problem, "Write s3://bucket/prefix."));
         }
         let backend = Backend::in_memory(options, &bucket.0);
-        let store = Bucket { target: options.name.clone(), backend, conditions: Conditions::default() };
+        let store =
+            Bucket { target: options.name.clone(), backend, conditions: Conditions::default(), tags: Tags::default() };
         Self::with(Target::new(options.clone(), 0, place, Store::Bucket(Box::new(store))))
     }
 }

@@ -5,6 +5,7 @@
 //!
 //! It must not decide what is delivered when (the pipeline does), nor free anything locally (`retain` does).
 
+mod adopt;
 mod asking;
 mod attributes;
 mod backend;
@@ -31,6 +32,7 @@ mod parts;
 mod place;
 mod profile;
 mod source;
+mod tags;
 mod target;
 #[cfg(test)]
 mod tests;

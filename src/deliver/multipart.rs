@@ -419,6 +419,7 @@ mod tests {
     use super::super::conditions::Conditions;
     use super::super::ledger::tests::Memory;
     use super::super::source::Source;
+    use super::super::tags::Tags;
     use super::super::transfer::Run;
     use super::*;
     use crate::recording::AssetFile;
@@ -448,7 +449,8 @@ mod tests {
         let fingerprint = crate::durable::fingerprint(file.path()).unwrap();
         let source = Source::open(&AssetFile::new(file.path().to_owned(), fingerprint)).unwrap();
         let backend = Backend::in_memory(&TargetOptions::new("cloud", "s3://b"), &std::sync::Arc::default());
-        let bucket = Bucket { target: "cloud".into(), backend, conditions: Conditions::default() };
+        let (conditions, tags) = (Conditions::default(), Tags::default());
+        let bucket = Bucket { target: "cloud".into(), backend, conditions, tags };
         let (ledger, cancel, buffers) =
             (Memory::default(), AtomicBool::new(false), super::super::buffers::Buffers::default());
         let run = Run { cancel: &cancel, progress: &|_| (), buffers: &buffers, ledger: &ledger };

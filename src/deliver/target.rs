@@ -28,6 +28,7 @@ use super::multipart::{abort, throw_away};
 use super::network::Network;
 use super::parts::PART_MIN_BYTES;
 use super::place::Place;
+use super::tags::Tags;
 use super::transfer::Run;
 use super::view::Shown;
 use super::wire::OpenUpload;
@@ -450,7 +451,8 @@ impl Target {
             Place::Bucket { provider, bucket, prefix } => {
                 let backend = backend::open(options, *provider, bucket, environment)?;
                 let conditions = Conditions::of(options.endpoint.as_deref(), &options.url, prefix);
-                Store::Bucket(Box::new(Bucket { target, backend, conditions }))
+                let tags = Tags::of(options.endpoint.as_deref(), &options.url, prefix);
+                Store::Bucket(Box::new(Bucket { target, backend, conditions, tags }))
             }
         };
         Ok(Self::new(options.clone(), uploads, place, store))

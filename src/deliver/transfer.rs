@@ -15,7 +15,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use object_store::{Attributes, PutMode, PutOptions, PutPayload, PutResult};
 
-use super::ChecksumMode;
 use super::backend::Backend;
 use super::bucket::{Bucket, Held, key_of};
 use super::buffers::Buffers;
@@ -92,42 +91,8 @@ pub(super) struct Transfer<'a> {
 }
 
 impl Transfer<'_> {
-    /// Whether what stands under the key already is this file; `None` for other content.
-    pub fn adopt(&self, held: &Held) -> Result<Option<Proof>> {
-        if held.size_bytes != self.source.size_bytes() {
-            return Ok(None);
-        }
-        if let Some(sums) = self.remembered(self.bucket.backend.plan(held.size_bytes))?
-            && let Some(proof @ Proof { checksum: Some(_), .. }) = self.same(held, &sums)
-        {
-            return Ok(Some(proof));
-        }
-        let sums = match &held.reported {
-            Some(report) => self.read_for(report)?,
-            None => Sums { size_bytes: held.size_bytes, ..Sums::default() },
-        };
-        Ok(self.same(held, &sums))
-    }
-
-    /// The proof that an object is what the sums describe.
-    ///
-    /// Where the store reports nothing comparable, an object of the same size that says it is this asset counts as
-    /// ours, without a checksum: enough not to upload it twice, not enough to free the local file.
-    fn same(&self, held: &Held, sums: &Sums) -> Option<Proof> {
-        let checksum = match compare(sums, held.reported.as_ref()) {
-            _ if held.size_bytes != sums.size_bytes => return None,
-            // Parts that were confirmed prove only what was made of them.
-            Comparison::Same(_) if sums.every_part_confirmed && !held.is_of(self.asset_id) => return None,
-            Comparison::Same(checksum) => Some(checksum),
-            Comparison::NotComparable if held.is_of(self.asset_id) => None,
-            _ => return None,
-        };
-        let (etag, version) = (held.etag.clone(), held.version.clone());
-        Some(Proof { size_bytes: held.size_bytes, etag, version, checksum })
-    }
-
     /// Reads the file for the one checksum that the store reports.
-    fn read_for(&self, report: &Reported) -> Result<Sums> {
+    pub(super) fn read_for(&self, report: &Reported) -> Result<Sums> {
         self.source.rewind()?;
         let size_bytes = self.source.size_bytes();
         let plan = self.bucket.backend.plan(size_bytes);
@@ -252,23 +217,23 @@ impl Transfer<'_> {
         if held.size_bytes != sums.size_bytes {
             return Err(self.mismatch("the size", sums.size_bytes.to_string(), held.size_bytes.to_string()));
         }
-        let checksum = match self.compared(&held, sums)? {
+        let (mut held, sums) = self.judged(held, sums.clone(), self.reads_for_reports()).await?;
+        let checksum = match compare(&sums, held.reported.as_ref()) {
             Comparison::Same(checksum) => Some(checksum),
             Comparison::Differs { ours, theirs } => return Err(self.mismatch("the checksum", ours, theirs)),
-            Comparison::NotComparable => self.same_tag(put, &held).map(|()| None)?,
+            Comparison::NotComparable => {
+                if let Err(differs) = self.same_tag(put, &held) {
+                    if self.has_steady_tag(&held).await? {
+                        return Err(differs);
+                    }
+                    // It has another tag at every look.
+                    held.etag = None;
+                }
+                None
+            }
         };
         let version = held.version.or_else(|| put.version.clone());
         Ok(Proof { size_bytes: held.size_bytes, etag: held.etag, version, checksum })
-    }
-
-    fn compared(&self, held: &Held, sums: &Sums) -> Result<Comparison> {
-        Ok(match (compare(sums, held.reported.as_ref()), &held.reported) {
-            // The store reports what was not foreseen: the file is read once more for it.
-            (Comparison::NotComparable, Some(report)) if self.bucket.backend.checksum != ChecksumMode::None => {
-                compare(&self.read_for(report)?, Some(report))
-            }
-            (compared, _) => compared,
-        })
     }
 
     /// Without a checksum at least the entity tag must be the one that the upload ended with.
@@ -292,11 +257,8 @@ impl Transfer<'_> {
             Ok(None) | Err(_) => return Err(error),
         };
         self.source.check()?;
-        let again = match (compare(sums, held.reported.as_ref()), &held.reported) {
-            (Comparison::NotComparable, Some(report)) => Some(self.read_for(report)?),
-            _ => None,
-        };
-        match self.same(&held, again.as_ref().unwrap_or(sums)) {
+        let (held, sums) = self.judged(held, sums.clone(), true).await?;
+        match self.same(&held, &sums) {
             Some(proof) => Ok(Stored::Here(proof)),
             // Ours, and yet it looks otherwise: looked at again later, and not stored a second time.
             None if was_taken && held.is_of(self.asset_id) => Err(self.looks_otherwise(&held)),
@@ -332,6 +294,6 @@ impl Transfer<'_> {
 /// What is read at once where nothing is sent.
 const READ_BYTES: u64 = 1024 * 1024;
 
-fn bare(etag: &str) -> &str {
+pub(super) fn bare(etag: &str) -> &str {
     etag.trim_start_matches("W/").trim_matches('"')
 }

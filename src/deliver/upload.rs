@@ -13,11 +13,12 @@ use std::sync::PoisonError;
 use std::time::SystemTime;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
+use serde_json::Value;
 
-use super::attributes::{attributes, header_text};
+use super::attributes::{OWN_CHECKSUM, attributes, header_text, metadata_name};
 use super::bucket::{Bucket, Held};
 use super::error::{DeliverError, Result};
-use super::ledger::{Head, Rows, distrusted_row, heads, is_distrusted};
+use super::ledger::{Head, Rows, distrusted_row, heads, is_distrusted, unconfirmed_row};
 use super::multipart::throw_away;
 use super::names::{is_manifest, keys};
 use super::source::Source;
@@ -27,15 +28,30 @@ use crate::recording::{Asset, AssetFile, RemoteObject};
 
 /// Numbered names tried before it is given up.
 const NUMBERS_MAX: u32 = 100;
+/// Objects of one content at most: under its own name and two numbered ones. A store that never reports one of them as what was sent
+/// would get it again and again.
+const OURS_MAX: u32 = 3;
 /// How often an object of ours that looks otherwise is looked at.
 const LOOKS_MAX: u32 = 4;
 
 /// Delivers an asset; the objects in the order of its files.
 pub(super) async fn deliver(target: &Target, asset: &Asset, date: &str, run: &Run<'_>) -> Result<Vec<RemoteObject>> {
+    let mut ours = 0;
     for n in 0..NUMBERS_MAX {
         let keys = keys(&target.options, target.place.prefix(), asset, date, n);
         let placing = Placing { target, asset, run, asset_id: header_text(&asset.id) };
-        if let Some(proofs) = placing.place(&keys).await? {
+        let proofs = match placing.place(&keys).await? {
+            Tried::Placed(proofs) => Some(proofs),
+            Tried::Taken { by_ours } => {
+                ours += u32::from(by_ours);
+                None
+            }
+        };
+        if ours >= OURS_MAX {
+            let key = keys.last().cloned().unwrap_or_default();
+            return Err(DeliverError::Untrusted { target: target.options.name.clone(), key, stored: ours });
+        }
+        if let Some(proofs) = proofs {
             if let Store::Bucket(bucket) = &target.store {
                 give_up_elsewhere(bucket, &placing.asset_id, &keys, run).await?;
             }
@@ -84,6 +100,14 @@ fn object(target: &Target, file: &AssetFile, key: String, placed: Placed, verifi
     }
 }
 
+/// What came of one set of keys.
+enum Tried {
+    /// The proofs in the order of the files.
+    Placed(Vec<Placed>),
+    /// A key holds other content, or what was sent for this asset before and is not reported as that.
+    Taken { by_ours: bool },
+}
+
 /// A proof, and when the inode of the file that was read for it had changed last.
 struct Placed {
     proof: Proof,
@@ -99,21 +123,25 @@ struct Placing<'a> {
 }
 
 impl Placing<'_> {
-    /// The proofs in the order of the files; `None` if a key holds other content.
-    async fn place(&self, keys: &[String]) -> Result<Option<Vec<Placed>>> {
-        let Some(_claim) = Claim::on(self.target, keys, &self.asset_id) else { return Ok(None) };
-        let Some(mut proofs) = self.survey(keys).await? else { return Ok(None) };
+    /// Adopts what is there and sends what is missing.
+    async fn place(&self, keys: &[String]) -> Result<Tried> {
+        const TAKEN: Tried = Tried::Taken { by_ours: false };
+        let Some(_claim) = Claim::on(self.target, keys, &self.asset_id) else { return Ok(TAKEN) };
+        let mut proofs = match self.survey(keys).await? {
+            Surveyed::Free(proofs) => proofs,
+            Surveyed::Taken { by_ours } => return Ok(Tried::Taken { by_ours }),
+        };
         for group in Self::groups(keys) {
             let missing: Vec<_> = group.filter(|i| proofs[*i].is_none()).collect();
             let sent = stream::iter(missing).map(|i| self.send(i, &keys[i])).buffered(self.target.options.at_once());
             for (i, stored, changed_ns) in sent.try_collect::<Vec<_>>().await? {
                 match stored {
                     Stored::Here(proof) => proofs[i] = Some(Placed { proof, changed_ns }),
-                    Stored::Taken => return Ok(None),
+                    Stored::Taken => return Ok(TAKEN),
                 }
             }
         }
-        Ok(proofs.into_iter().collect())
+        Ok(proofs.into_iter().collect::<Option<_>>().map_or(TAKEN, Tried::Placed))
     }
 
     /// Runs of files that may appear in any order; a manifest is a run of its own.
@@ -129,8 +157,8 @@ impl Placing<'_> {
         groups
     }
 
-    /// Looks at every key once: what may be adopted, what is missing; `None` if one holds other content.
-    async fn survey(&self, keys: &[String]) -> Result<Option<Vec<Option<Placed>>>> {
+    /// Looks at every key once: what may be adopted, what is missing.
+    async fn survey(&self, keys: &[String]) -> Result<Surveyed> {
         let looks = self.asset.files.iter().zip(keys).map(|(file, key)| self.look(file, key));
         let mut seen = stream::iter(looks).buffered(self.target.options.at_once());
         let mut proofs = Vec::new();
@@ -138,10 +166,10 @@ impl Placing<'_> {
             match look? {
                 Look::Free => proofs.push(None),
                 Look::Same(placed) => proofs.push(Some(placed)),
-                Look::Other => return Ok(None),
+                Look::Other { is_ours } => return Ok(Surveyed::Taken { by_ours: is_ours }),
             }
         }
-        Ok(Some(proofs))
+        Ok(Surveyed::Free(proofs))
     }
 
     async fn look(&self, file: &AssetFile, key: &str) -> Result<Look> {
@@ -149,20 +177,24 @@ impl Placing<'_> {
         let source = Source::open(file)?;
         let (target, ledger) = (&self.target.options.name, self.run.ledger);
         let is_distrusted = is_distrusted(ledger, target, key)?;
-        let adopted = match &self.target.store {
+        let (adopted, is_ours) = match &self.target.store {
             Store::Bucket(bucket) => match bucket.head(key).await? {
                 None => return self.free(key, is_distrusted),
-                Some(_) if is_distrusted => return Ok(Look::Other),
-                Some(held) => self.adopt(&self.transfer(bucket, key, &source), held).await?,
+                Some(_) if is_distrusted => return Ok(Look::Other { is_ours: true }),
+                Some(held) => {
+                    let is_ours = held.is_of(&self.asset_id) && held.size_bytes == source.size_bytes();
+                    let adopted = self.adopt(&self.transfer(bucket, key, &source), held).await?;
+                    (adopted, is_ours || self.is_unconfirmed(key)?)
+                }
             },
             Store::Directory(directory) => match directory.head(key)? {
                 None => return self.free(key, is_distrusted),
-                Some(_) if is_distrusted => return Ok(Look::Other),
-                Some((size_bytes, _)) => directory.adopt(key, size_bytes, &source, self.run)?,
+                Some(_) if is_distrusted => return Ok(Look::Other { is_ours: true }),
+                Some((size_bytes, _)) => (directory.adopt(key, size_bytes, &source, self.run)?, false),
             },
         };
         source.check()?;
-        Ok(adopted.map_or(Look::Other, |proof| {
+        Ok(adopted.map_or(Look::Other { is_ours }, |proof| {
             (self.run.progress)(proof.size_bytes);
             Look::Same(Placed { proof, changed_ns: source.changed_ns() })
         }))
@@ -174,7 +206,20 @@ impl Placing<'_> {
             let row = distrusted_row(&self.target.options.name, key);
             self.run.ledger.remove(&row).map_err(DeliverError::Ledger)?;
         }
+        if self.is_unconfirmed(key)? {
+            self.run.ledger.remove(&self.unconfirmed_row(key)).map_err(DeliverError::Ledger)?;
+        }
         Ok(Look::Free)
+    }
+
+    fn unconfirmed_row(&self, key: &str) -> String {
+        unconfirmed_row(&self.target.options.name, key, &self.asset_id)
+    }
+
+    /// Whether this asset was put under a key and the store did not report what was sent.
+    fn is_unconfirmed(&self, key: &str) -> Result<bool> {
+        let rows = self.run.ledger.rows(&self.unconfirmed_row(key)).map_err(DeliverError::Ledger)?;
+        Ok(!rows.is_empty())
     }
 
     /// What says it is ours and looks otherwise is looked at again before it counts as other content: a store that errs
@@ -183,7 +228,10 @@ impl Placing<'_> {
         let mut held = Some(held);
         let mut looks = 1;
         loop {
-            let adopted = held.as_ref().map(|held| transfer.adopt(held)).transpose()?.flatten();
+            let adopted = match &held {
+                Some(held) => transfer.adopt(held).await?,
+                None => None,
+            };
             let is_ours = held.is_some_and(|held| held.is_of(&self.asset_id));
             if adopted.is_some() || !is_ours || looks == LOOKS_MAX {
                 transfer.give_up(adopted.is_some()).await?;
@@ -200,9 +248,19 @@ impl Placing<'_> {
         let stored = match &self.target.store {
             Store::Directory(directory) => directory.send(key, &source, self.run)?,
             Store::Bucket(bucket) => {
-                let attributes = attributes(&self.target.options, bucket.backend.provider, self.asset, key);
+                let provider = bucket.backend.provider;
+                let mut attributes = attributes(&self.target.options, provider, self.asset, key);
                 let transfer = self.transfer(bucket, key, &source);
-                let stored = transfer.send(attributes).await?;
+                if bucket.distrusts_any(self.run.ledger).await? {
+                    let own = transfer.own_checksum()?;
+                    attributes.insert(metadata_name(provider, OWN_CHECKSUM), own.into());
+                }
+                let stored = transfer.send(attributes).await;
+                if let Err(DeliverError::Mismatch { .. }) = stored {
+                    let noted = self.run.ledger.put(&self.unconfirmed_row(key), &Value::Bool(true));
+                    noted.map_err(DeliverError::Ledger)?;
+                }
+                let stored = stored?;
                 if matches!(stored, Stored::Taken) {
                     transfer.give_up(false).await?;
                 }
@@ -242,8 +300,19 @@ impl Drop for Claim<'_> {
     }
 }
 
+enum Surveyed {
+    /// What was adopted; nothing where the key is free.
+    Free(Vec<Option<Placed>>),
+    Taken {
+        by_ours: bool,
+    },
+}
+
 enum Look {
     Free,
     Same(Placed),
-    Other,
+    /// `is_ours`: it was sent for this asset, and is not reported as what was sent.
+    Other {
+        is_ours: bool,
+    },
 }

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::Cause;
-use crate::fault::Class;
+use super::{Cause, DeliverError};
+use crate::fault::{Class, Fault};
 
 fn all() -> Vec<Cause> {
     vec![
@@ -66,6 +66,11 @@ fn table() -> String {
         };
         let _ = writeln!(text, "| {cause} | {then} | {} |", cause.advice());
     }
+    let untrusted = DeliverError::Untrusted { target: "NAME".into(), key: "x_2.mp4".into(), stored: 3 };
+    let (words, hint) = (untrusted.to_string(), untrusted.hint().unwrap_or_default());
+    let words = words.trim_start_matches("target `NAME`: ");
+    let hint = hint.trim_start_matches("The recording is safe on the local disk. ");
+    let _ = writeln!(text, "| {words} | waits | {hint} |");
     text
 }
 

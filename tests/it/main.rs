@@ -27,6 +27,7 @@ mod deliver_requests;
 mod deliver_s3;
 mod deliver_secrets;
 mod deliver_storm;
+mod deliver_tags;
 mod escapes;
 mod ffmpeg;
 mod flv;
