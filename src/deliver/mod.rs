@@ -37,6 +37,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod trial;
 mod uplink;
 mod upload;
 mod verify;

@@ -28,7 +28,8 @@ pub(super) struct Tags {
     of_parts: Mutex<Option<bool>>,
 }
 
-const PROBE_BYTES: &[u8] = b"aftercast tried whether entity tags are checksums here; this object can be deleted\n";
+pub(super) const PROBE_BYTES: &[u8] =
+    b"aftercast tried whether entity tags are checksums here; this object can be deleted\n";
 
 impl Tags {
     /// Of a prefix in the bucket that an endpoint and a URL name.
@@ -37,8 +38,13 @@ impl Tags {
         Self { place, prefix: prefix.to_owned(), ..Self::default() }
     }
 
+    /// Which bucket the answers are of.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
     /// The same for every try, so that at most one is ever left where deleting is not allowed.
-    fn probe_key(&self) -> String {
+    pub fn probe_key(&self) -> String {
         let name = format!("{PARTIAL_PREFIX}probe-tags");
         if self.prefix.is_empty() { name } else { format!("{}/{name}", self.prefix) }
     }
@@ -123,7 +129,7 @@ impl Bucket {
         told
     }
 
-    async fn put_probe(&self, key: &str, in_parts: bool) -> Result<()> {
+    pub(super) async fn put_probe(&self, key: &str, in_parts: bool) -> Result<()> {
         let (path, payload) = (key_of(key), PutPayload::from_static(PROBE_BYTES));
         if !in_parts {
             return self.call(Verb::Put, key, self.backend.store.put(&path, payload)).await.map(drop);

@@ -30,16 +30,20 @@ use crate::recording::{Asset, AssetFile, RemoteObject};
 const NUMBERS_MAX: u32 = 100;
 /// Objects of one content at most: under its own name and two numbered ones. A store that never reports one of them as what was sent
 /// would get it again and again.
-const OURS_MAX: u32 = 3;
+pub(super) const OURS_MAX: u32 = 3;
 /// How often an object of ours that looks otherwise is looked at.
 const LOOKS_MAX: u32 = 4;
 
 /// Delivers an asset; the objects in the order of its files.
 pub(super) async fn deliver(target: &Target, asset: &Asset, date: &str, run: &Run<'_>) -> Result<Vec<RemoteObject>> {
-    let mut ours = 0;
+    let (mut ours, asset_id) = (0, header_text(&asset.id));
+    let is_on_trial = match &target.store {
+        Store::Bucket(bucket) => bucket.is_on_trial(&asset_id, run).await?,
+        Store::Directory(_) => false,
+    };
     for n in 0..NUMBERS_MAX {
         let keys = keys(&target.options, target.place.prefix(), asset, date, n);
-        let placing = Placing { target, asset, run, asset_id: header_text(&asset.id) };
+        let placing = Placing { target, asset, run, asset_id: asset_id.clone() };
         let proofs = match placing.place(&keys).await? {
             Tried::Placed(proofs) => Some(proofs),
             Tried::Taken { by_ours } => {
@@ -49,11 +53,17 @@ pub(super) async fn deliver(target: &Target, asset: &Asset, date: &str, run: &Ru
         };
         if ours >= OURS_MAX {
             let key = keys.last().cloned().unwrap_or_default();
+            if let Store::Bucket(bucket) = &target.store {
+                bucket.note_untrusted(&asset_id, &key, run)?;
+            }
             return Err(DeliverError::Untrusted { target: target.options.name.clone(), key, stored: ours });
         }
         if let Some(proofs) = proofs {
             if let Store::Bucket(bucket) = &target.store {
-                give_up_elsewhere(bucket, &placing.asset_id, &keys, run).await?;
+                give_up_elsewhere(bucket, &asset_id, &keys, run).await?;
+                if is_on_trial {
+                    bucket.end_trial(run)?;
+                }
             }
             let now_ms = now_ms();
             let done = asset.files.iter().zip(keys).zip(proofs);
@@ -180,7 +190,10 @@ impl Placing<'_> {
         let (adopted, is_ours) = match &self.target.store {
             Store::Bucket(bucket) => match bucket.head(key).await? {
                 None => return self.free(key, is_distrusted),
-                Some(_) if is_distrusted => return Ok(Look::Other { is_ours: true }),
+                Some(held) if is_distrusted => {
+                    let is_ours = held.is_of(&self.asset_id) || self.is_unconfirmed(key)?;
+                    return Ok(Look::Other { is_ours });
+                }
                 Some(held) => {
                     let is_ours = held.is_of(&self.asset_id) && held.size_bytes == source.size_bytes();
                     let adopted = self.adopt(&self.transfer(bucket, key, &source), held).await?;
@@ -189,15 +202,15 @@ impl Placing<'_> {
             },
             Store::Directory(directory) => match directory.head(key)? {
                 None => return self.free(key, is_distrusted),
-                Some(_) if is_distrusted => return Ok(Look::Other { is_ours: true }),
+                Some(_) if is_distrusted => return Ok(Look::Other { is_ours: false }),
                 Some((size_bytes, _)) => (directory.adopt(key, size_bytes, &source, self.run)?, false),
             },
         };
         source.check()?;
-        Ok(adopted.map_or(Look::Other { is_ours }, |proof| {
-            (self.run.progress)(proof.size_bytes);
-            Look::Same(Placed { proof, changed_ns: source.changed_ns() })
-        }))
+        let Some(proof) = adopted else { return Ok(Look::Other { is_ours }) };
+        self.forget_unconfirmed(key)?;
+        (self.run.progress)(proof.size_bytes);
+        Ok(Look::Same(Placed { proof, changed_ns: source.changed_ns() }))
     }
 
     /// Whatever was wrong under a key is gone with the object.
@@ -206,10 +219,16 @@ impl Placing<'_> {
             let row = distrusted_row(&self.target.options.name, key);
             self.run.ledger.remove(&row).map_err(DeliverError::Ledger)?;
         }
+        self.forget_unconfirmed(key)?;
+        Ok(Look::Free)
+    }
+
+    /// What stood under a key is gone, or is reported as what was sent after all.
+    fn forget_unconfirmed(&self, key: &str) -> Result<()> {
         if self.is_unconfirmed(key)? {
             self.run.ledger.remove(&self.unconfirmed_row(key)).map_err(DeliverError::Ledger)?;
         }
-        Ok(Look::Free)
+        Ok(())
     }
 
     fn unconfirmed_row(&self, key: &str) -> String {
