@@ -36,6 +36,8 @@ pub enum Control {
 const TICK: Duration = Duration::from_millis(200);
 /// How often a file that changes under our eyes is looked at again before it has to wait for the next event.
 const LOOKS: usize = 3;
+/// When a recording that was written again while it is worked on is looked at again, milliseconds.
+const LOOK_AGAIN_MS: i64 = 200;
 
 /// Watches until a stop is asked for. `ready` is told when the first scan is done and events are heard.
 pub fn watch(engine: &Engine, control: &Receiver<Control>, ready: &dyn Fn()) -> Result<(), PipelineError> {
@@ -305,7 +307,14 @@ impl<'a> Watcher<'a> {
 
     /// Submits a candidate that is settled, remembers one that is not, leaves alone what is known or under way.
     fn consider(&mut self, candidate: Candidate, seen: Option<SeenEvent>, urgency: Urgency) {
-        if self.engine.pool().holds(&candidate.path) || !self.may_be_taken(&candidate) {
+        if self.engine.pool().holds(&candidate.path) {
+            // Written again while it is worked on, perhaps after its last byte was read: nothing else would tell of it.
+            if seen.is_some() {
+                self.wait(candidate, seen, urgency, now_ms().saturating_add(LOOK_AGAIN_MS));
+            }
+            return;
+        }
+        if !self.may_be_taken(&candidate) {
             return;
         }
         let known = self.pending.remove(&candidate.path);
@@ -322,15 +331,22 @@ impl<'a> Watcher<'a> {
                     return;
                 }
                 Settling::Wait { until_ms, .. } => {
-                    self.due.insert((until_ms, candidate.path.clone()));
-                    let pending = Pending { due_ms: until_ms, seen, urgency, candidate: candidate.clone() };
-                    self.pending.insert(candidate.path, pending);
+                    self.wait(candidate, seen, urgency, until_ms);
                     return;
                 }
                 Settling::Changed(now) => candidate = now,
                 Settling::Gone | Settling::InUnit => return,
             }
         }
+    }
+
+    /// Considers a candidate again later, in place of what was to be considered under its path.
+    fn wait(&mut self, candidate: Candidate, seen: Option<SeenEvent>, urgency: Urgency, due_ms: i64) {
+        let path = candidate.path.clone();
+        if let Some(before) = self.pending.insert(path.clone(), Pending { candidate, seen, urgency, due_ms }) {
+            self.due.remove(&(before.due_ms, path.clone()));
+        }
+        self.due.insert((due_ms, path));
     }
 
     fn may_be_taken(&self, candidate: &Candidate) -> bool {

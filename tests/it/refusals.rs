@@ -273,7 +273,7 @@ fn certificates_and_proxies_are_told_apart() {
         vec![("SSL_CERT_FILE".to_owned(), server.authority().display().to_string())]
     };
     let well = doctor(&server.over_https("good"), |_, _| trusts(&server));
-    assert_eq!(well.0, "8 checks are well");
+    assert_eq!(well.0, "11 checks are well");
     for (certificate, words) in [
         ("other name", "the certificate is for another name"),
         ("expired", "the certificate has expired or does not hold yet"),
