@@ -279,10 +279,20 @@ fn ten_rescans_of_a_finished_tree_write_nothing() {
         command.env("AFTERCAST_LOG", "aftercast=debug");
     });
     until_delivered(&house, 3);
+    until_names(&house, &["a.mp4", "b.mp4", "live/c.mp4"]);
+    let scans = || daemon.log().matches("Scanned every root.").count();
+    // The journal hears of the removal after it.
+    let mut last = (written_bytes(&daemon), scans());
+    until("the daemon rests", || {
+        let now = (written_bytes(&daemon), scans());
+        if now.0 != last.0 {
+            last = now;
+        }
+        (now.1 >= last.1 + 3).then_some(())
+    });
     let state = || (tree(&house.root()), tree(&house.store()), house.vods());
     let before = state();
     let writes = written_bytes(&daemon);
-    let scans = || daemon.log().matches("Scanned every root.").count();
     let scanned = scans();
     until("ten rescans", || (scans() >= scanned + 10).then_some(()));
     assert_eq!(state(), before);
