@@ -177,6 +177,25 @@ impl TableBuilder {
         touched
     }
 
+    /// Lets one sample (its number from 0) last so many ticks less, and what follows come so much earlier.
+    pub fn shorten(&mut self, sample: u64, ticks: u64) {
+        let mut behind: Vec<Run<u32>> = Vec::new();
+        let mut first = self.durations.count();
+        while first > sample {
+            let Some(run) = self.durations.pop_run() else { break };
+            first -= u64::from(run.count);
+            behind.push(run);
+        }
+        let Some(Run { count, value }) = behind.pop() else { return };
+        let before = saturating_u32(sample - first).min(count.saturating_sub(1));
+        let shorter = value.saturating_sub(saturating_u32(ticks));
+        self.durations.push_many(value, before);
+        self.durations.push(shorter);
+        self.durations.push_many(value, count - before - 1);
+        behind.into_iter().rev().for_each(|run| self.durations.push_many(run.value, run.count));
+        self.end_dts -= u64::from(value - shorter);
+    }
+
     /// The tables.
     pub fn finish(mut self) -> SampleTables {
         self.close_chunk();
@@ -258,6 +277,22 @@ mod tests {
             assert_eq!((builder.take_back(ticks), builder.end_dts()), (touched, dts), "{ticks}");
             assert_eq!(builder.finish().durations.count(), 3);
         }
+    }
+
+    #[test]
+    fn a_sample_in_the_middle_is_shortened() {
+        let durations = |shortened: u64, ticks| {
+            let mut builder = built(&[5, 5, 105, 5, 7].map(|duration| sample(0, duration, true)));
+            builder.shorten(shortened, ticks);
+            let end = builder.end_dts();
+            let durations: Vec<u32> = builder.finish().durations.cursor().collect();
+            assert_eq!(end, durations.iter().copied().map(u64::from).sum::<u64>());
+            durations
+        };
+        assert_eq!(durations(2, 100), [5, 5, 5, 5, 7]);
+        assert_eq!(durations(0, 2), [3, 5, 105, 5, 7]);
+        assert_eq!(durations(4, 99), [5, 5, 105, 5, 0]);
+        assert_eq!(durations(9, 1), [5, 5, 105, 5, 7]);
     }
 
     #[test]

@@ -63,13 +63,13 @@ pub enum Defect {
         /// The furthest a packet was moved, in milliseconds.
         worst_ms: i64,
     },
-    /// A jump in the timeline of a track.
+    /// A jump in the timeline of a track: a pause, or another clock that was joined to the one before.
     TimestampGap {
         /// Track number, starting at 1.
         track: u32,
         /// Where it starts, milliseconds from the start.
         at_ms: i64,
-        /// Its length in milliseconds.
+        /// Its length in milliseconds; negative where the clock goes back.
         length_ms: i64,
     },
     /// A track that the finished container cannot carry and that was left out.
@@ -189,6 +189,9 @@ impl fmt::Display for Defect {
             Self::CorruptPackets { track, packets } => write!(f, "track {track}: {packets} corrupt packets left out"),
             Self::TimestampsRepaired { track, packets, worst_ms } => {
                 write!(f, "track {track}: {packets} timestamps repaired, the worst by {worst_ms} ms")
+            }
+            Self::TimestampGap { track, at_ms, length_ms } if *length_ms < 0 => {
+                write!(f, "track {track}: clock goes back by {} ms at {at_ms} ms", length_ms.unsigned_abs())
             }
             Self::TimestampGap { track, at_ms, length_ms } => {
                 write!(f, "track {track}: gap of {length_ms} ms at {at_ms} ms")

@@ -38,6 +38,7 @@ mod leaving;
 mod limits;
 mod memory_limit;
 mod nginx_rtmp;
+mod nothing_lost;
 mod owners;
 mod players;
 mod priority;

@@ -1,6 +1,7 @@
 //! What several integration tests need: the real binary, a scratch house, recordings made by ffmpeg.
 
 pub mod assets;
+pub mod boxes;
 pub mod browser;
 pub mod clients;
 pub mod crowd;

@@ -1,12 +1,13 @@
 //! The tables of all tracks while fragment after fragment is added.
 
 use super::Fragmented;
+use super::clock::{Clocks, Start, Step};
 use super::groups::Groups;
 use super::traf::{self, Base, RunSample, TrackFragment};
 use super::trex::FragmentDefaults;
 use crate::isobmff::build::{NewSample, TableBuilder};
 use crate::isobmff::cursor::{Child, children, children_of};
-use crate::isobmff::error::{IsoError, Notes};
+use crate::isobmff::error::{IsoError, MAX_NOTES, Notes};
 use crate::isobmff::movie::Movie;
 use crate::isobmff::track::{rescaled, saturating_i64};
 use crate::recording::Defect;
@@ -31,11 +32,14 @@ struct Lane {
     /// Samples that were shortened because fragments overlap or whose composition time was hit, and by how many ticks the
     /// furthest was moved.
     repaired: (u64, u64),
+    /// Where another clock was joined and by how much that is off, milliseconds.
+    joined: Vec<(i64, i64)>,
 }
 
 pub(super) struct Assembly {
     movie: Movie,
     lanes: Vec<Lane>,
+    clocks: Clocks,
     len: u64,
     /// Bytes that samples may still be long together: samples of a file do not overlap, so a count that no bytes back
     /// cannot make more samples than the file has room for.
@@ -61,16 +65,28 @@ impl Assembly {
             let trex = trex.unwrap_or(FragmentDefaults { track_id: track.id(), ..FragmentDefaults::default() });
             let (tables, lost) = TableBuilder::resume(&track.tables, len)?;
             let (timescale, groups) = (track.timescale(), Groups::default());
-            lanes.push(Lane { trex, timescale, composition: 0, tables, groups, first_dts: 0, lost, repaired: (0, 0) });
+            lanes.push(Lane {
+                trex,
+                timescale,
+                composition: 0,
+                tables,
+                groups,
+                first_dts: 0,
+                lost,
+                repaired: (0, 0),
+                joined: Vec::new(),
+            });
         }
         let stays_fragmented = movie.is_encrypted.then_some(ENCRYPTED);
-        Ok(Self { movie, lanes, len, budget_bytes: len, whole_bytes: 0, stays_fragmented })
+        let clocks = Clocks::new(lanes.iter().map(|lane: &Lane| lane.timescale));
+        Ok(Self { movie, lanes, clocks, len, budget_bytes: len, whole_bytes: 0, stays_fragmented })
     }
 
     /// Adds one `moof`.
     pub(super) fn take(&mut self, bytes: &[u8], offset: u64, notes: &mut Notes) -> Result<(), IsoError> {
         let Some(moof) = children(bytes, offset).next() else { return Ok(()) };
         let mut place = DataPlace { moof: offset, end: offset, is_first: true };
+        self.meet_clocks(&moof);
         for found in children_of(&moof) {
             match &found.fourcc.0 {
                 b"traf" => self.take_traf(&found, &mut place, notes)?,
@@ -79,6 +95,24 @@ impl Assembly {
             }
         }
         Ok(())
+    }
+
+    /// Looks at when all tracks of a fragment begin before the first sample is added.
+    fn meet_clocks(&mut self, moof: &Child<'_>) {
+        let mut starts: Vec<Start> = Vec::new();
+        for traf in children_of(moof).filter(|b| b.fourcc.0 == *b"traf") {
+            let Some(track) = traf::track_id(&traf).and_then(|id| self.lane_of(id)) else { continue };
+            let is_first = starts.iter().all(|start| start.track != track);
+            starts.extend(traf::decode_time(&traf).filter(|_| is_first).map(|at| Start { track, at }));
+        }
+        let ends: Vec<Option<u64>> = self.lanes.iter().map(Lane::end).collect();
+        for (track, step) in self.clocks.meet(&starts, &ends) {
+            self.lanes[track].take_step(step);
+        }
+    }
+
+    fn lane_of(&self, track_id: u32) -> Option<usize> {
+        self.lanes.iter().position(|lane| lane.trex.track_id == track_id)
     }
 
     fn stay_encrypted(&mut self) {
@@ -91,15 +125,17 @@ impl Assembly {
             self.stay_encrypted();
         }
         let id = traf::track_id(traf);
-        let index = id.and_then(|id| self.lanes.iter().position(|lane| lane.trex.track_id == id));
+        let index = id.and_then(|id| self.lane_of(id));
         let lane = index.and_then(|index| self.lanes.get_mut(index));
         let header = lane.as_ref().and_then(|lane| traf::header(traf, lane.trex));
         let (Some(lane), Some(header)) = (lane, header) else {
             notes.malformed(traf.offset, "`traf` of no track that `moov` has (§8.8.6)");
             return Ok(());
         };
-        if let Some(at) = traf::decode_time(traf) {
-            lane.move_to(at, traf.offset, notes);
+        if let (Some(at), Some(index)) = (traf::decode_time(traf), index) {
+            let samples = lane.tables.count();
+            let pause = lane.move_to(self.clocks.place(index, at), traf.offset, notes);
+            self.clocks.note_pause(index, samples.saturating_sub(1), pause);
         }
         let base = place.base_of(header.base);
         let (mut at, first) = (base, lane.tables.count());
@@ -155,13 +191,34 @@ impl DataPlace {
 }
 
 impl Lane {
-    /// Goes to the decoding time that a fragment begins at.
-    fn move_to(&mut self, at: u64, offset: u64, notes: &mut Notes) {
-        if self.tables.count() == 0 {
-            self.first_dts = at;
-            return;
+    /// Where the samples so far end on the joined timeline; none without samples.
+    fn end(&self) -> Option<u64> {
+        (self.tables.count() > 0).then(|| self.first_dts.saturating_add(self.tables.end_dts()))
+    }
+
+    /// Takes note of what became of the clock.
+    fn take_step(&mut self, step: Step) {
+        let ms = |ticks: u64| saturating_i64(rescaled(ticks, 1000, u64::from(self.timescale)));
+        match step {
+            Step::Joined(ticks) if self.joined.len() < MAX_NOTES => {
+                let off_ms = ms(u64::try_from(ticks.unsigned_abs()).unwrap_or(u64::MAX));
+                self.joined.push((ms(self.tables.end_dts()), if ticks < 0 { -off_ms } else { off_ms }));
+            }
+            Step::Joined(_) => {}
+            Step::Unpaused { sample, ticks } => {
+                self.tables.shorten(sample, ticks);
+                let moved = self.tables.count().saturating_sub(sample + 1);
+                self.repaired = (self.repaired.0 + moved, self.repaired.1.max(ticks));
+            }
         }
-        let end = self.first_dts.saturating_add(self.tables.end_dts());
+    }
+
+    /// Goes to the decoding time that a fragment begins at; says how much longer the last sample lasts for that.
+    fn move_to(&mut self, at: u64, offset: u64, notes: &mut Notes) -> u64 {
+        let Some(end) = self.end() else {
+            self.first_dts = at;
+            return 0;
+        };
         if at > end && !self.tables.extend_last(at - end) {
             notes.malformed(offset, format!("`tfdt` jumps by {} ticks, more than a sample can last", at - end));
         }
@@ -169,6 +226,7 @@ impl Lane {
             let shortened = self.tables.take_back(end - at);
             self.repaired = (self.repaired.0 + shortened, self.repaired.1.max(end - at));
         }
+        at.saturating_sub(end)
     }
 
     /// Appends the samples of a `trun` as far as they are wholly in the file; says where their data ends.
@@ -222,8 +280,11 @@ impl Lane {
             (_, false) => defects.push(Defect::SamplesOutside { track: number, samples }),
         }
         let (packets, ticks) = self.repaired;
-        if packets > 0 {
-            let worst_ms = saturating_i64(rescaled(ticks, 1000, u64::from(self.timescale)));
+        // Packagers round; nobody hears or sees less than a millisecond.
+        let worst_ms = saturating_i64(ticks.saturating_mul(1000) / u64::from(self.timescale).max(1));
+        let joined = self.joined.iter().map(|(at_ms, length_ms)| (*at_ms, *length_ms));
+        defects.extend(joined.map(|(at_ms, length_ms)| Defect::TimestampGap { track: number, at_ms, length_ms }));
+        if packets > 0 && worst_ms > 0 {
             defects.push(Defect::TimestampsRepaired { track: number, packets, worst_ms });
         }
         defects

@@ -1,10 +1,11 @@
 //! Fragments (ISO/IEC 14496-12 §8.8): the sample tables of every `moof` become those of one movie.
 //!
 //! The movie that comes out says of the same file what its fragments said: every sample that is wholly there, where it
-//! lies, when it is due. Gaps between fragments become longer samples, overlaps shorter ones; the edit list gets the
-//! duration that a fragmented file leaves open. Reads `moof` boxes and nothing of the media.
+//! lies, when it is due. Gaps between fragments become longer samples, overlaps shorter ones; where the clock jumps, what follows is
+//! joined ([`clock`]); the edit list gets the duration that a fragmented file leaves open. Reads `moof` boxes and nothing of the media.
 
 mod assembly;
+mod clock;
 pub mod groups;
 mod index;
 mod passing;

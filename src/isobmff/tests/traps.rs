@@ -50,6 +50,51 @@ fn an_overlap_shortens_what_came_before_and_is_said() {
 }
 
 #[test]
+fn an_overlap_that_is_rounding_is_no_defect() {
+    let mut fine = track(1, 1);
+    fine.media.timescale = 90_000;
+    let samples = [(10, 3600, 0), (10, 3600, 0)];
+    let fragment = |begins| Fragment { begins, samples: &samples, ..PLAIN };
+    let movie = assembled(&file(vec![fine.clone()], &[fragment(0), fragment(7170), fragment(14_340)])).movie;
+    assert_eq!((times(&movie, 0), movie.defects), (vec![0, 3600, 7170, 10_770, 14_340, 17_940], vec![]));
+    let movie = assembled(&file(vec![fine], &[fragment(0), fragment(7110)])).movie;
+    assert_eq!(movie.defects, [Defect::TimestampsRepaired { track: 1, packets: 1, worst_ms: 1 }]);
+}
+
+/// Fragments of 80 ms of each track, which begin at these times.
+fn two_tracks(begins: &[(u64, u64)]) -> Movie {
+    let fragments = begins.iter().flat_map(|(pictures, sound)| {
+        [Fragment { begins: *pictures, ..PLAIN }, Fragment { track: 2, begins: *sound, ..PLAIN }]
+    });
+    assembled(&file(vec![track(1, 1), track(2, 1)], &fragments.collect::<Vec<_>>())).movie
+}
+
+#[test]
+fn a_clock_that_starts_again_is_joined_and_the_tracks_keep_their_distance() {
+    const HOUR: u64 = 3_600_000;
+    let movie = two_tracks(&[(HOUR, HOUR + 10), (HOUR + 80, HOUR + 90), (0, 10), (80, 90)]);
+    // In fragments of their own, the first waits for the end of the other.
+    let joined = vec![0, 40, 80, 120, 170, 210, 250, 290];
+    assert_eq!((times(&movie, 0), times(&movie, 1)), (joined.clone(), joined));
+    assert_eq!(movie.tracks[1].edits, [Edit::empty(10), Edit::media(330, 0)]);
+    let gaps: Vec<_> = [1, 2].map(|track| Defect::TimestampGap { track, at_ms: 160, length_ms: -3_600_160 }).into();
+    assert_eq!(movie.defects, gaps);
+    let forward = two_tracks(&[(0, 10), (80, 90), (HOUR * 400_000, HOUR * 400_000 + 10)]);
+    assert_eq!((times(&forward, 0)[5], times(&forward, 1)[5], forward.header.duration), (210, 210, 260));
+}
+
+#[test]
+fn a_pause_stays_and_one_that_is_taken_back_was_a_time_that_was_hit() {
+    let movie = two_tracks(&[(0, 0), (80, 80), (60_000, 60_000), (60_080, 60_080)]);
+    assert_eq!(times(&movie, 0), [0, 40, 80, 120, 60_000, 60_040, 60_080, 60_120]);
+    assert_eq!(movie.defects, []);
+    let hit = two_tracks(&[(0, 0), (80 + (1 << 22), 80), (160, 160), (240, 240)]);
+    let even: Vec<i64> = (0..8).map(|n| n * 40).collect();
+    assert_eq!((times(&hit, 0), times(&hit, 1)), (even.clone(), even));
+    assert_eq!(hit.defects, [Defect::TimestampsRepaired { track: 1, packets: 2, worst_ms: 1 << 22 }]);
+}
+
+#[test]
 fn a_composition_time_that_was_hit_does_not_stretch_the_recording() {
     let samples = [(10, 40, 80), (10, 40, 0x0200_0050), (10, 40, 40), (10, 40, i32::MIN)];
     let movie = assembled(&file(vec![track(1, 1)], &[Fragment { samples: &samples, ..PLAIN }])).movie;
