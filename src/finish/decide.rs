@@ -80,7 +80,9 @@ fn is_salvageable(inspection: &Inspection) -> bool {
 
 fn iso_action(inspection: &Inspection, shape: Shape) -> Action {
     let Some(iso) = inspection.iso.as_ref().filter(|iso| iso.movie.is_some()) else { return Action::Remux };
-    let is_sound = !inspection.defects.iter().any(Defect::leaves_something_out);
+    // Media that no table lists comes along with the media that one does.
+    let is_missing = |d: &Defect| d.leaves_something_out() && !matches!(d, Defect::Unexplained { .. });
+    let is_sound = !inspection.defects.iter().any(is_missing);
     match shape {
         // Encrypted media cannot be checked or moved, and some fragments say more than one header can: they play as
         // they are.

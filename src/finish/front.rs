@@ -119,7 +119,7 @@ impl Front<'_> {
 
     /// Where the file stands; `None` if it cannot be done there, and then nothing is changed.
     fn in_place(&self) -> Result<Option<Written>, FinishError> {
-        if !self.is_on_one_device()? {
+        if self.iso.is_rebuilt && self.salvage.is_none() || !self.is_on_one_device()? {
             return Ok(None);
         }
         let before = &self.work.settled.candidate.fingerprint;

@@ -41,6 +41,8 @@ pub struct Inspection {
     pub is_headless: bool,
     /// Whether its head or the headers of its fragments were hit, so that more is in it than they lead to.
     pub is_hit: bool,
+    /// Media that no sample table lists and that salvage is to look through; a defect if it finds nothing.
+    pub unexplained: Option<Defect>,
     /// Whether sample tables over its packets make an MP4 of it, as far as its beginning tells.
     pub is_indexable: bool,
 }
@@ -57,6 +59,8 @@ pub struct Iso {
     pub whole_bytes: u64,
     /// Why a fragmented file must stay so, if it must.
     pub stays_fragmented: Option<&'static str>,
+    /// Whether its movie is not what its header says, but was put together from more.
+    pub is_rebuilt: bool,
     /// What the movie was found to be.
     pub verdict: Verdict,
 }
@@ -64,7 +68,7 @@ pub struct Iso {
 impl Iso {
     /// Whether a header is written anew in front of all of it, because its own is not one of sample tables, or is gone.
     pub(super) fn gets_new_header(&self) -> bool {
-        matches!(self.layout.shape(), Shape::Fragmented | Shape::NoMovieHeader | Shape::NotMedia)
+        self.is_rebuilt || matches!(self.layout.shape(), Shape::Fragmented | Shape::NoMovieHeader | Shape::NotMedia)
     }
 
     /// Whether a file with the same samples and this header moved to its front is described by what was read here.
@@ -131,6 +135,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, FinishError> {
         defects: Vec::new(),
         is_headless: is_headless && size_bytes > 0,
         is_hit: false,
+        unexplained: None,
         is_indexable: false,
     };
     let on_disk_bytes = metadata.blocks().saturating_mul(512);
@@ -197,13 +202,16 @@ fn inspect_boxes(
     }
     found.is_hit = salvage::is_hit(reader, &layout).map_err(|source| salvage_error(path, source))?;
     let whole_bytes = layout.len;
-    let mut iso = Iso { whole_bytes, layout, movie: None, stays_fragmented: None, verdict: Verdict::default() };
+    let verdict = Verdict::default();
+    let mut iso = Iso { whole_bytes, layout, movie: None, stays_fragmented: None, is_rebuilt: false, verdict };
     match iso.layout.shape() {
         Shape::HeaderFirst | Shape::HeaderLast | Shape::Fragmented => {
             read_movie(reader, &mut iso, fragmented, found).or_else(|e| take_defect(path, e, found))?;
-            // What is beyond a limit of ours is not given to a reader that has none.
-            if iso.movie.is_none() && !found.is_hopeless() {
-                probe(path, container, found)?;
+            match &iso.movie {
+                Some(movie) => account(reader, &iso, movie, found).map_err(|e| header_error(path, e))?,
+                // What is beyond a limit of ours is not given to a reader that has none.
+                None if found.is_hopeless() => {}
+                None => probe(path, container, found)?,
             }
         }
         Shape::Empty | Shape::NotMedia | Shape::NoMovieHeader => {
@@ -236,10 +244,40 @@ fn read_movie(
     };
     iso.verdict = isobmff::validate(&movie, &iso.layout);
     found.defects.extend(iso.verdict.defects.iter().cloned());
-    if iso.verdict.tracks.iter().all(|track| track.packets == 0) {
+    let has_packets = iso.verdict.tracks.iter().any(|track| track.packets > 0);
+    if !has_packets && !found.defects.contains(&Defect::NoPackets) {
         found.defects.push(Defect::NoPackets);
     }
     iso.movie = Some(movie);
+    Ok(())
+}
+
+/// Names the media that no sample table lists. Where a writer died in front of the tables, it may be salvaged.
+fn account(reader: &mut Window<'_>, iso: &Iso, movie: &Movie, found: &mut Inspection) -> Result<(), IsoError> {
+    let layout = &iso.layout;
+    let is_said = |d: &Defect| matches!(d, Defect::Truncated { .. } | Defect::SamplesOutside { .. });
+    let is_cut = found.defects.iter().any(is_said);
+    let bodies = isobmff::media_bodies(&layout.boxes, layout.len);
+    let mut gaps = isobmff::unexplained(reader, layout, movie)?;
+    // The part of a sample that the end of the file cuts is said as truncated.
+    gaps.retain(|gap| !(is_cut && gap.end == layout.len) || bodies.contains(gap));
+    let Some(first) = gaps.first() else { return Ok(()) };
+    let defect = Defect::Unexplained {
+        bytes: gaps.iter().map(|gap| gap.end - gap.start).sum(),
+        places: gaps.len() as u64,
+        offset: Some(first.start),
+        lost_packets: 0,
+    };
+    let is_without_tables = match layout.shape() {
+        Shape::Fragmented => iso.stays_fragmented.is_none() && gaps.iter().any(|gap| bodies.contains(gap)),
+        shape => shape == Shape::HeaderFirst && !is_cut && salvage::has_open_tail(layout, &gaps),
+    };
+    if is_without_tables && salvage::is_walked(movie) {
+        found.is_hit = true;
+        found.unexplained = Some(defect);
+    } else if !found.is_hit {
+        found.defects.push(defect);
+    }
     Ok(())
 }
 

@@ -143,7 +143,21 @@ pub fn finish(work: &Work<'_>) -> Result<Conclusion, FinishError> {
     };
     let work = &Work { remember: &remember, ..*work };
     let mut inspection = inspect(source)?;
-    let plan = decide(&inspection, work.options);
+    let mut plan = decide(&inspection, work.options);
+    let salvaged = match plan.action {
+        Action::Salvage => Some(salvage_beside_others(work, &inspection, plan.container)?),
+        _ => None,
+    };
+    let salvaged = match (salvaged, inspection.unexplained.take()) {
+        (Some(Err(_)), Some(defect)) => {
+            // Its own tables are whole, and nothing more is found.
+            inspection.is_hit = false;
+            inspection.defects.push(defect);
+            plan = decide(&inspection, work.options);
+            None
+        }
+        (salvaged, _) => salvaged,
+    };
     let is_whole_movie = matches!(plan.action, Action::Keep | Action::Front);
     let teaches = inspection.movie().filter(|_| is_whole_movie).and_then(|movie| taught_by(movie, Origin::Stream));
     let made = match plan.action {
@@ -152,9 +166,10 @@ pub fn finish(work: &Work<'_>) -> Result<Conclusion, FinishError> {
         Action::Front => front_or_keep(work, &mut inspection, plan.container),
         Action::Index => index_or_remux(work, &mut inspection, plan.container),
         Action::Remux => remux_named(work, &mut inspection, plan.container),
-        Action::Salvage => match salvage_beside_others(work, &inspection, plan.container)? {
-            Ok(written) => Ok(*written),
-            Err(defects) => return Ok(Conclusion::Quarantined(defects)),
+        Action::Salvage => match salvaged {
+            Some(Ok(written)) => Ok(*written),
+            Some(Err(defects)) => return Ok(Conclusion::Quarantined(defects)),
+            None => return Ok(Conclusion::Quarantined(inspection.defects)),
         },
     };
     match made {

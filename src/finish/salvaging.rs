@@ -121,7 +121,7 @@ fn clusters_made_whole(whole: &Partial, container: Container) -> Result<Vec<Defe
     let repair = salvage::repair_clusters(file, len).map_err(|error| salvage_error(path, error))?;
     durable::overwrite(whole, &repair.patches, repair.len)?;
     let (places, bytes) = repair.hit;
-    let hit = (places > 0).then_some(Defect::Unexplained { bytes, places, lost_packets: 0 });
+    let hit = (places > 0).then_some(Defect::Unexplained { bytes, places, offset: None, lost_packets: 0 });
     let missing = format!("what stood in the last {} bytes", len - repair.len);
     let cut = (repair.len < len).then_some(Defect::Truncated { missing });
     Ok(hit.into_iter().chain(cut).collect())
@@ -191,6 +191,7 @@ fn defects_of(salvaged: &Salvaged) -> Vec<Defect> {
     let unexplained = (report.unexplained_bytes > 0).then(|| Defect::Unexplained {
         bytes: report.unexplained_bytes,
         places: report.gap_count as u64,
+        offset: report.gaps.first().map(|gap| gap.offset),
         lost_packets: report.lost().unsigned_abs(),
     });
     verdict.into_iter().chain(unexplained).collect()
@@ -207,7 +208,8 @@ fn write(
     let layout = inspection.iso.as_ref().map(|iso| iso.layout.clone());
     let layout = layout.ok_or_else(|| FinishError::Changed { path: source.to_owned() })?;
     let verdict = isobmff::validate(&salvaged.movie, &layout);
-    let iso = Iso { whole_bytes: salvaged.whole_bytes, layout, movie: None, stays_fragmented: None, verdict };
+    let whole_bytes = salvaged.whole_bytes;
+    let iso = Iso { whole_bytes, layout, movie: None, stays_fragmented: None, is_rebuilt: true, verdict };
     let start = start_of(work.settled, None, salvaged.movie.declared_duration_ms().unwrap_or(0));
     let wish = Wish { extension: extension_of(source, container), start_ms: start.0, may_be_own: false };
     let final_path = (work.choose_path)(&wish)?;

@@ -232,7 +232,7 @@ pub(super) fn has_child<R: Read + Seek>(reader: &mut R, parent: &BoxHeader, four
 }
 
 /// The box header at `at`, or `None` if what is there cannot be one.
-fn header_at<R: Read + Seek>(reader: &mut R, at: u64, end: u64) -> Result<Option<BoxHeader>, IsoError> {
+pub(super) fn header_at<R: Read + Seek>(reader: &mut R, at: u64, end: u64) -> Result<Option<BoxHeader>, IsoError> {
     let mut head = [0; 16];
     let have = usize::try_from(end - at).unwrap_or(16).min(16);
     read_at(reader, at, &mut head[..have])?;

@@ -14,6 +14,7 @@
 //! Every limit is a named constant. A hostile header ends in a defect or an error within time and memory that its own
 //! bytes pay for: tables are taken as far as their bytes go, and walks are over tables, not over claimed counts.
 
+mod accounting;
 pub mod boxes;
 pub mod build;
 mod codec;
@@ -40,6 +41,7 @@ pub mod validate;
 mod writer;
 mod zeros;
 
+pub use accounting::{media_bodies, unexplained, unlisted};
 pub use boxes::{BoxHeader, FourCc, Layout, Shape, top_level};
 pub use build::{NewSample, TableBuilder};
 pub use compare::first_difference;

@@ -127,12 +127,15 @@ pub enum Defect {
         /// The codec's name.
         codec: String,
     },
-    /// Bytes of a crashed recording in which no packet was found.
+    /// Bytes of media that no sample table lists, or of a crashed recording in which no packet was found.
     Unexplained {
         /// How many bytes.
         bytes: u64,
         /// In how many places.
         places: u64,
+        /// Byte offset of the first place in the original, if known.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        offset: Option<u64>,
         /// Packets that were lost there, by the best estimate.
         lost_packets: u64,
     },
@@ -218,8 +221,20 @@ impl fmt::Display for Defect {
                 "needs parameters: {pictures} {codec} pictures found, nothing says how they are coded; \
                  `aftercast recover FILE --reference GOOD --output OUT` with a sound recording of the same stream"
             ),
-            Self::Unexplained { bytes, places, lost_packets } => {
-                write!(f, "{bytes} bytes in {places} places hold no packet, about {lost_packets} packets lost in them")
+            Self::Unexplained { bytes, places, offset, lost_packets } => {
+                match (offset, places) {
+                    (Some(at), 1) => write!(f, "unexplained: {bytes} bytes of media at byte {at} belong to no packet")?,
+                    (Some(at), _) => write!(
+                        f,
+                        "unexplained: {bytes} bytes of media in {places} places, the first at byte {at}, belong to no packet"
+                    )?,
+                    (None, _) => write!(f, "unexplained: {bytes} bytes of media belong to no packet")?,
+                }
+                match lost_packets {
+                    0 => Ok(()),
+                    1 => write!(f, ", about 1 packet lost"),
+                    lost => write!(f, ", about {lost} packets lost"),
+                }
             }
         }
     }
@@ -228,6 +243,15 @@ impl fmt::Display for Defect {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_unexplained_is_said_with_its_place_and_no_number_of_nothing() {
+        let said =
+            |places, offset, lost_packets| Defect::Unexplained { bytes: 70, places, offset, lost_packets }.to_string();
+        assert_eq!(said(1, Some(9), 0), "unexplained: 70 bytes of media at byte 9 belong to no packet");
+        assert_eq!(said(0, None, 1), "unexplained: 70 bytes of media belong to no packet, about 1 packet lost");
+        assert!(said(3, Some(9), 2).contains("in 3 places, the first at byte 9"));
+    }
 
     #[test]
     fn the_json_is_tagged_and_comes_back() {

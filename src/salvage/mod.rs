@@ -8,7 +8,8 @@
 //!                                 Movie over the old file, Report, Verdict
 //! ```
 //!
-//! [`fragments`] does the same for the fragments of a fragmented file that were hit, [`heads`] gives other containers the
+//! [`fragments`] does the same for the fragments of a fragmented file that were hit or never got their tables, [`tail`] for what
+//! was written behind a header that stands in front, [`heads`] gives other containers the
 //! beginning back that they lost.
 //!
 //! Pure over `Read + Seek`: nothing is written and no media byte is copied. Assumes a recording that nobody writes any
@@ -36,6 +37,7 @@ mod reference;
 mod report;
 mod rhythm;
 mod source;
+mod tail;
 mod timeline;
 mod unframed;
 mod walk;
@@ -43,7 +45,7 @@ mod walk;
 use std::io::{Read, Seek};
 use std::ops::Range;
 
-use crate::isobmff::{IsoError, Layout, Movie, end_of_data_in, top_level};
+use crate::isobmff::{IsoError, Layout, Movie, Shape, end_of_data_in, top_level};
 use attempt::{Attempt, Rehearsal};
 pub use describe::{PictureShape, SoundFacts, sound_configured, video_configured};
 pub use error::SalvageError;
@@ -51,6 +53,7 @@ pub use heads::{MOST_HEAD_BYTES, Mended, Repair, are_clusters_hit, head_of, mend
 pub use reference::{Known, Origin, Pace, Reference};
 pub use report::{Confidence, GapReport, Report, TrackReport};
 use source::Source;
+pub use tail::{has_open_tail, is_walked};
 use walk::{Begins, CHUNK_BYTES, Scouts};
 
 /// How much of the media is tried with each reference.
@@ -110,6 +113,9 @@ pub fn salvage<R: Read + Seek + Send>(
     let layout = top_level(&mut reader, len)?;
     if fragments::has_fragments(&mut reader, &layout)? {
         return fragments::salvage(reader, len, references);
+    }
+    if layout.shape() == Shape::HeaderFirst {
+        return tail::salvage(reader, &layout);
     }
     let range = media_range(&layout).ok_or(SalvageError::NoMedia)?;
     let end = trimmed(&mut reader, &range)?;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use aftercast::isobmff::{Movie, TableBuilder};
 use serde_json::Value;
 
 use crate::support::boxes::{self, fragments, media_first, retimed};
@@ -60,8 +61,9 @@ impl Done {
 
 fn payloads(path: &Path, kind: &str) -> Vec<String> {
     let is_it = |line: &&String| line.starts_with(&format!("codec_type={kind}"));
+    let is_payload = |field: &&str| field.starts_with("size=") || field.starts_with("data_hash=");
     let payload =
-        |line: &String| line.split('|').filter(|f| f.starts_with("size=") || f.starts_with("data_hash=")).collect();
+        |line: &String| line.split('|').filter(is_payload).fold(String::new(), |all, field| all + field + "|");
     packets(path).iter().filter(is_it).map(payload).collect()
 }
 
@@ -124,4 +126,138 @@ fn fragments_that_overlap_by_less_than_a_millisecond_are_no_defect() {
     let whole = fragmented(dir.path(), "");
     let bytes = with_clock(&whole, |number, clock, at| at.saturating_sub(number as u64 * clock / 3000));
     assert_eq!(Done::of(&bytes).defects(), &[] as &[Value]);
+}
+
+/// The payloads of both kinds of packets of the whole recording.
+fn whole_payloads(bytes: &[u8]) -> [Vec<String>; 2] {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("whole.mp4");
+    fs::write(&path, bytes).unwrap();
+    ["video", "audio"].map(|kind| payloads(&path, kind))
+}
+
+#[test]
+fn media_of_a_fragment_without_its_header_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = fragmented(dir.path(), "");
+    let (head, parts) = fragments(&whole);
+    let killed: Vec<u8> = {
+        let turned: Vec<_> = parts.iter().map(|part| media_first(part)).collect();
+        let last = turned.len() - 1;
+        let parts = turned
+            .iter()
+            .enumerate()
+            .flat_map(|(n, (mdat, moof))| [&mdat[..], if n < last { &moof[..] } else { &[] }].concat());
+        head.iter().copied().chain(parts).collect()
+    };
+    let without_header = |number: usize| {
+        let parts = parts.iter().enumerate().flat_map(|(n, part)| {
+            let mut part = part.clone();
+            if n == number {
+                part[4..8].copy_from_slice(b"free");
+            }
+            part
+        });
+        head.iter().copied().chain(parts).collect::<Vec<u8>>()
+    };
+    for (what, bytes) in [
+        ("media first, killed", killed),
+        ("the last without header", without_header(parts.len() - 1)),
+        ("one without header", without_header(3)),
+    ] {
+        let done = Done::of(&bytes);
+        assert_eq!(done.vod["outcome"], "salvaged", "{what}");
+        assert_eq!(["video", "audio"].map(|kind| done.payloads(kind)), whole_payloads(&whole), "{what}");
+        assert_eq!(decode_errors(&done.file), "", "{what}");
+        assert!((duration_s(&done.file) - 8.0).abs() < 0.15, "{what}: {}", duration_s(&done.file));
+    }
+}
+
+/// A recording whose header is in front and names only the samples in the first half of its media, which is not closed.
+fn with_open_tail(recipe: &str, dir: &Path) -> (Vec<u8>, Vec<u8>) {
+    let front = dir.join("front.mp4");
+    let from = made(recipe, 8);
+    ffmpeg(&["-i", from.to_str().unwrap(), "-c", "copy", "-movflags", "+faststart", front.to_str().unwrap()]);
+    let whole = fs::read(front).unwrap();
+    let all = boxes::top(&whole);
+    let moov = all.iter().find(|b| b.is(b"moov")).unwrap().range.clone();
+    let mdat = all.iter().find(|b| b.is(b"mdat")).unwrap().range.clone();
+    let mut movie = Movie::from_moov(whole[moov.clone()].to_vec()).unwrap();
+    for track in &mut movie.tracks {
+        let half = (mdat.start + mdat.len() / 2) as u64;
+        track.tables = TableBuilder::resume(&track.tables, half).unwrap().0.finish();
+        track.edits.iter_mut().for_each(|edit| edit.segment_duration = 0);
+    }
+    movie.settle_durations();
+    let mut bytes = whole[..moov.start].to_vec();
+    bytes.extend(movie.to_moov(0).unwrap());
+    let rest = mdat.start - bytes.len();
+    bytes.extend(u32::try_from(rest).unwrap().to_be_bytes());
+    bytes.extend(b"free");
+    bytes.resize(mdat.start, 0);
+    bytes.extend([0; 4]);
+    bytes.extend(&whole[mdat.start + 4..]);
+    (whole, bytes)
+}
+
+#[test]
+fn what_was_written_behind_a_header_in_front_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    for recipe in ["mp4", "mp4-h265", "mp4-ac3"] {
+        let (whole, bytes) = with_open_tail(recipe, dir.path());
+        let done = Done::of(&bytes);
+        assert_eq!((&done.vod["outcome"], done.defects()), (&"salvaged".into(), &[] as &[Value]), "{recipe}");
+        assert_eq!(["video", "audio"].map(|kind| done.payloads(kind)), whole_payloads(&whole), "{recipe}");
+        assert_eq!(decode_errors(&done.file), "", "{recipe}");
+        assert!((duration_s(&done.file) - 8.0).abs() < 0.15, "{recipe}: {}", duration_s(&done.file));
+        // The last sample is cut: what is there of it is named, and the file stays.
+        let cut = &bytes[..bytes.len() - 700];
+        let done = Done::of(cut);
+        assert_eq!(done.kinds(), ["unexplained"], "{recipe}: {:?}", done.defects());
+        let (at, missing) =
+            (done.defects()[0]["offset"].as_u64().unwrap(), done.defects()[0]["bytes"].as_u64().unwrap());
+        assert!(at + missing <= cut.len() as u64 && at > bytes.len() as u64 / 2, "{recipe}: {:?}", done.defects());
+        assert!(done.keeps(cut), "{recipe}");
+    }
+}
+
+#[test]
+fn media_that_no_table_lists_and_no_walk_reads_is_named_and_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, tail) = with_open_tail("mp4-vp9", dir.path());
+    let plain = fs::read(made("mp4", 2)).unwrap();
+    // Each byte of it follows from its place; no more than by chance does it look like media.
+    let noise: Vec<u8> = (0..50_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[1] | 1).collect();
+    let more = [&plain[..], &50_008_u32.to_be_bytes(), b"mdat", &noise].concat();
+    let path = dir.path().join("vp9.mp4");
+    let flags = ["-movflags", "empty_moov+default_base_moof", "-frag_duration", "1000000"];
+    let from = made("mp4-vp9", 8);
+    ffmpeg(&[&["-i", from.to_str().unwrap(), "-c", "copy"], &flags[..], &[path.to_str().unwrap()]].concat());
+    let (head, mut parts) = fragments(&fs::read(path).unwrap());
+    parts.last_mut().unwrap()[4..8].copy_from_slice(b"free");
+    let fragmented = [head, parts.concat()].concat();
+    for (what, bytes, at, least) in [
+        ("behind a header in front", &tail, tail.len() / 3, 10_000),
+        ("an mdat of its own", &more, plain.len() + 8, 50_000),
+        ("a fragment without header", &fragmented, fragmented.len() / 2, 100),
+    ] {
+        let done = Done::of(bytes);
+        assert_eq!(done.kinds(), ["unexplained"], "{what}: {:?}", done.defects());
+        let defect = &done.defects()[0];
+        assert!(defect["offset"].as_u64().unwrap() >= at as u64, "{what}: {defect}");
+        assert!(defect["bytes"].as_u64().unwrap() >= least, "{what}: {defect}");
+        assert!(done.keeps(bytes), "{what}");
+        assert_ne!(done.vod["outcome"], "salvaged", "{what}");
+    }
+}
+
+#[test]
+fn every_byte_of_what_recorders_write_is_listed() {
+    for recipe in ["mp4", "mp4-faststart", "mp4-fragmented", "mp4-mp3", "mov-pcm", "mp4-vp9", "mp4-mpeg4"] {
+        let done = Done::of(&fs::read(made(recipe, 2)).unwrap());
+        assert_eq!(done.defects(), &[] as &[Value], "{recipe}");
+        // And so is what was made of it.
+        let again = Done::of(&fs::read(&done.file).unwrap());
+        assert_eq!((&again.vod["outcome"], again.defects()), (&"kept".into(), &[] as &[Value]), "{recipe}");
+    }
 }

@@ -5,7 +5,7 @@
 //! another recording of the stream.
 
 mod patched;
-mod refill;
+pub(super) mod refill;
 mod scan;
 
 use std::io::{Read, Seek};
@@ -14,7 +14,7 @@ use std::ops::Range;
 use super::reference::{Origin, Reference};
 use super::report::{Confidence, GapReport, MAX_LISTED_GAPS, Report};
 use super::source::Source;
-use super::walk::{Walked, walk};
+use super::walk::Walked;
 use super::{SalvageError, Salvaged, Verdict, attempt};
 use crate::isobmff::{self, Layout, Movie, fragment};
 use patched::Patched;
@@ -77,15 +77,21 @@ pub fn salvage<R: Read + Seek>(mut reader: R, len: u64, references: &[Reference]
     let hypothesis_of = usable(&read.movie, references);
     let mut movie = read.movie;
     let mut stretches = Vec::new();
-    let unknown = found.stretches.iter().filter(|stretch| !refill::is_known(&movie, stretch)).cloned();
-    for stretch in &unknown.collect::<Vec<_>>() {
-        let walked = walk(&mut source, stretch.clone(), &hypothesis_of.hypothesis());
+    let bodies = isobmff::media_bodies(&found.boxes, len);
+    let (without_header, cut): (Vec<_>, Vec<_>) =
+        isobmff::unlisted(&movie, &bodies).into_iter().partition(|gap| bodies.contains(gap));
+    let mut unknown: Vec<Range<u64>> =
+        found.stretches.iter().filter(|stretch| !refill::is_known(&movie, stretch)).cloned().collect();
+    unknown.extend(without_header);
+    unknown.sort_unstable_by_key(|stretch| stretch.start);
+    for stretch in &unknown {
+        let walked = refill::walk_stretch(&mut source, &movie, stretch, &hypothesis_of);
         movie = refill::refill(movie, &walked, stretch, &hypothesis_of)?;
         stretches.push(walked);
     }
     source.finish().map_err(SalvageError::Read)?;
     movie.settle_durations();
-    let report = Report { zero_tail_bytes, ..report(&movie, origin, &found, &stretches, len) };
+    let report = Report { zero_tail_bytes, ..report(&movie, origin, (&stretches, &cut), len) };
     let verdict = if report.packets() > 0 { Verdict::Playable } else { Verdict::Nothing };
     Ok(Salvaged { movie, whole_bytes: len, report, verdict })
 }
@@ -149,8 +155,11 @@ fn without_header(found: &Scan) -> Salvaged {
     nothing
 }
 
-fn report(movie: &Movie, source: Origin, found: &Scan, walked: &[Walked], len: u64) -> Report {
-    let gaps: Vec<&Range<u64>> = walked.iter().flat_map(|walked| &walked.gaps).map(|gap| &gap.range).collect();
+/// `cut` is what of the media of sound fragments belongs to no sample.
+fn report(movie: &Movie, source: Origin, (walked, cut): (&[Walked], &[Range<u64>]), len: u64) -> Report {
+    let mut gaps: Vec<&Range<u64>> = walked.iter().flat_map(|walked| &walked.gaps).map(|gap| &gap.range).collect();
+    gaps.extend(cut);
+    gaps.sort_unstable_by_key(|gap| gap.start);
     let listed = gaps.iter().take(MAX_LISTED_GAPS).map(|range| GapReport {
         offset: range.start,
         bytes: range.end - range.start,
@@ -161,10 +170,10 @@ fn report(movie: &Movie, source: Origin, found: &Scan, walked: &[Walked], len: u
     });
     Report {
         source,
-        confidence: if found.stretches.is_empty() { Confidence::High } else { Confidence::Medium },
+        confidence: if walked.is_empty() { Confidence::High } else { Confidence::Medium },
         tracks: movie.tracks.iter().map(attempt::track_report).collect(),
         media_bytes: len,
-        unexplained_bytes: walked.iter().map(Walked::unexplained_bytes).sum(),
+        unexplained_bytes: gaps.iter().map(|gap| gap.end - gap.start).sum(),
         zero_tail_bytes: 0,
         gaps: listed.collect(),
         gap_count: gaps.len(),

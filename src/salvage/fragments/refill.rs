@@ -1,13 +1,18 @@
 //! Samples that were found in the media of a hit fragment, put between those of its neighbours.
 
+use std::io::{Read, Seek};
 use std::ops::Range;
 
 use crate::isobmff::{IsoError, Movie, NewSample, Sample, TableBuilder, Track};
 use crate::recording::TrackKind;
 use crate::salvage::clock::{flicks, ticks};
 use crate::salvage::reference::Reference;
+use crate::salvage::source::Source;
 use crate::salvage::timeline::timeline;
-use crate::salvage::walk::{AudioFrame, Hypothesis, Walked};
+use crate::salvage::walk::{AudioFrame, Frame, Hypothesis, Walked, walk};
+
+/// So far before a stretch a walk may begin.
+const MOST_BEFORE_BYTES: u64 = 64 << 20;
 
 /// A sample that was found: where it lies, and by how many ticks it is shown after it is decoded.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +29,29 @@ pub fn is_known(movie: &Movie, stretch: &Range<u64>) -> bool {
     samples.any(|sample| sample.offset < stretch.end && sample.offset + u64::from(sample.size_bytes) > stretch.start)
 }
 
-/// Puts what a walk over a stretch found into the tables of its tracks.
+/// Walks a stretch. The order of pictures is told by those since the last one that decoding can begin at, so it begins there.
+pub fn walk_stretch<R: Read + Seek>(
+    source: &mut Source<R>,
+    movie: &Movie,
+    stretch: &Range<u64>,
+    reference: &Reference,
+) -> Walked {
+    let pictures = movie.tracks.iter().filter(|track| track.kind() == TrackKind::Video);
+    let sync = pictures.flat_map(|track| track.samples()).filter(|s| s.is_sync && s.offset < stretch.start);
+    let before = sync.map(|sample| sample.offset).max().filter(|at| stretch.start - at <= MOST_BEFORE_BYTES);
+    let mut walked = walk(source, before.unwrap_or(stretch.start)..stretch.end, &reference.hypothesis());
+    walked.gaps.retain(|gap| gap.range.end > stretch.start);
+    walked.gaps.iter_mut().for_each(|gap| gap.range.start = gap.range.start.max(stretch.start));
+    walked
+}
+
+/// Whether a walk found anything in a stretch.
+pub fn is_found_in(walked: &Walked, stretch: &Range<u64>) -> bool {
+    let pictures = walked.frames.iter().map(Frame::offset);
+    pictures.chain(walked.audio.iter().flatten().map(|frame| frame.offset)).any(|at| at >= stretch.start)
+}
+
+/// Puts what a walk over a stretch found in it into the tables of its tracks.
 pub fn refill(
     mut movie: Movie,
     walked: &Walked,
@@ -40,6 +67,7 @@ pub fn refill(
             TrackKind::Audio if known.is_walked() => sounds(audio.next().map_or(&[][..], Vec::as_slice)),
             _ => Vec::new(),
         };
+        let found: Vec<Found> = found.into_iter().filter(|found| found.offset >= stretch.start).collect();
         let nominal = i64::from(known.pace.duration.max(1));
         let before = insert(track, &found, stretch.start, nominal)?;
         early[index] = flicks(before.unsigned_abs(), u64::from(track.timescale()));
