@@ -8,7 +8,7 @@ use std::path::Path;
 use super::window::Window;
 use super::{FinishError, indexing};
 use crate::durable::{self, FileError};
-use crate::isobmff::{self, Fragmented, IsoError, Layout, Movie, Shape, Verdict};
+use crate::isobmff::{self, Appended, Fragmented, IsoError, Layout, Movie, Shape, Verdict};
 use crate::media::{self, MediaError, Probe};
 use crate::recording::{Container, Defect, TrackKind};
 use crate::salvage::{self, SalvageError};
@@ -41,6 +41,8 @@ pub struct Inspection {
     pub is_headless: bool,
     /// Whether its head or the headers of its fragments were hit, so that more is in it than they lead to.
     pub is_hit: bool,
+    /// Whether other recordings lie behind it in the same file, which are coded in another way.
+    pub has_others: bool,
     /// Media that no sample table lists and that salvage is to look through; a defect if it finds nothing.
     pub unexplained: Option<Defect>,
     /// Whether sample tables over its packets make an MP4 of it, as far as its beginning tells.
@@ -135,6 +137,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, FinishError> {
         defects: Vec::new(),
         is_headless: is_headless && size_bytes > 0,
         is_hit: false,
+        has_others: false,
         unexplained: None,
         is_indexable: false,
     };
@@ -229,7 +232,10 @@ fn read_movie(
     fragmented: Option<Fragmented>,
     found: &mut Inspection,
 ) -> Result<(), IsoError> {
-    let movie = if iso.layout.shape() == Shape::Fragmented {
+    let parts = isobmff::appended::recordings(&iso.layout);
+    let movie = if !parts.is_empty() {
+        read_appended(reader, iso, &parts, found)?
+    } else if iso.layout.shape() == Shape::Fragmented {
         let whole = if let Some(whole) = fragmented {
             whole
         } else {
@@ -252,6 +258,31 @@ fn read_movie(
     Ok(())
 }
 
+/// Reads recordings that lie behind one another: all of them as one, or the first and the others by name.
+fn read_appended(
+    reader: &mut Window<'_>,
+    iso: &mut Iso,
+    parts: &[Layout],
+    found: &mut Inspection,
+) -> Result<Movie, IsoError> {
+    let (read, what) = match isobmff::appended::read(reader, &iso.layout, parts)? {
+        Appended::Joined(read) => {
+            iso.is_rebuilt = true;
+            (read, "another recording begins here; it is joined to the one before")
+        }
+        Appended::First(read) => {
+            (read, "another recording with other parameters begins here; it stays in the original")
+        }
+    };
+    for part in &parts[1..] {
+        let offset = part.boxes.first().map(|b| b.offset);
+        found.defects.push(Defect::Malformed { offset, detail: what.to_owned() });
+    }
+    found.has_others = !iso.is_rebuilt;
+    iso.stays_fragmented = read.stays_fragmented;
+    Ok(read.movie)
+}
+
 /// Names the media that no sample table lists. Where a writer died in front of the tables, it may be salvaged.
 fn account(reader: &mut Window<'_>, iso: &Iso, movie: &Movie, found: &mut Inspection) -> Result<(), IsoError> {
     let layout = &iso.layout;
@@ -272,7 +303,7 @@ fn account(reader: &mut Window<'_>, iso: &Iso, movie: &Movie, found: &mut Inspec
         Shape::Fragmented => iso.stays_fragmented.is_none() && gaps.iter().any(|gap| bodies.contains(gap)),
         shape => shape == Shape::HeaderFirst && !is_cut && salvage::has_open_tail(layout, &gaps),
     };
-    if is_without_tables && salvage::is_walked(movie) {
+    if is_without_tables && !found.has_others && salvage::is_walked(movie) {
         found.is_hit = true;
         found.unexplained = Some(defect);
     } else if !found.is_hit {

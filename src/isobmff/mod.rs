@@ -15,6 +15,7 @@
 //! bytes pay for: tables are taken as far as their bytes go, and walks are over tables, not over claimed counts.
 
 mod accounting;
+pub mod appended;
 pub mod boxes;
 pub mod build;
 mod codec;
@@ -42,6 +43,7 @@ mod writer;
 mod zeros;
 
 pub use accounting::{media_bodies, unexplained, unlisted};
+pub use appended::Appended;
 pub use boxes::{BoxHeader, FourCc, Layout, Shape, top_level};
 pub use build::{NewSample, TableBuilder};
 pub use compare::first_difference;

@@ -66,7 +66,7 @@ impl Movie {
 }
 
 /// Whether an edit list only delays, then trims the beginning, at normal speed.
-fn is_simple(edits: &[Edit]) -> bool {
+pub(super) fn is_simple(edits: &[Edit]) -> bool {
     let media = edits.iter().skip_while(|edit| edit.media_time.is_none());
     media.clone().count() <= 1 && media.clone().all(|edit| edit.rate == RATE_ONE)
 }

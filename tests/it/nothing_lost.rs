@@ -67,11 +67,20 @@ fn payloads(path: &Path, kind: &str) -> Vec<String> {
     packets(path).iter().filter(is_it).map(payload).collect()
 }
 
+/// Whether two lists of payloads are the same; ffprobe shows no digest of a packet with side data, the first of a file.
+fn is_same(ours: &[String], theirs: &[String]) -> bool {
+    ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(a, b)| a.starts_with(b) || b.starts_with(a))
+}
+
 /// Decoding times of one kind of packet, milliseconds.
 fn times(path: &Path, kind: &str) -> Vec<i64> {
+    stamps(path, kind, "dts_time=")
+}
+
+fn stamps(path: &Path, kind: &str, name: &str) -> Vec<i64> {
     let is_it = |line: &&String| line.starts_with(&format!("codec_type={kind}"));
     let time = |line: &String| {
-        let field = line.split('|').find_map(|f| f.strip_prefix("dts_time=")).unwrap();
+        let field = line.split('|').find_map(|f| f.strip_prefix(name)).unwrap();
         #[expect(clippy::cast_possible_truncation, reason = "milliseconds")]
         let ms = (field.parse::<f64>().unwrap() * 1000.0).round() as i64;
         ms
@@ -259,5 +268,56 @@ fn every_byte_of_what_recorders_write_is_listed() {
         // And so is what was made of it.
         let again = Done::of(&fs::read(&done.file).unwrap());
         assert_eq!((&again.vod["outcome"], again.defects()), (&"kept".into(), &[] as &[Value]), "{recipe}");
+    }
+}
+
+#[test]
+fn recordings_behind_one_another_become_one() {
+    for (what, recipes) in [
+        ("header last", &["mp4", "mp4"][..]),
+        ("header first, three of them", &["mp4-faststart", "mp4-faststart", "mp4-faststart"]),
+        ("fragmented, with offsets from the beginning of each", &["mp4-fragmented", "mp4-fragmented"]),
+        ("finished and fragmented", &["mp4", "mp4-fragmented"]),
+        ("H.265", &["mp4-h265", "mp4-h265"]),
+        ("PCM", &["mov-pcm", "mov-pcm"]),
+    ] {
+        let parts: Vec<PathBuf> = (2..).zip(recipes).map(|(seconds, recipe)| made(recipe, seconds)).collect();
+        let bytes: Vec<u8> = parts.iter().flat_map(|part| fs::read(part).unwrap()).collect();
+        let done = Done::of(&bytes);
+        for kind in ["video", "audio"] {
+            let expected: Vec<String> = parts.iter().flat_map(|part| payloads(part, kind)).collect();
+            assert!(is_same(&done.payloads(kind), &expected), "{what} {kind}: {:?} {expected:?}", done.payloads(kind));
+        }
+        for kind in ["video", "audio"] {
+            let times = times(&done.file, kind);
+            assert!(times.is_sorted_by(|a, b| a < b), "{what} {kind}: {times:?}");
+        }
+        let distance = |path: &Path, at: [usize; 2]| {
+            let shown = |n: usize| stamps(path, ["video", "audio"][n], "pts_time=")[at[n]];
+            shown(0) - shown(1)
+        };
+        let seam = ["video", "audio"].map(|kind| payloads(&parts[0], kind).len());
+        let (ours, theirs) = (distance(&done.file, seam), distance(&parts[1], [0, 0]));
+        assert!((ours - theirs).abs() <= 2, "{what}: sound is {ours} ms from the pictures, was {theirs} ms");
+        assert_eq!(decode_errors(&done.file), "", "{what}");
+        let expected: f64 = parts.iter().map(|part| duration_s(part)).sum();
+        assert!((duration_s(&done.file) - expected).abs() < 0.2, "{what}: {}", duration_s(&done.file));
+        let said = done.defects().iter().filter(|d| d["detail"].as_str().is_some_and(|s| s.contains("joined"))).count();
+        assert_eq!(said, parts.len() - 1, "{what}: {:?}", done.defects());
+        assert!(!done.keeps(&bytes), "{what}: nothing was left out");
+    }
+}
+
+#[test]
+fn a_recording_behind_one_of_other_parameters_stays_in_the_original() {
+    for recipes in [["mp4", "mp4-h265"], ["mp4-fragmented", "mp4-vp9"], ["mp4-faststart", "mp4-mp3"]] {
+        let parts = recipes.map(|recipe| made(recipe, 2));
+        let bytes = parts.each_ref().map(|part| fs::read(part).unwrap()).concat();
+        let done = Done::of(&bytes);
+        assert_eq!(done.payloads("video"), payloads(&parts[0], "video"), "{recipes:?}");
+        assert_eq!(done.kinds(), ["malformed", "unexplained"], "{:?}", done.defects());
+        let second = fs::metadata(&parts[0]).unwrap().len();
+        assert_eq!(done.defects()[0]["offset"], second, "{recipes:?}");
+        assert!(done.keeps(&bytes), "{recipes:?}");
     }
 }

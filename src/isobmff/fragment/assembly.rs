@@ -46,10 +46,14 @@ pub(super) struct Assembly {
     budget_bytes: u64,
     whole_bytes: u64,
     stays_fragmented: Option<&'static str>,
+    /// Where the recording begins that the fragments belong to.
+    begins: u64,
 }
 
 /// Where the data of a `moof`'s track fragments lies.
 struct DataPlace {
+    /// Beginning of the recording.
+    file: u64,
     moof: u64,
     /// End of the data so far, for fragments that do not say where theirs begins.
     end: u64,
@@ -79,13 +83,18 @@ impl Assembly {
         }
         let stays_fragmented = movie.is_encrypted.then_some(ENCRYPTED);
         let clocks = Clocks::new(lanes.iter().map(|lane: &Lane| lane.timescale));
-        Ok(Self { movie, lanes, clocks, len, budget_bytes: len, whole_bytes: 0, stays_fragmented })
+        Ok(Self { movie, lanes, clocks, len, budget_bytes: len, whole_bytes: 0, stays_fragmented, begins: 0 })
+    }
+
+    /// Hears where the recording begins to which the next fragments belong.
+    pub(super) const fn begin_at(&mut self, offset: u64) {
+        self.begins = offset;
     }
 
     /// Adds one `moof`.
     pub(super) fn take(&mut self, bytes: &[u8], offset: u64, notes: &mut Notes) -> Result<(), IsoError> {
         let Some(moof) = children(bytes, offset).next() else { return Ok(()) };
-        let mut place = DataPlace { moof: offset, end: offset, is_first: true };
+        let mut place = DataPlace { file: self.begins, moof: offset, end: offset, is_first: true };
         self.meet_clocks(&moof);
         for found in children_of(&moof) {
             match &found.fourcc.0 {
@@ -183,6 +192,7 @@ const ENCRYPTED: &str = "its samples are encrypted";
 impl DataPlace {
     const fn base_of(&self, base: Base) -> u64 {
         match base {
+            Base::File(at) if at < self.file => self.file + at,
             Base::File(at) => at,
             Base::Implicit if !self.is_first => self.end,
             Base::Implicit | Base::Moof => self.moof,

@@ -46,8 +46,11 @@ pub struct Fragmented {
 /// What is torn or contradicts itself is left out and noted in the movie's defects.
 pub fn read<R: Read + Seek>(reader: &mut R, layout: &Layout, movie: Movie) -> Result<Fragmented, IsoError> {
     let mut reading = Reading::new(movie, layout.len)?;
-    for header in whole_fragments(layout) {
-        reading.take(reader, header)?;
+    for header in layout.boxes.iter().filter(|b| b.end() <= layout.len) {
+        reading.come_by(header);
+        if header.is(b"moof") {
+            reading.take(reader, header)?;
+        }
     }
     Ok(reading.finish(layout))
 }
@@ -66,6 +69,13 @@ struct Reading {
 impl Reading {
     fn new(movie: Movie, len: u64) -> Result<Self, IsoError> {
         Ok(Self { assembly: Assembly::new(movie, len)?, notes: Notes::default(), fragments: 0 })
+    }
+
+    /// A file behind another counts from its own beginning.
+    fn come_by(&mut self, header: &BoxHeader) {
+        if header.is(b"ftyp") {
+            self.assembly.begin_at(header.offset);
+        }
     }
 
     fn take<R: Read + Seek>(&mut self, reader: &mut R, moof: &BoxHeader) -> Result<(), IsoError> {

@@ -32,6 +32,7 @@ impl Passed {
         if header.end() > self.len {
             return;
         }
+        self.reading.iter_mut().for_each(|reading| reading.come_by(header));
         if header.is(b"moov") && self.moov.is_none() {
             self.moov = Some(*header);
             self.reading = self.begin(reader, header);

@@ -33,6 +33,26 @@ pub(in super::super) fn read(body: &[u8]) -> Option<Elementary> {
     Some(Elementary { object_type, sample_rate_hz, channels })
 }
 
+/// The body of an `esds` box without its buffer size and rates, which differ between recordings of one encoder.
+pub(in super::super) fn without_rates(body: &[u8]) -> Vec<u8> {
+    let mut out = body.to_vec();
+    if let Some(rates) = place_of_rates(body).and_then(|at| out.get_mut(at..at + 11)) {
+        rates.fill(0);
+    }
+    out
+}
+
+/// Behind object type and stream type.
+fn place_of_rates(body: &[u8]) -> Option<usize> {
+    let mut cursor = Cursor::new(body.get(4..)?);
+    if descriptor(&mut cursor)? == ES_DESCRIPTOR {
+        skip_es_head(&mut cursor)?;
+        descriptor(&mut cursor)?;
+    }
+    cursor.u16()?;
+    Some(body.len() - cursor.remaining())
+}
+
 /// Tag of the next descriptor; the cursor is left at its content.
 fn descriptor(cursor: &mut Cursor<'_>) -> Option<u8> {
     let tag = cursor.u8()?;

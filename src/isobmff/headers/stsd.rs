@@ -64,6 +64,16 @@ impl SampleDescriptions {
         &self.entries
     }
 
+    /// Whether samples of another track of this kind decode with these descriptions just as with their own.
+    pub fn decode_like(&self, other: &Self, handler: FourCc) -> bool {
+        let configurations = |of: &Self| -> Vec<_> {
+            let table = children(&of.raw, 0).next();
+            let entries = children(table.and_then(|table| table.body.get(8..)).unwrap_or_default(), 0);
+            entries.take(MAX_DESCRIPTIONS).map(|entry| configuration(&entry, handler)).collect()
+        };
+        self.entries == other.entries && configurations(self) == configurations(other)
+    }
+
     /// Whether an entry says that its samples are encrypted (§8.12).
     pub fn is_encrypted(&self) -> bool {
         self.entries.iter().any(|e| matches!(&e.fourcc.0, b"encv" | b"enca" | b"enct" | b"encs" | b"drmi" | b"drms"))
@@ -84,13 +94,26 @@ fn read_entry(entry: &Child<'_>, handler: FourCc) -> SampleEntry {
         object_type: None,
         nal_length_bytes: None,
     };
-    let nested = match &handler.0 {
-        b"vide" => read_visual(&mut said, entry.body),
-        b"soun" => read_audio(&mut said, entry.body),
-        _ => None,
-    };
+    let nested = read_fixed(&mut said, entry.body, handler);
     read_nested(&mut said, children(nested.unwrap_or_default(), 0), 0);
     said
+}
+
+/// Reads the fields of an entry that are not boxes; gives the boxes.
+fn read_fixed<'a>(said: &mut SampleEntry, body: &'a [u8], handler: FourCc) -> Option<&'a [u8]> {
+    match &handler.0 {
+        b"vide" => read_visual(said, body),
+        b"soun" => read_audio(said, body),
+        _ => None,
+    }
+}
+
+/// The boxes of an entry that say how its samples are decoded; not what they weigh.
+fn configuration(entry: &Child<'_>, handler: FourCc) -> Vec<(FourCc, Vec<u8>)> {
+    let nested = read_fixed(&mut read_entry(entry, handler), entry.body, handler);
+    let boxes = children(nested.unwrap_or(entry.body), 0).filter(|b| b.fourcc.0 != *b"btrt");
+    let body = |b: Child<'_>| if b.fourcc.0 == *b"esds" { esds::without_rates(b.body) } else { b.body.to_vec() };
+    boxes.take(MAX_DESCRIPTIONS).map(|b| (b.fourcc, body(b))).collect()
 }
 
 fn read_visual<'a>(said: &mut SampleEntry, body: &'a [u8]) -> Option<&'a [u8]> {
