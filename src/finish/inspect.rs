@@ -233,7 +233,7 @@ fn read_movie(
     found: &mut Inspection,
 ) -> Result<(), IsoError> {
     let parts = isobmff::appended::recordings(&iso.layout);
-    let movie = if !parts.is_empty() {
+    let mut movie = if !parts.is_empty() {
         read_appended(reader, iso, &parts, found)?
     } else if iso.layout.shape() == Shape::Fragmented {
         let whole = if let Some(whole) = fragmented {
@@ -249,6 +249,10 @@ fn read_movie(
         Movie::read(reader, &iso.layout)?
     };
     iso.verdict = isobmff::validate(&movie, &iso.layout);
+    if iso.layout.shape() == Shape::HeaderLast && !iso.is_rebuilt {
+        // The header is written anew.
+        movie.mend_durations();
+    }
     found.defects.extend(iso.verdict.defects.iter().cloned());
     let has_packets = iso.verdict.tracks.iter().any(|track| track.packets > 0);
     if !has_packets && !found.defects.contains(&Defect::NoPackets) {

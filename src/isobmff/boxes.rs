@@ -20,6 +20,12 @@ const FIRST_BOXES: [[u8; 4]; 17] = [
     *b"meta", *b"pdin", *b"udta", *b"emsg", *b"prft", *b"mfra",
 ];
 
+/// Boxes of which the end of a file may be missing.
+const KNOWN_BOXES: [[u8; 4]; 20] = [
+    *b"ftyp", *b"styp", *b"moov", *b"mdat", *b"free", *b"skip", *b"wide", *b"moof", *b"pnot", *b"sidx", *b"ssix",
+    *b"uuid", *b"meta", *b"pdin", *b"udta", *b"emsg", *b"prft", *b"mfra", *b"mtxi", *b"imda",
+];
+
 /// Four characters that name a box, a handler, a codec or a brand.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FourCc(pub [u8; 4]);
@@ -196,7 +202,9 @@ pub(super) fn top_level_with<R: Read + Seek>(
     let mut at = 0;
     while at < len {
         crate::stop::look();
-        let Some(header) = header_at(reader, at, len)? else {
+        // Of an unknown type and longer than the file: text that was appended, and no box.
+        let is_box = |found: &BoxHeader| at == 0 || found.end() <= len || KNOWN_BOXES.contains(&found.fourcc.0);
+        let Some(header) = header_at(reader, at, len)?.filter(is_box) else {
             layout.garbage_at = Some(at);
             break;
         };
@@ -327,6 +335,16 @@ mod tests {
         assert_eq!(layout(&zeros).garbage_at, Some(16));
         let huge = b"\0\0\0\x01mdat\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF";
         assert_eq!(layout(huge).torn().map(BoxHeader::end), Some(u64::MAX));
+    }
+
+    #[test]
+    fn text_behind_the_boxes_is_no_box() {
+        let whole = boxes(&[(b"ftyp", 8), (b"mdat", 4), (b"moov", 0)]);
+        for text in ["connection closed by peer\n", "[2026-03-04] stop\n", "bye", "\n\n\n\n\n\n\n\n"] {
+            let read = layout(&[&whole, text.as_bytes()].concat());
+            assert_eq!((read.boxes.len(), read.garbage_at, read.torn()), (3, Some(whole.len() as u64), None), "{text}");
+            assert_eq!(read.shape(), Shape::HeaderLast);
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod encode;
 mod error;
 pub mod fragment;
 pub mod headers;
+mod mend;
 pub mod movie;
 mod nal;
 pub mod outside;

@@ -39,6 +39,8 @@ pub struct Movie {
     pub(super) kept: Vec<u8>,
     /// The `moov` box as it was read; empty if the movie was made from something else.
     pub(super) raw: Vec<u8>,
+    /// Whether durations were mended in it.
+    pub(super) is_mended: bool,
 }
 
 impl Movie {
@@ -52,6 +54,7 @@ impl Movie {
             is_encrypted: false,
             kept: Vec::new(),
             raw: Vec::new(),
+            is_mended: false,
         }
     }
 
@@ -131,7 +134,12 @@ impl Movie {
         Ok(())
     }
 
-    /// The `moov` box as it was read, byte for byte; empty for a movie that was not read from one.
+    /// Whether the `moov` box differs from the one that was read, because durations in it were wrong.
+    pub const fn is_mended(&self) -> bool {
+        self.is_mended
+    }
+
+    /// The `moov` box as it was read, byte for byte but for durations that were mended; empty for a movie that was not read from one.
     pub fn raw(&self) -> &[u8] {
         &self.raw
     }

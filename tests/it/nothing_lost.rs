@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use aftercast::isobmff::{Movie, TableBuilder};
 use serde_json::Value;
 
-use crate::support::boxes::{self, fragments, media_first, retimed};
+use crate::support::boxes::{self, at_path, fragments, media_first, number, retimed, set_number};
 use crate::support::recordings::{decode_errors, duration_s, ffmpeg, made, packets};
 use crate::support::{House, tree};
 
@@ -319,5 +319,73 @@ fn a_recording_behind_one_of_other_parameters_stays_in_the_original() {
         let second = fs::metadata(&parts[0]).unwrap().len();
         assert_eq!(done.defects()[0]["offset"], second, "{recipes:?}");
         assert!(done.keeps(&bytes), "{recipes:?}");
+    }
+}
+
+#[test]
+fn text_behind_a_recording_is_no_torn_box() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = b"connection closed by peer\n".repeat(40);
+    for (what, whole) in [
+        ("header last", fs::read(made("mp4", 2)).unwrap()),
+        ("header first", fs::read(made("mp4-faststart", 2)).unwrap()),
+        ("fragmented", fragmented(dir.path(), "")),
+    ] {
+        let bytes = [&whole[..], &text].concat();
+        let done = Done::of(&bytes);
+        assert_eq!(["video", "audio"].map(|kind| done.payloads(kind)), whole_payloads(&whole), "{what}");
+        assert_eq!(done.kinds(), ["malformed"], "{what}: {:?}", done.defects());
+        assert!(
+            done.defects()[0]["detail"].as_str().unwrap().starts_with("1040 bytes"),
+            "{what}: {:?}",
+            done.defects()
+        );
+        assert_eq!(done.vod["outcome"], if what == "header first" { "kept" } else { "spliced" }, "{what}");
+        assert_eq!(tree(&done.house.root()).len(), 1, "{what}: no second file");
+    }
+}
+
+#[test]
+fn durations_that_the_samples_refute_are_right_in_the_new_header() {
+    let whole = fs::read(made("mp4", 8)).unwrap();
+    let durations = |bytes: &[u8]| -> Vec<u64> {
+        ["moov/trak/mdia/mdhd", "moov/trak/edts/elst", "moov/trak/tkhd", "moov/mvhd"]
+            .iter()
+            .flat_map(|path| at_path(bytes, 0..bytes.len(), path))
+            .map(|b| {
+                let more = match &b.kind {
+                    b"elst" => 8,
+                    b"tkhd" => 20,
+                    _ => 16,
+                };
+                number(bytes, b.body().start + more, 4)
+            })
+            .collect()
+    };
+    let sound = durations(&whole);
+    let mut browser = whole.clone();
+    for mdhd in at_path(&whole, 0..whole.len(), "moov/trak/mdia/mdhd") {
+        set_number(&mut browser, mdhd.body().start + 16, 4, 4000);
+    }
+    let mut all = browser.clone();
+    for (path, more) in [("moov/trak/edts/elst", 8), ("moov/trak/tkhd", 20), ("moov/mvhd", 16)] {
+        for found in at_path(&whole, 0..whole.len(), path) {
+            set_number(&mut all, found.body().start + more, 4, 160);
+        }
+    }
+    let mut movie_only = whole.clone();
+    let mvhd = at_path(&whole, 0..whole.len(), "moov/mvhd").remove(0);
+    set_number(&mut movie_only, mvhd.body().start + 16, 4, 60_000);
+    for (what, bytes) in [("mdhd", browser), ("all of them", all), ("mvhd", movie_only)] {
+        let done = Done::of(&bytes);
+        let now = durations(&fs::read(&done.file).unwrap());
+        // A tick of the movie is a millisecond, and edits are rounded to it.
+        assert!(
+            now.len() == sound.len() && now.iter().zip(&sound).all(|(a, b)| a.abs_diff(*b) <= 30),
+            "{what}: {now:?} {sound:?}"
+        );
+        assert_eq!((now[0], now[1]), (sound[0], sound[1]), "{what}");
+        assert_eq!(done.vod["outcome"], "spliced", "{what}");
+        assert_eq!(["video", "audio"].map(|kind| done.payloads(kind)), whole_payloads(&whole), "{what}");
     }
 }

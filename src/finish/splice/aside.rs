@@ -109,7 +109,7 @@ fn share(source: &Path, (iso, movie): (&Iso, &Movie), make: &MakePartial<'_>) ->
     }
     let moov = if is_fragmented { None } else { iso.layout.first(b"moov").copied() };
     let written = InPlace::open(partial.path())?;
-    match retirement(moov, iso.layout.len, header_bytes) {
+    match retirement(moov.map(|moov| (moov, false)), iso.layout.len, header_bytes) {
         Retirement::Nothing => written.perform(Operation::Truncate { len: plan.len() })?,
         Retirement::Truncate { len } => written.perform(Operation::Truncate { len })?,
         Retirement::Free { at } => written.perform(Operation::Write { at, bytes: b"free" })?,

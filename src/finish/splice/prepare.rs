@@ -100,7 +100,7 @@ fn plan(
 ) -> Result<Planned, FinishError> {
     let old_len = iso.layout.len;
     let header = spanning_or_whole(open.path(), open.file(), (iso, movie), (old_len, block_bytes))?.header;
-    let retirement = retirement(retire, old_len, header.len() as u64);
+    let retirement = retirement(retire.map(|moov| (moov, movie.is_mended())), old_len, header.len() as u64);
     let view = finished_view(open.file(), &header, old_len, retirement);
     let checked = check((open.file(), view), (iso, movie), &header, container);
     let description = checked.map_err(|e| e.on(open.path()))?;
@@ -170,11 +170,15 @@ pub(crate) fn file_type(file: &File, layout: &Layout) -> io::Result<Vec<u8>> {
 }
 
 /// What becomes of the old `moov` behind so many inserted bytes.
-pub(super) fn retirement(moov: Option<BoxHeader>, old_len: u64, inserted_bytes: u64) -> Retirement {
+///
+/// One that the new header differs from is never cut off: taking the splice back brings it back as it was.
+pub(super) fn retirement(moov: Option<(BoxHeader, bool)>, old_len: u64, inserted_bytes: u64) -> Retirement {
     match moov {
         None => Retirement::Nothing,
-        Some(moov) if moov.end() == old_len => Retirement::Truncate { len: inserted_bytes + moov.offset },
-        Some(moov) => Retirement::Free { at: inserted_bytes + moov.offset + 4 },
+        Some((moov, is_mended)) if moov.end() == old_len && !is_mended => {
+            Retirement::Truncate { len: inserted_bytes + moov.offset }
+        }
+        Some((moov, _)) => Retirement::Free { at: inserted_bytes + moov.offset + 4 },
     }
 }
 

@@ -12,6 +12,7 @@ use super::movie::Movie;
 use super::timeline::{self, Extent};
 use super::track::Track;
 use crate::recording::{Defect, TrackKind, TrackSummary};
+pub(super) use times::DURATION_TOLERANCE_MS;
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Default)]
