@@ -133,7 +133,9 @@ impl TrackClock {
     fn join_clock(&mut self, ticks: i64, expected: i64, common: &mut Common) {
         let shared = TimeBase::MICROSECONDS.rescale(common.shift_us, self.time_base);
         let off_ms = self.time_base.to_ms(ticks.saturating_add(shared).saturating_sub(expected));
-        if off_ms.abs() <= SAME_CLOCK_MS {
+        // What this track goes by already is the clock that was left, however near it lies.
+        let is_other = shared != self.shift;
+        if is_other && (-JUMP_BACK_MS..=SAME_CLOCK_MS).contains(&off_ms) {
             self.shift = shared;
         } else {
             self.shift = expected.saturating_sub(ticks);
@@ -209,6 +211,23 @@ mod tests {
         assert_eq!(TS.to_ms(audio_at) - video_at, 30, "the distance of the new clock stays");
         assert_eq!(video.gaps(), &[(10_000, -10_040)]);
         assert_eq!((video.repairs().0, audio.repairs().0), (0, 0));
+    }
+
+    #[test]
+    fn a_recording_behind_a_short_one_is_joined_as_behind_a_long_one() {
+        for length in [1200, 2000, 2900, 60_000] {
+            let mut common = Common::default();
+            let mut video = TrackClock::new(MS, 0, true);
+            let mut audio = TrackClock::new(TS, 0, true);
+            let mut last = (0, 0);
+            let times = (0..length).step_by(40).chain((0..4000).step_by(40));
+            for (number, at) in times.enumerate() {
+                last.0 = video.place(Some(at), Some(at), 40, &mut common).dts;
+                last.1 = audio.place(Some(at * 90), Some(at * 90), 40 * 90, &mut common).dts;
+                assert_eq!(last, (i64::try_from(number).unwrap() * 40, last.0 * 90), "{length} ms, then {at} ms");
+            }
+            assert_eq!((video.gaps().len(), audio.gaps().len(), video.repairs().0), (1, 1, 0), "{length} ms");
+        }
     }
 
     #[test]

@@ -389,3 +389,25 @@ fn durations_that_the_samples_refute_are_right_in_the_new_header() {
         assert_eq!(["video", "audio"].map(|kind| done.payloads(kind)), whole_payloads(&whole), "{what}");
     }
 }
+
+#[test]
+fn a_recording_behind_a_short_one_keeps_its_times_in_other_containers() {
+    let parts = [2, 3].map(|seconds| made("ts", seconds));
+    let bytes = parts.each_ref().map(|part| fs::read(part).unwrap()).concat();
+    let house = House::new();
+    fs::create_dir_all(house.root()).unwrap();
+    fs::write(house.root().join("room.ts"), &bytes).unwrap();
+    house.process().expect_code(0);
+    let vod = house.vods().remove(0);
+    let file = PathBuf::from(vod["filePath"].as_str().unwrap());
+    assert!((duration_s(&file) - 5.0).abs() < 0.2, "{vod}");
+    for (kind, usual) in [("video", 67), ("audio", 21)] {
+        let times = times(&file, kind);
+        let expected: usize = parts.iter().map(|part| payloads(part, kind).len()).sum();
+        assert_eq!(times.len(), expected, "{kind}");
+        let short = times.windows(2).filter(|pair| pair[1] - pair[0] < usual / 2).count();
+        assert!(short <= 2, "{kind}: {times:?}");
+    }
+    let defects = vod["defects"].as_array().unwrap();
+    assert!(defects.iter().filter(|defect| defect["kind"] == "timestamp_gap").count() <= 2, "{defects:?}");
+}
