@@ -41,8 +41,6 @@ pub struct Inspection {
     pub is_headless: bool,
     /// Whether its head or the headers of its fragments were hit, so that more is in it than they lead to.
     pub is_hit: bool,
-    /// Whether other recordings lie behind it in the same file, which are coded in another way.
-    pub has_others: bool,
     /// Media that no sample table lists and that salvage is to look through; a defect if it finds nothing.
     pub unexplained: Option<Defect>,
     /// Whether sample tables over its packets make an MP4 of it, as far as its beginning tells.
@@ -63,6 +61,8 @@ pub struct Iso {
     pub stays_fragmented: Option<&'static str>,
     /// Whether its movie is not what its header says, but was put together from more.
     pub is_rebuilt: bool,
+    /// Whether other recordings lie behind it in the same file, which are coded in another way.
+    pub has_others: bool,
     /// What the movie was found to be.
     pub verdict: Verdict,
 }
@@ -137,7 +137,6 @@ pub fn inspect(path: &Path) -> Result<Inspection, FinishError> {
         defects: Vec::new(),
         is_headless: is_headless && size_bytes > 0,
         is_hit: false,
-        has_others: false,
         unexplained: None,
         is_indexable: false,
     };
@@ -206,7 +205,8 @@ fn inspect_boxes(
     found.is_hit = salvage::is_hit(reader, &layout).map_err(|source| salvage_error(path, source))?;
     let whole_bytes = layout.len;
     let verdict = Verdict::default();
-    let mut iso = Iso { whole_bytes, layout, movie: None, stays_fragmented: None, is_rebuilt: false, verdict };
+    let mut iso =
+        Iso { whole_bytes, layout, movie: None, stays_fragmented: None, is_rebuilt: false, has_others: false, verdict };
     match iso.layout.shape() {
         Shape::HeaderFirst | Shape::HeaderLast | Shape::Fragmented => {
             read_movie(reader, &mut iso, fragmented, found).or_else(|e| take_defect(path, e, found))?;
@@ -282,7 +282,7 @@ fn read_appended(
         let offset = part.boxes.first().map(|b| b.offset);
         found.defects.push(Defect::Malformed { offset, detail: what.to_owned() });
     }
-    found.has_others = !iso.is_rebuilt;
+    iso.has_others = !iso.is_rebuilt;
     iso.stays_fragmented = read.stays_fragmented;
     Ok(read.movie)
 }
@@ -307,7 +307,7 @@ fn account(reader: &mut Window<'_>, iso: &Iso, movie: &Movie, found: &mut Inspec
         Shape::Fragmented => iso.stays_fragmented.is_none() && gaps.iter().any(|gap| bodies.contains(gap)),
         shape => shape == Shape::HeaderFirst && !is_cut && salvage::has_open_tail(layout, &gaps),
     };
-    if is_without_tables && !found.has_others && salvage::is_walked(movie) {
+    if is_without_tables && !iso.has_others && salvage::is_walked(movie) {
         found.is_hit = true;
         found.unexplained = Some(defect);
     } else if !found.is_hit {

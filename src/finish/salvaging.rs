@@ -209,7 +209,8 @@ fn write(
     let layout = layout.ok_or_else(|| FinishError::Changed { path: source.to_owned() })?;
     let verdict = isobmff::validate(&salvaged.movie, &layout);
     let whole_bytes = salvaged.whole_bytes;
-    let iso = Iso { whole_bytes, layout, movie: None, stays_fragmented: None, is_rebuilt: true, verdict };
+    let iso =
+        Iso { whole_bytes, layout, movie: None, stays_fragmented: None, is_rebuilt: true, has_others: false, verdict };
     let start = start_of(work.settled, None, salvaged.movie.declared_duration_ms().unwrap_or(0));
     let wish = Wish { extension: extension_of(source, container), start_ms: start.0, may_be_own: false };
     let final_path = (work.choose_path)(&wish)?;

@@ -20,12 +20,12 @@ impl Movie {
         let timescale = self.header.timescale;
         let mut fields: Vec<Field> = Vec::new();
         let Some(moov) = children(&self.raw, 0).next() else { return false };
-        let traks: Vec<Child<'_>> = children_of(&moov).filter(|b| b.fourcc.0 == *b"trak").collect();
-        if traks.len() != self.tracks.len() {
+        let boxes: Vec<Child<'_>> = children_of(&moov).filter(|b| b.fourcc.0 == *b"trak").collect();
+        if boxes.len() != self.tracks.len() {
             return false;
         }
-        for (track, trak) in self.tracks.iter_mut().zip(&traks) {
-            mend_track(track, trak, timescale, &mut fields);
+        for (track, read) in self.tracks.iter_mut().zip(&boxes) {
+            mend_track(track, read, timescale, &mut fields);
         }
         let presented = self.tracks.iter().map(|track| presented(track, timescale)).max().unwrap_or(0);
         if self.header.duration > 0 && is_off(self.header.duration, presented, timescale) {
@@ -44,14 +44,14 @@ impl Movie {
     }
 }
 
-fn mend_track(track: &mut Track, trak: &Child<'_>, timescale: u32, fields: &mut Vec<Field>) {
+fn mend_track(track: &mut Track, read: &Child<'_>, timescale: u32, fields: &mut Vec<Field>) {
     let Some(extent) = extent(&track.tables, track.tables.count_in_chunks()) else { return };
     let measured = u64::try_from(extent.end_dts).unwrap_or(0);
     if track.media.duration == 0 || !is_off(track.media.duration, measured, track.timescale()) {
         return;
     }
     let inside = |path: &[&[u8; 4]]| {
-        path.iter().try_fold(*trak, |found, name| children_of(&found).find(|b| b.fourcc.0 == **name))
+        path.iter().try_fold(*read, |found, name| children_of(&found).find(|b| b.fourcc.0 == **name))
     };
     track.media.duration = measured;
     fields.extend(inside(&[b"mdia", b"mdhd"]).and_then(|b| field(&b, 0, measured)));

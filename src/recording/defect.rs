@@ -222,21 +222,31 @@ impl fmt::Display for Defect {
                  `aftercast recover FILE --reference GOOD --output OUT` with a sound recording of the same stream"
             ),
             Self::Unexplained { bytes, places, offset, lost_packets } => {
-                match (offset, places) {
-                    (Some(at), 1) => write!(f, "unexplained: {bytes} bytes of media at byte {at} belong to no packet")?,
-                    (Some(at), _) => write!(
-                        f,
-                        "unexplained: {bytes} bytes of media in {places} places, the first at byte {at}, belong to no packet"
-                    )?,
-                    (None, _) => write!(f, "unexplained: {bytes} bytes of media belong to no packet")?,
-                }
-                match lost_packets {
-                    0 => Ok(()),
-                    1 => write!(f, ", about 1 packet lost"),
-                    lost => write!(f, ", about {lost} packets lost"),
-                }
+                unexplained(f, *bytes, (*places, *offset), *lost_packets)
             }
         }
+    }
+}
+
+/// What is said of bytes that no packet explains, with where the first of them are.
+fn unexplained(
+    f: &mut fmt::Formatter<'_>,
+    bytes: u64,
+    (places, offset): (u64, Option<u64>),
+    lost_packets: u64,
+) -> fmt::Result {
+    match (offset, places) {
+        (Some(at), 1) => write!(f, "unexplained: {bytes} bytes of media at byte {at} belong to no packet")?,
+        (Some(at), _) => write!(
+            f,
+            "unexplained: {bytes} bytes of media in {places} places, the first at byte {at}, belong to no packet"
+        )?,
+        (None, _) => write!(f, "unexplained: {bytes} bytes of media belong to no packet")?,
+    }
+    match lost_packets {
+        0 => Ok(()),
+        1 => write!(f, ", about 1 packet lost"),
+        lost => write!(f, ", about {lost} packets lost"),
     }
 }
 

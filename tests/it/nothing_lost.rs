@@ -88,6 +88,9 @@ fn stamps(path: &Path, kind: &str, name: &str) -> Vec<i64> {
     packets(path).iter().filter(is_it).map(time).collect()
 }
 
+/// Ticks per second and a time, to what another clock says.
+type OtherClock = fn(u64, u64) -> u64;
+
 const TICKS: [u64; 3] = [0, 15_360, 48_000];
 
 /// The recording with its clock changed: `change` gets the number of the fragment, ticks per second and the time.
@@ -106,7 +109,7 @@ fn a_clock_that_is_set_inside_a_fragmented_recording_is_joined() {
         let whole = fragmented(dir.path(), flags);
         let straight = Done::of(&with_clock(&whole, |_, _, at| at));
         let half = fragments(&whole).1.len() / 2;
-        let clocks: [(&str, fn(u64, u64) -> u64); 4] = [
+        let clocks: [(&str, OtherClock); 4] = [
             ("an hour back", |clock, at| at + 3600 * clock),
             ("half a second back", |clock, at| at + clock / 2),
             ("ten years on", |clock, at| at + 315_000_000 * clock),
@@ -189,8 +192,8 @@ fn with_open_tail(recipe: &str, dir: &Path) -> (Vec<u8>, Vec<u8>) {
     ffmpeg(&["-i", from.to_str().unwrap(), "-c", "copy", "-movflags", "+faststart", front.to_str().unwrap()]);
     let whole = fs::read(front).unwrap();
     let all = boxes::top(&whole);
-    let moov = all.iter().find(|b| b.is(b"moov")).unwrap().range.clone();
-    let mdat = all.iter().find(|b| b.is(b"mdat")).unwrap().range.clone();
+    let moov = all.iter().find(|b| b.is(*b"moov")).unwrap().range.clone();
+    let mdat = all.iter().find(|b| b.is(*b"mdat")).unwrap().range.clone();
     let mut movie = Movie::from_moov(whole[moov.clone()].to_vec()).unwrap();
     for track in &mut movie.tracks {
         let half = (mdat.start + mdat.len() / 2) as u64;

@@ -15,8 +15,8 @@ impl Found {
         self.range.start + self.header..self.range.end
     }
 
-    pub fn is(&self, kind: &[u8; 4]) -> bool {
-        self.kind == *kind
+    pub fn is(&self, kind: [u8; 4]) -> bool {
+        self.kind == kind
     }
 }
 
@@ -58,8 +58,8 @@ pub fn set_number(bytes: &mut [u8], at: usize, len: usize, value: u64) {
 /// The head of a fragmented file, then each `moof` with the `mdat` behind it; what follows the last is left out.
 pub fn fragments(bytes: &[u8]) -> (Vec<u8>, Vec<Vec<u8>>) {
     let all = top(bytes);
-    let first = all.iter().find(|b| b.is(b"moof")).unwrap().range.start;
-    let pairs = all.windows(2).filter(|pair| pair[0].is(b"moof") && pair[1].is(b"mdat"));
+    let first = all.iter().find(|b| b.is(*b"moof")).unwrap().range.start;
+    let pairs = all.windows(2).filter(|pair| pair[0].is(*b"moof") && pair[1].is(*b"mdat"));
     let fragments = pairs.map(|pair| bytes[pair[0].range.start..pair[1].range.end].to_vec()).collect();
     (bytes[..first].to_vec(), fragments)
 }

@@ -91,7 +91,15 @@ pub(crate) fn index(path: &Path, goes_on: &dyn Fn(u64) -> bool) -> Result<Indexi
         Tables::Of(movie, defects) => {
             let layout = Layout::without_boxes(len);
             let verdict = isobmff::validate(&movie, &layout);
-            let iso = Iso { layout, movie: None, whole_bytes: len, stays_fragmented: None, is_rebuilt: false, verdict };
+            let iso = Iso {
+                layout,
+                movie: None,
+                whole_bytes: len,
+                stays_fragmented: None,
+                is_rebuilt: false,
+                has_others: false,
+                verdict,
+            };
             Indexing::Done(Box::new(Indexed { iso, movie: *movie, defects }))
         }
     })
