@@ -17,6 +17,8 @@ use super::track::Track;
 
 /// Most recordings in one file.
 const MOST_RECORDINGS: usize = 4096;
+/// Most bytes that the headers of joined recordings have together: all are in memory at once.
+const MOST_HEADER_BYTES: u64 = 64 << 20;
 const NANOS: i128 = 1_000_000_000;
 
 /// What the recordings in a file amount to.
@@ -57,7 +59,12 @@ fn part(layout: &Layout, from: u64, to: u64) -> Layout {
 /// Reads all recordings of a file of more than one.
 pub fn read<R: Read + Seek>(reader: &mut R, layout: &Layout, parts: &[Layout]) -> Result<Appended, IsoError> {
     let mut movies = Vec::with_capacity(parts.len());
+    let mut header_bytes = 0;
     for part in parts {
+        header_bytes += part.movie_header().map_or(0, |moov| moov.size_bytes);
+        if header_bytes > MOST_HEADER_BYTES && !movies.is_empty() {
+            break;
+        }
         match read_part(reader, part) {
             Ok(read) => movies.push(read),
             Err(error @ IsoError::Io { .. }) => return Err(error),
