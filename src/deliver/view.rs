@@ -141,7 +141,8 @@ impl Look<'_> {
         let Some(left) = left else { return Ok(None) };
         match self.patient(bucket, left, bucket.delete(left)).await {
             Ok(()) => Ok(None),
-            Err(error) if matches!(error.class(), Class::Transient | Class::Cancelled) => Err(error),
+            Err(error) if error.class() == Class::Cancelled => Err(error),
+            // Whatever it was: a store that cannot be reached fails the look itself.
             Err(_) => Ok(Some(left.to_owned())),
         }
     }

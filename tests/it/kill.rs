@@ -217,6 +217,12 @@ fn killed_after_each(mounted: &Mounted, splices: &[&str]) -> BTreeSet<String> {
     for n in 1..=steps.len() {
         let house = house_of_splices(&mounted.path(), splices);
         let (killed, _) = recovered(&house, Some(&n.to_string()));
+        if killed.status.success() {
+            // Recordings that end together share a flush: this run had fewer operations than the calm one.
+            assert!(2 * n > steps.len(), "ended before operation {n}, {}", steps[n - 1]);
+            assert_eq!(finished(&house), expected, "not killed");
+            continue;
+        }
         assert_eq!(killed.status.signal(), Some(9), "after {n}, {}", steps[n - 1]);
         let (again, _) = recovered(&house, None);
         let when = format!("killed after {n}, {}", steps[n - 1]);
