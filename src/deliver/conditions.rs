@@ -12,6 +12,7 @@ use super::bucket::{Bucket, key_of};
 use super::diagnose::{Cause, Provider, Verb};
 use super::error::{DeliverError, Result};
 use super::ledger::Ledger;
+use super::place::{answered_for, below};
 use crate::durable::PARTIAL_PREFIX;
 use crate::fault::{Class, Fault};
 
@@ -29,14 +30,12 @@ const PROBE_BYTES: &[u8] = b"aftercast tried whether an object can be created tw
 impl Conditions {
     /// Of a prefix in the bucket that an endpoint and a URL name.
     pub fn of(endpoint: Option<&str>, url: &str, prefix: &str) -> Self {
-        let place = format!("{} {url}", endpoint.unwrap_or_default());
-        Self { place, prefix: prefix.to_owned(), are_honoured: Mutex::new(None) }
+        Self { place: answered_for(endpoint, url), prefix: prefix.to_owned(), are_honoured: Mutex::new(None) }
     }
 
     /// The same for every try, so that at most one is ever left where deleting is not allowed.
     fn probe_key(&self) -> String {
-        let name = format!("{PARTIAL_PREFIX}probe-conditions");
-        if self.prefix.is_empty() { name } else { format!("{}/{name}", self.prefix) }
+        below(&self.prefix, &format!("{PARTIAL_PREFIX}probe-conditions"))
     }
 
     fn read(&self, row: &Value) -> Option<bool> {

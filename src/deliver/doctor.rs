@@ -11,6 +11,7 @@ use super::diagnose::{Cause, Provider, Verb};
 use super::error::{DeliverError, Result};
 use super::ledger::NoLedger;
 use super::multipart::abort;
+use super::place::below;
 use super::target::{Store, Target};
 use crate::durable::{self, FileError, Owner, Partial};
 use crate::fault::{Fault, chain};
@@ -52,7 +53,7 @@ fn probe_key(prefix: &str) -> String {
     let seed = format!("{} {}", std::process::id(), now.as_nanos());
     let random = &blake3::hash(seed.as_bytes()).to_hex()[..16];
     let name = format!("{}probe-{random}", durable::PARTIAL_PREFIX);
-    if prefix.is_empty() { name } else { format!("{prefix}/{name}") }
+    below(prefix, &name)
 }
 
 fn check(name: &'static str, result: Result<()>, detail: impl FnOnce() -> String) -> Check {

@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
@@ -38,16 +39,17 @@ impl Network {
             let mut call = pin!(call);
             tokio::select! {
                 done = &mut call => return done,
-                () = self.stopped() => {}
+                () = until_set(self.stop.flag()) => {}
             }
             tokio::time::timeout(GRACE, call).await.unwrap_or(Err(DeliverError::Cancelled))
         })
     }
+}
 
-    async fn stopped(&self) {
-        while !self.stop.is_requested() {
-            tokio::time::sleep(POLL).await;
-        }
+/// Waits until a flag is set; looked at now and then, since whoever sets it knows of no runtime.
+pub(super) async fn until_set(flag: &AtomicBool) {
+    while !flag.load(Ordering::SeqCst) {
+        tokio::time::sleep(POLL).await;
     }
 }
 

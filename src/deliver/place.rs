@@ -8,6 +8,16 @@ use super::TargetOptions;
 use super::diagnose::Provider;
 use super::error::{DeliverError, Result};
 
+/// A key below a prefix, which may be empty.
+pub(super) fn below(prefix: &str, name: &str) -> String {
+    if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") }
+}
+
+/// What an answer of a store that is remembered holds for: endpoint, bucket and prefix.
+pub(super) fn answered_for(endpoint: Option<&str>, url: &str) -> String {
+    format!("{} {url}", endpoint.unwrap_or_default())
+}
+
 /// Where a target is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Place {

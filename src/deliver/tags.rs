@@ -14,6 +14,7 @@ use super::checksum::{Reported, hex, md5_of_parts, part_md5};
 use super::diagnose::Verb;
 use super::error::{DeliverError, Result};
 use super::ledger::Ledger;
+use super::place::{answered_for, below};
 use super::transfer::Run;
 use crate::durable::PARTIAL_PREFIX;
 use crate::fault::chain;
@@ -34,8 +35,7 @@ pub(super) const PROBE_BYTES: &[u8] =
 impl Tags {
     /// Of a prefix in the bucket that an endpoint and a URL name.
     pub fn of(endpoint: Option<&str>, url: &str, prefix: &str) -> Self {
-        let place = format!("{} {url}", endpoint.unwrap_or_default());
-        Self { place, prefix: prefix.to_owned(), ..Self::default() }
+        Self { place: answered_for(endpoint, url), prefix: prefix.to_owned(), ..Self::default() }
     }
 
     /// Which bucket the answers are of.
@@ -45,8 +45,7 @@ impl Tags {
 
     /// The same for every try, so that at most one is ever left where deleting is not allowed.
     pub fn probe_key(&self) -> String {
-        let name = format!("{PARTIAL_PREFIX}probe-tags");
-        if self.prefix.is_empty() { name } else { format!("{}/{name}", self.prefix) }
+        below(&self.prefix, &format!("{PARTIAL_PREFIX}probe-tags"))
     }
 
     /// The form of a checksum that was read out of an entity tag.
@@ -123,10 +122,15 @@ impl Bucket {
             Some(held) => self.is_told(&key, held).await,
             None => Ok(None),
         };
-        if let Err(error) = self.delete(&key).await {
+        self.remove_probe(&key).await;
+        told
+    }
+
+    /// One that may not be removed stays: its key is the same at every try.
+    pub(super) async fn remove_probe(&self, key: &str) {
+        if let Err(error) = self.delete(key).await {
             tracing::debug!(target = %self.target, key, error = chain(&error), "probe object not removed");
         }
-        told
     }
 
     pub(super) async fn put_probe(&self, key: &str, in_parts: bool) -> Result<()> {

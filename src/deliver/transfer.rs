@@ -10,7 +10,6 @@
 //! It must not replace an object that it did not write itself.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use object_store::{Attributes, PutMode, PutOptions, PutPayload, PutResult};
@@ -24,6 +23,7 @@ use super::checksum::{
 use super::diagnose::{Cause, Provider, Verb};
 use super::error::{DeliverError, Result};
 use super::ledger::Ledger;
+use super::network::until_set;
 use super::parts::PartPlan;
 use super::source::Source;
 use super::uplink::Answer;
@@ -46,14 +46,10 @@ impl Run<'_> {
     }
 
     pub(super) async fn cancelled(&self) -> DeliverError {
-        while self.check().is_ok() {
-            tokio::time::sleep(CANCEL_POLL).await;
-        }
+        until_set(self.cancel).await;
         DeliverError::Cancelled
     }
 }
-
-const CANCEL_POLL: Duration = Duration::from_millis(50);
 
 /// What the store confirmed of an object.
 #[derive(Debug, Clone)]

@@ -10,7 +10,6 @@ use super::error::{DeliverError, Result};
 use super::tags::PROBE_BYTES;
 use super::transfer::Run;
 use super::upload::OURS_MAX;
-use crate::fault::chain;
 
 impl Bucket {
     fn trial_row(&self) -> String {
@@ -53,9 +52,7 @@ impl Bucket {
         let key = self.tags.probe_key();
         self.put_probe(&key, false).await?;
         let held = self.head(&key).await;
-        if let Err(error) = self.delete(&key).await {
-            tracing::debug!(target = %self.target, key, error = chain(&error), "probe object not removed");
-        }
+        self.remove_probe(&key).await;
         let Some(held) = held?.filter(|held| held.size_bytes == PROBE_BYTES.len() as u64) else { return Ok(false) };
         let Some(report) = held.reported else { return Ok(true) };
         let mut hasher = Hasher::for_report(&report);

@@ -19,6 +19,7 @@ use super::bucket::{Bucket, key_of};
 use super::diagnose::{Cause, Verb};
 use super::directory::Directory;
 use super::error::{DeliverError, Result};
+use super::place::answered_for;
 use super::target::{Store, Target};
 use super::transfer::Run;
 use crate::durable::{self, Probe};
@@ -152,7 +153,7 @@ impl Look<'_> {
     }
 
     fn place(&self) -> String {
-        format!("{} {}", self.target.options.endpoint.as_deref().unwrap_or_default(), self.target.options.url)
+        answered_for(self.target.options.endpoint.as_deref(), &self.target.options.url)
     }
 
     /// The key of a file that lies in the root itself.

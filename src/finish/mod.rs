@@ -31,6 +31,7 @@ mod salvaging;
 mod sameness;
 mod splice;
 mod tagged;
+mod unjournalled;
 mod window;
 
 pub use container::finished_container;
@@ -48,3 +49,4 @@ pub use produce::{Alone, ChoosePath, Conclusion, Finished, References, Remember,
 pub use progressive::{ProgressiveCopy, progressive_copy};
 pub use salvaging::{reference_of, siblings};
 pub use splice::{ByBytes, Recovered, Undone, put_back_by_bytes, recover, undo};
+pub use unjournalled::{never_in_place, settled_as_given};

@@ -6,11 +6,11 @@
 use std::path::{Path, PathBuf};
 
 use super::produce::{Alone, Conclusion, Work, finish};
+use super::unjournalled::{never_in_place, settled_as_given};
 use super::{FinishError, Options, Wish, inspect};
 use crate::durable::{self, Owner};
 use crate::isobmff::Shape;
-use crate::recording::journey::{Candidate, Evidence, NameFacts, Settled};
-use crate::recording::{Fingerprint, SpliceIntent, VodRecord};
+use crate::recording::Fingerprint;
 use crate::stop::Stop;
 
 /// A file of ours beside its source.
@@ -41,7 +41,7 @@ pub fn progressive_copy(
     if !matches!(inspect(source)?.shape(), Some(Shape::Fragmented)) {
         return Ok(None);
     }
-    let settled = settled(source)?;
+    let settled = settled_as_given(source)?;
     let choose = |_: &Wish<'_>| Ok(source.with_extension(format!("{purpose}.mp4")));
     let work = Work {
         settled: &settled,
@@ -62,22 +62,4 @@ pub fn progressive_copy(
         // Encrypted fragments stay fragments, and what cannot be finished is delivered as it is.
         Conclusion::Finished(_) | Conclusion::Quarantined(_) => Ok(None),
     }
-}
-
-fn never_in_place(_: &SpliceIntent, _: &VodRecord) -> Result<(), FinishError> {
-    Err(FinishError::NotJournalled { source: std::io::Error::other("a copy is never made in place").into() })
-}
-
-/// With no better evidence than that it was catalogued, the source is never touched.
-fn settled(source: &Path) -> Result<Settled, FinishError> {
-    let stem = source.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let candidate = Candidate {
-        path: source.to_owned(),
-        root: source.parent().unwrap_or(Path::new("/")).to_owned(),
-        server: "none".into(),
-        is_temporary: false,
-        facts: NameFacts { stream_id: stem.clone(), stem, ..NameFacts::default() },
-        fingerprint: durable::fingerprint(source)?,
-    };
-    Ok(Settled { candidate, evidence: Evidence::Unchanged { for_s: 0 } })
 }

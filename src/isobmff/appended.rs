@@ -173,15 +173,8 @@ fn append(builder: &mut TableBuilder, track: &Track, len: u64) -> Result<bool, I
         if sample.offset.saturating_add(u64::from(sample.size_bytes)) > len {
             return Ok(false);
         }
-        builder.push(NewSample {
-            offset: sample.offset,
-            size_bytes: sample.size_bytes,
-            duration: sample.duration,
-            composition: i32::try_from(sample.pts - sample.dts).unwrap_or(0),
-            is_sync: sample.is_sync,
-            description_index: sample.description_index,
-            dependency: dependencies.next().copied().unwrap_or(0),
-        })?;
+        let dependency = dependencies.next().copied().unwrap_or(0);
+        builder.push(NewSample { dependency, ..NewSample::of(&sample) })?;
     }
     Ok(track.tables.count() > 0)
 }

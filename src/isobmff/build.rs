@@ -4,7 +4,7 @@
 //! numbers; it refuses more samples than [`MAX_SAMPLES_PER_TRACK`].
 
 use super::error::IsoError;
-use super::samples::SampleTables;
+use super::samples::{Sample, SampleTables};
 use super::tables::runs::{Run, Runs};
 use super::tables::stsc::ChunkRun;
 use super::tables::stsz::SampleSizes;
@@ -35,6 +35,21 @@ pub struct NewSample {
     pub description_index: u32,
     /// Byte of `sdtp`; 0 if nothing is known.
     pub dependency: u8,
+}
+
+impl NewSample {
+    /// A sample of other tables, as it is; nothing is known of what it depends on.
+    pub fn of(sample: &Sample) -> Self {
+        Self {
+            offset: sample.offset,
+            size_bytes: sample.size_bytes,
+            duration: sample.duration,
+            composition: i32::try_from(sample.pts.saturating_sub(sample.dts)).unwrap_or(0),
+            is_sync: sample.is_sync,
+            description_index: sample.description_index,
+            dependency: 0,
+        }
+    }
 }
 
 /// Tables under construction.
@@ -71,15 +86,8 @@ impl TableBuilder {
             let is_inside = sample.offset.checked_add(size).is_some_and(|end| end <= len);
             let Some(left) = budget_bytes.checked_sub(size).filter(|_| is_inside) else { break };
             budget_bytes = left;
-            builder.push(NewSample {
-                offset: sample.offset,
-                size_bytes: sample.size_bytes,
-                duration: sample.duration,
-                composition: i32::try_from(sample.pts.saturating_sub(sample.dts)).unwrap_or(0),
-                is_sync: sample.is_sync,
-                description_index: sample.description_index,
-                dependency: dependencies.next().copied().unwrap_or(0),
-            })?;
+            let dependency = dependencies.next().copied().unwrap_or(0);
+            builder.push(NewSample { dependency, ..NewSample::of(&sample) })?;
         }
         let left_out = tables.count() - builder.count();
         Ok((builder, left_out))

@@ -8,10 +8,9 @@ use std::ops::Range;
 
 use super::fragments::refill::{is_found_in, refill, walk_stretch};
 use super::reference::{Origin, Reference};
-use super::report::{Confidence, GapReport, MAX_LISTED_GAPS, Report};
+use super::report::{self, Confidence, Report};
 use super::source::Source;
-use super::walk::Walked;
-use super::{SalvageError, Salvaged, Verdict, attempt, trimmed};
+use super::{SalvageError, Salvaged, Verdict, trimmed};
 use crate::isobmff::{self, Layout, Movie};
 
 /// Whether all pictures and sound of a movie are of codecs whose packets can be told in the media.
@@ -43,30 +42,8 @@ pub fn salvage<R: Read + Seek>(mut reader: R, layout: &Layout) -> Result<Salvage
     let mut movie = refill(movie, &walked, &tail, &reference)?;
     movie.settle_durations();
     gaps.extend(walked.gaps.iter().map(|gap| gap.range.clone()));
-    let report = Report { zero_tail_bytes: open.end - tail.end, ..report(&movie, &walked, &gaps) };
+    let by = (Origin::Media, Confidence::Medium);
+    let report = report::with_declared_times(&movie, by, walked.total_bytes, &gaps);
+    let report = Report { zero_tail_bytes: open.end - tail.end, ..report };
     Ok(Salvaged { movie, whole_bytes: tail.end, report, verdict: Verdict::Playable })
-}
-
-fn report(movie: &Movie, walked: &Walked, gaps: &[Range<u64>]) -> Report {
-    let listed = gaps.iter().take(MAX_LISTED_GAPS).map(|gap| GapReport {
-        offset: gap.start,
-        bytes: gap.end - gap.start,
-        lost_pictures: 0,
-        lost_audio: 0,
-        is_ambiguous: false,
-        doubt_ms: 0,
-    });
-    Report {
-        source: Origin::Media,
-        confidence: Confidence::Medium,
-        tracks: movie.tracks.iter().map(attempt::track_report).collect(),
-        media_bytes: walked.total_bytes,
-        unexplained_bytes: gaps.iter().map(|gap| gap.end - gap.start).sum(),
-        zero_tail_bytes: 0,
-        gaps: listed.collect(),
-        gap_count: gaps.len(),
-        frame_rate: "declared".to_owned(),
-        guessed_pictures: 0,
-        decode_errors: None,
-    }
 }

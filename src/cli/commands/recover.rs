@@ -15,9 +15,8 @@ use crate::config::Config;
 use crate::durable;
 use crate::finish::{self, Alone, Conclusion, FinishError, Options, Wish};
 use crate::pipeline;
-use crate::recording::journey::{Candidate, Evidence, NameFacts, Settled};
 use crate::recording::name::printable;
-use crate::recording::{Defect, ParameterSource, SalvageReport, SpliceIntent, VodRecord};
+use crate::recording::{Defect, ParameterSource, SalvageReport, VodRecord};
 use crate::salvage::{Origin, Reference};
 
 /// Runs it.
@@ -60,7 +59,7 @@ fn given(path: &Path) -> Result<Option<Reference>, Failure> {
 }
 
 fn finished(config: &Config, file: &Path, output: &Path, given: Option<&Reference>) -> Result<Conclusion, Failure> {
-    let settled = settled(file)?;
+    let settled = finish::settled_as_given(file)?;
     let choose = |_: &Wish<'_>| -> Result<PathBuf, FinishError> { Ok(output.to_owned()) };
     let stream_id = &settled.candidate.facts.stream_id;
     let references = || match given {
@@ -75,32 +74,12 @@ fn finished(config: &Config, file: &Path, output: &Path, given: Option<&Referenc
         now_ms: pipeline::now_ms(),
         choose_path: &choose,
         references: &references,
-        remember: &never_in_place,
+        remember: &finish::never_in_place,
         progress: &|_, _| (),
         turn: &Alone,
         owner: &durable::Owner::of_process(),
     };
     Ok(finish::finish(&work)?)
-}
-
-/// Without a journal nothing may be changed where it stands.
-fn never_in_place(_: &SpliceIntent, _: &VodRecord) -> Result<(), FinishError> {
-    Err(FinishError::NotJournalled { source: std::io::Error::other("this command keeps no journal").into() })
-}
-
-/// The operator says that nobody writes the file any more. With no better evidence than that it is never touched.
-fn settled(file: &Path) -> Result<Settled, Failure> {
-    let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let facts = NameFacts { stream_id: stem.clone(), stem, ..NameFacts::default() };
-    let candidate = Candidate {
-        path: file.to_owned(),
-        root: file.parent().unwrap_or(Path::new("/")).to_owned(),
-        server: "none".into(),
-        is_temporary: false,
-        facts,
-        fingerprint: durable::fingerprint(file)?,
-    };
-    Ok(Settled { candidate, evidence: Evidence::Unchanged { for_s: 0 } })
 }
 
 fn print(record: &VodRecord, output: &Path, out: &mut Output<'_>) -> std::io::Result<()> {

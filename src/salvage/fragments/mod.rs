@@ -12,10 +12,10 @@ use std::io::{Read, Seek};
 use std::ops::Range;
 
 use super::reference::{Origin, Reference};
-use super::report::{Confidence, GapReport, MAX_LISTED_GAPS, Report};
+use super::report::{self, Confidence, Report};
 use super::source::Source;
 use super::walk::Walked;
-use super::{SalvageError, Salvaged, Verdict, attempt};
+use super::{SalvageError, Salvaged, Verdict};
 use crate::isobmff::{self, Layout, Movie, fragment};
 use patched::Patched;
 use scan::Scan;
@@ -157,28 +157,9 @@ fn without_header(found: &Scan) -> Salvaged {
 
 /// `cut` is what of the media of sound fragments belongs to no sample.
 fn report(movie: &Movie, source: Origin, (walked, cut): (&[Walked], &[Range<u64>]), len: u64) -> Report {
-    let mut gaps: Vec<&Range<u64>> = walked.iter().flat_map(|walked| &walked.gaps).map(|gap| &gap.range).collect();
-    gaps.extend(cut);
+    let of_walks = walked.iter().flat_map(|walked| &walked.gaps).map(|gap| gap.range.clone());
+    let mut gaps: Vec<Range<u64>> = of_walks.chain(cut.iter().cloned()).collect();
     gaps.sort_unstable_by_key(|gap| gap.start);
-    let listed = gaps.iter().take(MAX_LISTED_GAPS).map(|range| GapReport {
-        offset: range.start,
-        bytes: range.end - range.start,
-        lost_pictures: 0,
-        lost_audio: 0,
-        is_ambiguous: false,
-        doubt_ms: 0,
-    });
-    Report {
-        source,
-        confidence: if walked.is_empty() { Confidence::High } else { Confidence::Medium },
-        tracks: movie.tracks.iter().map(attempt::track_report).collect(),
-        media_bytes: len,
-        unexplained_bytes: gaps.iter().map(|gap| gap.end - gap.start).sum(),
-        zero_tail_bytes: 0,
-        gaps: listed.collect(),
-        gap_count: gaps.len(),
-        frame_rate: "declared".to_owned(),
-        guessed_pictures: 0,
-        decode_errors: None,
-    }
+    let confidence = if walked.is_empty() { Confidence::High } else { Confidence::Medium };
+    report::with_declared_times(movie, (source, confidence), len, &gaps)
 }

@@ -125,7 +125,7 @@ fn insert(track: &mut Track, found: &[Found], at: u64, nominal: i64) -> Result<i
     };
     let new = (0..).zip(found).map(|(number, found)| (start + number * step, sample_of(found)));
     let early = (-start).max(0);
-    let kept = |sample: &Sample| (sample.dts, again(sample));
+    let kept = |sample: &Sample| (sample.dts, NewSample::of(sample));
     let all: Vec<Placed> = before.iter().map(kept).chain(new).chain(behind.iter().map(kept)).collect();
     let last = samples.last().filter(|_| !behind.is_empty()).map_or(nominal, |sample| i64::from(sample.duration));
     let mut builder = TableBuilder::default();
@@ -145,18 +145,6 @@ fn sample_of(found: &Found) -> NewSample {
         composition: i32::try_from(found.composition).unwrap_or(0),
         is_sync: found.is_sync,
         description_index: 1,
-        dependency: 0,
-    }
-}
-
-fn again(sample: &Sample) -> NewSample {
-    NewSample {
-        offset: sample.offset,
-        size_bytes: sample.size_bytes,
-        duration: sample.duration,
-        composition: i32::try_from(sample.pts - sample.dts).unwrap_or(0),
-        is_sync: sample.is_sync,
-        description_index: sample.description_index,
         dependency: 0,
     }
 }
