@@ -177,9 +177,13 @@ const fn asks_no_store(command: &Command) -> bool {
     }
 }
 
-/// `--target URL` takes the place of the configured targets.
+/// `--target URL` takes the place of the configured targets. What is typed ends sooner where it uses every core: at its lower
+/// priority it gives way to a server beside it, so none is left to that.
 fn settings_for(cli: &Cli, config: &Config) -> Settings {
     let mut settings = settings_of(config);
+    if settings.finish.jobs == 0 && settings.finish.background_nice > 0 {
+        settings.finish.jobs = std::thread::available_parallelism().map_or(1, usize::from);
+    }
     let args = match &cli.command {
         Command::Process(args) => Some(args),
         Command::Recover(args) => Some(&args.process),

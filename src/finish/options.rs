@@ -30,7 +30,8 @@ pub struct Options {
     pub keeps_fragments: bool,
     /// Whether `x.flv` stays beside `x.mp4`. Default false.
     pub keep_original: bool,
-    /// Threads that finish recordings; 0 means all cores but one. Default 0.
+    /// Threads that finish recordings; 0 means all cores but one, or all of them for a command that runs at a lower priority
+    /// (`background_nice`). Default 0.
     pub jobs: usize,
     /// By how much the CPU priority of a backlog and of salvage is lowered, 0 to 19. Default 10.
     pub background_nice: u8,

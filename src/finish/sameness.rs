@@ -22,6 +22,9 @@ const SPREAD_SAMPLES: u64 = 1_000;
 const SPREAD_PLACES: u64 = 250;
 /// Payloads no further apart than that are asked for with what lies between them.
 const TOGETHER_BYTES: u64 = 32 << 10;
+/// Bytes of a payload, from its beginning, that are compared where not all payloads are: a table that points beside it shows in
+/// them, and so does a block that was not moved.
+const FIRST_BYTES: u64 = 2 << 10;
 /// Bytes of a payload that are read at a time.
 const BUFFER_BYTES: usize = 128 << 10;
 
@@ -178,7 +181,7 @@ impl Chosen {
         for number in numbers(self.together, track.tables.count()) {
             let skipped = usize::try_from(number - at).unwrap_or(usize::MAX);
             let Some(sample) = samples.nth(skipped) else { return };
-            self.places.push((sample.offset, u64::from(sample.size_bytes)));
+            self.places.push((sample.offset, u64::from(sample.size_bytes).min(FIRST_BYTES)));
             at = number + 1;
         }
     }

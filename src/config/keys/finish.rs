@@ -135,7 +135,7 @@ pub(super) static KEYS: [Key; 12] = [
         "jobs",
         COUNT,
         Access::Whole(|c, v| put(&mut c.finish.jobs, v.count()), |c| Some(c.finish.jobs.to_string())),
-        "Threads that finish recordings; 0: all cores but one.",
+        "Threads that finish recordings; 0: all cores but one, all of them for a command at a lower priority.",
     )
     .or("0"),
     Key::new(
