@@ -98,7 +98,8 @@ fn iso_action(inspection: &Inspection, shape: Shape) -> Action {
 /// Whether a file that is not ISO base media is what its writer closes in order: whole, and with a duration, which
 /// FLV, Matroska and WebM get together with their index. MPEG-TS has neither to begin with.
 fn is_complete(inspection: &Inspection) -> bool {
-    let is_whole = !inspection.defects.iter().any(|d| matches!(d, Defect::Truncated { .. }));
+    let is_whole =
+        !inspection.defects.iter().any(|d| matches!(d, Defect::Truncated { .. })) && inspection.recordings.is_empty();
     let is_closed = inspection.container == Some(Container::MpegTs)
         || inspection.probe.as_ref().is_some_and(|p| p.declared_ms.is_some_and(|ms| ms > 0));
     is_whole && is_closed

@@ -45,6 +45,9 @@ pub struct Inspection {
     pub unexplained: Option<Defect>,
     /// Whether sample tables over its packets make an MP4 of it, as far as its beginning tells.
     pub is_indexable: bool,
+    /// Byte offsets at which further recordings begin behind the first, of a file that is not ISO base media. Those in FLV are
+    /// found when it is read.
+    pub recordings: Vec<u64>,
 }
 
 /// The header of an ISO base media file.
@@ -103,7 +106,8 @@ impl Inspection {
     /// Names of its codecs, as FFmpeg says them, sound and pictures only.
     pub fn codecs(&self) -> Vec<&str> {
         let of_movie = self.iso.iter().flat_map(|iso| &iso.verdict.tracks).map(|t| (t.kind, t.codec.as_str()));
-        let probed = self.probe.iter().flat_map(|p| &p.tracks).map(|t| (t.kind, t.codec.as_str()));
+        let tracks = self.probe.iter().flat_map(|p| &p.tracks).filter(|t| !t.is_cover);
+        let probed = tracks.map(|t| (t.kind, t.codec.as_str()));
         let is_media = |(kind, _): &(TrackKind, &str)| matches!(kind, TrackKind::Video | TrackKind::Audio);
         of_movie.chain(probed).filter(is_media).map(|(_, codec)| codec).collect()
     }
@@ -139,6 +143,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, FinishError> {
         is_hit: false,
         unexplained: None,
         is_indexable: false,
+        recordings: Vec::new(),
     };
     let on_disk_bytes = metadata.blocks().saturating_mul(512);
     if let Some(defect) = holes(size_bytes, on_disk_bytes) {
@@ -163,10 +168,32 @@ pub fn inspect(path: &Path) -> Result<Inspection, FinishError> {
             if matches!(container, Container::Matroska | Container::Webm) {
                 let is_hit = salvage::are_clusters_hit(&file, size_bytes);
                 found.is_hit = is_hit.map_err(|source| salvage_error(path, source))?;
+                if found.is_hit {
+                    look_for_recordings(path, &file, &mut found)?;
+                }
             }
         }
     }
     Ok(found)
+}
+
+/// A header where no cluster is may be that of another recording; then each is looked at on its own.
+fn look_for_recordings(path: &Path, file: &File, found: &mut Inspection) -> Result<(), FinishError> {
+    let len = found.size_bytes;
+    let recordings = media::whole::matroska::recordings(&mut Window::new(file, len), len);
+    let recordings = recordings.map_err(FileError::on("read", path))?;
+    let begins = || [0].into_iter().chain(recordings.iter().copied());
+    let ends = recordings.iter().copied().chain([len]);
+    let mut is_hit = recordings.is_empty();
+    for (begin, end) in begins().zip(ends) {
+        let part = Window::behind(file, begin, end - begin);
+        is_hit =
+            is_hit || salvage::are_clusters_hit(part, end - begin).map_err(|source| salvage_error(path, source))?;
+    }
+    if !is_hit {
+        (found.is_hit, found.recordings) = (false, recordings);
+    }
+    Ok(())
 }
 
 /// A file that is a hole for nearly all of its length. A file system that names no blocks at all says nothing.

@@ -14,7 +14,8 @@ use super::{FinishError, Inspection, Splice, Validate, Wish, splice};
 use crate::durable;
 use crate::fault::chain;
 use crate::media::{self, Begins, Header, Reading, Remux, Remuxed, Watch};
-use crate::recording::{Container, Outcome, SpliceMethod, StartSource};
+use crate::recording::name::printable;
+use crate::recording::{Container, Defect, Outcome, SpliceMethod, StartSource};
 use crate::threads::alongside;
 
 /// Finishes a recording by writing its packets into another container.
@@ -49,15 +50,18 @@ pub(super) fn remux_from(
     let request = Remux {
         created_ms,
         begins,
+        recordings: &inspection.recordings,
         watch: watch(work, &first),
         ..Remux::new(read_from, from, partial.path(), container)
     };
-    let Output { remuxed, reading, splice } = write(work, &request, watch(work, &second))?;
+    // What stands in a header beside the tracks is written by the muxer alone, and not into fragments.
+    let has_extras = inspection.probe.as_ref().is_none_or(media::Probe::has_extras);
+    let Output { remuxed, reading, differences, splice } = write(work, &request, has_extras, watch(work, &second))?;
     let mut description = describe_output(partial.path(), container, &reading)?;
     description.declared_ms = remuxed.source.declared_ms;
     look_closer_at_output(work, (partial.path(), container), &mut description)?;
     let start = start_of(work.settled, remuxed.source.created_ms, description.duration_ms);
-    let defects = without_repeats(inspection.defects.iter().chain(&remuxed.defects).cloned());
+    let defects = without_repeats(inspection.defects.iter().chain(&remuxed.defects).chain(&differences).cloned());
     if final_path == source && !source_may_go(work, &defects) {
         // Only the packets told that something is missing: the source stays, the finished file gets another name.
         final_path = (work.choose_path)(&Wish { may_be_own: false, ..wish })?;
@@ -82,11 +86,13 @@ pub(super) fn remux_from(
 struct Output {
     remuxed: Remuxed,
     reading: Reading,
+    /// What differs from the source although nothing says why.
+    differences: Vec<Defect>,
     splice: Option<SpliceMethod>,
 }
 
-fn write(work: &Work<'_>, request: &Remux<'_>, second: Watch<'_>) -> Result<Output, FinishError> {
-    let may_insert = matches!(work.options.splice, Splice::Auto | Splice::InsertRange);
+fn write(work: &Work<'_>, request: &Remux<'_>, has_extras: bool, second: Watch<'_>) -> Result<Output, FinishError> {
+    let may_insert = !has_extras && matches!(work.options.splice, Splice::Auto | Splice::InsertRange);
     if may_insert && request.to == Container::Mp4 && splice::can_insert(request.output) {
         match write_fragments(work, request, second) {
             Ok(Some(output)) => return Ok(output),
@@ -100,7 +106,8 @@ fn write(work: &Work<'_>, request: &Remux<'_>, second: Watch<'_>) -> Result<Outp
     let remuxed = media::remux(request)?;
     let reading = media::read(request.output, request.to, second)?;
     compare(request, &remuxed, &reading)?;
-    Ok(Output { remuxed, reading, splice: None })
+    let differences = media::differences(&remuxed, &reading);
+    Ok(Output { remuxed, reading, differences, splice: None })
 }
 
 /// In fragments, and one header in front of them all. The muxer then remembers no packet, and the media is written once.
@@ -113,8 +120,13 @@ fn write_fragments(work: &Work<'_>, request: &Remux<'_>, second: Watch<'_>) -> R
     let (reading, ()) = alongside(read, || durable::store_ahead(request.output));
     let reading = reading?;
     compare(request, &remuxed, &reading)?;
+    let differences = media::differences(&remuxed, &reading);
+    if !differences.is_empty() {
+        tracing::warn!(path = %printable(request.source), ?differences, "the output differs from the source; writing without fragments");
+        return Ok(None);
+    }
     let is_in_front = work.wait_for_disk(|| splice::put_in_front_of_own(request.output, &own))?;
-    Ok(is_in_front.then_some(Output { remuxed, reading, splice: Some(SpliceMethod::InsertRange) }))
+    Ok(is_in_front.then_some(Output { remuxed, reading, differences, splice: Some(SpliceMethod::InsertRange) }))
 }
 
 fn compare(request: &Remux<'_>, remuxed: &Remuxed, reading: &Reading) -> Result<(), FinishError> {

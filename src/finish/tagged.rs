@@ -29,8 +29,8 @@ pub(super) fn index_or_remux(
     }
     match found {
         Indexing::Done(indexed) => indexed_front(work, inspection, container, *indexed),
-        Indexing::Unsound(at) => {
-            name_unsound(work, inspection, at)?;
+        Indexing::Unsound => {
+            name_unsound(work, inspection)?;
             remux_anew(work, inspection)
         }
         Indexing::NotSo => remux_anew(work, inspection),
@@ -44,10 +44,8 @@ pub(super) fn remux_named(
     inspection: &mut Inspection,
     container: Container,
 ) -> Result<Written, FinishError> {
-    if inspection.container == Some(Container::Flv)
-        && let Some(at) = indexing::unsound_at(work.settled.path())?
-    {
-        name_unsound(work, inspection, at)?;
+    if inspection.container == Some(Container::Flv) {
+        name_unsound(work, inspection)?;
     }
     remux(work, inspection, container)
 }
@@ -61,10 +59,13 @@ fn remux_anew(work: &Work<'_>, inspection: &mut Inspection) -> Result<Written, F
     remux(work, inspection, container)
 }
 
-/// Where tags do not follow one another, a splice in place may have been cut, which is taken back; else it is damage. A cut
-/// at the end is named by the remux.
-fn name_unsound(work: &Work<'_>, inspection: &mut Inspection, at: u64) -> Result<(), FinishError> {
+/// Where tags do not follow one another, another recording may begin; or a splice in place may have been cut, which is taken
+/// back; else it is damage. A cut at the end is named by the remux.
+fn name_unsound(work: &Work<'_>, inspection: &mut Inspection) -> Result<(), FinishError> {
     let source = work.settled.path();
+    let tags = indexing::follow_tags(source)?;
+    inspection.recordings = tags.recordings;
+    let Some(at) = tags.unsound_at else { return Ok(()) };
     if work.settled.evidence.is_strong() && splice::put_back_by_bytes(source)? == ByBytes::PutBack {
         tracing::info!(path = %printable(source), "A splice that was cut was taken back; the recording is taken again.");
         return Err(FinishError::Changed { path: source.to_owned() });

@@ -17,6 +17,8 @@ const AHEAD_BYTES: u64 = 8 << 20;
 #[derive(Debug)]
 pub(super) struct Window<'a> {
     file: &'a File,
+    /// Where in the file its first byte lies.
+    begin: u64,
     len: u64,
     at: u64,
     /// What the window shows, and from where.
@@ -29,7 +31,14 @@ pub(super) struct Window<'a> {
 impl<'a> Window<'a> {
     /// Over a file of `len` bytes.
     pub(super) const fn new(file: &'a File, len: u64) -> Self {
-        Self { file, len, at: 0, from: 0, shown: Vec::new(), asked: None }
+        Self { file, begin: 0, len, at: 0, from: 0, shown: Vec::new(), asked: None }
+    }
+
+    /// Over the rest of a file from `begin` on, of `len` bytes, which count from there.
+    pub(super) const fn behind(file: &'a File, begin: u64, len: u64) -> Self {
+        let mut window = Self::new(file, len);
+        window.begin = begin;
+        window
     }
 
     /// For a file that is looked at from front to back: the disk is asked for all of it in time. The kernel does not see a
@@ -42,7 +51,7 @@ impl<'a> Window<'a> {
     fn ask_ahead(&mut self) {
         if let Some(asked) = self.asked.as_mut().filter(|asked| self.at + AHEAD_BYTES > **asked && **asked < self.len) {
             let from = self.at.max(*asked);
-            ask_for(self.file, &[(from, AHEAD_BYTES)]);
+            ask_for(self.file, &[(self.begin + from, AHEAD_BYTES)]);
             *asked = from + AHEAD_BYTES;
         }
     }
@@ -56,7 +65,7 @@ impl<'a> Window<'a> {
     fn show(&mut self) -> io::Result<()> {
         self.ask_ahead();
         self.shown.resize(WINDOW_BYTES, 0);
-        let read = self.file.read_at(&mut self.shown, self.at);
+        let read = self.file.read_at(&mut self.shown, self.begin + self.at);
         self.shown.truncate(*read.as_ref().unwrap_or(&0));
         self.from = self.at;
         read.map(drop)
@@ -68,7 +77,7 @@ impl Read for Window<'_> {
         if self.rest().is_empty() {
             if into.len() >= WINDOW_BYTES {
                 self.ask_ahead();
-                let read = self.file.read_at(into, self.at)?;
+                let read = self.file.read_at(into, self.begin + self.at)?;
                 self.at += read as u64;
                 return Ok(read);
             }

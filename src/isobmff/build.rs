@@ -204,6 +204,15 @@ impl TableBuilder {
         self.end_dts -= u64::from(value - shorter);
     }
 
+    /// Lets every sample be composed so many ticks later after its decoding: decoding comes earlier, presentation stays.
+    pub fn decode_earlier(&mut self, ticks: i32) {
+        let mut compositions = Runs::default();
+        for run in self.compositions.as_slice() {
+            compositions.push_many(run.value.saturating_add(ticks), run.count);
+        }
+        self.compositions = compositions;
+    }
+
     /// The tables.
     pub fn finish(mut self) -> SampleTables {
         self.close_chunk();

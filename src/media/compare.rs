@@ -2,6 +2,7 @@
 
 use super::meter::TrackReading;
 use super::{Reading, Remuxed};
+use crate::recording::Defect;
 
 /// How far durations may differ: containers round timestamps, and the last packet's duration is a guess in some.
 const DURATION_SLACK_MS: i64 = 100;
@@ -69,12 +70,53 @@ pub enum Mismatch {
 /// Compares what was written with a reading of the output: tracks, codecs, packets and payload digests exactly,
 /// durations and starts within 100 ms (and one packet, for durations).
 pub fn compare(remuxed: &Remuxed, output: &Reading) -> Result<(), Mismatch> {
-    let written: Vec<_> = remuxed.tracks_written.iter().filter(|t| t.packets > 0).collect();
-    let read: Vec<_> = output.tracks.iter().filter(|t| t.packets > 0).collect();
+    let (written, read) = (in_order(&remuxed.tracks_written), in_order(&output.tracks));
     if written.len() != read.len() {
         return Err(Mismatch::Tracks { written: written.len(), read: read.len() });
     }
     written.iter().zip(read).try_for_each(|(written, read)| compare_track(written, read))
+}
+
+/// Tracks with packets, covers last: containers that keep them beside the tracks have no order for both.
+fn in_order(tracks: &[TrackReading]) -> Vec<&TrackReading> {
+    let (covers, timed): (Vec<_>, Vec<_>) = tracks.iter().filter(|t| t.packets > 0).partition(|t| t.is_cover);
+    [timed, covers].concat()
+}
+
+/// Tracks that start further apart in the output than in the source, beyond what movie headers round (ISO/IEC 14496-12
+/// §8.6.6 counts in ticks of the movie, which are milliseconds).
+const SYNC_SLACK_MS: i64 = 2;
+
+/// What the output lacks or has otherwise although nothing says why: chapters, and presentation times that are not among the
+/// repairs.
+pub fn differences(remuxed: &Remuxed, output: &Reading) -> Vec<Defect> {
+    let lost = remuxed.chapters.saturating_sub(output.chapters);
+    let reason = || "the muxer did not write them".to_owned();
+    let chapters = (lost > 0).then(|| Defect::ContentLeftOut { what: format!("{lost} chapters"), reason: reason() });
+    presentation_moved(remuxed, output).into_iter().chain(chapters).collect()
+}
+
+/// Packets that the output presents at another time than the source does, where that is not among the repairs.
+///
+/// Times are compared packet by packet and within a tick of the coarser container; from where they are counted is the container's
+/// own choice, for all tracks alike. Where the muxer joins packets, there is nothing to compare them with.
+fn presentation_moved(remuxed: &Remuxed, output: &Reading) -> Vec<Defect> {
+    let moved = |track: &TrackReading| {
+        let at = remuxed.tracks_written.iter().position(|other| other.number == track.number);
+        at.and_then(|at| remuxed.moved.get(at)).copied().unwrap_or(0)
+    };
+    let pairs = in_order(&remuxed.tracks_written).into_iter().zip(in_order(&output.tracks));
+    let timed = pairs.filter(|(written, _)| !written.is_cover && !written.joins_packets);
+    let defect = |(written, read): (&TrackReading, &TrackReading)| {
+        let apart_ms = (written.start_ms - read.start_ms).abs();
+        let (packets, worst_ms) = match written.presented.differing(&read.presented) {
+            _ if apart_ms > SYNC_SLACK_MS => (written.packets, apart_ms),
+            Some((packets, worst_ms)) => (packets.saturating_sub(moved(written)), worst_ms),
+            None => return None,
+        };
+        (packets > 0).then_some(Defect::PresentationMoved { track: written.number, packets, worst_ms })
+    };
+    timed.filter_map(defect).collect()
 }
 
 fn compare_track(written: &TrackReading, read: &TrackReading) -> Result<(), Mismatch> {

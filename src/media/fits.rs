@@ -40,6 +40,16 @@ pub fn fits(codec: &str, container: Container) -> bool {
     }
 }
 
+/// Whether a finished file of `container` may carry a cover of `codec`: MP4 among its metadata (`covr`), Matroska as an
+/// attached file.
+pub fn fits_as_cover(codec: &str, container: Container) -> bool {
+    match container {
+        Container::Mp4 | Container::Mov => matches!(codec, "mjpeg" | "png" | "bmp"),
+        Container::Matroska => true,
+        Container::Webm | Container::Flv | Container::MpegTs => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::ffi::TimeBase;
 use super::ffi::source::StreamFacts;
 use super::payload::Framing;
+use super::presented::Presented;
 use super::slab::Slab;
 use crate::recording::{ID_SAMPLES, TrackKind, TrackSummary};
 
@@ -19,6 +20,8 @@ pub(super) const GAP_MS: i64 = 2000;
 pub(super) struct PacketFacts {
     pub(super) pts: Option<i64>,
     pub(super) dts: Option<i64>,
+    /// When it is presented: `pts`, or of a packet that is written, when the source presents it.
+    pub(super) presented: Option<i64>,
     pub(super) duration: i64,
     pub(super) is_key: bool,
     pub(super) is_corrupt: bool,
@@ -79,6 +82,10 @@ pub struct TrackReading {
     pub channels: Option<u32>,
     /// Language tag.
     pub language: Option<String>,
+    /// Whether it is a cover: one picture that belongs to the whole recording.
+    pub is_cover: bool,
+    /// When its packets are presented; of a track that was written, when the source presents them.
+    pub presented: Presented,
 }
 
 impl TrackReading {
@@ -105,8 +112,9 @@ impl TrackReading {
 
 /// Gives every track its start after the earliest one.
 pub(super) fn align(tracks: &mut [TrackReading]) {
-    let start_ms = tracks.iter().filter(|t| t.packets > 0).map(|t| t.first_pts_ms).min().unwrap_or(0);
-    for track in tracks.iter_mut().filter(|t| t.packets > 0) {
+    let is_timed = |t: &TrackReading| t.packets > 0 && !t.is_cover;
+    let start_ms = tracks.iter().filter(|t| is_timed(t)).map(|t| t.first_pts_ms).min().unwrap_or(0);
+    for track in tracks.iter_mut().filter(|t| is_timed(t)) {
         track.start_ms = track.first_pts_ms - start_ms;
     }
 }
@@ -142,6 +150,7 @@ pub(super) struct Meter {
     non_monotonic: u64,
     gaps: Vec<(i64, i64)>,
     watches_gaps: bool,
+    presented: Presented,
 }
 
 impl Meter {
@@ -169,6 +178,7 @@ impl Meter {
             non_monotonic: 0,
             gaps: Vec::new(),
             watches_gaps: matches!(facts.kind, TrackKind::Video | TrackKind::Audio) && !facts.is_picture,
+            presented: Presented::new(time_base),
         }
     }
 
@@ -196,6 +206,7 @@ impl Meter {
         self.corrupt += u64::from(facts.is_corrupt);
         self.note_dts(facts);
         self.note_pts(facts);
+        self.presented.push(facts.presented);
     }
 
     /// Digests a payload that was counted with [`Self::count`].
@@ -271,6 +282,8 @@ impl Meter {
             sample_rate_hz: facts.sample_rate_hz,
             channels: facts.channels,
             language: facts.language.clone(),
+            is_cover: facts.is_picture,
+            presented: self.presented.clone(),
         }
     }
 

@@ -41,6 +41,24 @@ impl Nal {
             _ => false,
         }
     }
+
+    /// Whether the unit says how the pictures of a sequence are coded: SPS; VPS and SPS.
+    fn is_sequence_parameters(self, unit: &[u8]) -> bool {
+        match (self, unit) {
+            (Self::H264, [head, ..]) => head & 0x1F == 7,
+            (Self::H265, [head, ..]) => matches!(head >> 1 & 0x3F, 32 | 33),
+            _ => false,
+        }
+    }
+
+    /// Whether the unit is a part of a picture.
+    fn is_slice(self, unit: &[u8]) -> bool {
+        match (self, unit) {
+            (Self::H264, [head, ..]) => matches!(head & 0x1F, 1..=5),
+            (Self::H265, [head, ..]) => head >> 1 & 0x3F < 32,
+            _ => false,
+        }
+    }
 }
 
 const AVCC_BYTES: usize = 7;
@@ -100,6 +118,20 @@ impl Framing {
         }
     }
 
+    /// What a payload that carries its own configuration says of it, told from others: the sequence parameter sets in front of a
+    /// picture, profile, rate and channels of ADTS. `None` where it says nothing.
+    pub fn configuration(self, payload: &[u8]) -> Option<[u8; 32]> {
+        match self {
+            Self::Adts if is_adts(payload) => {
+                let mut said = [0; 32];
+                (said[0], said[1]) = (payload[2] & 0xFD, payload[3] & 0xC0);
+                Some(said)
+            }
+            Self::StartCodes(codec) => sequence_parameters(payload, codec),
+            _ => None,
+        }
+    }
+
     /// Whether the payload says of itself that it is whole; false means cut or unknown.
     pub fn is_surely_whole(self, payload: &[u8]) -> bool {
         match self {
@@ -126,6 +158,25 @@ fn feed_unit(unit: &[u8], codec: Nal, hash: &mut Slab) {
     }
     hash.update(&u32::try_from(unit.len()).unwrap_or(u32::MAX - 1).to_be_bytes());
     hash.update(unit);
+}
+
+fn sequence_parameters(payload: &[u8], codec: Nal) -> Option<[u8; 32]> {
+    let (mut hash, mut is_said) = (blake3::Hasher::new(), false);
+    let mut code = next_start_code(payload, 0)?;
+    loop {
+        let unit = &payload[code + 3..];
+        let next = if codec.is_slice(unit) { None } else { next_start_code(payload, code + 3) };
+        if codec.is_sequence_parameters(unit) {
+            let unit = next.map_or(unit, |next| &payload[code + 3..next]);
+            let end = unit.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1);
+            hash.update(&(end as u64).to_be_bytes()).update(&unit[..end]);
+            is_said = true;
+        }
+        match next {
+            Some(next) => code = next,
+            None => return is_said.then(|| hash.finalize().into()),
+        }
+    }
 }
 
 /// Calls `take` with every NAL unit between start codes; bytes before the first start code count as a unit.
@@ -280,6 +331,21 @@ mod tests {
                 digest(framing, &[&[0xFF; 12][..len], &[0; 12][..len], &[0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1][..len]]);
             }
         }
+    }
+
+    #[test]
+    fn packets_that_carry_their_configuration_tell_another_one() {
+        let at = |sps: &[u8]| {
+            let unit = [b"\0\0\0\x01\x09\xF0\0\0\0\x01\x67", sps, b"\0\0\x01\x68pps\0\0\x01\x65slice"].concat();
+            ANNEX_B.configuration(&unit)
+        };
+        assert!(at(b"one").is_some());
+        assert_eq!((at(b"one"), ANNEX_B.configuration(b"\0\0\x01\x41slice")), (at(b"one\0"), None));
+        assert_ne!(at(b"one"), at(b"two"));
+        let adts = |header: [u8; 4]| Framing::Adts.configuration(&[&header[..], b"\x01\x9F\xFCframe"].concat());
+        assert_eq!(adts([0xFF, 0xF1, 0x50, 0x80]), adts([0xFF, 0xF1, 0x50, 0x81]));
+        assert_ne!(adts([0xFF, 0xF1, 0x50, 0x80]), adts([0xFF, 0xF1, 0x4C, 0x80]));
+        assert_eq!(AVCC.configuration(b"\0\0\0\x02\x67a"), None);
     }
 
     #[test]

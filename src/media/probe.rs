@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::ffi::source::{PARAMETER_BYTES, StreamFacts};
-use super::ffi::{Depth, Source};
+use super::ffi::{Depth, Source, TimeBase};
 use super::{MediaError, whole};
 use crate::recording::{Container, TrackKind};
 
@@ -22,6 +22,15 @@ pub struct Probe {
     pub created_ms: Option<i64>,
     /// First timestamp, milliseconds.
     pub start_ms: Option<i64>,
+    /// How many chapters it has.
+    pub chapters: usize,
+}
+
+impl Probe {
+    /// Whether there is something that stands in the header of a finished file beside its tracks.
+    pub fn has_extras(&self) -> bool {
+        self.chapters > 0 || self.tracks.iter().any(|track| track.is_cover)
+    }
 }
 
 /// One track as it is described.
@@ -33,6 +42,8 @@ pub struct ProbedTrack {
     pub kind: TrackKind,
     /// Codec by FFmpeg's name; `none` where it is not known.
     pub codec: String,
+    /// Whether it is a cover: one picture that belongs to the whole recording.
+    pub is_cover: bool,
     /// Whether this FFmpeg can read it and enough is known to write it.
     pub is_readable: bool,
     /// Whether there is a codec configuration out of band.
@@ -63,7 +74,8 @@ pub fn probe(path: &Path, container: Container) -> Result<Probe, MediaError> {
         tracks: source.tracks().into_iter().map(probed).collect(),
         declared_ms: flv.declared_ms.or(source.declared_ms()),
         created_ms: created_ms(&source.metadata()),
-        start_ms: source.start_ms(),
+        start_ms: source.start_us().map(|us| TimeBase::MICROSECONDS.to_ms(us)),
+        chapters: source.chapters().len(),
     })
 }
 
@@ -72,6 +84,7 @@ fn probed(facts: StreamFacts) -> ProbedTrack {
         number: facts.number(),
         kind: facts.kind,
         is_readable: facts.is_described(),
+        is_cover: facts.is_picture,
         has_extradata: !facts.extradata.is_empty(),
         codec: facts.codec,
         width: facts.width,

@@ -22,6 +22,8 @@ pub struct Reading {
     pub declared_ms: Option<i64>,
     /// Creation time that the container claims, milliseconds since the Unix epoch.
     pub created_ms: Option<i64>,
+    /// How many chapters it has, as far as libavformat read it.
+    pub chapters: usize,
     /// What is wrong with it.
     pub defects: Vec<Defect>,
 }
@@ -29,17 +31,21 @@ pub struct Reading {
 impl Reading {
     /// From the earliest presentation to the latest end over all tracks, milliseconds.
     pub fn duration_ms(&self) -> i64 {
-        self.tracks.iter().filter(|t| t.packets > 0).map(|t| t.start_ms + t.duration_ms).max().unwrap_or(0)
+        self.timed().map(|t| t.start_ms + t.duration_ms).max().unwrap_or(0)
     }
 
-    /// The tracks as the catalogue keeps them; tracks without packets are none.
+    /// The tracks as the catalogue keeps them; a cover is none, and one without packets neither.
     pub fn summaries(&self) -> Vec<TrackSummary> {
-        self.tracks.iter().filter(|t| t.packets > 0).map(TrackReading::summary).collect()
+        self.timed().map(TrackReading::summary).collect()
+    }
+
+    fn timed(&self) -> impl Iterator<Item = &TrackReading> {
+        self.tracks.iter().filter(|t| t.packets > 0 && !t.is_cover)
     }
 
     /// Packets and digest of the first payloads per track, as [`vod_id`](crate::recording::vod_id) wants them.
     pub fn id_tracks(&self) -> Vec<(u64, [u8; 32])> {
-        self.tracks.iter().filter(|t| t.packets > 0).map(|t| (t.packets, t.id_digest)).collect()
+        self.timed().map(|t| (t.packets, t.id_digest)).collect()
     }
 
     /// Whether one of the defects forbids to finish the file.
@@ -74,6 +80,7 @@ pub(super) fn facts_of(packet: &Packet) -> PacketFacts {
     PacketFacts {
         pts: packet.pts(),
         dts: packet.dts(),
+        presented: packet.pts().or(packet.dts()),
         duration: packet.duration(),
         is_key: packet.is_key(),
         is_corrupt: packet.flags().contains(Flags::CORRUPT),
@@ -91,12 +98,37 @@ pub(super) struct Pass<'a> {
     in_a_row: u32,
     first_nonsense: Option<u64>,
     last_position: u64,
+    /// Where the recording that is read begins in the file.
+    begin: u64,
+    /// When the first recording in the file was made, once it is another one that is read.
+    created_ms: Option<i64>,
+    is_joined: bool,
 }
 
 impl<'a> Pass<'a> {
     pub(super) fn open(path: &Path, container: Container, watch: Watch<'a>) -> Result<Self, MediaError> {
-        let source = Source::open(path, container, Depth::Usual)?;
-        Ok(Self { source, watch, nonsense: 0, in_a_row: 0, first_nonsense: None, last_position: 0 })
+        Ok(Self::over(Source::open(path, container, Depth::Usual)?, watch))
+    }
+
+    /// Over a file or a part of it.
+    pub(super) fn over(source: Source, watch: Watch<'a>) -> Self {
+        Self {
+            source,
+            watch,
+            nonsense: 0,
+            in_a_row: 0,
+            first_nonsense: None,
+            last_position: 0,
+            begin: 0,
+            created_ms: None,
+            is_joined: false,
+        }
+    }
+
+    /// Goes on with the next recording in the same file, which begins at that byte.
+    pub(super) fn go_on(&mut self, source: Source, begin: u64) {
+        self.created_ms = self.created_ms();
+        (self.source, self.begin, self.in_a_row, self.is_joined) = (source, begin, 0, true);
     }
 
     /// Reads the next packet into a blank one; false at the end.
@@ -111,8 +143,13 @@ impl<'a> Pass<'a> {
             }
         }
         self.in_a_row = 0;
-        self.last_position = self.last_position.max(u64::try_from(packet.position()).unwrap_or(0));
+        let position = u64::try_from(packet.position()).map_or(0, |at| self.begin.saturating_add(at));
+        self.last_position = self.last_position.max(position);
         Ok(true)
+    }
+
+    fn created_ms(&self) -> Option<i64> {
+        if self.is_joined { self.created_ms } else { super::probe::created_ms(&self.source.metadata()) }
     }
 
     fn note_nonsense(&mut self) {
@@ -145,8 +182,10 @@ impl<'a> Pass<'a> {
             container,
             size_bytes: self.source.size_bytes,
             bytes_read: self.source.bytes_read(),
-            declared_ms: tail.declared_ms.or(self.source.declared_ms()),
-            created_ms: super::probe::created_ms(&self.source.metadata()),
+            // What one recording declares says nothing of several.
+            declared_ms: tail.declared_ms.or(self.source.declared_ms()).filter(|_| !self.is_joined),
+            created_ms: self.created_ms(),
+            chapters: self.source.chapters().len(),
             tracks,
             defects: tail.missing.map(|missing| Defect::Truncated { missing }).into_iter().collect(),
         };
@@ -188,7 +227,7 @@ fn shortfall(reading: &Reading) -> Vec<Defect> {
 }
 
 pub(super) fn no_media(reading: &Reading) -> Vec<Defect> {
-    match reading.tracks.iter().all(|t| t.packets == 0) {
+    match reading.timed().next().is_none() {
         true if reading.size_bytes == 0 => vec![Defect::Empty],
         true => vec![Defect::NoPackets],
         false => Vec::new(),
@@ -197,7 +236,7 @@ pub(super) fn no_media(reading: &Reading) -> Vec<Defect> {
 
 pub(super) fn per_track(reading: &Reading) -> Vec<Defect> {
     let mut defects = Vec::new();
-    for track in reading.tracks.iter().filter(|t| t.kind != TrackKind::Data) {
+    for track in reading.tracks.iter().filter(|t| t.kind != TrackKind::Data && !t.is_cover) {
         let number = track.number;
         if track.packets == 0 {
             defects.push(Defect::EmptyTrack { track: number, codec: track.codec.clone() });

@@ -58,6 +58,7 @@ pub fn read_by_tables(
         tracks,
         declared_ms: movie.declared_duration_ms(),
         created_ms: movie.created_ms(),
+        chapters: 0,
         defects: Vec::new(),
     };
     reading.defects = [no_media(&reading), per_track(&reading)].concat();
@@ -129,8 +130,10 @@ impl<'a> Lane<'a> {
             let size = usize::try_from(sample.size_bytes).unwrap_or(usize::MAX).min(rest.len());
             let (payload, behind) = rest.split_at(size);
             rest = behind;
+            let pts = Some(sample.pts.saturating_add(self.shift));
             let facts = PacketFacts {
-                pts: Some(sample.pts.saturating_add(self.shift)),
+                pts,
+                presented: pts,
                 dts: Some(sample.dts.saturating_add(self.shift)),
                 duration: i64::from(sample.duration),
                 is_key: sample.is_sync,
@@ -160,6 +163,8 @@ fn facts_of(index: usize, track: &Track) -> StreamFacts {
         declared_ms: None,
         declared_packets: Some(track.tables.count()),
         is_picture: false,
+        delay: 0,
+        attached: None,
     }
 }
 

@@ -1,10 +1,11 @@
-//! One timeline for all tracks: it starts at the first keyframe, decoding times rise, sync between tracks stays.
+//! One timeline for all tracks: decoding times rise, presentation times stay, sync between tracks stays.
 //!
 //! Three things go wrong with recorded timestamps, and each has its own answer. A packet that does not come after
-//! the one before it is moved by the least that makes it so (a repair). A pause stays a pause (a gap). A jump
-//! backwards by more than a second, or forwards by more than a day, is another clock: a publisher that reconnected,
-//! a counter that wrapped. From there on a shift common to all tracks joins the new clock to the old one, so that
-//! sound and picture keep their distance. Pure: ticks in, ticks out.
+//! the one before it is moved by the least that makes it so (a repair); of pictures only the decoding time is, and when
+//! they are presented stays as it is. A pause stays a pause (a gap). A jump backwards by more than a second, or forwards by
+//! more than a day, is another clock: a publisher that reconnected, a counter that wrapped. From there on a shift common
+//! to all tracks joins the new clock to the end of the old one, so that sound and picture keep their distance. Pure: ticks
+//! in, ticks out.
 
 use super::ffi::TimeBase;
 use super::meter::GAP_MS;
@@ -13,14 +14,35 @@ const JUMP_BACK_MS: i64 = 1000;
 const JUMP_FORWARD_MS: i64 = 24 * 3600 * 1000;
 /// How far the next packet may lie from the end of the one before and still belong to the same clock.
 const SAME_CLOCK_MS: i64 = 3000;
+/// A new clock begins behind the end of every track that ends so long after the one that meets it first.
+const NEAR_MICROSECONDS: i64 = 1_000_000;
 
 /// What all tracks share.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_field_names, reason = "the unit belongs to each name")]
 pub(super) struct Common {
     /// The shift of the newest clock, microseconds.
     shift_us: i64,
     /// The latest decoding time of all tracks, microseconds.
     latest_us: Option<i64>,
+    /// Where the latest packet of all tracks ends, microseconds.
+    end_us: Option<i64>,
+}
+
+impl Common {
+    /// Joins the clock of another recording to the end of all tracks; its first packet is due at `start_us`, by which the
+    /// tracks count from `base_us`. What that shifts it by, microseconds.
+    pub(super) fn join(&mut self, start_us: i64, base_us: i64) -> i64 {
+        self.shift_us = self.end_us.unwrap_or(0).saturating_sub(start_us.saturating_sub(base_us));
+        self.shift_us
+    }
+
+    /// Where a clock begins that a track meets whose packets end at `end`, ticks of its own: where the last track ends.
+    fn end_of_all(&self, end: i64, time_base: TimeBase) -> i64 {
+        let own_us = time_base.rescale(end, TimeBase::MICROSECONDS);
+        let near = self.end_us.filter(|us| (0..NEAR_MICROSECONDS).contains(&us.saturating_sub(own_us)));
+        near.map_or(end, |us| end.max(TimeBase::MICROSECONDS.rescale(us, time_base)))
+    }
 }
 
 /// The timestamps of one track.
@@ -32,8 +54,13 @@ pub(super) struct TrackClock {
     last_dts: Option<i64>,
     last_duration: i64,
     is_steady: bool,
+    /// Whether presentation times stay as they are, so that decoding times have to give way.
+    is_reordered: bool,
+    /// Whether the next packet is the first of another recording.
+    is_joined: bool,
     repaired: u64,
     worst: i64,
+    moved: u64,
     gaps: Vec<(i64, i64)>,
 }
 
@@ -42,6 +69,8 @@ pub(super) struct TrackClock {
 pub(super) struct Stamp {
     pub(super) pts: i64,
     pub(super) dts: i64,
+    /// When the source presents it: `pts`, unless that had to be moved.
+    pub(super) said: i64,
 }
 
 impl TrackClock {
@@ -55,29 +84,66 @@ impl TrackClock {
             last_dts: None,
             last_duration: 0,
             is_steady,
+            is_reordered: false,
+            is_joined: false,
             repaired: 0,
             worst: 0,
+            moved: 0,
             gaps: vec![],
         }
+    }
+
+    /// The same for pictures, whose presentation times stay as they are: they may lie before decoding times.
+    pub(super) fn of_pictures(time_base: TimeBase, base_us: i64, is_steady: bool) -> Self {
+        Self { is_reordered: true, ..Self::new(time_base, base_us, is_steady) }
     }
 
     /// Places the next packet.
     pub(super) fn place(&mut self, pts: Option<i64>, dts: Option<i64>, duration: i64, common: &mut Common) -> Stamp {
         let Some(raw) = dts.or_else(|| self.decode_time(pts)) else { return self.place_unstamped(duration) };
+        let is_joined = self.is_joined;
         let wanted = self.follow_clock(raw.saturating_sub(self.base), common);
         let dts = self.last_dts.map_or(wanted, |last| wanted.max(last + 1));
-        let raw_pts = pts.map_or(wanted, |p| p.saturating_sub(self.base).saturating_add(self.shift));
-        let pts = raw_pts.max(dts);
-        self.note_move((dts - wanted).max(pts - raw_pts));
-        common.latest_us = common.latest_us.max(Some(self.time_base.rescale(dts, TimeBase::MICROSECONDS)));
+        let said = pts.map_or(wanted, |p| p.saturating_sub(self.base).saturating_add(self.shift));
+        let pts = if self.is_reordered { said } else { said.max(dts) };
+        // A picture may be decoded before the recording begins that it is the first of.
+        let is_early = is_joined && self.is_reordered;
+        self.note_move(if is_early { 0 } else { (dts - wanted).max(pts - said) });
+        self.moved += u64::from(pts != said);
+        self.pass(dts, duration, common);
+        Stamp { pts, dts, said }
+    }
+
+    /// Places the next picture of a container that keeps only presentation times: when it is presented.
+    pub(super) fn present(&mut self, pts: i64, duration: i64, common: &mut Common) -> i64 {
+        let pts = self.follow_clock(pts.saturating_sub(self.base), common);
+        // What is presented before others that were decoded before it goes on from the last of those.
+        let reach = self.last_dts.map_or(pts, |last| last.max(pts));
+        let duration = if reach == pts { duration } else { self.last_duration };
+        self.pass(reach, duration, common);
+        pts
+    }
+
+    fn pass(&mut self, dts: i64, duration: i64, common: &mut Common) {
         self.last_dts = Some(dts);
-        self.last_duration = duration.max(0);
-        Stamp { pts, dts }
+        if duration > 0 {
+            self.last_duration = duration;
+        }
+        let us = |ticks: i64| Some(self.time_base.rescale(ticks, TimeBase::MICROSECONDS));
+        common.latest_us = common.latest_us.max(us(dts));
+        if self.is_steady {
+            common.end_us = common.end_us.max(us(dts.saturating_add(self.last_duration)));
+        }
+    }
+
+    /// Takes the shift of another recording, whose packets come now.
+    pub(super) fn begin_recording(&mut self) {
+        self.is_joined = true;
     }
 
     /// Where the last packet was decoded, in the source's ticks of its newest clock; none before the first.
     pub(super) fn last_in_source(&self) -> Option<i64> {
-        self.last_dts.map(|last| last.saturating_add(self.base).saturating_sub(self.shift))
+        self.last_dts.filter(|_| !self.is_joined).map(|last| last.saturating_add(self.base).saturating_sub(self.shift))
     }
 
     /// From one time in the source to another, milliseconds.
@@ -108,7 +174,7 @@ impl TrackClock {
         self.repaired += 1;
         self.last_dts = Some(dts);
         self.last_duration = duration.max(0);
-        Stamp { pts: dts, dts }
+        Stamp { pts: dts, dts, said: dts }
     }
 
     /// Applies the shift of the clock this packet belongs to, and notices when that is a new one.
@@ -120,6 +186,10 @@ impl TrackClock {
         };
         let expected = last + self.last_duration;
         let jump_ms = self.time_base.to_ms(wanted.saturating_sub(expected));
+        if std::mem::take(&mut self.is_joined) {
+            self.shift = TimeBase::MICROSECONDS.rescale(common.shift_us, self.time_base);
+            return ticks.saturating_add(self.shift);
+        }
         if (-JUMP_BACK_MS..=JUMP_FORWARD_MS).contains(&jump_ms) {
             self.note_gap(last, jump_ms, GAP_MS);
             return wanted;
@@ -138,7 +208,7 @@ impl TrackClock {
         if is_other && (-JUMP_BACK_MS..=SAME_CLOCK_MS).contains(&off_ms) {
             self.shift = shared;
         } else {
-            self.shift = expected.saturating_sub(ticks);
+            self.shift = common.end_of_all(expected, self.time_base).saturating_sub(ticks);
             common.shift_us = self.time_base.rescale(self.shift, TimeBase::MICROSECONDS);
         }
     }
@@ -154,6 +224,17 @@ impl TrackClock {
             self.repaired += 1;
             self.worst = self.worst.max(by);
         }
+    }
+
+    /// Counts a picture that had to be presented so much later than the source does.
+    pub(super) fn note_presented_later(&mut self, by: i64) {
+        self.note_move(by);
+        self.moved += u64::from(by > 0);
+    }
+
+    /// How many packets are presented at another time than the source says, for a reason that is counted with the repairs.
+    pub(super) fn moved(&self) -> u64 {
+        self.moved
     }
 
     /// How many packets were moved and the furthest of them, milliseconds.
@@ -196,6 +277,32 @@ mod tests {
         assert_eq!(place(&mut clock, &mut common, 30, 30), (41, 41));
         assert_eq!(place(&mut clock, &mut common, 80, 80), (80, 80));
         assert_eq!(clock.repairs(), (1, 11));
+    }
+
+    #[test]
+    fn pictures_are_presented_when_the_source_presents_them() {
+        let (mut clock, mut common) = (TrackClock::of_pictures(MS, 0, true), Common::default());
+        place(&mut clock, &mut common, 0, 0);
+        assert_eq!(place(&mut clock, &mut common, 120, 40), (120, 40));
+        assert_eq!(place(&mut clock, &mut common, 40, 80), (40, 80), "whoever writes it lowers decoding times");
+        assert_eq!(place(&mut clock, &mut common, 80, 80), (80, 81));
+        assert_eq!((clock.repairs(), clock.moved()), ((1, 1), 0));
+    }
+
+    #[test]
+    fn a_clock_of_presentation_times_goes_on_behind_all_tracks() {
+        let mut common = Common::default();
+        let mut video = TrackClock::of_pictures(MS, 0, true);
+        let mut audio = TrackClock::new(MS, 0, true);
+        let pictures = [0, 120, 40, 80, 240, 160, 200];
+        let first: Vec<i64> = pictures.iter().cycle().take(7).map(|at| at + 2000).collect();
+        let placed: Vec<i64> = first.iter().map(|at| video.present(*at, 40, &mut common)).collect();
+        assert_eq!(placed, first);
+        audio.place(Some(2280), Some(2280), 21, &mut common);
+        let placed: Vec<i64> = pictures.iter().map(|at| video.present(*at, 40, &mut common)).collect();
+        assert_eq!(placed, pictures.map(|at| at + 2301), "where the sound ends");
+        assert_eq!(audio.place(Some(0), Some(0), 21, &mut common).pts, 2301);
+        assert_eq!((video.gaps().len(), audio.gaps().len(), video.repairs().0, audio.moved()), (1, 1, 0, 0));
     }
 
     #[test]
@@ -242,8 +349,8 @@ mod tests {
     fn a_decoding_time_is_made_where_only_the_presentation_is_known() {
         let (mut clock, mut common) = (TrackClock::new(MS, 0, true), Common::default());
         place(&mut clock, &mut common, 0, -80);
-        assert_eq!(clock.place(Some(120), None, 40, &mut common), Stamp { pts: 120, dts: -40 });
-        assert_eq!(clock.place(Some(40), None, 40, &mut common), Stamp { pts: 40, dts: 0 });
+        assert_eq!(clock.place(Some(120), None, 40, &mut common), Stamp { pts: 120, dts: -40, said: 120 });
+        assert_eq!(clock.place(Some(40), None, 40, &mut common), Stamp { pts: 40, dts: 0, said: 40 });
         assert_eq!(clock.repairs(), (0, 0));
     }
 
@@ -251,7 +358,7 @@ mod tests {
     fn packets_without_a_time_follow_the_one_before() {
         let (mut clock, mut common) = (TrackClock::new(MS, 0, true), Common::default());
         place(&mut clock, &mut common, 100, 100);
-        assert_eq!(clock.place(None, None, 40, &mut common), Stamp { pts: 140, dts: 140 });
+        assert_eq!(clock.place(None, None, 40, &mut common), Stamp { pts: 140, dts: 140, said: 140 });
         assert_eq!(clock.repairs().0, 1);
     }
 }

@@ -63,6 +63,15 @@ pub enum Defect {
         /// The furthest a packet was moved, in milliseconds.
         worst_ms: i64,
     },
+    /// Packets that the finished file presents at another time than the original, for no reason that is known.
+    PresentationMoved {
+        /// Track number, starting at 1.
+        track: u32,
+        /// How many packets.
+        packets: u64,
+        /// The furthest a packet was moved, in milliseconds.
+        worst_ms: i64,
+    },
     /// A jump in the timeline of a track: a pause, or another clock that was joined to the one before.
     TimestampGap {
         /// Track number, starting at 1.
@@ -78,6 +87,13 @@ pub enum Defect {
         track: u32,
         /// The codec's name.
         codec: String,
+        /// Why.
+        reason: String,
+    },
+    /// Something beside the tracks that the finished container cannot carry: attached files, chapters, programmes.
+    ContentLeftOut {
+        /// What it is, in words.
+        what: String,
         /// Why.
         reason: String,
     },
@@ -167,6 +183,8 @@ impl Defect {
                 | Self::LeadingPacketsDropped { .. }
                 | Self::CorruptPackets { .. }
                 | Self::TrackLeftOut { .. }
+                | Self::ContentLeftOut { .. }
+                | Self::PresentationMoved { .. }
                 | Self::Unexplained { .. }
         ) || self.is_fatal()
     }
@@ -193,6 +211,12 @@ impl fmt::Display for Defect {
             Self::TimestampsRepaired { track, packets, worst_ms } => {
                 write!(f, "track {track}: {packets} timestamps repaired, the worst by {worst_ms} ms")
             }
+            Self::PresentationMoved { track, packets, worst_ms } => {
+                write!(
+                    f,
+                    "track {track}: {packets} presentation times differ from the original, the worst by {worst_ms} ms"
+                )
+            }
             Self::TimestampGap { track, at_ms, length_ms } if *length_ms < 0 => {
                 write!(f, "track {track}: clock goes back by {} ms at {at_ms} ms", length_ms.unsigned_abs())
             }
@@ -200,6 +224,7 @@ impl fmt::Display for Defect {
                 write!(f, "track {track}: gap of {length_ms} ms at {at_ms} ms")
             }
             Self::TrackLeftOut { track, codec, reason } => write!(f, "track {track} ({codec}) left out: {reason}"),
+            Self::ContentLeftOut { what, reason } => write!(f, "{what} left out: {reason}"),
             Self::EmptyTrack { track, codec } => write!(f, "track {track} ({codec}) is declared but holds no packets"),
             Self::DurationMismatch { declared_ms, measured_ms } => {
                 write!(f, "the container says {declared_ms} ms, the samples say {measured_ms} ms")

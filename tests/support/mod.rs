@@ -17,6 +17,7 @@ pub mod memory;
 pub mod recordings;
 pub mod stores;
 pub mod tap;
+pub mod transport;
 pub mod unruly;
 
 use std::collections::BTreeMap;

@@ -13,7 +13,7 @@ use crate::recording::{Container, Defect, TrackKind};
 const MOVIE_TIMESCALE: u32 = 1000;
 /// Sound that begins so long before the first keyframe is a lead of the encoder and stays in the file, before zero.
 const LEAD_MS: i64 = 100;
-/// Sound that begins so long after the first picture is of another clock.
+/// Sound that begins so long before or after the first picture is of another clock.
 const MOST_APART_MS: i64 = 3600 * 1000;
 /// Units that are looked at for the tracks of a file.
 const PROBED_UNITS: usize = 256;
@@ -30,8 +30,15 @@ pub(super) fn probe<R: Read + Seek>(reader: R, len: u64) -> io::Result<Option<Pr
     })?;
     let (tracks, start_ms) = (found.tracks(), found.zero_ms());
     let is_promising = walked == FlvWalk::Sound && !tracks.is_empty();
-    let probe =
-        Probe { container: Container::Flv, size_bytes: len, tracks, declared_ms: None, created_ms: None, start_ms };
+    let probe = Probe {
+        container: Container::Flv,
+        size_bytes: len,
+        tracks,
+        declared_ms: None,
+        created_ms: None,
+        start_ms,
+        chapters: 0,
+    };
     Ok(is_promising.then_some(probe))
 }
 
@@ -53,12 +60,6 @@ pub(super) fn index<R: Read + Seek>(
         FlvWalk::Refused => Tables::None,
         FlvWalk::Unsound(at) => Tables::Unsound(at),
     })
-}
-
-/// Whether tag follows tag to the end, whatever is in them; where not, the byte.
-pub(super) fn unsound_at<R: Read + Seek>(reader: R, len: u64) -> io::Result<Option<u64>> {
-    let walked = walk_flv(reader, len, |_| Taken::Next)?;
-    Ok(if let FlvWalk::Unsound(at) = walked { Some(at) } else { None })
 }
 
 /// What was found so far: the picture and the sound track, and what the recording says of itself.
@@ -101,10 +102,15 @@ impl Found {
         rows.is_some_and(|rows| rows.push(packet).unwrap_or(false))
     }
 
-    /// The instant of the file's clock that becomes zero: the first picture, else the first sound.
+    /// The instant of the file's clock that becomes zero: the first picture, or the first sound where that is earlier by more
+    /// than an encoder's lead.
     fn zero_ms(&self) -> Option<i64> {
         let first = |rows: &Option<Rows>| rows.as_ref().and_then(|rows| rows.first().copied());
-        first(&self.pictures).or(first(&self.sound)).map(|packet| packet.dts_ms + packet.composition_ms)
+        let presented = |rows| first(rows).map(|packet| packet.dts_ms + packet.composition_ms);
+        match (presented(&self.pictures), presented(&self.sound)) {
+            (Some(picture), Some(sound)) if picture - sound > LEAD_MS => Some(sound),
+            (picture, sound) => picture.or(sound),
+        }
     }
 
     fn has_begun(&self) -> bool {
@@ -115,8 +121,9 @@ impl Found {
         let zero_ms = self.zero_ms()?;
         // How long a single picture lasts is not said, and a track without packets is for others to judge.
         let is_enough = |rows: &Option<Rows>, least| rows.as_ref().is_none_or(|rows| rows.count() >= least);
-        let sound_from = self.sound.as_ref().and_then(|rows| rows.first()).map(|packet| packet.dts_ms - zero_ms);
-        let is_in_time = sound_from.is_none_or(|ms| (-LEAD_MS..=MOST_APART_MS).contains(&ms));
+        let apart_ms = |rows: &Option<Rows>| rows.as_ref()?.first().map(|packet| packet.dts_ms - zero_ms);
+        let is_near = |rows| apart_ms(rows).is_none_or(|ms| ms <= MOST_APART_MS);
+        let is_in_time = is_near(&self.pictures) && is_near(&self.sound);
         if !is_enough(&self.pictures, 2) || !is_enough(&self.sound, 1) || !is_in_time {
             return None;
         }
@@ -143,6 +150,7 @@ fn probed(number: u32, rows: &Rows) -> Option<ProbedTrack> {
         number,
         kind: track.kind(),
         codec: track.codec(),
+        is_cover: false,
         is_readable: true,
         has_extradata: true,
         width: entry.dimensions.map(|(width, _)| u32::from(width)),

@@ -18,14 +18,14 @@ mod tests;
 mod track;
 
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, BufReader, Read, Seek};
 use std::path::Path;
 
 use super::window::Window;
 use super::{FinishError, Iso};
 use crate::durable::{self, FileError};
 use crate::isobmff::{self, Layout, Movie};
-use crate::media::{Probe, whole};
+use crate::media::{self, Probe, whole};
 use crate::recording::{Container, Defect};
 
 /// Most packets that get a table: 14 hours of 30 fps and 48 kHz AAC. Tables are held in memory, which a remux does not need.
@@ -65,8 +65,8 @@ pub(crate) enum Indexing {
     Done(Box<Indexed>),
     /// It is not as its beginning promised.
     NotSo,
-    /// From this byte on its tags do not follow one another.
-    Unsound(u64),
+    /// Its tags do not follow one another.
+    Unsound,
 }
 
 /// Tables over the packets of a file, if there are any.
@@ -87,7 +87,7 @@ pub(crate) fn index(path: &Path, goes_on: &dyn Fn(u64) -> bool) -> Result<Indexi
     let found = flv::index(window, len, MOST_UNITS, goes_on).map_err(FileError::on("read", path))?;
     Ok(match found {
         Tables::None => Indexing::NotSo,
-        Tables::Unsound(at) => Indexing::Unsound(at),
+        Tables::Unsound(_) => Indexing::Unsound,
         Tables::Of(movie, defects) => {
             let layout = Layout::without_boxes(len);
             let verdict = isobmff::validate(&movie, &layout);
@@ -105,10 +105,62 @@ pub(crate) fn index(path: &Path, goes_on: &dyn Fn(u64) -> bool) -> Result<Indexi
     })
 }
 
-/// From where on the tags of an FLV file do not follow one another; `None` for a sound one.
-pub(super) fn unsound_at(path: &Path) -> Result<Option<u64>, FinishError> {
+/// What the tags of an FLV file amount to.
+#[derive(Debug, Default)]
+pub(super) struct Tags {
+    /// Byte offsets at which further recordings begin behind the first.
+    pub(super) recordings: Vec<u64>,
+    /// From where on tags do not follow one another, nor a recording; none for a sound file.
+    pub(super) unsound_at: Option<u64>,
+}
+
+/// Most recordings in one file.
+const MOST_RECORDINGS: usize = 4096;
+/// How far behind a tag that is cut another recording is looked for.
+const MOST_SEARCHED_BYTES: u64 = 16 << 20;
+const HEAD_BYTES: usize = 13;
+
+/// Looks at how tags follow one another in an FLV file.
+pub(super) fn follow_tags(path: &Path) -> Result<Tags, FinishError> {
     let (file, len) = opened(path)?;
-    flv::unsound_at(Window::new(&file, len).asking_ahead(), len).map_err(|e| FileError::on("read", path)(e).into())
+    follow(&file, len).map_err(|e| FileError::on("read", path)(e).into())
+}
+
+fn follow(file: &File, len: u64) -> io::Result<Tags> {
+    let (mut tags, mut begin) = (Tags::default(), 0);
+    while tags.recordings.len() < MOST_RECORDINGS {
+        let window = Window::behind(file, begin, len - begin).asking_ahead();
+        let Some(at) = media::flv_unsound_at(window, len - begin)?.map(|at| begin + at) else { break };
+        let next = if at > begin { next_head(file, at, len)? } else { None };
+        if next != Some(at) {
+            tags.unsound_at.get_or_insert(at);
+        }
+        let Some(next) = next else { break };
+        tags.recordings.push(next);
+        begin = next;
+    }
+    Ok(tags)
+}
+
+/// The next place from `from` on where a recording begins. A recorder that died in the middle of a tag may have opened the
+/// file again.
+fn next_head(file: &File, from: u64, len: u64) -> io::Result<Option<u64>> {
+    let mut window = BufReader::with_capacity(64 << 10, Window::behind(file, from, len - from));
+    let (mut at, mut bytes) = (from, [0; HEAD_BYTES]);
+    if len - from < HEAD_BYTES as u64 {
+        return Ok(None);
+    }
+    window.read_exact(&mut bytes)?;
+    while !media::is_flv_head(&bytes) {
+        let mut next = [0];
+        if at - from == MOST_SEARCHED_BYTES || window.read(&mut next)? == 0 {
+            return Ok(None);
+        }
+        bytes.copy_within(1.., 0);
+        bytes[HEAD_BYTES - 1] = next[0];
+        at += 1;
+    }
+    Ok(Some(at))
 }
 
 /// Whether the last tag of an FLV file is whole, so that nobody else will say that something is missing at its end.

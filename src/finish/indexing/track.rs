@@ -24,6 +24,8 @@ pub(super) struct Rows {
     repaired: (u64, i64),
     /// The last two steps from packet to packet, ticks.
     steps: [i64; 2],
+    /// By how many milliseconds pictures must be decoded earlier than their tags say, so that none is presented later.
+    lead_ms: i64,
 }
 
 impl Rows {
@@ -36,6 +38,7 @@ impl Rows {
             first: None,
             repaired: (0, 0),
             steps: [i64::MAX; 2],
+            lead_ms: 0,
         }
     }
 
@@ -82,14 +85,20 @@ impl Rows {
         self.write(&before, ticks)
     }
 
-    /// The packet at its time, or where that is not after the one before, moved by the least that makes it so.
+    /// The packet at its time, or where that is not after the one before, moved by the least that makes it so. A picture is
+    /// presented when its tag says.
     fn after(&mut self, before: &FlvPacket, packet: FlvPacket) -> FlvPacket {
         let dts_ms = packet.dts_ms.max(before.dts_ms + 1);
         let moved_ms = dts_ms - packet.dts_ms;
         if moved_ms > 0 {
             self.repaired = (self.repaired.0 + 1, self.repaired.1.max(moved_ms));
         }
-        FlvPacket { dts_ms, composition_ms: (packet.composition_ms - moved_ms).max(0), ..packet }
+        let composition_ms = packet.composition_ms - moved_ms;
+        if self.track.kind() == TrackKind::Audio {
+            return FlvPacket { dts_ms, composition_ms: composition_ms.max(0), ..packet };
+        }
+        self.lead_ms = self.lead_ms.max(-composition_ms);
+        FlvPacket { dts_ms, composition_ms, ..packet }
     }
 
     /// The track with its samples, its presentation such that `zero_ms` of the file's clock is its beginning. `None` for one
@@ -99,7 +108,8 @@ impl Rows {
         let last_ticks =
             if self.track.kind() == TrackKind::Audio { i64::from(FRAME_SAMPLES) } else { self.usual_step() };
         self.write(&last, last_ticks)?;
-        let start = self.ticks(first.dts_ms - zero_ms);
+        let start = self.ticks(first.dts_ms - self.lead_ms - zero_ms);
+        self.builder.decode_earlier(i32::try_from(self.ticks(self.lead_ms)).unwrap_or(0));
         self.track.tables = self.builder.finish();
         self.track.edits =
             Opening::of(start, self.track.earliest_composition()).edits(self.track.timescale(), movie_timescale);

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -36,7 +37,8 @@ impl Block {
 /// The reading side that FFmpeg or a reader of ours owns.
 pub(super) struct Ahead {
     file: Arc<File>,
-    /// Where the file counts as ended.
+    /// Where what is read begins in the file, and where it ends.
+    begin: u64,
     end: u64,
     position: u64,
     /// Bytes read one after the other, and where the last of them was.
@@ -58,9 +60,11 @@ struct Worker {
 }
 
 impl Ahead {
-    /// Reads the first `end` bytes of a file.
-    pub(super) fn new(file: File, end: u64, tap: Tap) -> Self {
-        Self { file: Arc::new(file), end, position: 0, run_bytes: 0, run_end: 0, current: None, worker: None, tap }
+    /// Reads a part of a file, whose bytes count from its beginning.
+    pub(super) fn new(file: File, part: Range<u64>, tap: Tap) -> Self {
+        let Range { start: begin, end } = part;
+        let (file, run_end) = (Arc::new(file), begin);
+        Self { file, begin, end, position: begin, run_bytes: 0, run_end, current: None, worker: None, tap }
     }
 
     fn has_now(&self) -> bool {
@@ -196,16 +200,16 @@ impl Read for Ahead {
 impl Seek for Ahead {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let position = match to {
-            SeekFrom::Start(at) => Some(at),
+            SeekFrom::Start(at) => self.begin.checked_add(at),
             SeekFrom::Current(by) => self.position.checked_add_signed(by),
             SeekFrom::End(by) => self.end.checked_add_signed(by),
         };
-        self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(self.position)
+        self.position = position.filter(|at| *at >= self.begin).ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.position - self.begin)
     }
 
     fn stream_position(&mut self) -> io::Result<u64> {
-        Ok(self.position)
+        Ok(self.position - self.begin)
     }
 }
 
@@ -223,7 +227,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), bytes).unwrap();
         let tap = Tap::default();
-        (Ahead::new(file.reopen().unwrap(), LENGTH as u64, tap.clone()), tap, file)
+        (Ahead::new(file.reopen().unwrap(), 0..LENGTH as u64, tap.clone()), tap, file)
     }
 
     #[test]
@@ -254,6 +258,25 @@ mod tests {
     }
 
     #[test]
+    fn a_part_of_a_file_counts_from_its_beginning() {
+        let bytes = bytes();
+        let (_, tap, file) = open(&bytes);
+        let part = 1000..LENGTH as u64 - 500;
+        let expected = &bytes[1000..LENGTH - 500];
+        let mut ahead = Ahead::new(file.reopen().unwrap(), part, tap.clone());
+        let mut read = Vec::new();
+        ahead.read_to_end(&mut read).unwrap();
+        assert!(read == expected, "the same bytes");
+        assert_eq!((ahead.stream_position().unwrap(), tap.furthest()), (expected.len() as u64, LENGTH as u64 - 500));
+        assert_eq!(ahead.seek(SeekFrom::Start(7)).unwrap(), 7);
+        let mut piece = [0; 9];
+        ahead.read_exact(&mut piece).unwrap();
+        assert_eq!(piece, expected[7..16]);
+        assert_eq!(ahead.seek(SeekFrom::End(-1)).unwrap(), expected.len() as u64 - 1);
+        assert!(ahead.seek(SeekFrom::Current(-i64::try_from(LENGTH).unwrap())).is_err());
+    }
+
+    #[test]
     fn a_short_file_starts_no_thread() {
         let (mut ahead, _tap, _file) = open(&bytes()[..100_000]);
         assert_eq!(io::copy(&mut ahead, &mut io::sink()).unwrap(), 100_000);
@@ -264,7 +287,7 @@ mod tests {
     fn an_error_keeps_its_kind_and_shows_at_its_place() {
         let tap = Tap::default();
         let directory = tempfile::tempdir().unwrap();
-        let mut ahead = Ahead::new(File::open(directory.path()).unwrap(), 4096, tap.clone());
+        let mut ahead = Ahead::new(File::open(directory.path()).unwrap(), 0..4096, tap.clone());
         ahead.run_bytes = RUN_BYTES as u64;
         assert_eq!(ahead.read(&mut [0; 10]).unwrap_err().kind(), io::ErrorKind::IsADirectory);
         assert_eq!(tap.take_error().unwrap().kind(), io::ErrorKind::IsADirectory);

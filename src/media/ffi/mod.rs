@@ -5,6 +5,7 @@
 
 mod ahead;
 mod behind;
+mod extras;
 mod late;
 pub(in crate::media) mod library;
 pub(in crate::media) mod log;
@@ -13,6 +14,7 @@ pub(in crate::media) mod source;
 pub(in crate::media) mod stream;
 mod tags;
 
+pub(in crate::media) use extras::Chapter;
 pub(in crate::media) use ffmpeg_next::Packet;
 pub(in crate::media) use ffmpeg_next::packet::Flags;
 pub(in crate::media) use sink::Sink;

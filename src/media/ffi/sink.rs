@@ -15,7 +15,9 @@ use ffmpeg_next::ffi::{
 use ffmpeg_next::format::context::{Output, StreamIo};
 use ffmpeg_next::{Error, Packet, Rational, Stream};
 
+use super::Chapter;
 use super::behind::{Behind, Drain};
+use super::extras;
 use super::library;
 use super::log;
 use super::source::{Source, checked, stream_metadata};
@@ -31,6 +33,8 @@ pub(in crate::media) struct Sink {
     drain: Box<Drain>,
     path: PathBuf,
     time_bases: Vec<TimeBase>,
+    /// Ticks by which each track's packets must be said to come later, see [`delay`].
+    delays: Vec<i64>,
 }
 
 const BUFFER_BYTES: usize = 512 << 10;
@@ -56,7 +60,7 @@ impl Sink {
             }
             error => MediaError::Refused { path: path.to_owned(), action: "open", detail: error.to_string() },
         })?;
-        Ok(Self { output, tap, drain, path: path.to_owned(), time_bases: Vec::new() })
+        Ok(Self { output, tap, drain, path: path.to_owned(), time_bases: Vec::new(), delays: Vec::new() })
     }
 
     /// Adds a track like the source's and returns its index here.
@@ -65,6 +69,18 @@ impl Sink {
             source.input().stream(index).ok_or_else(|| self.refused("add a track to", Error::StreamNotFound))?;
         add_stream(&mut self.output, &stream, source.container()).map_err(|e| self.refused("add a track to", e))?;
         Ok(self.output.nb_streams() as usize - 1)
+    }
+
+    /// Attaches a file that is attached to the source, or its cover.
+    pub(in crate::media) fn attach(&mut self, source: &Source, index: usize) -> Result<(), MediaError> {
+        let stream =
+            source.input().stream(index).ok_or_else(|| self.refused("attach a file to", Error::StreamNotFound))?;
+        extras::attach(&mut self.output, &stream).map_err(|e| self.refused("attach a file to", e))
+    }
+
+    /// Adds chapters, which the muxer writes when the file is finished.
+    pub(in crate::media) fn add_chapters(&mut self, chapters: &[Chapter]) -> Result<(), MediaError> {
+        extras::add_chapters(&mut self.output, chapters).map_err(|e| self.refused("add chapters to", e))
     }
 
     /// Lets what the muxer writes go past libavformat's buffer. For a muxer that hands over long pieces.
@@ -84,7 +100,13 @@ impl Sink {
         let begun = self.output.write_header_with(options.iter().collect()).map(drop);
         begun.map_err(|error| self.refused("begin", error))?;
         self.time_bases = self.output.streams().map(|s| time_base(s.time_base())).collect();
+        self.delays = self.output.streams().map(|s| delay(&s, self.output.format().name())).collect();
         Ok(())
+    }
+
+    /// By how many ticks of a track its packets must be said to come later than they are presented.
+    pub(in crate::media) fn delay(&self, track: usize) -> i64 {
+        self.delays.get(track).copied().unwrap_or(0)
     }
 
     /// Time base of a track, as the muxer chose it in [`Self::begin`].
@@ -150,6 +172,18 @@ pub(super) const fn muxer(container: Container) -> &'static CStr {
         Container::Flv => c"flv",
         Container::MpegTs => c"mpegts",
     }
+}
+
+/// FFmpeg's muxer of Matroska states the delay of Opus (`CodecDelay`), which every reader takes away from the times of its blocks
+/// (RFC 9559 §12.7.2), and does not add it to them.
+#[expect(unsafe_code, reason = "reads a field that has no safe face")]
+fn delay(stream: &Stream<'_>, muxer: &str) -> i64 {
+    const OPUS_HZ: i32 = 48_000;
+    // SAFETY: stream and parameters live as long as the context that `stream` borrows.
+    let samples = unsafe { (*(*stream.as_ptr()).codecpar).initial_padding };
+    let is_stated = stream.parameters().id() == ffmpeg_next::codec::Id::OPUS && matches!(muxer, "matroska" | "webm");
+    let samples = if is_stated { i64::from(samples.max(0)) } else { 0 };
+    TimeBase { num: 1, den: OPUS_HZ }.rescale(samples, time_base(stream.time_base()))
 }
 
 #[expect(unsafe_code, reason = "ffmpeg-next takes only UTF-8 names and panics on others")]

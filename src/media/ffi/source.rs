@@ -3,6 +3,7 @@
 use std::ffi::{CStr, c_char, c_int};
 use std::fs::File;
 use std::io::{self, Seek};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use ffmpeg_next::ffi::{
@@ -16,7 +17,7 @@ use ffmpeg_next::{Dictionary, Error, Packet, Stream, media};
 use super::ahead::Ahead;
 use super::stream::{Tap, TimeBase};
 use super::tags::TagFeed;
-use super::{library, log};
+use super::{Chapter, extras, library, log};
 use crate::durable;
 use crate::isobmff::{self, IsoError, Tags};
 use crate::media::{MediaError, whole};
@@ -92,6 +93,10 @@ pub(in crate::media) struct StreamFacts {
     pub(in crate::media) declared_ms: Option<i64>,
     pub(in crate::media) declared_packets: Option<u64>,
     pub(in crate::media) is_picture: bool,
+    /// How many pictures the decoder holds back so that they come out in order.
+    pub(in crate::media) delay: usize,
+    /// Name of the file, if it is one that is attached and no track.
+    pub(in crate::media) attached: Option<String>,
 }
 
 impl StreamFacts {
@@ -113,24 +118,34 @@ impl StreamFacts {
 impl Source {
     /// Opens a recording with the demuxer of its container.
     pub(in crate::media) fn open(path: &Path, container: Container, depth: Depth) -> Result<Self, MediaError> {
+        Self::open_part(path, container, depth, 0..u64::MAX)
+    }
+
+    /// Opens the recording that lies in a part of a file, which may end with the file.
+    pub(in crate::media) fn open_part(
+        path: &Path,
+        container: Container,
+        depth: Depth,
+        part: Range<u64>,
+    ) -> Result<Self, MediaError> {
         library::ready()?;
         log::forget();
         let (file, size_bytes) = open_regular(path)?;
         if container.is_iso() {
             check_headers(path, &file, size_bytes)?;
         }
-        let end = whole::data_end(&mut &file, container, size_bytes);
+        let end = whole::data_end(&mut &file, container, size_bytes).min(part.end);
         let tap = Tap::default();
-        let head = head(&file, container).map_err(MediaError::open(path))?;
+        let mut ahead = Ahead::new(file, part.start..end, tap.clone());
+        let head = head(&mut ahead, container).map_err(MediaError::open(path))?;
         let (input, feed, declared_us) = if head.is_foreign {
-            let (input, feed) = TagFeed::open(Ahead::new(file, end, tap.clone()), end, depth)
+            let (input, feed) = TagFeed::open(ahead, end.saturating_sub(part.start), depth)
                 .map_err(|error| refusal(path, container, &tap, error))?;
             (input, Some(feed), None)
         } else {
-            let (input, declared_us) =
-                StreamIo::from_read_seek_with_capacity(Ahead::new(file, end, tap.clone()), BUFFER_BYTES)
-                    .and_then(|io| open_input(io, container, depth))
-                    .map_err(|error| refusal(path, container, &tap, error))?;
+            let (input, declared_us) = StreamIo::from_read_seek_with_capacity(ahead, BUFFER_BYTES)
+                .and_then(|io| open_input(io, container, depth))
+                .map_err(|error| refusal(path, container, &tap, error))?;
             (input, None, declared_us)
         };
         let tags = head.tags;
@@ -172,9 +187,9 @@ impl Source {
         self.declared_us.map(|us| TimeBase::MICROSECONDS.to_ms(us)).filter(|ms| *ms > 0)
     }
 
-    /// First timestamp of the container, milliseconds.
-    pub(in crate::media) fn start_ms(&self) -> Option<i64> {
-        context_start(&self.input).map(|us| TimeBase::MICROSECONDS.to_ms(us))
+    /// First timestamp of the container, microseconds.
+    pub(in crate::media) fn start_us(&self) -> Option<i64> {
+        context_start(&self.input)
     }
 
     /// The container's metadata, made UTF-8.
@@ -183,6 +198,16 @@ impl Source {
             Some(_) => self.tags.entries().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             None => context_metadata(&self.input),
         }
+    }
+
+    /// Its chapters, by the clock of its packets.
+    pub(in crate::media) fn chapters(&self) -> Vec<Chapter> {
+        extras::chapters(&self.input)
+    }
+
+    /// What each of its programmes that has tracks says of itself.
+    pub(in crate::media) fn programmes(&self) -> Vec<Vec<(String, String)>> {
+        extras::programmes(&self.input)
     }
 
     /// How many tracks are known; more may turn up while packets are read.
@@ -230,11 +255,11 @@ fn check_headers(path: &Path, file: &File, size_bytes: u64) -> Result<(), MediaE
 
 /// The head of an FLV file, which says whether it is read tag by tag because libavformat would misread it; of any other
 /// container nothing.
-fn head(mut file: &File, container: Container) -> io::Result<whole::flv::Head> {
+fn head(file: &mut Ahead, container: Container) -> io::Result<whole::flv::Head> {
     if container != Container::Flv {
         return Ok(whole::flv::Head::default());
     }
-    let head = whole::flv::read_head(&mut file)?;
+    let head = whole::flv::read_head(file)?;
     file.rewind()?;
     Ok(head)
 }
@@ -357,7 +382,14 @@ fn facts(stream: &Stream<'_>) -> StreamFacts {
         declared_ms: (raw.duration != AV_NOPTS_VALUE && raw.duration > 0).then(|| time_base.to_ms(raw.duration)),
         declared_packets: u64::try_from(raw.nb_frames).ok().filter(|n| *n > 0),
         is_picture: raw.disposition & AV_DISPOSITION_ATTACHED_PIC != 0,
+        delay: usize::try_from(parameters.video_delay).unwrap_or(0),
+        attached: (stream.parameters().medium() == media::Type::Attachment).then(|| file_name(stream)),
     }
+}
+
+fn file_name(stream: &Stream<'_>) -> String {
+    let said = stream_metadata(stream).into_iter();
+    said.filter(|(key, _)| key.eq_ignore_ascii_case("filename")).map(|(_, name)| name).next().unwrap_or_default()
 }
 
 fn language(stream: &Stream<'_>) -> Option<String> {
@@ -379,7 +411,7 @@ pub(super) fn stream_metadata(stream: &Stream<'_>) -> Vec<(String, String)> {
 
 /// Copies a dictionary. The caller vouches that the pointer is null or a live dictionary.
 #[expect(unsafe_code, reason = "walks a C dictionary")]
-unsafe fn entries(dictionary: *const AVDictionary) -> Vec<(String, String)> {
+pub(super) unsafe fn entries(dictionary: *const AVDictionary) -> Vec<(String, String)> {
     let mut entry = std::ptr::null_mut();
     let next = move || {
         // SAFETY: `entry` is null at first and then an entry of this dictionary; strings are terminated.

@@ -69,6 +69,12 @@ impl TimeBase {
         i64::try_from(rounded).unwrap_or(if rounded < 0 { i64::MIN / 4 } else { i64::MAX / 4 })
     }
 
+    /// Ticks as nanoseconds, rounded down.
+    pub(in crate::media) fn nanos(self, ticks: i64) -> i128 {
+        let scaled = i128::from(ticks) * i128::from(self.num) * 1_000_000_000;
+        scaled.div_euclid(i128::from(self.den.max(1)))
+    }
+
     pub(in crate::media) fn to_ms(self, ticks: i64) -> i64 {
         self.rescale(ticks, Self::MILLISECONDS)
     }

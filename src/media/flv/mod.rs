@@ -4,7 +4,7 @@
 //! `FourCC` codes): Debian's FFmpeg takes them for other codecs or passes them on without one. All other FLV files are
 //! libavformat's. Tag by tag and pure over `Read + Seek`; nothing here knows FFmpeg.
 //!
-//! [`walk_flv`] is for the sound ones among all of them: it names every packet with its place and time, for sample tables.
+//! [`flv_unsound_at, is_flv_head, walk_flv`] is for the sound ones among all of them: it names every packet with its place and time, for sample tables.
 
 mod body;
 mod reader;
@@ -16,4 +16,4 @@ pub(super) use body::{Body, Content};
 pub(super) use reader::{Reader, Step};
 pub use script::flv_tags;
 pub(super) use tag::{SCRIPT, TAG_HEADER_BYTES, TRAILER_BYTES, Tag, first_tag, read_tag, read_up_to};
-pub use walk::{FlvPacket, FlvUnit, FlvWalk, Taken, walk_flv};
+pub use walk::{FlvPacket, FlvUnit, FlvWalk, Taken, flv_unsound_at, is_flv_head, walk_flv};

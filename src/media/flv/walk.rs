@@ -85,6 +85,26 @@ pub fn walk_flv<R: Read + Seek>(mut file: R, len: u64, take: impl FnMut(FlvUnit<
     Walk { file, len, next, take, has_metadata: false }.run()
 }
 
+/// From which byte on tags do not follow one another in an FLV file of `len` bytes, whatever is in them; `None` for a sound one.
+pub fn flv_unsound_at<R: Read + Seek>(mut file: R, len: u64) -> io::Result<Option<u64>> {
+    let next = first_tag(&mut file)?;
+    let mut walk = Walk { file, len, next, take: |_: FlvUnit<'_>| Taken::Next, has_metadata: false };
+    walk.file.seek(SeekFrom::Start(next))?;
+    while let Some(header) = read_up_to(&mut walk.file)? {
+        crate::stop::look();
+        let tag = Tag::parse(header, walk.next);
+        if !tag.is_plausible() || tag.end() > len || !walk.close(&tag)? {
+            return Ok(Some(tag.at));
+        }
+    }
+    Ok((walk.next < len).then_some(walk.next))
+}
+
+/// Whether an FLV file may begin with these bytes (annex E.2): version 1, the reserved flags clear, a header of nine bytes.
+pub fn is_flv_head(bytes: &[u8]) -> bool {
+    matches!(bytes, [b'F', b'L', b'V', 1, flags, 0, 0, 0, 9, 0, 0, 0, 0, ..] if flags & 0xFA == 0)
+}
+
 struct Walk<R, T> {
     file: R,
     len: u64,

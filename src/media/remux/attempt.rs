@@ -1,14 +1,15 @@
 //! One attempt at a remux: open, lay out the tracks, copy packet by packet, complete.
 
+use super::layout::{begin_output, lay_out, lead};
+use super::next::NextRecordings;
 use super::start::{Start, Verdict};
-use super::track::{Route, Track};
-use super::{Header, Lessons, Remux, Remuxed};
-use crate::isobmff::Tags;
+use super::track::{Placed, Route, Track};
+use super::{Lessons, Remux, Remuxed};
 use crate::media::ffi::source::StreamFacts;
 use crate::media::ffi::{Depth, Packet, Sink, Source};
 use crate::media::reading::Pass;
-use crate::media::timeline::{Common, Stamp, TrackClock};
-use crate::media::{MediaError, fits, whole};
+use crate::media::timeline::{Common, Stamp};
+use crate::media::{MediaError, whole};
 use crate::recording::{Container, Defect, TrackKind};
 
 /// How an attempt ended without an error.
@@ -31,17 +32,17 @@ pub(super) struct Attempt<'a> {
     tracks: Vec<Track>,
     start: Start,
     common: Common,
+    next: NextRecordings,
     /// Whether the parameters were already looked for in depth.
     is_deep: bool,
 }
 
 impl<'a> Attempt<'a> {
     pub(super) fn begin(request: &'a Remux<'a>, lessons: &Lessons) -> Result<Self, MediaError> {
-        let pass = Pass::open(request.source, request.from, request.watch)?;
-        let deep = lessons
-            .look_bytes
-            .map(|bytes| Source::open(request.source, request.from, Depth::ParametersOnly(bytes)))
-            .transpose()?;
+        let first = 0..request.recordings.first().copied().unwrap_or(u64::MAX);
+        let open = |depth| Source::open_part(request.source, request.from, depth, first.clone());
+        let pass = Pass::over(open(Depth::Usual)?, request.watch);
+        let deep = lessons.look_bytes.map(|bytes| open(Depth::ParametersOnly(bytes))).transpose()?;
         let known = deep.as_ref().unwrap_or(&pass.source);
         let mut sink = Sink::create(request.output, request.to)?;
         let cut = whole::tail(request.source, request.from, 0).map_err(MediaError::open(request.source))?.cut_pids;
@@ -49,21 +50,29 @@ impl<'a> Attempt<'a> {
         for facts in known.tracks() {
             let is_cut = request.from == Container::MpegTs && cut.iter().any(|pid| i32::from(*pid) == facts.id);
             let route = lay_out(request, known, &mut sink, &facts, lessons)?;
-            tracks.push(Track::new(facts, route, is_cut));
+            tracks.push(Track::new(facts, route, request.from, is_cut));
         }
         begin_output(request, &pass.source, &mut sink, &tracks)?;
-        let start = Start::new(lead(&tracks), request.begins);
-        Ok(Self { request, pass, sink, tracks, start, common: Common::default(), is_deep: deep.is_some() })
+        let is_written = |t: &&Track| t.is_main_media() && matches!(t.route, Route::Output(_));
+        let written = tracks.iter().filter(is_written).map(|t| t.facts.index);
+        let start = Start::new(lead(&tracks), written, request.begins);
+        let next = NextRecordings::behind(&pass.source, request);
+        Ok(Self { request, pass, sink, tracks, start, common: Common::default(), next, is_deep: deep.is_some() })
     }
 
     pub(super) fn run(mut self) -> Result<Ended, MediaError> {
         let mut packet = Packet::empty();
-        while self.pass.next(&mut packet)? {
+        while self.pass.next(&mut packet)? || self.go_on(&mut packet)? {
+            if !self.next.map(&mut packet, &self.tracks) {
+                packet = Packet::empty();
+                continue;
+            }
             let track = packet.stream();
             let route = self.tracks.get(track).map(|t| t.route);
             match route {
                 Some(Route::Output(_)) if packet.size() > 0 => self.take(packet)?,
                 Some(Route::Output(_)) => {}
+                Some(Route::Attached) => self.tracks[track].note_attached(&packet),
                 Some(Route::LeftOut) => self.count_only(&packet),
                 Some(Route::Unknown) | None => {
                     if let Some(at) = self.late(track, &packet)? {
@@ -76,13 +85,30 @@ impl<'a> Attempt<'a> {
         self.end()
     }
 
+    /// The first packet of the next recording in the file; `false` where there is none that can be joined.
+    fn go_on(&mut self, packet: &mut Packet) -> Result<bool, MediaError> {
+        let Some((source, begin)) = self.next.open(self.request, &self.tracks)? else { return Ok(false) };
+        if self.start.settle() {
+            self.release()?;
+        }
+        self.settle_held()?;
+        let start_us = source.start_us().unwrap_or(0);
+        let shift_us = self.common.join(start_us, self.start.zero_us().unwrap_or(start_us));
+        self.tracks.iter_mut().for_each(Track::begin_recording);
+        self.next.note_joined(&source, begin, shift_us);
+        self.pass.go_on(source, begin);
+        *packet = Packet::empty();
+        if self.pass.next(packet)? { Ok(true) } else { self.go_on(packet) }
+    }
+
     /// A packet of a track that was not laid out: where the file must be looked into again, or an error.
     fn late(&mut self, track: usize, packet: &Packet) -> Result<Option<u64>, MediaError> {
         let Some(facts) = self.pass.source.track(track) else { return Ok(None) };
-        if facts.kind == TrackKind::Data {
+        // Subtitles that are not found in depth either are sent by nobody who says how they are coded.
+        if facts.kind == TrackKind::Data || facts.kind == TrackKind::Subtitle && self.is_deep {
             while self.tracks.len() <= track {
                 let Some(facts) = self.pass.source.track(self.tracks.len()) else { return Ok(None) };
-                self.tracks.push(Track::new(facts, Route::LeftOut, false));
+                self.tracks.push(Track::new(facts, Route::LeftOut, self.request.from, false));
             }
             self.count_only(packet);
             return Ok(None);
@@ -104,10 +130,6 @@ impl<'a> Attempt<'a> {
     fn take(&mut self, packet: Packet) -> Result<(), MediaError> {
         let track = &mut self.tracks[packet.stream()];
         track.count(&packet, packet.data().unwrap_or_default());
-        // Sound behind the first of its track lies behind the beginning, whatever a restarted clock says.
-        if track.has_begun() && self.start.lead() != Some(packet.stream()) {
-            return self.hold_or_write(packet);
-        }
         let waited = self.start.zero_us().is_none();
         self.judge(packet)?;
         if waited && self.start.zero_us().is_some() {
@@ -129,12 +151,6 @@ impl<'a> Attempt<'a> {
                 self.tracks[packet.stream()].drop_leading(&packet);
                 Ok(())
             }
-            Verdict::Overflow(packets) => {
-                for packet in packets {
-                    self.tracks[packet.stream()].drop_leading(&packet);
-                }
-                Ok(())
-            }
         }
     }
 
@@ -153,7 +169,9 @@ impl<'a> Attempt<'a> {
     }
 
     fn write(&mut self, packet: Packet) -> Result<(), MediaError> {
-        let packets = self.tracks[packet.stream()].date(packet);
+        let track = &mut self.tracks[packet.stream()];
+        let packet = track.told(packet);
+        let packets = track.date(packet);
         packets.into_iter().try_for_each(|packet| self.write_in_step(packet))
     }
 
@@ -164,44 +182,65 @@ impl<'a> Attempt<'a> {
         explained.into_iter().try_for_each(|packet| self.write_dated(packet))
     }
 
-    fn write_dated(&mut self, mut packet: Packet) -> Result<(), MediaError> {
-        let zero_us = self.start.zero_us().unwrap_or(0);
+    fn write_dated(&mut self, packet: Packet) -> Result<(), MediaError> {
+        let index = packet.stream();
+        self.tracks[index].place(packet, self.start.zero_us().unwrap_or(0), &mut self.common);
+        while let Some(placed) = self.tracks[index].next_placed() {
+            self.write_placed(placed)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what a track still holds back, as nothing comes behind it.
+    fn write_left(&mut self, index: usize) -> Result<(), MediaError> {
+        let packets = self.tracks[index].in_step_rest();
+        packets.into_iter().try_for_each(|packet| self.write_dated(packet))?;
+        while let Some(placed) = self.tracks[index].next_left() {
+            self.write_placed(placed)?;
+        }
+        Ok(())
+    }
+
+    fn write_placed(&mut self, placed: Placed) -> Result<(), MediaError> {
+        let Placed { mut packet, stamp, duration } = placed;
         let track = &mut self.tracks[packet.stream()];
         let Route::Output(output) = track.route else { return Ok(()) };
-        let (time_base, is_steady) = (track.facts.time_base, track.is_main_media());
-        let clock = track.clock.get_or_insert_with(|| TrackClock::new(time_base, zero_us, is_steady));
-        let stamp = clock.place(packet.pts(), packet.dts(), packet.duration(), &mut self.common);
         track.note_written(&packet, stamp);
-        let to = self.sink.time_base(output);
-        let Stamp { pts, dts } = track.out_stamp(stamp, to);
-        packet.set_duration(time_base.rescale(packet.duration(), to));
-        packet.set_pts(Some(pts));
-        packet.set_dts(Some(dts));
+        let (time_base, to) = (track.facts.time_base, self.sink.time_base(output));
+        let Stamp { pts, dts, .. } = track.out_stamp(stamp, to);
+        packet.set_duration(time_base.rescale(duration, to));
+        let delay = self.sink.delay(output);
+        packet.set_pts(Some(pts.saturating_add(delay)));
+        packet.set_dts(Some(dts.saturating_add(delay)));
         packet.set_position(-1);
         packet.set_stream(output);
         self.sink.write(&packet)
     }
 
     fn end(mut self) -> Result<Ended, MediaError> {
-        if self.start.settle() {
-            self.release()?;
-        }
         if let Some(ended) = self.no_beginning()? {
             return Ok(ended);
         }
+        if self.start.settle() {
+            self.release()?;
+        }
         self.settle_held()?;
-        let Self { request, pass, sink, mut tracks, .. } = self;
+        let zero_us = self.start.zero_us().unwrap_or(0);
+        let (chapters, beside) = self.next.beside_tracks(self.request, zero_us);
+        let Self { request, pass, mut sink, mut tracks, .. } = self;
+        sink.add_chapters(&chapters)?;
         sink.finish()?;
         let source = pass.conclude(tracks.iter_mut().map(Track::read).collect())?;
         let mut tracks_written: Vec<_> = tracks.iter().filter_map(Track::written).collect();
+        let moved = tracks.iter().filter(|t| t.is_written()).map(Track::moved).collect();
         super::super::meter::align(&mut tracks_written);
         let mut defects: Vec<Defect> =
             source.defects.iter().filter(|d| !matches!(d, Defect::TimestampGap { .. })).cloned().collect();
-        defects.extend(tracks.iter().flat_map(|track| track.defects(request.to)));
+        defects.extend(tracks.iter().flat_map(|track| track.defects(request.to)).chain(beside));
         if tracks_written.iter().all(|t| t.packets == 0) {
             return Err(unfinishable(request, defects, Defect::NoPackets));
         }
-        Ok(Ended::Done(Box::new(Remuxed { tracks_written, source, defects })))
+        Ok(Ended::Done(Box::new(Remuxed { tracks_written, moved, chapters: chapters.len(), source, defects })))
     }
 
     /// The end came before the beginning: no packets, no keyframe, or a picture track that is only declared.
@@ -233,16 +272,14 @@ impl<'a> Attempt<'a> {
                 self.write(packet)?;
             } else {
                 // The digest of the source takes packets as they come.
-                let packets = track.in_step_rest();
-                packets.into_iter().try_for_each(|packet| self.write_dated(packet))?;
+                self.write_left(index)?;
                 self.tracks[index].drop_corrupt(&packet);
             }
         }
         for index in 0..self.tracks.len() {
             let packets = self.tracks[index].date_rest();
             packets.into_iter().try_for_each(|packet| self.write_in_step(packet))?;
-            let packets = self.tracks[index].in_step_rest();
-            packets.into_iter().try_for_each(|packet| self.write_dated(packet))?;
+            self.write_left(index)?;
         }
         Ok(())
     }
@@ -254,89 +291,11 @@ fn unfinishable(request: &Remux<'_>, mut defects: Vec<Defect>, defect: Defect) -
     MediaError::Unfinishable { path: request.source.to_owned(), defects }
 }
 
-fn unreadable(request: &Remux<'_>, facts: &StreamFacts) -> MediaError {
+pub(super) fn unreadable(request: &Remux<'_>, facts: &StreamFacts) -> MediaError {
     MediaError::UnreadableTrack {
         path: request.source.to_owned(),
         track: facts.number(),
         codec: facts.codec.clone(),
         container: request.from,
-    }
-}
-
-/// Decides where a track goes and makes it in the output.
-fn lay_out(
-    request: &Remux<'_>,
-    known: &Source,
-    sink: &mut Sink,
-    facts: &StreamFacts,
-    lessons: &Lessons,
-) -> Result<Route, MediaError> {
-    let is_media = matches!(facts.kind, TrackKind::Video | TrackKind::Audio);
-    if is_media && (lessons.silent.contains(&facts.index) || !facts.is_described()) {
-        return Ok(Route::Unknown);
-    }
-    if fits(&facts.codec, request.to) && facts.kind != TrackKind::Data {
-        return sink.add_track(known, facts.index).map(Route::Output);
-    }
-    if !is_media || facts.is_picture {
-        return Ok(Route::LeftOut);
-    }
-    Err(MediaError::DoesNotFit {
-        path: request.source.to_owned(),
-        track: facts.number(),
-        codec: facts.codec.clone(),
-        container: request.to,
-    })
-}
-
-/// The first picture track that is no cover art decides where the file begins.
-fn lead(tracks: &[Track]) -> Option<usize> {
-    let is_lead =
-        |t: &&Track| t.facts.kind == TrackKind::Video && !t.facts.is_picture && matches!(t.route, Route::Output(_));
-    tracks.iter().find(is_lead).map(|t| t.facts.index)
-}
-
-fn begin_output(request: &Remux<'_>, source: &Source, sink: &mut Sink, tracks: &[Track]) -> Result<(), MediaError> {
-    if !tracks.iter().any(|t| matches!(t.route, Route::Output(_))) {
-        return match tracks.iter().find(|t| t.is_main_media()) {
-            Some(track) => Err(unreadable(request, &track.facts)),
-            None => Err(MediaError::unfinishable(request.source, nothing_in(source))),
-        };
-    }
-    if request.header == Header::Fragments {
-        sink.write_unbuffered();
-    }
-    sink.begin(&metadata(request, source), options(request))
-}
-
-fn nothing_in(source: &Source) -> Defect {
-    if source.size_bytes == 0 { Defect::Empty } else { Defect::NoPackets }
-}
-
-/// Metadata of the container that stays true, which is what an MP4 has a place for, and the time of the recording.
-fn metadata(request: &Remux<'_>, source: &Source) -> Vec<(String, String)> {
-    let mut kept = source.metadata();
-    kept.retain(|(key, _)| key == "creation_time" || Tags::known(key.as_bytes()).is_some());
-    if super::super::probe::created_ms(&kept).is_none() {
-        kept.retain(|(key, _)| key != "creation_time");
-        let created = request.created_ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-        kept.extend(created.map(|at| ("creation_time".to_owned(), format!("{at:.6}"))));
-    }
-    kept
-}
-
-fn options(request: &Remux<'_>) -> &'static [(&'static str, &'static str)] {
-    match (request.to, request.header) {
-        (Container::Mp4 | Container::Mov, Header::First) => &[("movflags", "+faststart"), ("write_tmcd", "0")],
-        // The first fragment lies before `moov`, so that its packets say what the edit lists must and what ADTS said. An
-        // empty `moov` would come too early for both; an index of the fragments is not needed.
-        (Container::Mp4 | Container::Mov, Header::Fragments) => &[
-            ("movflags", "+default_base_moof+skip_trailer"),
-            ("use_editlist", "1"),
-            ("frag_duration", "2000000"),
-            ("frag_size", "1048576"),
-            ("write_tmcd", "0"),
-        ],
-        _ => &[],
     }
 }

@@ -1,15 +1,19 @@
 //! The same packets in another container, in one pass.
 //!
-//! The finished file begins at the first keyframe, its timestamps at zero, and the tracks keep their distance. What
-//! cannot be kept is named as a defect; sound and pictures are never dropped to make a recording fit. The source is
+//! The finished file begins with the first packet that can be presented, its timestamps at zero, and the tracks keep their
+//! distance; pictures begin at their first keyframe. What cannot be kept is named as a defect; sound and pictures are never dropped to make a recording fit. The source is
 //! digested on the way, so that a reading of the output can be compared with it ([`compare`](super::compare)).
-//! Memory is bounded: packets are held only until the first keyframe and while the muxer interleaves one second.
+//! Memory is bounded: packets are held only until the first keyframe, while the muxer interleaves one second, and half a
+//! second of pictures until it is known when they must be decoded.
 //!
 //! A track that turns up only after the header was written, and a declared picture track that never sends a packet,
 //! are learned the hard way: the attempt ends, and the next one knows.
 
 mod attempt;
 mod jump;
+mod layout;
+mod next;
+mod reorder;
 mod start;
 mod track;
 
@@ -37,7 +41,7 @@ pub enum Header {
 /// With which packet the output begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Begins {
-    /// With the first keyframe of the first picture track, and the sound from there on.
+    /// With the first keyframe of the first picture track, and all of the sound.
     #[default]
     AtKeyframe,
     /// With the first packet there is: of a damaged recording nothing is left out that is whole.
@@ -59,6 +63,9 @@ pub struct Remux<'a> {
     pub header: Header,
     /// With which packet the output begins.
     pub begins: Begins,
+    /// Byte offsets at which further recordings begin in the same file, rising. They are joined as far as they are coded
+    /// alike.
+    pub recordings: &'a [u64],
     /// When the recording began, milliseconds since the Unix epoch; used where the source does not say.
     pub created_ms: Option<i64>,
     /// Stops the pass and hears of its progress.
@@ -75,6 +82,7 @@ impl<'a> Remux<'a> {
             to,
             header: Header::First,
             begins: Begins::default(),
+            recordings: &[],
             created_ms: None,
             watch: Watch::default(),
         }
@@ -86,6 +94,11 @@ impl<'a> Remux<'a> {
 pub struct Remuxed {
     /// The tracks of the output in its order, as they were handed to the muxer.
     pub tracks_written: Vec<TrackReading>,
+    /// For each of them how many packets are presented at another time than in the source, for a reason that is among the
+    /// defects: the time was hit, or did not come after the one before.
+    pub moved: Vec<u64>,
+    /// How many chapters were written.
+    pub chapters: usize,
     /// The source as it was read on the way; its numbers count what was left out, too.
     pub source: Reading,
     /// What is wrong with the source and what was repaired or left out.

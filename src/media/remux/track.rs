@@ -1,23 +1,35 @@
 //! One track on its way through a remux.
 
 use super::jump::{InStep, Jump};
+use super::reorder::{Ordered, Reorder, WAIT_MS};
 use crate::media::TrackReading;
 use crate::media::ffi::source::StreamFacts;
 use crate::media::ffi::{Packet, TimeBase};
 use crate::media::meter::Meter;
 use crate::media::reading::{facts_of, gap_defects};
 use crate::media::timeline::{Common, Stamp, TrackClock};
+use crate::recording::name::printable;
 use crate::recording::{Container, Defect, TrackKind};
+use std::path::Path;
 
 /// Where the packets of a track go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Route {
     /// Into the output, as its track of that index.
     Output(usize),
+    /// Into the header of the output: attached files, and covers of a container that keeps them as such.
+    Attached,
     /// Nowhere: data that the container cannot carry.
     LeftOut,
     /// Nowhere yet: sound or pictures whose parameters are not known. A packet here ends the attempt.
     Unknown,
+}
+
+/// A packet with its place on the timeline, and how long it lasts, ticks of its track.
+pub(super) struct Placed {
+    pub(super) packet: Packet,
+    pub(super) stamp: Stamp,
+    pub(super) duration: i64,
 }
 
 /// No codec reorders more pictures than this (ITU-T H.264 §E.2.1 allows 16).
@@ -34,8 +46,17 @@ pub(super) struct Track {
     pub(super) held: Option<Packet>,
     /// Packets at the beginning whose decoding time is not known yet (Matroska stores none).
     undated: Vec<Packet>,
+    /// Sound that waits until it is known how long it lasts.
+    waiting: Option<Placed>,
+    /// The packet that can be written now, of a track whose packets are not reordered.
+    placed: Option<Placed>,
     /// What waits because its time jumped.
     jump: Jump<Packet>,
+    /// Pictures that wait until it is known when they must be decoded.
+    reorder: Option<Reorder<Packet>>,
+    /// Whether the container keeps only presentation times of pictures that may be decoded in another order. FFmpeg's decoding
+    /// times do not outlive a clock that starts again.
+    is_presented: bool,
     /// Whether the file's end cuts this track's last unit.
     pub(super) is_cut: bool,
     leading_dropped: u64,
@@ -43,13 +64,18 @@ pub(super) struct Track {
     corrupt_kept: u64,
     last_out_dts: Option<i64>,
     reconfigured_at_ms: Option<i64>,
+    /// What its first packet said of how it is coded, where packets do.
+    configuration: Option<[u8; 32]>,
     /// The source's digest is the written one's as long as nothing was left out.
     is_forked: bool,
 }
 
 impl Track {
-    pub(super) fn new(facts: StreamFacts, route: Route, is_cut: bool) -> Self {
+    pub(super) fn new(facts: StreamFacts, route: Route, from: Container, is_cut: bool) -> Self {
         let source = Meter::new(&facts, facts.time_base);
+        let is_video = facts.kind == TrackKind::Video && !facts.is_picture;
+        let may_be_reordered = facts.delay > 0 || matches!(facts.codec.as_str(), "h264" | "hevc");
+        let wait = TimeBase::MILLISECONDS.rescale(WAIT_MS, facts.time_base);
         Self {
             route,
             written: source.clone(),
@@ -57,13 +83,18 @@ impl Track {
             clock: None,
             held: None,
             undated: Vec::new(),
+            waiting: None,
+            placed: None,
             jump: Jump::default(),
+            reorder: is_video.then(|| Reorder::new(facts.delay, wait)),
+            is_presented: is_video && may_be_reordered && matches!(from, Container::Matroska | Container::Webm),
             is_cut,
             leading_dropped: 0,
             corrupt_dropped: 0,
             corrupt_kept: 0,
             last_out_dts: None,
             reconfigured_at_ms: None,
+            configuration: None,
             is_forked: false,
             facts,
         }
@@ -71,11 +102,6 @@ impl Track {
 
     pub(super) fn is_main_media(&self) -> bool {
         matches!(self.facts.kind, TrackKind::Video | TrackKind::Audio) && !self.facts.is_picture
-    }
-
-    /// Whether a packet was written.
-    pub(super) fn has_begun(&self) -> bool {
-        self.clock.is_some()
     }
 
     /// Counts a packet of the source that has just been read.
@@ -102,10 +128,90 @@ impl Track {
         self.corrupt_dropped += 1;
     }
 
+    /// The decoding time that the track goes by: of a container that keeps none, when a packet is presented.
+    pub(super) fn told(&self, mut packet: Packet) -> Packet {
+        if let Some(pts) = packet.pts().filter(|_| self.is_presented) {
+            packet.set_dts(Some(pts));
+        }
+        packet
+    }
+
+    /// Places a packet on the timeline that begins at `zero_us`.
+    pub(super) fn place(&mut self, packet: Packet, zero_us: i64, common: &mut Common) {
+        if self.facts.is_picture {
+            let (stamp, duration) = (Stamp { pts: 0, dts: 0, said: 0 }, 0);
+            self.placed = Some(Placed { packet, stamp, duration });
+            return;
+        }
+        let (time_base, is_steady) = (self.facts.time_base, self.is_main_media());
+        let make = if self.reorder.is_some() { TrackClock::of_pictures } else { TrackClock::new };
+        let clock = self.clock.get_or_insert_with(|| make(time_base, zero_us, is_steady));
+        let duration = packet.duration();
+        match (&mut self.reorder, packet.pts().filter(|_| self.is_presented)) {
+            (Some(reorder), Some(pts)) => {
+                let pts = clock.present(pts, duration, common);
+                reorder.push_presented(packet, pts, duration);
+            }
+            (Some(reorder), None) => {
+                let stamp = clock.place(packet.pts(), packet.dts(), duration, common);
+                reorder.push(packet, stamp, duration);
+            }
+            (None, _) => {
+                let stamp = clock.place(packet.pts(), packet.dts(), duration, common);
+                let placed = Placed { packet, stamp, duration };
+                self.placed = if is_steady { self.lasting(placed) } else { Some(placed) };
+            }
+        }
+    }
+
+    /// The packet before this one, which lasts until this one. A muxer that ends a fragment with it places the next packet where
+    /// it ends, wherever that is due.
+    fn lasting(&mut self, next: Placed) -> Option<Placed> {
+        let until = next.stamp.dts;
+        let before = self.waiting.replace(next)?;
+        Some(Placed { duration: until - before.stamp.dts, ..before })
+    }
+
+    /// The next packet that can be written, and its time.
+    pub(super) fn next_placed(&mut self) -> Option<Placed> {
+        self.placed.take().or_else(|| {
+            let ordered = self.reorder.as_mut()?.next()?;
+            Some(self.noted(ordered))
+        })
+    }
+
+    /// The next packet that is still held back at the end, and its time.
+    pub(super) fn next_left(&mut self) -> Option<Placed> {
+        if let Some(last) = self.waiting.take() {
+            return Some(last);
+        }
+        let ordered = self.reorder.as_mut()?.rest()?;
+        Some(self.noted(ordered))
+    }
+
+    fn noted(&mut self, ordered: Ordered<Packet>) -> Placed {
+        if let Some(clock) = &mut self.clock {
+            clock.note_presented_later(ordered.later);
+        }
+        // As for sound, until the next one is decoded.
+        let duration = ordered.lasts.unwrap_or(ordered.packet.duration());
+        Placed { packet: ordered.packet, stamp: ordered.stamp, duration }
+    }
+
+    /// The packets of another recording come now.
+    pub(super) fn begin_recording(&mut self) {
+        self.clock.iter_mut().for_each(TrackClock::begin_recording);
+    }
+
+    /// How many packets are presented at another time than in the source, which is said.
+    pub(super) fn moved(&self) -> u64 {
+        self.clock.as_ref().map_or(0, TrackClock::moved)
+    }
+
     /// Holds back packets at the beginning of a track until one has a decoding time, and then gives each its own,
     /// counted back from that one. Returns what can be written now, in order.
     pub(super) fn date(&mut self, packet: Packet) -> Vec<Packet> {
-        let is_beginning = self.clock.is_none() && self.facts.kind == TrackKind::Video;
+        let is_beginning = self.clock.is_none() && self.facts.kind == TrackKind::Video && !self.is_presented;
         match packet.dts() {
             None if is_beginning && packet.pts().is_some() && self.undated.len() < UNDATED_PACKETS => {
                 self.undated.push(packet);
@@ -171,7 +277,7 @@ impl Track {
     pub(super) fn note_written(&mut self, packet: &Packet, stamp: Stamp) {
         let payload = packet.data().unwrap_or_default();
         let mut facts = facts_of(packet);
-        (facts.pts, facts.dts) = (Some(stamp.pts), Some(stamp.dts));
+        (facts.pts, facts.dts, facts.presented) = (Some(stamp.pts), Some(stamp.dts), Some(stamp.said));
         self.corrupt_kept += u64::from(facts.is_corrupt);
         self.written.take(&facts, payload);
         if self.is_forked {
@@ -185,7 +291,9 @@ impl Track {
         let changed = |side: ffmpeg_next::packet::SideData<'_>| {
             side.kind() == Type::NewExtraData && !side.data().is_empty() && side.data() != self.facts.extradata
         };
-        if self.reconfigured_at_ms.is_none() && packet.side_data().any(changed) {
+        let said = packet.data().filter(|_| packet.is_key()).and_then(|data| self.source.framing().configuration(data));
+        let is_other = said.is_some_and(|said| said != *self.configuration.get_or_insert(said));
+        if self.reconfigured_at_ms.is_none() && (is_other || packet.side_data().any(changed)) {
             self.reconfigured_at_ms = Some(self.facts.time_base.to_ms(stamp.pts));
         }
     }
@@ -196,12 +304,23 @@ impl Track {
         let dts = from.rescale(stamp.dts, to);
         let dts = self.last_out_dts.map_or(dts, |last| dts.max(last + 1));
         self.last_out_dts = Some(dts);
-        Stamp { pts: from.rescale(stamp.pts, to).max(dts), dts }
+        Stamp { pts: from.rescale(stamp.pts, to).max(dts), dts, ..stamp }
     }
 
     /// The track as it was written; none if nothing was.
     pub(super) fn written(&self) -> Option<TrackReading> {
-        matches!(self.route, Route::Output(_)).then(|| self.written.close(&self.facts))
+        self.is_written().then(|| self.written.close(&self.facts))
+    }
+
+    /// Whether it is in the output.
+    pub(super) fn is_written(&self) -> bool {
+        matches!(self.route, Route::Output(_) | Route::Attached)
+    }
+
+    /// Notes a picture that is in the header of the output.
+    pub(super) fn note_attached(&mut self, packet: &Packet) {
+        self.count(packet, packet.data().unwrap_or_default());
+        self.note_written(packet, Stamp { pts: 0, dts: 0, said: 0 });
     }
 
     /// The track as it was read.
@@ -242,6 +361,10 @@ impl Track {
         if let Some(at_ms) = self.reconfigured_at_ms {
             let missing = format!("the second codec configuration of track {track}, which begins at {at_ms} ms");
             defects.push(Defect::Truncated { missing });
+        }
+        if let Some(name) = self.facts.attached.as_ref().filter(|_| self.route == Route::LeftOut) {
+            let what = format!("the attached file `{}`", printable(Path::new(name)));
+            defects.push(Defect::ContentLeftOut { what, reason: format!("{} cannot carry it", to.extension()) });
         }
         if self.route == Route::LeftOut && self.source.packets() > 0 {
             let reason = format!("{} cannot carry it", to.extension());

@@ -9,6 +9,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use super::Tail;
 
+const EBML: u32 = 0x1A45_DFA3;
 const SEGMENT: u32 = 0x1853_8067;
 const CLUSTER: u32 = 0x1F43_B675;
 /// Elements of the second level: they end a cluster of unknown size.
@@ -41,6 +42,31 @@ pub fn tail(file: &mut (impl Read + Seek), size_bytes: u64, near: u64) -> io::Re
         }
     };
     Ok(Tail { missing, ..Tail::default() })
+}
+
+/// Most recordings in one file.
+const MOST_RECORDINGS: usize = 4096;
+
+/// Where further recordings begin behind the first: an EBML header ends a segment of unknown size, and follows one that says
+/// how long it is (RFC 8794 §6.2).
+pub fn recordings(file: &mut (impl Read + Seek), size_bytes: u64) -> io::Result<Vec<u64>> {
+    let (mut at, mut found) = (0, Vec::new());
+    while let Found::Element(Element { id, body_at, body_bytes }) = element(file, size_bytes, at)? {
+        crate::stop::look();
+        if id == EBML && at > 0 {
+            found.push(at);
+        }
+        let is_entered = body_bytes.is_none() && matches!(id, SEGMENT | CLUSTER);
+        at = match body_bytes {
+            _ if is_entered => body_at,
+            Some(bytes) => body_at.saturating_add(bytes),
+            None => break,
+        };
+        if found.len() == MOST_RECORDINGS {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 fn is_cluster(file: &mut (impl Read + Seek), size_bytes: u64, at: u64) -> io::Result<bool> {

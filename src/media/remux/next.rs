@@ -1,0 +1,119 @@
+//! What belongs to all recordings in a file: which come behind the first, and what stands beside their tracks.
+//!
+//! Somebody appended one to the other, or a recorder opened the same name again. Each is read on its own, with its own header
+//! and its own clock, and joined to the one before if its tracks are coded alike. Where they are not, it stays in the original.
+
+use std::collections::VecDeque;
+
+use super::Remux;
+use super::layout::carries_chapters;
+use super::track::Track;
+use crate::media::MediaError;
+use crate::media::ffi::source::StreamFacts;
+use crate::media::ffi::{Chapter, Depth, Packet, Source};
+use crate::recording::Defect;
+
+/// The recordings that are still to be read, and what was found in those that are.
+pub(super) struct NextRecordings {
+    begins: VecDeque<u64>,
+    /// The track of the output's source that each track of the present recording belongs to.
+    map: Vec<usize>,
+    is_first: bool,
+    /// By the clock of the first recording.
+    chapters: Vec<Chapter>,
+    programmes: usize,
+    defects: Vec<Defect>,
+}
+
+impl NextRecordings {
+    /// Those behind the first, which is open.
+    pub(super) fn behind(first: &Source, request: &Remux<'_>) -> Self {
+        Self {
+            begins: request.recordings.iter().copied().collect(),
+            map: Vec::new(),
+            is_first: true,
+            chapters: first.chapters(),
+            programmes: first.programmes().len(),
+            defects: Vec::new(),
+        }
+    }
+
+    /// Opens the next one, if there is one whose tracks are those of the first.
+    pub(super) fn open(&mut self, request: &Remux<'_>, tracks: &[Track]) -> Result<Option<(Source, u64)>, MediaError> {
+        let Some(begin) = self.begins.pop_front() else { return Ok(None) };
+        let end = self.begins.front().copied().unwrap_or(u64::MAX);
+        let opened = match Source::open_part(request.source, request.from, Depth::Usual, begin..end) {
+            Err(MediaError::NotReadable { .. }) => None,
+            opened => Some(opened?),
+        };
+        let alike = opened.and_then(|source| Some((alike(tracks, &source.tracks())?, source)));
+        let Some((map, source)) = alike else {
+            self.begins.clear();
+            let missing = format!("the recording with other parameters that begins at byte {begin}");
+            self.defects.push(Defect::Truncated { missing });
+            return Ok(None);
+        };
+        (self.map, self.is_first) = (map, false);
+        Ok(Some((source, begin)))
+    }
+
+    /// Notes what a recording that was joined holds, whose clock is shifted by so many microseconds.
+    pub(super) fn note_joined(&mut self, source: &Source, begin: u64, shift_us: i64) {
+        let detail = "another recording begins here; it is joined to the one before".to_owned();
+        self.defects.push(Defect::Malformed { offset: Some(begin), detail });
+        let moved = |us: i64| us.saturating_add(shift_us);
+        let shifted = |c: Chapter| Chapter { start_us: moved(c.start_us), end_us: moved(c.end_us), ..c };
+        self.chapters.extend(source.chapters().into_iter().map(shifted));
+    }
+
+    /// Gives a packet the number of its track in the first recording; `false` for one that is there already: a cover.
+    pub(super) fn map(&self, packet: &mut Packet, tracks: &[Track]) -> bool {
+        if self.is_first {
+            return true;
+        }
+        let track = self.map.get(packet.stream()).copied().unwrap_or(usize::MAX);
+        packet.set_stream(track);
+        tracks.get(track).is_none_or(|track| !track.facts.is_picture)
+    }
+
+    /// Chapters for the output, whose clock is zero at `zero_us`, and what it cannot carry of what stands beside the tracks.
+    pub(super) fn beside_tracks(&mut self, request: &Remux<'_>, zero_us: i64) -> (Vec<Chapter>, Vec<Defect>) {
+        let (mut chapters, mut defects) = (std::mem::take(&mut self.chapters), std::mem::take(&mut self.defects));
+        let to = request.to.extension();
+        if !(chapters.is_empty() || carries_chapters(request)) {
+            let what =
+                if chapters.len() == 1 { "1 chapter".to_owned() } else { format!("{} chapters", chapters.len()) };
+            defects.push(Defect::ContentLeftOut { what, reason: format!("{to} cannot carry chapters") });
+            chapters.clear();
+        }
+        for chapter in &mut chapters {
+            chapter.start_us = chapter.start_us.saturating_sub(zero_us).max(0);
+            chapter.end_us = chapter.end_us.saturating_sub(zero_us).max(chapter.start_us);
+        }
+        if self.programmes > 1 {
+            let what = format!("the tables of {} programmes", self.programmes);
+            let reason = format!("{to} does not keep which track belongs to which");
+            defects.push(Defect::ContentLeftOut { what, reason });
+        }
+        (chapters, defects)
+    }
+}
+
+/// For each track of another recording the one of the first that it goes on with; `None` if one is new or coded otherwise.
+fn alike(tracks: &[Track], others: &[StreamFacts]) -> Option<Vec<usize>> {
+    let mut map: Vec<usize> = Vec::with_capacity(others.len());
+    for other in others {
+        let is_free = |track: &&Track| !map.contains(&track.facts.index) && is_alike(&track.facts, other);
+        let index = tracks.iter().find(is_free)?.facts.index;
+        map.push(index);
+    }
+    Some(map)
+}
+
+fn is_alike(one: &StreamFacts, other: &StreamFacts) -> bool {
+    (one.kind, &one.codec, &one.extradata, one.time_base)
+        == (other.kind, &other.codec, &other.extradata, other.time_base)
+        && (one.width, one.height) == (other.width, other.height)
+        && (one.sample_rate_hz, one.channels) == (other.sample_rate_hz, other.channels)
+        && (one.is_picture, &one.attached) == (other.is_picture, &other.attached)
+}
