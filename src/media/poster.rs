@@ -45,7 +45,8 @@ fn refused(path: &Path, error: Error) -> MediaError {
 fn first_picture(path: &Path, container: Container) -> Result<frame::Video, MediaError> {
     let mut pass = Pass::open(path, container, Watch::default())?;
     let none = || MediaError::unfinishable(path, Defect::NoKeyframe);
-    let video = pass.source.tracks().into_iter().find(|t| t.kind == TrackKind::Video).ok_or_else(none)?;
+    let video =
+        pass.source.tracks().into_iter().find(|t| t.kind == TrackKind::Video && !t.is_picture).ok_or_else(none)?;
     let stream = pass.source.input().stream(video.index).ok_or_else(none)?;
     let decoder = Context::from_parameters(stream.parameters()).and_then(|c| c.decoder().video());
     let mut decoder = decoder.map_err(|e| refused(path, e))?;

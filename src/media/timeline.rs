@@ -53,6 +53,9 @@ pub(super) struct TrackClock {
     shift: i64,
     last_dts: Option<i64>,
     last_duration: i64,
+    /// The least distance between two packets, by which one lasts that does not say how long.
+    step: Option<i64>,
+    newest: Option<i64>,
     is_steady: bool,
     /// Whether presentation times stay as they are, so that decoding times have to give way.
     is_reordered: bool,
@@ -83,6 +86,8 @@ impl TrackClock {
             shift: 0,
             last_dts: None,
             last_duration: 0,
+            step: None,
+            newest: None,
             is_steady,
             is_reordered: false,
             is_joined: false,
@@ -110,6 +115,7 @@ impl TrackClock {
         let is_early = is_joined && self.is_reordered;
         self.note_move(if is_early { 0 } else { (dts - wanted).max(pts - said) });
         self.moved += u64::from(pts != said);
+        self.measure(dts);
         self.pass(dts, duration, common);
         Stamp { pts, dts, said }
     }
@@ -117,6 +123,7 @@ impl TrackClock {
     /// Places the next picture of a container that keeps only presentation times: when it is presented.
     pub(super) fn present(&mut self, pts: i64, duration: i64, common: &mut Common) -> i64 {
         let pts = self.follow_clock(pts.saturating_sub(self.base), common);
+        self.measure(pts);
         // What is presented before others that were decoded before it goes on from the last of those.
         let reach = self.last_dts.map_or(pts, |last| last.max(pts));
         let duration = if reach == pts { duration } else { self.last_duration };
@@ -124,11 +131,14 @@ impl TrackClock {
         pts
     }
 
+    fn measure(&mut self, at: i64) {
+        let step = self.newest.replace(at).map(|before| (at - before).saturating_abs());
+        self.step = self.step.into_iter().chain(step.filter(|step| *step > 0)).min();
+    }
+
     fn pass(&mut self, dts: i64, duration: i64, common: &mut Common) {
         self.last_dts = Some(dts);
-        if duration > 0 {
-            self.last_duration = duration;
-        }
+        self.last_duration = if duration > 0 { duration } else { self.step.unwrap_or(0) };
         let us = |ticks: i64| Some(self.time_base.rescale(ticks, TimeBase::MICROSECONDS));
         common.latest_us = common.latest_us.max(us(dts));
         if self.is_steady {
@@ -287,6 +297,16 @@ mod tests {
         assert_eq!(place(&mut clock, &mut common, 40, 80), (40, 80), "whoever writes it lowers decoding times");
         assert_eq!(place(&mut clock, &mut common, 80, 80), (80, 81));
         assert_eq!((clock.repairs(), clock.moved()), ((1, 1), 0));
+    }
+
+    #[test]
+    fn a_packet_lasts_as_long_as_others_where_it_does_not_say_so() {
+        let (mut clock, mut common) = (TrackClock::of_pictures(MS, 0, true), Common::default());
+        let pictures = [0, 120, 40, 80, 240, 160, 200];
+        for at in pictures {
+            clock.present(at + 3000, 0, &mut common);
+        }
+        assert_eq!(clock.present(0, 0, &mut common), 3280);
     }
 
     #[test]

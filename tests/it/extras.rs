@@ -81,6 +81,21 @@ fn chapters_come_along() {
     }
 }
 
+/// In an MP4 an untitled chapter comes before a first one that begins later: readers begin with the first in any case.
+#[test]
+fn a_first_chapter_that_begins_late_begins_when_it_should() {
+    let directory = tempfile::tempdir().unwrap();
+    let list = directory.path().join("chapters.txt");
+    fs::write(&list, ";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=2000\nEND=3000\ntitle=Vote\n").unwrap();
+    let made = directory.path().join("a.mkv");
+    let map = ["-i", list.to_str().unwrap(), "-map", "0", "-map", "1", "-map_chapters", "2"];
+    ffmpeg(&[&SOURCES[..], &map, &split(H264), &[made.to_str().unwrap()]].concat());
+    let house = House::new();
+    let (_, path) = finished(&house, "a.mkv", &made);
+    let starts: Vec<_> = chapters(&path).into_iter().filter(|c| c.2 == "Vote").map(|c| c.0).collect();
+    assert!(starts.len() == 1 && (1900..=2000).contains(&starts[0]), "{starts:?}");
+}
+
 fn cover(directory: &Path, name: &str) -> PathBuf {
     let path = directory.join(name);
     ffmpeg(&["-f", "lavfi", "-i", "color=red:s=100x100:d=1", "-frames:v", "1", path.to_str().unwrap()]);

@@ -90,6 +90,12 @@ impl NextRecordings {
             chapter.start_us = chapter.start_us.saturating_sub(zero_us).max(0);
             chapter.end_us = chapter.end_us.saturating_sub(zero_us).max(chapter.start_us);
         }
+        chapters.sort_by_key(|chapter| chapter.start_us);
+        // The text track of an MP4 is read from its first sample on, wherever that is due.
+        let first_us = chapters.first().map_or(0, |chapter| chapter.start_us);
+        if request.to.is_iso() && first_us > 0 {
+            chapters.insert(0, Chapter { start_us: 0, end_us: first_us, title: String::new() });
+        }
         if self.programmes > 1 {
             let what = format!("the tables of {} programmes", self.programmes);
             let reason = format!("{to} does not keep which track belongs to which");
