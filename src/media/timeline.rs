@@ -25,15 +25,16 @@ pub(super) struct Common {
     shift_us: i64,
     /// The latest decoding time of all tracks, microseconds.
     latest_us: Option<i64>,
-    /// Where the latest packet of all tracks ends, microseconds.
+    /// Where the latest packet of all tracks ends, by decoding times and by those of presentation, microseconds.
     end_us: Option<i64>,
+    presented_us: Option<i64>,
 }
 
 impl Common {
-    /// Joins the clock of another recording to the end of all tracks; its first packet is due at `start_us`, by which the
+    /// Joins the clock of another recording to the end of all tracks; its first packet is presented at `start_us`, by which the
     /// tracks count from `base_us`. What that shifts it by, microseconds.
     pub(super) fn join(&mut self, start_us: i64, base_us: i64) -> i64 {
-        self.shift_us = self.end_us.unwrap_or(0).saturating_sub(start_us.saturating_sub(base_us));
+        self.shift_us = self.presented_us.unwrap_or(0).saturating_sub(start_us.saturating_sub(base_us));
         self.shift_us
     }
 
@@ -116,7 +117,7 @@ impl TrackClock {
         self.note_move(if is_early { 0 } else { (dts - wanted).max(pts - said) });
         self.moved += u64::from(pts != said);
         self.measure(dts);
-        self.pass(dts, duration, common);
+        self.pass((dts, pts), duration, common);
         Stamp { pts, dts, said }
     }
 
@@ -127,7 +128,7 @@ impl TrackClock {
         // What is presented before others that were decoded before it goes on from the last of those.
         let reach = self.last_dts.map_or(pts, |last| last.max(pts));
         let duration = if reach == pts { duration } else { self.last_duration };
-        self.pass(reach, duration, common);
+        self.pass((reach, reach), duration, common);
         pts
     }
 
@@ -136,13 +137,14 @@ impl TrackClock {
         self.step = self.step.into_iter().chain(step.filter(|step| *step > 0)).min();
     }
 
-    fn pass(&mut self, dts: i64, duration: i64, common: &mut Common) {
+    fn pass(&mut self, (dts, pts): (i64, i64), duration: i64, common: &mut Common) {
         self.last_dts = Some(dts);
         self.last_duration = if duration > 0 { duration } else { self.step.unwrap_or(0) };
         let us = |ticks: i64| Some(self.time_base.rescale(ticks, TimeBase::MICROSECONDS));
         common.latest_us = common.latest_us.max(us(dts));
         if self.is_steady {
             common.end_us = common.end_us.max(us(dts.saturating_add(self.last_duration)));
+            common.presented_us = common.presented_us.max(us(pts.saturating_add(self.last_duration)));
         }
     }
 
@@ -297,6 +299,18 @@ mod tests {
         assert_eq!(place(&mut clock, &mut common, 40, 80), (40, 80), "whoever writes it lowers decoding times");
         assert_eq!(place(&mut clock, &mut common, 80, 80), (80, 81));
         assert_eq!((clock.repairs(), clock.moved()), ((1, 1), 0));
+    }
+
+    #[test]
+    fn another_recording_begins_where_the_last_picture_of_the_one_before_ends() {
+        let (mut clock, mut common) = (TrackClock::of_pictures(MS, 0, true), Common::default());
+        place(&mut clock, &mut common, 80, 0);
+        // The pictures that are presented before this one are lost.
+        place(&mut clock, &mut common, 200, 40);
+        common.join(80_000, 0);
+        clock.begin_recording();
+        assert_eq!(place(&mut clock, &mut common, 80, 0), (240, 160));
+        assert_eq!((clock.repairs().0, clock.moved()), (0, 0));
     }
 
     #[test]
