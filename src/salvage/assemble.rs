@@ -4,7 +4,7 @@ use super::clock::ticks;
 use super::element::Sound;
 use super::loss::Lost;
 use super::timeline::Timeline;
-use super::walk::{AudioTrack, Walked};
+use super::walk::{AudioFrame, AudioTrack, Walked};
 use crate::isobmff::samples::SampleTables;
 use crate::isobmff::tables::stsc::ChunkRun;
 use crate::isobmff::tables::stsz::SampleSizes;
@@ -12,6 +12,9 @@ use crate::isobmff::{IsoError, Movie, NewSample, Opening, TableBuilder, Track};
 
 /// Ticks per second of the movie.
 const MOVIE_TIMESCALE: u32 = 1000;
+
+/// No gap in sound that is not coded is longer.
+const MOST_LOST_TICKS: u32 = 1 << 30;
 
 /// A sample with its times in flicks.
 #[derive(Debug, Clone, Copy)]
@@ -45,22 +48,29 @@ pub fn audio(
     walked: &Walked,
     lost: &[Lost],
 ) -> Result<Track, IsoError> {
-    let mut missing = 0;
     let mut gaps = walked.gaps.iter().zip(lost).peekable();
-    let samples = (0..).zip(&walked.audio[index]).map(|(number, frame)| {
+    let mut passed = move |number: i64| {
+        let mut time = Vec::new();
         while let Some((_, lost)) =
             gaps.next_if(|(gap, _)| gap.audio_before.get(index).is_some_and(|n| i64::from(*n) <= number))
         {
-            let time = lost.audio * first_duration;
-            missing += (time + spec.duration / 2) / spec.duration;
+            time.push(lost.audio * first_duration);
         }
-        let decoded = spec.start + (number + missing) * spec.duration;
-        Timed { offset: frame.offset, size_bytes: frame.size_bytes, decoded, shown: decoded, is_sync: true }
-    });
-    match spec.sound {
-        Sound::Pcm { block_bytes } => Ok(uncoded(track, samples, block_bytes.max(1))),
-        _ => filled(track, samples, spec.duration),
-    }
+        time
+    };
+    let packets = (0..).zip(&walked.audio[index]);
+    let Sound::Pcm { block_bytes } = spec.sound else {
+        let mut missing = 0;
+        let samples = packets.map(|(number, frame)| {
+            missing += passed(number).iter().map(|time| (time + spec.duration / 2) / spec.duration).sum::<i64>();
+            let decoded = spec.start + (number + missing) * spec.duration;
+            Timed { offset: frame.offset, size_bytes: frame.size_bytes, decoded, shown: decoded, is_sync: true }
+        });
+        return filled(track, samples, spec.duration);
+    };
+    let timescale = track.timescale();
+    let packets = packets.map(|(number, frame)| (*frame, ticks(passed(number).iter().sum(), timescale)));
+    Ok(uncoded(track, packets, ticks(spec.start, timescale), block_bytes.max(1)))
 }
 
 fn filled(mut track: Track, samples: impl Iterator<Item = Timed>, last_duration: i64) -> Result<Track, IsoError> {
@@ -87,28 +97,27 @@ fn filled(mut track: Track, samples: impl Iterator<Item = Timed>, last_duration:
     Ok(track)
 }
 
-/// Sound that is not coded: each sample of all channels is one of the table, and what lies together is a chunk.
-fn uncoded(mut track: Track, packets: impl Iterator<Item = Timed>, block_bytes: u32) -> Track {
+/// Sound that is not coded: each sample of all channels is one of the table and lasts one tick, and what lies together is a
+/// chunk. With each packet comes how many ticks were lost in front of it.
+fn uncoded(mut track: Track, packets: impl Iterator<Item = (AudioFrame, i64)>, start: i64, block_bytes: u32) -> Track {
     let timescale = track.timescale();
-    let mut packets = packets.peekable();
-    let start = packets.peek().map_or(0, |packet| ticks(packet.decoded, timescale));
     let mut tables = SampleTables::default();
-    let (mut end, mut due, mut in_chunk, mut total) = (u64::MAX, start, 0_u32, 0_u32);
-    for packet in packets {
+    let (mut end, mut in_chunk, mut total, mut start) = (u64::MAX, 0_u32, 0_u32, start);
+    for (packet, lost) in packets {
         let blocks = packet.size_bytes / block_bytes;
-        let late = u32::try_from(ticks(packet.decoded, timescale) - due).unwrap_or(0);
-        if packet.offset != end || late > 1 {
+        if packet.offset != end || lost > 0 {
             close_chunk(&mut tables, in_chunk);
             in_chunk = 0;
             tables.chunk_offsets.push(packet.offset);
         }
-        if late > 1 && total > 0 {
+        if total > 0 {
             // What was lost before is time that the last sample takes.
-            tables.durations.lengthen_last(late);
-            due += i64::from(late);
+            tables.durations.lengthen_last(u32::try_from(lost).unwrap_or(0).min(MOST_LOST_TICKS));
+        } else {
+            start += lost;
         }
         tables.durations.push_many(1, blocks);
-        (in_chunk, total, due) = (in_chunk + blocks, total + blocks, due + i64::from(blocks));
+        (in_chunk, total) = (in_chunk + blocks, total + blocks);
         end = packet.offset + u64::from(packet.size_bytes);
     }
     close_chunk(&mut tables, in_chunk);

@@ -90,6 +90,12 @@ impl Reference {
         Some(Self { origin, tracks: tracks.collect(), head: None })
     }
 
+    /// Height of its pictures in pixels.
+    pub fn picture_height(&self) -> Option<u32> {
+        let pictures = self.tracks.iter().find(|known| known.track.kind() == TrackKind::Video)?;
+        pictures.track.entry()?.dimensions.map(|(_, height)| height.into())
+    }
+
     /// The picture track.
     pub fn video(&self) -> Option<&Known> {
         self.tracks.iter().find(|known| known.video().is_some())
@@ -219,12 +225,16 @@ impl Known {
     /// Descriptions"; ISO/IEC 23003-5).
     fn block_bytes(&self) -> Option<u32> {
         let entry = self.track.entry()?;
+        let raw = self.track.descriptions.raw();
         let bytes = match &entry.original.0 {
+            b"sowt" | b"twos" if sample_bits(raw) == Some(8) => 1,
             b"sowt" | b"twos" => 2,
             b"in24" => 3,
             b"in32" | b"fl32" => 4,
             b"fl64" => 8,
             b"ulaw" | b"alaw" | b"raw " => 1,
+            b"lpcm" => constant_bits(raw)?.div_ceil(8),
+            b"ipcm" | b"fpcm" => u32::from(configured_bits(raw)?.div_ceil(8)),
             _ => return None,
         };
         entry.channels?.checked_mul(bytes).filter(|bytes| (1..=4096).contains(bytes))
@@ -260,6 +270,22 @@ fn units(stsd: &[u8], standard: Standard) -> Option<Vec<&[u8]>> {
         }
     }
     Some(found)
+}
+
+/// The field `SampleSize` of the first sound description in a `stsd`.
+fn sample_bits(stsd: &[u8]) -> Option<u16> {
+    stsd.get(42..44)?.try_into().map(u16::from_be_bytes).ok()
+}
+
+/// `constBitsPerChannel` of the first sound description in a `stsd`, which has version 2.
+fn constant_bits(stsd: &[u8]) -> Option<u32> {
+    stsd.get(72..76)?.try_into().map(u32::from_be_bytes).ok().filter(|bits| (1..=64).contains(bits))
+}
+
+/// `PCM_sample_size` of a `pcmC` box in a `stsd` (ISO/IEC 23003-5 §5.4).
+fn configured_bits(stsd: &[u8]) -> Option<u8> {
+    let at = stsd.windows(4).position(|window| window == b"pcmC")?;
+    stsd.get(at + 9).copied().filter(|bits| (1..=64).contains(bits))
 }
 
 fn take<'a>(rest: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {

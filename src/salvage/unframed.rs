@@ -12,6 +12,10 @@ use std::io::{Read, Seek};
 
 /// Smallest packet of PCM samples that a writer hands over.
 const LEAST_PCM_SAMPLES: u64 = 64;
+/// One run of PCM in so many may be shorter than a packet.
+const ODD_RUNS_IN: usize = 50;
+/// After so many rounds the length of a packet fits all runs.
+const PCM_ROUNDS: u32 = 3;
 /// Largest Opus packet (RFC 6716 §3.4, R5) of one frame, and smallest of several bytes.
 const OPUS_BYTES: std::ops::RangeInclusive<usize> = 2..=1275;
 /// One packet in so many must begin with a byte for it to be one that packets begin with.
@@ -77,23 +81,47 @@ impl Packets {
     }
 }
 
-/// PCM: writers hand over packets of equal length, so the greatest common divisor of the runs is theirs.
+/// PCM: how long the packets are that writers hand over is told by the runs. Resampled sound comes in packets that differ by a
+/// sample, and each is cut where the shares of its run lie.
 fn pcm(runs: &[AudioFrame], block_bytes: u32, track: &mut AudioTrack, packets: &mut Packets) {
     let blocks = |run: &AudioFrame| u64::from(run.size_bytes / block_bytes);
     let inner = runs.split_last().map_or(runs, |(_, inner)| if inner.is_empty() { runs } else { inner });
-    let common = inner.iter().map(blocks).fold(0, greatest_common_divisor);
-    let least = inner.iter().map(blocks).filter(|count| *count > 0).min().unwrap_or(1);
-    let each = if common >= LEAST_PCM_SAMPLES { common } else { least.max(1) };
-    let each = u32::try_from(each).unwrap_or(u32::MAX / block_bytes);
-    track.duration = track.duration.saturating_mul(i64::from(each));
-    let bytes = each.saturating_mul(block_bytes);
+    let (each, of) = packet_blocks(inner.iter().map(blocks).filter(|count| *count > 0).collect());
+    let duration = i128::from(track.duration) * i128::from(each) / i128::from(of.max(1));
+    track.duration = i64::try_from(duration).unwrap_or(i64::MAX);
     for run in runs {
-        let whole = run.size_bytes - run.size_bytes % block_bytes;
-        let pieces = (0..whole).step_by(bytes as usize);
-        let packet = |at| AudioFrame { offset: run.offset + u64::from(at), size_bytes: bytes.min(whole - at) };
-        packets.all.extend(pieces.map(packet));
+        let (all, count) = (blocks(run), shares(blocks(run), (each, of)));
+        let at = |share: u64| all * share / count * u64::from(block_bytes);
+        let packet = |share| AudioFrame {
+            offset: run.offset + at(share),
+            size_bytes: u32::try_from(at(share + 1) - at(share)).unwrap_or(u32::MAX),
+        };
+        packets.all.extend((0..count).filter(|_| all > 0).map(packet));
         packets.end_run();
     }
+}
+
+/// Mean length of a packet as a fraction: so many blocks in so many packets. Most runs that are short are one packet.
+fn packet_blocks(mut runs: Vec<u64>) -> (u64, u64) {
+    let common = runs.iter().copied().fold(0, greatest_common_divisor);
+    if common >= LEAST_PCM_SAMPLES {
+        return (common, 1);
+    }
+    runs.sort_unstable();
+    // A few runs are shorter: of some a part was lost.
+    let Some(short) = runs.get(runs.len() / ODD_RUNS_IN).copied() else { return (1, 1) };
+    let mut mean = (short.max(1), 1);
+    for _ in 0..PCM_ROUNDS {
+        let regular = runs.iter().filter(|run| **run * 4 >= short * 3);
+        mean = regular.fold((0, 0), |(blocks, packets), run| (blocks + run, packets + shares(*run, mean)));
+    }
+    mean
+}
+
+/// How many packets of a mean length so many blocks are, to the nearest; at least one.
+fn shares(blocks: u64, (each, of): (u64, u64)) -> u64 {
+    let halves = blocks.saturating_mul(2 * of.max(1));
+    (halves.saturating_add(each) / (2 * each).max(1)).max(1)
 }
 
 const fn greatest_common_divisor(a: u64, b: u64) -> u64 {
@@ -392,6 +420,33 @@ mod tests {
             (Some(second / 50), Some(second / 400), None)
         );
         assert_eq!(duration_of(0x08), Some(second / 50));
+    }
+
+    #[test]
+    fn packets_of_resampled_sound_differ_by_a_sample_and_are_as_many_as_were_written() {
+        // 1024 samples at 48 kHz are 170 or 171 at 8 kHz; between two pictures at 25 a second lie one or two packets.
+        let ends: Vec<u32> = (0..=600_u32).map(|packet| packet * 1024 / 6).collect();
+        let due = |picture: u32| ends.partition_point(|end| *end <= picture * 320);
+        let places: Vec<usize> = (1..300).map(due).collect();
+        let run =
+            |from: usize, to: usize| AudioFrame { offset: u64::from(ends[from]), size_bytes: ends[to] - ends[from] };
+        let mut runs: Vec<AudioFrame> = places.windows(2).map(|pair| run(pair[0], pair[1])).collect();
+        // One was hit, and what is left of it is short.
+        runs[40].size_bytes = 9;
+        let block = super::super::clock::FLICKS / 8000;
+        let mut track = AudioTrack { sound: Sound::Pcm { block_bytes: 1 }, start: 0, duration: block };
+        let mut packets = Packets::default();
+        pcm(&runs, 1, &mut track, &mut packets);
+        let mean = super::super::clock::flicks(1024, 48_000);
+        assert!((track.duration - mean).abs() < block / 4, "{} of {mean}", track.duration);
+        for (index, pair) in places.windows(2).enumerate().filter(|(index, _)| *index != 40) {
+            let before = packets.before(u32::try_from(index).unwrap());
+            let behind = packets.before(u32::try_from(index + 1).unwrap());
+            assert_eq!((behind - before) as usize, pair[1] - pair[0], "run {index}");
+        }
+        let bytes: u32 = packets.all.iter().map(|packet| packet.size_bytes).sum();
+        assert_eq!(bytes, runs.iter().map(|run| run.size_bytes).sum::<u32>(), "every sample is in a packet");
+        assert!(packets.all.iter().all(|packet| [9, 170, 171].contains(&packet.size_bytes)));
     }
 
     #[test]
