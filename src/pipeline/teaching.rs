@@ -1,5 +1,8 @@
-//! What sound recordings teach about crashed ones: remembered by stream and version, asked for where a recording does
-//! not say itself how it is coded, and a reason to try again what waited for it.
+//! What sound recordings teach about crashed ones: remembered by stream, rendition and version, asked for where a recording
+//! does not say itself how it is coded, and a reason to try again what waited for it.
+//!
+//! The renditions of one stream (`room1_240p.mp4`, `room1_480p.mp4`) are coded at the same time in different sizes, and a
+//! publisher may come back with another size: each version keeps the rendition that the name said.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,8 +20,10 @@ use crate::recording::name::printable;
 use crate::recording::{Container, Defect, VodRecord};
 use crate::salvage::{Origin, Reference};
 
-/// Versions of one stream's configuration that are kept, the newest first.
+/// Versions of one rendition's configuration that are kept, the newest first.
 const MOST_VERSIONS: usize = 4;
+/// Versions of all renditions of a stream that are kept.
+const MOST_OF_STREAM: usize = 48;
 /// Configurations of other streams that are tried.
 const MOST_OTHERS: usize = 64;
 
@@ -29,6 +34,8 @@ pub struct Waiting {
     by_stream: Mutex<Option<BTreeMap<String, Vec<JournalKey>>>>,
     /// Those that need not wait any more and were not looked at yet.
     woken: Mutex<Vec<PathBuf>>,
+    /// Held while the versions of a stream are read, changed and written: its renditions end at the same time.
+    keeping: Mutex<()>,
 }
 
 impl Waiting {
@@ -66,18 +73,62 @@ fn waits(entry: &Entry) -> bool {
     matches!(&entry.step, Step::Quarantined { defects } if defects.iter().any(needs_parameters))
 }
 
-/// What is known of a recording's stream, best first: what its own sound recordings taught, then the recordings beside
-/// it, then what other streams taught. Each is tried on the media before it is believed.
+/// What is known of a recording's stream, best first: what its own sound recordings taught (those of its rendition first, then
+/// those of the height that its rendition names), then the recordings beside it, then what other streams taught. Each is tried
+/// on the media before it is believed.
 pub fn references(house: &House, settled: &Settled) -> Vec<Reference> {
-    let stream_id = &settled.candidate.facts.stream_id;
-    let own = house.catalog.codecs(stream_id).ok().flatten().map(versions).unwrap_or_default();
-    let others = house.catalog.codecs_of_others(stream_id, MOST_OTHERS).unwrap_or_default();
-    let others = others.into_iter().filter_map(|value| versions(value).into_iter().next());
-    let read = |values: Vec<Value>, origin| values.into_iter().filter_map(move |v| Reference::from_json(&v, origin));
-    let mut all: Vec<Reference> = read(own, Origin::Stream).collect();
-    all.extend(finish::siblings(settled.path(), stream_id));
-    all.extend(read(others.collect(), Origin::Other));
+    let facts = &settled.candidate.facts;
+    let rendition = facts.rendition.as_deref();
+    let own = house.catalog.codecs(&facts.stream_id).ok().flatten().map(versions).unwrap_or_default();
+    let others = house.catalog.codecs_of_others(&facts.stream_id, MOST_OTHERS).unwrap_or_default();
+    let others =
+        others.into_iter().flat_map(|value| newest_of_each(versions(value))).take(MOST_OTHERS).collect::<Vec<_>>();
+    let mut all = best_first(&own, Origin::Stream, rendition);
+    all.extend(finish::siblings(settled.path(), &facts.stream_id));
+    all.extend(best_first(&others, Origin::Other, rendition));
     all
+}
+
+/// Reads versions, those that are likeliest to fit a rendition first; else their order stays.
+fn best_first(versions: &[Value], origin: Origin, rendition: Option<&str>) -> Vec<Reference> {
+    let height = rendition.and_then(height_of);
+    let read = versions.iter().filter_map(|value| {
+        let reference = Reference::from_json(value, origin)?;
+        let is_other = rendition_of(value) != rendition;
+        let is_of_other_size = height.is_some_and(|height| reference.picture_height() != Some(height));
+        Some(((is_other, is_of_other_size), reference))
+    });
+    let mut all: Vec<_> = read.collect();
+    all.sort_by_key(|(unlikely, _)| *unlikely);
+    all.into_iter().map(|(_, reference)| reference).collect()
+}
+
+/// The rendition that the name of the recording said which taught a version.
+fn rendition_of(version: &Value) -> Option<&str> {
+    version.get("rendition").and_then(Value::as_str)
+}
+
+/// The height in pixels that a rendition's name says: `480p`, `480p500kbps`, `500kbps480p`.
+fn height_of(rendition: &str) -> Option<u32> {
+    let (before, _) =
+        rendition.split('p').zip(rendition.split('p').skip(1)).find(|(before, _)| ends_in_digit(before))?;
+    let digits = before.len() - before.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+    before[before.len() - digits..].parse().ok()
+}
+
+fn ends_in_digit(text: &str) -> bool {
+    text.ends_with(|c: char| c.is_ascii_digit())
+}
+
+/// The first version of each rendition.
+fn newest_of_each(versions: Vec<Value>) -> Vec<Value> {
+    let mut newest: Vec<Value> = Vec::new();
+    for version in versions {
+        if !newest.iter().any(|other| rendition_of(other) == rendition_of(&version)) {
+            newest.push(version);
+        }
+    }
+    newest
 }
 
 /// The versions in the remembered form; a single one is its own only version.
@@ -97,8 +148,10 @@ pub fn remember(house: &House, record: &VodRecord, taught: Option<Reference>) {
         return;
     }
     let taught = taught.or_else(|| finish::reference_of(&record.file_path, Origin::Stream));
-    let told = taught.and_then(|reference| reference.to_json());
-    let Some(told) = told else { return };
+    let Some(mut told) = taught.and_then(|reference| reference.to_json()) else { return };
+    if let Some(rendition) = &record.rendition {
+        told["rendition"] = rendition.as_str().into();
+    }
     let result = keep(house, &record.stream_id, told).and_then(|()| wake(house, &record.stream_id));
     if let Err(error) = result {
         warn!(stream = record.stream_id, error = chain(&error), "The stream's configuration could not be remembered.");
@@ -106,14 +159,25 @@ pub fn remember(house: &House, record: &VodRecord, taught: Option<Reference>) {
 }
 
 fn keep(house: &House, stream_id: &str, told: Value) -> Result<(), CatalogError> {
-    let mut known = house.catalog.codecs(stream_id)?.map(versions).unwrap_or_default();
+    let _alone = house.waiting.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = house.catalog.codecs(stream_id)?.map(versions).unwrap_or_default();
     if known.first() == Some(&told) {
         return Ok(());
     }
+    house.catalog.remember_codec(stream_id, &json!({ "versions": with_newest(known, told) }))
+}
+
+/// Puts a version in front, and keeps so many of its rendition and of all.
+fn with_newest(mut known: Vec<Value>, told: Value) -> Vec<Value> {
     known.retain(|version| *version != told);
+    let mut of_rendition = 1;
+    known.retain(|version| {
+        of_rendition += usize::from(rendition_of(version) == rendition_of(&told));
+        rendition_of(version) != rendition_of(&told) || of_rendition <= MOST_VERSIONS
+    });
     known.insert(0, told);
-    known.truncate(MOST_VERSIONS);
-    house.catalog.remember_codec(stream_id, &json!({ "versions": known }))
+    known.truncate(MOST_OF_STREAM);
+    known
 }
 
 /// Recordings of the stream that wait for its parameters are due now.
@@ -128,4 +192,40 @@ fn wake(house: &House, stream_id: &str) -> Result<(), CatalogError> {
         house.waiting.woken.lock().unwrap_or_else(PoisonError::into_inner).push(path);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(rendition: Option<&str>, number: u32) -> Value {
+        let mut version = json!({ "version": 1, "moov": number.to_string() });
+        if let Some(rendition) = rendition {
+            version["rendition"] = rendition.into();
+        }
+        version
+    }
+
+    #[test]
+    fn versions_of_one_rendition_do_not_push_out_those_of_another() {
+        let mut known = vec![version(Some("240p"), 0), version(None, 1)];
+        for number in 10..30 {
+            known = with_newest(known, version(Some("480p"), number));
+        }
+        let numbers: Vec<&str> = known.iter().map(|v| v["moov"].as_str().unwrap()).collect();
+        assert_eq!(numbers, ["29", "28", "27", "26", "0", "1"]);
+        let again = with_newest(known, version(Some("480p"), 27));
+        let numbers: Vec<&str> = again.iter().map(|v| v["moov"].as_str().unwrap()).collect();
+        assert_eq!(numbers, ["27", "29", "28", "26", "0", "1"], "what comes back is the newest again");
+        let newest = newest_of_each(again);
+        assert_eq!(newest.len(), 3);
+        let many = (0..100).fold(Vec::new(), |known, n| with_newest(known, version(Some(&format!("{n}p")), n)));
+        assert_eq!(many.len(), MOST_OF_STREAM);
+    }
+
+    #[test]
+    fn a_rendition_says_its_height() {
+        let heights = ["480p", "720p500kbps", "800kbps1080p", "500kbps", "p", "high"].map(height_of);
+        assert_eq!(heights, [Some(480), Some(720), Some(1080), None, None, None]);
+    }
 }
