@@ -82,7 +82,7 @@ fn aac_config(track: &Track) -> Option<aac::Config> {
 
 impl Closer {
     /// A track whose packets are broken already is not said to be so twice.
-    fn take_decoded(&mut self, decoded: Vec<media::DecodeErrors>) {
+    pub(super) fn take_decoded(&mut self, decoded: Vec<media::DecodeErrors>) {
         for found in decoded {
             let is_said = |d: &Defect| matches!(d, Defect::Undecodable { track, .. } if *track == found.track);
             if !self.defects.iter().any(is_said) {

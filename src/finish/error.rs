@@ -46,12 +46,6 @@ pub enum FinishError {
         /// Where they differ.
         detail: String,
     },
-    /// What other recordings taught of a crashed one makes no pictures of it; what was made was thrown away.
-    #[error("`{}` does not decode with the parameters of other recordings", printable(path))]
-    Refuted {
-        /// The source.
-        path: PathBuf,
-    },
     /// The source changed while it was worked on: somebody writes it after all.
     #[error("`{}` changed while it was being finished", printable(path))]
     Changed {
@@ -109,7 +103,7 @@ impl Fault for FinishError {
             Self::Salvage { source, .. } => source.class(),
             Self::Changed { .. } => Class::Transient,
             Self::NoSpace { .. } | Self::NoName { .. } | Self::NotJournalled { .. } => Class::Environment,
-            Self::NotTheSame { .. } | Self::Refuted { .. } | Self::TooManyNames { .. } => Class::Permanent,
+            Self::NotTheSame { .. } | Self::TooManyNames { .. } => Class::Permanent,
         }
     }
 
@@ -132,7 +126,6 @@ impl Fault for FinishError {
                 "The recording is untouched and nothing was published. Please report it with the output of `aftercast inspect {}`.",
                 printable(path)
             )),
-            Self::Refuted { .. } => Some("The recording is untouched; a sound recording of its stream finishes it.".into()),
             Self::NoName { .. } | Self::NotJournalled { .. } | Self::TooManyNames { .. } => None,
         }
     }

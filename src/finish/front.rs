@@ -13,13 +13,9 @@ use super::splice::{self, LARGEST_BLOCK_BYTES, LEAST_DIRECT_BYTES, Performed, Pr
 use super::{FinishError, Inspection, Iso, Validate, Wish};
 use crate::durable;
 use crate::isobmff::Movie;
-use crate::media;
 use crate::recording::journey::Start;
 use crate::recording::name::printable;
 use crate::recording::{Container, Defect, Outcome, SalvageReport, SpliceMethod, StartSource};
-
-/// Packets of a salvaged recording that are given to a decoder: some seconds.
-const TRIED_PACKETS: u64 = 240;
 
 /// One header on its way to the front.
 pub(super) struct Front<'a> {
@@ -179,12 +175,8 @@ impl Front<'_> {
         sameness::compare(self.source(), self.movie, partial.path(), payloads)?;
         let mut description = self.describe(partial.path())?;
         self.complete(&mut description);
-        let salvage = self.salvage.clone().map(|report| Box::new(tried(report, partial.path(), self.container)));
-        if salvage.as_ref().is_some_and(|report| report.is_refuted()) {
-            return Err(FinishError::Refuted { path: self.source().to_owned() });
-        }
         let (path, fingerprint, warnings) = seal(self.work, partial)?;
-        Ok(Some(Written { path, fingerprint, salvage, warnings, ..self.written(description, way) }))
+        Ok(Some(Written { path, fingerprint, warnings, ..self.written(description, way) }))
     }
 
     /// What a partial holds that was compared with the source.
@@ -215,10 +207,4 @@ impl Front<'_> {
             warnings: Vec::new(),
         }
     }
-}
-
-/// The report of a salvage with what a decoder says of the beginning of its result.
-pub(super) fn tried(report: SalvageReport, written: &Path, container: Container) -> SalvageReport {
-    let decode_errors = media::decode_beginning(written, container, TRIED_PACKETS).ok();
-    SalvageReport { decode_errors, ..report }
 }

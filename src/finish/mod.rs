@@ -26,6 +26,7 @@ mod options;
 mod place;
 mod produce;
 mod progressive;
+mod proof;
 mod remux;
 mod salvaging;
 mod sameness;

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{BufReader, Read as _};
+use std::iter;
 use std::num::NonZero;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -11,21 +12,22 @@ use tracing::info;
 
 use super::closer::look_closer;
 use super::container::finished_container;
-use super::front::{Front, tried};
+use super::front::Front;
 use super::identity::start_of;
-use super::inspect::salvage_error;
+use super::inspect::{header_error, salvage_error};
 use super::produce::{Work, Written, extension_of, watch, without_repeats};
+use super::proof::{Parts, begins_clean, prove};
 use super::remux::remux_from;
 use super::splice::{self, Situation};
 use super::window::Window;
 use super::{FinishError, Inspection, Iso, SalvageInPlace, Splice, Validate, Wish};
 use crate::durable::{self, AheadReader, FileError, Partial, ReadAhead};
-use crate::isobmff::{self, Movie, Shape};
+use crate::isobmff::{self, FrontPlan, Movie, Shape};
 use crate::media::{self, Begins, Remux};
 use crate::memory;
 use crate::recording::name::printable;
 use crate::recording::{Container, Defect, Outcome, SpliceMethod, TrackKind};
-use crate::salvage::{self, Origin, Others, Reference, Salvaged, Verdict};
+use crate::salvage::{self, Judge, Origin, Others, Reference, Salvaged, Verdict};
 
 /// Bytes of a file that are looked at to recognise its container.
 const HEAD_BYTES: u64 = 1024;
@@ -47,10 +49,11 @@ pub fn salvage(
         return foreign(work, inspection, container);
     }
     let source = work.settled.path();
-    let mut salvaged = salvaged(source, inspection.size_bytes, &(work.references)(), work.options.jobs)?;
-    if salvaged.verdict == Verdict::NeedsParameters {
-        let segments: Vec<Reference> = reference_of_segments(work).into_iter().collect();
-        let again = self::salvaged(source, inspection.size_bytes, &segments, work.options.jobs)?;
+    let mut salvaged = proven(source, inspection.size_bytes, &(work.references)(), work.options.jobs)?;
+    if salvaged.verdict == Verdict::NeedsParameters
+        && let Some(segments) = reference_of_segments(work)
+    {
+        let again = proven(source, inspection.size_bytes, &[segments], work.options.jobs)?;
         salvaged = if again.verdict == Verdict::Playable { again } else { salvaged };
     }
     log(source, &salvaged);
@@ -59,47 +62,79 @@ pub fn salvage(
     if salvaged.verdict != Verdict::Playable {
         return Ok(Err(all));
     }
-    match write(work, inspection, container, &salvaged, &all) {
-        Ok(written) if written.splice == Some(SpliceMethod::InsertRange) => {
-            // A decoder needs its own tables of all samples: these make room first.
-            drop(salvaged);
-            let salvage = written.salvage.map(|report| Box::new(tried(*report, source, container)));
-            Ok(Ok(Box::new(Written { salvage, ..written })))
-        }
-        Ok(written) => Ok(Ok(Box::new(written))),
-        Err(FinishError::Refuted { .. }) => {
-            info!(path = %printable(source), "What other recordings taught makes no pictures of it.");
-            salvaged.verdict = Verdict::NeedsParameters;
-            Ok(Err(without_repeats(inspection.defects.iter().cloned().chain(defects_of(&salvaged)))))
-        }
-        Err(error) => Err(error),
-    }
+    Ok(Ok(Box::new(write(work, inspection, container, &salvaged, &all)?)))
 }
 
-/// A Matroska, WebM or FLV file without its beginning gets that of another recording of its stream; clusters that were
-/// hit become whole. Then it is remuxed.
+/// Looks through a recording with the likeliest parameters; where decoders refuse what comes of it, again, and each that is tried
+/// must show pictures first. Mostly the first are right: then FFmpeg is not in memory while the media is looked through.
+fn proven(source: &Path, size_bytes: u64, references: &[Reference], jobs: usize) -> Result<Salvaged, FinishError> {
+    let first = tried(source, salvaged(source, size_bytes, (references, &|_| true), jobs)?)?;
+    // Without tables for any of it: where the file names its own parameters, there are no others to try.
+    let is_refused = first.verdict == Verdict::NeedsParameters && first.report.decode_errors.is_some();
+    if !is_refused || first.found.is_some() {
+        return Ok(first);
+    }
+    let judge = |movie: &Movie| prove(source, movie, Parts::Beginning).is_ok_and(|proof| proof.is_clean);
+    let again = tried(source, salvaged(source, size_bytes, (references, &judge), jobs)?)?;
+    Ok(if again.verdict == Verdict::Playable { again } else { first })
+}
+
+/// Asks decoders whether what salvage made is right.
+fn tried(source: &Path, mut salvaged: Salvaged) -> Result<Salvaged, FinishError> {
+    if salvaged.verdict != Verdict::Playable {
+        return Ok(salvaged);
+    }
+    let parts = salvaged.found.as_deref().map_or(Parts::All, Parts::Found);
+    let proof = prove(source, &salvaged.movie, parts)?;
+    salvaged.report.decode_errors = Some(proof.errors);
+    if !proof.is_clean {
+        let parameters = salvaged.report.source;
+        info!(path = %printable(source), ?parameters, errors = proof.errors, "The parameters do not decode it.");
+        salvaged.verdict = Verdict::NeedsParameters;
+    }
+    Ok(salvaged)
+}
+
+/// A Matroska, WebM or FLV file without its beginning gets that of another recording of its stream, the first with which it
+/// decodes; clusters that were hit become whole. Then it is remuxed.
 fn foreign(
     work: &Work<'_>,
     inspection: &Inspection,
     container: Container,
 ) -> Result<Result<Box<Written>, Vec<Defect>>, FinishError> {
     let (source, size_bytes) = (work.settled.path(), inspection.size_bytes);
-    let file = durable::open_to_read(source)?;
-    let mended = salvage::mend(file, size_bytes, container, &(work.references)());
-    let Some(mended) = mended.map_err(|error| salvage_error(source, error))? else {
-        return Ok(Err(vec![Defect::NeedsParameters { pictures: 0, codec: container.extension().to_owned() }]));
-    };
-    // Beside the source, under the name that a cut attempt is cleared away by.
-    let whole = Partial::scratch(source, work.owner)?;
-    let rest = mended.from..size_bytes;
-    if !(rest.start == 0 && durable::share_behind(source, whole.path(), &[])?) {
-        durable::copy_ranges(source, whole.path(), &mended.head, std::slice::from_ref(&rest))?;
+    let references = (work.references)();
+    // One that has its beginning needs none.
+    for references in iter::once(&references[..0]).chain(references.chunks(1)) {
+        let mended = salvage::mend(durable::open_to_read(source)?, size_bytes, container, references);
+        let Some(mended) = mended.map_err(|error| salvage_error(source, error))? else { continue };
+        // Beside the source, under the name that a cut attempt is cleared away by.
+        let whole = Partial::scratch(source, work.owner)?;
+        let rest = mended.from..size_bytes;
+        if !(rest.start == 0 && durable::share_behind(source, whole.path(), &[])?) {
+            durable::copy_ranges(source, whole.path(), &mended.head, std::slice::from_ref(&rest))?;
+        }
+        let mut defects = clusters_made_whole(&whole, container)?;
+        if rest.start > 0 {
+            if !begins_clean(whole.path(), container)? {
+                info!(path = %printable(source), parameters = ?mended.source, "The parameters do not decode it.");
+                continue;
+            }
+            info!(path = %printable(source), parameters = ?mended.source, from = rest.start, "Gave a recording its beginning again.");
+            defects.push(Defect::Truncated { missing: format!("the first {} bytes", rest.start) });
+        }
+        return remuxed(work, &whole, container, defects);
     }
-    let mut defects = clusters_made_whole(&whole, container)?;
-    if rest.start > 0 {
-        info!(path = %printable(source), parameters = ?mended.source, from = rest.start, "Gave a recording its beginning again.");
-        defects.push(Defect::Truncated { missing: format!("the first {} bytes", rest.start) });
-    }
+    Ok(Err(vec![Defect::NeedsParameters { pictures: 0, codec: container.extension().to_owned() }]))
+}
+
+/// A copy of the recording that is whole again, in a new container.
+fn remuxed(
+    work: &Work<'_>,
+    whole: &Partial,
+    container: Container,
+    defects: Vec<Defect>,
+) -> Result<Result<Box<Written>, Vec<Defect>>, FinishError> {
     let mut again = super::inspect(whole.path())?;
     again.defects.extend(defects);
     if again.is_hopeless() {
@@ -135,7 +170,12 @@ fn scouts(jobs: usize) -> usize {
     if processors > 1 { processors.min(most) } else { 0 }
 }
 
-fn salvaged(source: &Path, size_bytes: u64, references: &[Reference], jobs: usize) -> Result<Salvaged, FinishError> {
+fn salvaged(
+    source: &Path,
+    size_bytes: u64,
+    (references, judge): (&[Reference], &Judge<'_>),
+    jobs: usize,
+) -> Result<Salvaged, FinishError> {
     let file = durable::open_to_read(source)?;
     let scouts = scouts(jobs);
     let has_memory = memory::limit_bytes() >= READ_AHEAD_FROM_BYTES;
@@ -153,7 +193,7 @@ fn salvaged(source: &Path, size_bytes: u64, references: &[Reference], jobs: usiz
         let reader = || AheadReader::new(ahead.as_ref(), window());
         let begins = |scout, range: &Range<u64>| ahead.iter().for_each(|ahead| ahead.begins(scout, range));
         let others = Others { readers: (0..scouts).map(|_| reader()).collect(), begins: &begins };
-        salvage::salvage(reader(), others, size_bytes, references)
+        salvage::salvage_judged(reader(), others, size_bytes, (references, judge))
     };
     let salvaged = match &ahead {
         Some(ahead) => ahead.during(look),
@@ -215,9 +255,14 @@ fn write(
     let wish = Wish { extension: extension_of(source, container), start_ms: start.0, may_be_own: false };
     let final_path = (work.choose_path)(&wish)?;
     let read = |bytes| (work.progress)(bytes, inspection.size_bytes);
-    // There is no file yet that a decoder could open; the beginning of the result is given to one.
-    let validate = if work.options.validate == Validate::Decode { Validate::Packets } else { work.options.validate };
-    let closer = look_closer((source, container), Some(&salvaged.movie), validate, watch(work, &read))?;
+    // There is no file yet that a decoder could open by its name: it gets the header from here.
+    let packets = if work.options.validate == Validate::Decode { Validate::Packets } else { work.options.validate };
+    let mut closer = look_closer((source, container), Some(&salvaged.movie), packets, watch(work, &read))?;
+    if work.options.validate == Validate::Decode {
+        let plan = FrontPlan::spanning(&salvaged.movie, &salvaged.movie.to_ftyp(&[]), salvaged.whole_bytes, 1);
+        let header = plan.map_err(|error| header_error(source, error))?.header;
+        closer.take_decoded(media::decode_check_headed(source, header, salvaged.whole_bytes, watch(work, &read))?);
+    }
     let (movie, salvage) = (&salvaged.movie, Some(salvaged.report.clone()));
     let declared_ms = movie.declared_duration_ms();
     let job = Front { work, iso: &iso, movie, container, final_path, start, defects, closer, declared_ms, salvage };
@@ -303,15 +348,19 @@ fn may_teach(path: &Path) -> bool {
     Container::from_extension(&extension).is_some_and(|container| container != Container::MpegTs)
 }
 
-/// Sound recordings beside a file, those of its stream first, then the newest.
+/// Sound recordings beside a file: those whose names begin most like its own first (its stream, and of that its rendition),
+/// then the newest.
 pub fn siblings(path: &Path, stream_id: &str) -> Vec<Reference> {
     let Some(entries) = path.parent().and_then(|directory| fs::read_dir(directory).ok()) else { return Vec::new() };
+    let own = path.file_name().unwrap_or_default().to_string_lossy();
     let mut found: Vec<_> = entries
         .flatten()
         .filter(|entry| entry.path() != path && may_teach(&entry.path()))
         .filter_map(|entry| {
-            let is_of_stream = entry.file_name().to_string_lossy().starts_with(stream_id);
-            Some((is_of_stream, entry.metadata().ok()?.modified().ok()?, entry.path()))
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let alike = name.bytes().zip(own.bytes()).take_while(|(a, b)| a == b).count();
+            let rank = (name.starts_with(stream_id), if name.starts_with(stream_id) { alike } else { 0 });
+            Some((rank, entry.metadata().ok()?.modified().ok()?, entry.path()))
         })
         .collect();
     found.sort_by(|a, b| b.cmp(a));
@@ -362,7 +411,7 @@ mod tests {
             rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
             let lies_on_the_disk = || ReadAhead::open(&path, 3).is_some();
             assert!(lies_on_the_disk());
-            let found = salvaged(&path, bytes.len() as u64, &references, 0).unwrap();
+            let found = salvaged(&path, bytes.len() as u64, (&references, &|_| true), 0).unwrap();
             assert!(lies_on_the_disk(), "{holes} holes");
             let alone = salvage::salvage(Cursor::new(&bytes), Others::none(), bytes.len() as u64, &references).unwrap();
             assert_eq!(found.movie, alone.movie, "{holes} holes");

@@ -11,6 +11,7 @@
 mod compare;
 mod decode;
 mod error;
+mod excerpt;
 mod ffi;
 mod fits;
 mod flv;
@@ -31,8 +32,9 @@ mod watch;
 pub mod whole;
 
 pub use compare::{Mismatch, compare, differences};
-pub use decode::{DecodeErrors, decode_beginning, decode_check};
+pub use decode::{DecodeErrors, decode_check, decode_check_headed};
 pub use error::MediaError;
+pub use excerpt::{Excerpted, decode_excerpt, decode_from_keys};
 pub use fits::fits;
 pub use flv::{FlvPacket, FlvUnit, FlvWalk, Taken, flv_tags, flv_unsound_at, is_flv_head, walk_flv};
 pub use meter::TrackReading;

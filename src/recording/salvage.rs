@@ -59,21 +59,10 @@ pub struct SalvageReport {
     /// and these were never written.
     #[serde(default)]
     pub guessed_pictures: u64,
-    /// Errors of a decoder on the beginning of the result; `None` where that was not tried.
+    /// Errors of decoders on pictures and sound from the beginning, the middle and the end of the result; `None` where that was not
+    /// tried, as in earlier versions.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub decode_errors: Option<u64>,
-}
-
-/// So many errors on the beginning of a result (some seconds) say that it was put together with what does not fit it;
-/// pictures that were hit make fewer.
-const REFUTING_ERRORS: u64 = 12;
-
-impl SalvageReport {
-    /// Whether a decoder refutes parameters that were taken from other recordings because they seemed to fit.
-    pub fn is_refuted(&self) -> bool {
-        let is_of_others = matches!(self.source, ParameterSource::Sibling | ParameterSource::Other);
-        is_of_others && self.decode_errors.is_some_and(|errors| errors >= REFUTING_ERRORS)
-    }
 }
 
 /// One track of the result.

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::describe::{self, PictureShape, SoundFacts};
 use super::displaced::Displaced;
+use super::element::Sound;
 use super::loss::Lost;
 use super::nal::Parameters;
 use super::probe;
@@ -15,7 +16,7 @@ use super::timeline::{Expected, Rate, Timeline, timeline};
 use super::unframed;
 use super::walk::{Hypothesis, Scouts, Walked, walk, walk_with};
 use super::{SalvageError, Salvaged, Verdict, assemble, clock, gate};
-use crate::isobmff::{Aspect, FourCc, Track};
+use crate::isobmff::{Aspect, FourCc, Movie, Track};
 
 /// Ticks per second of a picture track of which nothing is known: it holds every usual frame rate.
 const VIDEO_TIMESCALE: u32 = 90_000;
@@ -28,12 +29,13 @@ const GOOD_PERMILLE: u64 = 950;
 const PACKETS_PER_GAP: usize = 40;
 
 /// How well a hypothesis reads the beginning of the media.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rehearsal {
     /// How many in a thousand bytes it explains; few if its parameter sets do not fit.
     pub permille: u64,
-    /// Whether no other needs to be tried.
-    pub is_good: bool,
+    /// The beginning as a movie, if it is explained so well that no other needs to be tried; without tracks where only packets
+    /// without a length are in it.
+    pub beginning: Option<Movie>,
 }
 
 /// A hypothesis with what is needed to make tracks of it.
@@ -105,7 +107,18 @@ impl Attempt {
         let permille = if misfits { explained.min(MISFIT_PERMILLE) } else { explained };
         // A hole in the media is nothing that another hypothesis could explain.
         let is_gapless = walked.gaps.len() * PACKETS_PER_GAP <= packets;
-        Rehearsal { permille, is_good: permille >= GOOD_PERMILLE || is_gapless && permille > MISFIT_PERMILLE }
+        let is_good = permille >= GOOD_PERMILLE || is_gapless && permille > MISFIT_PERMILLE;
+        Rehearsal { permille, beginning: if is_good { self.beginning(&walked) } else { None } }
+    }
+
+    /// What a walk over the beginning found, as a movie for a decoder; its times are of no interest.
+    fn beginning(&self, walked: &Walked) -> Option<Movie> {
+        let timeline = timeline(walked, &self.hypothesis, &self.expected);
+        let has_pictures = !walked.frames.is_empty();
+        let video = if has_pictures { Some(self.video_track(walked)?) } else { None };
+        let video = video.map(|track| assemble::video(track, walked, &timeline)).transpose().ok()?;
+        let audio = self.audio_tracks(walked, &timeline.lost, |sound| !sound.is_unframed()).ok()?;
+        Some(assemble::movie(video.into_iter().chain(audio).collect()))
     }
 
     /// Walks everything and makes the movie.
@@ -130,14 +143,15 @@ impl Attempt {
         if let Some(track) = video.filter(|_| !walked.frames.is_empty()) {
             tracks.push(assemble::video(track, &walked, &timeline)?);
         }
-        tracks.extend(self.audio_tracks(&walked, &timeline.lost)?);
+        tracks.extend(self.audio_tracks(&walked, &timeline.lost, |_| true)?);
         let verdict = match () {
             () if needs_parameters => Verdict::NeedsParameters,
             () if tracks.is_empty() => Verdict::Nothing,
             () => Verdict::Playable,
         };
-        let report = self.report(&walked, &timeline, &tracks, needs_parameters);
-        Ok(Salvaged { movie: assemble::movie(tracks), whole_bytes: media.end, report, verdict })
+        let movie = assemble::movie(tracks);
+        let report = self.report(&walked, &timeline, &movie.tracks, needs_parameters);
+        Ok(Salvaged { movie, whole_bytes: media.end, report, verdict, found: None })
     }
 
     /// What parameter sets in the media say about timing, where no reference does.
@@ -175,10 +189,15 @@ impl Attempt {
         Track::new(1, FourCc(*b"vide"), timescale, &stsd, size).filter(|_| gate::fits(walked))
     }
 
-    fn audio_tracks(&self, walked: &Walked, lost: &[Lost]) -> Result<Vec<Track>, SalvageError> {
+    fn audio_tracks(
+        &self,
+        walked: &Walked,
+        lost: &[Lost],
+        is_wanted: impl Fn(&Sound) -> bool,
+    ) -> Result<Vec<Track>, SalvageError> {
         let first = self.hypothesis.audio.first().map_or(0, |track| track.duration);
         let specs = self.hypothesis.audio.iter().zip(&self.audio).enumerate();
-        let found = specs.filter(|(index, _)| !walked.audio[*index].is_empty());
+        let found = specs.filter(|(index, (spec, _))| !walked.audio[*index].is_empty() && is_wanted(&spec.sound));
         found
             .map(|(index, (spec, track))| Ok(assemble::audio(track.clone(), index, spec, first, walked, lost)?))
             .collect()
@@ -251,7 +270,9 @@ const fn rate_name(rate: Rate) -> &'static str {
 
 /// What is said of a track of the result.
 pub fn track_report(track: &Track) -> TrackReport {
-    let ms = u128::from(track.media.duration) * 1000 / u128::from(track.timescale());
+    // The media lasts from the first decoding time on; what is shown begins later where pictures change places.
+    let shown = i128::from(track.media.duration) - i128::from(track.earliest_composition());
+    let ms = shown * 1000 / i128::from(track.timescale());
     TrackReport {
         kind: track.kind(),
         codec: track.codec(),

@@ -70,6 +70,8 @@ pub struct Salvaged {
     pub report: Report,
     /// Whether the result plays.
     pub verdict: Verdict,
+    /// Where samples lie that the file's own tables do not name, if it has tables for others; `None` if it has none.
+    pub found: Option<Vec<Range<u64>>>,
 }
 
 /// Whether the result plays.
@@ -100,19 +102,32 @@ impl<R> Others<'_, R> {
     }
 }
 
-/// Rebuilds the tables of a file of `len` bytes; the references are tried in their order.
-///
-/// The result is the same with any number of other looks and with none, but behind bytes that are made to be looked at again
-/// and again.
+/// Says whether a decoder makes clean pictures of the beginning of a movie, whose samples lie in the file that is salvaged.
+pub type Judge<'a> = dyn Fn(&Movie) -> bool + 'a;
+
+/// Rebuilds the tables of a file of `len` bytes; the references are tried in their order, and none is asked about.
 pub fn salvage<R: Read + Seek + Send>(
-    mut reader: R,
+    reader: R,
     others: Others<'_, R>,
     len: u64,
     references: &[Reference],
 ) -> Result<Salvaged, SalvageError> {
+    salvage_judged(reader, others, len, (references, &|_| true))
+}
+
+/// The same; the first reference that explains the media and that a judge accepts is taken.
+///
+/// The result is the same with any number of other looks and with none, but behind bytes that are made to be looked at again
+/// and again.
+pub fn salvage_judged<R: Read + Seek + Send>(
+    mut reader: R,
+    others: Others<'_, R>,
+    len: u64,
+    (references, judge): (&[Reference], &Judge<'_>),
+) -> Result<Salvaged, SalvageError> {
     let layout = top_level(&mut reader, len)?;
     if fragments::has_fragments(&mut reader, &layout)? {
-        return fragments::salvage(reader, len, references);
+        return fragments::salvage(reader, len, (references, judge));
     }
     if layout.shape() == Shape::HeaderFirst {
         return tail::salvage(reader, &layout);
@@ -123,7 +138,7 @@ pub fn salvage<R: Read + Seek + Send>(
     let displaced = displaced::find(&mut source, &layout);
     let start = displaced.map_or(range.start, |displaced| displaced.media);
     let (media, zero_tail_bytes) = (start..end.max(start), range.end - end);
-    let attempt = choose(&mut source, &media, references);
+    let attempt = choose(&mut source, &media, (references, judge));
     let sources = others.readers.into_iter().map(|other| Source::for_scout(other, len)).collect();
     let mut scouts = Scouts { sources, chunk_bytes: CHUNK_BYTES, begins: others.begins };
     let carry_out = |attempt: Attempt| attempt.carry_out((&mut source, &mut scouts), &media, displaced);
@@ -159,10 +174,14 @@ fn trimmed<R: Read + Seek>(reader: &mut R, range: &Range<u64>) -> Result<u64, Sa
     })
 }
 
-/// The first reference that explains the beginning and whose parameter sets fit: those of the stream itself, then what
-/// the media says, then those of others. If none is good, the best of them but for those of others: what does not fit a
-/// recording and was not meant for it makes no picture.
-fn choose<R: Read + Seek>(source: &mut Source<R>, media: &Range<u64>, references: &[Reference]) -> Option<Attempt> {
+/// The first reference that explains the beginning, whose parameter sets fit and with which it decodes: those of the stream
+/// itself, then what the media says, then those of others. If none is good, the best of them but for those of others: what
+/// does not fit a recording and was not meant for it makes no picture.
+fn choose<R: Read + Seek>(
+    source: &mut Source<R>,
+    media: &Range<u64>,
+    (references, judge): (&[Reference], &Judge<'_>),
+) -> Option<Attempt> {
     let rehearsed = media.start..media.end.min(media.start + REHEARSED_BYTES);
     let (own, others): (Vec<_>, Vec<_>) = references
         .iter()
@@ -170,7 +189,8 @@ fn choose<R: Read + Seek>(source: &mut Source<R>, media: &Range<u64>, references
         .partition(|reference| matches!(reference.origin, Origin::Given | Origin::Stream));
     let mut best: Option<(u64, Attempt)> = None;
     let mut is_good = |attempt: Attempt, source: &mut Source<R>| -> bool {
-        let Rehearsal { permille, is_good } = attempt.rehearse(source, &rehearsed);
+        let Rehearsal { permille, beginning } = attempt.rehearse(source, &rehearsed);
+        let is_good = beginning.is_some_and(|movie| movie.tracks.is_empty() || judge(&movie));
         let is_of_others = matches!(attempt.origin(), Origin::Sibling | Origin::Other);
         if is_good || (!is_of_others && best.as_ref().is_none_or(|(other, _)| permille > *other)) {
             best = Some((permille, attempt));
@@ -206,6 +226,7 @@ fn nothing(media: &Range<u64>) -> Salvaged {
             decode_errors: None,
         },
         verdict: Verdict::Nothing,
+        found: None,
     }
 }
 

@@ -45,5 +45,5 @@ pub fn salvage<R: Read + Seek>(mut reader: R, layout: &Layout) -> Result<Salvage
     let by = (Origin::Media, Confidence::Medium);
     let report = report::with_declared_times(&movie, by, walked.total_bytes, &gaps);
     let report = Report { zero_tail_bytes: open.end - tail.end, ..report };
-    Ok(Salvaged { movie, whole_bytes: tail.end, report, verdict: Verdict::Playable })
+    Ok(Salvaged { movie, whole_bytes: tail.end, report, verdict: Verdict::Playable, found: Some(vec![tail]) })
 }

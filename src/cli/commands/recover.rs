@@ -144,8 +144,9 @@ fn print_salvage(report: &SalvageReport, out: &mut Output<'_>) -> std::io::Resul
         writeln!(out.out, "salvage: {} more places in --json", report.gap_count - MOST_GAPS)?;
     }
     match report.decode_errors {
-        Some(0) => writeln!(out.out, "salvage: the beginning decodes without an error"),
-        Some(errors) => writeln!(out.out, "salvage: {errors} errors on decoding the beginning"),
+        Some(0) => writeln!(out.out, "salvage: beginning, middle and end decode without an error"),
+        Some(1) => writeln!(out.out, "salvage: 1 decoding error at the beginning, middle and end"),
+        Some(errors) => writeln!(out.out, "salvage: {errors} decoding errors at the beginning, middle and end"),
         None => Ok(()),
     }
 }

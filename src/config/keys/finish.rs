@@ -94,7 +94,7 @@ pub(super) static KEYS: [Key; 12] = [
             |c, v| put(&mut c.finish.validate, v.choice(&Validate::ALL.map(|v| (v.name(), v)))),
             |c| Some(quote(c.finish.validate.name())),
         ),
-        "How much is read before a recording counts as sound: structure (tables), packets (all read), decode (all decoded).",
+        "How much is read before a recording counts as sound: structure (tables), packets (all read), decode (all decoded; what a decoder reports or conceals is the defect `undecodable`).",
     )
     .or(r#""structure""#),
     Key::new(

@@ -1,5 +1,5 @@
 //! FFmpeg's own log goes to `tracing` at debug level, never to standard error; the last error line of a thread is
-//! kept, because it says more than the error code.
+//! kept, because it says more than the error code, and those of a decoder are counted ([`super::decoder`]).
 
 use std::cell::RefCell;
 use std::sync::Once;
@@ -41,6 +41,7 @@ fn redirect() {
 mod callback {
     use std::ffi::{CStr, c_char, c_int, c_void};
 
+    use super::super::decoder;
     use ffmpeg_next::ffi::{__va_list_tag, AV_LOG_ERROR, AV_LOG_WARNING, av_log_format_line2, av_log_set_callback};
 
     const LINE_BYTES: usize = 512;
@@ -65,6 +66,10 @@ mod callback {
             CStr::from_ptr(text.as_ptr())
         };
         super::keep(said.to_string_lossy().trim(), level <= AV_LOG_ERROR);
+        if level <= AV_LOG_ERROR {
+            // SAFETY: FFmpeg hands over what it logs about.
+            unsafe { decoder::hear(context) };
+        }
     }
 }
 

@@ -5,7 +5,9 @@
 
 mod ahead;
 mod behind;
+pub(in crate::media) mod decoder;
 mod extras;
+mod headed;
 mod late;
 pub(in crate::media) mod library;
 pub(in crate::media) mod log;

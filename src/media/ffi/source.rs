@@ -15,6 +15,7 @@ use ffmpeg_next::format::context::{Input, StreamIo};
 use ffmpeg_next::{Dictionary, Error, Packet, Stream, media};
 
 use super::ahead::Ahead;
+use super::headed::Headed;
 use super::stream::{Tap, TimeBase};
 use super::tags::TagFeed;
 use super::{Chapter, extras, library, log};
@@ -30,6 +31,8 @@ pub(in crate::media) enum Depth {
     Usual,
     /// So many bytes, and the packets seen on the way are forgotten: for parameters only.
     ParametersOnly(u64),
+    /// Not at all: the header says enough to open a decoder.
+    HeaderOnly,
 }
 
 impl Depth {
@@ -38,6 +41,7 @@ impl Depth {
         match self {
             Self::Usual => USUAL_BYTES.unsigned_abs(),
             Self::ParametersOnly(bytes) => bytes,
+            Self::HeaderOnly => 0,
         }
     }
 }
@@ -150,6 +154,20 @@ impl Source {
         };
         let tags = head.tags;
         Ok(Self { input, feed, tags, tap, path: path.to_owned(), container, declared_us, size_bytes })
+    }
+
+    /// Opens the first `len` bytes of a file behind a header of ISO base media that is only in memory.
+    pub(in crate::media) fn open_headed(path: &Path, header: Vec<u8>, len: u64) -> Result<Self, MediaError> {
+        library::ready()?;
+        log::forget();
+        let (file, size_bytes) = open_regular(path)?;
+        let (container, tap) = (Container::Mp4, Tap::default());
+        let both = Headed::new(header, file, len.min(size_bytes), tap.clone());
+        let (input, declared_us) = StreamIo::from_read_seek_with_capacity(both, BUFFER_BYTES)
+            .and_then(|io| open_input(io, container, Depth::HeaderOnly))
+            .map_err(|error| refusal(path, container, &tap, error))?;
+        let (path, tags) = (path.to_owned(), Tags::default());
+        Ok(Self { input, feed: None, tags, tap, path, container, declared_us, size_bytes })
     }
 
     /// Reads the next packet into a blank one.
@@ -331,7 +349,9 @@ fn open_input(mut io: StreamIo, container: Container, depth: Depth) -> Result<(I
         checked(opened)?;
         let input = Input::wrap_with_custom_io(context, io);
         let declared = (*context).duration;
-        checked(avformat_find_stream_info(context, std::ptr::null_mut()))?;
+        if depth != Depth::HeaderOnly {
+            checked(avformat_find_stream_info(context, std::ptr::null_mut()))?;
+        }
         Ok((input, (declared != AV_NOPTS_VALUE).then_some(declared)))
     }
 }

@@ -15,7 +15,7 @@ use super::reference::{Origin, Reference};
 use super::report::{self, Confidence, Report};
 use super::source::Source;
 use super::walk::Walked;
-use super::{SalvageError, Salvaged, Verdict};
+use super::{Judge, SalvageError, Salvaged, Verdict};
 use crate::isobmff::{self, Layout, Movie, fragment};
 use patched::Patched;
 use scan::Scan;
@@ -62,17 +62,28 @@ fn has_silence<R: Read + Seek>(reader: &mut R, layout: &Layout) -> bool {
 }
 
 /// Rebuilds the tables of a fragmented file of `len` bytes.
-pub fn salvage<R: Read + Seek>(mut reader: R, len: u64, references: &[Reference]) -> Result<Salvaged, SalvageError> {
+pub fn salvage<R: Read + Seek>(
+    mut reader: R,
+    len: u64,
+    (references, judge): (&[Reference], &Judge<'_>),
+) -> Result<Salvaged, SalvageError> {
     let zero_tail_bytes = len - isobmff::end_of_data(&mut reader, len)?;
     let len = len - zero_tail_bytes;
     let mut source = Source::new(&mut reader, len);
     let found = scan::scan(&mut source, len);
     source.finish().map_err(SalvageError::Read)?;
-    let Some((movie, origin)) = movie_of(&mut reader, len, &found, references)? else {
-        return Ok(without_header(&found));
-    };
     let layout = layout_of(&found, len);
-    let read = fragment::read(&mut Patched::new(&mut reader, &found.patches), &layout, movie)?;
+    let mut chosen = None;
+    for (movie, origin) in movies_of(&mut reader, len, &found, references)? {
+        let read = fragment::read(&mut Patched::new(&mut reader, &found.patches), &layout, movie)?;
+        // What decides whether the last one is right is whether all of it decodes.
+        let is_taken = origin == Origin::Media || judge(&read.movie);
+        chosen = Some((read, origin));
+        if is_taken {
+            break;
+        }
+    }
+    let Some((read, origin)) = chosen else { return Ok(without_header(&found)) };
     let mut source = Source::new(&mut reader, len);
     let hypothesis_of = usable(&read.movie, references);
     let mut movie = read.movie;
@@ -93,36 +104,42 @@ pub fn salvage<R: Read + Seek>(mut reader: R, len: u64, references: &[Reference]
     movie.settle_durations();
     let report = Report { zero_tail_bytes, ..report(&movie, origin, (&stretches, &cut), len) };
     let verdict = if report.packets() > 0 { Verdict::Playable } else { Verdict::Nothing };
-    Ok(Salvaged { movie, whole_bytes: len, report, verdict })
+    // Its own header is not in question, and what stands around a hit fragment may have been hit as well.
+    let found = (origin == Origin::Media).then(Vec::new);
+    Ok(Salvaged { movie, whole_bytes: len, report, verdict, found })
 }
 
-/// The movie header that is there, or that of a reference with the numbers of the tracks that the fragments name.
-fn movie_of<R: Read + Seek>(
+/// The movie header that is there, or those of references with the numbers of the tracks that the fragments name.
+fn movies_of<R: Read + Seek>(
     reader: &mut R,
     len: u64,
     found: &Scan,
     references: &[Reference],
-) -> Result<Option<(Movie, Origin)>, SalvageError> {
+) -> Result<Vec<(Movie, Origin)>, SalvageError> {
     let layout = layout_of(found, len);
     if layout.movie_header().is_some()
         && let Ok(movie) = Movie::read(reader, &layout)
         && !movie.tracks.is_empty()
     {
-        return Ok(Some((movie, Origin::Media)));
+        return Ok(vec![(movie, Origin::Media)]);
     }
     let mut ids = track_ids(reader, found)?;
     ids.sort_unstable();
     ids.dedup();
     let fits = |reference: &&Reference| reference.tracks.len() >= ids.len() && !ids.is_empty();
-    let Some(reference) = references.iter().find(fits) else { return Ok(None) };
+    Ok(references.iter().filter(fits).map(|reference| (movie_from(reference, &ids), reference.origin)).collect())
+}
+
+/// The movie header of a reference for a file whose fragments name these tracks.
+fn movie_from(reference: &Reference, ids: &[u32]) -> Movie {
     let mut movie = Movie::new(1000);
     movie.tracks = reference.tracks.iter().map(|known| known.track.clone()).collect();
     let is_named = movie.tracks.iter().all(|track| ids.contains(&track.id()));
     if !is_named {
         // The writer of the reference numbered its tracks in another way; their order is the same.
-        movie.tracks.iter_mut().zip(&ids).for_each(|(track, id)| track.header.id = *id);
+        movie.tracks.iter_mut().zip(ids).for_each(|(track, id)| track.header.id = *id);
     }
-    Ok(Some((movie, reference.origin)))
+    movie
 }
 
 /// The track numbers that the first fragments name.

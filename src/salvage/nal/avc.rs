@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+mod header;
+
 use super::{Picture, Role, SLICE_PREFIX_BYTES, aspect, unwrapped};
 use crate::isobmff::Aspect;
 use crate::salvage::bits::{Bits, unescaped};
@@ -12,7 +14,7 @@ const SPS: u8 = 7;
 const PPS: u8 = 8;
 /// Profiles whose parameter sets say the chroma format (§7.3.2.1.1).
 const CHROMA_PROFILES: [u32; 13] = [100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135];
-/// Most reference frames, sizes in macroblocks and the like that are believed.
+/// Most macroblocks in a row or a column that are believed.
 const MOST_MACROBLOCKS: u32 = 1024;
 
 /// The role of a unit by its header (§7.4.1, Table 7-1).
@@ -55,10 +57,15 @@ fn slice_role(payload: &[u8], kind: u8) -> Option<Role> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Sps {
     id: u32,
+    chroma: u32,
     has_separate_planes: bool,
+    /// By how many bits luma samples are longer than 8.
+    more_bits: i32,
     frame_num_bits: u32,
     order: OrderType,
     is_frames_only: bool,
+    /// In a frame.
+    macroblocks: u64,
     width: u32,
     height: u32,
     aspect: Aspect,
@@ -85,11 +92,12 @@ impl Sps {
         bits.u(16)?;
         let id = bits.ue().filter(|id| *id < 32)?;
         let mut has_separate_planes = false;
-        let mut chroma = 1;
+        let (mut chroma, mut more_bits) = (1, 0);
         if CHROMA_PROFILES.contains(&profile) {
             chroma = bits.ue().filter(|c| *c <= 3)?;
             has_separate_planes = chroma == 3 && bits.flag()?;
-            (bits.ue()? <= 6 && bits.ue()? <= 6).then_some(())?;
+            more_bits = bits.ue().and_then(|bits| i32::try_from(bits).ok()).filter(|bits| *bits <= 6)?;
+            (bits.ue()? <= 6).then_some(())?;
             bits.u(1)?;
             if bits.flag()? {
                 scaling_matrix(&mut bits, if chroma == 3 { 12 } else { 8 })?;
@@ -116,10 +124,13 @@ impl Sps {
         let height = (rows * 16 * height_units).checked_sub(cut_y).filter(|height| *height > 0)?;
         Some(Self {
             id,
+            chroma,
             has_separate_planes,
+            more_bits,
             frame_num_bits,
             order,
             is_frames_only,
+            macroblocks: u64::from(columns) * u64::from(rows) * u64::from(height_units),
             width,
             height,
             aspect: aspect.unwrap_or(Aspect::SQUARE),
@@ -242,20 +253,54 @@ fn reference_decoder(bits: &mut Bits<'_>) -> Option<()> {
 
 /// What a slice header needs of a picture parameter set (§7.3.2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of the standard")]
 struct Pps {
     id: u32,
     sps: u32,
+    has_cabac: bool,
     has_bottom_delta: bool,
+    slice_groups: u32,
+    /// Usual lengths of both lists of reference pictures.
+    references: (u32, u32),
+    is_weighted: bool,
+    weighted_bipred: u32,
+    /// Quantiser step before the slice's own difference.
+    first_step: i32,
+    has_deblocking: bool,
+    has_redundant_pictures: bool,
 }
 
 impl Pps {
     fn read(unit: &[u8]) -> Option<Self> {
         let payload = unescaped(unit.get(1..unit.len().min(64))?);
         let mut bits = Bits::new(&payload);
-        let id = bits.ue().filter(|id| *id < 256)?;
-        let sps = bits.ue().filter(|id| *id < 32)?;
-        bits.u(1)?;
-        Some(Self { id, sps, has_bottom_delta: bits.flag()? })
+        let mut read = Self {
+            id: bits.ue().filter(|id| *id < 256)?,
+            sps: bits.ue().filter(|id| *id < 32)?,
+            has_cabac: bits.flag()?,
+            has_bottom_delta: bits.flag()?,
+            slice_groups: bits.ue()?.saturating_add(1),
+            references: (1, 1),
+            is_weighted: false,
+            weighted_bipred: 0,
+            first_step: 0,
+            has_deblocking: false,
+            has_redundant_pictures: false,
+        };
+        // How slice groups are laid out stands here; what follows is not read then.
+        if read.slice_groups == 1 {
+            let mut length = || bits.ue().filter(|n| *n < 32).map(|n| n + 1);
+            read.references = (length()?, length()?);
+            read.is_weighted = bits.flag()?;
+            read.weighted_bipred = bits.u(2).filter(|kind| *kind <= 2)?;
+            read.first_step = bits.se()?.checked_add(26)?;
+            bits.se()?;
+            bits.se()?;
+            read.has_deblocking = bits.flag()?;
+            bits.u(1)?;
+            read.has_redundant_pictures = bits.flag()?;
+        }
+        Some(read)
     }
 }
 
@@ -267,6 +312,8 @@ struct Slice {
     frame_num: i64,
     field: Option<bool>,
     order_lsb: i64,
+    /// Whether a header with these parameter sets may look so.
+    is_possible: bool,
 }
 
 /// Parameter sets by id, and where the picture order stands (§8.2.1).
@@ -336,8 +383,7 @@ impl Parameters {
         let header = *unit.first()?;
         let payload = unescaped(unit.get(1..unit.len().min(SLICE_PREFIX_BYTES))?);
         let mut bits = Bits::new(&payload);
-        bits.ue()?;
-        bits.ue()?;
+        let (first_macroblock, slice_type) = (bits.ue()?, bits.ue()?);
         let pps = self.pps.get(&bits.ue()?)?;
         let sps = self.sps.get(&pps.sps)?;
         if sps.has_separate_planes {
@@ -345,16 +391,20 @@ impl Parameters {
         }
         let frame_num = i64::from(bits.u(sps.frame_num_bits)?);
         let field = if !sps.is_frames_only && bits.flag()? { Some(bits.flag()?) } else { None };
-        let is_idr = header & 0x1F == IDR;
-        if is_idr {
-            bits.ue()?;
-        }
+        let (is_idr, is_reference) = (header & 0x1F == IDR, header & 0x60 != 0);
+        let idr_pic_id = if is_idr { Some(bits.ue()?) } else { None };
         let order_lsb = match sps.order {
             OrderType::Lsb(width) => i64::from(bits.u(width)?),
             OrderType::Cycle { has_deltas: true } => i64::from(bits.se()?),
             _ => 0,
         };
-        Some((Slice { is_idr, is_reference: header & 0x60 != 0, frame_num, field, order_lsb }, sps))
+        let has_more_order = matches!(sps.order, OrderType::Lsb(_) | OrderType::Cycle { has_deltas: true });
+        if pps.has_bottom_delta && field.is_none() && has_more_order {
+            bits.se()?;
+        }
+        let said = header::Said { first_macroblock, slice_type, idr_pic_id, is_reference, is_field: field.is_some() };
+        let is_possible = header::is_possible(said, &mut bits, (sps, pps));
+        Some((Slice { is_idr, is_reference, frame_num, field, order_lsb, is_possible }, sps))
     }
 
     /// See [`super::Parameters::picture`].
@@ -379,7 +429,7 @@ impl Parameters {
                 step == 0 || step == 1
             }
             None => true,
-        };
+        } && slice.is_possible;
         let order = match order {
             OrderType::Lsb(width) => unwrapped(slice.order_lsb, self.reference_order, 1 << width),
             // Without B-pictures a picture that is no reference has the number of the one that follows it.

@@ -1,0 +1,106 @@
+//! `validate = "decode"`: what a decoder conceals is named, and what is sound is not suspected.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::recordings::{decode_errors, made};
+use crate::support::{House, standard_config};
+
+/// Offset and size of the packets of a stream that are no keyframes, in the file.
+fn later_packets(path: &Path, stream: &str) -> Vec<(usize, usize)> {
+    let show = ["-show_entries", "packet=pos,size,flags", "-of", "csv=p=0"];
+    let run = Command::new("ffprobe").args(["-v", "error", "-select_streams", stream]).args(show).arg(path).output();
+    let said = String::from_utf8(run.unwrap().stdout).unwrap();
+    let packet = |line: &str| {
+        let fields: Vec<&str> = line.split(',').collect();
+        let (size, at, flags) = (fields[0].parse().ok()?, fields[1].parse().ok()?, fields[2]);
+        (!flags.starts_with('K')).then_some((at, size))
+    };
+    said.lines().filter_map(packet).collect()
+}
+
+fn noise(place: usize) -> u8 {
+    place.wrapping_mul(2_654_435_761).to_le_bytes()[2] | 1
+}
+
+/// A copy in which the second half of the largest so many pictures that are no keyframes is noise; their lengths and slice headers
+/// are whole.
+fn with_noise(path: &Path, pictures: usize) -> std::path::PathBuf {
+    let mut bytes = fs::read(path).unwrap();
+    let mut found = later_packets(path, "v");
+    found.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
+    for (at, size) in &found[..pictures] {
+        let half = at + size / 2..at + size - 8;
+        // What follows from its place is noise enough, and never zero.
+        half.clone().zip(&mut bytes[half]).for_each(|(place, byte)| *byte = noise(place));
+    }
+    let to = path.with_file_name(format!("noise-{}", path.file_name().unwrap().to_string_lossy()));
+    fs::write(&to, bytes).unwrap();
+    to
+}
+
+/// The decoding errors of each track that the record of the only recording names.
+fn named(house: &House) -> Vec<(u64, u64)> {
+    let vods = house.vods();
+    assert_eq!(vods.len(), 1, "{vods:?}");
+    let defects = vods[0]["defects"].as_array().unwrap();
+    let of_decoder = |defect: &&Value| defect["kind"] == "undecodable";
+    let numbers = |d: &Value| (d["track"].as_u64().unwrap(), d["errors"].as_u64().unwrap());
+    defects.iter().filter(of_decoder).map(numbers).collect()
+}
+
+fn that_decodes() -> House {
+    House::with_config(|dir| standard_config(dir, "[finish]\nvalidate = \"decode\"\n"))
+}
+
+#[test]
+fn pictures_whose_damage_a_decoder_conceals_are_counted() {
+    // H.265 is not among them: its decoder says nothing of noise behind whole slice headers.
+    for recipe in ["mp4", "mp4-faststart", "mp4-fragmented", "mp4-mpeg4", "flv", "mkv"] {
+        let noisy = with_noise(&made(recipe, 4), 8);
+        assert!(!decode_errors(&noisy).is_empty(), "{recipe}: a decoder complains");
+        let house = that_decodes();
+        house.put(&noisy, &format!("room.{}", noisy.extension().unwrap().to_str().unwrap()));
+        house.process().expect_code(0);
+        let named = named(&house);
+        assert!(matches!(named[..], [(1, errors)] if errors > 0), "{recipe}: {named:?}");
+        // Nobody asked a decoder here.
+        let house = House::new();
+        house.put(&noisy, &format!("room.{}", noisy.extension().unwrap().to_str().unwrap()));
+        house.process().expect_code(0);
+        assert_eq!(self::named(&house), [], "{recipe}");
+    }
+}
+
+#[test]
+fn a_sound_recording_has_no_decoding_errors() {
+    for recipe in [
+        "mp4",
+        "mp4-fragmented",
+        "mp4-h265",
+        "mp4-vp9",
+        "mp4-mp3",
+        "mp4-ac3",
+        "mp4-eac3",
+        "mp4-opus",
+        "mov-pcm",
+        "mp4-mpeg4",
+        "mp4-inband",
+        "flv",
+        "ts",
+        "ts-mp2",
+        "mkv",
+        "mkv-vp9",
+        "webm",
+        "webm-vp9",
+    ] {
+        let whole = made(recipe, 4);
+        let house = that_decodes();
+        house.put(&whole, &format!("room.{}", whole.extension().unwrap().to_str().unwrap()));
+        house.process().expect_code(0);
+        assert_eq!(named(&house), [], "{recipe}");
+    }
+}
