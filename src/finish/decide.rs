@@ -88,7 +88,8 @@ fn iso_action(inspection: &Inspection, shape: Shape) -> Action {
         // they are.
         _ if inspection.defects.contains(&Defect::Encrypted) || iso.stays_fragmented.is_some() => Action::Keep,
         Shape::HeaderFirst if is_sound && !iso.is_rebuilt => Action::Keep,
-        Shape::HeaderFirst | Shape::HeaderLast if is_sound => Action::Front,
+        // A header that was put together names what is there, and others would not find it.
+        Shape::HeaderFirst | Shape::HeaderLast if is_sound || iso.is_rebuilt => Action::Front,
         // What is torn or outside is not in these tables, so what they name is whole.
         Shape::Fragmented => Action::Front,
         _ => Action::Remux,

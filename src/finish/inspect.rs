@@ -158,7 +158,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, FinishError> {
         Some(container) if is_headless && container != Container::MpegTs => found.is_hit = true,
         Some(container) => {
             if is_headless {
-                found.defects.push(Defect::Truncated { missing: "what stood at its beginning".to_owned() });
+                found.defects.push(beginning_lost());
             }
             found.probe = indexing::looks_indexable(path, &file, container)?;
             found.is_indexable = found.probe.is_some();
@@ -196,6 +196,10 @@ fn look_for_recordings(path: &Path, file: &File, found: &mut Inspection) -> Resu
     Ok(())
 }
 
+fn beginning_lost() -> Defect {
+    Defect::Truncated { missing: "what stood at its beginning".to_owned() }
+}
+
 /// A file that is a hole for nearly all of its length. A file system that names no blocks at all says nothing.
 fn holes(size_bytes: u64, on_disk_bytes: u64) -> Option<Defect> {
     let ratio = size_bytes.checked_div(on_disk_bytes)?;
@@ -226,6 +230,17 @@ fn inspect_boxes(
         Ok(read) => read,
         Err(error) => return take_defect(path, error, found),
     };
+    let astray = isobmff::find_header(reader, &layout).map_err(|e| header_error(path, e))?;
+    let is_rebuilt = astray.is_some();
+    let layout = match astray {
+        Some((layout, defect)) => {
+            found.defects.push(defect);
+            // What samples lie there is as lost as the boxes are.
+            found.defects.extend(found.is_headless.then(beginning_lost));
+            layout
+        }
+        None => layout,
+    };
     if let Err(error) = isobmff::check_headers(&layout) {
         return take_defect(path, error, found);
     }
@@ -233,7 +248,7 @@ fn inspect_boxes(
     let whole_bytes = layout.len;
     let verdict = Verdict::default();
     let mut iso =
-        Iso { whole_bytes, layout, movie: None, stays_fragmented: None, is_rebuilt: false, has_others: false, verdict };
+        Iso { whole_bytes, layout, movie: None, stays_fragmented: None, is_rebuilt, has_others: false, verdict };
     match iso.layout.shape() {
         Shape::HeaderFirst | Shape::HeaderLast | Shape::Fragmented => {
             read_movie(reader, &mut iso, fragmented, found).or_else(|e| take_defect(path, e, found))?;
@@ -273,7 +288,7 @@ fn read_movie(
         iso.stays_fragmented = whole.stays_fragmented;
         whole.movie
     } else {
-        Movie::read(reader, &iso.layout)?
+        read_whole(reader, iso, found)?
     };
     iso.verdict = isobmff::validate(&movie, &iso.layout);
     if iso.layout.shape() == Shape::HeaderLast && !iso.is_rebuilt {
@@ -289,6 +304,19 @@ fn read_movie(
     Ok(())
 }
 
+/// Reads a movie header of sample tables.
+fn read_whole(reader: &mut Window<'_>, iso: &mut Iso, found: &mut Inspection) -> Result<Movie, IsoError> {
+    let mut movie = Movie::read(reader, &iso.layout)?;
+    if isobmff::unwrap_offsets(reader, &iso.layout, &mut movie)? {
+        iso.is_rebuilt = true;
+        let detail =
+            "chunk offsets beyond 4 GiB are stored modulo 2^32 (§8.7.5); they follow from the order of the chunks";
+        let offset = iso.layout.movie_header().map(|moov| moov.offset);
+        found.defects.push(Defect::Malformed { offset, detail: detail.to_owned() });
+    }
+    Ok(movie)
+}
+
 /// Reads recordings that lie behind one another: all of them as one, or the first and the others by name.
 fn read_appended(
     reader: &mut Window<'_>,
@@ -302,6 +330,7 @@ fn read_appended(
             (read, "another recording begins here; it is joined to the one before")
         }
         Appended::First(read) => {
+            iso.has_others = true;
             (read, "another recording with other parameters begins here; it stays in the original")
         }
     };
@@ -309,7 +338,6 @@ fn read_appended(
         let offset = part.boxes.first().map(|b| b.offset);
         found.defects.push(Defect::Malformed { offset, detail: what.to_owned() });
     }
-    iso.has_others = !iso.is_rebuilt;
     iso.stays_fragmented = read.stays_fragmented;
     Ok(read.movie)
 }

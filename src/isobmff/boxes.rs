@@ -26,6 +26,9 @@ const KNOWN_BOXES: [[u8; 4]; 20] = [
     *b"uuid", *b"meta", *b"pdin", *b"udta", *b"emsg", *b"prft", *b"mfra", *b"mtxi", *b"imda",
 ];
 
+/// Length of a box header with a 64-bit size.
+const LARGE_HEADER_BYTES: u64 = 16;
+
 /// Four characters that name a box, a handler, a codec or a brand.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FourCc(pub [u8; 4]);
@@ -56,7 +59,8 @@ pub struct BoxHeader {
     pub fourcc: FourCc,
     /// 8, or 16 with a 64-bit size.
     pub header_bytes: u8,
-    /// Whether the size field is 0: the box goes to the end of the file, however long that is.
+    /// Whether the size field is 0, or the 64-bit size of an `mdat` was never filled in: the box goes to the end of the file,
+    /// however long that is.
     pub is_open_ended: bool,
     /// Byte offset in the file.
     pub offset: u64,
@@ -78,6 +82,11 @@ impl BoxHeader {
     /// Whether it is a box that media lies in, or a fragment's header.
     pub fn holds_media(&self) -> bool {
         self.is(b"mdat") || self.is(b"moof")
+    }
+
+    /// Whether it is of a type that stands at the top level of a file, so that it is no media that looks like a box.
+    pub fn is_known(&self) -> bool {
+        KNOWN_BOXES.contains(&self.fourcc.0)
     }
 
     /// Whether the type is the given one.
@@ -196,14 +205,25 @@ pub fn top_level<R: Read + Seek>(reader: &mut R, len: u64) -> Result<Layout, Iso
 pub(super) fn top_level_with<R: Read + Seek>(
     reader: &mut R,
     len: u64,
+    visit: impl FnMut(&mut R, &BoxHeader),
+) -> Result<Layout, IsoError> {
+    let layout = Layout { len, boxes: Vec::new(), garbage_at: None, announces_fragments: false };
+    go_on(reader, layout, visit)
+}
+
+/// Reads the boxes behind those of a layout, which replaces what it says of the rest of the file.
+pub(super) fn go_on<R: Read + Seek>(
+    reader: &mut R,
+    mut layout: Layout,
     mut visit: impl FnMut(&mut R, &BoxHeader),
 ) -> Result<Layout, IsoError> {
-    let mut layout = Layout { len, boxes: Vec::new(), garbage_at: None, announces_fragments: false };
-    let mut at = 0;
+    let len = layout.len;
+    let mut at = layout.boxes.last().map_or(0, BoxHeader::end);
+    layout.garbage_at = None;
     while at < len {
         crate::stop::look();
         // Of an unknown type and longer than the file: text that was appended, and no box.
-        let is_box = |found: &BoxHeader| at == 0 || found.end() <= len || KNOWN_BOXES.contains(&found.fourcc.0);
+        let is_box = |found: &BoxHeader| at == 0 || found.end() <= len || found.is_known();
         let Some(header) = header_at(reader, at, len)?.filter(is_box) else {
             layout.garbage_at = Some(at);
             break;
@@ -249,12 +269,15 @@ pub(super) fn header_at<R: Read + Seek>(reader: &mut R, at: u64, end: u64) -> Re
     if have < 8 || !fourcc.is_plausible() {
         return Ok(None);
     }
-    let (header_bytes, size_bytes) = match u32::from_be_bytes([s0, s1, s2, s3]) {
-        0 => (8, end - at),
-        1 if have == 16 => (16, u64::from_be_bytes(large)),
-        size => (8, u64::from(size)),
+    let (header_bytes, size_bytes, is_open_ended) = match u32::from_be_bytes([s0, s1, s2, s3]) {
+        0 => (8, end - at, true),
+        1 if have == 16 => match u64::from_be_bytes(large) {
+            // A writer reserves the 64 bits and fills them in when it closes the file.
+            0..LARGE_HEADER_BYTES if fourcc.0 == *b"mdat" => (16, end - at, true),
+            size => (16, size, false),
+        },
+        size => (8, u64::from(size), false),
     };
-    let is_open_ended = [s0, s1, s2, s3] == [0; 4];
     let header = BoxHeader { fourcc, header_bytes, is_open_ended, offset: at, size_bytes };
     Ok((size_bytes >= u64::from(header_bytes)).then_some(header))
 }
@@ -323,6 +346,16 @@ mod tests {
         assert_eq!((layout.boxes[0].size_bytes, layout.boxes[0].body_offset()), (18, 16));
         assert_eq!((layout.boxes[1].size_bytes, layout.boxes[1].is_open_ended), (11, true));
         assert_eq!(layout.missing_bytes(), 0);
+    }
+
+    #[test]
+    fn a_64_bit_size_that_was_never_filled_in_means_to_the_end() {
+        for size in [0, 15] {
+            let media = [&b"\0\0\0\x01mdat\0\0\0\0\0\0\0"[..], &[size], b"media"].concat();
+            let read = layout(&[boxes(&[(b"ftyp", 8)]), media].concat());
+            let mdat = read.first(b"mdat").unwrap();
+            assert_eq!((mdat.body_offset(), mdat.end(), mdat.is_open_ended), (32, 37, true));
+        }
     }
 
     #[test]

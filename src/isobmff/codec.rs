@@ -20,6 +20,7 @@ fn by_coding_name(fourcc: [u8; 4]) -> Option<&'static str> {
         b"vp09" => "vp9",
         b"jpeg" | b"mjpa" => "mjpeg",
         b"ac-3" => "ac3",
+        b"dtsc" | b"dtsh" | b"dtsl" | b"dtse" => "dts",
         b"ec-3" => "eac3",
         b"Opus" => "opus",
         b"fLaC" => "flac",

@@ -16,6 +16,7 @@
 
 mod accounting;
 pub mod appended;
+mod astray;
 pub mod boxes;
 pub mod build;
 mod codec;
@@ -40,11 +41,13 @@ mod tags;
 mod timeline;
 pub mod track;
 pub mod validate;
+mod wrapped;
 mod writer;
 mod zeros;
 
 pub use accounting::{media_bodies, unexplained, unlisted};
 pub use appended::Appended;
+pub use astray::find as find_header;
 pub use boxes::{BoxHeader, FourCc, Layout, Shape, top_level};
 pub use build::{NewSample, TableBuilder};
 pub use compare::first_difference;
@@ -62,6 +65,7 @@ pub use schedule::Opening;
 pub use tags::Tags;
 pub use track::Track;
 pub use validate::{Verdict, validate};
+pub use wrapped::unwrap_offsets;
 pub use writer::has_brand;
 pub use zeros::{end_of_data, end_of_data_in};
 
