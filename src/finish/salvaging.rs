@@ -225,6 +225,9 @@ fn defects_of(salvaged: &Salvaged) -> Vec<Defect> {
         (Verdict::NeedsParameters, Some(track)) => {
             Some(Defect::NeedsParameters { pictures: track.packets, codec: track.codec.clone() })
         }
+        (Verdict::NotCovered, _) => {
+            report.tracks.first().map(|track| Defect::NotRebuilt { codec: track.codec.clone() })
+        }
         (Verdict::Nothing, _) => Some(Defect::NoPackets),
         _ => None,
     };

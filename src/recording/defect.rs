@@ -143,6 +143,11 @@ pub enum Defect {
         /// The codec's name.
         codec: String,
     },
+    /// A crashed recording of a codec whose packets cannot be told in the media, as other recordings of its stream say.
+    NotRebuilt {
+        /// The codec's name.
+        codec: String,
+    },
     /// Bytes of media that no sample table lists, or of a crashed recording in which no packet was found.
     Unexplained {
         /// How many bytes.
@@ -171,6 +176,7 @@ impl Defect {
                 | Self::BeyondLimit { .. }
                 | Self::CompressedHeader
                 | Self::NeedsParameters { .. }
+                | Self::NotRebuilt { .. }
         )
     }
 
@@ -246,11 +252,21 @@ impl fmt::Display for Defect {
                 "needs parameters: {pictures} {codec} pictures found, nothing says how they are coded; \
                  `aftercast recover FILE --reference GOOD --output OUT` with a sound recording of the same stream"
             ),
+            Self::NotRebuilt { codec } => not_rebuilt(f, codec),
             Self::Unexplained { bytes, places, offset, lost_packets } => {
                 unexplained(f, *bytes, (*places, *offset), *lost_packets)
             }
         }
     }
+}
+
+/// What is said of a codec that is not covered.
+fn not_rebuilt(f: &mut fmt::Formatter<'_>, codec: &str) -> fmt::Result {
+    write!(
+        f,
+        "{codec} is not rebuilt: the MP4 header was never written, and packets of this codec cannot be told in the media; \
+         the recording stays as it is"
+    )
 }
 
 /// What is said of bytes that no packet explains, with where the first of them are.

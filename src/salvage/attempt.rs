@@ -8,6 +8,7 @@ use super::displaced::Displaced;
 use super::element::Sound;
 use super::loss::Lost;
 use super::nal::Parameters;
+use super::pieces::Pieces;
 use super::probe;
 use super::reference::{Origin, Reference};
 use super::report::{Confidence, GapReport, MAX_LISTED_GAPS, Report, TrackReport};
@@ -46,7 +47,6 @@ pub struct Attempt {
     expected: Expected,
     video: Option<Track>,
     audio: Vec<Track>,
-    has_opaque: bool,
     is_complete: bool,
 }
 
@@ -65,7 +65,6 @@ impl Attempt {
             expected: reference.expected(),
             video: reference.video().filter(|_| has_parameters).map(|known| known.track.clone()),
             audio: reference.audio().map(|known| known.track.clone()).collect(),
-            has_opaque: reference.opaque().next().is_some(),
             is_complete: true,
             hypothesis,
         }
@@ -80,7 +79,6 @@ impl Attempt {
             expected: Expected::default(),
             video: None,
             audio: audio.into_iter().collect(),
-            has_opaque: false,
             is_complete: probed.has_parameters || probed.hypothesis.video.is_none(),
             hypothesis: probed.hypothesis,
         })
@@ -92,8 +90,8 @@ impl Attempt {
     }
 
     /// How well it reads the beginning.
-    pub fn rehearse<R: Read + Seek>(&self, source: &mut Source<R>, range: &Range<u64>) -> Rehearsal {
-        let walked = walk(source, range.clone(), &self.hypothesis);
+    pub fn rehearse<R: Read + Seek>(&self, source: &mut Source<R>, range: &Range<u64>, pieces: &Pieces) -> Rehearsal {
+        let mut walked = walk(source, range.clone(), &self.hypothesis);
         let cut = walked
             .gaps
             .last()
@@ -108,6 +106,7 @@ impl Attempt {
         // A hole in the media is nothing that another hypothesis could explain.
         let is_gapless = walked.gaps.len() * PACKETS_PER_GAP <= packets;
         let is_good = permille >= GOOD_PERMILLE || is_gapless && permille > MISFIT_PERMILLE;
+        walked.relocate(|place| pieces.to_file(place));
         Rehearsal { permille, beginning: if is_good { self.beginning(&walked) } else { None } }
     }
 
@@ -126,7 +125,7 @@ impl Attempt {
         mut self,
         (source, scouts): (&mut Source<R>, &mut Scouts<'_, R>),
         media: &Range<u64>,
-        displaced: Option<Displaced>,
+        (pieces, displaced): (&Pieces, Option<Displaced>),
     ) -> Result<Salvaged, SalvageError> {
         let mut walked = walk_with(source, scouts, media.clone(), &self.hypothesis);
         if let Some(displaced) = displaced {
@@ -137,6 +136,7 @@ impl Attempt {
             unframed::split(source, &mut walked, (index, track), &expected);
         }
         let timeline = timeline(&walked, &self.hypothesis, &expected);
+        walked.relocate(|place| pieces.to_file(place));
         let video = self.video_track(&walked);
         let needs_parameters = !walked.frames.is_empty() && video.is_none();
         let mut tracks = Vec::new();
@@ -151,7 +151,7 @@ impl Attempt {
         };
         let movie = assemble::movie(tracks);
         let report = self.report(&walked, &timeline, &movie.tracks, needs_parameters);
-        Ok(Salvaged { movie, whole_bytes: media.end, report, verdict, found: None })
+        Ok(Salvaged { movie, whole_bytes: pieces.last().end, report, verdict, found: None })
     }
 
     /// What parameter sets in the media say about timing, where no reference does.
@@ -251,7 +251,7 @@ impl Attempt {
         let is_ambiguous = timeline.lost.iter().any(Lost::is_ambiguous);
         let is_guessed = self.origin == Origin::Media && !self.audio.is_empty();
         match () {
-            () if needs_parameters || self.has_opaque || walked.explained_permille() < 900 => Confidence::Low,
+            () if needs_parameters || walked.explained_permille() < 900 => Confidence::Low,
             () if is_ambiguous || is_guessed || timeline.rate == Rate::Variable => Confidence::Medium,
             () if !timeline.is_ordered && !walked.frames.is_empty() => Confidence::Medium,
             () => Confidence::High,

@@ -1,6 +1,6 @@
 //! Sample descriptions made from the media itself, for recordings of which no other is known.
 
-use super::nal::Standard;
+use super::nal::{self, Standard};
 use crate::isobmff::Aspect;
 use crate::isobmff::headers::esds::AAC_RATES_HZ;
 
@@ -57,21 +57,23 @@ fn length_prefixed(unit: &[u8]) -> Vec<u8> {
 
 /// A `stsd` for pictures whose parameter sets came along; `None` without any.
 pub fn video(standard: Standard, units: &[Vec<u8>], length_bytes: usize, shape: PictureShape) -> Option<Vec<u8>> {
-    let length = u8::try_from(length_bytes.checked_sub(1)?).ok()?;
+    let length = || u8::try_from(length_bytes.checked_sub(1)?).ok();
     let configuration = match standard {
-        Standard::Avc => avc_configuration(units, length)?,
-        Standard::Hevc => hevc_configuration(units, length)?,
-        Standard::Visual => return None,
+        Standard::Avc => avc_configuration(units, length()?)?,
+        Standard::Hevc => hevc_configuration(units, length()?)?,
+        Standard::Av1 => nal::av1::configuration(units)?,
+        Standard::Visual | Standard::Jpeg | Standard::ProRes => return None,
     };
     video_configured(standard, &configuration, shape)
 }
 
-/// A `stsd` for pictures with their configuration as another container keeps it: avcC or hvcC; `None` for MPEG-4 Visual.
+/// A `stsd` for pictures with their configuration as another container keeps it: avcC, hvcC or av1C; `None` for others.
 pub fn video_configured(standard: Standard, configuration: &[u8], shape: PictureShape) -> Option<Vec<u8>> {
     match standard {
         Standard::Avc => Some(visual(*b"avc1", shape, &boxed(*b"avcC", configuration))),
         Standard::Hevc => Some(visual(*b"hvc1", shape, &boxed(*b"hvcC", configuration))),
-        Standard::Visual => None,
+        Standard::Av1 => Some(visual(*b"av01", shape, &boxed(*b"av1C", configuration))),
+        Standard::Visual | Standard::Jpeg | Standard::ProRes => None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What may stand at a place of the media: a NAL unit, or an audio frame of one of the formats of the recording.
 
 use super::aac;
+use super::flac;
 use super::framed;
 use super::nal::{self, Role, Standard};
 
@@ -9,7 +10,7 @@ use super::nal::{self, Role, Standard};
 pub struct Video {
     /// Which standard.
     pub standard: Standard,
-    /// Bytes of the length in front of each unit: 1, 2 or 4; 0 for MPEG-4 Visual, which has none.
+    /// Bytes of the length in front of each unit: 1, 2 or 4; 0 where it has none, or is part of the unit.
     pub length_bytes: usize,
 }
 
@@ -28,6 +29,8 @@ pub enum Sound {
         /// Samples per second.
         rate_hz: u32,
     },
+    /// Frames of FLAC.
+    Flac(flac::Config),
     /// Packets of Opus, which say nothing of their length.
     Opus,
     /// Samples that are not coded: nothing in them is like anything.
@@ -37,7 +40,7 @@ pub enum Sound {
     },
 }
 
-/// Most bytes that must be seen to tell the length of an element.
+/// Most bytes that must be seen to tell the length of an element, but for FLAC.
 pub const LOOK_BYTES: usize = aac::MAX_FRAME_BYTES;
 
 /// A NAL unit with its length field.
@@ -53,8 +56,14 @@ impl Video {
     /// The unit that the bytes begin with. It may reach past them; whether it ends soundly is the caller's to look at.
     #[inline]
     pub fn unit(&self, bytes: &[u8]) -> Option<Unit> {
-        if self.standard == Standard::Visual {
-            return None;
+        match self.standard {
+            Standard::Avc | Standard::Hevc => {}
+            Standard::Av1 => return nal::av1::unit(bytes).map(|(bytes, role)| Unit { bytes, role }),
+            Standard::ProRes => {
+                let role = Role::Slice { is_first: true, is_sync: true };
+                return nal::intra::prores_bytes(bytes).map(|bytes| Unit { bytes, role });
+            }
+            Standard::Visual | Standard::Jpeg => return None,
         }
         let (length, unit) = bytes.split_at_checked(self.length_bytes)?;
         let length = length.iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
@@ -69,8 +78,11 @@ impl Video {
     /// Whether a unit may begin with these bytes, in a glance.
     #[inline]
     pub fn may_begin(&self, bytes: &[u8]) -> bool {
-        if self.standard == Standard::Visual {
-            return nal::visual::may_begin(bytes);
+        match self.standard {
+            Standard::Avc | Standard::Hevc => {}
+            Standard::Visual => return nal::visual::may_begin(bytes),
+            Standard::Av1 => return bytes.first().is_some_and(|first| nal::av1::may_begin(*first)),
+            Standard::Jpeg | Standard::ProRes => return nal::intra::may_begin(self.standard, bytes),
         }
         self.length_bytes != 4 || matches!(bytes, [0 | 1, _, _, _, header, ..] if header & 0x80 == 0)
     }
@@ -95,7 +107,16 @@ impl Sound {
             }
             Self::MpegAudio { rate_hz } => framed(framed::mpeg_audio(bytes), *rate_hz),
             Self::Dolby { rate_hz } => framed(framed::dolby(bytes), *rate_hz),
+            Self::Flac(config) => flac::frame_bytes(bytes, config).map(|n| n as u64).map_err(|n| n as u64),
             Self::Aac(_) | Self::Opus | Self::Pcm { .. } => Err(0),
+        }
+    }
+
+    /// Most bytes that must be seen to tell its length.
+    pub const fn look_bytes(&self) -> usize {
+        match self {
+            Self::Flac(_) => flac::MOST_FRAME_BYTES,
+            _ => LOOK_BYTES,
         }
     }
 
@@ -110,7 +131,7 @@ impl Sound {
         match (self, bytes) {
             (Self::Aac(config), [first, ..]) => config.may_begin(*first),
             (Self::MpegAudio { .. }, [0xFF, second, ..]) => *second >= 0xE0,
-            (Self::Dolby { .. }, [0x0B, 0x77, ..]) => true,
+            (Self::Dolby { .. }, [0x0B, 0x77, ..]) | (Self::Flac(_), [0xFF, 0xF8 | 0xF9, ..]) => true,
             _ => false,
         }
     }

@@ -25,6 +25,7 @@ mod describe;
 mod displaced;
 pub mod element;
 mod error;
+pub mod flac;
 mod fragments;
 pub mod framed;
 mod gate;
@@ -32,6 +33,7 @@ mod heads;
 mod loss;
 pub mod nal;
 mod order;
+mod pieces;
 mod probe;
 mod reference;
 mod report;
@@ -50,6 +52,7 @@ use attempt::{Attempt, Rehearsal};
 pub use describe::{PictureShape, SoundFacts, sound_configured, video_configured};
 pub use error::SalvageError;
 pub use heads::{MOST_HEAD_BYTES, Mended, Repair, are_clusters_hit, head_of, mend, repair_clusters};
+use pieces::{Pieced, Pieces};
 pub use reference::{Known, Origin, Pace, Reference};
 pub use report::{Confidence, GapReport, Report, TrackReport};
 use source::Source;
@@ -82,6 +85,8 @@ pub enum Verdict {
     Playable,
     /// The pictures were found, but nothing says how they are coded: a reference must.
     NeedsParameters,
+    /// Other recordings of the stream are of a codec whose packets cannot be told in the media: the one track of the report.
+    NotCovered,
     /// Nothing was found.
     Nothing,
 }
@@ -132,38 +137,49 @@ pub fn salvage_judged<R: Read + Seek + Send>(
     if layout.shape() == Shape::HeaderFirst {
         return tail::salvage(reader, &layout);
     }
-    let range = media_range(&layout).ok_or(SalvageError::NoMedia)?;
-    let end = trimmed(&mut reader, &range)?;
-    let mut source = Source::new(reader, len);
-    let displaced = displaced::find(&mut source, &layout);
-    let start = displaced.map_or(range.start, |displaced| displaced.media);
-    let (media, zero_tail_bytes) = (start..end.max(start), range.end - end);
-    let attempt = choose(&mut source, &media, (references, judge));
-    let sources = others.readers.into_iter().map(|other| Source::for_scout(other, len)).collect();
-    let mut scouts = Scouts { sources, chunk_bytes: CHUNK_BYTES, begins: others.begins };
-    let carry_out = |attempt: Attempt| attempt.carry_out((&mut source, &mut scouts), &media, displaced);
-    let salvaged = attempt.map_or_else(|| Ok(nothing(&media)), carry_out);
-    source.finish().map_err(SalvageError::Read)?;
-    let mut salvaged = salvaged?;
+    let pieces = Pieces::of(&layout).ok_or(SalvageError::NoMedia)?;
+    let last = pieces.last();
+    let zero_tail_bytes = last.end - trimmed(&mut reader, &last)?;
+    let pieces = pieces.without_end(zero_tail_bytes);
+    let begins = |scout: usize, range: &Range<u64>| {
+        (others.begins)(scout, &(pieces.to_file(range.start)..pieces.to_file(range.end)));
+    };
+    let others = Others { readers: others.readers, begins: &begins };
+    let mut salvaged = salvage_pieces((reader, others, len), &layout, &pieces, (references, judge))?;
     salvaged.report.zero_tail_bytes = zero_tail_bytes;
     Ok(salvaged)
+}
+
+/// Rebuilds the tables of media that lies in pieces.
+fn salvage_pieces<R: Read + Seek + Send>(
+    (reader, others, len): (R, Others<'_, R>, u64),
+    layout: &Layout,
+    pieces: &Pieces,
+    known: (&[Reference], &Judge<'_>),
+) -> Result<Salvaged, SalvageError> {
+    let end = if pieces.is_one() { len } else { pieces.stretch().end };
+    let mut source = Source::new(Pieced::new(reader, pieces), end).with_seams(pieces.seams());
+    let displaced = if pieces.is_one() { displaced::find(&mut source, layout) } else { None };
+    let Range { start, end: media_end } = pieces.stretch();
+    let start = displaced.map_or(start, |displaced| displaced.media);
+    let media = start..media_end.max(start);
+    let choice = choose(&mut source, (&media, pieces), known);
+    let other = |reader| Source::for_scout(Pieced::new(reader, pieces), end).with_seams(pieces.seams());
+    let sources = others.readers.into_iter().map(other).collect();
+    let mut scouts = Scouts { sources, chunk_bytes: CHUNK_BYTES, begins: others.begins };
+    let salvaged = match choice {
+        Choice::Read(attempt) => attempt.carry_out((&mut source, &mut scouts), &media, (pieces, displaced)),
+        Choice::NotCovered(reference) => Ok(not_covered(&media, reference)),
+        Choice::Nothing => Ok(without_reference(&mut source, &media)),
+    };
+    source.finish().map_err(SalvageError::Read)?;
+    salvaged
 }
 
 /// Whether more is in a file than its boxes lead to: its beginning is zero, or headers of its fragments were hit.
 pub fn is_hit<R: Read + Seek>(reader: &mut R, layout: &Layout) -> Result<bool, SalvageError> {
     let is_headless = layout.boxes.is_empty() && layout.garbage_at == Some(0);
     Ok(is_headless || fragments::is_hit(reader, layout)?)
-}
-
-/// Where the media lies: the body of the last `mdat`, to the end of the file if its size is not to be believed.
-fn media_range(layout: &Layout) -> Option<Range<u64>> {
-    let Some(mdat) = layout.boxes.iter().rev().find(|b| b.is(b"mdat")) else {
-        return (layout.garbage_at == Some(0)).then_some(0..layout.len);
-    };
-    // A size of 0 means "to the end"; so does the placeholder of a header whose size was never written.
-    let is_placeholder = mdat.is_open_ended || mdat.end() > layout.len || mdat.end() == mdat.body_offset();
-    let end = if is_placeholder { layout.len } else { mdat.end() };
-    Some(mdat.body_offset()..end.max(mdat.body_offset()))
 }
 
 /// The end of the range without the zeros behind it: no sample ends with more than a few.
@@ -174,22 +190,35 @@ fn trimmed<R: Read + Seek>(reader: &mut R, range: &Range<u64>) -> Result<u64, Sa
     })
 }
 
+/// What is to be done with a file.
+enum Choice<'a> {
+    /// It is read like this.
+    Read(Box<Attempt>),
+    /// It is most likely of codecs that cannot be read here, as those of this reference are.
+    NotCovered(&'a Reference),
+    /// Nothing is known of it.
+    Nothing,
+}
+
 /// The first reference that explains the beginning, whose parameter sets fit and with which it decodes: those of the stream
 /// itself, then what the media says, then those of others. If none is good, the best of them but for those of others: what
 /// does not fit a recording and was not meant for it makes no picture.
-fn choose<R: Read + Seek>(
+///
+/// What a reference has a track of that cannot be read here is never taken for something else, least of all on the word of the
+/// stream's own recordings.
+fn choose<'a, R: Read + Seek>(
     source: &mut Source<R>,
-    media: &Range<u64>,
-    (references, judge): (&[Reference], &Judge<'_>),
-) -> Option<Attempt> {
+    (media, pieces): (&Range<u64>, &Pieces),
+    (references, judge): (&'a [Reference], &Judge<'_>),
+) -> Choice<'a> {
     let rehearsed = media.start..media.end.min(media.start + REHEARSED_BYTES);
-    let (own, others): (Vec<_>, Vec<_>) = references
-        .iter()
-        .filter(|reference| !reference.tracks.is_empty())
-        .partition(|reference| matches!(reference.origin, Origin::Given | Origin::Stream));
+    let has_tracks = |reference: &&Reference| !reference.tracks.is_empty();
+    let (read, unread): (Vec<_>, Vec<_>) =
+        references.iter().filter(has_tracks).partition(|reference| reference.opaque().next().is_none());
+    let (own, others): (Vec<_>, Vec<_>) = read.into_iter().partition(|reference| reference.is_own());
     let mut best: Option<(u64, Attempt)> = None;
     let mut is_good = |attempt: Attempt, source: &mut Source<R>| -> bool {
-        let Rehearsal { permille, beginning } = attempt.rehearse(source, &rehearsed);
+        let Rehearsal { permille, beginning } = attempt.rehearse(source, &rehearsed, pieces);
         let is_good = beginning.is_some_and(|movie| movie.tracks.is_empty() || judge(&movie));
         let is_of_others = matches!(attempt.origin(), Origin::Sibling | Origin::Other);
         if is_good || (!is_of_others && best.as_ref().is_none_or(|(other, _)| permille > *other)) {
@@ -200,11 +229,44 @@ fn choose<R: Read + Seek>(
     let found = own.iter().any(|reference| is_good(Attempt::with(reference), source));
     let probed = if found { None } else { Attempt::probed(source, media) };
     let found = found || probed.as_ref().filter(|a| a.is_complete()).is_some_and(|a| is_good(a.clone(), source));
-    let found = found || others.iter().any(|reference| is_good(Attempt::with(reference), source));
-    if let Some(attempt) = probed.filter(|attempt| !found && !attempt.is_complete()) {
+    let mut provable = others.iter().filter(|reference| reference.can_be_refuted());
+    let found = found || provable.any(|reference| is_good(Attempt::with(reference), source));
+    let unread_own = unread.iter().copied().find(|reference| reference.is_own());
+    let unread_beside = unread.iter().copied().find(|reference| reference.origin == Origin::Sibling);
+    if let Some(attempt) = probed.filter(|attempt| !found && unread_own.is_none() && !attempt.is_complete()) {
         is_good(attempt, source);
     }
-    best.filter(|(permille, _)| *permille > 0).map(|(_, attempt)| attempt)
+    let best = best.filter(|(permille, _)| *permille > 0).map(|(_, attempt)| Choice::Read(Box::new(attempt)));
+    match (best, unread_own) {
+        (Some(best), _) if found => best,
+        (_, Some(reference)) => Choice::NotCovered(reference),
+        (Some(best), None) => best,
+        (None, None) => unread_beside.map_or(Choice::Nothing, Choice::NotCovered),
+    }
+}
+
+/// What is said of a file of which nothing tells how it is coded: pictures that show themselves are counted.
+fn without_reference<R: Read + Seek>(source: &mut Source<R>, media: &Range<u64>) -> Salvaged {
+    let nothing = nothing(media);
+    let Some((standard, packets)) = probe::intra(source, media) else { return nothing };
+    let codec = standard.codec().to_owned();
+    let track = TrackReport { kind: crate::recording::TrackKind::Video, codec, packets, duration_ms: 0, lost: 0 };
+    let report = Report { tracks: vec![track], ..nothing.report };
+    Salvaged { report, verdict: Verdict::NeedsParameters, ..nothing }
+}
+
+/// What is said of a file that cannot be read because of what is in a reference.
+fn not_covered(media: &Range<u64>, reference: &Reference) -> Salvaged {
+    let nothing = nothing(media);
+    let track = reference.opaque().next().zip(reference.not_covered()).map(|(known, codec)| TrackReport {
+        kind: known.track.kind(),
+        codec,
+        packets: 0,
+        duration_ms: 0,
+        lost: 0,
+    });
+    let report = Report { source: reference.origin, tracks: track.into_iter().collect(), ..nothing.report };
+    Salvaged { report, verdict: Verdict::NotCovered, ..nothing }
 }
 
 fn nothing(media: &Range<u64>) -> Salvaged {

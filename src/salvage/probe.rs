@@ -7,10 +7,10 @@ use std::ops::Range;
 use super::aac::{self, Elements};
 use super::clock::flicks;
 use super::describe::SoundFacts;
-use super::element::{Sound, Video};
-use super::nal::{Parameters, Standard};
-use super::source::Source;
-use super::walk::{AudioTrack, Hypothesis, Walked, walk_briefly};
+use super::element::{LOOK_BYTES, Sound, Video};
+use super::nal::{self, Parameters, Standard};
+use super::source::{MAX_WANTED_BYTES, Source};
+use super::walk::{AudioTrack, Hypothesis, Walked, walk, walk_briefly};
 
 /// How much of the media is tried with likely combination.
 const TRIED_BYTES: u64 = 512 << 10;
@@ -38,7 +38,11 @@ pub struct Probed {
 
 /// The combination that explains most of the beginning; `None` if none explains half of it.
 pub fn probe<R: Read + Seek>(source: &mut Source<R>, range: &Range<u64>) -> Option<Probed> {
-    let first = tried(source, range, FIRST_BYTES, combinations());
+    if intra_standard(source.at(range.start, LOOK_BYTES)).is_some() {
+        return None; // it is none of these
+    }
+    let has_av1 = begins_with_av1(source, range);
+    let first = tried(source, range, FIRST_BYTES, combinations(has_av1));
     // A first picture may be longer than what is looked at first: then nothing of it is seen.
     let is_seen = first.first().is_some_and(|(explained, _)| *explained >= LEAST_PERMILLE);
     let likely = first.into_iter().map(|(_, probed)| probed).take(if is_seen { MOST_LIKELY } else { usize::MAX });
@@ -66,13 +70,42 @@ fn tried<R: Read + Seek>(
     all
 }
 
-fn combinations() -> Vec<Probed> {
-    let videos = [Some(Standard::Avc), Some(Standard::Hevc), None];
+/// Pictures that are samples of their own and show themselves, but not what stands beside them: how they are coded, and how
+/// many there are.
+pub fn intra<R: Read + Seek>(source: &mut Source<R>, range: &Range<u64>) -> Option<(Standard, u64)> {
+    let bytes = source.at(range.start, MAX_WANTED_BYTES);
+    let standard = (0..bytes.len()).find_map(|at| intra_standard(&bytes[at..]))?;
+    let video = Some(Video { standard, length_bytes: 0 });
+    let walked = walk(source, range.clone(), &Hypothesis { video, parameters: None, audio: Vec::new(), pace: None });
+    (!walked.frames.is_empty()).then_some((standard, walked.frames.len() as u64))
+}
+
+/// Of which kind the picture is that the bytes begin with, if it is one that shows itself.
+fn intra_standard(bytes: &[u8]) -> Option<Standard> {
+    let begins = |standard: &Standard| match standard {
+        Standard::ProRes => nal::intra::prores_bytes(bytes).is_some(),
+        _ => nal::intra::may_begin(*standard, bytes) && nal::intra::marker(&bytes[2..]).is_some(),
+    };
+    [Standard::ProRes, Standard::Jpeg].into_iter().find(begins)
+}
+
+/// Whether a sequence header of AV1, with what follows it in its sample, stands near the beginning.
+fn begins_with_av1<R: Read + Seek>(source: &mut Source<R>, range: &Range<u64>) -> bool {
+    let bytes = source.at(range.start, MAX_WANTED_BYTES);
+    let unit = |at: usize| nal::av1::unit(bytes.get(at..)?).and_then(|(length, _)| usize::try_from(length).ok());
+    let is_header = |at: &usize| nal::av1::configuration(&[bytes[*at..].to_vec()]).is_some();
+    let mut begins = (0..bytes.len()).filter(|at| bytes[*at] == nal::av1::SEQUENCE_HEADER_BYTE);
+    begins.any(|at| unit(at).is_some_and(|length| unit(at + length).is_some()) && is_header(&at))
+}
+
+fn combinations(has_av1: bool) -> Vec<Probed> {
+    let av1 = has_av1.then_some(Some(Standard::Av1));
+    let videos = [Some(Standard::Avc), Some(Standard::Hevc), None].into_iter().chain(av1);
     let with = |video| {
         let all = [None].into_iter().chain(sounds().into_iter().map(Some));
         all.filter_map(|sound| combined(video, sound)).collect::<Vec<_>>()
     };
-    videos.into_iter().flat_map(with).collect()
+    videos.flat_map(with).collect()
 }
 
 /// In a thousand; a track of which nothing is found must not be there.
@@ -85,7 +118,8 @@ fn explained(walked: &Walked, hypothesis: &Hypothesis) -> u64 {
 }
 
 fn combined(standard: Option<Standard>, sound: Option<(Sound, SoundFacts, u64)>) -> Option<Probed> {
-    let video = standard.map(|standard| Video { standard, length_bytes: 4 });
+    let length_bytes = |standard| if standard == Standard::Av1 { 0 } else { 4 };
+    let video = standard.map(|standard| Video { standard, length_bytes: length_bytes(standard) });
     let audio = sound.map(|(sound, facts, samples)| {
         let duration = flicks(samples, u64::from(facts.rate_hz));
         // An encoder's first frame only prepares the ones that are heard.

@@ -6,9 +6,11 @@ use serde_json::{Value, json};
 use super::aac::{self, Elements};
 use super::clock::{FLICKS, flicks};
 use super::element::{Sound, Video};
-use super::nal::{Parameters, Standard};
+use super::flac;
+use super::nal::{self, Parameters, Standard};
 use super::timeline::Expected;
 use super::walk::{AudioTrack, Hypothesis, VideoPace};
+use crate::isobmff::headers::stsd::SampleEntry;
 use crate::isobmff::{Movie, Track};
 pub use crate::recording::ParameterSource as Origin;
 use crate::recording::TrackKind;
@@ -106,9 +108,35 @@ impl Reference {
         self.tracks.iter().filter(|known| known.sound().is_some())
     }
 
-    /// Tracks that cannot be found again in the media.
+    /// Tracks that cannot be found again in the media: of other codecs, pictures beside the first, and sound without lengths
+    /// beside other sound or between pictures that do not stand out from it.
     pub fn opaque(&self) -> impl Iterator<Item = &Known> {
-        self.tracks.iter().filter(|known| known.video().is_none() && known.sound().is_none())
+        let first = self.tracks.iter().position(|known| known.video().is_some());
+        let is_weak = |video: Video| matches!(video.standard, Standard::Visual | Standard::Av1);
+        let is_alone = self.audio().count() == 1 && !self.video().and_then(Known::video).is_some_and(is_weak);
+        let is_read = move |(index, known): (usize, &Known)| {
+            Some(index) == first || known.sound().is_some_and(|sound| is_alone || !sound.is_unframed())
+        };
+        self.tracks.iter().enumerate().filter(move |track| !is_read(*track)).map(|(_, known)| known)
+    }
+
+    /// What of it cannot be found again, in words.
+    pub fn not_covered(&self) -> Option<String> {
+        let known = self.opaque().next()?;
+        let other = self.tracks.iter().find(|other| !std::ptr::eq(*other, known));
+        // One that is read elsewhere is not read here because of another.
+        let beside = other.filter(|_| known.video().is_some() || known.sound().is_some());
+        Some(beside.map_or_else(|| known.codec(), |other| format!("{} beside {}", known.codec(), other.codec())))
+    }
+
+    /// Whether it is meant for the recording: the operator named it, or it is of the same stream.
+    pub const fn is_own(&self) -> bool {
+        matches!(self.origin, Origin::Given | Origin::Stream)
+    }
+
+    /// Whether media can show that it is not of this kind: any bytes are sound that is not coded.
+    pub fn can_be_refuted(&self) -> bool {
+        self.video().is_some() || self.audio().any(|known| known.sound().is_some_and(|sound| !sound.is_unframed()))
     }
 
     /// What a file of the same stream is believed to hold.
@@ -170,15 +198,27 @@ const fn greatest_common_divisor(a: u32, b: u32) -> u32 {
 }
 
 impl Known {
+    /// The codec's name, as FFmpeg says it.
+    pub fn codec(&self) -> String {
+        let codec = self.track.codec();
+        if self.track.descriptions.is_encrypted() { format!("encrypted {codec}") } else { codec }
+    }
+
     /// How its pictures are stored, if that is known here.
     pub fn video(&self) -> Option<Video> {
-        let entry = self.track.entry()?;
+        let entry = self.entry()?;
         let standard = match self.track.codec().as_str() {
             "h264" => Standard::Avc,
             "hevc" => Standard::Hevc,
-            "mpeg4" => return Some(Video { standard: Standard::Visual, length_bytes: 0 }),
+            "mpeg4" => Standard::Visual,
+            "av1" => Standard::Av1,
+            "mjpeg" if entry.original.0 != *b"mjpa" => Standard::Jpeg,
+            "prores" => Standard::ProRes,
             _ => return None,
         };
+        if !matches!(standard, Standard::Avc | Standard::Hevc) {
+            return Some(Video { standard, length_bytes: 0 });
+        }
         Some(Video { standard, length_bytes: usize::from(entry.nal_length_bytes?) })
     }
 
@@ -187,10 +227,16 @@ impl Known {
         let raw = self.track.descriptions.raw();
         let standard = self.video()?.standard;
         let mut parameters = Parameters::empty(standard);
-        if standard == Standard::Visual {
-            parameters.take(raw);
-        }
-        for unit in units(raw, standard).unwrap_or_default() {
+        let units = match &mut parameters {
+            Parameters::Visual(_) => vec![raw],
+            Parameters::Av1(_) => nal::av1::configured(raw).into_iter().collect(),
+            Parameters::Avc(_) | Parameters::Hevc(_) => units(raw, standard).unwrap_or_default(),
+            Parameters::Intra(intra) => {
+                intra.size = self.entry()?.dimensions;
+                Vec::new()
+            }
+        };
+        for unit in units {
             parameters.take(unit);
         }
         parameters.is_usable().then_some(parameters)
@@ -206,8 +252,13 @@ impl Known {
         (self.pace.is_constant && distance > 0).then_some(VideoPace { start: self.pace.start, distance })
     }
 
+    /// How its samples are coded, if they can be read as they lie there.
+    fn entry(&self) -> Option<&SampleEntry> {
+        self.track.entry().filter(|_| !self.track.descriptions.is_encrypted())
+    }
+
     fn sound(&self) -> Option<Sound> {
-        let entry = self.track.entry()?;
+        let entry = self.entry()?;
         let rate_hz = entry.sample_rate_hz?;
         match self.track.codec().as_str() {
             "aac" => {
@@ -217,6 +268,7 @@ impl Known {
             "mp3" => Some(Sound::MpegAudio { rate_hz }),
             "ac3" | "eac3" => Some(Sound::Dolby { rate_hz }),
             "opus" => Some(Sound::Opus),
+            "flac" => flac::Config::of_description(self.track.descriptions.raw()).map(Sound::Flac),
             _ => self.block_bytes().map(|block_bytes| Sound::Pcm { block_bytes }),
         }
     }
@@ -251,7 +303,7 @@ fn units(stsd: &[u8], standard: Standard) -> Option<Vec<&[u8]>> {
     let name = match standard {
         Standard::Avc => b"avcC",
         Standard::Hevc => b"hvcC",
-        Standard::Visual => return None,
+        Standard::Visual | Standard::Av1 | Standard::Jpeg | Standard::ProRes => return None,
     };
     let at = stsd.windows(4).position(|window| window == name)?;
     let size = stsd.get(at.checked_sub(4)?..at)?.try_into().map(u32::from_be_bytes).ok()?;

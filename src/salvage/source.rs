@@ -33,6 +33,8 @@ pub struct Source<R> {
     windows: [Window; WINDOWS],
     clock: u64,
     error: Option<io::Error>,
+    /// Places that nothing lies across, ascending.
+    seams: Vec<u64>,
 }
 
 impl<R: Read + Seek> Source<R> {
@@ -50,7 +52,22 @@ impl<R: Read + Seek> Source<R> {
 
     /// The same with windows of so many bytes, for a look here and there; no more than half of one may be asked for.
     pub fn with_window(reader: R, end: u64, window_bytes: usize) -> Self {
-        Self { reader, end, window_bytes, windows: Default::default(), clock: 0, error: None }
+        Self { reader, end, window_bytes, windows: Default::default(), clock: 0, error: None, seams: Vec::new() }
+    }
+
+    /// The same with places that nothing lies across, ascending.
+    pub fn with_seams(self, seams: Vec<u64>) -> Self {
+        Self { seams, ..self }
+    }
+
+    /// The first place behind another that nothing lies across, if it comes before `end`; else `end`.
+    #[inline]
+    pub fn until_seam(&self, from: u64, end: u64) -> u64 {
+        if self.seams.is_empty() {
+            return end;
+        }
+        let next = self.seams.partition_point(|seam| *seam <= from);
+        self.seams.get(next).map_or(end, |seam| end.min(*seam))
     }
 
     /// The bytes at an offset: at least `wanted` (at most [`MAX_WANTED_BYTES`]) but for the end of the file.

@@ -7,7 +7,7 @@ use std::io::Cursor;
 use proptest::prelude::*;
 
 use super::*;
-use crate::isobmff::Movie;
+use crate::isobmff::{Movie, Track};
 
 pub(super) const SOUND: &[u8] = include_bytes!("../../tests/fixtures/sample_MP4_480.mp4");
 
@@ -204,6 +204,57 @@ fn silence_that_looks_like_the_length_of_a_huge_unit_is_sound() {
     let walked = walk::walk(&mut source, 0..media.len() as u64, &hypothesis);
     assert_eq!(walked.gaps, []);
     assert_eq!(walked.audio[0].len(), media.windows(4).filter(|window| *window == SILENCE).count());
+}
+
+#[test]
+fn media_of_which_nothing_is_known_counts_as_lost() {
+    let truth = movie_of(SOUND);
+    let mut broken = crashed(SOUND);
+    let cut = broken.len() * 6 / 10;
+    let mut noise = (0..).map(|n: u32| n.wrapping_mul(2_654_435_761).to_be_bytes()[0] | 4);
+    broken[cut..].fill_with(|| noise.next().unwrap_or(0));
+    let reference = Reference::of(&truth, Origin::Given);
+    let salvaged = salvage(Cursor::new(&broken), Others::none(), broken.len() as u64, &[reference]).unwrap();
+    for (found, track) in salvaged.report.tracks.iter().zip(&truth.tracks) {
+        let missing = i64::try_from(track.tables.count() - found.packets).unwrap();
+        assert!(found.lost * 2 > missing && found.lost < missing * 2, "{found:?}, {missing} are missing");
+    }
+    assert!(salvaged.report.unexplained_bytes * 10 > broken.len() as u64 * 3, "{:?}", salvaged.report.gaps);
+    assert_eq!(salvaged.report.confidence, Confidence::Low);
+}
+
+#[test]
+fn what_a_recording_beside_it_has_that_cannot_be_read_is_not_taken_for_its_other_tracks() {
+    let mut movie = movie_of(SOUND);
+    let video = movie.tracks.iter_mut().find(|track| track.kind() == crate::recording::TrackKind::Video).unwrap();
+    let other = [&b"\0\0\0\x66stsd\0\0\0\0\0\0\0\x01\0\0\0\x56vp09"[..], &[0; 78]].concat();
+    *video = Track::new(video.id(), crate::isobmff::FourCc(*b"vide"), 1000, &other, (320, 240)).unwrap();
+    let broken = crashed(SOUND);
+    for origin in [Origin::Given, Origin::Stream, Origin::Sibling] {
+        let references = [Reference::of(&movie, origin)];
+        let salvaged = salvage(Cursor::new(&broken), Others::none(), broken.len() as u64, &references).unwrap();
+        // That the media is of another codec after all is seen, but not how that is coded.
+        let is_own = origin != Origin::Sibling;
+        assert_eq!(salvaged.verdict == Verdict::NotCovered, is_own, "{origin:?}: {:?}", salvaged.verdict);
+        assert!(!is_own || salvaged.report.tracks[0].codec == "vp9");
+        assert!(salvaged.movie.tracks.iter().all(|track| track.codec() != "aac") || !is_own);
+    }
+    // Any bytes are sound that is not coded.
+    let mut sound = movie_of(SOUND);
+    sound.tracks.retain(|track| track.codec() == "aac");
+    let pcm = [
+        &b"\0\0\0\x34stsd\0\0\0\0\0\0\0\x01\0\0\0\x24sowt"[..],
+        &[0; 16],
+        &[0, 2, 0, 16, 0, 0, 0, 0, 0xBB, 0x80, 0, 0],
+    ]
+    .concat();
+    sound.tracks[0] = Track::new(1, crate::isobmff::FourCc(*b"soun"), 48_000, &pcm, (0, 0)).unwrap();
+    let beside = Reference::of(&sound, Origin::Sibling);
+    assert!(beside.audio().count() == 1 && !beside.can_be_refuted());
+    let noise: Vec<u8> = (0..100_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+    let broken = [&b"\0\0\0\x10ftypisom\0\0\0\0\0\0\0\0mdat"[..], &noise].concat();
+    let salvaged = salvage(Cursor::new(&broken), Others::none(), broken.len() as u64, &[beside]).unwrap();
+    assert_eq!(salvaged.verdict, Verdict::Nothing);
 }
 
 #[test]

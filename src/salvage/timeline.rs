@@ -6,6 +6,7 @@
 use super::clock::{self, Beat, Segment};
 use super::loss::{self, Facts, Lead, Lost};
 use super::order::Order;
+use super::report::MOST_CUT_PACKETS;
 use super::rhythm::{Rest, Rhythm};
 use super::walk::{Gap, Hypothesis, Walked};
 
@@ -134,7 +135,7 @@ impl<'a> Maker<'a> {
         self.walked
             .gaps
             .iter()
-            .map(|gap| if self.is_last(gap) { Lost::default() } else { loss::estimate(&facts(gap)) })
+            .map(|gap| if self.is_last(gap) { self.lost_at_end(gap) } else { loss::estimate(&facts(gap)) })
             .collect()
     }
 
@@ -143,6 +144,27 @@ impl<'a> Maker<'a> {
         let has_audio =
             self.walked.audio.iter().zip(&gap.audio_before).any(|(track, before)| track.len() > *before as usize);
         gap.frames_before >= self.walked.frames.len() && !has_audio
+    }
+
+    /// The end of a file cuts one packet. What is longer was media of which nothing is known, and held as many packets as as many
+    /// bytes of the rest.
+    fn lost_at_end(&self, gap: &Gap) -> Lost {
+        let pictures = || self.walked.frames.iter().map(|frame| frame.size_bytes);
+        let sounds = || self.walked.audio.iter().flatten().map(|frame| frame.size_bytes);
+        let bytes = i128::from(bytes_of(gap));
+        let largest = pictures().chain(sounds()).max().unwrap_or(0);
+        if bytes <= i128::from(MOST_CUT_PACKETS) * i128::from(largest) {
+            return Lost::default();
+        }
+        let total: i128 = pictures().chain(sounds()).map(i128::from).sum();
+        let share = |count: usize| {
+            let count = i128::try_from(count).unwrap_or(0);
+            i64::try_from((count * bytes + total / 2).checked_div(total).unwrap_or(0)).unwrap_or(i64::MAX)
+        };
+        let (pictures, audio) = (share(self.walked.frames.len()), share(self.walked.audio.first().map_or(0, Vec::len)));
+        let by_sound = self.beat.map_or(1, |beat| audio.saturating_mul(beat.duration));
+        let doubt = self.duration.map_or(by_sound, |duration| pictures.saturating_mul(duration));
+        Lost { pictures, audio, doubt: doubt.max(1) }
     }
 
     fn start(&self, duration: i64) -> i64 {
@@ -184,7 +206,8 @@ impl<'a> Maker<'a> {
     fn pass_gaps(&self, index: usize, start: i64, duration: i64, run: &mut Run) {
         while let Some(gap) = self.walked.gaps.get(run.next_gap).filter(|gap| gap.frames_before <= index) {
             run.next_gap += 1;
-            let lost = if self.is_last(gap) { Lost::default() } else { self.lost_in(gap, start, Some(duration), run) };
+            let lost =
+                if self.is_last(gap) { self.lost_at_end(gap) } else { self.lost_in(gap, start, Some(duration), run) };
             run.lost.push(lost);
             run.lost_pictures += lost.pictures;
             run.lost_audio += lost.audio;
@@ -318,7 +341,7 @@ impl<'a> Maker<'a> {
         for (index, frame) in self.walked.frames.iter().enumerate() {
             while let Some(gap) = self.walked.gaps.get(run.next_gap).filter(|gap| gap.frames_before <= index) {
                 run.next_gap += 1;
-                let lost = if self.is_last(gap) { Lost::default() } else { self.lost_in(gap, 0, None, &run) };
+                let lost = if self.is_last(gap) { self.lost_at_end(gap) } else { self.lost_in(gap, 0, None, &run) };
                 run.lost_audio += lost.audio;
                 run.lost.push(lost);
             }

@@ -10,6 +10,7 @@ mod found;
 mod runs;
 mod units;
 mod visual;
+mod whole;
 
 use std::io::{Read, Seek};
 use std::ops::Range;
@@ -34,6 +35,8 @@ const RESUME_CHAIN: u32 = 3;
 const OVERRIDE_CHAIN: u32 = 6;
 /// How many must follow an element for it to be believed at once.
 const TRUST_CHAIN: u32 = 3;
+/// So many times as many where one byte in sixteen may begin a unit: AV1.
+const WEAK_CHAINS: u32 = 2;
 /// A unit so many times as large as the largest before it, and larger than this, may have a length that lies.
 const ODD_GROWTH: u64 = 4;
 const NEVER_ODD_BYTES: u64 = 64 << 10;
@@ -192,6 +195,9 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
         let mut at = start;
         while at < self.limit && !self.is_full {
             self.budget.advance(at);
+            if self.source.until_seam(at.saturating_sub(1), self.limit) == at {
+                self.close_unit();
+            }
             if let Some(step) = self.foreseen(at) {
                 self.accept_foreseen(&step);
                 at = step.end;
@@ -211,6 +217,10 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
             }
         }
         self.close_unit();
+        if at < self.limit {
+            // There are more samples than are taken.
+            self.note_gap(at..self.limit);
+        }
         self.found.parameters = self.parameters;
         self.found.work_bytes = self.budget.spent();
         self.found
@@ -300,8 +310,8 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
 
     /// Whether a unit is larger than those before it led to expect.
     fn is_odd(&self, bytes: u64) -> bool {
-        let is_visual = self.video.is_some_and(|video| video.standard == Standard::Visual);
-        !is_visual && bytes > self.largest_unit_bytes.saturating_mul(ODD_GROWTH).max(NEVER_ODD_BYTES)
+        let has_units = self.video.is_none_or(|video| video.standard.has_units());
+        has_units && bytes > self.largest_unit_bytes.saturating_mul(ODD_GROWTH).max(NEVER_ODD_BYTES)
     }
 
     /// Whether the next unit continues the access unit before it, or can be believed by itself.
@@ -331,6 +341,8 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
 
     /// The first place in `from..to` from which `depth` elements follow one another; `to` if there is none.
     fn find(&mut self, from: u64, to: u64, depth: u32) -> u64 {
+        let is_weak = self.video.is_some_and(|video| video.standard == Standard::Av1);
+        let depth = if is_weak { depth * WEAK_CHAINS } else { depth };
         let mut at = from;
         while at < to {
             at = to.min(at.saturating_add(self.budget.hurry(at)));
@@ -377,6 +389,7 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
             return (known_end > at).then_some(known_end);
         }
         let (end, cost) = self.parse_anew(lane, at);
+        let end = end.filter(|end| self.source.until_seam(at, *end) == *end);
         self.budget.spend(cost.max(PARSE_BYTES));
         self.memory[slot] = (at, lane, end.unwrap_or(at));
         end
@@ -384,9 +397,12 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
 
     /// The end of an element, and how many bytes it took to tell.
     fn parse_anew(&mut self, lane: usize, at: u64) -> (Option<u64>, u64) {
-        let Some(sound) = lane.checked_sub(1) else { return (self.parse_unit(at), 0) };
+        let Some(sound) = lane.checked_sub(1) else {
+            let is_jpeg = self.video.is_some_and(|video| video.standard == Standard::Jpeg);
+            return if is_jpeg { self.jpeg_end(at) } else { (self.parse_unit(at), 0) };
+        };
         let room = usize::try_from(self.limit - at).unwrap_or(usize::MAX);
-        let bytes = self.source.at(at, LOOK_BYTES);
+        let bytes = self.source.at(at, self.sounds[sound].look_bytes());
         match self.sounds[sound].looked_at(&bytes[..bytes.len().min(room)]) {
             Ok(length) => (at.checked_add(length).filter(|end| *end <= self.limit), length),
             Err(looked_at) => (None, looked_at),
@@ -402,6 +418,9 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
         let unit = self.video?.unit(&bytes[..bytes.len().min(room)])?;
         let end =
             at.checked_add(unit.bytes).filter(|end| *end <= self.limit && unit.bytes <= self.longest_unit_bytes)?;
+        if !matches!(self.video?.standard, Standard::Avc | Standard::Hevc) {
+            return Some(end);
+        }
         // A unit ends with a stop bit or with a 3 behind zeros (H.264 §7.4.1, H.265 §7.4.2).
         (*self.source.at(end - 1, 1).first()? != 0).then_some(end)
     }
@@ -419,6 +438,7 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
                 self.is_full |= self.found.audio[track].len() >= sample_limit();
             }
             None if self.video.is_some_and(|video| video.standard == Standard::Visual) => self.accept_visual(range),
+            None if self.video.is_some_and(|video| video.standard.is_intra()) => self.accept_intra(range),
             None => self.accept_with(range.clone(), |walker, head| walker.unit_head(range.start, head)),
         }
     }

@@ -3,8 +3,9 @@
 
 use aftercast::salvage::aac::{self, Elements};
 use aftercast::salvage::element::Video;
-use aftercast::salvage::framed;
+use aftercast::salvage::nal::intra::{self, Marker};
 use aftercast::salvage::nal::{Parameters, Role, Standard, visual};
+use aftercast::salvage::{flac, framed};
 
 /// Rates of which each stands for one class of tables, and one that AAC does not have.
 const AAC_RATES_HZ: [u32; 8] = [48_000, 44_100, 32_000, 24_000, 16_000, 8_000, 96_000, 12_345];
@@ -19,9 +20,15 @@ pub fn hevc(bytes: &[u8]) {
     units(bytes, Standard::Hevc);
 }
 
+/// Units of AV1 with their own lengths.
+pub fn av1(bytes: &[u8]) {
+    units(bytes, Standard::Av1);
+}
+
 fn units(bytes: &[u8], standard: Standard) {
     let mut sets = Parameters::empty(standard);
-    for length_bytes in [4, 2, 1] {
+    let lengths: &[usize] = if standard == Standard::Av1 { &[0] } else { &[4, 2, 1] };
+    for length_bytes in lengths.iter().copied() {
         let video = Video { standard, length_bytes };
         let mut at = 0;
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
@@ -73,6 +80,42 @@ pub fn aac(bytes: &[u8]) {
         assert_eq!(aac::frame_bytes(&rest[..length], &config), Ok(length));
         assert!(aac::frame_bytes(&rest[..length - 1], &config).is_err(), "no frame ends before its end");
         at += length;
+    }
+}
+
+/// Frames of FLAC; the first byte says how many channels, the second how many bits. None is whole without its last byte.
+pub fn flac(bytes: &[u8]) {
+    let [channels, sample_bits, rest @ ..] = bytes else { return };
+    let (channels, sample_bits) = (u32::from(channels % 8) + 1, u32::from(sample_bits % 32) + 1);
+    let config = flac::Config { rate_hz: 48_000, channels, sample_bits };
+    let mut at = 0;
+    while let Some(rest) = rest.get(at..).filter(|rest| !rest.is_empty()) {
+        let Ok(length) = flac::frame_bytes(rest, &config) else {
+            at += 1;
+            continue;
+        };
+        assert!(length > 0 && length <= rest.len(), "{length} of {}", rest.len());
+        assert_eq!(flac::frame_bytes(&rest[..length], &config), Ok(length));
+        assert!(flac::frame_bytes(&rest[..length - 1], &config).is_err(), "no frame ends before its end");
+        at += length;
+    }
+}
+
+/// Markers of JPEG and heads of ProRes.
+pub fn intra(bytes: &[u8]) {
+    for at in 0..bytes.len() {
+        let rest = &bytes[at..];
+        match intra::marker(rest) {
+            Some(Marker::Table(length) | Marker::Scan(length) | Marker::Frame(length, _) | Marker::End(length)) => {
+                assert!(length >= 2 && rest[0] == 0xFF, "{length}");
+            }
+            None => {}
+        }
+        assert!(intra::next_marker(rest).is_none_or(|next| rest[next] == 0xFF && rest[next + 1] != 0));
+        assert!(intra::prores_bytes(rest).is_none_or(|length| length > 28 && &rest[4..8] == b"icpf"));
+        for standard in [Standard::Jpeg, Standard::ProRes] {
+            let _ = Parameters::empty(standard).picture(rest);
+        }
     }
 }
 

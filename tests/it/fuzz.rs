@@ -131,13 +131,24 @@ fn salvage_of_any_bytes_ends_well_and_stays_inside_the_file() {
 
 #[test]
 fn media_of_any_codec_is_walked_to_its_end() {
-    let recipes = ["mp4", "mp4-h265", "mp4-inband", "mp4-mp3", "mp4-ac3", "mp4-eac3", "mp4-mpeg4"];
+    let recipes = [
+        "mp4",
+        "mp4-h265",
+        "mp4-inband",
+        "mp4-mp3",
+        "mp4-ac3",
+        "mp4-eac3",
+        "mp4-mpeg4",
+        "mp4-av1",
+        "mp4-mjpeg",
+        "mp4-flac",
+    ];
     run("walk", targets::walk, &with_references(&recipes), 1);
 }
 
 #[test]
 fn packets_without_a_length_are_walked_to_their_end() {
-    run("unframed", targets::walk, &with_references(&["mp4-opus", "mov-pcm"]), 1);
+    run("unframed", targets::walk, &with_references(&["mp4-opus", "mov-pcm", "mov-mjpeg", "mov-prores"]), 1);
 }
 
 #[test]
@@ -166,11 +177,14 @@ fn units_of_any_bytes_are_read_in_bounds() {
     run("avc", targets::elements::avc, &[media_of("mp4"), media_of("mp4-inband")], 40);
     run("hevc", targets::elements::hevc, &[media_of("mp4-h265")], 40);
     run("visual", targets::elements::visual, &[media_of("mp4-mpeg4")], 40);
+    run("av1", targets::elements::av1, &["mp4-av1", "mp4-av1-hidden"].map(media_of), 40);
 }
 
 #[test]
 fn frames_of_any_bytes_end_where_they_end() {
     let aac = [&[1, 1][..], &media_of("mp4")].concat();
     run("aac", targets::elements::aac, &[aac], 20);
+    run("flac", targets::elements::flac, &[[&[0, 15][..], &media_of("mp4-flac")].concat()], 20);
+    run("intra", targets::elements::intra, &["mov-mjpeg", "mov-prores"].map(media_of), 2);
     run("framed", targets::elements::framed, &["mp4-mp3", "mp4-ac3", "mp4-eac3"].map(media_of), 20);
 }

@@ -50,6 +50,8 @@ mod promises;
 mod rebuild_stores;
 mod refusals;
 mod salvage;
+mod salvage_codecs;
+mod salvage_media;
 mod salvage_proof;
 mod service;
 mod state;

@@ -36,6 +36,9 @@ pub fn walk_stretch<R: Read + Seek>(
     stretch: &Range<u64>,
     reference: &Reference,
 ) -> Walked {
+    if reference.opaque().next().is_some() {
+        return Walked::unread(stretch);
+    }
     let pictures = movie.tracks.iter().filter(|track| track.kind() == TrackKind::Video);
     let sync = pictures.flat_map(|track| track.samples()).filter(|s| s.is_sync && s.offset < stretch.start);
     let before = sync.map(|sample| sample.offset).max().filter(|at| stretch.start - at <= MOST_BEFORE_BYTES);

@@ -1,10 +1,13 @@
 //! Coded pictures as MP4 stores them. H.264 and H.265: NAL units, each behind its length (ISO/IEC 14496-15 §5.3.3,
-//! §8.3.3). MPEG-4 Visual: start codes and no lengths ([`visual`]).
+//! §8.3.3). AV1: units that begin with their length ([`av1`]). JPEG and ProRes: pictures that are samples of their own ([`intra`]).
+//! MPEG-4 Visual: start codes and no lengths ([`visual`]).
 //!
 //! What is read of a unit is its header and the first bytes of a slice header; the coded pictures stay where they are.
 
+pub mod av1;
 pub mod avc;
 pub mod hevc;
+pub mod intra;
 pub mod visual;
 
 use super::bits::Bits;
@@ -26,6 +29,12 @@ pub enum Standard {
     Hevc,
     /// ISO/IEC 14496-2, MPEG-4 Visual: start codes instead of lengths.
     Visual,
+    /// AV1 in low-overhead form.
+    Av1,
+    /// JPEG: an end marker instead of a length.
+    Jpeg,
+    /// Apple ProRes.
+    ProRes,
 }
 
 impl Standard {
@@ -35,7 +44,20 @@ impl Standard {
             Self::Avc => "h264",
             Self::Hevc => "hevc",
             Self::Visual => "mpeg4",
+            Self::Av1 => "av1",
+            Self::Jpeg => "mjpeg",
+            Self::ProRes => "prores",
         }
+    }
+
+    /// Whether its units are parts of a picture, which say their length; else what is found is a whole picture.
+    pub const fn has_units(self) -> bool {
+        matches!(self, Self::Avc | Self::Hevc | Self::Av1)
+    }
+
+    /// Whether each picture is by itself: one that reads needs nothing behind it to be believed.
+    pub const fn is_intra(self) -> bool {
+        matches!(self, Self::Jpeg | Self::ProRes)
     }
 }
 
@@ -77,6 +99,10 @@ pub enum Parameters {
     Hevc(hevc::Parameters),
     /// Of MPEG-4 Visual.
     Visual(visual::Parameters),
+    /// Of AV1.
+    Av1(av1::Parameters),
+    /// Of JPEG and ProRes.
+    Intra(intra::Parameters),
 }
 
 impl Parameters {
@@ -86,6 +112,8 @@ impl Parameters {
             Standard::Avc => Self::Avc(avc::Parameters::default()),
             Standard::Hevc => Self::Hevc(hevc::Parameters::default()),
             Standard::Visual => Self::Visual(visual::Parameters::default()),
+            Standard::Av1 => Self::Av1(av1::Parameters::default()),
+            Standard::Jpeg | Standard::ProRes => Self::Intra(intra::Parameters { standard, size: None }),
         }
     }
 
@@ -95,6 +123,8 @@ impl Parameters {
             Self::Avc(_) => Standard::Avc,
             Self::Hevc(_) => Standard::Hevc,
             Self::Visual(_) => Standard::Visual,
+            Self::Av1(_) => Standard::Av1,
+            Self::Intra(sets) => sets.standard,
         }
     }
 
@@ -104,6 +134,8 @@ impl Parameters {
             Self::Avc(sets) => sets.take(unit),
             Self::Hevc(sets) => sets.take(unit),
             Self::Visual(sets) => sets.take(unit),
+            Self::Av1(sets) => sets.take(unit),
+            Self::Intra(_) => false,
         }
     }
 
@@ -113,6 +145,8 @@ impl Parameters {
             Self::Avc(sets) => sets.is_usable(),
             Self::Hevc(sets) => sets.is_usable(),
             Self::Visual(sets) => sets.is_usable(),
+            Self::Av1(sets) => sets.is_usable(),
+            Self::Intra(_) => true,
         }
     }
 
@@ -122,7 +156,14 @@ impl Parameters {
             Self::Avc(sets) => sets.picture(unit),
             Self::Hevc(sets) => sets.picture(unit),
             Self::Visual(sets) => sets.picture(unit),
+            Self::Av1(sets) => sets.picture(unit),
+            Self::Intra(sets) => sets.picture(unit),
         }
+    }
+
+    /// Whether the picture that the open access unit is for has not come yet: what precedes it is not shown.
+    pub const fn awaits_picture(&self) -> bool {
+        matches!(self, Self::Av1(sets) if sets.waits())
     }
 
     /// Whether a slice may come next, read without taking it: its parameter sets are known and its numbers follow.
@@ -136,7 +177,8 @@ impl Parameters {
         match self {
             Self::Avc(sets) => sets.order_period(),
             Self::Hevc(sets) => sets.order_period(),
-            Self::Visual(_) => 0,
+            Self::Av1(sets) => sets.order_period(),
+            Self::Visual(_) | Self::Intra(_) => 0,
         }
     }
 
@@ -145,6 +187,8 @@ impl Parameters {
         match self {
             Self::Avc(sets) => sets.reorder(),
             Self::Hevc(sets) => sets.reorder(),
+            // Pictures are decoded when they are shown.
+            Self::Av1(_) | Self::Intra(_) => Some(0),
             Self::Visual(_) => None,
         }
     }
@@ -154,6 +198,8 @@ impl Parameters {
         match self {
             Self::Avc(sets) => sets.dimensions(),
             Self::Hevc(sets) => sets.dimensions(),
+            Self::Av1(sets) => sets.dimensions(),
+            Self::Intra(sets) => sets.size,
             Self::Visual(_) => None,
         }
     }
@@ -163,7 +209,7 @@ impl Parameters {
         match self {
             Self::Avc(sets) => sets.aspect(),
             Self::Hevc(sets) => sets.aspect(),
-            Self::Visual(_) => None,
+            Self::Visual(_) | Self::Av1(_) | Self::Intra(_) => None,
         }
     }
 
@@ -171,7 +217,7 @@ impl Parameters {
     pub fn frame_duration(&self) -> Option<(u32, u32)> {
         match self {
             Self::Avc(sets) => sets.frame_duration(),
-            Self::Hevc(_) | Self::Visual(_) => None,
+            Self::Hevc(_) | Self::Visual(_) | Self::Av1(_) | Self::Intra(_) => None,
         }
     }
 }
@@ -181,7 +227,7 @@ pub fn role(standard: Standard, unit: &[u8], length: u64) -> Option<Role> {
     match standard {
         Standard::Avc => avc::role(unit, length),
         Standard::Hevc => hevc::role(unit, length),
-        Standard::Visual => None,
+        Standard::Visual | Standard::Av1 | Standard::Jpeg | Standard::ProRes => None,
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use super::{Best, Budget, Hypothesis, NOTHING, RESUME_CHAIN, Walked, Walker, walk};
+use crate::salvage::element::{LOOK_BYTES, Sound};
 use crate::salvage::nal::{Role, Standard};
 use crate::salvage::source::Source;
 
@@ -105,7 +106,9 @@ impl<'a> Ahead<'a> {
 /// Whether what stands at a place can be told without having come there: not where pictures or packets have no length.
 fn may_be_scouted(hypothesis: &Hypothesis) -> bool {
     let is_visual = hypothesis.video.is_some_and(|video| video.standard == Standard::Visual);
-    !is_visual && !hypothesis.audio.iter().any(|track| track.sound.is_unframed())
+    // Frames of FLAC are longer than what a scout sees at once.
+    let is_far = |sound: Sound| sound.is_unframed() || sound.look_bytes() > LOOK_BYTES;
+    !is_visual && !hypothesis.audio.iter().any(|track| is_far(track.sound))
 }
 
 /// Walks a range of a file with scouts ahead.
@@ -210,7 +213,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::salvage::element::Sound;
     use crate::salvage::tests::{SOUND, crashed, movie_of};
     use crate::salvage::{Origin, Reference};
 

@@ -109,6 +109,12 @@ pub struct Walked {
 }
 
 impl Walked {
+    /// What is known of media that is not looked through.
+    pub fn unread(range: &Range<u64>) -> Self {
+        let gap = Gap { range: range.clone(), frames_before: 0, audio_before: Box::default(), hidden_bytes: 0 };
+        Self { gaps: vec![gap], total_bytes: range.end - range.start, ..Self::default() }
+    }
+
     /// Bytes that no element explains.
     pub fn unexplained_bytes(&self) -> u64 {
         self.gaps.iter().map(|gap| gap.range.end - gap.range.start).sum()
@@ -117,6 +123,23 @@ impl Walked {
     /// How many in a thousand bytes are explained.
     pub fn explained_permille(&self) -> u64 {
         1000 - (self.unexplained_bytes().saturating_mul(1000) / self.total_bytes.max(1)).min(1000)
+    }
+
+    /// Moves everything that was found to the places that those of the walk have in the file; the length of a gap is that of
+    /// the media in it.
+    pub fn relocate(&mut self, to: impl Fn(u64) -> u64) {
+        for frame in &mut self.frames {
+            let offset = frame.offset();
+            frame.place = frame.place - offset + to(offset);
+        }
+        for frame in self.audio.iter_mut().flatten() {
+            frame.offset = to(frame.offset);
+        }
+        for gap in &mut self.gaps {
+            let bytes = gap.range.end - gap.range.start;
+            gap.range.start = to(gap.range.start);
+            gap.range.end = gap.range.start + bytes;
+        }
     }
 
     /// Keeps each parameter set once; a recorder that repeats them before every key frame writes the same ones.

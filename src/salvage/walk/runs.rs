@@ -77,6 +77,7 @@ impl<R: Read + Seek> Walker<'_, R> {
                 return Err(self.limit);
             }
         }
+        let end = self.source.until_seam(at, end);
         // Of samples that are not coded, every one is whole but the last; a packet that the end cuts is of no use.
         let may_end = matches!(self.tracks[track].sound, Sound::Pcm { .. })
             && end - at <= MOST_TAIL_RUNS * self.largest_run_bytes;
@@ -112,6 +113,9 @@ impl<R: Read + Seek> Walker<'_, R> {
 
     /// The slice that the end of the media cuts off, if it follows on the picture before by its numbers or belongs to it.
     fn find_cut_unit(&mut self, from: u64, step: u64) -> Option<u64> {
+        if self.video.is_some_and(|video| video.standard.is_intra()) {
+            return self.find_cut_intra(from, step);
+        }
         let most = self.largest_unit_bytes.saturating_mul(2);
         let until = self.limit.min(from.saturating_add(NEXT_UNIT_BYTES));
         let ends_here = self.open.is_some_and(|open| open.has_picture && open.range.1 == from);
@@ -131,6 +135,9 @@ impl<R: Read + Seek> Walker<'_, R> {
     /// Whether the unit at a place is to be believed: the slice that follows on the picture before, by its numbers or by
     /// the units behind it, or what stands in front of such a slice.
     pub(super) fn unit_stands(&mut self, at: u64) -> bool {
+        if self.video.is_some_and(|video| video.standard.is_intra()) {
+            return self.parse(0, at).is_some();
+        }
         let mut at = at;
         for _ in 0..MOST_OPENING {
             let Some(end) = self.parse(0, at) else { return false };

@@ -5,16 +5,19 @@ use std::ops::Range;
 
 use super::{Frame, Walker, sample_limit};
 use crate::salvage::element::LOOK_BYTES;
-use crate::salvage::nal::{Picture, Role, SLICE_PREFIX_BYTES};
+use crate::salvage::nal::{Parameters, Picture, Role, SLICE_PREFIX_BYTES};
 
 /// An access unit that is being put together.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct OpenUnit {
     pub(super) range: (u64, u64),
     pub(super) has_picture: bool,
     pub(super) is_orphan: bool,
     pub(super) is_sync: bool,
     pub(super) picture: Option<Picture>,
+    /// Whether the picture that is shown has not come yet: those before it are hidden.
+    pub(super) waits: bool,
 }
 
 impl<R: Read + Seek> Walker<'_, R> {
@@ -50,14 +53,16 @@ impl<R: Read + Seek> Walker<'_, R> {
                 if self.parameters.as_mut().is_some_and(|p| p.take(body)) {
                     self.found.keep_inband(body);
                 }
-                self.begin_unit_if(|open| open.has_picture, &range);
+                self.begin_unit_if(|open| open.has_picture && !open.waits, &range);
             }
             Role::Slice { is_first: true, is_sync } => {
                 let picture = self.parameters.as_mut().and_then(|p| p.picture(body));
                 let continues = picture.is_some_and(|p| p.is_second_field);
                 self.begin_unit_if(|open| open.has_picture && !continues, &range);
-                if let Some(open) = self.open.as_mut().filter(|open| !open.has_picture) {
-                    (open.has_picture, open.is_sync, open.picture) = (true, is_sync, picture);
+                let waits = self.parameters.as_ref().is_some_and(Parameters::awaits_picture);
+                // Of hidden pictures and the one that is shown with them, that is the one that counts.
+                if let Some(open) = self.open.as_mut().filter(|open| !open.has_picture || open.waits) {
+                    (open.has_picture, open.is_sync, open.picture, open.waits) = (true, is_sync, picture, waits);
                 }
             }
             Role::Slice { is_first: false, .. } => {
@@ -84,13 +89,14 @@ impl<R: Read + Seek> Walker<'_, R> {
             is_orphan: false,
             is_sync: false,
             picture: None,
+            waits: false,
         });
     }
 
     pub(super) fn close_unit(&mut self) {
         let Some(open) = self.open.take() else { return };
         let (start, end) = open.range;
-        if !open.has_picture || open.is_orphan {
+        if !open.has_picture || open.is_orphan || open.waits {
             self.note_gap(start..end);
             return;
         }

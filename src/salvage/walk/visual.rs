@@ -71,18 +71,24 @@ impl Habits {
 }
 
 impl<R: Read + Seek> Walker<'_, R> {
-    /// Whether what stands here needs nothing behind it to be believed: a start code, which no picture can contain.
+    /// Whether what stands here needs nothing behind it to be believed: a start code, which no picture can contain, or a whole
+    /// picture.
     pub(super) fn is_proof(&mut self, at: u64) -> bool {
-        self.video.is_some_and(|video| video.standard == Standard::Visual)
-            && visual::begins(self.source.at(at, LOOK_BYTES))
+        match self.video.map(|video| video.standard) {
+            Some(Standard::Visual) => visual::begins(self.source.at(at, LOOK_BYTES)),
+            Some(standard) if standard.is_intra() => self.parse(0, at).is_some(),
+            _ => false,
+        }
     }
 
     /// The end of the picture at a place; `None` if none begins there, or if the end of the media cuts it off.
     pub(super) fn visual_end(&mut self, at: u64) -> Option<u64> {
         let picture = visual::picture_at(self.source.at(at, LOOK_BYTES))? as u64 + at;
         let limit = self.limit.min(picture.saturating_add(MOST_BYTES));
-        match self.next_code(picture + 4, limit) {
+        let seam = self.source.until_seam(at, limit);
+        match self.next_code(picture + 4, seam) {
             Some(code) => Some(self.sound_before(picture + 5, code).unwrap_or(code)),
+            None if seam < limit => Some(self.sound_before(picture + 5, seam).unwrap_or(seam)),
             None => Some(self.find_sound(picture + 5, limit)).filter(|end| *end < limit),
         }
     }

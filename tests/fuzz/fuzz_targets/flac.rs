@@ -1,0 +1,8 @@
+//! libFuzzer's entry to [`targets::elements::flac`].
+#![no_main]
+
+#[path = "../targets.rs"]
+#[allow(dead_code, reason = "each binary uses one of the targets")]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::elements::flac(bytes));
