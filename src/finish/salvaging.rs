@@ -114,7 +114,8 @@ fn foreign(
         if !(rest.start == 0 && durable::share_behind(source, whole.path(), &[])?) {
             durable::copy_ranges(source, whole.path(), &mended.head, std::slice::from_ref(&rest))?;
         }
-        let mut defects = clusters_made_whole(&whole, container)?;
+        let offset = |at: u64| at.checked_sub(mended.head.len() as u64).map(|at| at + mended.from);
+        let mut defects = clusters_made_whole(&whole, container, &offset)?;
         if rest.start > 0 {
             if !begins_clean(whole.path(), container)? {
                 info!(path = %printable(source), parameters = ?mended.source, "The parameters do not decode it.");
@@ -145,8 +146,12 @@ fn remuxed(
     Ok(Ok(Box::new(Written { outcome: Outcome::Salvaged, ..written })))
 }
 
-/// Mends the clusters of our copy of a Matroska or WebM file; what was wrong with them.
-fn clusters_made_whole(whole: &Partial, container: Container) -> Result<Vec<Defect>, FinishError> {
+/// Mends the clusters of our copy of a Matroska or WebM file; what was wrong with them, and where in the original.
+fn clusters_made_whole(
+    whole: &Partial,
+    container: Container,
+    offset: &dyn Fn(u64) -> Option<u64>,
+) -> Result<Vec<Defect>, FinishError> {
     let path = whole.path();
     if !matches!(container, Container::Matroska | Container::Webm) {
         return Ok(Vec::new());
@@ -156,7 +161,8 @@ fn clusters_made_whole(whole: &Partial, container: Container) -> Result<Vec<Defe
     let repair = salvage::repair_clusters(file, len).map_err(|error| salvage_error(path, error))?;
     durable::overwrite(whole, &repair.patches, repair.len)?;
     let (places, bytes) = repair.hit;
-    let hit = (places > 0).then_some(Defect::Unexplained { bytes, places, offset: None, lost_packets: 0 });
+    let offset = repair.patches.iter().map(|(at, _)| *at).min().and_then(offset);
+    let hit = (places > 0).then_some(Defect::Unexplained { bytes, places, offset, lost_packets: 0 });
     let missing = format!("what stood in the last {} bytes", len - repair.len);
     let cut = (repair.len < len).then_some(Defect::Truncated { missing });
     Ok(hit.into_iter().chain(cut).collect())

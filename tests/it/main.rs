@@ -10,6 +10,7 @@ mod support;
 mod architecture;
 mod bad_input;
 mod crash;
+mod damage;
 mod decoding;
 mod deliver_addresses;
 mod deliver_asking;

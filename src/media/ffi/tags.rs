@@ -86,7 +86,7 @@ impl TagFeed {
                 Step::End => return Ok(Next::End),
             };
             let outcome = match body.content {
-                Content::Nothing => self.pass_over(&tag)?,
+                Content::Nothing | Content::Unknown => self.pass_over(&tag)?,
                 Content::Configuration => self.configure(&tag, &body, input)?,
                 Content::Frame => self.frame(&tag, &body, packet, input)?,
             };

@@ -15,6 +15,8 @@ pub(in crate::media) enum Content {
     Frame,
     /// Nothing for a decoder: a command, an end of sequence, colour metadata.
     Nothing,
+    /// Something that no version of the format speaks of, or that is not read here.
+    Unknown,
 }
 
 /// The head of a body.
@@ -36,6 +38,8 @@ pub(in crate::media) struct Body {
 /// As many bytes as any head has, modifiers of enhanced RTMP included.
 pub(in crate::media) const HEAD_BYTES: usize = 32;
 
+/// An end of sequence has no content; what is longer is something else whose head was hit.
+const MOST_END_BYTES: usize = 16;
 const KEY: u8 = 1;
 const GENERATED_KEY: u8 = 4;
 const COMMAND: u8 = 5;
@@ -69,7 +73,8 @@ fn video(head: u8, body: &[u8]) -> Option<Body> {
         _ if frame_type == COMMAND => Content::Nothing,
         0 => Content::Configuration,
         1 => Content::Frame,
-        _ => Content::Nothing,
+        2 if body.len() <= MOST_END_BYTES => Content::Nothing,
+        _ => Content::Unknown,
     };
     let composition_ms = signed_24(body.get(2..5)?)?;
     Some(Body {
@@ -99,7 +104,9 @@ fn enhanced_video(head: u8, body: &[u8]) -> Option<Body> {
         _ if frame_type == COMMAND => Content::Nothing,
         0 => Content::Configuration,
         1 | 3 | 6 => Content::Frame,
-        _ => Content::Nothing,
+        4 => Content::Nothing,
+        2 if body.len() <= MOST_END_BYTES => Content::Nothing,
+        _ => Content::Unknown,
     };
     Some(Body {
         content,
@@ -136,7 +143,9 @@ fn enhanced_audio(head: u8, body: &[u8]) -> Option<Body> {
     let content = match packet_type {
         0 => Content::Configuration,
         1 | 5 => Content::Frame,
-        _ => Content::Nothing,
+        4 => Content::Nothing,
+        2 if body.len() <= MOST_END_BYTES => Content::Nothing,
+        _ => Content::Unknown,
     };
     Some(Body { content, is_foreign: true, ..frame(TrackKind::Audio, codec, at + 4) })
 }

@@ -6,7 +6,7 @@
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 use super::body::HEAD_BYTES;
-use super::tag::{TAG_HEADER_BYTES, TRAILER_BYTES, Tag, first_tag, read_up_to};
+use super::tag::{SCRIPT, TAG_HEADER_BYTES, TRAILER_BYTES, Tag, first_tag, read_up_to};
 use super::{Body, Content};
 
 /// What comes next.
@@ -29,14 +29,23 @@ pub(in crate::media) struct Reader<R> {
     next: u64,
     /// Whether `next` has to be searched for from where it stands.
     is_lost: bool,
+    /// Tags of sound or pictures whose body says nothing that can be read, and their bytes.
+    unread: (u64, u64),
 }
 
 const BUFFER_BYTES: usize = 256 << 10;
+/// A header of version 1 and the length of no tag behind it.
+const FILE_HEADER_BYTES: u64 = 13;
 
 impl<R: Read + Seek> Reader<R> {
     pub(in crate::media) fn open(file: R, size_bytes: u64) -> io::Result<Self> {
-        let mut reader =
-            Self { file: BufReader::with_capacity(BUFFER_BYTES, file), size_bytes, next: 0, is_lost: false };
+        let mut reader = Self {
+            file: BufReader::with_capacity(BUFFER_BYTES, file),
+            size_bytes,
+            next: 0,
+            is_lost: false,
+            unread: (0, 0),
+        };
         reader.rewind()?;
         Ok(reader)
     }
@@ -44,8 +53,24 @@ impl<R: Read + Seek> Reader<R> {
     /// Goes back to the first tag.
     pub(in crate::media) fn rewind(&mut self) -> io::Result<()> {
         self.next = first_tag(&mut self.file)?;
-        self.is_lost = false;
+        (self.is_lost, self.unread) = (false, (0, 0));
         Ok(())
+    }
+
+    /// Goes on behind the header of another recording (annex E.2) that begins at an offset; false if none does.
+    pub(in crate::media) fn pass_header(&mut self, at: u64) -> io::Result<bool> {
+        self.go_to(at)?;
+        let is_header = read_up_to::<4>(&mut self.file)?.is_some_and(|bytes| bytes == *b"FLV\x01");
+        if is_header {
+            (self.next, self.is_lost) = (at + FILE_HEADER_BYTES, false);
+        }
+        Ok(is_header)
+    }
+
+    /// How many tags of sound or pictures were passed over since the beginning because nothing can be read of them, and their
+    /// bytes.
+    pub(in crate::media) const fn unread(&self) -> (u64, u64) {
+        self.unread
     }
 
     /// Offset of the next tag.
@@ -71,6 +96,9 @@ impl<R: Read + Seek> Reader<R> {
             }
             if !self.close(&tag)? {
                 return Ok(self.lose(tag.at + 1));
+            }
+            if tag.kind != SCRIPT && tag.body_bytes > 1 && tag.end() <= self.size_bytes {
+                self.unread = (self.unread.0 + 1, self.unread.1 + tag.body_bytes);
             }
         }
     }

@@ -178,7 +178,7 @@ impl<R: Read + Seek, T: FnMut(FlvUnit<'_>) -> Taken> Walk<R, T> {
         let content_bytes = body_bytes.checked_sub(body.head_bytes);
         match (body.content, content_bytes) {
             (Content::Nothing, _) | (Content::Frame, Some(0)) => Ok(Taken::Next),
-            (_, None) => Ok(Taken::Refused),
+            (Content::Unknown, _) | (_, None) => Ok(Taken::Refused),
             (Content::Configuration, Some(bytes)) => self.configuration(tag, &body, bytes),
             (Content::Frame, Some(bytes)) => Ok((self.take)(FlvUnit::Packet(FlvPacket {
                 kind: body.kind,

@@ -2,6 +2,7 @@
 
 use super::layout::{begin_output, lay_out, lead};
 use super::next::NextRecordings;
+use super::passed_over::Delivered;
 use super::start::{Start, Verdict};
 use super::track::{Placed, Route, Track};
 use super::{Lessons, Remux, Remuxed};
@@ -14,7 +15,7 @@ use crate::recording::{Container, Defect, TrackKind};
 
 /// How an attempt ended without an error.
 pub(super) enum Ended {
-    Done(Box<Remuxed>),
+    Done(Box<Remuxed>, Vec<Delivered>),
     /// A sound or picture track turned up, or sent its first packet, at this byte, and its parameters are not known.
     LateTrack {
         at: u64,
@@ -231,6 +232,7 @@ impl<'a> Attempt<'a> {
         sink.add_chapters(&chapters)?;
         sink.finish()?;
         let source = pass.conclude(tracks.iter_mut().map(Track::read).collect())?;
+        let delivered = tracks.iter().zip(&source.tracks).map(|(track, read)| track.delivered(read)).collect();
         let mut tracks_written: Vec<_> = tracks.iter().filter_map(Track::written).collect();
         let moved = tracks.iter().filter(|t| t.is_written()).map(Track::moved).collect();
         super::super::meter::align(&mut tracks_written);
@@ -240,7 +242,10 @@ impl<'a> Attempt<'a> {
         if tracks_written.iter().all(|t| t.packets == 0) {
             return Err(unfinishable(request, defects, Defect::NoPackets));
         }
-        Ok(Ended::Done(Box::new(Remuxed { tracks_written, moved, chapters: chapters.len(), source, defects })))
+        Ok(Ended::Done(
+            Box::new(Remuxed { tracks_written, moved, chapters: chapters.len(), source, defects }),
+            delivered,
+        ))
     }
 
     /// The end came before the beginning: no packets, no keyframe, or a picture track that is only declared.

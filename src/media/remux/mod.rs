@@ -13,6 +13,7 @@ mod attempt;
 mod jump;
 mod layout;
 mod next;
+mod passed_over;
 mod reorder;
 mod start;
 mod track;
@@ -21,11 +22,13 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use attempt::{Attempt, Ended};
+use passed_over::Delivered;
 
 use super::ffi::source::PARAMETER_BYTES;
 use super::{MediaError, Reading, TrackReading, Watch};
 use crate::recording::name::printable;
 use crate::recording::{Container, Defect};
+use crate::threads::alongside;
 
 /// Where the index of an MP4 goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -135,10 +138,19 @@ const LOOK_BEYOND_BYTES: u64 = PARAMETER_BYTES / 4;
 /// [`MediaError::DoesNotFit`] and [`MediaError::UnreadableTrack`] where a track would be lost,
 /// [`MediaError::Write`] with the operating system's error where the disk is full.
 pub fn remux(request: &Remux<'_>) -> Result<Remuxed, MediaError> {
+    // It reads the same bytes at the same time, which are in memory then.
+    let (source, from) = (request.source, request.from);
+    let (done, walked) = alongside(|| attempts(request), || passed_over::walk(source, from));
+    let (mut remuxed, delivered) = done?;
+    remuxed.defects.extend(walked?.iter().flat_map(|walked| passed_over::defects(walked, &delivered)));
+    Ok(remuxed)
+}
+
+fn attempts(request: &Remux<'_>) -> Result<(Remuxed, Vec<Delivered>), MediaError> {
     let mut lessons = Lessons::default();
     for _ in 0..ATTEMPTS {
         match Attempt::begin(request, &lessons)?.run()? {
-            Ended::Done(remuxed) => return Ok(*remuxed),
+            Ended::Done(remuxed, delivered) => return Ok((*remuxed, delivered)),
             Ended::LateTrack { at } => {
                 lessons.look_bytes = Some(at.saturating_add(LOOK_BEYOND_BYTES).max(PARAMETER_BYTES));
             }

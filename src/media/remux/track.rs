@@ -1,6 +1,7 @@
 //! One track on its way through a remux.
 
 use super::jump::{InStep, Jump};
+use super::passed_over::Delivered;
 use super::reorder::{Ordered, Reorder, WAIT_MS};
 use crate::media::TrackReading;
 use crate::media::ffi::source::StreamFacts;
@@ -321,6 +322,14 @@ impl Track {
     pub(super) fn note_attached(&mut self, packet: &Packet) {
         self.count(packet, packet.data().unwrap_or_default());
         self.note_written(packet, Stamp { pts: 0, dts: 0, said: 0 });
+    }
+
+    /// What the demuxer handed out of sound or pictures, and under which number of the container.
+    pub(super) fn delivered(&self, read: &TrackReading) -> Delivered {
+        let is_written = matches!(self.route, Route::Output(_));
+        let (id, track, kind) = (self.facts.id, read.number, read.kind);
+        let is_all_payload = Delivered::is_all_payload(&read.codec);
+        Delivered { id, track, kind, is_written, is_all_payload, bytes: read.bytes, packets: read.packets }
     }
 
     /// The track as it was read.

@@ -6,6 +6,8 @@
 pub mod flv;
 pub mod matroska;
 pub mod mpegts;
+pub mod tags;
+pub mod transport;
 
 use std::io::{self, Read, Seek};
 use std::path::Path;

@@ -10,8 +10,8 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use super::Tail;
 
-const PACKET_BYTES: usize = 188;
-const SYNC: u8 = 0x47;
+pub(super) const PACKET_BYTES: usize = 188;
+pub(super) const SYNC: u8 = 0x47;
 const NULL_PID: u16 = 0x1FFF;
 /// How much of the end is looked at: more than the longest PES packet of any sane recording.
 const WINDOW_BYTES: u64 = 4 << 20;

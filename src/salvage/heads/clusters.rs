@@ -5,7 +5,9 @@
 //! with which its blocks go on as those of its neighbours do.
 
 use std::io::{Read, Seek};
+use std::ops::Range;
 
+use super::blocks::{Fault, Tracks};
 use super::ebml::{BLOCK_GROUP, CLUSTER, Element, SIMPLE_BLOCK, TIMESTAMP, UNKNOWN, number, void};
 use super::times::{Beats, time_before, time_behind};
 use crate::salvage::source::Source;
@@ -102,17 +104,28 @@ pub struct Repair {
     pub len: u64,
 }
 
-/// Whether clusters follow one another up to the end of a file with a head. A cluster that says where it ends is not
-/// looked into.
+/// Whether clusters follow one another up to the end of a file with a head, and in each its blocks, none of which says what
+/// cannot be.
 pub fn is_sound<R: Read + Seek>(source: &mut Source<R>, len: u64) -> bool {
     let Some(mut at) = segment_body(source) else { return true };
+    let tracks = Tracks::read(source, at);
+    let mut cluster_end = None;
     while at < len {
         let Some(found) = Element::at(source, at) else { return false };
+        cluster_end = cluster_end.filter(|end| at < *end);
+        let is_known =
+            if cluster_end.is_some() { found.is_of_cluster() } else { found.is_of_segment() || found.is_of_cluster() };
+        if !is_known || tracks.fault(source, &found).is_some() {
+            return false;
+        }
         at = match found.end {
-            _ if !found.is_of_segment() && !found.is_of_cluster() => return false,
-            Some(end) => end,
-            None if found.is_cluster() => found.body,
-            None => return false,
+            _ if found.is_cluster() => {
+                // One that is cut says nothing of what is in it.
+                cluster_end = found.end.filter(|end| *end <= len);
+                found.body
+            }
+            Some(end) if cluster_end.is_none_or(|last| end <= last) => end,
+            _ => return false,
         };
     }
     true
@@ -127,8 +140,9 @@ fn segment_body<R: Read + Seek>(source: &mut Source<R>) -> Option<u64> {
 pub fn repair<R: Read + Seek>(source: &mut Source<R>, data_end: u64, len: u64) -> Repair {
     let repair = Repair { len, ..Repair::default() };
     let Some(start) = segment_body(source) else { return repair };
+    let tracks = Tracks::read(source, start);
     let mut walk =
-        Walk { source, end: data_end, len, repair, cluster: None, newest_body: None, block: None, newest: 0 };
+        Walk { source, tracks, end: data_end, len, repair, cluster: None, newest_body: None, block: None, newest: 0 };
     walk.run(start);
     walk.repair
 }
@@ -144,6 +158,7 @@ struct Open {
 
 struct Walk<'a, R> {
     source: &'a mut Source<R>,
+    tracks: Tracks,
     end: u64,
     len: u64,
     repair: Repair,
@@ -219,7 +234,9 @@ impl<R: Read + Seek> Walk<'_, R> {
     fn step_in_cluster(&mut self, at: u64, found: &Element) -> Option<u64> {
         let end = found.end?;
         if end > self.len {
-            return Some(self.cut(at, self.len));
+            // What goes on behind it shows that it says too much.
+            let is_cut = find(self.source, at + 1, self.end, self.end).is_none();
+            return is_cut.then(|| self.cut(at, self.len));
         }
         if end >= self.end + BLOCK_ZERO_BYTES {
             return Some(self.cut(at, self.end));
@@ -233,7 +250,23 @@ impl<R: Read + Seek> Walk<'_, R> {
         }
         self.newest = self.newest.max(found.block.map_or(self.newest, |block| block.time));
         self.block = Some(at);
+        self.correct(at..end, found);
         Some(end)
+    }
+
+    /// Takes what a block says wrongly out of the way of those behind it.
+    fn correct(&mut self, place: Range<u64>, found: &Element) {
+        match self.tracks.fault(self.source, found) {
+            Some(Fault::Stray) => {
+                self.repair.hit.0 += 1;
+                self.blank(place.start, place.end);
+            }
+            Some(Fault::Lacing { at, flags }) => {
+                self.repair.hit.0 += 1;
+                self.repair.patches.push((at, vec![flags]));
+            }
+            None => {}
+        }
     }
 
     /// A block that the end cuts off; one whose rest are zeros goes with them.
@@ -333,7 +366,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::salvage::heads::ebml::{EBML, SEGMENT, element};
+    use crate::salvage::heads::ebml::{EBML, SEGMENT, TRACKS, element};
 
     const BLOCK_BYTES: usize = 9 + 4 + 90;
 
@@ -419,6 +452,31 @@ mod tests {
             let size = u32::from_be_bytes(hit[places[1] + 8..places[1] + 12].try_into().unwrap()) ^ flipped;
             hit[places[1] + 8..places[1] + 12].copy_from_slice(&size.to_be_bytes());
             assert!(times(&mended(&hit)) == all, "{flipped:#x}");
+        }
+    }
+
+    /// The same with the tracks in front: one, which is not laced.
+    fn with_tracks(is_live: bool) -> (Vec<u8>, usize) {
+        let entry = element(&[0xAE], &[&[0xD7, 0x81, 1][..], &[0x9C, 0x81, 0]].concat());
+        let (file, places) = whole(is_live);
+        let tracks = element(&TRACKS, &entry);
+        ([&file[..places[0]], &tracks, &file[places[0]..]].concat(), places[1] + tracks.len() + 16)
+    }
+
+    #[test]
+    fn a_block_that_says_what_cannot_be_takes_nobody_with_it() {
+        for is_live in [false, true] {
+            let (file, first) = with_tracks(is_live);
+            let (all, block) = (times(&file), first + 10 * BLOCK_BYTES);
+            assert!(mended(&file) == file && all.len() == 150);
+            // Flags that say laced: all stay. Another track, another element, a size that is too long or too short: all others do.
+            for (byte, bit, lost) in [(12, 2, 0), (12, 6, 0), (9, 2, 1), (0, 8, 1), (7, 1, 1), (8, 64, 1), (8, 2, 1)] {
+                let mut hit = file.clone();
+                hit[block + byte] ^= bit;
+                assert!(!is_sound(&mut Source::new(Cursor::new(&hit), hit.len() as u64), hit.len() as u64), "{byte}");
+                let found = times(&mended(&hit));
+                assert!(found.len() >= 150 - lost && found.is_sorted(), "{byte} {bit} live {is_live}: {}", found.len());
+            }
         }
     }
 

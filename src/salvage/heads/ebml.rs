@@ -1,6 +1,7 @@
 //! Elements of EBML (RFC 8794) as Matroska has them (RFC 9559).
 
 use std::io::{Read, Seek};
+use std::ops::Range;
 
 use crate::salvage::source::Source;
 
@@ -23,8 +24,10 @@ const LOOK_BYTES: usize = 32;
 /// What stands in a segment: `SeekHead`, `Info`, `Tracks`, `Cluster`, `Cues`, `Tags`, `Chapters`, `Attachments`.
 const IN_SEGMENT: [u64; 8] =
     [0x114D_9B74, 0x1549_A966, 0x1654_AE6B, 0x1F43_B675, 0x1C53_BB6B, 0x1254_C367, 0x1043_A770, 0x1941_A469];
-/// What stands in a cluster beside its blocks: `Timestamp`, `Position`, `PrevSize`, `SilentTracks`, CRC-32, `Void`.
-const IN_CLUSTER: [u64; 6] = [0xE7, 0xA7, 0xAB, 0x5854, 0xBF, 0xEC];
+/// What stands in a cluster beside blocks and `Void` and has at most eight bytes: `Timestamp`, `Position`, `PrevSize`, CRC-32.
+const NUMBERS_IN_CLUSTER: [u64; 4] = [TIMESTAMP as u64, 0xA7, 0xAB, 0xBF];
+const SILENT_TRACKS: u64 = 0x5854;
+const ENCRYPTED_BLOCK: u64 = 0xAF;
 
 /// A variable-size integer without its marker, and its length (RFC 8794 §4).
 pub fn vint(bytes: &[u8]) -> Option<(u64, usize)> {
@@ -58,6 +61,12 @@ pub struct Block {
     pub track: u64,
     /// Its time after that of its cluster, in ticks of the segment.
     pub time: i64,
+    /// Where its flags stand.
+    pub flags_at: u64,
+    /// Its flags: a keyframe, invisible, how its frames are laced (RFC 9559 §10.1, §10.2).
+    pub flags: u8,
+    /// Where it ends; that may be before the end of the group that it stands in.
+    pub end: u64,
 }
 
 /// An element in a file.
@@ -86,7 +95,7 @@ impl Element {
         let head = id_bytes + size_bytes;
         let body = at + head as u64;
         let end = (!is_unknown(size, size_bytes)).then(|| body.saturating_add(size));
-        let block = bytes.get(head..).and_then(|body| block_of(id, body));
+        let block = bytes.get(head..).zip(end).and_then(|(bytes, end)| block_of(id, bytes, body..end));
         Some(Self { id, size_at: at + id_bytes as u64, body, end, block })
     }
 
@@ -102,21 +111,45 @@ impl Element {
 
     /// Whether it stands in a cluster, whole or not.
     pub fn is_of_cluster(&self) -> bool {
-        let is_small = |end: u64| end - self.body <= 8 || self.id != u64::from(TIMESTAMP);
-        self.end.is_some_and(|end| end > self.body && is_small(end))
-            && (self.block.is_some() || IN_CLUSTER.contains(&self.id))
+        let fits = |bytes: u64| match self.id {
+            _ if self.block.is_some() => true,
+            ENCRYPTED_BLOCK | SILENT_TRACKS => bytes > 0,
+            id if id == u64::from(VOID) => true,
+            id => NUMBERS_IN_CLUSTER.contains(&id) && (1..=8).contains(&bytes),
+        };
+        self.end.is_some_and(|end| end >= self.body && fits(end - self.body))
     }
 }
 
-fn block_of(id: u64, body: &[u8]) -> Option<Block> {
-    let body = match u8::try_from(id).ok()? {
-        SIMPLE_BLOCK => body,
-        BLOCK_GROUP if body.first() == Some(&BLOCK) => body.get(1 + vint(body.get(1..)?)?.1..)?,
+/// What the beginning of the body of a block says, or of a group that holds one; the body lies at these offsets.
+fn block_of(id: u64, bytes: &[u8], body: Range<u64>) -> Option<Block> {
+    let (before, end) = match u8::try_from(id).ok()? {
+        SIMPLE_BLOCK => (0, body.end),
+        BLOCK_GROUP => block_in_group(bytes, &body)?,
         _ => return None,
     };
-    let (track, length) = vint(body).filter(|(track, _)| (1..=MOST_TRACKS).contains(track))?;
-    let time = i16::from_be_bytes(*body.get(length..)?.first_chunk()?);
-    Some(Block { track, time: i64::from(time) })
+    let bytes = bytes.get(before..)?;
+    let (track, length) = vint(bytes).filter(|(track, _)| (1..=MOST_TRACKS).contains(track))?;
+    let time = i16::from_be_bytes(*bytes.get(length..)?.first_chunk()?);
+    let flags = *bytes.get(length + 2)?;
+    Some(Block { track, time: i64::from(time), flags_at: body.start + (before + length + 2) as u64, flags, end })
+}
+
+/// Where in a `BlockGroup` the body of its block begins, and where in the file that ends. Short elements, such as its duration, may
+/// stand in front of it.
+fn block_in_group(bytes: &[u8], group: &Range<u64>) -> Option<(usize, u64)> {
+    let mut at = 0;
+    loop {
+        let rest = bytes.get(at..).filter(|rest| !rest.is_empty())?;
+        let id_bytes = vint(rest)?.1;
+        let (size, size_bytes) = vint(rest.get(id_bytes..)?)?;
+        let body = at + id_bytes + size_bytes;
+        let end = (group.start + body as u64).checked_add(size).filter(|end| *end <= group.end)?;
+        if rest[0] == BLOCK {
+            return Some((body, end));
+        }
+        at = body + usize::try_from(size).ok()?;
+    }
 }
 
 /// The beginning of an element that says nothing and is `bytes` long, which are at least two.

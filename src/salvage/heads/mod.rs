@@ -3,6 +3,7 @@
 //!
 //! Nothing of the media is changed: the mended file is new bytes, then the old file from its first whole block on.
 
+mod blocks;
 mod clusters;
 mod ebml;
 mod flv;
