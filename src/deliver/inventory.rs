@@ -62,7 +62,7 @@ impl Look<'_> {
     /// The container of a key that may be a finished recording's and is not known yet.
     fn wanted(&self, key: &str) -> Option<Container> {
         let container = key.rsplit_once('.').and_then(|(_, extension)| Container::from_extension(extension))?;
-        let is_finished = !matches!(container, Container::Flv | Container::MpegTs);
+        let is_finished = container != Container::Flv && !container.may_be_segment();
         let name = Path::new(key).file_name()?;
         (is_finished && !durable::is_partial(name) && !(self.is_known)(key)).then_some(container)
     }

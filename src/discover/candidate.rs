@@ -24,7 +24,16 @@ pub enum NameClass {
     Playlist(UnitKind),
     /// A segment kind that never stands alone (`.m4s`, `.fmp4`, `*_init.mp4`, `.vtt` …).
     Segment,
+    /// The extension of media that this program does nothing with (`.mpg`, `.wmv`, `.h264` …).
+    Unhandled,
 }
+
+/// Extensions of media that is recorded and that nothing is done with here.
+const UNHANDLED: [&str; 33] = [
+    "mpg", "mpeg", "vob", "m2v", "m1v", "wmv", "wma", "asf", "3gp", "3g2", "f4v", "m4b", "rm", "rmvb", "flac", "caf",
+    "amr", "mp2", "ac3", "eac3", "dts", "h264", "264", "h265", "265", "hevc", "obu", "mxf", "dv", "mjpeg", "mjpg",
+    "nut", "y4m",
+];
 
 /// The rules that tell temporary names: the presets' own and the configured suffixes.
 #[derive(Debug, Clone)]
@@ -73,7 +82,7 @@ impl NameRules {
         let (base, is_temporary) = self.without_suffix(bytes);
         match class_of_extension(base) {
             // A segment or playlist that is still being written is nobody's business.
-            NameClass::Segment | NameClass::Playlist(_) if is_temporary => NameClass::Never,
+            NameClass::Segment | NameClass::Playlist(_) | NameClass::Unhandled if is_temporary => NameClass::Never,
             NameClass::Recording { .. } => NameClass::Recording { is_temporary },
             other => other,
         }
@@ -130,10 +139,12 @@ fn class_of_extension(name: &[u8]) -> NameClass {
         NameClass::Playlist(UnitKind::Hls)
     } else if is(&["mpd"]) {
         NameClass::Playlist(UnitKind::Dash)
-    } else if is(&["m4s", "fmp4", "cmfv", "cmfa", "aac", "vtt"]) || name.ends_with(b"_init.mp4") {
+    } else if is(&["m4s", "fmp4", "cmfv", "cmfa", "vtt"]) || name.ends_with(b"_init.mp4") {
         NameClass::Segment
     } else if Container::from_extension(extension).is_some() {
         NameClass::Recording { is_temporary: false }
+    } else if is(&UNHANDLED) {
+        NameClass::Unhandled
     } else {
         NameClass::Never
     }
@@ -156,6 +167,18 @@ mod tests {
         {
             assert_eq!(class(name), FINISHED, "{name}");
         }
+        for name in ["a.ogg", "a.opus", "a.IVF", "a.m2ts", "a.mp3", "a.aac", "a.wav", "a.mka", "a.avi"] {
+            assert_eq!(class(name), FINISHED, "{name}");
+        }
+    }
+
+    #[test]
+    fn other_media_is_known_and_not_handled() {
+        for name in ["a.mpg", "a.WMV", "a.h264", "a.flac", "a.y4m"] {
+            assert_eq!(class(name), NameClass::Unhandled, "{name}");
+        }
+        assert_eq!(class("a.mpg.tmp"), NameClass::Never);
+        assert_eq!(class(".a.mpg"), NameClass::Never);
     }
 
     #[test]

@@ -95,9 +95,10 @@ pub(super) struct UnitFacts {
 /// Target durations that must pass without a change.
 const TARGETS_UNCHANGED: i64 = 3;
 
-/// The one kind of file that stands alone and serves as a segment as well.
-pub(super) fn is_transport_stream(path: &Path) -> bool {
-    path.extension().and_then(|e| e.to_str()).and_then(Container::from_extension) == Some(Container::MpegTs)
+/// Whether a file may stand alone and serve as a segment as well.
+pub(super) fn may_be_segment(path: &Path) -> bool {
+    let container = path.extension().and_then(|e| e.to_str()).and_then(Container::from_extension);
+    container.is_some_and(Container::may_be_segment)
 }
 
 /// Whether a unit may be delivered at that time (design §4).

@@ -30,8 +30,10 @@ pub struct Scan {
     /// HLS and DASH units.
     pub units: Vec<Unit>,
     /// What cannot be judged yet: finished names beside a live temporary of the same name (the server is still writing
-    /// them), and transport streams beside or below a playlist that cannot be read or is refused.
+    /// them), and what may be a segment beside or below a playlist that cannot be read or is refused.
     pub waiting: Vec<PathBuf>,
+    /// Media that nothing is done with, and that no playlist names.
+    pub unhandled: Vec<PathBuf>,
     /// What could not be read or is refused.
     pub problems: Vec<Problem>,
     /// Files that were moved aside to be removed (`durable::give_up`).
@@ -64,6 +66,8 @@ pub enum Look {
     Waiting,
     /// The head or a part of a unit: scan its directory.
     Unit,
+    /// Media that nothing is done with.
+    Unhandled,
     /// Neither, or gone.
     Nothing,
 }
@@ -90,6 +94,7 @@ struct Above {
 #[derive(Default)]
 struct Entries {
     recordings: Vec<(OsString, bool)>,
+    unhandled: Vec<OsString>,
     listing: Listing,
     directories: Vec<PathBuf>,
 }
@@ -155,6 +160,7 @@ impl Search<'_> {
         }
         let is_temporary = match self.namer.rules().class(name) {
             NameClass::Never => return Ok(Look::Nothing),
+            NameClass::Unhandled => return Ok(Look::Unhandled),
             NameClass::Playlist(_) | NameClass::Segment => return Ok(Look::Unit),
             NameClass::Recording { is_temporary } => is_temporary,
         };
@@ -181,13 +187,16 @@ impl Search<'_> {
                 continue;
             }
             let path = directory.join(name);
-            if is_doubtful && hls::is_transport_stream(&path) {
+            if is_doubtful && hls::may_be_segment(&path) {
                 // What such a playlist names is not known: a segment must not be taken for a recording.
                 scan.waiting.push(path);
             } else if above.claimed.is_empty() || !above.claimed.contains(&path) {
                 self.take(path, is_temporary, scan);
             }
         }
+        let is_here = |name: &OsString| name.to_str().is_some_and(|name| found.claimed_here.contains(name));
+        let unhandled = entries.unhandled.iter().filter(|name| !is_here(name)).map(|name| directory.join(name));
+        scan.unhandled.extend(unhandled.filter(|path| !above.claimed.contains(path)));
         above.claimed.extend(found.claimed_below);
         above.stack.extend(entries.directories.into_iter().map(|below| (below, is_doubtful)));
         scan.units.extend(found.units);
@@ -290,7 +299,7 @@ impl Search<'_> {
         let may_matter = match class {
             NameClass::Recording { .. } => true,
             NameClass::Never => !is_hidden_name(path.file_name().unwrap_or_default()) && path.is_dir(),
-            NameClass::Playlist(_) | NameClass::Segment => false,
+            NameClass::Playlist(_) | NameClass::Segment | NameClass::Unhandled => false,
         };
         if may_matter {
             scan.problems.extend(self.leads_out(path));
@@ -319,6 +328,10 @@ impl Search<'_> {
 fn sort_file(name: OsString, class: NameClass, entries: &mut Entries) {
     match class {
         NameClass::Never => entries.listing.others.extend(name.into_string()),
+        NameClass::Unhandled => {
+            entries.listing.others.extend(name.to_str().map(str::to_owned));
+            entries.unhandled.push(name);
+        }
         NameClass::Recording { is_temporary } => {
             entries.listing.names.extend(name.to_str().map(str::to_owned));
             entries.recordings.push((name, is_temporary));

@@ -158,7 +158,7 @@ impl Settler {
         }
         Facts {
             is_temporary: candidate.is_temporary,
-            may_be_segment: !candidate.is_temporary && hls::is_transport_stream(&candidate.path),
+            may_be_segment: !candidate.is_temporary && hls::may_be_segment(&candidate.path),
             has_live_temporary: !candidate.is_temporary && self.has_live_temporary(&candidate.path, mode, now_ms),
             seen,
             lease,

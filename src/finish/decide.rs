@@ -61,7 +61,7 @@ pub fn decide(inspection: &Inspection, options: &Options) -> Plan {
         // A server that reads its fragments again would find none in what was made of them.
         Some(Shape::Fragmented) if options.keeps_fragments => Action::Keep,
         Some(shape) => iso_action(inspection, shape),
-        None if container == source && is_complete(inspection) => Action::Keep,
+        None if container == source && (source.is_kept() || is_complete(inspection)) => Action::Keep,
         None if container == Container::Mp4 && inspection.is_indexable => Action::Index,
         None => Action::Remux,
     };
@@ -98,7 +98,7 @@ fn iso_action(inspection: &Inspection, shape: Shape) -> Action {
 
 /// Whether a file that is not ISO base media is what its writer closes in order: whole, and with a duration, which
 /// FLV, Matroska and WebM get together with their index. MPEG-TS has neither to begin with.
-fn is_complete(inspection: &Inspection) -> bool {
+pub(super) fn is_complete(inspection: &Inspection) -> bool {
     let is_whole =
         !inspection.defects.iter().any(|d| matches!(d, Defect::Truncated { .. })) && inspection.recordings.is_empty();
     let is_closed = inspection.container == Some(Container::MpegTs)

@@ -123,7 +123,7 @@ impl Fault for FinishError {
                 "The recording is safe where it is. Free space on its file system; it is tried again by itself.".into(),
             ),
             Self::NotTheSame { path, .. } => Some(format!(
-                "The recording is untouched and nothing was published. Please report it with the output of `aftercast inspect {}`.",
+                "The recording is untouched and nothing was published; `aftercast inspect {}` says what is in it.",
                 printable(path)
             )),
             Self::NoName { .. } | Self::NotJournalled { .. } | Self::TooManyNames { .. } => None,

@@ -103,10 +103,10 @@ impl Inspection {
         self.header().map(|(_, movie)| movie)
     }
 
-    /// Names of its codecs, as FFmpeg says them, sound and pictures only.
+    /// Names of its codecs, as FFmpeg says them, sound and pictures only; of tracks that can be read.
     pub fn codecs(&self) -> Vec<&str> {
         let of_movie = self.iso.iter().flat_map(|iso| &iso.verdict.tracks).map(|t| (t.kind, t.codec.as_str()));
-        let tracks = self.probe.iter().flat_map(|p| &p.tracks).filter(|t| !t.is_cover);
+        let tracks = self.probe.iter().flat_map(|p| &p.tracks).filter(|t| !t.is_cover && t.is_readable);
         let probed = tracks.map(|t| (t.kind, t.codec.as_str()));
         let is_media = |(kind, _): &(TrackKind, &str)| matches!(kind, TrackKind::Video | TrackKind::Audio);
         of_movie.chain(probed).filter(is_media).map(|(_, codec)| codec).collect()
@@ -132,7 +132,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, FinishError> {
     (&file).take(HEAD_BYTES).read_to_end(&mut head).map_err(FileError::on("read", path))?;
     let is_headless = head.iter().all(|byte| *byte == 0);
     // The name is the last resort where the head of a file is lost.
-    let container = Container::sniff(&head).or_else(|| Container::from_name(path).filter(|_| is_headless));
+    let container = Container::sniff_named(&head, path).or_else(|| Container::from_name(path).filter(|_| is_headless));
     let mut found = Inspection {
         size_bytes,
         container,
@@ -290,11 +290,11 @@ fn read_movie(
     } else {
         read_whole(reader, iso, found)?
     };
-    iso.verdict = isobmff::validate(&movie, &iso.layout);
     if iso.layout.shape() == Shape::HeaderLast && !iso.is_rebuilt {
-        // The header is written anew.
+        // The header is written anew, and says no more what its samples refute.
         movie.mend_durations();
     }
+    iso.verdict = isobmff::validate(&movie, &iso.layout);
     found.defects.extend(iso.verdict.defects.iter().cloned());
     let has_packets = iso.verdict.tracks.iter().any(|track| track.packets > 0);
     if !has_packets && !found.defects.contains(&Defect::NoPackets) {

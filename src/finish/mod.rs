@@ -22,6 +22,7 @@ mod front;
 mod identity;
 mod indexing;
 mod inspect;
+mod keep;
 mod options;
 mod place;
 mod produce;

@@ -3,18 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::closer::look_closer;
 use super::decide::{Action, decide};
-use super::describe::{Description, describe_inspected};
+use super::describe::Description;
 use super::front::front;
-use super::identity::{Made, Making, record_of_finished, start_of};
+use super::identity::{Made, Making, record_of_finished};
+use super::keep::keep;
 use super::remux::remux;
 use super::salvaging::taught_by;
 use super::tagged::{index_or_remux, remux_named};
 use super::{FinishError, Inspection, Options, Wish, inspect, salvaging};
 use crate::durable::{self, Owner, Partial};
+use crate::fault::chain;
 use crate::isobmff::IsoError;
-use crate::media::{MediaError, Watch};
+use crate::media::Watch;
 use crate::recording::journey::{Settled, Start};
 use crate::recording::{
     Container, Defect, Fingerprint, Outcome, SalvageReport, Seen, SpliceIntent, SpliceMethod, SpliceUndo, VodRecord,
@@ -209,6 +210,11 @@ fn front_or_keep(work: &Work<'_>, inspection: &mut Inspection, container: Contai
             inspection.defects.extend(unmovable.defect());
             keep(work, inspection, container)
         }
+        // What stands after all is not what the header in front says: FFmpeg reads the file by itself.
+        Err(error @ FinishError::NotTheSame { .. }) => {
+            tracing::warn!(error = chain(&error), "retrying with a different method");
+            remux(work, inspection, container)
+        }
         other => other,
     }
 }
@@ -285,60 +291,6 @@ pub(super) fn source_may_go(work: &Work<'_>, defects: &[Defect]) -> bool {
 
 pub(super) fn watch<'a>(work: &Work<'a>, progress: &'a dyn Fn(u64)) -> Watch<'a> {
     Watch { cancel: Some(work.stop), progress: Some(progress) }
-}
-
-/// The file is complete. Where its rest is not proven and it would have to be renamed, a copy gets the final name.
-fn keep(work: &Work<'_>, inspection: &Inspection, container: Container) -> Result<Written, FinishError> {
-    let source = work.settled.path();
-    let read = |bytes| (work.progress)(bytes, inspection.size_bytes);
-    let mut description = describe_inspected(source, inspection, container, &watch(work, &read))?;
-    if description.tracks.iter().all(|t| t.packets == 0) {
-        return Err(MediaError::Unfinishable { path: source.to_owned(), defects: vec![Defect::NoPackets] }.into());
-    }
-    if description.defects.iter().any(Defect::leaves_something_out) && !container.is_iso() {
-        // Only the packets told that it is not whole after all.
-        return remux(work, inspection, container);
-    }
-    look_closer((source, container), inspection.movie(), work.options.validate, watch(work, &read))?
-        .tell(&mut description);
-    let start = start_of(work.settled, description.created_ms, description.duration_ms);
-    let final_path =
-        (work.choose_path)(&Wish { extension: extension_of(source, container), start_ms: start.0, may_be_own: true })?;
-    let (path, fingerprint, warnings) = if final_path == source || work.settled.evidence.is_strong() {
-        durable::create_directories(final_path.parent().unwrap_or(Path::new("/")))?;
-        work.wait_for_disk(|| durable::sync_file(source))?;
-        (source.to_owned(), work.settled.candidate.fingerprint, Vec::new())
-    } else {
-        copy_whole(work, &final_path)?
-    };
-    Ok(Written {
-        path,
-        fingerprint,
-        final_path,
-        description,
-        defects: inspection.defects.clone(),
-        start,
-        outcome: Outcome::Kept,
-        splice: None,
-        undo: None,
-        salvage: None,
-        warnings,
-    })
-}
-
-/// A kept file keeps its extension where that already stands for its container (`.m4a`, `.m4v`).
-pub(super) fn extension_of(source: &Path, container: Container) -> &'static str {
-    const KEPT: [&str; 4] = ["m4a", "m4v", "mka", "m2ts"];
-    let name = source.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    let known = KEPT.into_iter().find(|e| name.split('.').skip(1).any(|part| part == *e));
-    known.filter(|e| Container::from_extension(e) == Some(container)).unwrap_or(container.extension())
-}
-
-fn copy_whole(work: &Work<'_>, final_path: &Path) -> Result<(PathBuf, Fingerprint, Vec<String>), FinishError> {
-    let size_bytes = work.settled.candidate.fingerprint.size_bytes;
-    let partial = partial_with_room(work, final_path, size_bytes)?;
-    durable::copy_ranges(work.settled.path(), partial.path(), &[], std::slice::from_ref(&(0..size_bytes)))?;
-    seal(work, partial)
 }
 
 /// Makes the directory and the partial, after a look at the free space.

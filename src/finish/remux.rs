@@ -7,22 +7,58 @@
 use std::path::Path;
 
 use super::closer::look_closer;
+use super::decide::is_complete;
 use super::describe::{Description, describe, of_reading};
 use super::identity::start_of;
+use super::keep::keep_as_is;
 use super::produce::{Work, Written, partial_with_room, seal, source_may_go, watch, without_repeats};
 use super::{FinishError, Inspection, Splice, Validate, Wish, splice};
 use crate::durable;
 use crate::fault::chain;
-use crate::media::{self, Begins, Header, Reading, Remux, Remuxed, Watch};
+use crate::media::{self, Begins, Header, MediaError, Reading, Remux, Remuxed, Watch};
 use crate::recording::name::printable;
 use crate::recording::{Container, Defect, Outcome, SpliceMethod, StartSource};
 use crate::threads::alongside;
 
-/// Finishes a recording by writing its packets into another container.
+/// Finishes a recording by writing its packets into another container; into the next that may carry them where FFmpeg writes
+/// something else than it was given, or nothing. What no container carries is kept in its own.
 pub(super) fn remux(work: &Work<'_>, inspection: &Inspection, container: Container) -> Result<Written, FinishError> {
     // A transport stream without its head was damaged there, and did not begin where its packets do.
     let begins = if inspection.is_headless { Begins::AtFirstPacket } else { Begins::AtKeyframe };
-    remux_from(work, inspection, container, (work.settled.path(), begins))
+    let own = inspection.container.unwrap_or(container);
+    let mut refused = None;
+    for to in containers(container, own, is_complete(inspection)) {
+        match remux_from(work, inspection, to, (work.settled.path(), begins)) {
+            Err(error) if is_refusal(&error) => {
+                let path = printable(work.settled.path());
+                tracing::warn!(%path, to = to.extension(), error = chain(&error), "cannot convert to this container");
+                refused.get_or_insert_with(|| chain(&error));
+            }
+            other => return other,
+        }
+    }
+    let reason = refused.unwrap_or_default();
+    keep_as_is(work, inspection, own, Defect::NotConverted { reason })
+}
+
+/// The containers to try, best first. A file that is complete in its own need not be written into that again.
+fn containers(wanted: Container, own: Container, is_complete: bool) -> Vec<Container> {
+    let mut containers = vec![wanted];
+    let others = [Some(Container::Matroska), (!is_complete).then_some(own)];
+    for other in others.into_iter().flatten() {
+        if !containers.contains(&other) {
+            containers.push(other);
+        }
+    }
+    containers
+}
+
+/// Whether another container may take what this one did not.
+const fn is_refusal(error: &FinishError) -> bool {
+    matches!(
+        error,
+        FinishError::NotTheSame { .. } | FinishError::Media(MediaError::DoesNotFit { .. } | MediaError::Refused { .. })
+    )
 }
 
 /// The same with the packets read from another file, which holds those of the source and can be read; and from its
@@ -59,6 +95,8 @@ pub(super) fn remux_from(
     let Output { remuxed, reading, differences, splice } = write(work, &request, has_extras, watch(work, &second))?;
     let mut description = describe_output(partial.path(), container, &reading)?;
     description.declared_ms = remuxed.source.declared_ms;
+    // Said of the source, with the length that it has there.
+    description.defects.retain(|defect| !matches!(defect, Defect::TimestampGap { .. }));
     look_closer_at_output(work, (partial.path(), container), &mut description)?;
     let start = start_of(work.settled, remuxed.source.created_ms, description.duration_ms);
     let defects = without_repeats(inspection.defects.iter().chain(&remuxed.defects).chain(&differences).cloned());
@@ -98,7 +136,7 @@ fn write(work: &Work<'_>, request: &Remux<'_>, has_extras: bool, second: Watch<'
             Ok(Some(output)) => return Ok(output),
             Ok(None) => {}
             Err(error @ FinishError::NotTheSame { .. }) => {
-                tracing::warn!(error = chain(&error), "Written again in another way.");
+                tracing::warn!(error = chain(&error), "retrying with a different method");
             }
             Err(error) => return Err(error),
         }

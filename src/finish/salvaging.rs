@@ -15,7 +15,8 @@ use super::container::finished_container;
 use super::front::Front;
 use super::identity::start_of;
 use super::inspect::{header_error, salvage_error};
-use super::produce::{Work, Written, extension_of, watch, without_repeats};
+use super::keep::extension_of;
+use super::produce::{Work, Written, watch, without_repeats};
 use super::proof::{Parts, begins_clean, prove};
 use super::remux::remux_from;
 use super::splice::{self, Situation};
@@ -354,7 +355,8 @@ fn segment_beside(source: &Path, stream_id: &str) -> Option<PathBuf> {
 
 fn may_teach(path: &Path) -> bool {
     let extension = path.extension().unwrap_or_default().to_string_lossy();
-    Container::from_extension(&extension).is_some_and(|container| container != Container::MpegTs)
+    let may_tell = |container: Container| container != Container::MpegTs && !container.is_kept();
+    Container::from_extension(&extension).is_some_and(may_tell)
 }
 
 /// Sound recordings beside a file: those whose names begin most like its own first (its stream, and of that its rendition),

@@ -23,8 +23,18 @@ const MPEGTS: &[&str] = &[
     "dvb_subtitle",
 ];
 /// Nothing we could write into Matroska holds these; an unknown codec cannot be named there either.
-const NOT_MATROSKA: &[&str] =
-    &["none", "unknown_codec", "aac_latm", "scte_35", "timed_id3", "bin_data", "klv", "epg", "dvb_teletext"];
+const NOT_MATROSKA: &[&str] = &[
+    "none",
+    "unknown_codec",
+    "aac_latm",
+    "nellymoser",
+    "scte_35",
+    "timed_id3",
+    "bin_data",
+    "klv",
+    "epg",
+    "dvb_teletext",
+];
 
 /// Whether a finished file of `container` may carry a track of `codec`.
 ///
@@ -37,6 +47,7 @@ pub fn fits(codec: &str, container: Container) -> bool {
         Container::Matroska => !NOT_MATROSKA.contains(&codec),
         Container::Flv => FLV.contains(&codec),
         Container::MpegTs => MPEGTS.contains(&codec),
+        Container::Ogg | Container::Wav | Container::Avi | Container::Ivf | Container::Mp3 | Container::Aac => false,
     }
 }
 
@@ -46,7 +57,7 @@ pub fn fits_as_cover(codec: &str, container: Container) -> bool {
     match container {
         Container::Mp4 | Container::Mov => matches!(codec, "mjpeg" | "png" | "bmp"),
         Container::Matroska => true,
-        Container::Webm | Container::Flv | Container::MpegTs => false,
+        _ => false,
     }
 }
 

@@ -15,6 +15,7 @@ mod excerpt;
 mod ffi;
 mod fits;
 mod flv;
+mod frame;
 mod meter;
 mod payload;
 mod poster;
@@ -23,6 +24,7 @@ mod probe;
 mod reading;
 mod remux;
 mod slab;
+mod superframes;
 mod tables;
 #[cfg(test)]
 mod tests;

@@ -218,7 +218,7 @@ fn each_sized_unit(mut rest: &[u8], size_bytes: usize, mut take: impl FnMut(&[u8
 
 const ADTS_HEADER_BYTES: usize = 7;
 
-fn is_adts(payload: &[u8]) -> bool {
+pub(super) fn is_adts(payload: &[u8]) -> bool {
     payload.len() > ADTS_HEADER_BYTES && payload[0] == 0xFF && payload[1] & 0xF6 == 0xF0
 }
 

@@ -1,11 +1,14 @@
 //! One full pass over the packets of a file: what every track holds, and whether the file is whole.
 
+use std::mem;
 use std::path::Path;
 
 use super::ffi::{Depth, Flags, Next, Packet, Source};
+use super::flv::Extended;
 use super::meter::{Meter, PacketFacts, TrackReading, align};
+use super::superframes::Superframes;
 use super::{MediaError, Watch, whole};
-use crate::recording::{Container, Defect, TrackKind, TrackSummary};
+use crate::recording::{Container, Defect, Span, TrackKind, TrackSummary, drop_still_pictures};
 
 /// A file after a full pass.
 #[derive(Debug, Clone, PartialEq)]
@@ -103,6 +106,35 @@ pub(super) struct Pass<'a> {
     /// When the first recording in the file was made, once it is another one that is read.
     created_ms: Option<i64>,
     is_joined: bool,
+    lanes: Vec<Lane>,
+    /// Those of the recordings before in the same file.
+    earlier: Vec<(usize, Lane)>,
+}
+
+/// What is made right of one track as it is read, whoever reads it.
+#[derive(Default)]
+struct Lane {
+    superframes: Superframes,
+    /// The clock of an FLV file.
+    extended: Option<Extended>,
+}
+
+impl Lane {
+    fn of(source: &Source, track: usize) -> Self {
+        let facts = source.track(track);
+        let extended = (source.container() == Container::Flv).then(Extended::default);
+        Self { superframes: facts.as_ref().map(Superframes::of).unwrap_or_default(), extended }
+    }
+
+    /// Takes the next packet as it is stored; gives one as it should be, unless it waits for another.
+    fn take(&mut self, mut packet: Packet) -> Option<Packet> {
+        if let Some((clock, dts)) = self.extended.as_mut().zip(packet.dts()) {
+            let added_ms = clock.take(dts);
+            packet.set_pts(packet.pts().map(|pts| pts.saturating_add(added_ms)));
+            packet.set_dts(Some(dts.saturating_add(added_ms)));
+        }
+        self.superframes.take(packet)
+    }
 }
 
 impl<'a> Pass<'a> {
@@ -122,6 +154,8 @@ impl<'a> Pass<'a> {
             begin: 0,
             created_ms: None,
             is_joined: false,
+            lanes: Vec::new(),
+            earlier: Vec::new(),
         }
     }
 
@@ -129,10 +163,27 @@ impl<'a> Pass<'a> {
     pub(super) fn go_on(&mut self, source: Source, begin: u64) {
         self.created_ms = self.created_ms();
         (self.source, self.begin, self.in_a_row, self.is_joined) = (source, begin, 0, true);
+        // Its clock is its own.
+        self.earlier.extend(mem::take(&mut self.lanes).into_iter().enumerate());
     }
 
     /// Reads the next packet into a blank one; false at the end.
     pub(super) fn next(&mut self, packet: &mut Packet) -> Result<bool, MediaError> {
+        while self.next_stored(packet)? {
+            let track = packet.stream();
+            while self.lanes.len() <= track {
+                self.lanes.push(Lane::of(&self.source, self.lanes.len()));
+            }
+            if let Some(whole) = self.lanes[track].take(mem::replace(packet, Packet::empty())) {
+                *packet = whole;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The next packet as the container stores it.
+    fn next_stored(&mut self, packet: &mut Packet) -> Result<bool, MediaError> {
         loop {
             self.watch.tick(self.source.bytes_read())?;
             match self.source.next(packet)? {
@@ -189,9 +240,31 @@ impl<'a> Pass<'a> {
             tracks,
             defects: tail.missing.map(|missing| Defect::Truncated { missing }).into_iter().collect(),
         };
-        let more = [self.unreadable(), shortfall(&reading), no_media(&reading), per_track(&reading)];
+        let more = [
+            self.unreadable(),
+            self.unshown(),
+            self.unextended(),
+            shortfall(&reading),
+            no_media(&reading),
+            per_track(&reading),
+        ];
         reading.defects.extend(more.into_iter().flatten());
         Ok(reading)
+    }
+
+    fn all_lanes(&self) -> impl Iterator<Item = (usize, &Lane)> {
+        self.earlier.iter().map(|(track, lane)| (*track, lane)).chain(self.lanes.iter().enumerate())
+    }
+
+    fn unshown(&self) -> Vec<Defect> {
+        self.all_lanes().filter_map(|(track, lane)| unshown((track, &lane.superframes))).collect()
+    }
+
+    /// Times whose fourth byte the writer left out, and that are right all the same.
+    fn unextended(&self) -> Vec<Defect> {
+        let wraps = self.all_lanes().filter_map(|(_, lane)| lane.extended).map(Extended::wraps).max().unwrap_or(0);
+        let detail = "timestamps without their extended byte (FLV annex E.4.1); the clock was continued".to_owned();
+        if wraps > 0 { vec![Defect::Malformed { offset: None, detail }] } else { Vec::new() }
     }
 
     fn unreadable(&self) -> Vec<Defect> {
@@ -199,6 +272,13 @@ impl<'a> Pass<'a> {
         let places = self.nonsense;
         vec![Defect::Truncated { missing: format!("{places} unreadable places, the first after byte {near}") }]
     }
+}
+
+/// Hidden pictures at the end of a track without the shown one that they belong to.
+fn unshown((track, hidden): (usize, &Superframes)) -> Option<Defect> {
+    let pictures = hidden.waiting();
+    let missing = format!("track {}: the frame that its last {pictures} hidden frames precede", track + 1);
+    (pictures > 0).then_some(Defect::Truncated { missing })
 }
 
 /// How far a declared duration may be off before it says something.
@@ -245,7 +325,21 @@ pub(super) fn per_track(reading: &Reading) -> Vec<Defect> {
         }
         defects.extend(gap_defects(number, &track.gaps, track.first_dts_ms));
     }
+    let spans: Vec<Span> = reading.tracks.iter().map(|track| span(track, track.first_dts_ms)).collect();
+    drop_still_pictures(&mut defects, &spans);
     defects
+}
+
+/// Where a track lies; the places of its gaps count from an origin.
+pub(super) fn span(track: &TrackReading, origin_ms: i64) -> Span {
+    Span {
+        track: track.number,
+        kind: track.kind,
+        packets: track.packets,
+        origin_ms,
+        from_ms: track.first_dts_ms,
+        to_ms: track.last_dts_ms,
+    }
 }
 
 /// Gaps as defects; `start_ms` is where the track's timeline begins.

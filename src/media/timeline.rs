@@ -232,7 +232,8 @@ impl TrackClock {
     }
 
     fn note_move(&mut self, by: i64) {
-        if by > 0 {
+        // Containers round; nobody hears or sees less than half a millisecond.
+        if self.time_base.to_ms(by) > 0 {
             self.repaired += 1;
             self.worst = self.worst.max(by);
         }

@@ -46,6 +46,8 @@ pub struct Report {
     pub not_settled: Vec<(PathBuf, Waiting)>,
     /// HLS and DASH units that were queued for delivery.
     pub units: usize,
+    /// Media that nothing is done with, and files that were named and are no recordings.
+    pub unhandled: Vec<PathBuf>,
     /// Places that could not be read.
     pub problems: Vec<Problem>,
     /// What could not be delivered yet.
@@ -68,7 +70,7 @@ pub fn run(engine: &Engine, batch: &Batch, hear: &dyn Fn(&Path, &Ended)) -> Resu
         leaving::put_back(house, &found.asides);
         found = find().map_err(|Stopped| PipelineError::Stopped)??;
     }
-    let mut report = Report { problems: found.problems, ..Report::default() };
+    let mut report = Report { problems: found.problems, unhandled: found.unhandled, ..Report::default() };
     report.not_settled.extend(found.waiting.into_iter().map(|path| (path, Waiting::Temporary)));
     let (say, heard) = unbounded();
     let mut run = Run { engine, batch, say: Some(say), waiting: Vec::new() };

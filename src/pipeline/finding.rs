@@ -69,6 +69,8 @@ pub struct Found {
     pub waiting: Vec<PathBuf>,
     /// Files whose removal was interrupted, or that wait for it.
     pub asides: Vec<PathBuf>,
+    /// Media that nothing is done with, and files that were named and are no recordings.
+    pub unhandled: Vec<PathBuf>,
     /// What could not be read.
     pub problems: Vec<Problem>,
 }
@@ -127,6 +129,7 @@ impl Reader {
             found.waiting.extend(scan.waiting);
             found.problems.extend(scan.problems);
             found.asides.extend(scan.asides);
+            found.unhandled.extend(scan.unhandled);
             self.take_units(scan.units, found);
         } else if is_ours(path, &mut foreign, &mut found.problems) {
             self.look_at(&search, path, found);
@@ -141,7 +144,8 @@ impl Reader {
                 let scan = search.scan_directory(path.parent().unwrap_or(path));
                 self.take_units(scan.units, found);
             }
-            Ok(Look::Nothing) => {}
+            Ok(Look::Unhandled | Look::Nothing) if path.is_file() => found.unhandled.push(path.to_owned()),
+            Ok(Look::Unhandled | Look::Nothing) => {}
             Err(problem) => found.problems.push(problem),
         }
     }
@@ -180,5 +184,7 @@ pub fn find(house: &House, places: &[Place]) -> Result<Found, DiscoverError> {
         }
     }
     discover::newest_first(&mut found.candidates);
+    found.unhandled.sort();
+    found.unhandled.dedup();
     Ok(found)
 }

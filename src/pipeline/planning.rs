@@ -44,6 +44,7 @@ pub fn plan(house: &House, places: &[Place], mode: Mode) -> Result<Planned, Disc
     let found = finding::find(house, places)?;
     let mut items: Vec<_> = found.candidates.into_iter().map(|candidate| plan_one(house, candidate, mode)).collect();
     items.extend(found.waiting.iter().map(|path| PlannedItem::new(path, "wait: a temporary of its name is written")));
+    items.extend(found.unhandled.iter().map(|path| PlannedItem::new(path, "not handled")));
     items.extend(found.units.iter().map(|(unit, _)| {
         PlannedItem::new(&unit.playlist, if unit.ready.is_ready() { "deliver as a unit" } else { "wait: a live unit" })
     }));

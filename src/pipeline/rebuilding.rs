@@ -12,7 +12,7 @@ use crate::fault::chain;
 use crate::finish::{self, Action, FinishError, Making};
 use crate::media::Watch;
 use crate::recording::journey::{Candidate, Settled};
-use crate::recording::{Outcome, VodRecord};
+use crate::recording::{Container, Outcome, VodRecord};
 
 /// What a rebuild did.
 #[derive(Debug, Default)]
@@ -79,7 +79,9 @@ fn record_of(house: &House, candidate: Candidate) -> Result<Option<VodRecord>, F
 
 /// An original that was kept lies beside the file that was made from it.
 fn has_finished_sibling(path: &Path) -> bool {
-    let is_finished = path.extension().is_some_and(|e| ["mp4", "webm", "mov", "m4a", "m4v"].iter().any(|f| e == *f));
+    let is_own =
+        |e: &str| Container::from_extension(e).is_some_and(|c| c.is_iso() || c.is_kept() || c == Container::Webm);
+    let is_finished = path.extension().is_some_and(|e| is_own(&e.to_string_lossy()));
     !is_finished
         && ["mp4", "webm", "mkv"]
             .iter()
@@ -89,7 +91,7 @@ fn has_finished_sibling(path: &Path) -> bool {
 fn record_of_settled(
     settled: &Settled,
     inspection: &finish::Inspection,
-    container: crate::recording::Container,
+    container: Container,
 ) -> Result<VodRecord, FinishError> {
     let watch = Watch { cancel: None, progress: None };
     let description = finish::describe(settled.path(), container, &watch)?;

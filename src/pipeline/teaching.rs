@@ -144,7 +144,7 @@ fn versions(value: Value) -> Vec<Value> {
 /// Where its movie is not at hand any more, it is read again.
 pub fn remember(house: &House, record: &VodRecord, taught: Option<Reference>) {
     let is_sound = !record.salvaged && !record.defects.iter().any(Defect::is_fatal);
-    if !is_sound || record.container == Container::MpegTs {
+    if !is_sound || record.container == Container::MpegTs || record.container.is_kept() {
         return;
     }
     let taught = taught.or_else(|| finish::reference_of(&record.file_path, Origin::Stream));

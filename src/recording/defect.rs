@@ -132,6 +132,11 @@ pub enum Defect {
         /// The limit.
         limit: u64,
     },
+    /// No other container takes what is in the file; it is kept in its own, and nothing is missing.
+    NotConverted {
+        /// Why not.
+        reason: String,
+    },
     /// The movie header is compressed (`cmov`), which is not expanded here.
     CompressedHeader,
     /// Encrypted media that cannot be checked or converted.
@@ -206,16 +211,18 @@ impl fmt::Display for Defect {
             Self::NoKeyframe => write!(f, "no keyframe: nothing in the video can be decoded"),
             Self::Truncated { missing } => write!(f, "truncated: {missing}"),
             Self::SamplesOutside { track, samples } => {
-                write!(f, "track {track}: {samples} samples lie outside the file")
+                write!(f, "track {track}: {} outside the file", counted(*samples, "sample"))
             }
             Self::Malformed { offset: Some(at), detail } => write!(f, "malformed at byte {at}: {detail}"),
             Self::Malformed { offset: None, detail } => write!(f, "malformed: {detail}"),
             Self::LeadingPacketsDropped { track, packets } => {
-                write!(f, "track {track}: {packets} packets before the first keyframe left out")
+                write!(f, "track {track}: {} before the first keyframe left out", counted(*packets, "packet"))
             }
-            Self::CorruptPackets { track, packets } => write!(f, "track {track}: {packets} corrupt packets left out"),
+            Self::CorruptPackets { track, packets } => {
+                write!(f, "track {track}: {} left out", counted(*packets, "corrupt packet"))
+            }
             Self::TimestampsRepaired { track, packets, worst_ms } => {
-                write!(f, "track {track}: {packets} timestamps repaired, the worst by {worst_ms} ms")
+                write!(f, "track {track}: {} repaired, the worst by {worst_ms} ms", counted(*packets, "timestamp"))
             }
             Self::PresentationMoved { track, packets, worst_ms } => {
                 write!(
@@ -235,23 +242,15 @@ impl fmt::Display for Defect {
             Self::DurationMismatch { declared_ms, measured_ms } => {
                 write!(f, "the container says {declared_ms} ms, the samples say {measured_ms} ms")
             }
-            Self::Undecodable { track, errors } => write!(f, "track {track}: {errors} decoding errors"),
+            Self::Undecodable { track, errors } => write!(f, "track {track}: {}", counted(*errors, "decoding error")),
             Self::KillsTheProcess { attempts } => {
                 write!(f, "the process died {attempts} times while it worked on this file")
             }
             Self::BeyondLimit { what, found, limit } => write!(f, "{what} is {found}; the limit is {limit}"),
+            Self::NotConverted { reason } => write!(f, "kept in its own container: {reason}"),
             Self::CompressedHeader => write!(f, "compressed movie header (`cmov`), which is not expanded"),
             Self::Encrypted => write!(f, "encrypted: kept as it is"),
-            Self::NeedsParameters { pictures: 0, codec } => write!(
-                f,
-                "needs parameters: the beginning of the {codec} is lost, nothing says how its packets are coded; \
-                 `aftercast recover FILE --reference GOOD --output OUT` with a sound recording of the same stream"
-            ),
-            Self::NeedsParameters { pictures, codec } => write!(
-                f,
-                "needs parameters: {pictures} {codec} pictures found, nothing says how they are coded; \
-                 `aftercast recover FILE --reference GOOD --output OUT` with a sound recording of the same stream"
-            ),
+            Self::NeedsParameters { pictures, codec } => needs_parameters(f, *pictures, codec),
             Self::NotRebuilt { codec } => not_rebuilt(f, codec),
             Self::Unexplained { bytes, places, offset, lost_packets } => {
                 unexplained(f, *bytes, (*places, *offset), *lost_packets)
@@ -267,6 +266,25 @@ fn not_rebuilt(f: &mut fmt::Formatter<'_>, codec: &str) -> fmt::Result {
         "{codec} is not rebuilt: the MP4 header was never written, and packets of this codec cannot be told in the media; \
          the recording stays as it is"
     )
+}
+
+fn needs_parameters(f: &mut fmt::Formatter<'_>, pictures: u64, codec: &str) -> fmt::Result {
+    match pictures {
+        0 => {
+            write!(
+                f,
+                "needs parameters: the beginning of the {codec} is lost, nothing says how its packets are coded"
+            )?;
+        }
+        1 => write!(f, "needs parameters: 1 {codec} picture found, nothing says how it is coded")?,
+        _ => write!(f, "needs parameters: {pictures} {codec} pictures found, nothing says how they are coded")?,
+    }
+    write!(f, "; `aftercast recover FILE --reference GOOD --output OUT` with a sound recording of the same stream")
+}
+
+/// A number with what it counts.
+fn counted(number: u64, one: &str) -> String {
+    if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
 }
 
 /// What is said of bytes that no packet explains, with where the first of them are.
@@ -302,6 +320,15 @@ mod tests {
         assert_eq!(said(1, Some(9), 0), "unexplained: 70 bytes of media at byte 9 belong to no packet");
         assert_eq!(said(0, None, 1), "unexplained: 70 bytes of media belong to no packet, about 1 packet lost");
         assert!(said(3, Some(9), 2).contains("in 3 places, the first at byte 9"));
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        let said = |packets| Defect::CorruptPackets { track: 2, packets }.to_string();
+        assert_eq!(
+            (said(1), said(2)),
+            ("track 2: 1 corrupt packet left out".into(), "track 2: 2 corrupt packets left out".into())
+        );
     }
 
     #[test]

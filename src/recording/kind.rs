@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Every finished recording: MP4, WebM, and the Matroska fallback.
+    /// Every finished recording: MP4, WebM, Matroska, and what is kept in its own container.
     Recording,
     /// HLS: `.m3u8`, `.ts`, `.fmp4`, `.m4s`, `*_init.mp4` that a playlist names.
     Hls,

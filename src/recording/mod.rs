@@ -11,6 +11,7 @@ pub mod journey;
 mod key;
 mod kind;
 pub mod name;
+mod pauses;
 mod salvage;
 mod splice;
 mod vod;
@@ -21,6 +22,7 @@ pub use delivery::{Asset, AssetFile, Delivery, DeliveryState, StandIn};
 pub use fingerprint::{Fingerprint, Seen};
 pub use key::{KeyError, KeyFacts, KeyPattern, object_key};
 pub use kind::{Kind, Kinds, KindsError};
+pub use pauses::{Span, drop_still_pictures};
 pub use salvage::{Confidence, ParameterSource, SalvageGap, SalvageReport, SalvagedTrack};
 pub use splice::{Retirement, SpliceIntent, SpliceUndo};
 pub use vod::{

@@ -7,8 +7,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod accounted;
+mod alarms;
 mod architecture;
 mod bad_input;
+mod carried;
 mod crash;
 mod damage;
 mod decoding;

@@ -14,7 +14,7 @@ use super::Failure;
 use crate::catalog::{self, Access, CatalogError};
 use crate::config::Config;
 use crate::deliver::{NoLedger, ReadableSecret, Targets, readable_secrets};
-use crate::discover::{self, Fragments, Lease, RootOptions, Server, Unavailable};
+use crate::discover::{self, Fragments, Lease, Namer, RootOptions, Search, Server, Unavailable};
 use crate::durable::{self, Owner, Partial, RootError, RootLock, RootOwner};
 use crate::fault::{Fault, chain};
 use crate::media;
@@ -35,6 +35,7 @@ pub fn run(config: &Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
     for root in &config.watch.roots {
         checks.extend(root_checks(&root.path));
         checks.push(fragments(root));
+        checks.extend(unhandled(config, root));
     }
     checks.extend(secrets(config));
     checks.extend(targets(config));
@@ -138,6 +139,22 @@ fn fragments(root: &RootOptions) -> Check {
     let Fragments { are_kept, reason } = discover::fragments_of(root, server.name());
     let detail = format!("{}: {reason}", if are_kept { "kept" } else { "made progressive" });
     Check { subject: printable(&root.path), name: "fragmented MP4", is_ok: true, detail, hint: None }
+}
+
+/// Media there that nothing is done with; said, and no reason to fail.
+fn unhandled(config: &Config, root: &RootOptions) -> Option<Check> {
+    let namer = Namer::new(root, &config.watch.temporary_suffixes, config.finish.time_zone.clone()).ok()?;
+    let others = config.watch.roots.iter().map(|other| other.path.clone());
+    let mut excluded: Vec<_> = others.filter(|other| *other != root.path && other.starts_with(&root.path)).collect();
+    excluded.push(config.state_dir.clone());
+    let (orphan_after, now_ms) = (config.watch.orphan_after, jiff::Timestamp::now().as_millisecond());
+    let search = Search { root, namer: &namer, excluded: &excluded, orphan_after, now_ms };
+    let found = search.scan().unhandled;
+    let first = found.first()?;
+    let files = if found.len() == 1 { "1 media file".to_owned() } else { format!("{} media files", found.len()) };
+    let detail = format!("{files} of other formats, such as `{}`", printable(first));
+    let hint = Some("`process --dry-run` lists them. They are neither finished nor delivered.".to_owned());
+    Some(Check { subject: printable(&root.path), name: "not handled", is_ok: true, detail, hint })
 }
 
 /// Who owns the root, and whether that is told by a lock of the kernel.

@@ -135,6 +135,13 @@ fn print_rest(out: &mut Output<'_>, report: &Report) -> io::Result<()> {
             writeln!(out.out, "not settled       {}: {reason}", printable(path))?;
         }
     }
+    for path in &report.unhandled {
+        if out.is_json {
+            out.json(&json!({ "path": path, "state": "not handled" }))?;
+        } else {
+            writeln!(out.out, "not handled       {}", printable(path))?;
+        }
+    }
     for problem in &report.problems {
         let (message, hint) = (chain(problem), problem.hint());
         if out.is_json {
@@ -161,6 +168,7 @@ fn print_sum(out: &mut Output<'_>, report: &Report) -> io::Result<()> {
     let counts: Vec<_> = states.into_iter().map(|s| (count(s), s)).filter(|(n, _)| *n > 0).collect();
     let mut said: Vec<_> = counts.iter().map(|(n, s)| format!("{n} {s}")).collect();
     said.extend((!report.not_settled.is_empty()).then(|| format!("{} not settled", report.not_settled.len())));
+    said.extend((!report.unhandled.is_empty()).then(|| format!("{} not handled", report.unhandled.len())));
     said.extend((!report.undelivered.is_empty()).then(|| format!("{} deliveries wait", report.undelivered.len())));
     if said.is_empty() {
         return writeln!(out.err, "No recording found.");

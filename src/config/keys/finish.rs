@@ -39,7 +39,7 @@ pub(super) static KEYS: [Key; 12] = [
             |c, v| put(&mut c.finish.webm_muxing_enabled, v.boolean()),
             |c| Some(c.finish.webm_muxing_enabled.to_string()),
         ),
-        "Other containers become WebM where every track fits and MP4 was not made. Neither: Matroska; both off: its own.",
+        "Other containers become WebM where every track fits and MP4 was not made. Neither: Matroska, or its own where that cannot carry a track either; both off: its own.",
     )
     .also(&["webMMuxingEnabled"])
     .or("false"),

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::discover::candidate::{NameClass, NameRules};
 
 use super::folder::Listing;
-use super::is_transport_stream;
+use super::may_be_segment;
 use super::unit::{antmedia_playlist, collect};
 
 /// Whether a playlist in the file's directory, or in one above it up to the root, claims the file.
@@ -36,7 +36,7 @@ pub(in crate::discover) fn is_claimed(
         // What an unreadable playlist names is not known: a segment must not be taken for a recording.
         (is_here && found.claimed_here.contains(name))
             || found.claimed_below.contains(path)
-            || (!found.problems.is_empty() && is_transport_stream(path))
+            || (!found.problems.is_empty() && may_be_segment(path))
     })
 }
 
@@ -52,7 +52,7 @@ fn listing(directory: &Path, rules: &NameRules) -> Listing {
         let Ok(name) = name.into_string() else { continue };
         match class {
             NameClass::Playlist(kind) => listing.playlists.push((name, kind)),
-            NameClass::Never => drop(listing.others.insert(name)),
+            NameClass::Never | NameClass::Unhandled => drop(listing.others.insert(name)),
             _ => drop(listing.names.insert(name)),
         }
     }

@@ -77,7 +77,9 @@ impl Found {
                 self.tags = flv_tags(values);
                 true
             }
-            FlvUnit::Configuration { kind, codec, bytes } => self.configure(kind, codec, bytes),
+            // One track of a kind is all that is indexed.
+            FlvUnit::Configuration { track: 1.., .. } | FlvUnit::Packet(FlvPacket { track: 1.., .. }) => false,
+            FlvUnit::Configuration { kind, codec, bytes, .. } => self.configure(kind, codec, bytes),
             FlvUnit::Packet(packet) => self.push(packet),
         };
         if is_taken { Taken::Next } else { Taken::Refused }

@@ -11,7 +11,7 @@ use super::boxes::{Layout, Shape};
 use super::movie::Movie;
 use super::timeline::{self, Extent};
 use super::track::Track;
-use crate::recording::{Defect, TrackKind, TrackSummary};
+use crate::recording::{Defect, Span, TrackKind, TrackSummary, drop_still_pictures};
 pub(super) use times::DURATION_TOLERANCE_MS;
 
 /// What was found.
@@ -40,6 +40,8 @@ pub fn validate(movie: &Movie, layout: &Layout) -> Verdict {
         defects.extend(places::defects(track, number, &media));
         defects.extend(times::defects(track, number));
     }
+    let spans: Vec<Span> = (1..).zip(&measured).filter_map(|(number, track)| times::span(track, number)).collect();
+    drop_still_pictures(&mut defects, &spans);
     let timescale = movie.header.timescale;
     let duration_ms = measured.iter().filter_map(|t| summary::end_ms(t, timescale)).max().unwrap_or(0);
     defects.extend(times::duration_mismatch(movie.declared_duration_ms(), duration_ms));

@@ -50,15 +50,15 @@ fn a_sound_movie_has_no_defect() {
 
 #[test]
 fn samples_outside_the_media_are_counted() {
-    assert_found(|t| t.tables.chunk_offsets = vec![96], "2 samples lie outside");
-    assert_found(|t| t.tables.chunk_offsets = vec![u64::MAX - 5], "4 samples lie outside");
-    assert_found(|t| t.tables.chunk_offsets = vec![4], "2 samples lie outside");
+    assert_found(|t| t.tables.chunk_offsets = vec![96], "2 samples outside");
+    assert_found(|t| t.tables.chunk_offsets = vec![u64::MAX - 5], "4 samples outside");
+    assert_found(|t| t.tables.chunk_offsets = vec![4], "2 samples outside");
     let constant = |t: &mut Track| {
         t.tables.sizes = SampleSizes::Constant { size_bytes: 1, count: u32::MAX };
         t.tables.chunk_runs[0].samples_per_chunk = u32::MAX;
     };
-    assert_found(constant, &format!("{} samples lie outside", u32::MAX - 96));
-    assert_found(|t| t.tables.chunk_runs[0].samples_per_chunk = 3, "1 samples lie outside");
+    assert_found(constant, &format!("{} samples outside", u32::MAX - 96));
+    assert_found(|t| t.tables.chunk_runs[0].samples_per_chunk = 3, "1 sample outside");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::Measured;
 use crate::isobmff::error::MAX_NOTES;
 use crate::isobmff::timeline;
 use crate::isobmff::track::{Track, rescaled, saturating_i64};
-use crate::recording::{Defect, TrackKind};
+use crate::recording::{Defect, Span, TrackKind};
 
 /// How far a declared duration may be off before it is a defect, milliseconds.
 pub const DURATION_TOLERANCE_MS: i64 = 1000;
@@ -47,6 +47,13 @@ fn media_duration(Measured { track, extent, .. }: &Measured<'_>, number: u32) ->
     let is_off = track.media.duration > 0 && (declared - measured).abs() > DURATION_TOLERANCE_MS;
     let detail = format!("track {number}: `mdhd` says {declared} ms, `stts` {measured} ms (§8.4.2)");
     is_off.then_some(Defect::Malformed { offset: None, detail })
+}
+
+/// Where a track lies on the decoding timeline, from which the places of gaps count.
+pub(super) fn span(Measured { track, extent, .. }: &Measured<'_>, number: u32) -> Option<Span> {
+    let to_ms = ms(track, extent.as_ref()?.end_dts);
+    let packets = track.tables.count();
+    Some(Span { track: number, kind: track.kind(), packets, origin_ms: 0, from_ms: 0, to_ms })
 }
 
 fn gaps(track: &Track, number: u32) -> Vec<Defect> {

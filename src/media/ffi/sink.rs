@@ -171,6 +171,12 @@ pub(super) const fn muxer(container: Container) -> &'static CStr {
         Container::Matroska => c"matroska",
         Container::Flv => c"flv",
         Container::MpegTs => c"mpegts",
+        Container::Ogg => c"ogg",
+        Container::Wav => c"wav",
+        Container::Avi => c"avi",
+        Container::Ivf => c"ivf",
+        Container::Mp3 => c"mp3",
+        Container::Aac => c"adts",
     }
 }
 

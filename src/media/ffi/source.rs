@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use ffmpeg_next::ffi::{
     AV_DICT_IGNORE_SUFFIX, AV_DISPOSITION_ATTACHED_PIC, AV_NOPTS_VALUE, AVCodecParameters, AVDictionary, AVERROR,
-    AVFMT_FLAG_CUSTOM_IO, AVFMT_FLAG_NOBUFFER, AVFormatContext, AVIOContext, AVStream, EPERM, av_dict_get,
-    av_find_input_format, avcodec_get_name, avformat_alloc_context, avformat_find_stream_info, avformat_open_input,
+    AVFMT_FLAG_CUSTOM_IO, AVFMT_FLAG_NOBUFFER, AVFormatContext, AVIOContext, AVSEEK_FLAG_BYTE, AVStream, EPERM,
+    av_dict_get, av_find_input_format, av_seek_frame, avcodec_get_name, avformat_alloc_context,
+    avformat_find_stream_info, avformat_open_input,
 };
 use ffmpeg_next::format::context::{Input, StreamIo};
 use ffmpeg_next::{Dictionary, Error, Packet, Stream, media};
@@ -33,6 +34,8 @@ pub(in crate::media) enum Depth {
     ParametersOnly(u64),
     /// Not at all: the header says enough to open a decoder.
     HeaderOnly,
+    /// The same, and all of them, also where the tracks that are known so far are described: for tracks that begin late.
+    LateTracks(u64),
 }
 
 impl Depth {
@@ -40,7 +43,7 @@ impl Depth {
     pub(super) fn bytes(self) -> u64 {
         match self {
             Self::Usual => USUAL_BYTES.unsigned_abs(),
-            Self::ParametersOnly(bytes) => bytes,
+            Self::ParametersOnly(bytes) | Self::LateTracks(bytes) => bytes,
             Self::HeaderOnly => 0,
         }
     }
@@ -168,6 +171,16 @@ impl Source {
             .map_err(|error| refusal(path, container, &tap, error))?;
         let (path, tags) = (path.to_owned(), Tags::default());
         Ok(Self { input, feed: None, tags, tap, path, container, declared_us, size_bytes })
+    }
+
+    /// Back to the first packet of a transport stream that was looked through for tracks that begin late: their packets get
+    /// times and durations only from a demuxer that knows their parameters.
+    #[expect(unsafe_code, reason = "ffmpeg-next seeks by time only")]
+    pub(in crate::media) fn rewound(mut self) -> Result<Self, MediaError> {
+        // SAFETY: the context lives as long as the input.
+        let sought = unsafe { av_seek_frame(self.input.as_mut_ptr(), -1, 0, AVSEEK_FLAG_BYTE) };
+        checked(sought).map_err(|error| self.refused("go back in", error))?;
+        Ok(self)
     }
 
     /// Reads the next packet into a blank one.
@@ -301,11 +314,17 @@ pub(super) const fn demuxer(container: Container) -> &'static CStr {
         Container::Webm | Container::Matroska => c"matroska",
         Container::Flv => c"flv",
         Container::MpegTs => c"mpegts",
+        Container::Ogg => c"ogg",
+        Container::Wav => c"wav",
+        Container::Avi => c"avi",
+        Container::Ivf => c"ivf",
+        Container::Mp3 => c"mp3",
+        Container::Aac => c"aac",
     }
 }
 
 /// Options that keep the demuxer inside this file. Edit lists are not applied to the packets: every sample counts.
-fn options(container: Container) -> Dictionary<'static> {
+fn options(container: Container, depth: Depth) -> Dictionary<'static> {
     let mut options = Dictionary::new();
     let name = demuxer(container).to_str().unwrap_or("none");
     options.set("protocol_whitelist", "file");
@@ -314,6 +333,10 @@ fn options(container: Container) -> Dictionary<'static> {
         options.set("enable_drefs", "0");
         options.set("use_absolute_path", "0");
         options.set("advanced_editlist", "0");
+    }
+    if container == Container::MpegTs && matches!(depth, Depth::LateTracks(_)) {
+        // Else the first version of the table of programmes is the last that is waited for.
+        options.set("scan_all_pmts", "1");
     }
     options
 }
@@ -343,7 +366,7 @@ fn open_input(mut io: StreamIo, container: Container, depth: Depth) -> Result<(I
         (*context).pb = io.as_mut_ptr();
         (*context).io_open = Some(refuse_to_open);
         limit(&mut *context, depth);
-        let mut options = options(container).disown();
+        let mut options = options(container, depth).disown();
         let opened = avformat_open_input(&raw mut context, c"".as_ptr(), format.cast_mut().cast(), &raw mut options);
         drop(Dictionary::own(options));
         checked(opened)?;
@@ -360,7 +383,7 @@ fn limit(context: &mut AVFormatContext, depth: Depth) {
     context.flags |= AVFMT_FLAG_CUSTOM_IO;
     context.probesize = USUAL_BYTES;
     context.max_analyze_duration = USUAL_MICROSECONDS;
-    if let Depth::ParametersOnly(bytes) = depth {
+    if let Depth::ParametersOnly(bytes) | Depth::LateTracks(bytes) = depth {
         context.flags |= AVFMT_FLAG_NOBUFFER;
         context.probesize = i64::try_from(bytes).unwrap_or(i64::MAX);
         context.max_analyze_duration = i64::from(i32::MAX) * 1_000_000;

@@ -33,9 +33,10 @@ pub(super) struct TagFeed {
     lanes: Vec<Lane>,
 }
 
-/// One track: all units of one kind and codec.
+/// One track: all units of one kind, number and codec.
 struct Lane {
     kind: TrackKind,
+    number: u8,
     codec: &'static str,
     /// The first configuration, which the parameters have.
     extradata: Option<Vec<u8>>,
@@ -62,7 +63,7 @@ impl TagFeed {
         Ok((input, feed))
     }
 
-    /// Describes tracks until there is one of sound and one of pictures.
+    /// Describes tracks until there is one of sound and one of pictures, or all that begin so early.
     fn look(&mut self, input: &mut Input, depth: Depth) -> Result<(), Error> {
         let is_known = |lanes: &[Lane], kind| lanes.iter().any(|lane| lane.kind == kind && lane.is_described);
         let mut packet = Packet::empty();
@@ -70,7 +71,10 @@ impl TagFeed {
         while self.reader.position() < depth.bytes() && self.next(&mut packet, input)? != Next::End {
             let now_ms = packet.dts().unwrap_or(0);
             let is_long = depth == Depth::Usual && now_ms - *from_ms.get_or_insert(now_ms) > LOOK_MS;
-            if is_long || (is_known(&self.lanes, TrackKind::Video) && is_known(&self.lanes, TrackKind::Audio)) {
+            let is_for_all = matches!(depth, Depth::LateTracks(_));
+            if is_long
+                || (!is_for_all && is_known(&self.lanes, TrackKind::Video) && is_known(&self.lanes, TrackKind::Audio))
+            {
                 break;
             }
         }
@@ -134,9 +138,10 @@ impl TagFeed {
         Ok(Some(Next::Packet))
     }
 
-    /// The track of a unit, made where it is the first of its kind and codec.
+    /// The track of a unit, made where it is the first of its kind, number and codec.
     fn lane(&mut self, body: &Body, input: &mut Input) -> Result<usize, Error> {
-        let found = self.lanes.iter().position(|lane| (lane.kind, lane.codec) == (body.kind, body.codec));
+        let is_of = |lane: &Lane| (lane.kind, lane.number, lane.codec) == (body.kind, body.track, body.codec);
+        let found = self.lanes.iter().position(is_of);
         if let Some(index) = found {
             return Ok(index);
         }
@@ -150,6 +155,7 @@ impl Lane {
     fn new(body: &Body) -> Self {
         Self {
             kind: body.kind,
+            number: body.track,
             codec: body.codec,
             extradata: None,
             changed: None,

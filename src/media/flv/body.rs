@@ -1,7 +1,8 @@
 //! What the first bytes of a tag's body say: codec, frame or configuration, keyframe, composition time.
 //!
 //! Annex E.4.2 and E.4.3, the codec ids 12 and 13 of the CDNs' extension, and enhanced RTMP (Veovera, v1 and v2:
-//! `ExVideoTagHeader`, `ExAudioTagHeader`). More than one track in one tag (`Multitrack`) is named and not read.
+//! `ExVideoTagHeader`, `ExAudioTagHeader`). Of `Multitrack` packets those of one track are read; several tracks in one tag
+//! are named and not read.
 
 use super::tag::{AUDIO, VIDEO};
 use crate::recording::TrackKind;
@@ -25,6 +26,8 @@ pub(in crate::media) struct Body {
     pub(in crate::media) kind: TrackKind,
     /// FFmpeg's name; `none` where nobody knows it.
     pub(in crate::media) codec: &'static str,
+    /// Number of the track among those of its kind; 0 is the one of tags that name none.
+    pub(in crate::media) track: u8,
     pub(in crate::media) content: Content,
     pub(in crate::media) is_key: bool,
     /// Presentation time minus decoding time, milliseconds.
@@ -45,6 +48,10 @@ const GENERATED_KEY: u8 = 4;
 const COMMAND: u8 = 5;
 const EX_AUDIO: u8 = 9;
 const MOD_EX: u8 = 7;
+const MULTITRACK_VIDEO: u8 = 6;
+const MULTITRACK_AUDIO: u8 = 5;
+/// `AvMultitrackType` of a tag with one track in it.
+const ONE_TRACK: u8 = 0;
 
 impl Body {
     /// Reads the head of a sound or picture tag's body; none where it is neither or too short.
@@ -89,8 +96,8 @@ fn video(head: u8, body: &[u8]) -> Option<Body> {
 fn enhanced_video(head: u8, body: &[u8]) -> Option<Body> {
     let frame_type = head >> 4 & 7;
     let (packet_type, at) = skip_modifiers(head & 0x0F, body)?;
-    let codec = match body.get(at..at + 4)? {
-        _ if packet_type == 6 => "none",
+    let Head { packet_type, code, track, at } = packet(packet_type, MULTITRACK_VIDEO, at, body)?;
+    let codec = match code {
         b"avc1" => "h264",
         b"hvc1" => "hevc",
         b"av01" => "av1",
@@ -99,11 +106,11 @@ fn enhanced_video(head: u8, body: &[u8]) -> Option<Body> {
         _ => "none",
     };
     let has_composition = packet_type == 1 && matches!(codec, "h264" | "hevc");
-    let composition_ms = if has_composition { signed_24(body.get(at + 4..at + 7)?)? } else { 0 };
+    let composition_ms = if has_composition { signed_24(body.get(at..at + 3)?)? } else { 0 };
     let content = match packet_type {
         _ if frame_type == COMMAND => Content::Nothing,
         0 => Content::Configuration,
-        1 | 3 | 6 => Content::Frame,
+        1 | 3 | MULTITRACK_VIDEO => Content::Frame,
         4 => Content::Nothing,
         2 if body.len() <= MOST_END_BYTES => Content::Nothing,
         _ => Content::Unknown,
@@ -111,9 +118,10 @@ fn enhanced_video(head: u8, body: &[u8]) -> Option<Body> {
     Some(Body {
         content,
         composition_ms,
+        track,
         is_foreign: true,
         is_key: matches!(frame_type, KEY | GENERATED_KEY),
-        ..frame(TrackKind::Video, codec, at + if has_composition { 7 } else { 4 })
+        ..frame(TrackKind::Video, codec, at + if has_composition { 3 } else { 0 })
     })
 }
 
@@ -130,8 +138,8 @@ fn audio(head: u8, body: &[u8]) -> Option<Body> {
 
 fn enhanced_audio(head: u8, body: &[u8]) -> Option<Body> {
     let (packet_type, at) = skip_modifiers(head & 0x0F, body)?;
-    let codec = match body.get(at..at + 4)? {
-        _ if packet_type == 5 => "none",
+    let Head { packet_type, code, track, at } = packet(packet_type, MULTITRACK_AUDIO, at, body)?;
+    let codec = match code {
         b"mp4a" => "aac",
         b".mp3" => "mp3",
         b"Opus" => "opus",
@@ -142,12 +150,35 @@ fn enhanced_audio(head: u8, body: &[u8]) -> Option<Body> {
     };
     let content = match packet_type {
         0 => Content::Configuration,
-        1 | 5 => Content::Frame,
+        1 | MULTITRACK_AUDIO => Content::Frame,
         4 => Content::Nothing,
         2 if body.len() <= MOST_END_BYTES => Content::Nothing,
         _ => Content::Unknown,
     };
-    Some(Body { content, is_foreign: true, ..frame(TrackKind::Audio, codec, at + 4) })
+    Some(Body { content, track, is_foreign: true, ..frame(TrackKind::Audio, codec, at) })
+}
+
+/// What enhanced RTMP says in front of every content.
+struct Head<'a> {
+    packet_type: u8,
+    code: &'a [u8; 4],
+    track: u8,
+    /// Where what belongs to the packet type begins.
+    at: usize,
+}
+
+/// Reads the code of the codec, and of a `Multitrack` packet what it says of its track. Several tracks in one tag keep the
+/// packet type `multitrack` and have no code.
+fn packet(packet_type: u8, multitrack: u8, at: usize, body: &[u8]) -> Option<Head<'_>> {
+    if packet_type != multitrack {
+        return Some(Head { packet_type, code: body.get(at..)?.first_chunk()?, track: 0, at: at + 4 });
+    }
+    let types = *body.get(at)?;
+    if types >> 4 != ONE_TRACK {
+        return Some(Head { packet_type, code: &[0; 4], track: 0, at: at + 1 });
+    }
+    let code = body.get(at + 1..)?.first_chunk()?;
+    Some(Head { packet_type: types & 0x0F, code, track: *body.get(at + 5)?, at: at + 6 })
 }
 
 /// Steps over `ModEx` packets (enhanced RTMP v2): the packet type behind them and where it ends.
@@ -168,7 +199,7 @@ fn skip_modifiers(mut packet_type: u8, body: &[u8]) -> Option<(u8, usize)> {
 
 fn frame(kind: TrackKind, codec: &'static str, head_bytes: usize) -> Body {
     let is_key = kind == TrackKind::Audio;
-    Body { kind, codec, content: Content::Frame, is_key, composition_ms: 0, head_bytes, is_foreign: false }
+    Body { kind, codec, track: 0, content: Content::Frame, is_key, composition_ms: 0, head_bytes, is_foreign: false }
 }
 
 fn signed_24(bytes: &[u8]) -> Option<i64> {
@@ -227,9 +258,27 @@ mod tests {
 
     #[test]
     fn more_tracks_in_one_tag_and_unknown_codes_have_no_codec() {
-        assert_eq!(video(b"\x96\x00hvc1\0").codec, "none");
+        for many in [b"\x96\x11hvc1\0", b"\x96\x21\0hvc1"] {
+            assert_eq!((video(many).codec, video(many).content), ("none", Content::Frame));
+        }
         assert_eq!(video(b"\x91nope").codec, "none");
-        assert_eq!(Body::parse(AUDIO, b"\x95\x00mp4a").unwrap().codec, "none");
+        assert_eq!(Body::parse(AUDIO, b"\x95\x11mp4a\x01").unwrap().codec, "none");
+    }
+
+    #[test]
+    fn a_tag_of_one_track_names_it() {
+        let sound = |body: &[u8]| {
+            let body = Body::parse(AUDIO, body).unwrap();
+            (body.codec, body.track, body.content, body.head_bytes)
+        };
+        assert_eq!(sound(b"\x95\x00mp4a\x01\x12\x10"), ("aac", 1, Content::Configuration, 7));
+        assert_eq!(sound(b"\x95\x01Opus\x02rest"), ("opus", 2, Content::Frame, 7));
+        assert_eq!(sound(b"\x91Opusrest"), ("opus", 0, Content::Frame, 5));
+        let coded = video(b"\xA6\x01hvc1\x03\0\0\x28rest");
+        assert_eq!((coded.codec, coded.track, coded.composition_ms, coded.head_bytes), ("hevc", 3, 40, 10));
+        let coded_x = video(b"\x96\x03av01\x01rest");
+        assert_eq!((coded_x.codec, coded_x.track, coded_x.is_key, coded_x.head_bytes), ("av1", 1, true, 7));
+        assert!((0..7).all(|length| Body::parse(AUDIO, &b"\x95\x01mp4a\x01"[..length]).is_none()));
     }
 
     #[test]

@@ -7,12 +7,14 @@
 //! [`flv_unsound_at, is_flv_head, walk_flv`] is for the sound ones among all of them: it names every packet with its place and time, for sample tables.
 
 mod body;
+mod extended;
 mod reader;
 mod script;
 pub(super) mod tag;
 mod walk;
 
 pub(super) use body::{Body, Content};
+pub(super) use extended::Extended;
 pub(super) use reader::{Reader, Step};
 pub use script::flv_tags;
 pub(super) use tag::{SCRIPT, TAG_HEADER_BYTES, TRAILER_BYTES, Tag, first_tag, read_tag, read_up_to};

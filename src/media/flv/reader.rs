@@ -36,6 +36,8 @@ pub(in crate::media) struct Reader<R> {
 const BUFFER_BYTES: usize = 256 << 10;
 /// A header of version 1 and the length of no tag behind it.
 const FILE_HEADER_BYTES: u64 = 13;
+/// Commands and the like are no longer than this; a longer tag of sound or pictures whose head cannot be read held media.
+const MOST_IDLE_BYTES: u64 = 16;
 
 impl<R: Read + Seek> Reader<R> {
     pub(in crate::media) fn open(file: R, size_bytes: u64) -> io::Result<Self> {
@@ -97,8 +99,9 @@ impl<R: Read + Seek> Reader<R> {
             if !self.close(&tag)? {
                 return Ok(self.lose(tag.at + 1));
             }
-            if tag.kind != SCRIPT && tag.body_bytes > 1 && tag.end() <= self.size_bytes {
+            if tag.kind != SCRIPT && tag.body_bytes > MOST_IDLE_BYTES {
                 self.unread = (self.unread.0 + 1, self.unread.1 + tag.body_bytes);
+                return Ok(Step::Nonsense);
             }
         }
     }
@@ -276,6 +279,14 @@ mod tests {
         let found = units(&bytes);
         assert_eq!(found.last(), Some(&Some((50, b"xyz".to_vec()))));
         assert!(found.contains(&None));
+    }
+
+    #[test]
+    fn a_tag_whose_head_makes_no_sense_is_said_and_a_command_is_not() {
+        let odd = tag(9, 20, &[&[0x97, 0xFF, 0xFF, 0xFF][..], &[1; 40]].concat());
+        let bytes = file(&[tag(9, 0, b"\x90hvc1config"), odd, tag(9, 30, b"\x57\x01"), tag(8, 50, b"\xAF\x01xyz")]);
+        let some = |time, content: &[u8]| Some((time, content.to_vec()));
+        assert_eq!(units(&bytes), [some(0, b"config"), None, some(50, b"xyz")]);
     }
 
     #[test]

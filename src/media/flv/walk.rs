@@ -29,6 +29,8 @@ pub enum FlvUnit<'a> {
         kind: TrackKind,
         /// FFmpeg's name of the codec.
         codec: &'static str,
+        /// Number of the track among those of its kind.
+        track: u8,
         /// The configuration itself.
         bytes: &'a [u8],
     },
@@ -43,6 +45,8 @@ pub struct FlvPacket {
     pub kind: TrackKind,
     /// FFmpeg's name of the codec.
     pub codec: &'static str,
+    /// Number of the track among those of its kind.
+    pub track: u8,
     /// Whether decoding can begin here.
     pub is_key: bool,
     /// Decoding time, milliseconds.
@@ -183,6 +187,7 @@ impl<R: Read + Seek, T: FnMut(FlvUnit<'_>) -> Taken> Walk<R, T> {
             (Content::Frame, Some(bytes)) => Ok((self.take)(FlvUnit::Packet(FlvPacket {
                 kind: body.kind,
                 codec: body.codec,
+                track: body.track,
                 is_key: body.is_key,
                 dts_ms: tag.time_ms,
                 composition_ms: body.composition_ms,
@@ -199,7 +204,7 @@ impl<R: Read + Seek, T: FnMut(FlvUnit<'_>) -> Taken> Walk<R, T> {
         let mut bytes = vec![0; content_bytes];
         self.file.seek(SeekFrom::Start(tag.at + TAG_HEADER_BYTES + body.head_bytes as u64))?;
         self.file.read_exact(&mut bytes)?;
-        Ok((self.take)(FlvUnit::Configuration { kind: body.kind, codec: body.codec, bytes: &bytes }))
+        Ok((self.take)(FlvUnit::Configuration { kind: body.kind, codec: body.codec, track: body.track, bytes: &bytes }))
     }
 }
 

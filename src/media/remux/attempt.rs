@@ -4,14 +4,14 @@ use super::layout::{begin_output, lay_out, lead};
 use super::next::NextRecordings;
 use super::passed_over::Delivered;
 use super::start::{Start, Verdict};
-use super::track::{Placed, Route, Track};
+use super::track::{Placed, Route, Track, Why};
 use super::{Lessons, Remux, Remuxed};
 use crate::media::ffi::source::StreamFacts;
 use crate::media::ffi::{Depth, Packet, Sink, Source};
-use crate::media::reading::Pass;
+use crate::media::reading::{Pass, span};
 use crate::media::timeline::{Common, Stamp};
-use crate::media::{MediaError, whole};
-use crate::recording::{Container, Defect, TrackKind};
+use crate::media::{MediaError, TrackReading, whole};
+use crate::recording::{Container, Defect, Span, TrackKind, drop_still_pictures};
 
 /// How an attempt ended without an error.
 pub(super) enum Ended {
@@ -34,16 +34,24 @@ pub(super) struct Attempt<'a> {
     start: Start,
     common: Common,
     next: NextRecordings,
-    /// Whether the parameters were already looked for in depth.
+    /// Whether the parameters were already looked for in depth, and of how many tracks they were looked for.
     is_deep: bool,
+    looked_for: usize,
+    /// Whether there is no other attempt.
+    is_last: bool,
 }
 
 impl<'a> Attempt<'a> {
     pub(super) fn begin(request: &'a Remux<'a>, lessons: &Lessons) -> Result<Self, MediaError> {
         let first = 0..request.recordings.first().copied().unwrap_or(u64::MAX);
         let open = |depth| Source::open_part(request.source, request.from, depth, first.clone());
-        let pass = Pass::over(open(Depth::Usual)?, request.watch);
-        let deep = lessons.look_bytes.map(|bytes| open(Depth::ParametersOnly(bytes))).transpose()?;
+        let (source, deep) = match lessons.look_bytes {
+            // What libavformat does not know when it reads a packet it cannot tell the time of.
+            Some(bytes) if request.from == Container::MpegTs => (open(Depth::LateTracks(bytes))?.rewound()?, None),
+            Some(bytes) => (open(Depth::Usual)?, Some(open(Depth::LateTracks(bytes))?)),
+            None => (open(Depth::Usual)?, None),
+        };
+        let pass = Pass::over(source, request.watch);
         let known = deep.as_ref().unwrap_or(&pass.source);
         let mut sink = Sink::create(request.output, request.to)?;
         let cut = whole::tail(request.source, request.from, 0).map_err(MediaError::open(request.source))?.cut_pids;
@@ -51,14 +59,16 @@ impl<'a> Attempt<'a> {
         for facts in known.tracks() {
             let is_cut = request.from == Container::MpegTs && cut.iter().any(|pid| i32::from(*pid) == facts.id);
             let route = lay_out(request, known, &mut sink, &facts, lessons)?;
-            tracks.push(Track::new(facts, route, request.from, is_cut));
+            tracks.push(Track::new(facts, route, (request.from, request.to), is_cut));
         }
         begin_output(request, &pass.source, &mut sink, &tracks)?;
         let is_written = |t: &&Track| t.is_main_media() && matches!(t.route, Route::Output(_));
         let written = tracks.iter().filter(is_written).map(|t| t.facts.index);
         let start = Start::new(lead(&tracks), written, request.begins);
         let next = NextRecordings::behind(&pass.source, request);
-        Ok(Self { request, pass, sink, tracks, start, common: Common::default(), next, is_deep: deep.is_some() })
+        let (common, looked_for) = (Common::default(), tracks.len());
+        let (is_deep, is_last) = (lessons.look_bytes.is_some(), lessons.is_last);
+        Ok(Self { request, pass, sink, tracks, start, common, next, is_deep, looked_for, is_last })
     }
 
     pub(super) fn run(mut self) -> Result<Ended, MediaError> {
@@ -74,9 +84,9 @@ impl<'a> Attempt<'a> {
                 Some(Route::Output(_)) if packet.size() > 0 => self.take(packet)?,
                 Some(Route::Output(_)) => {}
                 Some(Route::Attached) => self.tracks[track].note_attached(&packet),
-                Some(Route::LeftOut) => self.count_only(&packet),
+                Some(Route::LeftOut(_)) => self.count_only(&packet),
                 Some(Route::Unknown) | None => {
-                    if let Some(at) = self.late(track, &packet)? {
+                    if let Some(at) = self.late(track, &packet) {
                         return Ok(Ended::LateTrack { at });
                     }
                 }
@@ -102,22 +112,25 @@ impl<'a> Attempt<'a> {
         if self.pass.next(packet)? { Ok(true) } else { self.go_on(packet) }
     }
 
-    /// A packet of a track that was not laid out: where the file must be looked into again, or an error.
-    fn late(&mut self, track: usize, packet: &Packet) -> Result<Option<u64>, MediaError> {
-        let Some(facts) = self.pass.source.track(track) else { return Ok(None) };
-        // Subtitles that are not found in depth either are sent by nobody who says how they are coded.
-        if facts.kind == TrackKind::Data || facts.kind == TrackKind::Subtitle && self.is_deep {
-            while self.tracks.len() <= track {
-                let Some(facts) = self.pass.source.track(self.tracks.len()) else { return Ok(None) };
-                self.tracks.push(Track::new(facts, Route::LeftOut, self.request.from, false));
-            }
-            self.count_only(packet);
-            return Ok(None);
+    /// A packet of a track that was not laid out: where the file must be looked into again, or `None` once the track is
+    /// left out.
+    fn late(&mut self, track: usize, packet: &Packet) -> Option<u64> {
+        let why = match self.pass.source.track(track)?.kind {
+            TrackKind::Data => Why::NotCarried,
+            // Subtitles that are not found in depth either are sent by nobody who says how they are coded.
+            TrackKind::Subtitle if self.is_deep => Why::NotRead,
+            _ if self.is_deep && track < self.looked_for => Why::NotRead,
+            _ if self.is_last => Why::TooLate,
+            _ => return Some(self.pass.source.bytes_read()),
+        };
+        while self.tracks.len() <= track {
+            let facts = self.pass.source.track(self.tracks.len())?;
+            let (from, to) = (self.request.from, self.request.to);
+            self.tracks.push(Track::new(facts, Route::Unknown, (from, to), false));
         }
-        if self.is_deep && self.tracks.get(track).is_some() {
-            return Err(unreadable(self.request, &facts));
-        }
-        Ok(Some(self.pass.source.bytes_read()))
+        self.tracks[track].route = Route::LeftOut(why);
+        self.count_only(packet);
+        None
     }
 
     fn count_only(&mut self, packet: &Packet) {
@@ -131,6 +144,10 @@ impl<'a> Attempt<'a> {
     fn take(&mut self, packet: Packet) -> Result<(), MediaError> {
         let track = &mut self.tracks[packet.stream()];
         track.count(&packet, packet.data().unwrap_or_default());
+        if !track.is_frame(&packet) {
+            track.drop_corrupt(&packet);
+            return Ok(());
+        }
         let waited = self.start.zero_us().is_none();
         self.judge(packet)?;
         if waited && self.start.zero_us().is_some() {
@@ -236,9 +253,17 @@ impl<'a> Attempt<'a> {
         let mut tracks_written: Vec<_> = tracks.iter().filter_map(Track::written).collect();
         let moved = tracks.iter().filter(|t| t.is_written()).map(Track::moved).collect();
         super::super::meter::align(&mut tracks_written);
-        let mut defects: Vec<Defect> =
-            source.defects.iter().filter(|d| !matches!(d, Defect::TimestampGap { .. })).cloned().collect();
+        // Of pictures that are left out nothing is decoded.
+        let lacks_keyframe = |t: &TrackReading| t.kind == TrackKind::Video && t.packets > 0 && t.keyframes == 0;
+        let is_said = |d: &Defect| match d {
+            Defect::TimestampGap { .. } => false,
+            Defect::NoKeyframe => tracks_written.iter().any(lacks_keyframe),
+            _ => true,
+        };
+        let mut defects: Vec<Defect> = source.defects.iter().filter(|d| is_said(d)).cloned().collect();
         defects.extend(tracks.iter().flat_map(|track| track.defects(request.to)).chain(beside));
+        let spans: Vec<Span> = tracks_written.iter().map(|track| span(track, 0)).collect();
+        drop_still_pictures(&mut defects, &spans);
         if tracks_written.iter().all(|t| t.packets == 0) {
             return Err(unfinishable(request, defects, Defect::NoPackets));
         }

@@ -1,7 +1,7 @@
 //! What goes into an output before its first packet: tracks, covers and attached files, metadata, and how the muxer writes it.
 
 use super::attempt::unreadable;
-use super::track::{Route, Track};
+use super::track::{Route, Track, Why};
 use super::{Header, Lessons, Remux};
 use crate::isobmff::Tags;
 use crate::media::ffi::source::StreamFacts;
@@ -30,7 +30,7 @@ pub(super) fn lay_out(
         return sink.add_track(known, facts.index).map(Route::Output);
     }
     if !is_media {
-        return Ok(Route::LeftOut);
+        return Ok(Route::LeftOut(Why::NotCarried));
     }
     Err(MediaError::DoesNotFit {
         path: request.source.to_owned(),
@@ -52,7 +52,7 @@ fn lay_out_extra(
         to if facts.is_picture && fits_as_cover(&facts.codec, to) => {
             sink.add_track(known, facts.index).map(Route::Output)
         }
-        _ => Ok(Route::LeftOut),
+        _ => Ok(Route::LeftOut(Why::NotCarried)),
     }
 }
 
@@ -69,7 +69,7 @@ pub(super) fn begin_output(
     sink: &mut Sink,
     tracks: &[Track],
 ) -> Result<(), MediaError> {
-    if !tracks.iter().any(|t| matches!(t.route, Route::Output(_))) {
+    if !tracks.iter().any(Track::is_output) {
         return match tracks.iter().find(|t| t.is_main_media()) {
             Some(track) => Err(unreadable(request, &track.facts)),
             None => Err(MediaError::unfinishable(request.source, nothing_in(source))),
@@ -90,7 +90,7 @@ pub(super) fn carries_chapters(request: &Remux<'_>) -> bool {
     match request.to {
         Container::Mp4 | Container::Mov => request.header == Header::First,
         Container::Matroska | Container::Webm => true,
-        Container::Flv | Container::MpegTs => false,
+        _ => false,
     }
 }
 

@@ -1,7 +1,8 @@
 //! The same packets in another container, in one pass.
 //!
 //! The finished file begins with the first packet that can be presented, its timestamps at zero, and the tracks keep their
-//! distance; pictures begin at their first keyframe. What cannot be kept is named as a defect; sound and pictures are never dropped to make a recording fit. The source is
+//! distance; pictures begin at their first keyframe. What cannot be kept is named as a defect; sound and pictures are never
+//! dropped to make a recording fit, but a track that cannot be read does not keep the others from being finished. The source is
 //! digested on the way, so that a reading of the output can be compared with it ([`compare`](super::compare)).
 //! Memory is bounded: packets are held only until the first keyframe, while the muxer interleaves one second, and half a
 //! second of pictures until it is known when they must be decoded.
@@ -122,11 +123,21 @@ struct Lessons {
     look_bytes: Option<u64>,
     /// Tracks (index in the source) that never send a packet.
     silent: BTreeSet<usize>,
+    /// Whether it is the last attempt: what turns up now is left out.
+    is_last: bool,
 }
 
-const ATTEMPTS: usize = 4;
+const ATTEMPTS: usize = 5;
 /// Beyond a late track's first packet, so that its parameters are found.
 const LOOK_BEYOND_BYTES: u64 = PARAMETER_BYTES / 4;
+
+impl Lessons {
+    /// A track turned up at this byte. The second time, all of the file is looked at.
+    fn note_late(&mut self, at: u64) {
+        let near = at.saturating_add(LOOK_BEYOND_BYTES).max(PARAMETER_BYTES);
+        self.look_bytes = Some(if self.look_bytes.is_none() { near } else { u64::MAX });
+    }
+}
 
 /// Writes the packets of a recording into another container.
 ///
@@ -135,7 +146,8 @@ const LOOK_BEYOND_BYTES: u64 = PARAMETER_BYTES / 4;
 ///
 /// # Errors
 /// [`MediaError::Unfinishable`] where no finished file can be made (no packets, no keyframe),
-/// [`MediaError::DoesNotFit`] and [`MediaError::UnreadableTrack`] where a track would be lost,
+/// [`MediaError::DoesNotFit`] where a track would be lost that another container carries,
+/// [`MediaError::UnreadableTrack`] where no track can be read,
 /// [`MediaError::Write`] with the operating system's error where the disk is full.
 pub fn remux(request: &Remux<'_>) -> Result<Remuxed, MediaError> {
     // It reads the same bytes at the same time, which are in memory then.
@@ -148,12 +160,16 @@ pub fn remux(request: &Remux<'_>) -> Result<Remuxed, MediaError> {
 
 fn attempts(request: &Remux<'_>) -> Result<(Remuxed, Vec<Delivered>), MediaError> {
     let mut lessons = Lessons::default();
-    for _ in 0..ATTEMPTS {
-        match Attempt::begin(request, &lessons)?.run()? {
+    for attempt in 1..=ATTEMPTS {
+        lessons.is_last = attempt == ATTEMPTS;
+        let ended = match Attempt::begin(request, &lessons) {
+            // What the first megabytes do not tell may stand further on.
+            Err(MediaError::UnreadableTrack { .. }) if lessons.look_bytes.is_none() => Ended::LateTrack { at: 0 },
+            begun => begun?.run()?,
+        };
+        match ended {
             Ended::Done(remuxed, delivered) => return Ok((*remuxed, delivered)),
-            Ended::LateTrack { at } => {
-                lessons.look_bytes = Some(at.saturating_add(LOOK_BEYOND_BYTES).max(PARAMETER_BYTES));
-            }
+            Ended::LateTrack { at } => lessons.note_late(at),
             Ended::Silent { track } => drop(lessons.silent.insert(track)),
         }
         tracing::debug!(source = %printable(request.source), ?lessons, "The remux begins again.");

@@ -6,6 +6,7 @@ use super::reorder::{Ordered, Reorder, WAIT_MS};
 use crate::media::TrackReading;
 use crate::media::ffi::source::StreamFacts;
 use crate::media::ffi::{Packet, TimeBase};
+use crate::media::frame::FrameHeader;
 use crate::media::meter::Meter;
 use crate::media::reading::{facts_of, gap_defects};
 use crate::media::timeline::{Common, Stamp, TrackClock};
@@ -20,10 +21,21 @@ pub(super) enum Route {
     Output(usize),
     /// Into the header of the output: attached files, and covers of a container that keeps them as such.
     Attached,
-    /// Nowhere: data that the container cannot carry.
-    LeftOut,
+    /// Nowhere.
+    LeftOut(Why),
     /// Nowhere yet: sound or pictures whose parameters are not known. A packet here ends the attempt.
     Unknown,
+}
+
+/// Why a track is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// The container has no place for it.
+    NotCarried,
+    /// Its codec or the parameters of it are not known.
+    NotRead,
+    /// It began when no more tracks could be made.
+    TooLate,
 }
 
 /// A packet with its place on the timeline, and how long it lasts, ticks of its track.
@@ -39,6 +51,8 @@ const UNDATED_PACKETS: usize = 32;
 pub(super) struct Track {
     pub(super) facts: StreamFacts,
     pub(super) route: Route,
+    /// What each of its frames must begin with.
+    frame_header: FrameHeader,
     pub(super) source: Meter,
     pub(super) written: Meter,
     /// Set when the timeline starts.
@@ -72,13 +86,14 @@ pub(super) struct Track {
 }
 
 impl Track {
-    pub(super) fn new(facts: StreamFacts, route: Route, from: Container, is_cut: bool) -> Self {
+    pub(super) fn new(facts: StreamFacts, route: Route, (from, to): (Container, Container), is_cut: bool) -> Self {
         let source = Meter::new(&facts, facts.time_base);
         let is_video = facts.kind == TrackKind::Video && !facts.is_picture;
         let may_be_reordered = facts.delay > 0 || matches!(facts.codec.as_str(), "h264" | "hevc");
         let wait = TimeBase::MILLISECONDS.rescale(WAIT_MS, facts.time_base);
         Self {
             route,
+            frame_header: FrameHeader::of(&facts.codec, &facts.extradata, to),
             written: source.clone(),
             source,
             clock: None,
@@ -101,8 +116,18 @@ impl Track {
         }
     }
 
+    /// Whether it is in the output.
+    pub(super) const fn is_output(&self) -> bool {
+        matches!(self.route, Route::Output(_))
+    }
+
     pub(super) fn is_main_media(&self) -> bool {
         matches!(self.facts.kind, TrackKind::Video | TrackKind::Audio) && !self.facts.is_picture
+    }
+
+    /// Whether the muxer takes a packet for a frame.
+    pub(super) fn is_frame(&self, packet: &Packet) -> bool {
+        self.frame_header.begins(packet.data().unwrap_or_default())
     }
 
     /// Counts a packet of the source that has just been read.
@@ -371,14 +396,24 @@ impl Track {
             let missing = format!("the second codec configuration of track {track}, which begins at {at_ms} ms");
             defects.push(Defect::Truncated { missing });
         }
-        if let Some(name) = self.facts.attached.as_ref().filter(|_| self.route == Route::LeftOut) {
+        let Route::LeftOut(why) = self.route else { return defects };
+        if let Some(name) = &self.facts.attached {
             let what = format!("the attached file `{}`", printable(Path::new(name)));
             defects.push(Defect::ContentLeftOut { what, reason: format!("{} cannot carry it", to.extension()) });
         }
-        if self.route == Route::LeftOut && self.source.packets() > 0 {
-            let reason = format!("{} cannot carry it", to.extension());
+        if self.source.packets() > 0 {
+            let reason = self.reason(why, to);
             defects.push(Defect::TrackLeftOut { track, codec: self.facts.codec.clone(), reason });
         }
         defects
+    }
+
+    fn reason(&self, why: Why, to: Container) -> String {
+        match why {
+            Why::NotCarried => format!("{} cannot carry it", to.extension()),
+            Why::NotRead if self.facts.codec == "none" => "unknown codec".to_owned(),
+            Why::NotRead => "no usable codec parameters".to_owned(),
+            Why::TooLate => "it begins after the other tracks were settled".to_owned(),
+        }
     }
 }

@@ -298,21 +298,29 @@ fn a_second_configuration_is_named() {
 }
 
 #[test]
-fn what_nobody_can_read_is_an_error_and_no_silent_loss() {
+fn what_nobody_can_read_is_left_out_and_named() {
     let directory = tempfile::tempdir().unwrap();
     let (mp4, flv) = h265(directory.path(), Form::CodedFrames(HVC1));
-    let output = directory.path().join("o.mp4");
-    fs::write(&output, b"").unwrap();
     // More than one track in a tag (packet type 6), and a code that does not exist.
-    for (from, to) in [(b"\x91hvc1", b"\x96hvc1"), (b"\x91hvc1", b"\x91nope")] {
+    let changes: [fn(&mut [u8]); 2] = [|body| body[0] = body[0] & 0xF0 | 6, |body| body[1..5].copy_from_slice(b"nope")];
+    for change in changes {
         let mut tags = flv_tags(&mp4, Container::Mp4, Form::CodedFrames(HVC1), AAC);
-        for (_, tag) in tags.iter_mut().filter(|t| t.1[0] == 9) {
-            if tag[11..16] == from[..] {
-                tag[11..16].copy_from_slice(to);
-            }
-        }
+        let is_frame = |tag: &[u8]| tag[0] == 9 && tag[11] & 0x0F == 1;
+        let frames: Vec<bool> = tags.iter().map(|(_, tag)| is_frame(tag)).collect();
+        tags.iter_mut()
+            .zip(&frames)
+            .filter(|(_, is_frame)| **is_frame)
+            .for_each(|((_, tag), _)| change(&mut tag[11..]));
         write_flv(&flv, &tags);
-        let error = remux(&Remux::new(&flv, Container::Flv, &output, Container::Mp4)).unwrap_err();
+        let done = finish(&flv, Container::Mp4, directory.path());
+        let left_out = |d: &Defect| matches!(d, Defect::TrackLeftOut { codec, .. } if codec == "none");
+        assert!(done.remuxed.defects.iter().any(left_out), "{:?}", done.remuxed.defects);
+        assert!(done.remuxed.leaves_something_out());
+        assert_eq!(payloads(&done.output)[1], payloads(&mp4)[1], "the sound is all there");
+        let alone: Vec<_> =
+            tags.into_iter().zip(frames).filter(|(_, is_frame)| *is_frame).map(|(tag, _)| tag).collect();
+        write_flv(&flv, &alone);
+        let error = remux(&Remux::new(&flv, Container::Flv, &done.output, Container::Mp4)).unwrap_err();
         assert!(matches!(error, MediaError::UnreadableTrack { .. }), "{error:?}");
     }
 }

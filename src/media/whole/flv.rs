@@ -12,6 +12,8 @@ use crate::recording::{Container, TrackKind};
 
 /// How many tags are looked at for the first picture and `onMetaData`.
 const HEAD_TAGS: usize = 256;
+/// And how many more for further tracks, whose tags stand beside those of the first.
+const FURTHER_TAGS: usize = 32;
 const SCRIPT_BYTES: u64 = 64 << 10;
 /// What a script begins with that says something of the whole file (annex E.4.4.1).
 const METADATA: &[u8] = b"\x02\0\x0AonMetaData";
@@ -45,15 +47,23 @@ pub(in crate::media) fn read_head(file: &mut (impl Read + Seek)) -> io::Result<H
     let mut head = Head::default();
     let mut seen: Vec<TrackKind> = Vec::new();
     let mut at = first_tag(file)?;
-    for _ in 0..HEAD_TAGS {
+    let (mut left, mut is_complete) = (HEAD_TAGS, false);
+    while left > 0 {
+        left -= 1;
         let Some(tag) = read_tag(file, at)?.filter(Tag::is_known) else { break };
-        if tag.kind == SCRIPT && head.declared_ms.is_none() {
-            read_script(file, &tag, &mut head)?;
+        if tag.kind == SCRIPT {
+            if head.declared_ms.is_none() && !is_complete {
+                read_script(file, &tag, &mut head)?;
+            }
         } else if let Some(body) = read_body(file, &tag)? {
             head.is_foreign |= body.is_foreign;
             seen.push(body.kind);
         }
-        if seen.contains(&TrackKind::Video) && seen.contains(&TrackKind::Audio) {
+        if !is_complete && seen.contains(&TrackKind::Video) && seen.contains(&TrackKind::Audio) {
+            is_complete = true;
+            left = left.min(FURTHER_TAGS);
+        }
+        if is_complete && head.is_foreign {
             break;
         }
         at = tag.end() + TRAILER_BYTES;

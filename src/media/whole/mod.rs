@@ -6,6 +6,7 @@
 pub mod flv;
 pub mod matroska;
 pub mod mpegts;
+pub mod riff;
 pub mod tags;
 pub mod transport;
 
@@ -35,7 +36,10 @@ pub fn tail(path: &Path, container: Container, near: u64) -> io::Result<Tail> {
         Container::Flv => flv::tail(&mut file, end, near),
         Container::MpegTs => mpegts::tail(&mut file, end),
         Container::Webm | Container::Matroska => matroska::tail(&mut file, end, near),
-        Container::Mp4 | Container::Mov => Ok(Tail::default()),
+        Container::Wav | Container::Avi => riff::tail(&mut file, end),
+        Container::Mp4 | Container::Mov | Container::Ogg | Container::Ivf | Container::Mp3 | Container::Aac => {
+            Ok(Tail::default())
+        }
     }?;
     if end < size_bytes {
         let zeros = format!("what stood in the last {} bytes, which are zeros", size_bytes - end);
@@ -46,7 +50,8 @@ pub fn tail(path: &Path, container: Container, near: u64) -> io::Result<Tail> {
 
 /// Where the data of a file ends: a power loss leaves zeros behind it, and no unit of these containers is made of them.
 pub fn data_end(file: &mut (impl Read + Seek), container: Container, size_bytes: u64) -> u64 {
-    if container.is_iso() {
+    // Silence is made of zeros, too.
+    if container.is_iso() || container.is_kept() {
         return size_bytes;
     }
     let end = isobmff::end_of_data(file, size_bytes);

@@ -1,4 +1,5 @@
-//! The end of an MPEG transport stream (ISO/IEC 13818-1 §2.4.3): whole packets, whole PES packets.
+//! The end of an MPEG transport stream (ISO/IEC 13818-1 §2.4.3): whole packets, whole PES packets. Packets may have four bytes
+//! of arrival time in front of them (`.m2ts`), or 16 of error correction behind.
 //!
 //! A PES packet says its length or, for pictures, 0. Where it says none, its end shows in the stuffing: a writer fills
 //! the last transport packet of a PES packet with an adaptation field, so one that ends without any is cut. That would be said
@@ -11,6 +12,8 @@ use std::io::{self, Read, Seek, SeekFrom};
 use super::Tail;
 
 pub(super) const PACKET_BYTES: usize = 188;
+/// From one packet to the next where more than the packet is stored.
+const LONGER: [usize; 2] = [192, 204];
 pub(super) const SYNC: u8 = 0x47;
 const NULL_PID: u16 = 0x1FFF;
 /// How much of the end is looked at: more than the longest PES packet of any sane recording.
@@ -66,9 +69,14 @@ impl Unit {
 
 fn judge(bytes: &[u8]) -> Tail {
     let mut end = End::default();
-    let packets = bytes[phase(bytes)..].chunks_exact(PACKET_BYTES);
-    let odd = packets.remainder();
-    packets.filter(|p| p[0] == SYNC).for_each(|packet| end.note(packet));
+    let (mut at, step) = phase(bytes);
+    while let Some(packet) = bytes.get(at..at + PACKET_BYTES) {
+        if packet[0] == SYNC {
+            end.note(packet);
+        }
+        at += step;
+    }
+    let odd = bytes.get(at..).unwrap_or_default();
     let completes_what_it_begins = end.followed >= ENOUGH_FOLLOWED && !end.is_interleaved;
     let units = end.units;
     let is_cut = |(pid, unit): (&u16, &Unit)| unit.is_cut(completes_what_it_begins).then_some(*pid);
@@ -79,10 +87,18 @@ fn judge(bytes: &[u8]) -> Tail {
     Tail { missing: in_words(&cut, odd.len(), &units), declared_ms: None, cut_pids: cut }
 }
 
-/// Where packets begin: bytes that are missing before leave the rest out of step with the file.
-fn phase(bytes: &[u8]) -> usize {
-    let syncs = |phase: &usize| bytes.iter().skip(*phase).step_by(PACKET_BYTES).filter(|byte| **byte == SYNC).count();
-    (0..PACKET_BYTES.min(bytes.len())).rev().max_by_key(syncs).unwrap_or(0)
+/// Where packets begin, and how far they are apart: bytes that are missing before leave the rest out of step with the file.
+fn phase(bytes: &[u8]) -> (usize, usize) {
+    let syncs = |phase: usize, step| bytes.iter().skip(phase).step_by(step).filter(|byte| **byte == SYNC).count();
+    // Of those that show as many marks the first is taken.
+    let phases = |step: usize| (0..step.min(bytes.len())).rev().map(move |phase| (syncs(phase, step), phase, step));
+    let best = |step| phases(step).max_by_key(|(count, ..)| *count);
+    let (count, phase, step) = best(PACKET_BYTES).unwrap_or((0, 0, PACKET_BYTES));
+    if count >= bytes.len() / PACKET_BYTES / 2 {
+        return (phase, step);
+    }
+    let others = LONGER.into_iter().filter_map(best).max_by_key(|(count, ..)| *count);
+    others.filter(|(other, ..)| *other > count).map_or((phase, step), |(_, phase, step)| (phase, step))
 }
 
 /// The PID of a cut transport packet that goes on with a PES packet.
@@ -247,6 +263,21 @@ mod tests {
         let whole = [packet(256, true, &pes(100, 100)), packet(256, true, &pes(100, 100))].concat();
         let expected = judge(&whole);
         assert_eq!(judge(&[&[0x11; 57][..], &whole].concat()), expected);
+    }
+
+    #[test]
+    fn packets_with_more_between_them_say_the_same() {
+        let whole: Vec<_> = (0..6).map(|_| packet(256, true, &pes(100, 100))).collect();
+        let cut = [&whole[..], &[packet(256, true, &pes(300, 184))]].concat();
+        for packets in [&whole[..], &cut[..]] {
+            let expected = judge(&packets.concat());
+            let timed: Vec<u8> = (0x80_u8..).zip(packets).flat_map(|(n, p)| [&[n, n, n, n][..], p].concat()).collect();
+            let protected: Vec<u8> = packets.iter().flat_map(|p| [p, &[0x99; 16][..]].concat()).collect();
+            assert_eq!((judge(&timed), judge(&protected)), (expected.clone(), expected));
+        }
+        let begun = [&[0x80; 4][..], &packet(256, true, &pes(0, 100))].concat();
+        let cut = [&begun.repeat(4)[..], &[0x80; 4], &packet(256, false, &[1; 184])[..50]].concat();
+        assert!(judge(&cut).missing.unwrap().contains("138 bytes of the last transport packet"));
     }
 
     #[test]

@@ -52,8 +52,11 @@ pub fn walk(file: impl Read + Seek, size_bytes: u64) -> io::Result<Carried> {
     let (mut codecs, mut lost_from) = (BTreeMap::<(bool, &str), Codec>::new(), None);
     loop {
         crate::stop::look();
+        let unread = reader.unread();
         let (tag, body) = match reader.step()? {
             Step::Unit(tag, body) => (tag, body),
+            // A tag of which nothing can be read is counted by the reader.
+            Step::Nonsense if reader.unread() != unread => continue,
             Step::Nonsense => {
                 let at = reader.position().saturating_sub(1);
                 if lost_from.is_some() || !reader.pass_header(at)? {
