@@ -7,6 +7,7 @@ mod ahead;
 mod behind;
 pub(in crate::media) mod decoder;
 mod extras;
+mod facts;
 mod headed;
 mod late;
 pub(in crate::media) mod library;

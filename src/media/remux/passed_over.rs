@@ -20,6 +20,8 @@ pub(super) struct Delivered {
     pub(super) is_written: bool,
     /// Whether the demuxer hands out every byte of a transport stream's payload.
     pub(super) is_all_payload: bool,
+    /// Whether its packets are put together anew while they are read, as hidden pictures of VP9 are.
+    pub(super) is_regrouped: bool,
     /// Bytes of all its packets.
     pub(super) bytes: u64,
     pub(super) packets: u64,
@@ -95,7 +97,8 @@ fn of_tags(carried: &tags::Carried, delivered: &[Delivered]) -> Vec<Defect> {
         (carried.picture_bytes, TrackKind::Video, "the pictures"),
         (carried.sound_bytes, TrackKind::Audio, "the sound"),
     ];
-    let short = kinds.into_iter().filter_map(|(bytes, kind, what)| {
+    let is_regrouped = |kind| delivered.iter().any(|track| track.kind == kind && track.is_regrouped);
+    let short = kinds.into_iter().filter(|(_, kind, _)| !is_regrouped(*kind)).filter_map(|(bytes, kind, what)| {
         let short = bytes.saturating_sub(of_kind(kind));
         (short > 0).then(|| passed_over(short, what))
     });

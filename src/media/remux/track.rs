@@ -354,7 +354,17 @@ impl Track {
         let is_written = matches!(self.route, Route::Output(_));
         let (id, track, kind) = (self.facts.id, read.number, read.kind);
         let is_all_payload = Delivered::is_all_payload(&read.codec);
-        Delivered { id, track, kind, is_written, is_all_payload, bytes: read.bytes, packets: read.packets }
+        let is_regrouped = read.codec == "vp9";
+        Delivered {
+            id,
+            track,
+            kind,
+            is_written,
+            is_all_payload,
+            is_regrouped,
+            bytes: read.bytes,
+            packets: read.packets,
+        }
     }
 
     /// The track as it was read.

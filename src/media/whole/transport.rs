@@ -36,6 +36,10 @@ struct Carrier {
     is_out_of_turn: bool,
     /// Packets that belong to another PID.
     intruders: u64,
+    /// Places where packets are missing.
+    gaps: u64,
+    /// Packets in which a PES packet or a section begins.
+    starts: u64,
 }
 
 /// What a walk found.
@@ -71,10 +75,13 @@ impl Walked {
         self.carriers.get(&pid).is_some_and(|carrier| carrier.is_first_opened)
     }
 
-    /// Packets whose PID was hit: one that comes in another's turn, or of a PID that no packet else has.
+    /// Packets whose PID was hit: one that comes in another's turn, or of a PID that hardly a packet has: in which nothing begins,
+    /// or that another PID lacks.
     pub fn misled(&self) -> u64 {
+        let is_short = self.carriers.values().any(|carrier| carrier.gaps > 0);
         let is_stray = |(pid, carrier): &(&u16, &Carrier)| {
-            (FIRST_FREE_PID..NULL_PID).contains(*pid) && carrier.packets <= MOST_OF_A_STRAY && carrier.begun == 0
+            let may_be = carrier.starts == 0 || (carrier.begun > 0 && is_short);
+            (FIRST_FREE_PID..NULL_PID).contains(*pid) && carrier.packets <= MOST_OF_A_STRAY && may_be
         };
         let strays = self.carriers.iter().filter(is_stray).map(|(_, carrier)| carrier.packets).sum::<u64>();
         strays + self.carriers.values().map(|carrier| carrier.intruders).sum::<u64>()
@@ -85,6 +92,7 @@ impl Walked {
         let (begins, field, counter) = (packet[1] & 0x40 != 0, packet[3] >> 4 & 3, packet[3] & 0x0F);
         let carrier = self.carriers.entry(pid).or_default();
         carrier.packets += 1;
+        carrier.starts += u64::from(begins);
         if field & 1 == 0 || pid == NULL_PID || pid == PAT_PID {
             return;
         }
@@ -121,6 +129,7 @@ impl Carrier {
         if is_next {
             self.intruders += u64::from(self.is_out_of_turn);
         }
+        self.gaps += u64::from(!is_next && self.is_out_of_turn);
         // The first out of turn may be an intruder; the second shows that packets are missing.
         if is_next || self.is_out_of_turn {
             (self.counter, self.is_out_of_turn) = (Some(counter), false);
@@ -237,9 +246,16 @@ mod tests {
         packets[7][2] ^= 0x80;
         assert_eq!(walked(&packets).misled(), 1, "of nobody");
         packets = stream();
+        packets[10][2] ^= 0x80;
+        assert_eq!(walked(&packets).misled(), 1, "of nobody, and a PES packet begins in it");
+        packets = stream();
         packets.remove(7);
         packets.drain(20..24);
         assert_eq!(walked(&packets).misled(), 0, "lost on the way to the recorder");
+        packets = stream();
+        packets.extend([packet(0x1000, 0, true), packet(0x300, 0, true)]);
+        packets[40][4..7].copy_from_slice(&[0, 2, 0xB0]);
+        assert_eq!(walked(&packets).misled(), 0, "a section, and a PES packet of a track of few");
     }
 
     #[test]
