@@ -14,9 +14,7 @@ use crate::durable;
 use crate::isobmff::tables::stsz::SampleSizes;
 use crate::isobmff::{FrontPlan, IsoError, Movie, NewSample, Sample, TableBuilder, Track};
 use crate::media::{self, Excerpted};
-use crate::memory;
 use crate::recording::{Container, TrackKind};
-use crate::threads;
 
 /// Pictures of an excerpt, its key picture among them.
 const PICTURES: usize = 10;
@@ -38,8 +36,6 @@ const REFUSED_SOUND_IN: u64 = 4;
 const LEAD_PICTURES: u64 = 600;
 /// Places that were found and are looked at.
 const MOST_FOUND: usize = 8;
-/// Below so much memory one excerpt is decoded after the other.
-const AT_ONCE_FROM_BYTES: u64 = 512 << 20;
 
 /// What decoders say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,15 +72,8 @@ pub(super) fn prove(path: &Path, movie: &Movie, parts: Parts<'_>) -> Result<Proo
         // What was found may be sound alone, which its syntax proves; a movie without a key picture shows nothing.
         return Ok(Proof { is_clean: matches!(asked, Parts::Found(_)), errors: 0 });
     }
-    if memory::limit_bytes() < AT_ONCE_FROM_BYTES {
-        return parts.iter().map(|part| job.part(part)).collect::<Result<Vec<_>, _>>().map(|parts| Proof::of(&parts));
-    }
-    std::thread::scope(|scope| {
-        let others: Vec<_> = parts.iter().skip(1).map(|part| threads::beside(scope, move || job.part(part))).collect();
-        let first = parts.first().map(|part| job.part(part));
-        first.into_iter().chain(others.into_iter().map(threads::Beside::join)).collect::<Result<Vec<_>, _>>()
-    })
-    .map(|parts| Proof::of(&parts))
+    // One after the other: each decoder holds pictures of its own.
+    parts.iter().map(|part| job.part(part)).collect::<Result<Vec<_>, _>>().map(|parts| Proof::of(&parts))
 }
 
 impl Proof {
