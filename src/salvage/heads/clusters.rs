@@ -207,7 +207,7 @@ impl<R: Read + Seek> Walk<'_, R> {
     /// The end of the element at a place, or the beginning of what is in it; `None` if none stands there.
     fn step(&mut self, at: u64) -> Option<u64> {
         let found = Element::at(self.source, at)?;
-        if found.is_cluster() && is_cluster(self.source, at) {
+        if found.is_cluster() && (is_cluster(self.source, at) || self.ends_as_it_says(&found)) {
             if let Some(open) = self.cluster.filter(|open| open.end.is_some()) {
                 self.forget_end(open);
             }
@@ -224,6 +224,12 @@ impl<R: Read + Seek> Walk<'_, R> {
         let end = end.filter(|end| is_next && (*end == self.len || Element::at(self.source, *end).is_some()))?;
         (self.cluster, self.block) = (None, None);
         Some(end)
+    }
+
+    /// Whether something of a segment stands where an element says that it ends, although what is in it may have been hit.
+    fn ends_as_it_says(&mut self, found: &Element) -> bool {
+        let Some(end) = found.end.filter(|end| *end <= self.end) else { return false };
+        end == self.end || Element::at(self.source, end).is_some_and(|next| next.is_of_segment())
     }
 
     fn enter(&mut self, open: Open) {
@@ -281,7 +287,11 @@ impl<R: Read + Seek> Walk<'_, R> {
     fn mend(&mut self, bad: u64) -> Option<u64> {
         // The element before it may be the one that lies.
         let suspect = self.block.take();
-        let next = find(self.source, suspect.unwrap_or(bad) + 1, self.end, self.end)?;
+        let next = match find(self.source, suspect.unwrap_or(bad) + 1, self.end, self.end) {
+            Some(next) => next,
+            // Behind the last cluster stand no blocks any more.
+            None => self.cluster.and_then(|open| open.end).filter(|end| bad < *end && *end < self.end)?,
+        };
         self.repair.hit.0 += 1;
         let from = suspect.filter(|_| next < bad).unwrap_or(bad);
         if let Some(open) = self.cluster
