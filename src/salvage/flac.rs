@@ -1,6 +1,8 @@
 //! How long a FLAC frame is: it says so nowhere, so its syntax is followed to its end, where a checksum over all of it stands
 //! (RFC 9639 §9). What is decoded is thrown away.
 
+use crc_fast::CrcAlgorithm;
+
 use super::bits::Bits;
 
 /// No frame is believed that is longer: 16,384 samples of two channels at 16 bits that are not compressed.
@@ -49,7 +51,7 @@ pub fn frame_bytes(bytes: &[u8], config: &Config) -> Result<usize, usize> {
     let mut bits = Bits::new(bytes);
     let end = frame(&mut bits, bytes, config);
     let looked_at = bits.position().div_ceil(8).min(bytes.len());
-    end.filter(|end| crc16(&bytes[..*end]) == 0).ok_or(looked_at)
+    end.filter(|end| crc_fast::checksum(CrcAlgorithm::Crc16Umts, &bytes[..*end]) == 0).ok_or(looked_at)
 }
 
 fn frame(bits: &mut Bits<'_>, bytes: &[u8], config: &Config) -> Option<usize> {
@@ -195,48 +197,10 @@ fn pass(bits: &mut Bits<'_>, count: u32, each_bits: u32) -> Option<()> {
     (!bits.is_over()).then_some(())
 }
 
-/// Over bytes with their own checksum behind them both are 0: x⁸ + x² + x + 1 (§9.1.8).
+/// x⁸ + x² + x + 1 (§9.1.8), bit by bit over the few bytes of a header; 0 over bytes with their own checksum behind them.
 fn crc8(bytes: &[u8]) -> u8 {
-    const TABLE: [u8; 256] = table8();
-    bytes.iter().fold(0, |crc, byte| TABLE[usize::from(crc ^ byte)])
-}
-
-/// x¹⁶ + x¹⁵ + x² + 1 (§9.3).
-fn crc16(bytes: &[u8]) -> u16 {
-    const TABLE: [u16; 256] = table16();
-    bytes.iter().fold(0, |crc, byte| crc << 8 ^ TABLE[usize::from(crc.to_be_bytes()[0] ^ byte)])
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "an index below 256")]
-const fn table8() -> [u8; 256] {
-    let mut table = [0; 256];
-    let mut index = 0;
-    while index < 256 {
-        let (mut crc, mut bit) = (index as u8, 0);
-        while bit < 8 {
-            crc = if crc & 0x80 == 0 { crc << 1 } else { crc << 1 ^ 0x07 };
-            bit += 1;
-        }
-        table[index] = crc;
-        index += 1;
-    }
-    table
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "an index below 256")]
-const fn table16() -> [u16; 256] {
-    let mut table = [0; 256];
-    let mut index = 0;
-    while index < 256 {
-        let (mut crc, mut bit) = ((index as u16) << 8, 0);
-        while bit < 8 {
-            crc = if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x8005 };
-            bit += 1;
-        }
-        table[index] = crc;
-        index += 1;
-    }
-    table
+    let shifted = |crc: u8| if crc & 0x80 == 0 { crc << 1 } else { crc << 1 ^ 0x07 };
+    bytes.iter().fold(0, |crc, byte| (0..8).fold(crc ^ byte, |crc, _| shifted(crc)))
 }
 
 #[cfg(test)]

@@ -82,20 +82,15 @@ pub fn intra<R: Read + Seek>(source: &mut Source<R>, range: &Range<u64>) -> Opti
 
 /// Of which kind the picture is that the bytes begin with, if it is one that shows itself.
 fn intra_standard(bytes: &[u8]) -> Option<Standard> {
-    let begins = |standard: &Standard| match standard {
-        Standard::ProRes => nal::intra::prores_bytes(bytes).is_some(),
-        _ => nal::intra::may_begin(*standard, bytes) && nal::intra::marker(&bytes[2..]).is_some(),
-    };
-    [Standard::ProRes, Standard::Jpeg].into_iter().find(begins)
+    [Standard::ProRes, Standard::Jpeg].into_iter().find(|standard| nal::intra::begins(*standard, bytes))
 }
 
 /// Whether a sequence header of AV1, with what follows it in its sample, stands near the beginning.
 fn begins_with_av1<R: Read + Seek>(source: &mut Source<R>, range: &Range<u64>) -> bool {
     let bytes = source.at(range.start, MAX_WANTED_BYTES);
     let unit = |at: usize| nal::av1::unit(bytes.get(at..)?).and_then(|(length, _)| usize::try_from(length).ok());
-    let is_header = |at: &usize| nal::av1::configuration(&[bytes[*at..].to_vec()]).is_some();
     let mut begins = (0..bytes.len()).filter(|at| bytes[*at] == nal::av1::SEQUENCE_HEADER_BYTE);
-    begins.any(|at| unit(at).is_some_and(|length| unit(at + length).is_some()) && is_header(&at))
+    begins.any(|at| unit(at).is_some_and(|length| unit(at + length).is_some()))
 }
 
 fn combinations(has_av1: bool) -> Vec<Probed> {

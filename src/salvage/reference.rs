@@ -7,7 +7,7 @@ use super::aac::{self, Elements};
 use super::clock::{FLICKS, flicks};
 use super::element::{Sound, Video};
 use super::flac;
-use super::nal::{self, Parameters, Standard};
+use super::nal::{Parameters, Standard};
 use super::timeline::Expected;
 use super::walk::{AudioTrack, Hypothesis, VideoPace};
 use crate::isobmff::headers::stsd::SampleEntry;
@@ -229,7 +229,8 @@ impl Known {
         let mut parameters = Parameters::empty(standard);
         let units = match &mut parameters {
             Parameters::Visual(_) => vec![raw],
-            Parameters::Av1(_) => nal::av1::configured(raw).into_iter().collect(),
+            // The OBUs behind four bytes of what they say (AV1-ISOBMFF §2.3).
+            Parameters::Av1(_) => configuration(raw, *b"av1C").and_then(|body| body.get(4..)).into_iter().collect(),
             Parameters::Avc(_) | Parameters::Hevc(_) => units(raw, standard).unwrap_or_default(),
             Parameters::Intra(intra) => {
                 intra.size = self.entry()?.dimensions;
@@ -240,11 +241,6 @@ impl Known {
             parameters.take(unit);
         }
         parameters.is_usable().then_some(parameters)
-    }
-
-    /// Whether its packets can be found in the media as they lie there.
-    pub fn is_walked(&self) -> bool {
-        self.sound().is_some()
     }
 
     fn video_pace(&self) -> Option<VideoPace> {
@@ -298,6 +294,13 @@ impl Known {
     }
 }
 
+/// A box of a sample description by its name: `avcC`, `hvcC`, `dOps`.
+pub fn configuration(stsd: &[u8], name: [u8; 4]) -> Option<&[u8]> {
+    let at = stsd.windows(4).position(|window| window == name)?;
+    let size = stsd.get(at.checked_sub(4)?..at)?.try_into().map(u32::from_be_bytes).ok()?;
+    stsd.get(at + 4..(at - 4).checked_add(size as usize)?)
+}
+
 /// The parameter sets in an `avcC` or `hvcC` (ISO/IEC 14496-15 §5.3.3.1, §8.3.3.1) of a sample description.
 fn units(stsd: &[u8], standard: Standard) -> Option<Vec<&[u8]>> {
     let name = match standard {
@@ -305,9 +308,7 @@ fn units(stsd: &[u8], standard: Standard) -> Option<Vec<&[u8]>> {
         Standard::Hevc => b"hvcC",
         Standard::Visual | Standard::Av1 | Standard::Jpeg | Standard::ProRes => return None,
     };
-    let at = stsd.windows(4).position(|window| window == name)?;
-    let size = stsd.get(at.checked_sub(4)?..at)?.try_into().map(u32::from_be_bytes).ok()?;
-    let body = stsd.get(at + 4..(at - 4).checked_add(size as usize)?)?;
+    let body = configuration(stsd, *name)?;
     let mut found = Vec::new();
     let mut rest = body.get(if standard == Standard::Avc { 5 } else { 22 }..)?;
     let arrays = if standard == Standard::Avc { 2 } else { take(&mut rest, 1)?[0] };

@@ -66,8 +66,8 @@ pub fn refill(
     for (index, known) in reference.tracks.iter().enumerate() {
         let Some(track) = movie.tracks.get_mut(index) else { continue };
         let found = match known.track.kind() {
-            TrackKind::Video if known.video().is_some() => pictures(walked, reference, track.timescale()),
-            TrackKind::Audio if known.is_walked() => sounds(audio.next().map_or(&[][..], Vec::as_slice)),
+            TrackKind::Video => pictures(walked, reference, track.timescale()),
+            TrackKind::Audio => sounds(audio.next().map_or(&[][..], Vec::as_slice)),
             _ => Vec::new(),
         };
         let found: Vec<Found> = found.into_iter().filter(|found| found.offset >= stretch.start).collect();

@@ -122,12 +122,9 @@ fn flv_head(reference: &Reference) -> Option<Vec<u8>> {
     own.cloned().or_else(|| flv::head_for(&reference.tracks))
 }
 
-/// A box of a track's sample description by its name: `avcC`, `hvcC`, `dOps`.
+/// A box of a track's sample description by its name.
 fn configuration(known: &Known, name: [u8; 4]) -> Option<&[u8]> {
-    let raw = known.track.descriptions.raw();
-    let at = raw.windows(4).position(|window| window == name)?;
-    let size = raw.get(at.checked_sub(4)?..at)?.try_into().map(u32::from_be_bytes).ok()?;
-    raw.get(at + 4..(at - 4).checked_add(size as usize)?)
+    super::reference::configuration(known.track.descriptions.raw(), name)
 }
 
 /// The `AudioSpecificConfig` in the `esds` of a track: the decoder specific info (ISO/IEC 14496-1 §7.2.6.7).

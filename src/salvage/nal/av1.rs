@@ -369,13 +369,6 @@ pub fn configuration(units: &[Vec<u8>]) -> Option<Vec<u8>> {
     units.iter().rev().find_map(of)
 }
 
-/// The OBUs in the `av1C` (AV1-ISOBMFF §2.3) of a sample description.
-pub fn configured(stsd: &[u8]) -> Option<&[u8]> {
-    let at = stsd.windows(4).position(|window| window == b"av1C")?;
-    let size = stsd.get(at.checked_sub(4)?..at)?.try_into().map(u32::from_be_bytes).ok()?;
-    stsd.get(at + 8..(at - 4).checked_add(size as usize)?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

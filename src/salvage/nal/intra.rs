@@ -48,6 +48,14 @@ pub enum Marker {
     End(u64),
 }
 
+/// Whether a picture begins here.
+pub fn begins(standard: Standard, bytes: &[u8]) -> bool {
+    match standard {
+        Standard::ProRes => prores_bytes(bytes).is_some(),
+        _ => may_begin(standard, bytes) && bytes.get(2..).and_then(marker).is_some(),
+    }
+}
+
 /// The marker that the bytes begin with, any fill bytes with it (§B.1.1.2).
 pub fn marker(bytes: &[u8]) -> Option<Marker> {
     let fill = bytes.iter().take_while(|byte| **byte == 0xFF).count().checked_sub(1)?;

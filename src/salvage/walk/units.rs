@@ -100,8 +100,13 @@ impl<R: Read + Seek> Walker<'_, R> {
             self.note_gap(start..end);
             return;
         }
+        self.push_frame(start..end, open.is_sync, open.picture);
+    }
+
+    /// Takes a sample of pictures; the walk is full with so many.
+    pub(super) fn push_frame(&mut self, range: Range<u64>, is_sync: bool, picture: Option<Picture>) {
         let audio_before = self.found.audio.first().map_or(0, Vec::len);
-        self.found.frames.push(Frame::new(start..end, audio_before, open.is_sync, open.picture));
+        self.found.frames.push(Frame::new(range, audio_before, is_sync, picture));
         self.is_full |= self.found.frames.len() >= sample_limit();
     }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io::{Read, Seek};
 use std::ops::Range;
 
-use super::{Frame, RESUME_CHAIN, Walker, sample_limit};
+use super::{RESUME_CHAIN, Walker};
 use crate::salvage::element::LOOK_BYTES;
 use crate::salvage::nal::{Standard, visual};
 use crate::salvage::source::MAX_WANTED_BYTES;
@@ -163,8 +163,6 @@ impl<R: Read + Seek> Walker<'_, R> {
         if has_layer {
             self.found.keep_inband(headers);
         }
-        let audio_before = self.found.audio.first().map_or(0, Vec::len);
-        self.found.frames.push(Frame::new(range, audio_before, is_sync, picture));
-        self.is_full |= self.found.frames.len() >= sample_limit();
+        self.push_frame(range, is_sync, picture);
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{Read, Seek};
 use std::ops::Range;
 
-use super::{Frame, Walker, sample_limit};
+use super::Walker;
 use crate::salvage::element::LOOK_BYTES;
 use crate::salvage::nal::intra::{self, Marker};
 use crate::salvage::nal::{MAX_UNIT_BYTES, Standard};
@@ -68,11 +68,7 @@ impl<R: Read + Seek> Walker<'_, R> {
             let before = at;
             at += self.glance(at, self.limit);
             let bytes = self.source.at(at, LOOK_BYTES);
-            let begins = match standard {
-                Standard::ProRes => intra::prores_bytes(bytes).is_some(),
-                _ => intra::may_begin(standard, bytes) && bytes.get(2..).and_then(intra::marker).is_some(),
-            };
-            if at < self.limit && begins && (at - from).is_multiple_of(step) {
+            if at < self.limit && intra::begins(standard, bytes) && (at - from).is_multiple_of(step) {
                 return Some(at);
             }
             at += 1;
@@ -86,8 +82,6 @@ impl<R: Read + Seek> Walker<'_, R> {
         let sample = self.source.at(range.start, LOOK_BYTES);
         let picture = self.parameters.as_mut().and_then(|parameters| parameters.picture(sample));
         self.largest_unit_bytes = self.largest_unit_bytes.max(range.end - range.start);
-        let audio_before = self.found.audio.first().map_or(0, Vec::len);
-        self.found.frames.push(Frame::new(range, audio_before, true, picture));
-        self.is_full |= self.found.frames.len() >= sample_limit();
+        self.push_frame(range, true, picture);
     }
 }
