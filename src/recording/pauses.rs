@@ -1,6 +1,8 @@
 //! Which pauses of a picture track are pauses, and which are only pictures that stay as they are: a slide, a shared screen on
 //! which nothing moves.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{Defect, TrackKind};
 
 /// A pause of a track that has so many times fewer pictures is usual for it.
@@ -32,27 +34,31 @@ pub struct Span {
 /// Removes the gaps of picture tracks that are only a variable frame rate: no longer than the track's pictures usually are, or
 /// of a track that stays still for a quarter of the time while sound goes on.
 pub fn drop_still_pictures(defects: &mut Vec<Defect>, tracks: &[Span]) {
-    let gaps: Vec<(Span, i64, i64)> = defects.iter().filter_map(|defect| gap(defect, tracks)).collect();
-    let is_covered = |from: i64, to: i64| {
-        let is_silent = |sound: &Span| {
-            gaps.iter().any(|(span, begin, end)| span.track == sound.track && *begin < to && from < *end)
-        };
-        let sounds = tracks.iter().filter(|span| span.kind == TrackKind::Audio && span.packets > 0);
-        sounds.into_iter().any(|s| s.from_ms <= from + SLACK_MS && s.to_ms + SLACK_MS >= to && !is_silent(s))
+    let mut gaps: BTreeMap<u32, Vec<(i64, i64)>> = BTreeMap::new();
+    for (span, from, to) in defects.iter().filter_map(|defect| gap(defect, tracks)) {
+        gaps.entry(span.track).or_default().push((from, to));
+    }
+    let of = |span: &Span| gaps.get(&span.track).map_or(&[][..], Vec::as_slice);
+    let sounds: Vec<&Span> = tracks.iter().filter(|span| span.kind == TrackKind::Audio && span.packets > 0).collect();
+    let is_covered = |(from, to): (i64, i64)| {
+        let is_silent = |sound: &Span| of(sound).iter().any(|(begin, end)| *begin < to && from < *end);
+        sounds.iter().any(|s| s.from_ms <= from + SLACK_MS && s.to_ms + SLACK_MS >= to && !is_silent(s))
     };
-    let still_ms = |span: &Span| {
-        let covered = gaps.iter().filter(|(of, from, to)| of.track == span.track && is_covered(*from, *to));
-        covered
-            .fold((0, 0, span.from_ms), |(count, sum, last), (_, from, to)| (count + 1, sum + to - from, last.max(*to)))
+    let is_often_still = |span: &Span| {
+        let covered = of(span).iter().filter(|gap| is_covered(**gap));
+        let (count, sum_ms, last_ms) = covered
+            .fold((0, 0, span.from_ms), |(count, sum, last), (from, to)| (count + 1, sum + to - from, last.max(*to)));
+        count >= LEAST_PAUSES && sum_ms >= (last_ms - span.from_ms) / STILL_PART
     };
+    // Once for each track: a file may say that it has hundreds, each with many gaps.
+    let pictures = tracks.iter().filter(|span| span.kind == TrackKind::Video && !of(span).is_empty());
+    let often_still: BTreeSet<u32> = pictures.filter(|span| is_often_still(span)).map(|span| span.track).collect();
     let is_still = |span: &Span, (from, to): (i64, i64)| {
         let length_ms = span.to_ms - span.from_ms;
         let others = i64::try_from(span.packets.max(2) - 1).unwrap_or(i64::MAX);
         let usual_ms = (length_ms - (to - from)) / others;
-        let (count, sum_ms, last_ms) = still_ms(span);
-        let is_often = count >= LEAST_PAUSES && sum_ms >= (last_ms - span.from_ms) / STILL_PART;
-        let is_variable = is_often && is_covered(from, to);
-        to - from <= usual_ms.saturating_mul(USUAL_INTERVALS) || is_variable
+        let is_usual = to - from <= usual_ms.saturating_mul(USUAL_INTERVALS);
+        is_usual || (often_still.contains(&span.track) && is_covered((from, to)))
     };
     defects.retain(|defect| match gap(defect, tracks) {
         Some((span, from, to)) if span.kind == TrackKind::Video && from < to => !is_still(&span, (from, to)),
