@@ -1,14 +1,11 @@
 //! What a container holds beside its tracks: chapters, programmes, covers and attached files.
 
-use std::ffi::CString;
-
-use ffmpeg_next::ffi::{
-    AV_INPUT_BUFFER_PADDING_SIZE, AVMediaType, AVStream, av_dict_set, av_freep, av_mallocz, avcodec_parameters_copy,
-    avformat_new_stream,
-};
+use ffmpeg_next::ffi::{AVMediaType, AVStream, avcodec_parameters_copy, avformat_new_stream};
 use ffmpeg_next::format::context::{Input, Output};
 use ffmpeg_next::{Error, Rational, Stream};
 
+use super::facts::set_extradata;
+use super::sink::{set_metadata, time_base};
 use super::source::{checked, entries, stream_metadata};
 use super::stream::TimeBase;
 
@@ -26,8 +23,7 @@ pub(in crate::media) struct Chapter {
 #[expect(unsafe_code, reason = "ffmpeg-next takes metadata for UTF-8 unseen")]
 pub(super) fn chapters(input: &Input) -> Vec<Chapter> {
     let read = |chapter: ffmpeg_next::format::chapter::Chapter<'_>| {
-        let base = chapter.time_base();
-        let base = TimeBase { num: base.numerator().max(1), den: base.denominator().max(1) };
+        let base = time_base(chapter.time_base());
         let us = |ticks: i64| base.rescale(ticks, TimeBase::MICROSECONDS);
         // SAFETY: the chapter and its dictionary live as long as the context, which `input` borrows.
         let said = unsafe { entries((*chapter.as_ptr()).metadata) };
@@ -69,15 +65,7 @@ pub(super) fn attach(output: &mut Output, from: &Stream<'_>) -> Result<(), Error
         let cover = &(*from.as_ptr()).attached_pic;
         if !cover.data.is_null() {
             let length = usize::try_from(cover.size).unwrap_or(0);
-            let room = av_mallocz(length + AV_INPUT_BUFFER_PADDING_SIZE as usize).cast::<u8>();
-            if room.is_null() {
-                return Err(Error::Unknown);
-            }
-            std::ptr::copy_nonoverlapping(cover.data, room, length);
-            // A picture that is attached has none of its own.
-            av_freep((&raw mut (*to.codecpar).extradata).cast());
-            (*to.codecpar).extradata = room;
-            (*to.codecpar).extradata_size = cover.size;
+            set_extradata(&mut *to.codecpar, std::slice::from_raw_parts(cover.data, length))?;
         }
         (*to.codecpar).codec_type = AVMediaType::AVMEDIA_TYPE_ATTACHMENT;
         (*to.codecpar).codec_tag = 0;
@@ -86,16 +74,10 @@ pub(super) fn attach(output: &mut Output, from: &Stream<'_>) -> Result<(), Error
 }
 
 /// A file that is attached has a name and a type (RFC 9559 §5.1.6.1).
-#[expect(unsafe_code, reason = "sets entries of the new stream's dictionary")]
-unsafe fn name(from: &Stream<'_>, to: &mut AVStream) -> Result<(), Error> {
+fn name(from: &Stream<'_>, to: &mut AVStream) -> Result<(), Error> {
     let said = stream_metadata(from);
     let is_kept = |key: &str| ["filename", "mimetype", "title"].iter().any(|kept| kept.eq_ignore_ascii_case(key));
     let has_name = said.iter().any(|(key, _)| key.eq_ignore_ascii_case("filename"));
     let named = (!has_name).then(|| ("filename".to_owned(), "cover".to_owned()));
-    for (key, value) in said.into_iter().filter(|(key, _)| is_kept(key)).chain(named) {
-        let (Ok(key), Ok(value)) = (CString::new(key), CString::new(value)) else { continue };
-        // SAFETY: both strings are terminated and copied by the call.
-        checked(unsafe { av_dict_set(&raw mut to.metadata, key.as_ptr(), value.as_ptr(), 0) })?;
-    }
-    Ok(())
+    set_metadata(to, said.into_iter().filter(|(key, _)| is_kept(key)).chain(named))
 }

@@ -1,9 +1,12 @@
-//! What a container says of one track, taken out of libavformat's stream.
+//! What a container says of one track, taken out of libavformat's stream; and the parameters of one that is made.
 
 use std::ffi::{CStr, c_int};
 
-use ffmpeg_next::ffi::{AV_DISPOSITION_ATTACHED_PIC, AV_NOPTS_VALUE, AVCodecParameters, AVStream, avcodec_get_name};
-use ffmpeg_next::{Stream, media};
+use ffmpeg_next::ffi::{
+    AV_DISPOSITION_ATTACHED_PIC, AV_INPUT_BUFFER_PADDING_SIZE, AV_NOPTS_VALUE, AVCodecParameters, AVStream, av_freep,
+    av_mallocz, avcodec_get_name,
+};
+use ffmpeg_next::{Error, Stream, media};
 
 use super::source::stream_metadata;
 use super::stream::TimeBase;
@@ -121,4 +124,22 @@ fn extradata(parameters: &AVCodecParameters) -> Vec<u8> {
     }
     // SAFETY: the pointer is not null and FFmpeg says that so many bytes are there.
     unsafe { std::slice::from_raw_parts(parameters.extradata, length) }.to_vec()
+}
+
+/// Gives parameters their extradata, in place of what they have.
+#[expect(unsafe_code, reason = "hands over memory that FFmpeg frees")]
+pub(super) fn set_extradata(parameters: &mut AVCodecParameters, bytes: &[u8]) -> Result<(), Error> {
+    let length = c_int::try_from(bytes.len()).map_err(|_| Error::InvalidData)?;
+    // SAFETY: the room is longer than the bytes, zeroed behind them, and freed with the parameters, as what was there is now.
+    unsafe {
+        let room = av_mallocz(bytes.len() + AV_INPUT_BUFFER_PADDING_SIZE as usize).cast::<u8>();
+        if room.is_null() {
+            return Err(Error::Unknown);
+        }
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), room, bytes.len());
+        av_freep((&raw mut parameters.extradata).cast());
+        parameters.extradata = room;
+    }
+    parameters.extradata_size = length;
+    Ok(())
 }

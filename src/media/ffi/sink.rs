@@ -158,7 +158,7 @@ fn open_empty(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-fn time_base(rational: Rational) -> TimeBase {
+pub(super) fn time_base(rational: Rational) -> TimeBase {
     TimeBase { num: rational.numerator().max(1), den: rational.denominator().max(1) }
 }
 
@@ -318,11 +318,16 @@ fn is_kept(key: &str) -> bool {
     matches!(key, "language" | "title" | "handler_name" | "creation_time" | "rotate" | "comment" | "alpha_mode")
 }
 
-#[expect(unsafe_code, reason = "sets entries of the new track's dictionary")]
-unsafe fn copy_metadata(from: &Stream<'_>, to: &mut AVStream) -> Result<(), Error> {
-    for (key, value) in stream_metadata(from).into_iter().filter(|(key, _)| is_kept(key)) {
+fn copy_metadata(from: &Stream<'_>, to: &mut AVStream) -> Result<(), Error> {
+    set_metadata(to, stream_metadata(from).into_iter().filter(|(key, _)| is_kept(key)))
+}
+
+/// Sets entries of a new track's metadata; what holds a zero byte is left out.
+#[expect(unsafe_code, reason = "sets entries of a C dictionary")]
+pub(super) fn set_metadata(to: &mut AVStream, entries: impl Iterator<Item = (String, String)>) -> Result<(), Error> {
+    for (key, value) in entries {
         let (Ok(key), Ok(value)) = (CString::new(key), CString::new(value)) else { continue };
-        // SAFETY: both strings are terminated and copied by the call.
+        // SAFETY: both strings are terminated and copied by the call; the dictionary is that of a stream that is borrowed.
         checked(unsafe { av_dict_set(&raw mut to.metadata, key.as_ptr(), value.as_ptr(), 0) })?;
     }
     Ok(())

@@ -33,10 +33,10 @@ pub(in crate::media) enum Depth {
     Usual,
     /// So many bytes, and the packets seen on the way are forgotten: for parameters only.
     ParametersOnly(u64),
-    /// Not at all: the header says enough to open a decoder.
-    HeaderOnly,
     /// The same, and all of them, also where the tracks that are known so far are described: for tracks that begin late.
     LateTracks(u64),
+    /// Not at all: the header says enough to open a decoder.
+    HeaderOnly,
 }
 
 impl Depth {

@@ -8,15 +8,15 @@ use std::ffi::CString;
 use ffmpeg_next::codec::Context;
 use ffmpeg_next::decoder::Opened;
 use ffmpeg_next::ffi::{
-    AV_INPUT_BUFFER_PADDING_SIZE, AVCodecParameters, AVMediaType, AVPacketSideDataType, AVRational, av_mallocz,
-    av_packet_new_side_data, avcodec_descriptor_get_by_name, avcodec_parameters_from_context, avformat_alloc_context,
-    avformat_new_stream,
+    AVCodecParameters, AVMediaType, AVPacketSideDataType, AVRational, av_packet_new_side_data,
+    avcodec_descriptor_get_by_name, avcodec_parameters_from_context, avformat_alloc_context, avformat_new_stream,
 };
 use ffmpeg_next::format::context::Input;
 use ffmpeg_next::packet::{Flags, Mut as _};
 use ffmpeg_next::{Error, Packet, codec, frame};
 
 use super::ahead::Ahead;
+use super::facts::set_extradata;
 use super::source::{Depth, Next, checked};
 use super::stream::TimeBase;
 use crate::media::flv::{Body, Content, Reader, Step, Tag};
@@ -86,7 +86,7 @@ impl TagFeed {
         loop {
             let (tag, body) = match self.reader.step().map_err(|error| failed(&error))? {
                 Step::Unit(tag, body) => (tag, body),
-                Step::Nonsense => return Ok(Next::Nonsense),
+                Step::Nonsense | Step::Unread(_) => return Ok(Next::Nonsense),
                 Step::End => return Ok(Next::End),
             };
             let outcome = match body.content {
@@ -106,7 +106,7 @@ impl TagFeed {
     }
 
     fn configure(&mut self, tag: &Tag, body: &Body, input: &mut Input) -> Result<Option<Next>, Error> {
-        let mut bytes = vec![0; Reader::<Ahead>::content_bytes(tag, body)];
+        let mut bytes = vec![0; body.content_bytes(tag)];
         let Some(have) = self.reader.take(tag, body, &mut bytes).map_err(|error| failed(&error))? else {
             return Ok(Some(Next::Nonsense));
         };
@@ -119,7 +119,7 @@ impl TagFeed {
     }
 
     fn frame(&mut self, tag: &Tag, body: &Body, packet: &mut Packet, input: &mut Input) -> Result<Option<Next>, Error> {
-        let wanted = Reader::<Ahead>::content_bytes(tag, body);
+        let wanted = body.content_bytes(tag);
         *packet = Packet::new(wanted);
         let taken = self.reader.take(tag, body, packet.data_mut().unwrap_or_default());
         let Some(have) = taken.map_err(|error| failed(&error))? else { return Ok(Some(Next::Nonsense)) };
@@ -261,18 +261,7 @@ fn set_parameters(input: &mut Input, index: usize, name: &str, extradata: &[u8])
     if !parameters.extradata.is_null() || extradata.is_empty() {
         return Ok(());
     }
-    let length = i32::try_from(extradata.len()).map_err(|_| Error::InvalidData)?;
-    // SAFETY: the room is longer than the bytes, zeroed behind them, and freed with the parameters.
-    unsafe {
-        let room = av_mallocz(extradata.len() + AV_INPUT_BUFFER_PADDING_SIZE as usize).cast::<u8>();
-        if room.is_null() {
-            return Err(Error::Unknown);
-        }
-        std::ptr::copy_nonoverlapping(extradata.as_ptr(), room, extradata.len());
-        parameters.extradata = room;
-    }
-    parameters.extradata_size = length;
-    Ok(())
+    set_extradata(parameters, extradata)
 }
 
 /// Asks a decoder, first with the configuration alone, then with one unit.
