@@ -189,7 +189,9 @@ fn look_closer_at_output(
     if work.options.validate == Validate::Structure {
         return Ok(());
     }
-    let inspection = super::inspect(path)?;
-    look_closer((path, container), inspection.movie(), work.options.validate, watch(work, &|_| ()))?.tell(description);
+    // Of other containers there is no header to look at, and their packets were just read.
+    let inspection = container.is_iso().then(|| super::inspect(path)).transpose()?;
+    let movie = inspection.as_ref().and_then(Inspection::movie);
+    look_closer((path, container), movie, work.options.validate, watch(work, &|_| ()))?.tell(description);
     Ok(())
 }

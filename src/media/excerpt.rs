@@ -76,8 +76,10 @@ pub fn decode_from_keys(
     let (mut packet, mut tries) = (Packet::empty(), tries);
     while pass.next(&mut packet)? {
         let taken = std::mem::replace(&mut packet, Packet::empty());
-        let known = pass.source.tracks();
-        tracks.extend(known.iter().skip(tracks.len()).map(|facts| Track::of(&pass.source, facts)));
+        while let Some(facts) = pass.source.track(tracks.len()) {
+            tracks.push(Track::of(&pass.source, &facts));
+        }
+        let has_pictures = tracks.iter().any(|track| track.kind == TrackKind::Video);
         let Some(track) = tracks.get_mut(taken.stream()) else { continue };
         let is_video = track.kind == TrackKind::Video;
         if is_video && track.packets == 0 && !taken.is_key() {
@@ -86,8 +88,10 @@ pub fn decode_from_keys(
         track.take(&taken);
         if is_video && track.errors() > 0 && tries > 1 {
             tries -= 1;
-            *track = Track::of(&pass.source, &known[track.index]);
-        } else if track.packets >= pictures && (is_video || known.iter().all(|facts| facts.kind != TrackKind::Video)) {
+            if let Some(facts) = pass.source.track(track.index) {
+                *track = Track::of(&pass.source, &facts);
+            }
+        } else if track.packets >= pictures && (is_video || !has_pictures) {
             break;
         }
     }

@@ -51,14 +51,9 @@ pub fn fits(codec: &str, container: Container) -> bool {
     }
 }
 
-/// Whether a finished file of `container` may carry a cover of `codec`: MP4 among its metadata (`covr`), Matroska as an
-/// attached file.
-pub fn fits_as_cover(codec: &str, container: Container) -> bool {
-    match container {
-        Container::Mp4 | Container::Mov => matches!(codec, "mjpeg" | "png" | "bmp"),
-        Container::Matroska => true,
-        _ => false,
-    }
+/// Whether a finished file of `container` may carry a cover of `codec` among its metadata (`covr`).
+pub(super) fn fits_as_cover(codec: &str, container: Container) -> bool {
+    matches!(container, Container::Mp4 | Container::Mov) && matches!(codec, "mjpeg" | "png" | "bmp")
 }
 
 #[cfg(test)]

@@ -150,9 +150,12 @@ fn feed_sized(payload: &[u8], hash: &mut Slab) {
     hash.update(payload);
 }
 
+fn without_trailing_zeros(unit: &[u8]) -> &[u8] {
+    &unit[..unit.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1)]
+}
+
 fn feed_unit(unit: &[u8], codec: Nal, hash: &mut Slab) {
-    let end = unit.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1);
-    let unit = &unit[..end];
+    let unit = without_trailing_zeros(unit);
     if unit.is_empty() || codec.is_delimiter(unit) {
         return;
     }
@@ -168,8 +171,8 @@ fn sequence_parameters(payload: &[u8], codec: Nal) -> Option<[u8; 32]> {
         let next = if codec.is_slice(unit) { None } else { next_start_code(payload, code + 3) };
         if codec.is_sequence_parameters(unit) {
             let unit = next.map_or(unit, |next| &payload[code + 3..next]);
-            let end = unit.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1);
-            hash.update(&(end as u64).to_be_bytes()).update(&unit[..end]);
+            let unit = without_trailing_zeros(unit);
+            hash.update(&(unit.len() as u64).to_be_bytes()).update(unit);
             is_said = true;
         }
         match next {

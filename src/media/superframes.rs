@@ -35,8 +35,12 @@ impl Superframes {
         if !self.is_vp9 || payload.is_empty() {
             return Some(packet);
         }
+        let is_hidden = is_hidden(payload);
+        if self.waiting.is_empty() && !is_hidden {
+            return Some(packet);
+        }
         let sizes = sizes(payload);
-        if sizes.len() == 1 && is_hidden(payload) && self.waiting.len() + 1 < MOST_FRAMES {
+        if sizes.len() == 1 && is_hidden && self.waiting.len() + 1 < MOST_FRAMES {
             self.waiting.push(packet);
             return None;
         }

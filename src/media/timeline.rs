@@ -192,16 +192,12 @@ impl TrackClock {
     /// Applies the shift of the clock this packet belongs to, and notices when that is a new one.
     fn follow_clock(&mut self, ticks: i64, common: &mut Common) -> i64 {
         let wanted = ticks.saturating_add(self.shift);
-        let Some(last) = self.last_dts else {
+        let Some(last) = self.last_dts.filter(|_| !std::mem::take(&mut self.is_joined)) else {
             self.shift = TimeBase::MICROSECONDS.rescale(common.shift_us, self.time_base);
             return ticks.saturating_add(self.shift);
         };
         let expected = last + self.last_duration;
         let jump_ms = self.time_base.to_ms(wanted.saturating_sub(expected));
-        if std::mem::take(&mut self.is_joined) {
-            self.shift = TimeBase::MICROSECONDS.rescale(common.shift_us, self.time_base);
-            return ticks.saturating_add(self.shift);
-        }
         if (-JUMP_BACK_MS..=JUMP_FORWARD_MS).contains(&jump_ms) {
             self.note_gap(last, jump_ms, GAP_MS);
             return wanted;

@@ -283,7 +283,7 @@ fn needs_parameters(f: &mut fmt::Formatter<'_>, pictures: u64, codec: &str) -> f
 }
 
 /// A number with what it counts.
-fn counted(number: u64, one: &str) -> String {
+pub(crate) fn counted(number: u64, one: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
 }
 

@@ -18,6 +18,7 @@ mod vod;
 
 pub use container::Container;
 pub use defect::Defect;
+pub(crate) use defect::counted;
 pub use delivery::{Asset, AssetFile, Delivery, DeliveryState, StandIn};
 pub use fingerprint::{Fingerprint, Seen};
 pub use key::{KeyError, KeyFacts, KeyPattern, object_key};

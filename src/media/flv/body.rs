@@ -4,7 +4,7 @@
 //! `ExVideoTagHeader`, `ExAudioTagHeader`). Of `Multitrack` packets those of one track are read; several tracks in one tag
 //! are named and not read.
 
-use super::tag::{AUDIO, VIDEO};
+use super::tag::{AUDIO, Tag, VIDEO};
 use crate::recording::TrackKind;
 
 /// What follows the head of a body.
@@ -54,6 +54,11 @@ const MULTITRACK_AUDIO: u8 = 5;
 const ONE_TRACK: u8 = 0;
 
 impl Body {
+    /// Bytes of content that follow in its tag.
+    pub(in crate::media) fn content_bytes(&self, tag: &Tag) -> usize {
+        usize::try_from(tag.body_bytes).unwrap_or(usize::MAX).saturating_sub(self.head_bytes)
+    }
+
     /// Reads the head of a sound or picture tag's body; none where it is neither or too short.
     pub(in crate::media) fn parse(tag_kind: u8, body: &[u8]) -> Option<Self> {
         let head = *body.first()?;

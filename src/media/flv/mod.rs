@@ -4,7 +4,7 @@
 //! `FourCC` codes): Debian's FFmpeg takes them for other codecs or passes them on without one. All other FLV files are
 //! libavformat's. Tag by tag and pure over `Read + Seek`; nothing here knows FFmpeg.
 //!
-//! [`flv_unsound_at, is_flv_head, walk_flv`] is for the sound ones among all of them: it names every packet with its place and time, for sample tables.
+//! [`walk_flv`] is for the sound ones among all of them: it names every packet with its place and time, for sample tables.
 
 mod body;
 mod extended;

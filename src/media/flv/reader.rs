@@ -16,6 +16,8 @@ pub(in crate::media) enum Step {
     Unit(Tag, Body),
     /// The end of the file.
     End,
+    /// A tag of sound or pictures whose head says nothing that can be read. The next step goes on behind it.
+    Unread(Tag),
     /// Bytes that are no tag. The next step goes on behind them.
     Nonsense,
 }
@@ -29,8 +31,6 @@ pub(in crate::media) struct Reader<R> {
     next: u64,
     /// Whether `next` has to be searched for from where it stands.
     is_lost: bool,
-    /// Tags of sound or pictures whose body says nothing that can be read, and their bytes.
-    unread: (u64, u64),
 }
 
 const BUFFER_BYTES: usize = 256 << 10;
@@ -41,13 +41,8 @@ const MOST_IDLE_BYTES: u64 = 16;
 
 impl<R: Read + Seek> Reader<R> {
     pub(in crate::media) fn open(file: R, size_bytes: u64) -> io::Result<Self> {
-        let mut reader = Self {
-            file: BufReader::with_capacity(BUFFER_BYTES, file),
-            size_bytes,
-            next: 0,
-            is_lost: false,
-            unread: (0, 0),
-        };
+        let mut reader =
+            Self { file: BufReader::with_capacity(BUFFER_BYTES, file), size_bytes, next: 0, is_lost: false };
         reader.rewind()?;
         Ok(reader)
     }
@@ -55,7 +50,7 @@ impl<R: Read + Seek> Reader<R> {
     /// Goes back to the first tag.
     pub(in crate::media) fn rewind(&mut self) -> io::Result<()> {
         self.next = first_tag(&mut self.file)?;
-        (self.is_lost, self.unread) = (false, (0, 0));
+        self.is_lost = false;
         Ok(())
     }
 
@@ -67,12 +62,6 @@ impl<R: Read + Seek> Reader<R> {
             (self.next, self.is_lost) = (at + FILE_HEADER_BYTES, false);
         }
         Ok(is_header)
-    }
-
-    /// How many tags of sound or pictures were passed over since the beginning because nothing can be read of them, and their
-    /// bytes.
-    pub(in crate::media) const fn unread(&self) -> (u64, u64) {
-        self.unread
     }
 
     /// Offset of the next tag.
@@ -100,15 +89,9 @@ impl<R: Read + Seek> Reader<R> {
                 return Ok(self.lose(tag.at + 1));
             }
             if tag.kind != SCRIPT && tag.body_bytes > MOST_IDLE_BYTES {
-                self.unread = (self.unread.0 + 1, self.unread.1 + tag.body_bytes);
-                return Ok(Step::Nonsense);
+                return Ok(Step::Unread(tag));
             }
         }
-    }
-
-    /// Bytes of the content that a unit should have.
-    pub(in crate::media) fn content_bytes(tag: &Tag, body: &Body) -> usize {
-        usize::try_from(tag.body_bytes).unwrap_or(usize::MAX).saturating_sub(body.head_bytes)
     }
 
     /// Reads the content of the unit of the last step: how many bytes of it the file has, or none where the tag turns
@@ -223,9 +206,9 @@ mod tests {
         loop {
             match reader.step().unwrap() {
                 Step::End => return found,
-                Step::Nonsense => found.push(None),
+                Step::Nonsense | Step::Unread(_) => found.push(None),
                 Step::Unit(tag, body) => {
-                    let mut content = vec![0; Reader::<Cursor<&[u8]>>::content_bytes(&tag, &body)];
+                    let mut content = vec![0; body.content_bytes(&tag)];
                     let have = reader.take(&tag, &body, &mut content).unwrap();
                     found.push(have.map(|have| (tag.time_ms, content[..have].to_vec())));
                 }

@@ -91,22 +91,29 @@ pub fn walk_flv<R: Read + Seek>(mut file: R, len: u64, take: impl FnMut(FlvUnit<
 
 /// From which byte on tags do not follow one another in an FLV file of `len` bytes, whatever is in them; `None` for a sound one.
 pub fn flv_unsound_at<R: Read + Seek>(mut file: R, len: u64) -> io::Result<Option<u64>> {
-    let next = first_tag(&mut file)?;
-    let mut walk = Walk { file, len, next, take: |_: FlvUnit<'_>| Taken::Next, has_metadata: false };
-    walk.file.seek(SeekFrom::Start(next))?;
-    while let Some(header) = read_up_to(&mut walk.file)? {
+    let mut next = first_tag(&mut file)?;
+    file.seek(SeekFrom::Start(next))?;
+    while let Some(header) = read_up_to(&mut file)? {
         crate::stop::look();
-        let tag = Tag::parse(header, walk.next);
-        if !tag.is_plausible() || tag.end() > len || !walk.close(&tag)? {
+        let tag = Tag::parse(header, next);
+        if !tag.is_plausible() || tag.end() > len || !is_closed(&mut file, len, &tag)? {
             return Ok(Some(tag.at));
         }
+        next = tag.end() + TRAILER_BYTES;
     }
-    Ok((walk.next < len).then_some(walk.next))
+    Ok((next < len).then_some(next))
 }
 
 /// Whether an FLV file may begin with these bytes (annex E.2): version 1, the reserved flags clear, a header of nine bytes.
 pub fn is_flv_head(bytes: &[u8]) -> bool {
     matches!(bytes, [b'F', b'L', b'V', 1, flags, 0, 0, 0, 9, 0, 0, 0, 0, ..] if flags & 0xFA == 0)
+}
+
+/// Goes behind a tag of a file of `len` bytes; false if its length does not stand there, and it is not the end.
+fn is_closed(file: &mut (impl Read + Seek), len: u64, tag: &Tag) -> io::Result<bool> {
+    file.seek(SeekFrom::Start(tag.end()))?;
+    let trailer = read_up_to(file)?.map(u32::from_be_bytes);
+    Ok(trailer.map_or(tag.end() == len, |length| u64::from(length) == tag.body_bytes + TAG_HEADER_BYTES))
 }
 
 struct Walk<R, T> {
@@ -132,20 +139,13 @@ impl<R: Read + Seek, T: FnMut(FlvUnit<'_>) -> Taken> Walk<R, T> {
                 Taken::Enough => return Ok(FlvWalk::Sound),
                 Taken::Refused => return Ok(FlvWalk::Refused),
             }
-            if !self.close(&tag)? {
+            if !is_closed(&mut self.file, self.len, &tag)? {
                 return Ok(FlvWalk::Unsound(tag.at));
             }
+            self.next = tag.end() + TRAILER_BYTES;
         }
         // Nothing is left but the length behind a last tag, if that.
         Ok(if self.next >= self.len { FlvWalk::Sound } else { FlvWalk::Unsound(self.next) })
-    }
-
-    /// Goes behind a tag; false if its length does not stand there, and it is not the end.
-    fn close(&mut self, tag: &Tag) -> io::Result<bool> {
-        self.next = tag.end() + TRAILER_BYTES;
-        self.file.seek(SeekFrom::Start(tag.end()))?;
-        let trailer = read_up_to(&mut self.file)?.map(u32::from_be_bytes);
-        Ok(trailer.map_or(tag.end() == self.len, |length| u64::from(length) == tag.body_bytes + TAG_HEADER_BYTES))
     }
 
     /// Hands on what lies in a tag; the file stands at its body.

@@ -1,8 +1,8 @@
 //! One attempt at a remux: open, lay out the tracks, copy packet by packet, complete.
 
-use super::layout::{begin_output, lay_out, lead};
+use super::layout::{begin_output, lay_out, lead, nothing_in};
 use super::next::NextRecordings;
-use super::passed_over::Delivered;
+use super::passed_over::Entry;
 use super::start::{Start, Verdict};
 use super::track::{Placed, Route, Track, Why};
 use super::{Lessons, Remux, Remuxed};
@@ -15,7 +15,7 @@ use crate::recording::{Container, Defect, Span, TrackKind, drop_still_pictures};
 
 /// How an attempt ended without an error.
 pub(super) enum Ended {
-    Done(Box<Remuxed>, Vec<Delivered>),
+    Done(Box<Remuxed>, Vec<Entry>),
     /// A sound or picture track turned up, or sent its first packet, at this byte, and its parameters are not known.
     LateTrack {
         at: u64,
@@ -54,15 +54,15 @@ impl<'a> Attempt<'a> {
         let pass = Pass::over(source, request.watch);
         let known = deep.as_ref().unwrap_or(&pass.source);
         let mut sink = Sink::create(request.output, request.to)?;
-        let cut = whole::tail(request.source, request.from, 0).map_err(MediaError::open(request.source))?.cut_pids;
+        let cut = cut_pids(request)?;
         let mut tracks = Vec::new();
         for facts in known.tracks() {
-            let is_cut = request.from == Container::MpegTs && cut.iter().any(|pid| i32::from(*pid) == facts.id);
+            let is_cut = cut.iter().any(|pid| i32::from(*pid) == facts.id);
             let route = lay_out(request, known, &mut sink, &facts, lessons)?;
             tracks.push(Track::new(facts, route, (request.from, request.to), is_cut));
         }
         begin_output(request, &pass.source, &mut sink, &tracks)?;
-        let is_written = |t: &&Track| t.is_main_media() && matches!(t.route, Route::Output(_));
+        let is_written = |t: &&Track| t.is_main_media() && t.is_output();
         let written = tracks.iter().filter(is_written).map(|t| t.facts.index);
         let start = Start::new(lead(&tracks), written, request.begins);
         let next = NextRecordings::behind(&pass.source, request);
@@ -249,7 +249,7 @@ impl<'a> Attempt<'a> {
         sink.add_chapters(&chapters)?;
         sink.finish()?;
         let source = pass.conclude(tracks.iter_mut().map(Track::read).collect())?;
-        let delivered = tracks.iter().zip(&source.tracks).map(|(track, read)| track.delivered(read)).collect();
+        let entries = tracks.iter().map(Track::entry).collect();
         let mut tracks_written: Vec<_> = tracks.iter().filter_map(Track::written).collect();
         let moved = tracks.iter().filter(|t| t.is_written()).map(Track::moved).collect();
         super::super::meter::align(&mut tracks_written);
@@ -267,10 +267,7 @@ impl<'a> Attempt<'a> {
         if tracks_written.iter().all(|t| t.packets == 0) {
             return Err(unfinishable(request, defects, Defect::NoPackets));
         }
-        Ok(Ended::Done(
-            Box::new(Remuxed { tracks_written, moved, chapters: chapters.len(), source, defects }),
-            delivered,
-        ))
+        Ok(Ended::Done(Box::new(Remuxed { tracks_written, moved, chapters: chapters.len(), source, defects }), entries))
     }
 
     /// The end came before the beginning: no packets, no keyframe, or a picture track that is only declared.
@@ -279,18 +276,13 @@ impl<'a> Attempt<'a> {
             return Ok(None);
         }
         let request = self.request;
-        let Some(lead) = self.start.lead() else { return Err(unfinishable(request, vec![], self.nothing())) };
+        let nothing = || MediaError::unfinishable(request.source, nothing_in(&self.pass.source));
+        let Some(lead) = self.start.lead() else { return Err(nothing()) };
         match self.tracks[lead].source.packets() {
-            0 if self.tracks.iter().all(|t| t.source.packets() == 0) => {
-                Err(unfinishable(request, vec![], self.nothing()))
-            }
+            0 if self.tracks.iter().all(|t| t.source.packets() == 0) => Err(nothing()),
             0 => Ok(Some(Ended::Silent { track: lead })),
-            _ => Err(unfinishable(request, vec![], Defect::NoKeyframe)),
+            _ => Err(MediaError::unfinishable(request.source, Defect::NoKeyframe)),
         }
-    }
-
-    fn nothing(&self) -> Defect {
-        if self.pass.source.size_bytes == 0 { Defect::Empty } else { Defect::NoPackets }
     }
 
     /// At the end a packet that still waits is left out, unless it is whole after all.
@@ -313,6 +305,14 @@ impl<'a> Attempt<'a> {
         }
         Ok(())
     }
+}
+
+/// PIDs whose last unit is cut: of the containers that are read here only a transport stream tells that by its end.
+fn cut_pids(request: &Remux<'_>) -> Result<Vec<u16>, MediaError> {
+    if request.from != Container::MpegTs {
+        return Ok(Vec::new());
+    }
+    Ok(whole::tail(request.source, request.from, 0).map_err(MediaError::open(request.source))?.cut_pids)
 }
 
 fn unfinishable(request: &Remux<'_>, mut defects: Vec<Defect>, defect: Defect) -> MediaError {

@@ -58,8 +58,7 @@ fn lay_out_extra(
 
 /// The first picture track that is no cover art decides where the file begins.
 pub(super) fn lead(tracks: &[Track]) -> Option<usize> {
-    let is_lead =
-        |t: &&Track| t.facts.kind == TrackKind::Video && !t.facts.is_picture && matches!(t.route, Route::Output(_));
+    let is_lead = |t: &&Track| t.facts.kind == TrackKind::Video && !t.facts.is_picture && t.is_output();
     tracks.iter().find(is_lead).map(|t| t.facts.index)
 }
 
@@ -81,7 +80,7 @@ pub(super) fn begin_output(
     sink.begin(&metadata(request, source), options(request))
 }
 
-fn nothing_in(source: &Source) -> Defect {
+pub(super) fn nothing_in(source: &Source) -> Defect {
     if source.size_bytes == 0 { Defect::Empty } else { Defect::NoPackets }
 }
 

@@ -23,7 +23,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use attempt::{Attempt, Ended};
-use passed_over::Delivered;
+use passed_over::Entry;
 
 use super::ffi::source::PARAMETER_BYTES;
 use super::{MediaError, Reading, TrackReading, Watch};
@@ -153,12 +153,13 @@ pub fn remux(request: &Remux<'_>) -> Result<Remuxed, MediaError> {
     // It reads the same bytes at the same time, which are in memory then.
     let (source, from) = (request.source, request.from);
     let (done, walked) = alongside(|| attempts(request), || passed_over::walk(source, from));
-    let (mut remuxed, delivered) = done?;
-    remuxed.defects.extend(walked?.iter().flat_map(|walked| passed_over::defects(walked, &delivered)));
+    let (mut remuxed, entries) = done?;
+    let passed_over = walked?.map(|walked| passed_over::defects(&walked, &remuxed.source.tracks, &entries));
+    remuxed.defects.extend(passed_over.into_iter().flatten());
     Ok(remuxed)
 }
 
-fn attempts(request: &Remux<'_>) -> Result<(Remuxed, Vec<Delivered>), MediaError> {
+fn attempts(request: &Remux<'_>) -> Result<(Remuxed, Vec<Entry>), MediaError> {
     let mut lessons = Lessons::default();
     for attempt in 1..=ATTEMPTS {
         lessons.is_last = attempt == ATTEMPTS;
@@ -168,7 +169,7 @@ fn attempts(request: &Remux<'_>) -> Result<(Remuxed, Vec<Delivered>), MediaError
             begun => begun?.run()?,
         };
         match ended {
-            Ended::Done(remuxed, delivered) => return Ok((*remuxed, delivered)),
+            Ended::Done(remuxed, entries) => return Ok((*remuxed, entries)),
             Ended::LateTrack { at } => lessons.note_late(at),
             Ended::Silent { track } => drop(lessons.silent.insert(track)),
         }

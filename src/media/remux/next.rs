@@ -16,9 +16,8 @@ use crate::recording::Defect;
 /// The recordings that are still to be read, and what was found in those that are.
 pub(super) struct NextRecordings {
     begins: VecDeque<u64>,
-    /// The track of the output's source that each track of the present recording belongs to.
-    map: Vec<usize>,
-    is_first: bool,
+    /// The track of the first recording that each track of the present one belongs to; `None` in the first.
+    map: Option<Vec<usize>>,
     /// By the clock of the first recording.
     chapters: Vec<Chapter>,
     programmes: usize,
@@ -30,8 +29,7 @@ impl NextRecordings {
     pub(super) fn behind(first: &Source, request: &Remux<'_>) -> Self {
         Self {
             begins: request.recordings.iter().copied().collect(),
-            map: Vec::new(),
-            is_first: true,
+            map: None,
             chapters: first.chapters(),
             programmes: first.programmes().len(),
             defects: Vec::new(),
@@ -53,7 +51,7 @@ impl NextRecordings {
             self.defects.push(Defect::Truncated { missing });
             return Ok(None);
         };
-        (self.map, self.is_first) = (map, false);
+        self.map = Some(map);
         Ok(Some((source, begin)))
     }
 
@@ -68,10 +66,8 @@ impl NextRecordings {
 
     /// Gives a packet the number of its track in the first recording; `false` for one that is there already: a cover.
     pub(super) fn map(&self, packet: &mut Packet, tracks: &[Track]) -> bool {
-        if self.is_first {
-            return true;
-        }
-        let track = self.map.get(packet.stream()).copied().unwrap_or(usize::MAX);
+        let Some(map) = &self.map else { return true };
+        let track = map.get(packet.stream()).copied().unwrap_or(usize::MAX);
         packet.set_stream(track);
         tracks.get(track).is_none_or(|track| !track.facts.is_picture)
     }

@@ -1,41 +1,27 @@
 //! What libavformat passed over of a transport stream or an FLV file without a word: held against a walk of our own.
 
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io;
 use std::path::Path;
 
-use crate::media::MediaError;
 use crate::media::whole::{tags, transport};
-use crate::recording::{Container, Defect, TrackKind};
+use crate::media::{MediaError, TrackReading};
+use crate::recording::{Container, Defect, TrackKind, counted};
 
-/// What the demuxer handed out of a track.
+/// What a reading does not say of a track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Delivered {
+pub(super) struct Entry {
     /// Its number in the container, such as the PID.
     pub(super) id: i32,
-    /// Track number, starting at 1.
-    pub(super) track: u32,
-    pub(super) kind: TrackKind,
-    /// Whether it is in the output.
-    pub(super) is_written: bool,
-    /// Whether the demuxer hands out every byte of a transport stream's payload.
-    pub(super) is_all_payload: bool,
-    /// Whether its packets are put together anew while they are read, as hidden pictures of VP9 are.
-    pub(super) is_regrouped: bool,
-    /// Bytes of all its packets.
-    pub(super) bytes: u64,
-    pub(super) packets: u64,
+    /// Whether it is a track of the output.
+    pub(super) is_output: bool,
 }
 
 /// Codecs whose packets in a transport stream are all of its payload; Opus, for one, has a header of its own in front of each.
 const ALL_PAYLOAD: [&str; 10] = ["h264", "hevc", "mpeg1video", "mpeg2video", "aac", "mp2", "mp3", "ac3", "eac3", "dts"];
 
-impl Delivered {
-    /// Whether that holds for a codec.
-    pub(super) fn is_all_payload(codec: &str) -> bool {
-        ALL_PAYLOAD.contains(&codec)
-    }
-}
+/// The codec whose packets are put together anew while they are read, for its hidden pictures.
+const REGROUPED: &str = "vp9";
 
 /// What a walk of our own found.
 #[derive(Debug)]
@@ -49,7 +35,7 @@ pub(super) fn walk(source: &Path, from: Container) -> Result<Option<Walked>, Med
     let walk = |file: File| -> io::Result<Option<Walked>> {
         let size_bytes = file.metadata()?.len();
         Ok(match from {
-            Container::MpegTs => transport::walk(&mut BufReader::new(file), size_bytes)?.map(Walked::Transport),
+            Container::MpegTs => transport::walk(&mut &file, size_bytes)?.map(Walked::Transport),
             Container::Flv => Some(Walked::Tags(tags::walk(file, size_bytes)?)),
             _ => None,
         })
@@ -57,47 +43,49 @@ pub(super) fn walk(source: &Path, from: Container) -> Result<Option<Walked>, Med
     crate::durable::open_to_read(source).map_err(|e| e.source).and_then(walk).map_err(MediaError::open(source))
 }
 
-/// What the original holds and the output does not.
-pub(super) fn defects(walked: &Walked, delivered: &[Delivered]) -> Vec<Defect> {
+/// What the original holds and the output does not; the tracks as the demuxer handed them out, and where each is.
+pub(super) fn defects(walked: &Walked, tracks: &[TrackReading], entries: &[Entry]) -> Vec<Defect> {
     match walked {
-        Walked::Transport(walked) => of_transport(walked, delivered),
-        Walked::Tags(carried) => of_tags(carried, delivered),
+        Walked::Transport(walked) => of_transport(walked, tracks, entries),
+        Walked::Tags(carried) => of_tags(carried, tracks),
     }
 }
 
-fn of_transport(walked: &transport::Walked, delivered: &[Delivered]) -> Vec<Defect> {
+fn of_transport(walked: &transport::Walked, tracks: &[TrackReading], entries: &[Entry]) -> Vec<Defect> {
     let (bytes, places, misled) = (walked.skipped_bytes, walked.skipped_places, walked.misled());
     let skipped =
         (places > 0).then_some(Defect::Unexplained { bytes, places, offset: walked.skipped_from, lost_packets: 0 });
-    let missing = format!("{misled} transport packets whose PID is not that of their track");
+    let missing = format!("{} under the PID of no track or of another", counted(misled, "transport packet"));
     let misled = (misled > 0).then_some(Defect::Truncated { missing });
     let misbegun = walked.misbegun();
-    let missing = format!("the beginning of {misbegun} PES packets");
+    let missing = format!("the beginning of {}", counted(misbegun, "PES packet"));
     let misbegun = (misbegun > 0).then_some(Defect::Truncated { missing });
-    let short = delivered.iter().filter(|track| track.is_written && track.is_all_payload).filter_map(|track| {
-        let pid = u16::try_from(track.id).ok()?;
+    let is_told =
+        |(track, entry): &(&TrackReading, &Entry)| entry.is_output && ALL_PAYLOAD.contains(&track.codec.as_str());
+    let short = tracks.iter().zip(entries).filter(is_told).filter_map(|(track, entry)| {
+        let pid = u16::try_from(entry.id).ok()?;
         let short = walked.bytes_of(pid).saturating_sub(track.bytes);
         // Of sound a frame that began before the recording is not handed out.
         let is_whole = track.kind == TrackKind::Video || walked.is_first_opened(pid);
         let may_lack = if is_whole { 0 } else { 2 * track.bytes / track.packets.max(1) };
-        (short > may_lack).then(|| passed_over(short, &format!("track {}", track.track)))
+        (short > may_lack).then(|| passed_over(short, &format!("track {}", track.number)))
     });
     skipped.into_iter().chain(misled).chain(misbegun).chain(short).collect()
 }
 
-fn of_tags(carried: &tags::Carried, delivered: &[Delivered]) -> Vec<Defect> {
+fn of_tags(carried: &tags::Carried, tracks: &[TrackReading]) -> Vec<Defect> {
     let unknown = (carried.unknown_places > 0).then_some(Defect::Unexplained {
         bytes: carried.unknown_bytes,
         places: carried.unknown_places,
         offset: carried.unknown_from,
         lost_packets: carried.unknown_places,
     });
-    let of_kind = |kind| delivered.iter().filter(|track| track.kind == kind).map(|track| track.bytes).sum::<u64>();
+    let of_kind = |kind| tracks.iter().filter(|track| track.kind == kind).map(|track| track.bytes).sum::<u64>();
     let kinds = [
         (carried.picture_bytes, TrackKind::Video, "the pictures"),
         (carried.sound_bytes, TrackKind::Audio, "the sound"),
     ];
-    let is_regrouped = |kind| delivered.iter().any(|track| track.kind == kind && track.is_regrouped);
+    let is_regrouped = |kind| tracks.iter().any(|track| track.kind == kind && track.codec == REGROUPED);
     let short = kinds.into_iter().filter(|(_, kind, _)| !is_regrouped(*kind)).filter_map(|(bytes, kind, what)| {
         let short = bytes.saturating_sub(of_kind(kind));
         (short > 0).then(|| passed_over(short, what))

@@ -1,7 +1,7 @@
 //! One track on its way through a remux.
 
 use super::jump::{InStep, Jump};
-use super::passed_over::Delivered;
+use super::passed_over::Entry;
 use super::reorder::{Ordered, Reorder, WAIT_MS};
 use crate::media::TrackReading;
 use crate::media::ffi::source::StreamFacts;
@@ -349,22 +349,9 @@ impl Track {
         self.note_written(packet, Stamp { pts: 0, dts: 0, said: 0 });
     }
 
-    /// What the demuxer handed out of sound or pictures, and under which number of the container.
-    pub(super) fn delivered(&self, read: &TrackReading) -> Delivered {
-        let is_written = matches!(self.route, Route::Output(_));
-        let (id, track, kind) = (self.facts.id, read.number, read.kind);
-        let is_all_payload = Delivered::is_all_payload(&read.codec);
-        let is_regrouped = read.codec == "vp9";
-        Delivered {
-            id,
-            track,
-            kind,
-            is_written,
-            is_all_payload,
-            is_regrouped,
-            bytes: read.bytes,
-            packets: read.packets,
-        }
+    /// Which number it has in the container, and whether it is a track of the output.
+    pub(super) fn entry(&self) -> Entry {
+        Entry { id: self.facts.id, is_output: self.is_output() }
     }
 
     /// The track as it was read.

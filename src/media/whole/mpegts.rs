@@ -15,7 +15,7 @@ pub(super) const PACKET_BYTES: usize = 188;
 /// From one packet to the next where more than the packet is stored.
 const LONGER: [usize; 2] = [192, 204];
 pub(super) const SYNC: u8 = 0x47;
-const NULL_PID: u16 = 0x1FFF;
+pub(super) const NULL_PID: u16 = 0x1FFF;
 /// How much of the end is looked at: more than the longest PES packet of any sane recording.
 const WINDOW_BYTES: u64 = 4 << 20;
 
@@ -109,7 +109,7 @@ fn continued_pid(odd: &[u8]) -> Option<u16> {
     }
 }
 
-fn pid(high: u8, low: u8) -> u16 {
+pub(super) fn pid(high: u8, low: u8) -> u16 {
     u16::from(high & 0x1F) << 8 | u16::from(low)
 }
 

@@ -22,7 +22,7 @@ pub struct Carried {
     pub unknown_bytes: u64,
     /// In how many places.
     pub unknown_places: u64,
-    /// Byte offset of the first place, if it is known.
+    /// Byte offset of the first place.
     pub unknown_from: Option<u64>,
 }
 
@@ -31,10 +31,10 @@ impl Carried {
         *(if kind == TrackKind::Audio { &mut self.sound_bytes } else { &mut self.picture_bytes }) += bytes;
     }
 
-    fn add_unknown(&mut self, from: Option<u64>, (places, bytes): (u64, u64)) {
+    fn add_unknown(&mut self, from: u64, (places, bytes): (u64, u64)) {
         self.unknown_places += places;
         self.unknown_bytes += bytes;
-        self.unknown_from = self.unknown_from.into_iter().chain(from).min();
+        self.unknown_from = Some(self.unknown_from.map_or(from, |first| first.min(from)));
     }
 }
 
@@ -52,11 +52,12 @@ pub fn walk(file: impl Read + Seek, size_bytes: u64) -> io::Result<Carried> {
     let (mut codecs, mut lost_from) = (BTreeMap::<(bool, &str), Codec>::new(), None);
     loop {
         crate::stop::look();
-        let unread = reader.unread();
         let (tag, body) = match reader.step()? {
             Step::Unit(tag, body) => (tag, body),
-            // A tag of which nothing can be read is counted by the reader.
-            Step::Nonsense if reader.unread() != unread => continue,
+            Step::Unread(tag) => {
+                carried.add_unknown(tag.at, (1, tag.body_bytes));
+                continue;
+            }
             Step::Nonsense => {
                 let at = reader.position().saturating_sub(1);
                 if lost_from.is_some() || !reader.pass_header(at)? {
@@ -67,13 +68,13 @@ pub fn walk(file: impl Read + Seek, size_bytes: u64) -> io::Result<Carried> {
             Step::End => break,
         };
         if let Some(from) = lost_from.take() {
-            carried.add_unknown(Some(from), (1, tag.at.saturating_sub(from)));
+            carried.add_unknown(from, (1, tag.at.saturating_sub(from)));
         }
-        let (end, bytes) = (tag.end(), Reader::<io::Empty>::content_bytes(&tag, &body) as u64);
+        let (end, bytes) = (tag.end(), body.content_bytes(&tag) as u64);
         if !reader.skip(&tag)? {
             lost_from = Some(tag.at);
         } else if body.content == Content::Unknown {
-            carried.add_unknown(Some(tag.at), (1, tag.body_bytes));
+            carried.add_unknown(tag.at, (1, tag.body_bytes));
         } else if body.content == Content::Frame && end <= size_bytes {
             let codec = codecs
                 .entry((body.kind == TrackKind::Audio, body.codec))
@@ -81,12 +82,11 @@ pub fn walk(file: impl Read + Seek, size_bytes: u64) -> io::Result<Carried> {
             (codec.tags, codec.bytes) = (codec.tags + 1, codec.bytes + bytes);
         }
     }
-    carried.add_unknown(None, reader.unread());
     for ((is_sound, _), codec) in &codecs {
         let is_kind = |((other, _), _): &(&(bool, &str), &Codec)| other == is_sound;
         let most = codecs.iter().filter(is_kind).map(|(_, codec)| codec.tags).max().unwrap_or(0);
         if codec.tags <= MOST_OF_A_STRAY && most >= LEAST_OF_A_TRACK {
-            carried.add_unknown(Some(codec.from), (codec.tags, codec.bytes));
+            carried.add_unknown(codec.from, (codec.tags, codec.bytes));
         } else {
             carried.add(if *is_sound { TrackKind::Audio } else { TrackKind::Video }, codec.bytes);
         }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom};
 
-use super::mpegts::{PACKET_BYTES, SYNC};
+use super::mpegts::{NULL_PID, PACKET_BYTES, SYNC, pid};
 
 /// Packets that must follow one another where they begin again.
 const CHAIN: usize = 3;
@@ -17,7 +17,6 @@ const PAT_PID: u16 = 0;
 const MOST_OF_A_STRAY: u64 = 2;
 /// PIDs below are for tables of the standard and of DVB, the last is for stuffing.
 const FIRST_FREE_PID: u16 = 0x20;
-const NULL_PID: u16 = 0x1FFF;
 
 /// What the packets of one PID carry.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -88,7 +87,7 @@ impl Walked {
     }
 
     fn note(&mut self, packet: &[u8]) {
-        let pid = u16::from(packet[1] & 0x1F) << 8 | u16::from(packet[2]);
+        let pid = pid(packet[1], packet[2]);
         let (begins, field, counter) = (packet[1] & 0x40 != 0, packet[3] >> 4 & 3, packet[3] & 0x0F);
         let carrier = self.carriers.entry(pid).or_default();
         carrier.packets += 1;
