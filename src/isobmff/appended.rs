@@ -14,9 +14,8 @@ use super::movie::Movie;
 use super::schedule::is_simple;
 use super::timeline::{Extent, extent};
 use super::track::Track;
+use crate::recording::MOST_IN_A_FILE;
 
-/// Most recordings in one file.
-const MOST_RECORDINGS: usize = 4096;
 /// Most bytes that the headers of joined recordings have together: all are in memory at once.
 const MOST_HEADER_BYTES: u64 = 64 << 20;
 const NANOS: i128 = 1_000_000_000;
@@ -40,7 +39,7 @@ pub fn recordings(layout: &Layout) -> Vec<Layout> {
     let ends: Vec<u64> = starts.iter().skip(1).copied().chain([layout.len]).collect();
     let mut own = starts.iter().zip(&ends).map(|(from, to)| has_header(*from, *to)).collect::<Vec<_>>().into_iter();
     starts.retain(|_| own.next().unwrap_or(false));
-    if starts.len() < 2 || starts.len() > MOST_RECORDINGS {
+    if starts.len() < 2 || starts.len() > MOST_IN_A_FILE {
         return Vec::new();
     }
     let ends = starts.iter().skip(1).copied().chain([layout.len]);

@@ -2,7 +2,7 @@
 
 use super::meter::TrackReading;
 use super::{Reading, Remuxed};
-use crate::recording::Defect;
+use crate::recording::{Defect, counted};
 
 /// How far durations may differ: containers round timestamps, and the last packet's duration is a guess in some.
 const DURATION_SLACK_MS: i64 = 100;
@@ -92,7 +92,8 @@ const SYNC_SLACK_MS: i64 = 2;
 pub fn differences(remuxed: &Remuxed, output: &Reading) -> Vec<Defect> {
     let lost = remuxed.chapters.saturating_sub(output.chapters);
     let reason = || "the muxer did not write them".to_owned();
-    let chapters = (lost > 0).then(|| Defect::ContentLeftOut { what: format!("{lost} chapters"), reason: reason() });
+    let chapters =
+        (lost > 0).then(|| Defect::ContentLeftOut { what: counted(lost as u64, "chapter"), reason: reason() });
     presentation_moved(remuxed, output).into_iter().chain(chapters).collect()
 }
 

@@ -8,7 +8,7 @@ use super::flv::Extended;
 use super::meter::{Meter, PacketFacts, TrackReading, align};
 use super::superframes::Superframes;
 use super::{MediaError, Watch, whole};
-use crate::recording::{Container, Defect, Span, TrackKind, TrackSummary, drop_still_pictures};
+use crate::recording::{Container, Defect, Span, TrackKind, TrackSummary, counted, drop_still_pictures};
 
 /// A file after a full pass.
 #[derive(Debug, Clone, PartialEq)]
@@ -277,7 +277,7 @@ impl<'a> Pass<'a> {
 /// Hidden pictures at the end of a track without the shown one that they belong to.
 fn unshown((track, hidden): (usize, &Superframes)) -> Option<Defect> {
     let pictures = hidden.waiting();
-    let missing = format!("track {}: the frame that its last {pictures} hidden frames precede", track + 1);
+    let missing = format!("track {}: the frame behind its last {}", track + 1, counted(pictures, "hidden frame"));
     (pictures > 0).then_some(Defect::Truncated { missing })
 }
 

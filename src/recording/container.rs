@@ -4,6 +4,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+/// Most recordings that are read behind one another in one file.
+pub const MOST_IN_A_FILE: usize = 4096;
+
 /// A media container (ISO base media, EBML, …), told from the bytes and never from the name alone.
 ///
 /// Those from [`Ogg`](Self::Ogg) on are kept as they are: nothing is written into them, and they become nothing else.

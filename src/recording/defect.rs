@@ -225,9 +225,10 @@ impl fmt::Display for Defect {
                 write!(f, "track {track}: {} repaired, the worst by {worst_ms} ms", counted(*packets, "timestamp"))
             }
             Self::PresentationMoved { track, packets, worst_ms } => {
+                let packets = counted(*packets, "packet");
                 write!(
                     f,
-                    "track {track}: {packets} presentation times differ from the original, the worst by {worst_ms} ms"
+                    "track {track}: {packets} presented at another time than in the original, the worst by {worst_ms} ms"
                 )
             }
             Self::TimestampGap { track, at_ms, length_ms } if *length_ms < 0 => {
@@ -263,7 +264,7 @@ impl fmt::Display for Defect {
 fn not_rebuilt(f: &mut fmt::Formatter<'_>, codec: &str) -> fmt::Result {
     write!(
         f,
-        "{codec} is not rebuilt: the MP4 header was never written, and packets of this codec cannot be told in the media; \
+        "{codec} is not rebuilt: the MP4 header was never written, and without it packet boundaries of this codec cannot be found; \
          the recording stays as it is"
     )
 }

@@ -16,7 +16,7 @@ mod salvage;
 mod splice;
 mod vod;
 
-pub use container::Container;
+pub use container::{Container, MOST_IN_A_FILE};
 pub use defect::Defect;
 pub(crate) use defect::counted;
 pub use delivery::{Asset, AssetFile, Delivery, DeliveryState, StandIn};

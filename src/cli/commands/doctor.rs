@@ -18,6 +18,7 @@ use crate::discover::{self, Fragments, Lease, Namer, RootOptions, Search, Server
 use crate::durable::{self, Owner, Partial, RootError, RootLock, RootOwner};
 use crate::fault::{Fault, chain};
 use crate::media;
+use crate::recording::counted;
 use crate::recording::name::printable;
 
 struct Check {
@@ -151,7 +152,7 @@ fn unhandled(config: &Config, root: &RootOptions) -> Option<Check> {
     let search = Search { root, namer: &namer, excluded: &excluded, orphan_after, now_ms };
     let found = search.scan().unhandled;
     let first = found.first()?;
-    let files = if found.len() == 1 { "1 media file".to_owned() } else { format!("{} media files", found.len()) };
+    let files = counted(found.len() as u64, "media file");
     let detail = format!("{files} of other formats, such as `{}`", printable(first));
     let hint = Some("`process --dry-run` lists them. They are neither finished nor delivered.".to_owned());
     Some(Check { subject: printable(&root.path), name: "not handled", is_ok: true, detail, hint })

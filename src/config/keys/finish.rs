@@ -39,7 +39,7 @@ pub(super) static KEYS: [Key; 12] = [
             |c, v| put(&mut c.finish.webm_muxing_enabled, v.boolean()),
             |c| Some(c.finish.webm_muxing_enabled.to_string()),
         ),
-        "Other containers become WebM where every track fits and MP4 was not made. Neither: Matroska, or its own where that cannot carry a track either; both off: its own.",
+        "Other containers become WebM where every track fits and MP4 was not made. If neither fits: Matroska; if that does not fit either, or both are off: the source container.",
     )
     .also(&["webMMuxingEnabled"])
     .or("false"),
@@ -135,7 +135,7 @@ pub(super) static KEYS: [Key; 12] = [
         "jobs",
         COUNT,
         Access::Whole(|c, v| put(&mut c.finish.jobs, v.count()), |c| Some(c.finish.jobs.to_string())),
-        "Threads that finish recordings; 0: all cores but one, all of them for a command at a lower priority.",
+        "Threads that finish recordings; 0: all cores but one in `watch`, all cores in other commands if `background_nice` is above 0.",
     )
     .or("0"),
     Key::new(

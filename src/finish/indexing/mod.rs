@@ -26,7 +26,7 @@ use super::{FinishError, Iso};
 use crate::durable::{self, FileError};
 use crate::isobmff::{self, Layout, Movie};
 use crate::media::{self, Probe, whole};
-use crate::recording::{Container, Defect};
+use crate::recording::{Container, Defect, MOST_IN_A_FILE};
 
 /// Most packets that get a table: 14 hours of 30 fps and 48 kHz AAC. Tables are held in memory, which a remux does not need.
 const MOST_UNITS: u64 = 4_000_000;
@@ -114,8 +114,6 @@ pub(super) struct Tags {
     pub(super) unsound_at: Option<u64>,
 }
 
-/// Most recordings in one file.
-const MOST_RECORDINGS: usize = 4096;
 /// How far behind a tag that is cut another recording is looked for.
 const MOST_SEARCHED_BYTES: u64 = 16 << 20;
 const HEAD_BYTES: usize = 13;
@@ -128,7 +126,7 @@ pub(super) fn follow_tags(path: &Path) -> Result<Tags, FinishError> {
 
 fn follow(file: &File, len: u64) -> io::Result<Tags> {
     let (mut tags, mut begin) = (Tags::default(), 0);
-    while tags.recordings.len() < MOST_RECORDINGS {
+    while tags.recordings.len() < MOST_IN_A_FILE {
         let window = Window::behind(file, begin, len - begin).asking_ahead();
         let Some(at) = media::flv_unsound_at(window, len - begin)?.map(|at| begin + at) else { break };
         let next = if at > begin { next_head(file, at, len)? } else { None };

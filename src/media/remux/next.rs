@@ -11,7 +11,7 @@ use super::track::Track;
 use crate::media::MediaError;
 use crate::media::ffi::source::StreamFacts;
 use crate::media::ffi::{Chapter, Depth, Packet, Source};
-use crate::recording::Defect;
+use crate::recording::{Defect, counted};
 
 /// The recordings that are still to be read, and what was found in those that are.
 pub(super) struct NextRecordings {
@@ -77,8 +77,7 @@ impl NextRecordings {
         let (mut chapters, mut defects) = (std::mem::take(&mut self.chapters), std::mem::take(&mut self.defects));
         let to = request.to.extension();
         if !(chapters.is_empty() || carries_chapters(request)) {
-            let what =
-                if chapters.len() == 1 { "1 chapter".to_owned() } else { format!("{} chapters", chapters.len()) };
+            let what = counted(chapters.len() as u64, "chapter");
             defects.push(Defect::ContentLeftOut { what, reason: format!("{to} cannot carry chapters") });
             chapters.clear();
         }
@@ -93,8 +92,8 @@ impl NextRecordings {
             chapters.insert(0, Chapter { start_us: 0, end_us: first_us, title: String::new() });
         }
         if self.programmes > 1 {
-            let what = format!("the tables of {} programmes", self.programmes);
-            let reason = format!("{to} does not keep which track belongs to which");
+            let what = format!("the assignment of tracks to {} programs", self.programmes);
+            let reason = format!("{to} has no place for it");
             defects.push(Defect::ContentLeftOut { what, reason });
         }
         (chapters, defects)

@@ -55,10 +55,10 @@ fn of_transport(walked: &transport::Walked, tracks: &[TrackReading], entries: &[
     let (bytes, places, misled) = (walked.skipped_bytes, walked.skipped_places, walked.misled());
     let skipped =
         (places > 0).then_some(Defect::Unexplained { bytes, places, offset: walked.skipped_from, lost_packets: 0 });
-    let missing = format!("{} under the PID of no track or of another", counted(misled, "transport packet"));
+    let missing = format!("{} with a wrong PID", counted(misled, "TS packet"));
     let misled = (misled > 0).then_some(Defect::Truncated { missing });
     let misbegun = walked.misbegun();
-    let missing = format!("the beginning of {}", counted(misbegun, "PES packet"));
+    let missing = format!("the start of {}", counted(misbegun, "PES packet"));
     let misbegun = (misbegun > 0).then_some(Defect::Truncated { missing });
     let is_told =
         |(track, entry): &(&TrackReading, &Entry)| entry.is_output && ALL_PAYLOAD.contains(&track.codec.as_str());
@@ -81,10 +81,7 @@ fn of_tags(carried: &tags::Carried, tracks: &[TrackReading]) -> Vec<Defect> {
         lost_packets: carried.unknown_places,
     });
     let of_kind = |kind| tracks.iter().filter(|track| track.kind == kind).map(|track| track.bytes).sum::<u64>();
-    let kinds = [
-        (carried.picture_bytes, TrackKind::Video, "the pictures"),
-        (carried.sound_bytes, TrackKind::Audio, "the sound"),
-    ];
+    let kinds = [(carried.picture_bytes, TrackKind::Video, "video"), (carried.sound_bytes, TrackKind::Audio, "audio")];
     let is_regrouped = |kind| tracks.iter().any(|track| track.kind == kind && track.codec == REGROUPED);
     let short = kinds.into_iter().filter(|(_, kind, _)| !is_regrouped(*kind)).filter_map(|(bytes, kind, what)| {
         let short = bytes.saturating_sub(of_kind(kind));
@@ -94,5 +91,5 @@ fn of_tags(carried: &tags::Carried, tracks: &[TrackReading]) -> Vec<Defect> {
 }
 
 fn passed_over(bytes: u64, of: &str) -> Defect {
-    Defect::Truncated { missing: format!("{bytes} bytes of {of}, which could not be read") }
+    Defect::Truncated { missing: format!("{bytes} bytes of {of}, which the demuxer skipped") }
 }

@@ -8,6 +8,7 @@
 use std::io::{self, Read, Seek, SeekFrom};
 
 use super::Tail;
+use crate::recording::MOST_IN_A_FILE;
 
 const EBML: u32 = 0x1A45_DFA3;
 const SEGMENT: u32 = 0x1853_8067;
@@ -44,9 +45,6 @@ pub fn tail(file: &mut (impl Read + Seek), size_bytes: u64, near: u64) -> io::Re
     Ok(Tail { missing, ..Tail::default() })
 }
 
-/// Most recordings in one file.
-const MOST_RECORDINGS: usize = 4096;
-
 /// Where further recordings begin behind the first: an EBML header ends a segment of unknown size, and follows one that says
 /// how long it is (RFC 8794 §6.2).
 pub fn recordings(file: &mut (impl Read + Seek), size_bytes: u64) -> io::Result<Vec<u64>> {
@@ -62,7 +60,7 @@ pub fn recordings(file: &mut (impl Read + Seek), size_bytes: u64) -> io::Result<
             Some(bytes) => body_at.saturating_add(bytes),
             None => break,
         };
-        if found.len() == MOST_RECORDINGS {
+        if found.len() == MOST_IN_A_FILE {
             break;
         }
     }
