@@ -1,4 +1,4 @@
-//! Every cause with its words, as a table for `docs/delivery-failures.md`; `UPDATE_EXPECTED=1` writes it.
+//! Every cause with its message, as a table for `docs/delivery-failures.md`; `UPDATE_EXPECTED=1` writes it.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -47,12 +47,16 @@ fn all() -> Vec<Cause> {
 const HEAD: &str = "\
 # When a store refuses
 
-What `queue list`, `doctor`, the log and the record say, and what it means. In every case the recording is safe on the
-local disk. *waits*: the whole target waits, longer each time, and is tried with one delivery, at SIGHUP and at
-`queue retry`; everything else goes on. *again*: this delivery is tried again by itself, after a second up to five minutes;
-where four in a row get no answer at all, the target waits as a whole. *by hand*: this one delivery needs a person.
+`queue list`, `doctor`, the log and the record report errors of a store with these messages. In every case the recording is safe on
+the local disk.
 
-| what is said | then | what to do |
+- *target paused*: all deliveries to this target wait, longer after each attempt. One delivery is tried at the end of each pause, at
+  SIGHUP and at `queue retry`. Other targets continue.
+- *retried*: this delivery is retried automatically, after one second at first and up to five minutes later. If four deliveries
+  in a row get no answer, the target is paused.
+- *manual*: this delivery needs an operator; run `queue retry` when the cause is removed.
+
+| message | delivery | what to do |
 |---|---|---|
 ";
 
@@ -60,9 +64,9 @@ fn table() -> String {
     let mut text = HEAD.to_owned();
     for cause in all() {
         let then = match cause.class() {
-            Class::Environment => "waits",
-            Class::Permanent => "by hand",
-            Class::Transient | Class::Cancelled => "again",
+            Class::Environment => "target paused",
+            Class::Permanent => "manual",
+            Class::Transient | Class::Cancelled => "retried",
         };
         let _ = writeln!(text, "| {cause} | {then} | {} |", cause.advice());
     }
@@ -70,7 +74,7 @@ fn table() -> String {
     let (words, hint) = (untrusted.to_string(), untrusted.hint().unwrap_or_default());
     let words = words.trim_start_matches("target `NAME`: ");
     let hint = hint.trim_start_matches("The recording is safe on the local disk. ");
-    let _ = writeln!(text, "| {words} | waits | {hint} |");
+    let _ = writeln!(text, "| {words} | target paused | {hint} |");
     text
 }
 
