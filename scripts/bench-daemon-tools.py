@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The rows of scripts/bench about a daemon beside others: what it costs while it waits, how it stops, what a live server loses."""
+"""The rows of scripts/bench about a daemon beside other programs: CPU time while it waits, shutdown, effect on a live server."""
 
 import importlib.util
 import os
@@ -13,7 +13,7 @@ import time
 
 _spec = importlib.util.spec_from_file_location("bench_tools", os.path.join(os.path.dirname(__file__), "bench-tools.py"))
 tools = importlib.util.module_from_spec(_spec)
-# No store is reached that would ask whose they are.
+# No real store is used, so the credentials are never checked.
 os.environ.update(AWS_ACCESS_KEY_ID="bench", AWS_SECRET_ACCESS_KEY="bench")
 _spec.loader.exec_module(tools)
 
@@ -44,13 +44,13 @@ def fresh(options):
 
 
 def percent_while_waiting(options, count, seconds):
-    """How much of a core a daemon takes whose store refuses connections, with so many deliveries due."""
+    """CPU use of a daemon whose store refuses connections, with COUNT deliveries due."""
     fresh(options)
     file = os.path.join(options.directory, "root", "room.mp4")
     shutil.copy(options.like, file)
     state = os.path.join(options.directory, "state")
     subprocess.run([options.filler, state, file, "cloud", str(count)], check=True)
-    # The discard port: nobody listens.
+    # The discard port: connections are refused.
     daemon = tools.Daemon(config_of(options, target(9)))
     daemon.wait_for("Ready")
     time.sleep(10)
@@ -68,7 +68,7 @@ def waiting(options):
 
 
 def silent_store():
-    """A store that takes requests and never answers."""
+    """A store that accepts requests and never answers."""
     server = socket.socket()
     server.bind(("127.0.0.1", 0))
     server.listen(64)
@@ -86,7 +86,7 @@ def until(what, look, patience_s=120):
     began = time.monotonic()
     while not look():
         if time.monotonic() - began > patience_s:
-            sys.exit(f"waited in vain: {what}")
+            sys.exit(f"timed out waiting for: {what}")
         time.sleep(0.01)
 
 
@@ -106,7 +106,7 @@ def stop_s(options, more, put, is_reached):
 
 
 def crashed(root):
-    """A crashed recording of a sparse terabyte."""
+    """A crashed recording of one terabyte, sparse."""
     with open(os.path.join(root, "room.mp4"), "wb") as file:
         file.write(b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom\0\0\0\0mdat")
         file.truncate(1 << 40)
@@ -133,7 +133,7 @@ def stop(options):
 
 
 def published(options, out):
-    """Publishes for so many seconds as a live encoder does, in a session of its own; how far it fell behind at most, ms."""
+    """Publishes for some seconds as a live encoder does, in its own session; returns the largest delay in ms."""
     command = ["ffmpeg", "-nostdin", "-v", "error", "-y", "-re", "-f", "lavfi", "-i", f"testsrc2=s=1280x720:r=30:d={options.count}",
                "-c:v", "libx264", "-preset", "veryfast", "-tune", "zerolatency", "-b:v", "4M", "-threads", "1",
                "-progress", "pipe:1", "-stats_period", "0.1", "-f", "flv", out]
@@ -156,7 +156,7 @@ def publisher(options):
     for nice in (0, 10):
         fresh(options)
         config = config_of(options, f'[finish]\nbackground_nice = {nice}\nsalvage_in_place = "always"\n')
-        # Says how the stream is coded.
+        # Supplies the parameters of the stream.
         before = shutil.copy(options.like, os.path.join(options.directory, "root", "before.mp4"))
         subprocess.run([os.environ["AFTERCAST"], "--config", config, "process", before, "--stream", "room"], check=True,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

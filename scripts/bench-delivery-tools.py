@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What scripts/bench-delivery measures with: a real S3 server, one that throws everything away, and both sides' wall and CPU time."""
+"""Tools of scripts/bench-delivery: a real S3 server, one that discards everything, and wall and CPU time of both sides."""
 
 import argparse
 import json
@@ -26,13 +26,13 @@ def free_port():
 
 
 def environment_with(more):
-    """The environment without the bench's own settings, which mean nothing to what is measured."""
+    """The environment without the settings of the bench, which are unknown to the measured programs."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AFTERCAST")}
     return {**kept, **(more or {})}
 
 
 def run(command, environment=None, may_fail=False):
-    """Runs a command to its end; wall and CPU seconds, peak memory."""
+    """Runs a command; returns wall and CPU seconds and peak memory."""
     began = time.monotonic()
     child = subprocess.Popen(command, env=environment_with(environment), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     error = child.stderr.read()
@@ -44,7 +44,7 @@ def run(command, environment=None, may_fail=False):
 
 
 class Seaweed:
-    """SeaweedFS on loopback, without telemetry; killed, because it takes long over SIGTERM."""
+    """SeaweedFS on loopback, without telemetry; killed, because its shutdown after SIGTERM takes long."""
 
     def __init__(self, options):
         self.directory = pathlib.Path(options.scratch) / "seaweed"
@@ -90,7 +90,7 @@ class Seaweed:
 
 
 class Null:
-    """An S3 endpoint that takes everything, throws it away, and answers what a store would; in a process of its own."""
+    """An S3 endpoint in its own process that accepts and discards everything, with the answers of a real store."""
 
     def __init__(self, options):
         self.port_file = pathlib.Path(options.scratch) / "null-port"
@@ -111,7 +111,7 @@ class Null:
 
 
 class Discard(socketserver.BaseRequestHandler):
-    """Speaks as much of S3 as an upload needs; sizes are remembered for HEAD, checksums repeated."""
+    """Implements the part of S3 that uploads need; stores sizes for HEAD and returns the checksums sent."""
 
     objects, first_byte, lock = {}, None, threading.Lock()
 
@@ -184,7 +184,7 @@ class Discard(socketserver.BaseRequestHandler):
                 sizes.clear()
                 body = b"<DeleteResult></DeleteResult>"
             elif method == "POST":
-                # What the whole would have for a checksum is not known here; the parts were confirmed one by one.
+                # The checksum of the whole object is unknown here; the parts were confirmed one by one.
                 sizes["whole"] = (sum(size for number, size in sizes.items() if number != "whole"), "")
                 body = b"<CompleteMultipartUploadResult><ETag>&quot;x&quot;</ETag></CompleteMultipartUploadResult>"
         return self.bytes(status, said, body)
@@ -213,18 +213,18 @@ ENVIRONMENT = {"AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET, "AW
 
 
 class House:
-    """A catalogue whose recordings are finished and wait for a target that could not be used: what is measured is delivery alone."""
+    """A catalogue with finished recordings and a target that was unavailable, so that only delivery is measured."""
 
     def __init__(self, options, files):
         self.directory = pathlib.Path(options.scratch) / "house"
         shutil.rmtree(self.directory, ignore_errors=True)
         self.directory.mkdir(parents=True)
         self.files, self.config = files, self.directory / "config.toml"
-        # Nothing listens there: everything is finished and queued, and nothing is sent.
+        # Connections are refused: everything is finished and queued, and nothing is sent.
         self.point(free_port())
         self.command = [os.environ["AFTERCAST"], "--config", str(self.config), "process", str(files)]
         run(self.command, ENVIRONMENT, may_fail=True)
-        # Due at once: no run waits for the time of a next try.
+        # Due at once: no run waits for a retry time.
         run([*self.command[:3], "queue", "retry"], ENVIRONMENT)
         subprocess.run(["cp", "-a", self.directory / "state", self.directory / "queued"], check=True)
 
@@ -233,7 +233,7 @@ class House:
                                f'[[deliver.target]]\nname = "bench"\nurl = "s3://{BUCKET}/{prefix}"\nendpoint = "http://127.0.0.1:{port}"\n')
 
     def deliver(self, port, prefix="ours"):
-        """Puts the queue back as it was before anything was delivered, and delivers all of it."""
+        """Restores the queue as it was before any delivery, and delivers all of it."""
         shutil.rmtree(self.directory / "state")
         subprocess.run(["cp", "-a", self.directory / "queued", self.directory / "state"], check=True)
         self.point(port, prefix)
@@ -246,7 +246,7 @@ class House:
 
 
 def others(options, port, files, prefix):
-    """What one would upload a directory with instead, each at its defaults."""
+    """The other tools that upload a directory, with their defaults."""
     endpoint = f"http://127.0.0.1:{port}"
     return {
         "rclone": ([f"{options.tools}/rclone", "copy", "--config", "/dev/null", "--s3-provider", "SeaweedFS", "--s3-endpoint", endpoint,
@@ -275,7 +275,7 @@ def against_others(options, name, what):
     house, sides = House(options, options.files), {}
     gib = size_of(options.files) / 2**30
     for n in range(options.runs):
-        # A fresh server and a disk at rest for each: nobody pays for what another has left.
+        # A new server and an idle disk for each tool, so that no tool is slowed down by another.
         with Seaweed(options) as server:
             os.sync()
             sides.setdefault("ours", []).append(house.deliver(server.port))
@@ -360,7 +360,7 @@ def queue_of_10000(options):
 
 
 def pad_to(like, to, size, number):
-    """A copy with a `free` box behind it: of a size, or just of a content of its own."""
+    """A copy with a `free` box at its end, for a given size or for unique content."""
     content = pathlib.Path(like).read_bytes()
     body = f"{number}".encode().ljust(max(16, size - len(content) - 8), b".")
     pathlib.Path(to).write_bytes(content + struct.pack(">I", len(body) + 8) + b"free" + body)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What scripts/bench measures with: runs commands, times them, and writes one JSON object a line per row."""
+"""Tools of scripts/bench: runs commands, measures them, and writes one JSON object per line for each row."""
 
 import argparse
 import json
@@ -16,14 +16,14 @@ import time
 
 
 def cpu_busy_s():
-    """Seconds that all cores together have worked since boot."""
+    """Busy seconds of all cores together since boot."""
     fields = [int(n) for n in open("/proc/stat").readline().split()[1:9]]
     user, nice, system, _idle, _wait, irq, softirq, steal = fields
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def run(shell):
-    """Runs a piece of shell; wall time, CPU time, peak memory, and how many cores others kept busy meanwhile."""
+    """Runs a shell command; returns wall time, CPU time, peak memory, and the number of cores used by other processes meanwhile."""
     busy, began = cpu_busy_s(), time.monotonic()
     child = subprocess.Popen(["bash", "-c", "set -e; " + shell])
     _, status, used = os.wait4(child.pid, 0)
@@ -41,7 +41,7 @@ def before(shell):
 
 
 def judge(goal, ours, theirs):
-    """Goal `faster>=N` or `time<=N`: the ratio it is about, and whether it is met."""
+    """Goal `faster>=N` or `time<=N`: the ratio, and whether the goal is met."""
     for word, ratio in (("faster>=", theirs / ours), ("time<=", ours / theirs)):
         if goal.startswith(word):
             wanted = float(goal[len(word):])
@@ -60,7 +60,7 @@ def compare(options):
     for _ in range(options.runs):
         for side, first, then in (("ours", before_ours, ours), ("theirs", before_theirs, theirs)):
             before(first)
-            said_in(options.log)  # what an earlier row left
+            said_in(options.log)  # discards the log of an earlier row
             sides[side].append(run(then))
             if side == "ours":
                 sides[side][-1].update(said_in(options.log))
@@ -71,7 +71,7 @@ def compare(options):
 
 
 def said_in(log):
-    """What a debug log says of the run that has just ended, for rows that ask for one."""
+    """The entries in the debug log of the last run, for rows that need one."""
     if not log or not os.path.exists(log):
         return {}
     held = re.findall(r"held_ms=(\d+)", open(log, errors="replace").read())
@@ -80,7 +80,7 @@ def said_in(log):
 
 
 def header_bytes(path):
-    """Bytes of the boxes in front of the media: what was written new."""
+    """Bytes of the boxes in front of the media: the new header."""
     at, size = 0, os.path.getsize(path)
     with open(path, "rb") as file:
         while at < size:
@@ -93,7 +93,7 @@ def header_bytes(path):
 
 
 def written(options):
-    """Bytes that a run hands to the file system, against what a splice cannot do without."""
+    """Bytes that a run writes to the file system, compared with the minimum of a splice."""
     first, then = options.shell
     before(first)
     used = run(then)
@@ -112,7 +112,7 @@ def memory(options):
 
 
 def salvaged(options):
-    """How many bytes of a crashed recording a second a run gets through, and the memory that its samples may take."""
+    """Bytes of a crashed recording that a run processes per second, and the memory that its samples may use."""
     first, then, listing = options.shell
     size, all_runs, samples = os.path.getsize(options.file), [], 0
     for _ in range(options.runs):
@@ -133,7 +133,7 @@ def hostile(options):
     """A crashed MP4 without any media in it."""
     pieces = {"zeros": bytes(1 << 20), "ones": b"\xff" * (1 << 20)}
     if options.what == "units":
-        # The beginning of a picture behind a true length, and two bytes that belong to nothing.
+        # A correct length and the beginning of a picture, then two unrelated bytes.
         whole = open(options.like, "rb").read()
         at = whole.index(b"\x65\x88", whole.index(b"mdat"))
         unit = (36).to_bytes(4, "big") + whole[at:at + 35] + b"\x80"
@@ -147,7 +147,7 @@ def hostile(options):
 
 
 def tree(options):
-    """Files as they lie below a web server's root, a few of them recordings."""
+    """A tree of files as below a web server's root, with a few recordings."""
     per_directory = 1000
     for n in range(options.files - options.recordings):
         if n % per_directory == 0:
@@ -159,7 +159,7 @@ def tree(options):
 
 
 class Daemon:
-    """A running `aftercast watch` whose log lines are heard as they come."""
+    """A running `aftercast watch` with its log lines as they are written."""
 
     def __init__(self, config):
         self.begun = time.monotonic()
@@ -178,7 +178,7 @@ class Daemon:
             self.news.notify_all()
 
     def wait_for(self, *words):
-        """When the first line came that holds all these words."""
+        """The time of the first log line that contains all these words."""
         seen = 0
         with self.news:
             while True:
@@ -205,7 +205,7 @@ def ready_s(options, config):
 
 
 def state_bytes(options):
-    """What the state of so many recordings takes on the disk, as `examples/state_bytes.rs` says it."""
+    """The disk usage of the state for a number of recordings, as reported by `examples/state_bytes.rs`."""
     before(options.shell[0])
     said = json.loads(subprocess.run(["bash", "-c", "set -e; " + options.shell[1]], check=True, capture_output=True, text=True).stdout)
     compacted = said["bytesPerRecordingCompacted"]
@@ -215,7 +215,7 @@ def state_bytes(options):
 
 
 def scan(options):
-    """Time to ready with the tree less time to ready with an empty directory, against find."""
+    """Start-up time with the tree, less start-up time with an empty directory, against find."""
     whole, empty, found = [], [], []
     for _ in range(options.runs):
         empty.append(ready_s(options, options.empty_config))
@@ -232,7 +232,7 @@ def latency(options):
     daemon.wait_for("Ready")
     took_ms = []
     busy, began = cpu_busy_s(), time.monotonic()
-    # Beside the watched directory: without a running server a temporary name in it would be taken as orphaned at once.
+    # Outside the watched directory: without a running server, a temporary name in it would count as orphaned at once.
     written = options.directory + ".tmp"
     for n in range(options.count):
         final = os.path.join(options.directory, f"room{n:04}.mp4")
@@ -251,7 +251,7 @@ def latency(options):
 
 
 def machine(options):
-    """Where this was measured: the file system, and how long its device takes to make 4 KiB durable."""
+    """The machine: the file system, and the time in which its device makes 4 KiB durable."""
     kind = subprocess.run(["stat", "-f", "-c", "%T", options.directory], capture_output=True, text=True).stdout.strip()
     path = os.path.join(options.directory, "flush")
     took_ms = []
@@ -298,8 +298,8 @@ def table(options):
         print(f"    {ratio}goal {row['goal']}: {'reached' if row['met'] else 'MISSED'}")
         busy = [row[s].get("others_cores", 0) for s in ("ours", "theirs") if s in row]
         if max(busy) > 0.3:
-            print(f"    others kept {max(busy)} cores busy meanwhile: not a quiet machine")
-    print(f"\nThe same, one JSON object a line: {options.results}")
+            print(f"    other processes used {max(busy)} cores meanwhile: the machine was not idle")
+    print(f"\nThe same as JSON, one object per line: {options.results}")
 
 
 def main():

@@ -1,6 +1,6 @@
-"""Headless Chromium before recordings: does <video> tell the duration, seek to the middle, and show a frame there?
+"""Plays recordings in headless Chromium: does <video> report the duration, seek to the middle, and show a frame there?
 
-A page on loopback plays one file after the other from a server that answers byte ranges, and posts what it saw.
+A page on loopback plays one file after the other from a server with byte ranges, and posts its results.
 """
 
 import http.server
@@ -29,7 +29,7 @@ function shades() {
   for (let at = 0; at < pixels.length; at += 4 * 97) seen.add(pixels[at] << 16 | pixels[at + 1] << 8 | pixels[at + 2]);
   return seen.size;
 }
-// A busy machine says that it has sought before the picture is there.
+// On a busy machine the event `seeked` arrives before the picture is shown.
 async function shownShades() {
   let seen = shades();
   for (let tries = 0; seen < 2 && tries < 150; tries += 1) {
@@ -63,7 +63,7 @@ async function play(path) {
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Files by byte range, the page, and what the page says."""
+    """Serves files by byte range and the page, and receives the results of the page."""
 
     protocol_version = "HTTP/1.1"
 
@@ -74,7 +74,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         try:
             super().handle()
         except ConnectionError:
-            pass  # It has seen enough, or seeks.
+            pass  # The browser has enough data, or seeks.
 
     def answer(self, body, kind):
         self.send_response(200)
@@ -125,12 +125,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 def binary():
-    """The browser, if there is one."""
+    """The path of the installed browser, or None."""
     return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def look(files, seconds):
-    """What the browser saw of each file: name -> path in, name -> answer out."""
+    """Plays each file: takes name -> path, returns name -> result of the browser."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.files, server.saw, server.ended = dict(files), {}, threading.Event()
     server.daemon_threads = True

@@ -1,6 +1,6 @@
-"""Whether a finished recording holds what its source held, and whether players take it.
+"""Checks that a finished recording contains the same media as its source, and that players accept it.
 
-Each check returns None, or in words what is wrong. What is asked of a file twice is asked of the tools once.
+Each check returns None, or a description of the error. Results of the tools are cached per file.
 """
 
 import functools
@@ -14,7 +14,7 @@ from collections import defaultdict
 
 
 def boxes(path):
-    """Types of the boxes at the top of a file, in order."""
+    """Types of the top-level boxes of a file, in order."""
     found = []
     with open(path, "rb") as file:
         at, size = 0, file.seek(0, 2)
@@ -33,7 +33,7 @@ def boxes(path):
 
 @functools.cache
 def shape(path):
-    """How a file is laid out: `fragmented`, `first` or `last`."""
+    """Layout of a file: `fragmented`, `first` (header first) or `last`."""
     there = boxes(path)
     if "moof" in there:
         return "fragmented"
@@ -61,7 +61,7 @@ def packets(path, *options):
 
 @functools.cache
 def about(path):
-    """What ffprobe says of the file and its streams, but for what only says how it is laid out."""
+    """The ffprobe output for the file and its streams, without the fields that depend on the layout."""
     told, _ = probe(path, "-show_streams", "-show_format")
     for key in ("filename", "size", "bit_rate", "probe_score"):
         told.get("format", {}).pop(key, None)
@@ -76,7 +76,7 @@ def framehash(path):
 
 
 def identical(source, finished):
-    """For a file that was finished before: everything a demuxer says of it is the same."""
+    """For a file that was complete before: the whole output of the demuxer must be the same."""
     if packets(source) != packets(finished):
         return "packets differ"
     if packets(source, "-ignore_editlist", "1") != packets(finished, "-ignore_editlist", "1"):
@@ -87,7 +87,7 @@ def identical(source, finished):
 
 
 def same_media(source, finished, is_repaired):
-    """For a fragmented file: payloads and their order, and, unless they had to be repaired, times up to one constant a track."""
+    """For a fragmented file: same payloads in the same order, and timestamps that differ by one constant per track, unless repaired."""
     before, after = packets(source, "-ignore_editlist", "1"), packets(finished, "-ignore_editlist", "1")
     if before.keys() != after.keys():
         return f"streams {sorted(before)} became {sorted(after)}"
@@ -106,7 +106,7 @@ def same_media(source, finished, is_repaired):
 
 @functools.cache
 def errors_of_decoding(path):
-    """What FFmpeg complains of while it decodes all; not that the recording's own times repeat themselves."""
+    """Errors of FFmpeg while it decodes the whole file, except about repeated timestamps in the recording itself."""
     done = subprocess.run(["ffmpeg", "-nostdin", "-v", "error", "-i", path, "-map", "0", "-f", "null", "-"],
                           capture_output=True, text=True)
     lines = done.stderr.strip().splitlines()
@@ -121,13 +121,13 @@ def durations(path):
 
 
 def through_qtdemux(path):
-    """What GStreamer's demuxer hands out for each pad, or what it complained of."""
+    """The output of GStreamer's demuxer for each pad, or its error."""
     _, kinds, _ = durations(path)
     pads = [f"{kind}_{n}" for kind in ("video", "audio") for n in range(kinds.count(kind))]
     command = ["gst-launch-1.0", "-q", "filesrc", f"location={path}", "!", "qtdemux", "name=d"]
     with tempfile.TemporaryDirectory() as directory:
         for pad in pads:
-            # No pad may wait for another: the file is read as it lies.
+            # No pad may wait for another: the file is read in its own order.
             command += [f"d.{pad}", "!", "queue", "max-size-buffers=0", "max-size-bytes=0", "max-size-time=0", "!"]
             command += ["filesink", f"location={os.path.join(directory, pad)}", "sync=false", "async=false"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)
@@ -142,7 +142,7 @@ def through_qtdemux(path):
 
 
 def hands_out_all(finished, pad, media):
-    """Whether a pad of qtdemux hands out every packet of its stream, byte for byte: more than it does of some fragments."""
+    """Whether a pad of qtdemux outputs every packet of its stream, byte for byte. It outputs fewer for some fragments."""
     kind, number = pad.split("_")
     kinds = durations(finished)[1]
     stream = [index for index, its in enumerate(kinds) if its == kind][int(number)]
@@ -156,12 +156,11 @@ def hands_out_all(finished, pad, media):
 
 
 def is_trimmed(finished, media, whole):
-    """Whether what qtdemux hands out of a finished file lacks one sample at most, at an end of a track with an edit list:
-    it goes by those in files that are not fragmented, whoever wrote them, and so leaves out a last sample. Or has one
-    more."""
+    """Whether the output of qtdemux for a finished file differs by at most one sample, at an end of a track with an edit list.
+    qtdemux uses edit lists only in files that are not fragmented, whichever muxer wrote them, and so omits a last sample."""
     with open(finished, "rb") as file:
         has_edits = b"elst" in file.read(1 << 20)
     largest = max(int(packet[3]) for stream in packets(finished).values() for packet in stream)
-    if len(media) > len(whole):  # Of the fragments themselves it leaves one out that has no duration.
+    if len(media) > len(whole):  # For the fragments, qtdemux omits a sample without duration.
         return whole in media and len(media) - len(whole) <= largest
     return has_edits and media in whole and len(whole) - len(media) <= largest

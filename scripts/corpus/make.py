@@ -1,4 +1,4 @@
-"""Recordings in every layout that muxers leave an MP4 in, from a few encodes that are only remuxed."""
+"""Makes recordings in every MP4 layout of the muxers, from a few encodes that are only remuxed."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ VIDEO = "testsrc2=s={size}:r={rate}:d={seconds}"
 AUDIO = "sine=f={tone}:b=2:r=48000:d={seconds}"
 X264 = "-c:v libx264 -preset veryfast -pix_fmt yuv420p -threads 1".split()
 
-# Layouts of FFmpeg's own muxer: name -> arguments behind `-c copy`.
+# Layouts of FFmpeg's own muxer: name -> arguments after `-c copy`.
 LAYOUTS = {
     "last": [],
     "first": ["-movflags", "+faststart"],
@@ -28,7 +28,7 @@ LAYOUTS = {
     "prft": ["-movflags", "frag_keyframe+empty_moov+default_base_moof", "-write_prft", "wallclock"],
 }
 
-# GStreamer's muxers, remuxing the same encodes: name -> (muxer with its properties, extension).
+# GStreamer's muxers, for the same encodes: name -> (muxer with its properties, extension).
 GSTREAMER = {
     "gst_mp4mux": ("mp4mux", "mp4"),
     "gst_faststart": ("mp4mux faststart=true", "mp4"),
@@ -67,7 +67,7 @@ def encodes(directory, seconds, size, seed):
     }
     found = {}
     for name, (tracks, arguments) in wanted.items():
-        # Matroska's times are milliseconds: the tracks of one encode begin and tick unevenly.
+        # Matroska has timestamps in milliseconds: the tracks of one encode have uneven starts and steps.
         extension, muxer = ("mkv", "matroska") if name == "late_audio" else ("mp4", "mp4")
         path = os.path.join(directory, f"{name}.{extension}")
         if not os.path.exists(path):

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Finishes a corpus with the real binary, in place and beside the source, and holds every result against its source.
+"""Finishes a corpus with the real binary, in place and as a copy, and compares every result with its source.
 
-Prints a line for each file and a summary; ends with 1 if anything is wrong. See scripts/prove-corpus.
+Prints a line for each file and a summary. The exit code is 1 if a result is wrong. See scripts/prove-corpus.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import browser  # noqa: E402
 import compare  # noqa: E402
 import make  # noqa: E402
 
-# What the short form looks at: each shape once, each muxer, each trap of the times.
+# Files of the short form: each layout once, each muxer, each problem with timestamps.
 QUICK = [("bframes", "last"), ("bframes", "first"), ("bframes", "frag_keyframe"), ("bframes", "frag_every_frame"),
          ("bframes", "dash_sidx"), ("bframes", "negative_cts"), ("lowdelay", "hybrid"), ("lowdelay", "gst_frag"),
          ("bframes", "gst_qtmux"), ("two_audio", "frag_per_track"), ("late_audio", "last"), ("late_audio", "frag_negative_cts")]
@@ -26,7 +26,7 @@ WAYS = {"in place": "insert_range", "beside": "copy_range"}
 
 
 def finished_by(options, way, sources, directory):
-    """Runs the binary over copies of the sources; source path -> its record, or what it said."""
+    """Runs the binary over copies of the sources; returns source path -> its record, or the output of the binary."""
     root, state = os.path.join(directory, "root"), os.path.join(directory, "state")
     shutil.rmtree(directory, ignore_errors=True)
     os.makedirs(root)
@@ -36,7 +36,7 @@ def finished_by(options, way, sources, directory):
                    f'[finish]\nsplice = "{WAYS[way]}"\n')
     copies = {}
     for number, source in enumerate(sources):
-        # A directory each: files of the same name are no parts of one another, and nothing is chosen by its neighbours.
+        # One directory each: files of the same name are not parts of one recording, and other files do not influence the result.
         copies[source] = os.path.join(root, f"{number:03}", os.path.basename(source))
         os.makedirs(os.path.dirname(copies[source]))
         shutil.copyfile(source, copies[source])
@@ -50,12 +50,12 @@ def finished_by(options, way, sources, directory):
 
 
 def is_repaired(record):
-    """Whether the record says that times could not stay: fragments overlap."""
+    """Whether the record says that timestamps had to change because fragments overlap."""
     return any("timestamps_repaired" in defect.values() for defect in record["defects"])
 
 
 def check_media(source, record):
-    """Everything but the browser; what is wrong, in words."""
+    """All checks except the browser; returns descriptions of the errors."""
     finished = record["filePath"]
     before = compare.shape(source)
     wrong = []
@@ -85,13 +85,13 @@ def check_media(source, record):
 
 
 def check_browser(source, record, saw_source, saw):
-    """What the browser made of it; what is wrong, and what it cannot play at all."""
+    """Checks the result of the browser; returns errors, and whether it cannot play the file at all."""
     if "failed" in saw:
         if "failed" in saw_source:
             return [], f"not by Chromium ({saw_source['failed'].split(':')[0][:60]})"
         return [f"Chromium plays the source and not the result: {saw['failed']}"], None
     wrong = []
-    # ffprobe counts a late start in, Chromium does not.
+    # ffprobe includes a late start in the duration, Chromium does not.
     expected = [compare.durations(source)[0], saw_source.get("duration") or 0]
     if not saw["there"]:
         wrong.append("Chromium did not come to the middle")
@@ -132,7 +132,7 @@ def prove(options, sources):
             how = "" if not isinstance(record, dict) else f"{record['outcome']} {record.get('splice') or ''}"
             print(f"{'WRONG' if wrong else 'ok   '} {os.path.basename(source):44} {compare.shape(source):10} {way:8} {how:22}"
                   f" {'; '.join(wrong)}{note or ''}", flush=True)
-    print(f"\n{len(sources)} files, each finished in place and beside itself: {2 * len(sources) - failed} results hold, {failed} do not")
+    print(f"\n{len(sources)} files, each finished in place and as a copy: {2 * len(sources) - failed} results correct, {failed} wrong")
     for what, count in sorted(tally.items()):
         print(f"  {count:4}  {what}")
     return failed
@@ -141,11 +141,11 @@ def prove(options, sources):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--aftercast", required=True)
-    parser.add_argument("--directory", required=True, help="where everything is made; on ext4 or XFS")
+    parser.add_argument("--directory", required=True, help="directory for all files; on ext4 or XFS")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--quick", action="store_true", help="a dozen short files")
-    parser.add_argument("--part", default="1/1", help="every so manieth file only: 2/3 is the second third")
+    parser.add_argument("--part", default="1/1", help="only a part of the files: 2/3 is the second third")
     parser.add_argument("--no-browser", dest="browser", action="store_false")
     parser.add_argument("more", nargs="*", help="further MP4 and MOV files, or directories of them")
     options = parser.parse_args()

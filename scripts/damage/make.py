@@ -1,4 +1,4 @@
-"""Intact recordings in every container, and damage to them."""
+"""Makes intact recordings in every container, and damages them."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ KINDS = {
 
 
 def recording(directory, kind, seed, seconds=4):
-    """The path of an intact recording of this kind, made if it is not there."""
+    """The path of an intact recording of this kind, which is made if it does not exist."""
     muxing, extension = KINDS[kind]
     path = os.path.join(directory, f"{kind}-{seed}.{extension}")
     if not os.path.exists(path):
@@ -42,18 +42,18 @@ def recording(directory, kind, seed, seconds=4):
 
 
 def flips(data, packets, chance):
-    """One to three bits anywhere."""
+    """Flips one to three bits anywhere."""
     return [flip(data, chance.randrange(len(data)), chance) for _ in range(chance.randint(1, 3))]
 
 
 def flips_in_front_of_a_packet(data, packets, chance):
-    """One or two bits where a container tells of a packet: shortly before its payload."""
+    """Flips one or two bits in the container's description of a packet, just before its payload."""
     at = chance.choice(packets).ranges[0][0]
     return [flip(data, max(at - chance.randint(1, 16), 0), chance) for _ in range(chance.randint(1, 2))]
 
 
 def hole(data, packets, chance):
-    """Blocks of a disk that were never written."""
+    """Zeroes blocks, as if they had never been written to the disk."""
     size = chance.choice([512, 4096, 16384])
     start = chance.randrange(max(len(data) // 512, 1)) * 512
     end = min(start + size, len(data))
@@ -62,14 +62,14 @@ def hole(data, packets, chance):
 
 
 def cut(data, packets, chance):
-    """The end is not there."""
+    """Cuts off the end."""
     length, whole = chance.randrange(len(data) // 8, len(data)), len(data)
     del data[length:]
     return [(length, whole)]
 
 
 def zeros_at_the_end(data, packets, chance):
-    """The length was stored, the last blocks were not."""
+    """Zeroes the end: the length was stored, the last blocks were not."""
     start = chance.randrange(len(data) // 2, len(data))
     data[start:] = bytes(len(data) - start)
     return [(start, len(data))]

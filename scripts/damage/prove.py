@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Damages recordings and finishes them with the real binary: no intact packet may be missing both from the output and from what
-stays on the disk. See scripts/prove-damage.
+"""Damages recordings and finishes them with the real binary. Every intact packet must be in the output or in a file that is kept.
+See scripts/prove-damage.
 """
 
 import argparse
@@ -41,7 +41,7 @@ class Trial:
         return all(end <= low or high <= start for start, end in packet.ranges for low, high in self.hit)
 
     def verdict(self, record):
-        """`ok`, or what is wrong with what is there now, in words."""
+        """`ok`, or the kind of error, and descriptions of it."""
         stays, listed = [], Counter()
         for name in os.listdir(self.directory):
             if name == ".aftercast-root":
@@ -72,7 +72,7 @@ def holds(data, packet):
 
 
 def process(options, root):
-    """Runs the binary over the root; path of the damaged recording -> its record."""
+    """Runs the binary over the root; returns path of the damaged recording -> its record."""
     state, config = os.path.join(options.directory, "state"), os.path.join(options.directory, "config.toml")
     shutil.rmtree(state, ignore_errors=True)
     with open(config, "w") as file:
@@ -119,11 +119,11 @@ def prove(options):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--aftercast", required=True)
-    parser.add_argument("--directory", required=True, help="where everything is made")
+    parser.add_argument("--directory", required=True, help="directory for all files")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--sources", type=int, default=3, help="intact recordings of each kind")
-    parser.add_argument("--only", help="kinds, with commas between them")
+    parser.add_argument("--only", help="kinds, separated by commas")
     options = parser.parse_args()
     options.directory = os.path.abspath(options.directory)
     sys.exit(1 if prove(options) else 0)

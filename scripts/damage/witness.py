@@ -1,22 +1,22 @@
-"""Every packet of a recording and where its bytes lie, by a reading of our own: no demuxer that is to be tested is asked.
+"""An independent parser that lists every packet of a recording with the offsets of its bytes. It uses no demuxer under test.
 
-What is read is what `make.py` made (no lacing, no edit that hides a packet), and what the program makes of it.
+It reads the files of `make.py` (no lacing, no edit that hides a packet) and the files that the program makes of them.
 """
 
 import hashlib
 import struct
 from collections import namedtuple
 
-# `key` is the same for the same coded picture or sound in every container; `ranges` are the bytes of the file that carry it;
-# `pieces` are bytes that stand together in every container.
+# `key` is the same for the same coded picture or audio frame in every container; `ranges` are its bytes in the file;
+# `pieces` are bytes that are contiguous in every container.
 Packet = namedtuple("Packet", "kind key ranges pieces")
 
-# NAL units of H.264 that only wrap a picture, or that another container carries elsewhere: SEI, SPS, PPS, delimiter, filler.
+# NAL units of H.264 that are not picture data, or that other containers store elsewhere: SEI, SPS, PPS, delimiter, filler.
 AROUND_A_PICTURE = {6, 7, 8, 9, 12}
 
 
 class Unreadable(Exception):
-    """A file that this reading does not follow."""
+    """A file that this parser does not support."""
 
 
 def digest(data):
@@ -32,7 +32,7 @@ def avc_key(units):
 
 
 def with_lengths(payload):
-    """NAL units behind lengths of four bytes (ISO/IEC 14496-15, 5.3.3.1)."""
+    """NAL units with lengths of four bytes (ISO/IEC 14496-15, 5.3.3.1)."""
     at = 0
     while at + 4 <= len(payload):
         size = struct.unpack_from(">I", payload, at)[0]
@@ -41,12 +41,12 @@ def with_lengths(payload):
 
 
 def with_start_codes(payload):
-    """NAL units behind start codes (ITU-T H.264, annex B)."""
+    """NAL units with start codes (ITU-T H.264, annex B)."""
     return [unit.rstrip(b"\0") for unit in payload.split(b"\0\0\1")[1:]]
 
 
 def adts_frames(payload):
-    """AAC frames by their ADTS headers (ISO/IEC 13818-7, 6.2): where each begins, its header ends, and it ends."""
+    """AAC frames by their ADTS headers (ISO/IEC 13818-7, 6.2): for each its start, the end of its header, and its end."""
     at = 0
     while at + 7 <= len(payload) and payload[at] == 0xFF and payload[at + 1] & 0xF6 == 0xF0:
         size = (payload[at + 3] & 3) << 11 | payload[at + 4] << 3 | payload[at + 5] >> 5
@@ -182,7 +182,7 @@ def of_flv(data):
 # ---- Matroska ---------------------------------------------------------------------------------------------------------
 
 def number(data, at, keeps_marker):
-    """A variable length integer (RFC 8794, section 4), and where it ends."""
+    """A variable length integer (RFC 8794, section 4), and the offset of its end."""
     if at >= len(data) or not data[at]:
         raise Unreadable(f"no EBML number at {at}")
     length = 9 - data[at].bit_length()
@@ -229,7 +229,7 @@ def of_matroska(data):
 # ---- MPEG-TS ----------------------------------------------------------------------------------------------------------
 
 def of_ts(data):
-    """PES packets by PID; those of H.264 and of AAC in ADTS, which is told by their first bytes."""
+    """PES packets by PID, of H.264 and of AAC in ADTS, which are recognised by their first bytes."""
     open_units = {}
     for at in range(0, len(data) - 187, 188):
         if data[at] != 0x47:
@@ -262,7 +262,7 @@ def of_pes(data, unit):
 
 
 def parts(ranges, start, end):
-    """The bytes of the file that carry a part of what the ranges carry together."""
+    """The byte ranges of the file that contain a part of the data of these ranges."""
     found, before = [], 0
     for low, high in ranges:
         first, last = max(start - before, 0), min(end - before, high - low)
@@ -273,7 +273,7 @@ def parts(ranges, start, end):
 
 
 def packets(data):
-    """Every packet of a file; raises `Unreadable` for what is no recording that this reading follows."""
+    """Every packet of a file; raises `Unreadable` for a file that this parser does not support."""
     try:
         if data[4:8] in (b"ftyp", b"moov", b"mdat", b"free", b"wide"):
             return list(of_iso(data))

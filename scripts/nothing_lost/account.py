@@ -1,4 +1,4 @@
-"""The account at the end: where every packet of every recording is."""
+"""The final account: the place of every packet of every recording."""
 
 import json
 import os
@@ -9,15 +9,15 @@ from datetime import datetime
 
 import sources
 
-# In a finished file or object; its bytes are there as they were written (cut, quarantined, or under the mount point while nothing
-# was mounted), or behind another recording in a file that it was appended to; lost by the store after a true proof; there twice
-# because another state directory took the root over or the catalogue was rebuilt; and what must not be.
+# In a finished file or object; its bytes are kept as written (cut, quarantined, or in the mount point while no file system was
+# mounted), or behind another recording in a file to which it was appended; lost by the store after a true proof; duplicated
+# because another state directory took over the root or the catalogue was rebuilt; and the errors.
 VERDICTS = ("written", "finished", "as it was written", "inside another", "lied after proof", "twice after a takeover",
             "left unfinished", "lost", "twice")
 WRONG = ("left unfinished", "lost", "twice")
 
 
-FRESH_S = 65  # A permit asks for an answer of the store that is younger than 60 s.
+FRESH_S = 65  # A permit needs an answer of the store that is younger than 60 s.
 
 
 def read(lines):
@@ -25,7 +25,7 @@ def read(lines):
 
 
 class Account:
-    """What is on the disk, in the store and in the catalogue, by the packets that it holds."""
+    """The content of disk, store and catalogue, by packets."""
 
     def __init__(self, prove, directories):
         self.prove = prove
@@ -51,7 +51,7 @@ class Account:
         self.finished = {path: held for path, held in self.by_path.items() if self.is_finished(path) and path not in originals}
 
     def read_log(self, path):
-        """A catalogue that was rebuilt does not know any more what was freed; the log does."""
+        """A rebuilt catalogue no longer knows which files were freed; the log does."""
         keys = {}
         with open(path, errors="replace") as log:
             for line in log:
@@ -70,7 +70,7 @@ class Account:
         return [place for place, held in places.items() if source.expected and not source.expected - held]
 
     def verdict(self, source):
-        """Whether a recording is there, and how often; in a word, and where."""
+        """The verdict on a recording (lost, present, duplicated …), and its places."""
         files, keys = self.holders(source, self.finished), self.holders(source, self.by_key)
         vods = [vod["vodId"] for vod in self.vods if self.is_in_vod(source, vod)]
         where = f"files {files}, objects {keys}, VoDs {vods}"
@@ -78,7 +78,7 @@ class Account:
             return self.twice(source, keys, vods), where
         if files or keys:
             return "finished", where
-        # The second: in a file of another length, which was appended to.
+        # The second case: in a file of another length, because data was appended.
         there = self.digests.get(source.digest) or next(iter(self.holders(source, self.by_path)), None)
         if there:
             is_due = source.state == "complete" and there.startswith(self.prove.root) and there not in self.known_failures
@@ -88,7 +88,7 @@ class Account:
         return self.missing(source)
 
     def twice(self, source, keys, vods):
-        """A state directory that takes a root over does not know what another has half done there."""
+        """A state directory that takes over a root does not know which recordings another had in progress there."""
         last_s = max([self.prove.store.objects[key].at for key in keys]
                      + [vod["creationDate"] / 1000 for vod in self.vods if vod["vodId"] in vods], default=source.born)
         is_taken_over = any(source.born < end and begin < last_s for begin, end in self.prove.takeovers)
@@ -110,7 +110,7 @@ class Account:
         return any(key in self.by_key and source.expected and not source.expected - self.by_key[key] for key in keys)
 
     def missing(self, source):
-        """Lost; unless the store had it, confirmed it, let the local file go and then lost it."""
+        """Lost, unless the store confirmed it, the local file was freed, and the store then lost it."""
         for key, held, packets in self.lost_by_store:
             is_it = source.expected and not source.expected - packets
             is_it = is_it or source.tags and source.tags in self.body(held.path)
@@ -121,7 +121,7 @@ class Account:
         return "lost", f"{sum(source.expected.values())} packets, at most {nearest[0]} of them in {nearest[1]}"
 
     def all(self):
-        """Kind of recording -> how many of each verdict; every one that is wrong; every one."""
+        """Kind of recording -> number of each verdict; all wrong recordings; all recordings."""
         table, wrong, told = defaultdict(Counter), [], []
         for source in self.prove.sources:
             if source.state in ("not written", "overwritten"):

@@ -1,4 +1,4 @@
-"""What is done to the program and to its root while recordings are written: kills, failing calls, other processes, unmounts."""
+"""The attacks on the program and its root while recordings are written: kills, failing calls, other processes, unmounts."""
 
 import json
 import os
@@ -49,7 +49,7 @@ class Program:
                                      endpoint=self.prove.endpoint, delete_local=delete_local))
 
     def environment(self, more=None):
-        # Those of the person who runs this would lead elsewhere.
+        # Settings of the user who runs this must not have an effect.
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("AFTERCAST_", "AWS_"))}
         return {**kept, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1", "TZ": "UTC",
                 "HOME": self.directory, "XDG_STATE_HOME": self.directory, "RUST_BACKTRACE": "1", **(more or {})}
@@ -65,7 +65,7 @@ class Program:
         return process
 
     def rebuild(self):
-        """What the program advises where failing writes have damaged the database of its catalogue; whether it was needed."""
+        """Rebuilds the catalogue, as the program advises, if failing writes have damaged it; returns whether that was needed."""
         with open(self.log, "rb") as log:
             log.seek(max(0, os.path.getsize(self.log) - 2000))
             said = log.read().rpartition(b"=====")[2]
@@ -75,12 +75,12 @@ class Program:
         if self.ask("catalog", "rebuild") is None:
             self.prove.fault("catalog rebuild failed")
         self.prove.tally.count("catalogue damaged by failing calls, rebuilt")
-        # Its journal is gone, as if another state directory had taken over.
+        # The journal is lost, as if another state directory had taken over.
         self.prove.takeovers.append((began - 15, time.time() + 5))
         return True
 
     def ask(self, *arguments, timeout=120):
-        """What a command prints, as it is; nothing if it fails."""
+        """The output of a command; empty if it fails."""
         try:
             done = subprocess.run([self.prove.binary, "--config", self.config, *arguments], capture_output=True, text=True,
                                   timeout=timeout, env=self.environment(), cwd=self.directory)
@@ -90,7 +90,7 @@ class Program:
 
 
 def end(process, prove, name, kind):
-    """Ends a process by a signal; a SIGTERM that it does not heed is followed by SIGKILL and is noted."""
+    """Ends a process by a signal. A SIGTERM without effect is noted and followed by SIGKILL."""
     if process.poll() is not None:
         return
     process.send_signal(kind)
@@ -103,7 +103,7 @@ def end(process, prove, name, kind):
 
 
 class Attack(threading.Thread):
-    """Something that is done again and again until the time is over."""
+    """An attack that is repeated until the time is over."""
 
     def __init__(self, prove):
         super().__init__(daemon=True)
@@ -114,7 +114,7 @@ class Attack(threading.Thread):
         while not self.prove.is_over.is_set():
             try:
                 self.once()
-            except Exception as error:  # The harness's own fault must not look like a quiet night.
+            except Exception as error:  # An error of the test itself must not look like a run without attacks.
                 self.prove.fault(f"{type(self).__name__}: {error!r}")
                 return
 
@@ -123,7 +123,7 @@ class Attack(threading.Thread):
 
 
 class Kills(Attack):
-    """The daemon, started again and again and ended at random moments and after random operations, with failing calls."""
+    """The daemon, started repeatedly and ended at random moments and after random operations, with failing calls."""
 
     def once(self):
         prove, program, choose = self.prove, self.prove.daemon, self.random
@@ -136,7 +136,7 @@ class Kills(Attack):
         if prove.inject and choose.random() < 0.5:
             where = choose.choice((prove.root, prove.root, os.path.join(program.directory, "state"),
                                    f"{prove.root}:{os.path.join(program.directory, 'state')}"))
-            # A database whose writes fail is damaged soon, and is rebuilt then; that is not to happen every time.
+            # A database with failing writes is soon damaged and then rebuilt; this should not happen in every run.
             rate = choose.choice((20, 60, 200) if where == prove.root else (200, 1000))
             around = (prove.inject, str(rate), str(choose.getrandbits(32)), prove.injected, where, "--")
         process = program.start(["watch"], more=more, around=around)
@@ -157,11 +157,11 @@ class Kills(Attack):
 
 
 class Others(Attack):
-    """A second daemon with a state directory of its own, and commands typed without any configuration."""
+    """A second daemon with its own state directory, and commands without any configuration."""
 
     def once(self):
         prove, choose = self.prove, self.random
-        # Now and then the daemon is alone for long enough that what is there twice is its own doing.
+        # At times the daemon runs alone for long enough that it must have caused any duplicate itself.
         self.pause(*choose.choice(((1, 8), (1, 8), (20, 40))))
         if prove.is_over.is_set():
             return
@@ -198,7 +198,7 @@ class Others(Attack):
 
 
 class Unmounts(Attack):
-    """The root's disk goes away under everybody's hands, and comes back."""
+    """Unmounts the root's disk while all processes use it, and mounts it again."""
 
     def once(self):
         self.pause(8, 25)
@@ -211,7 +211,7 @@ class Unmounts(Attack):
 
 
 class Weather(Attack):
-    """The store fails and lies for a while, and behaves for a while; now and then it loses what it had."""
+    """The store alternates between failures or false reports and correct answers. Sometimes it loses an object."""
 
     def once(self):
         self.prove.store.is_bad = self.random.random() < 0.6
@@ -223,7 +223,7 @@ class Weather(Attack):
 
 
 class Disk:
-    """An ext4 of its own for the root, on a loop device; without root privileges a plain directory."""
+    """A separate ext4 for the root, on a loop device; without root privileges a plain directory."""
 
     def __init__(self, scratch, root):
         self.root, self.loop = root, None
@@ -235,7 +235,7 @@ class Disk:
             with open(image, "wb") as file:
                 file.truncate(4 << 30)
             self.call("mkfs.ext4", "-q", "-F", image)
-            # The same device every time: what is still open after `umount -l` and what is mounted next are one file system.
+            # The same device every time, so that files still open after `umount -l` are in the file system that is mounted next.
             self.loop = self.call("losetup", "--find", "--show", image).strip()
             self.mount()
             self.why_not = None

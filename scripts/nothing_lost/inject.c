@@ -1,9 +1,9 @@
-/* inject RATE SEED LOG PREFIX[:PREFIX…] -- COMMAND…: runs a command of whose calls to the file system below the given
- * directories one in RATE fails, with an error that a disk or the kernel may well give.
+/* inject RATE SEED LOG PREFIX[:PREFIX…] -- COMMAND…: runs a command and makes one in RATE of its file system calls below the given
+ * directories fail, with an error that a disk or the kernel can return.
  *
- * The kernel hands each such call to this program (seccomp, user notification) before it is done, so that calls which do not
- * pass the C library are seen as well: rustix makes its own, and LD_PRELOAD would miss them. A call that fails is not done at
- * all. LOG gets a line for each: call, error, path.
+ * The kernel passes each such call to this program before its execution (seccomp, user notification). This includes calls that
+ * do not use the C library: rustix makes its own system calls, and LD_PRELOAD would miss them. A failing call is not executed.
+ * LOG gets a line for each failure: call, error, path.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -29,7 +29,7 @@ struct call {
 	const char *name;
 	int dirfd, path; /* Arguments that name the file: a directory and a path, or a descriptor alone (path is -1). */
 	int errors[4];
-	int often; /* Files are opened all the time, names given and synced rarely. */
+	int often; /* Files are opened often; renames and syncs are rare. */
 };
 enum { RARELY = 8, OFTEN = -4 }; /* Times RATE, and parts of it. */
 
@@ -106,7 +106,7 @@ static int receive_descriptor(int socket) {
 	return descriptor;
 }
 
-/* Where a descriptor leads; nothing if that cannot be told. */
+/* The path of a descriptor; empty if it is unknown. */
 static int path_of(pid_t thread, int descriptor, char *path) {
 	char link[64];
 	if (descriptor == AT_FDCWD) snprintf(link, sizeof link, "/proc/%d/cwd", thread);
@@ -123,7 +123,7 @@ static int named(const struct seccomp_notif *asked, const struct call *call, cha
 	char name[PATH_MAX] = { 0 };
 	uint64_t from = asked->data.args[call->path];
 	if (!from) return path_of(asked->pid, dirfd, path);
-	/* Up to the end of its page: what lies behind it may not be there. */
+	/* Up to the end of its page: the next page may not be mapped. */
 	struct iovec ours = { name, 4096 - from % 4096 }, theirs = { (void *)from, 4096 - from % 4096 };
 	if (process_vm_readv(asked->pid, &ours, 1, &theirs, 1, 0) <= 0) return 0;
 	name[PATH_MAX - 1] = 0;
@@ -173,7 +173,7 @@ int main(int argc, char **argv) {
 	state = strtoull(argv[2], NULL, 10);
 	int pair[2];
 	if (!rate || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) fail("inject: socketpair");
-	/* The command keeps the process id that was started; who watches it is its child. */
+	/* The command keeps the process id that was started; the watcher is its child. */
 	pid_t watcher = fork();
 	if (watcher < 0) fail("inject: fork");
 	if (!watcher) {
@@ -189,7 +189,7 @@ int main(int argc, char **argv) {
 	int listener = install();
 	send_descriptor(pair[0], listener);
 	close(pair[0]);
-	/* Another copy would keep the kernel waiting for an answer if the watcher were gone. */
+	/* With another copy open, the kernel would wait for an answer after the watcher has ended. */
 	if (fcntl(listener, F_SETFD, FD_CLOEXEC)) fail("inject: fcntl");
 	execvp(argv[6], argv + 6);
 	fail(argv[6]);

@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 """Attacks the real binary for some minutes, then accounts for every packet of every recording. See scripts/prove-nothing-lost.
 
-Ends with 1 if anything is lost or there twice. The seed repeats who does what and in which order; what falls together with what
-is up to the machine.
+The exit code is 1 if a recording is lost or duplicated. The seed repeats all attacks and their order, but not their exact timing.
 """
 
 import argparse
@@ -28,7 +27,7 @@ PATIENCE_S = 240
 
 
 class Tally:
-    """How often each thing was done."""
+    """Counts of each attack."""
 
     def __init__(self):
         self.counts, self.lock = Counter(), threading.Lock()
@@ -39,7 +38,7 @@ class Tally:
 
 
 class Prove:
-    """Everything that takes part."""
+    """All participants of a run."""
 
     def __init__(self, options):
         self.seed, self.binary = options.seed, os.path.abspath(options.aftercast)
@@ -59,13 +58,13 @@ class Prove:
         self.typed = attacks.Program(self, "typed", has_config=False)
 
     def built_inject(self):
-        """The program that lets calls fail; None, and a note, where the kernel does not allow it."""
+        """The program that makes calls fail; None, and a note, if the kernel does not allow it."""
         here, built = os.path.dirname(os.path.abspath(__file__)), os.path.join(self.scratch, "inject")
         sources.run(["gcc", "-O2", "-o", built, os.path.join(here, "inject.c")])
         tried = subprocess.run([built, "1", "1", self.injected, "/nonexistent", "--", "true"], capture_output=True, text=True)
         if tried.returncode == 0:
             return built
-        self.note(f"left out: failing calls ({tried.stderr.strip()})")
+        self.note(f"skipped: failing calls ({tried.stderr.strip()})")
         return None
 
     def note(self, what):
@@ -82,7 +81,7 @@ class Prove:
         return sources.make(number, kind, self.made, self.seed)
 
     def kept(self, source):
-        """From now on it counts."""
+        """Starts the measured part of the run."""
         source.state, source.born = "complete", time.time()
         with self.lock:
             self.sources.append(source)
@@ -97,7 +96,7 @@ class Prove:
         if self.disk.loop:
             threads.append(attacks.Unmounts(self))
         else:
-            self.note(f"left out: unmounts ({self.disk.why_not})")
+            self.note(f"skipped: unmounts ({self.disk.why_not})")
         for thread in threads:
             thread.start()
         self.is_over.wait(minutes * 60)
@@ -109,7 +108,7 @@ class Prove:
         self.store.is_bad = False
 
     def settle(self):
-        """A daemon that nobody attacks any more works until nothing is left to do."""
+        """Runs a daemon without attacks until its queue is empty."""
         self.daemon.configure("auto", "delivered")
         process = self.daemon.start(["watch"])
         deadline, calm, before, self.queue = time.monotonic() + PATIENCE_S, 0, None, []
@@ -131,11 +130,11 @@ class Prove:
             calm = calm + 1 if now == before else 0
             before, self.queue = now, rows
         if calm < 5:
-            self.note(f"not calm after {PATIENCE_S} s: {len(self.queue)} in the queue")
+            self.note(f"still working after {PATIENCE_S} s: {len(self.queue)} in the queue")
         attacks.end(process, self, "the last daemon", signal.SIGTERM)
 
     def hidden(self):
-        """What was written into the mount point while nothing was mounted there."""
+        """Files that were written to the mount point while no file system was mounted."""
         if not self.disk.loop:
             return []
         self.disk.unmount()
@@ -150,7 +149,7 @@ class Prove:
                 self.faults += [f"{program.directory}: {line.strip()}" for line in log if "panicked at" in line]
 
     def end_processes(self):
-        """Only ours, and only those that an interrupted run leaves."""
+        """Removes leftovers of an interrupted run of this script only."""
         self.is_over.set()
         for process in self.processes:
             if process.poll() is None:
@@ -189,7 +188,7 @@ def main():
     parser.add_argument("minutes", type=float, nargs="?", default=10)
     parser.add_argument("--seed", type=int, default=int(time.time()) % 1_000_000)
     parser.add_argument("--writers", type=int, default=3)
-    parser.add_argument("--keep", action="store_true", help="keep everything that was written, also if all is well")
+    parser.add_argument("--keep", action="store_true", help="keep all files, also after success")
     parser.add_argument("--aftercast", required=True)
     options = parser.parse_args()
     prove = Prove(options)
@@ -207,10 +206,10 @@ def main():
             prove.disk.detach()
             shutil.rmtree(prove.scratch)
         else:
-            print(f"kept: {prove.scratch} (repeat with --seed {options.seed})")
+            print(f"kept: {prove.scratch}; repeat with --seed {options.seed}")
             if prove.disk.loop:
-                print(f"when you are done: umount -l {prove.root}; losetup -d {prove.disk.loop}; rm -r {prove.scratch}")
-    print("nothing lost, nothing twice" if is_well else "NOT WELL")
+                print(f"to clean up: umount -l {prove.root}; losetup -d {prove.disk.loop}; rm -r {prove.scratch}")
+    print("nothing lost, nothing duplicated" if is_well else "FAILED")
     return 0 if is_well else 1
 
 

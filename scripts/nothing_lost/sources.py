@@ -1,4 +1,4 @@
-"""Recordings to be written: each with packets of its own, so that every packet tells which recording it is of."""
+"""The recordings to write. Each has unique packets, so that every packet identifies its recording."""
 
 import hashlib
 import os
@@ -9,7 +9,7 @@ from collections import Counter
 H264 = "-c:v libx264 -threads 1 -preset ultrafast -crf 40 -bf 2 -g 15 -pix_fmt yuv420p -c:a aac -b:a 48k"
 VP8 = "-c:v libvpx -deadline realtime -cpu-used 8 -g 15 -b:v 150k -c:a libopus -b:a 32k"
 
-# Kind -> codecs and muxer, suffix while it is written, extension, how often.
+# Kind -> codecs and muxer, suffix during writing, extension, weight.
 KINDS = {
     "MP4, header last": (f"{H264} -f mp4", ".tmp_extension", "mp4", 5),
     "MP4, fragmented": (f"{H264} -movflags frag_keyframe+empty_moov -f mp4", "", "mp4", 4),
@@ -31,11 +31,11 @@ def run(command):
 
 
 def packets(path):
-    """Digest of every packet of a file, as often as it is there; nothing if it cannot be read."""
+    """Digests of all packets of a file, with their counts; empty if it cannot be read."""
     with open(path, "rb") as file:
         is_ts = file.read(1) == b"\x47"
     if is_ts:
-        # As they are in any other container: parameter sets aside, without ADTS.
+        # In the same form as in all other containers: without parameter sets and ADTS.
         converted = f"{path}.as-mp4"
         command = ["ffmpeg", "-nostdin", "-v", "error", "-y", "-i", path, "-map", "0", "-c", "copy", "-f", "mp4", converted]
         subprocess.run(command, capture_output=True)
@@ -54,23 +54,23 @@ def packets_in_order(path, collect=list):
 
 
 class Source:
-    """A recording, and what became of it so far."""
+    """A recording and its state."""
 
     def __init__(self, number, kind, path):
         self.number, self.kind, self.path = number, kind, path
         self.state = "not written"  # Then: complete, cut, overwritten.
         self.may_be_twice = False
-        self.born, self.tags = 0.0, None  # When it was begun; what was appended to another, if it was.
+        self.born, self.tags = 0.0, None  # The time of its start; its tags, if it was appended to another.
         self.expected = packets(path)
         self.length = os.path.getsize(path)
         self.digest = None
 
     def is_cut_at(self, length):
-        """Its writer died there: what is left is expected."""
+        """Its writer crashed at this offset: only the part before it is expected."""
         self.state = "cut"
         if self.kind.startswith("MP4"):
             command = ["ffprobe", "-v", "error", "-show_entries", "packet=pos,size", "-of", "csv=p=0", self.path]
-            # With a comma at the end where there is side data.
+            # Ends with a comma if there is side data.
             ends = [sum(map(int, sorted(line.strip(",").split(",")[:2]))) for line in run(command).split()]
             whole = zip(packets_in_order(self.path), ends)
             self.expected = Counter(digest for digest, end in whole if end <= length)
@@ -93,7 +93,7 @@ def digest_of(path):
 
 
 def make(number, kind, directory, seed):
-    """Makes a recording of 2 to 4 seconds that is like no other."""
+    """Makes a unique recording of 2 to 4 seconds."""
     muxing, _, extension, _ = KINDS[kind]
     path = os.path.join(directory, f"{number}.{extension}")
     noise, seconds = (seed * 100_003 + number) % 2**31, 2 + number % 3
@@ -107,7 +107,7 @@ def make(number, kind, directory, seed):
 
 
 def pad(path, size):
-    """Makes an MP4 as long as that by a `free` box at its end; whether that was possible."""
+    """Extends an MP4 to this length with a `free` box at its end; returns whether that was possible."""
     missing = size - os.path.getsize(path)
     if missing < 8:
         return missing == 0
@@ -117,7 +117,7 @@ def pad(path, size):
 
 
 def tags_of(path, from_ms):
-    """The audio and video tags of an FLV, as a server appends them: with times that go on, and no second metadata."""
+    """The audio and video tags of an FLV as a server appends them: with continued timestamps and without metadata."""
     with open(path, "rb") as file:
         body = file.read()
     at, tags = struct.unpack(">I", body[5:9])[0] + 4, bytearray()

@@ -1,8 +1,8 @@
-"""A small S3 on loopback that fails, and lies in every way that can be noticed, while its weather is bad.
+"""A small S3 on loopback that, during bad phases, fails and gives false reports in every way that can be detected.
 
-It answers as an honest store would (conditions, MD5 entity tags, multipart uploads, lists); signatures are not looked at.
-What it loses or replaces later it keeps aside, with the time of its last true answer, so that an object that was there when its
-local file was freed is told from one that was not.
+Otherwise it answers correctly (conditions, MD5 entity tags, multipart uploads, lists). It does not check signatures.
+It keeps objects that it loses or replaces, with the time of its last true answer. This shows whether an object existed when
+its local file was freed.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ SHARE_OF_FAILURES, SHARE_OF_LIES = 0.25, 0.12
 
 
 class Held:
-    """An object: its bytes are a file."""
+    """An object; its bytes are stored in a file."""
 
     def __init__(self, path, etag, headers, is_honest):
         self.path, self.etag, self.headers, self.is_honest = path, etag, headers, is_honest
@@ -32,7 +32,7 @@ class Held:
 
 
 class Store:
-    """All objects and uploads, and what becomes of them."""
+    """All objects and uploads, with their failures."""
 
     def __init__(self, directory, seed, tally):
         self.directory, self.tally = directory, tally
@@ -52,7 +52,7 @@ class Store:
             return self.random.choice(kinds) if self.is_bad and self.random.random() < share else None
 
     def lied(self, body):
-        """What is stored of what was sent; None for nothing."""
+        """The bytes that are stored for the bytes sent; None for none."""
         lie = self.roulette(LIES, SHARE_OF_LIES) if len(body) > 200 else None
         if lie:
             self.tally.count(f"store {lie}")
@@ -66,7 +66,7 @@ class Store:
         return body, False
 
     def put(self, key, body, headers, only_new):
-        """The entity tag that an honest store would answer with; None if the key is taken."""
+        """The entity tag of a correct store; None if the key is taken."""
         with self.lock:
             if only_new and key in self.objects:
                 return None
@@ -87,7 +87,7 @@ class Store:
             return etag
 
     def lose_one(self):
-        """Loses or replaces an object, mostly one that came just now: it may be between its proof and the freeing."""
+        """Loses or replaces an object, usually a recent one: it may be between its proof and the freeing."""
         with self.lock:
             there = [(key, held) for key, held in self.objects.items() if held.is_honest and "aftercast-" not in key]
             if not there:
@@ -143,7 +143,7 @@ class Handler(BaseHTTPRequestHandler):
         if failure == "dropped before":
             return self.drop()
         if failure in ("dropped after", "500 after"):
-            # It is done, and the answer does not arrive.
+            # The request is executed, but the answer is lost.
             written, self.wfile = self.wfile, open(os.devnull, "wb")
             getattr(self, self.command.lower())(store, body)
             self.wfile.close()
@@ -274,7 +274,7 @@ class Server(ThreadingHTTPServer):
 
 
 def serve(store):
-    """Serves a store; its address."""
+    """Serves a store; returns its address."""
     server = Server(("127.0.0.1", 0), Handler)
     server.store = store
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,5 +1,5 @@
-"""Writers that behave as ingest servers do, and worse: they grow files piece by piece and rename them, die in the middle, come
-back and append, or write another recording over a finished one and put its time back."""
+"""Writers that behave as ingest servers do, or worse: they grow files piece by piece and rename them, crash in the middle, return
+and append, or overwrite a finished recording with another and restore its modification time."""
 
 import os
 import random
@@ -12,21 +12,21 @@ PAUSE_S = 0.06
 
 
 class Writer(threading.Thread):
-    """One of them: a recording after the other until it is told to stop."""
+    """A writer: writes one recording after the other until it is stopped."""
 
     def __init__(self, name, prove):
         super().__init__(daemon=True)
         self.name_, self.prove = name, prove
         self.random = random.Random(f"{prove.seed}/writer {name}")
         self.directory = os.path.join(prove.root, f"room{name}")
-        self.finished = []  # Paths of recordings that may be written over.
+        self.finished = []  # Paths of recordings that may be overwritten.
 
     def run(self):
         while not self.prove.is_over.is_set():
             try:
                 self.once()
             except OSError as error:
-                # The root is not mounted just now, or somebody took the name: what was written is wherever it is.
+                # The root is not mounted, or the name was taken: the written bytes stay where they are.
                 self.prove.tally.count(f"writer hindered: {type(error).__name__}")
             except Exception as error:
                 return self.prove.fault(f"writer: {error!r}")
@@ -62,7 +62,7 @@ class Writer(threading.Thread):
         return None
 
     def grow(self, path, body, mode, source):
-        """Writes a file in pieces of random lengths; how many bytes came there."""
+        """Writes a file in pieces of random lengths; returns the number of bytes written."""
         written = 0
         try:
             with open(path, mode, buffering=0) as file:
@@ -77,7 +77,7 @@ class Writer(threading.Thread):
         return written
 
     def write_and_append(self, source, final):
-        """As nginx-rtmp with record_append: closes, and goes on in the same file if that is still there."""
+        """As nginx-rtmp with record_append: closes the file, and continues in it if it still exists."""
         again = self.prove.new_source(source.kind)
         with open(source.path, "rb") as file:
             body = file.read()
@@ -96,7 +96,7 @@ class Writer(threading.Thread):
             if written < len(whole):
                 return again.is_cut_at(written)
             return again.is_complete()
-        # What is appended to may be finished a second time, with what it held before.
+        # A file with appended data may be finished a second time, with its previous content.
         source.may_be_twice = again.may_be_twice = True
         self.prove.tally.count("writer appended")
         self.prove.kept(again).tags = tags
@@ -107,7 +107,7 @@ class Writer(threading.Thread):
         return again.is_complete()
 
     def write_over(self):
-        """Another recording of the same length in the place of a finished one, with its time put back."""
+        """Replaces a finished recording with another of the same length and restores its modification time."""
         recent = [entry for entry in self.finished[-3:] if entry[1].kind == "MP4, header last"]
         if not recent:
             return
