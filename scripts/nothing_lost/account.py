@@ -70,7 +70,7 @@ class Account:
         return [place for place, held in places.items() if source.expected and not source.expected - held]
 
     def verdict(self, source):
-        """The verdict on a recording (lost, present, duplicated …), and its places."""
+        """The verdict on a recording (finished, lost, twice …), and its places."""
         files, keys = self.holders(source, self.finished), self.holders(source, self.by_key)
         vods = [vod["vodId"] for vod in self.vods if self.is_in_vod(source, vod)]
         where = f"files {files}, objects {keys}, VoDs {vods}"
