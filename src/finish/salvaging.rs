@@ -339,11 +339,16 @@ fn reference_of_segments(work: &Work<'_>) -> Option<Reference> {
     reference_of(remade.path(), Origin::Sibling)
 }
 
+/// More is not read of a playlist: a day of segments of a second in 32 MiB has 380 bytes for each.
+const MAX_PLAYLIST_BYTES: u64 = 32 << 20;
+
 /// The newest segment of the playlist that bears the name of the stream. A last one may still be being written.
 fn segment_beside(source: &Path, stream_id: &str) -> Option<PathBuf> {
     let directory = source.parent()?;
-    let playlist = fs::read_to_string(directory.join(stream_id).with_extension("m3u8")).ok()?;
-    let segments = playlist.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+    let playlist = durable::open_to_read(&directory.join(stream_id).with_extension("m3u8")).ok()?;
+    let mut text = String::new();
+    playlist.take(MAX_PLAYLIST_BYTES).read_to_string(&mut text).ok()?;
+    let segments = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
     let is_segment = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "ts") && path.is_file();
     let beside: Vec<PathBuf> = segments
         .filter(|line| Path::new(line).components().count() == 1)

@@ -1,6 +1,5 @@
 //! Removes a source whose every packet the durable, compared, catalogued file holds; only if it is still that source.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -98,7 +97,7 @@ fn note_digest(house: &House, path: &Path, seen: &Seen, row: &str) -> Result<(),
 
 /// BLAKE3 of a file; `None` if the work is to stop.
 fn digest(house: &House, path: &Path) -> Result<Option<String>, PipelineError> {
-    let mut file = File::open(path).map_err(FileError::on("open", path))?;
+    let mut file = durable::open_to_read(path)?;
     let (mut hasher, mut buffer) = (blake3::Hasher::new(), vec![0; CHUNK_BYTES]);
     while !house.stop.is_requested() {
         match file.read(&mut buffer).map_err(FileError::on("read", path))? {

@@ -170,3 +170,65 @@ fn every_file_says_what_it_is_for_and_keeps_to_one_idea() {
         assert!(lines <= 500, "{} has {lines} lines without its tests", file.display());
     }
 }
+
+/// Where files are opened or changed by their path outside of `durable`, and what they are. Below a root the owner of the
+/// recordings can put a link in the place of any name, which `durable` does not follow: nothing of a root may be listed here.
+const OPENS_BY_PATH: [(&str, &str); 17] = [
+    ("catalog/behind.rs", "state directory"),
+    ("catalog/compact.rs", "state directory"),
+    ("catalog/counter.rs", "state directory"),
+    ("catalog/ended.rs", "state directory"),
+    ("catalog/lock.rs", "state directory"),
+    ("catalog/state_dir.rs", "state directory"),
+    ("catalog/store.rs", "state directory"),
+    ("cli/socket.rs", "state directory"),
+    ("config/import_antmedia.rs", "the server's configuration, named on the command line"),
+    ("config/load.rs", "configuration"),
+    ("deliver/credentials.rs", "credentials"),
+    ("deliver/doctor.rs", "a partial of our own in a `file://` target"),
+    ("deliver/google.rs", "credentials"),
+    ("deliver/profile.rs", "credentials"),
+    ("discover/mediamtx_playback.rs", "/proc, and the server's configuration"),
+    ("discover/writers.rs", "/proc"),
+    ("memory.rs", "/proc and control groups"),
+];
+
+/// The same for a partial of our own, which is reached through its descriptor (`/proc/self/fd/N`).
+const OPENS_A_PARTIAL: [&str; 2] = ["media/ffi/sink.rs", "media/poster.rs"];
+
+#[test]
+fn below_a_root_files_are_opened_through_durable() {
+    const OPENING: [&str; 12] = [
+        "File::open(",
+        "File::create(",
+        "OpenOptions::new(",
+        "fs::read(",
+        "fs::read_to_string(",
+        "fs::write(",
+        "fs::copy(",
+        "fs::rename(",
+        "fs::hard_link(",
+        "fs::remove_file(",
+        "fs::set_permissions(",
+        "fs::remove_dir_all(",
+    ];
+    // The build script, and a module that is a test as a whole.
+    const NOT_PROGRAM: [&str; 2] = ["media/ffi/late/build.rs", "deliver/words.rs"];
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&src, &mut files);
+    let opens: BTreeSet<String> = files
+        .iter()
+        .filter(|file| OPENING.iter().any(|word| code(file).contains(word)))
+        .map(|file| file.strip_prefix(&src).unwrap().to_string_lossy().into_owned())
+        .filter(|file| {
+            !file.starts_with("durable") && !file.contains("/tests/") && !NOT_PROGRAM.contains(&file.as_str())
+        })
+        .collect();
+    let listed = OPENS_BY_PATH.iter().map(|(file, _)| *file).chain(OPENS_A_PARTIAL);
+    let listed: BTreeSet<String> = listed.map(str::to_owned).collect();
+    let unlisted: Vec<_> = opens.difference(&listed).collect();
+    assert!(unlisted.is_empty(), "opened by path; use `durable::open_to_read` or say here what it is: {unlisted:?}");
+    let gone: Vec<_> = listed.difference(&opens).collect();
+    assert!(gone.is_empty(), "listed, but opens nothing any more: {gone:?}");
+}

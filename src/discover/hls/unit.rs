@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::discover::error::DiscoverError;
 use crate::discover::lease::{self, Lease};
+use crate::durable;
 use crate::recording::Fingerprint;
 
 use super::folder::{Folders, Listing};
@@ -331,7 +332,8 @@ fn read_playlist(path: &Path, spent: &mut Spent) -> Result<Option<Read>, Stop> {
     spent.read(metadata.len())?;
     let mut bytes = Vec::new();
     // It may grow meanwhile.
-    let read = fs::File::open(path).and_then(|file| file.take(MAX_PLAYLIST_BYTES).read_to_end(&mut bytes));
+    let opened = durable::open_to_read(path).map_err(|error| error.source);
+    let read = opened.and_then(|file| file.take(MAX_PLAYLIST_BYTES).read_to_end(&mut bytes));
     match read {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(unreadable(e).into()),

@@ -28,7 +28,7 @@ struct Mark {
 }
 
 /// What a name must look like to speak for a server. Matched against the file name.
-const MARKS: [(Server, &str, &str); 12] = [
+const MARKS: [(Server, &str, &str); 13] = [
     (Server::AntMedia, r"\.(mp4|webm)\.tmp_extension$", "`.tmp_extension`"),
     (Server::AntMedia, r"-\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d\.\d{3}[_.]", "a date with milliseconds"),
     (Server::AntMedia, r"_\d+p(\d+kbps)?(_\d+)?\.(mp4|webm|m3u8)$", "a rendition such as `_480p500kbps`"),
@@ -37,6 +37,7 @@ const MARKS: [(Server, &str, &str); 12] = [
     (Server::Srs, r"(^|[._-])\d{13}\.(flv|mp4)$", "a time in milliseconds"),
     (Server::Ome, r"^tmp_[A-Za-z0-9]{32}$", "`tmp_` and 32 characters"),
     (Server::Ome, r"\d{14}_\d{14}(_\d+)?\.(ts|mp4)$", "start and end as 14 digits"),
+    (Server::Ome, r"^[0-9A-Za-z]{16}_[^_]+_[^_]+_.+_\d{14}\.(ts|mp4)$", "a transaction's id and a start as 14 digits"),
     (Server::MediaMtx, r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-\d{6}\.(mp4|ts)$", "a date with microseconds"),
     (Server::LiveKit, r"\d{4}-\d\d-\d\dT\d{6}\.\w+$|^EG_\w+\.json$", "a date such as `2024-01-02T150405`"),
     (Server::Obs, r"\d{4}-\d\d-\d\d \d\d-\d\d-\d\d( \(\d+\))?\.\w+$", "a date with a space"),

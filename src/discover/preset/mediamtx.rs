@@ -1,8 +1,9 @@
 //! `MediaMTX`: `%path/%Y-%m-%d_%H-%M-%S-%f` in local time with microseconds, or `%path/%s-%f`. Final name from the
-//! start; a path may have several levels and all of them are the stream's name.
+//! start; a path may have several levels and all of them are the stream's name. `%z` (`Z` or `+0100`) may follow a date.
 
 use std::sync::LazyLock;
 
+use jiff::tz::{Offset, TimeZone};
 use regex::Regex;
 
 use super::{Parsed, Subject, date};
@@ -10,7 +11,8 @@ use super::{Parsed, Subject, date};
 static DATE: LazyLock<Option<Regex>> = LazyLock::new(|| {
     super::pattern(concat!(
         r"^(?:(?P<stream>.+?)[_-])?",
-        r"(?P<Y>\d{4})-(?P<m>\d{2})-(?P<d>\d{2})_(?P<H>\d{2})-(?P<M>\d{2})-(?P<S>\d{2})(?:-(?P<f>\d{6}))?$"
+        r"(?P<Y>\d{4})-(?P<m>\d{2})-(?P<d>\d{2})_(?P<H>\d{2})-(?P<M>\d{2})-(?P<S>\d{2})(?:-(?P<f>\d{6}))?",
+        r"[_-]?(?P<z>Z|[+-]\d{4})?$"
     ))
     .ok()
 });
@@ -27,9 +29,17 @@ fn path(subject: Subject<'_>) -> Option<String> {
 
 fn by_date(subject: Subject<'_>) -> Option<Parsed> {
     let found = DATE.as_ref()?.captures(subject.stem)?;
-    let start_ms = Some(date::from_groups(&found, subject.zone)?);
+    let zone = found.name("z").map_or(Some(subject.zone.clone()), |z| zone(z.as_str()))?;
+    let start_ms = Some(date::from_groups(&found, &zone)?);
     let stream = found.name("stream").map(|m| m.as_str().to_owned()).or_else(|| path(subject));
     Some(Parsed { stream, start_ms, ..Parsed::default() })
+}
+
+/// `Z`, or hours and minutes east of UTC as `+hhmm`.
+fn zone(text: &str) -> Option<TimeZone> {
+    let number: i32 = if text == "Z" { 0 } else { text.parse().ok()? };
+    let minutes = number / 100 * 60 + number % 100;
+    Some(TimeZone::fixed(Offset::from_seconds(minutes * 60).ok()?))
 }
 
 fn by_epoch(subject: Subject<'_>) -> Option<Parsed> {

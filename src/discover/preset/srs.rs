@@ -1,5 +1,5 @@
 //! SRS: `[app]/[stream].[timestamp].flv`, `[app]/[stream]/[timestamp].mp4`, and dates by its Go-like variables
-//! (`[2006]/[01]/[02]/[stream]-[15].[04].[05].[999]`); `.tmp` behind it while recording.
+//! (`[2006]/[01]/[02]/[stream]-[15].[04].[05].[999]`); `.tmp` behind it while recording. `[duration]`, in milliseconds, may follow.
 
 use std::sync::LazyLock;
 
@@ -8,7 +8,7 @@ use regex::Regex;
 use super::{Parsed, Subject, date};
 
 static TIMESTAMP: LazyLock<Option<Regex>> =
-    LazyLock::new(|| super::pattern(r"^(?:(?P<stream>.+)[._-])?(?P<ms>\d{13})$").ok());
+    LazyLock::new(|| super::pattern(r"^(?:(?P<stream>.+)[._-])?(?P<ms>\d{13})(?:[._-]\d{1,9})?$").ok());
 
 /// Matched against directory and stem together, as the date may be in either.
 static DATE: LazyLock<Option<Regex>> = LazyLock::new(|| {
@@ -34,7 +34,7 @@ fn by_date(subject: Subject<'_>) -> Option<Parsed> {
     let found = DATE.as_ref()?.captures(whole.trim_start_matches('/'))?;
     let last = |group: &str| found.name(group).and_then(|m| m.as_str().rsplit('/').next()).map(str::to_owned);
     let stream = last("stream").or_else(|| last("after")).or_else(|| last("before"));
-    // `[999]` is written without leading zeros.
+    // `[999]` is a number of milliseconds, which not every release pads with zeros.
     let fraction = found.name("f").and_then(|f| f.as_str().parse::<i64>().ok()).unwrap_or(0);
     let second = date::from_groups(&found, subject.zone)?.div_euclid(1000) * 1000;
     Some(Parsed { stream, start_ms: Some(second + fraction), ..Parsed::default() })

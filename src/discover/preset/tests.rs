@@ -76,18 +76,22 @@ fn antmedia_names() {
     assert_eq!(foreign.facts.stream_id, "Ünïcode name");
 }
 
-#[test]
-fn dates_in_names_are_local_time() {
+/// Reads names one hour east of UTC.
+fn in_berlin(server: Server) -> Namer {
     let root = RootOptions {
         path: "/srv/rec".into(),
-        server: Server::AntMedia,
+        server,
         template: None,
         stream: None,
         fragmented: Fragmented::Auto,
         deliver_progressive: false,
     };
-    let berlin = Namer::new(&root, &[], TimeZone::fixed(jiff::tz::offset(1))).unwrap();
-    let facts = berlin.read(Path::new("room1-2024-01-02_16-04-05.000.mp4")).facts;
+    Namer::new(&root, &[], TimeZone::fixed(jiff::tz::offset(1))).unwrap()
+}
+
+#[test]
+fn dates_in_names_are_local_time() {
+    let facts = in_berlin(Server::AntMedia).read(Path::new("room1-2024-01-02_16-04-05.000.mp4")).facts;
     assert_eq!(facts.start_ms, Some(START_MS));
 }
 
@@ -97,6 +101,11 @@ fn srs_names() {
     assert_eq!(of("live/livestream.1704207845123.flv"), started("livestream", START_MS + 123));
     assert_eq!(of("live/livestream.1704207845123.flv.tmp"), started("livestream", START_MS + 123));
     assert_eq!(of("live/livestream/1704207845123.mp4"), started("livestream", START_MS + 123));
+    assert_eq!(
+        of("live/livestream.1704207845123.30123.flv"),
+        started("livestream", START_MS + 123),
+        "with its duration"
+    );
     assert_eq!(of("live/livestream/2024/01/02/15.04.05.7.flv"), started("livestream", START_MS + 7));
     assert_eq!(of("live/2024/01/02/livestream-15.04.05.123.mp4.tmp"), started("livestream", START_MS + 123));
     assert_eq!(of("2024/01/02/live/livestream/15.04.05.123.mp4"), started("livestream", START_MS + 123));
@@ -112,6 +121,9 @@ fn mediamtx_names() {
     assert_eq!(of("site/a/cam1/2024-01-02_15-04-05-678901.ts"), started("site/a/cam1", START_MS + 678));
     assert_eq!(of("2024-01-02_15-04-05-000000.mp4"), started("rec", START_MS));
     assert_eq!(of("cam1/1704207845-678901.mp4"), started("cam1", START_MS + 678));
+    assert_eq!(of("cam1/2024-01-02_15-04-05-678901Z.mp4"), started("cam1", START_MS + 678));
+    assert_eq!(of("cam1/2024-01-02_16-34-05-678901+0130.mp4"), started("cam1", START_MS + 678));
+    assert_eq!(of("cam1/2024-01-02_12-04-05-0300.mp4"), started("cam1", START_MS));
     assert!(!read(Server::MediaMtx, "cam1/2024-13-02_15-04-05-678901.mp4").matched, "there is no month 13");
 }
 
@@ -120,6 +132,8 @@ fn ome_names() {
     let of = |name| parts(Server::Ome, name);
     assert_eq!(of("app/cam/20240102150405_20240102160405.ts"), started("cam", START_MS));
     assert_eq!(of("app_cam_20240102150405_20240102160405.mp4"), started("app_cam", START_MS));
+    assert_eq!(of("Xy7Gh2kQ0aBcD4eF_default_app_my_cam_20240102150405.ts"), started("my_cam", START_MS));
+    assert_eq!(of("Xy7Gh2kQ0aBcD4eF_default_app_cam_20240102150405_20240102160405.ts"), started("cam", START_MS));
     let name = format!("app/cam/tmp_{}", "Ab3d".repeat(8));
     assert_eq!(of(&name), stream("cam"));
     assert!(read(Server::Ome, &name).is_temporary);
@@ -142,7 +156,10 @@ fn livekit_names() {
     assert_eq!(of("my-room-2024-01-02T150405.mp4"), started("my-room", START_MS));
     assert_eq!(of("rooms/my-room/2024-01-02T150405.mp4"), started("my-room", START_MS));
     assert_eq!(of("my-room-20240102150405678.mp4"), started("my-room", START_MS + 678));
+    assert_eq!(of("my-room-2024010215040578.mp4"), started("my-room", START_MS + 78));
     assert!(!read(Server::LiveKit, "my-room.mp4").matched);
+    let digits = in_berlin(Server::LiveKit).read(Path::new("my-room-20240102160405678.mp4"));
+    assert_eq!(digits.facts.start_ms, Some(START_MS + 678), "`{{utc}}` is formatted in the local time of egress");
 }
 
 #[test]
@@ -221,6 +238,7 @@ fn auto_says_what_it_chose_and_why() {
     assert_eq!(srs.reason, "1 of 2 names have `.flv.tmp` or `.mp4.tmp`", "what is said is what is there");
     assert_eq!(choose(&["2024-01-02_15-04-05-678901.mp4"]).server, Server::MediaMtx);
     assert_eq!(choose(&["20240102150405_20240102160405.ts"]).server, Server::Ome);
+    assert_eq!(choose(&["Xy7Gh2kQ0aBcD4eF_default_app_cam_20240102150405.ts"]).server, Server::Ome);
     assert_eq!(choose(&["room-2024-01-02T150405.mp4", "EG_abc.json"]).server, Server::LiveKit);
     assert_eq!(choose(&["2024-01-02 15-04-05.mkv"]).server, Server::Obs);
     assert_eq!(choose(&["s-1704207845.flv", "s.flv"]).server, Server::NginxRtmp);

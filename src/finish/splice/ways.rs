@@ -38,8 +38,9 @@ impl Situation {
         self.evidence.is_strong() && self.links == 1 && !self.keeps_original && !self.leaves_something_out
     }
 
-    /// Whether in place is the faster way, and its server does not open the same name while the lease is held: one that
-    /// opens without waiting (nginx) would fail. Whoever else opens it waits for some milliseconds.
+    /// Whether in place is the faster way, and its server does not open the same name while the lease is held: nginx-rtmp
+    /// waits for the lease and then truncates the file that it has opened, which is the finished one by then. Whoever else
+    /// opens it waits for some milliseconds.
     const fn is_better_in_place(&self) -> bool {
         self.size_bytes >= LEAST_IN_PLACE_BYTES && (self.is_temporary || !self.may_be_used_again)
     }
