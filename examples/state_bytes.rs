@@ -10,7 +10,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use aftercast::catalog::{Begun, Catalog};
-use aftercast::recording::journey::{Candidate, Evidence, NameFacts, Settled, Step};
+use aftercast::discover::Settled;
+use aftercast::recording::journey::{Candidate, Evidence, NameFacts, Stage, Step};
 use aftercast::recording::{
     Asset, AssetFile, Delivery, DeliveryState, Fingerprint, Kind, RemoteObject, VodRecord, vod_id,
 };
@@ -59,7 +60,7 @@ fn main() -> Outcome<()> {
 /// Begun, named, published, catalogued, its source removed, delivered.
 fn record(catalog: &Catalog, number: u64) -> Outcome<()> {
     let now_ms = FIRST_MS + APART_MS * number.cast_signed();
-    let settled = settled(number, now_ms);
+    let settled = settled(number, now_ms)?;
     let Begun::Attempt { key, .. } = catalog.begin(&settled, now_ms)? else { return Err("it is known".into()) };
     let record = vod(&settled, number, now_ms)?;
     catalog.reserve_name(&record.file_path, &key)?;
@@ -69,10 +70,10 @@ fn record(catalog: &Catalog, number: u64) -> Outcome<()> {
         record: Box::new(record.clone()),
         removes_source: true,
     };
-    catalog.set_step(&key, publishing, now_ms)?;
+    catalog.advance(&key, Stage::Begun, publishing, now_ms)?;
     let delivery = delivery(&record, now_ms);
     catalog.commit_vod(&key, &record, std::slice::from_ref(&delivery), true, now_ms)?;
-    catalog.set_step(&key, Step::Done { vod_id: record.vod_id.clone() }, now_ms)?;
+    catalog.advance(&key, Stage::Catalogued, Step::Done { vod_id: record.vod_id.clone() }, now_ms)?;
     catalog.begin_delivery(&delivery.id)?;
     catalog.delivered(&delivery.id, &[object(&record, now_ms)], now_ms)?;
     Ok(())
@@ -95,7 +96,7 @@ fn fingerprint(number: u64, what: &str, now_ms: i64) -> Fingerprint {
     }
 }
 
-fn settled(number: u64, now_ms: i64) -> Settled {
+fn settled(number: u64, now_ms: i64) -> Outcome<Settled> {
     let stream = format!("room-{}", number % STREAMS);
     let stem = format!("{stream}-2026-03-04_14-30-15.{number:06}");
     let candidate = Candidate {
@@ -106,11 +107,12 @@ fn settled(number: u64, now_ms: i64) -> Settled {
         facts: NameFacts { stream_id: stream, stem, start_ms: Some(now_ms - 3_600_000), rendition: None, part: None },
         fingerprint: fingerprint(number, "source", now_ms),
     };
-    Settled { candidate, evidence: Evidence::CloseSeen }
+    // As the journal reads it back: only the program itself settles a file.
+    Ok(serde_json::from_value(json!({ "candidate": candidate, "evidence": Evidence::CloseSeen }))?)
 }
 
 fn vod(settled: &Settled, number: u64, now_ms: i64) -> Outcome<VodRecord> {
-    let (candidate, finished) = (&settled.candidate, fingerprint(number, "finished", now_ms));
+    let (candidate, finished) = (settled.candidate(), fingerprint(number, "finished", now_ms));
     let name = format!("{}.mp4", candidate.facts.stem);
     let id = vod_id(&candidate.facts.stream_id, &name, &[(number, *scattered(number, "payloads").as_bytes())]);
     let digest = |what: &str| scattered(number, what).to_hex().to_string();
@@ -133,7 +135,7 @@ fn vod(settled: &Settled, number: u64, now_ms: i64) -> Outcome<VodRecord> {
         ],
         "bitrate": finished.size_bytes * 8 / 3_600, "wallClock": 3_600_912 + number % 977,
         "defects": [{ "kind": "truncated", "missing": format!("{} bytes", number % 188) }], "outcome": "remuxed", "salvaged": false,
-        "server": "antmedia", "sourcePath": candidate.path, "source": candidate.fingerprint, "evidence": settled.evidence,
+        "server": "antmedia", "sourcePath": candidate.path, "source": candidate.fingerprint, "evidence": settled.evidence(),
         "fingerprint": finished, "remote": [],
     });
     Ok(serde_json::from_value(record)?)

@@ -122,42 +122,70 @@ pub fn sync_file(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Renames without ever replacing; both directories are durable afterwards.
-///
-/// Uses `renameat2(RENAME_NOREPLACE)`; on file systems without it a hard link and unlink, which do not replace either.
-pub fn rename_no_replace(from: &Path, to: &Path) -> Result<()> {
-    rename_names(from, to)?;
-    renamed(from, to)
+/// What a rename came to, once the file has its new name.
+#[derive(Debug)]
+#[must_use = "a name that is not durable may be lost with the power"]
+pub enum Named {
+    /// The name is durable, and the old one given up.
+    Durably,
+    /// What comes after the rename failed: a sync of a directory, or giving up the old name on a file system that renames by
+    /// linking. The file has its name all the same: only that is to be done again, never the file.
+    NotDurably(FileError),
 }
 
-fn renamed(from: &Path, to: &Path) -> Result<()> {
+impl Named {
+    /// As a result, for those who can do nothing without a durable name.
+    pub fn durably(self) -> Result<()> {
+        match self {
+            Self::Durably => Ok(()),
+            Self::NotDurably(error) => Err(error),
+        }
+    }
+
+    /// Does what comes next if all before it was done.
+    fn then(self, next: impl FnOnce() -> Result<()>) -> Self {
+        match self.durably().and_then(|()| next()) {
+            Ok(()) => Self::Durably,
+            Err(error) => Self::NotDurably(error),
+        }
+    }
+}
+
+/// Renames without ever replacing. An error means that the file has not got the name.
+///
+/// Uses `renameat2(RENAME_NOREPLACE)`; on file systems without it a hard link and unlink, which do not replace either.
+pub fn rename_no_replace(from: &Path, to: &Path) -> Result<Named> {
+    Ok(renamed(rename_names(from, to)?, from, to))
+}
+
+fn renamed(named: Named, from: &Path, to: &Path) -> Named {
     tell(Event::Renamed(from, to));
     step("renamed");
-    sync_parent(to)?;
-    if from.parent() == to.parent() { Ok(()) } else { sync_parent(from) }
+    let named = named.then(|| sync_parent(to));
+    if from.parent() == to.parent() { named } else { named.then(|| sync_parent(from)) }
 }
 
 /// Gives a complete, synced file its final name, without replacing: exactly the file that was written, or an error.
 ///
 /// Whoever may write in the directory can put another file in the place of a name at any moment. Looked at before, that is
 /// refused; looked at afterwards, the name is given up again.
-pub fn publish(from: &Path, to: &Path, written: &Fingerprint) -> Result<()> {
+pub fn publish(from: &Path, to: &Path, written: &Fingerprint) -> Result<Named> {
     require_same(from, written)?;
-    rename_names(from, to)?;
+    let named = rename_names(from, to)?;
     if let Err(error) = require_same(to, written) {
         let _ = rename_names(to, from);
         return Err(error);
     }
-    renamed(from, to)
+    Ok(renamed(named, from, to))
 }
 
-fn rename_names(from: &Path, to: &Path) -> Result<()> {
+fn rename_names(from: &Path, to: &Path) -> Result<Named> {
     let failed = |error: io::Error| FileError { verb: "rename to", path: to.to_owned(), source: error };
     let (old, old_name) = Directory::of(from).map_err(FileError::on("rename", from))?;
     let (new, new_name) = Directory::of(to).map_err(failed)?;
     match rustix::fs::renameat_with(&old, old_name, &new, new_name, RenameFlags::NOREPLACE) {
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => link_and_unlink(from, to),
-        other => other.map_err(|e| failed(e.into())),
+        other => other.map(|()| Named::Durably).map_err(|e| failed(e.into())),
     }
 }
 
@@ -172,10 +200,10 @@ fn require_same(path: &Path, written: &Fingerprint) -> Result<()> {
     Err(FileError { verb: "publish", path: path.to_owned(), source })
 }
 
-/// Puts a complete, synced file in place of the file it was made from; the directory is durable afterwards.
+/// Puts a complete, synced file in place of the file it was made from.
 ///
 /// The caller has compared the two and journalled what is about to happen: the old content is gone with this.
-pub fn replace(from: &Path, source: &Path, written: &Fingerprint) -> Result<()> {
+pub fn replace(from: &Path, source: &Path, written: &Fingerprint) -> Result<Named> {
     require_same(from, written)?;
     let (old, old_name) = Directory::of(from).map_err(FileError::on("rename", from))?;
     let (new, new_name) = Directory::of(source).map_err(FileError::on("rename to", source))?;
@@ -184,16 +212,16 @@ pub fn replace(from: &Path, source: &Path, written: &Fingerprint) -> Result<()> 
     tell(Event::Renamed(from, source));
     step("renamed over the source");
     require_same(source, written)?;
-    sync_parent(source)
+    Ok(Named::Durably.then(|| sync_parent(source)))
 }
 
-fn link_and_unlink(from: &Path, to: &Path) -> Result<()> {
+fn link_and_unlink(from: &Path, to: &Path) -> Result<Named> {
     let link = || {
         let ((old, old_name), (new, new_name)) = (Directory::of(from)?, Directory::of(to)?);
         Ok(rustix::fs::linkat(&old, old_name, &new, new_name, AtFlags::empty())?)
     };
     link().map_err(FileError::on("link to", to))?;
-    unlink(from).map_err(FileError::on("remove", from))
+    Ok(Named::Durably.then(|| unlink(from).map_err(FileError::on("remove", from))))
 }
 
 fn unlink(path: &Path) -> io::Result<()> {
@@ -266,6 +294,8 @@ pub fn sync_parent(path: &Path) -> Result<()> {
         Some(p) if !p.as_os_str().is_empty() => p,
         _ => Path::new("."),
     };
+    #[cfg(test)]
+    recorder::may_sync(parent).map_err(FileError::on("sync directory", parent))?;
     match open_directory(parent, OFlags::RDONLY).and_then(|d| File::from(d).sync_all()) {
         // Some network file systems cannot sync a directory; there is nothing more to be done there.
         Err(e) if matches!(Errno::from_io_error(&e), Some(Errno::INVAL | Errno::NOTSUP)) => {}
@@ -327,6 +357,24 @@ mod tests {
     }
 
     #[test]
+    fn a_rename_whose_directory_cannot_be_synced_has_given_the_name() {
+        let dir = tempfile::tempdir().unwrap();
+        for (round, give) in
+            [rename_no_replace as fn(&Path, &Path) -> Result<Named>, publish_as_it_is].iter().enumerate()
+        {
+            let (from, to) = (dir.path().join("a"), dir.path().join(format!("b{round}")));
+            fs::write(&from, "complete").unwrap();
+            let named = recorder::refusing_syncs_of(dir.path(), || give(&from, &to)).unwrap();
+            assert!(matches!(&named, Named::NotDurably(error) if error.verb == "sync directory"), "{named:?}");
+            assert!(!from.exists() && fs::read_to_string(&to).unwrap() == "complete");
+        }
+    }
+
+    fn publish_as_it_is(from: &Path, to: &Path) -> Result<Named> {
+        publish(from, to, &fingerprint(from)?)
+    }
+
+    #[test]
     fn a_sealed_partial_has_the_mode_and_time_of_its_source() {
         let dir = tempfile::tempdir().unwrap();
         let source = dir.path().join("x.flv");
@@ -338,7 +386,7 @@ mod tests {
         let partial = Partial::create(&dir.path().join("x.mp4"), &Owner::of_process()).unwrap();
         let sealed = partial.seal(&fs::metadata(&source).unwrap()).unwrap();
         let to = dir.path().join("x.mp4");
-        rename_no_replace(&sealed.path, &to).unwrap();
+        rename_no_replace(&sealed.path, &to).unwrap().durably().unwrap();
 
         let metadata = fs::metadata(&to).unwrap();
         assert_eq!(metadata.mode() & 0o777, 0o640);

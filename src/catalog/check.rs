@@ -6,8 +6,8 @@ use std::collections::HashSet;
 
 use super::index::{self, JournalKey};
 use super::store::{In, decode};
-use super::{Catalog, CatalogError, Result, due, names};
-use crate::recording::journey::{Entry, Step};
+use super::{Catalog, CatalogError, Entry, Result, due, names};
+use crate::recording::journey::Step;
 use crate::recording::{Delivery, VodRecord};
 
 /// What a check found.

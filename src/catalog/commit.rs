@@ -6,7 +6,7 @@
 use super::index::{self, JournalKey};
 use super::store::{In, Stop, Tx};
 use super::{Catalog, Result, journal, outbox, queue};
-use crate::recording::journey::Step;
+use crate::recording::journey::{Stage, Step};
 use crate::recording::{Delivery, VodRecord};
 
 /// What a commit did.
@@ -23,7 +23,8 @@ pub struct Committed {
 impl Catalog {
     /// Makes a journalled recording a VoD and queues its deliveries; durable on return.
     ///
-    /// The journal goes to [`Step::Catalogued`] if the source is still to be removed, else to [`Step::Done`]. A VoD of this
+    /// The journal goes to [`Step::Catalogued`] if the source is still to be removed, else to [`Step::Done`]; that is refused
+    /// for a recording that is not under way. A VoD of this
     /// id that is already there keeps its creation date and its remote copies. If it lies under another path, as the
     /// copy of a file does, it stays as it is and the new file is only remembered as known; the caller sees that in
     /// [`Committed::record`].
@@ -36,15 +37,13 @@ impl Catalog {
         now_ms: i64,
     ) -> Result<Committed> {
         let committed = self.store().transact(|tx| {
-            let mut entry = journal::entry_in(tx, *key)?;
+            let entry = journal::entry_in(tx, *key)?;
             let vod_id = record.vod_id.clone();
-            if !matches!(entry.step, Step::Done { .. }) {
-                entry.step =
-                    if removes_source { Step::Catalogued { vod_id, removes_source } } else { Step::Done { vod_id } };
-                entry.changed_ms = now_ms;
-                entry.postponed = None;
+            let to = if removes_source { Step::Catalogued { vod_id, removes_source } } else { Step::Done { vod_id } };
+            // A commit that is repeated finds itself done.
+            if !matches!(entry.stage(), Stage::Catalogued | Stage::Done) {
+                journal::move_in(tx, *key, entry, to, now_ms)?;
             }
-            journal::write_entry(tx, *key, &entry)?;
             let (record, is_new) = add_vod(tx, record)?;
             let queued = queue::enqueue_in(tx, deliveries)?;
             if is_new {

@@ -21,10 +21,10 @@ use sled::{Batch, IVec, Tree};
 use super::index::SOURCE;
 use super::packing::repack;
 use super::store::{In, RESERVE_BYTES, Store, decode, open_patiently, write_marker};
-use super::{CatalogError, Result, database_path, state_dir};
+use super::{CatalogError, Entry, Result, database_path, state_dir};
 use crate::durable;
 use crate::fault::chain;
-use crate::recording::journey::{Entry, Step};
+use crate::recording::journey::Step;
 use crate::recording::name::printable;
 
 /// Smaller databases are left alone.

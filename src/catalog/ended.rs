@@ -45,6 +45,11 @@ impl EndedAttempts {
         Ok((this, notes))
     }
 
+    /// Where the notes are.
+    pub(super) fn path(&self) -> PathBuf {
+        self.path.clone()
+    }
+
     /// Notes that an attempt ended in order; durable on return.
     pub(super) fn note(&self, (key, attempt): Attempt) -> io::Result<()> {
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);

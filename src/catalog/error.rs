@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use super::JournalKey;
 use super::state_dir::Distrust;
 use crate::fault::{Class, Fault};
+use crate::recording::journey::Stage;
 use crate::recording::name::printable;
 
 /// A catalogue operation that did not happen.
@@ -95,11 +96,25 @@ pub enum CatalogError {
         /// The journal's key.
         key: JournalKey,
     },
-    /// A step that would finish a recording again whose record is in the catalogue.
-    #[error("the recording `{key}` is in the catalogue already")]
-    AlreadyCatalogued {
+    /// A recording that is not where the caller left it. Nothing was changed.
+    #[error("the recording `{key}` is {found} in the journal, not {expected}")]
+    AtAnotherStage {
         /// The journal's key.
         key: JournalKey,
+        /// Where it was to be.
+        expected: Stage,
+        /// Where it is.
+        found: Stage,
+    },
+    /// A step that does not follow where the recording stands ([`Stage::may_become`]). Nothing was changed.
+    #[error("the recording `{key}` {}", no_way(*from, *to))]
+    NoWay {
+        /// The journal's key.
+        key: JournalKey,
+        /// Where it stands; `None` for one that the journal does not know.
+        from: Option<Stage>,
+        /// Where it was to come; `None` for being forgotten.
+        to: Option<Stage>,
     },
     /// An id that no VoD has.
     #[error("there is no VoD `{id}`")]
@@ -117,6 +132,11 @@ pub enum CatalogError {
 
 fn by(pid: Option<u32>) -> String {
     pid.map_or_else(String::new, |pid| format!(" by process {pid}"))
+}
+
+fn no_way(from: Option<Stage>, to: Option<Stage>) -> String {
+    let from = from.map_or("unknown to the journal", Stage::name);
+    to.map_or_else(|| format!("is {from} and cannot be forgotten"), |to| format!("is {from} and cannot become {to}"))
 }
 
 fn distrust(why: &Distrust) -> String {
@@ -213,7 +233,8 @@ impl Fault for CatalogError {
                 "The recording is safe where it is. Rename it so that its path is valid UTF-8.".into()
             }
             Self::NotJournalled { .. }
-            | Self::AlreadyCatalogued { .. }
+            | Self::AtAnotherStage { .. }
+            | Self::NoWay { .. }
             | Self::NoSuchVod { .. } | Self::NoSuchDelivery { .. } => return None,
         })
     }

@@ -7,14 +7,16 @@
 use std::collections::BTreeSet;
 
 use super::ended::Attempt;
+use super::entry::Entry;
 use super::index::JournalKey;
 use super::known::Known;
-use super::store::{In, Stop, Tx, decode};
+use super::store::{In, Stop, Tx, decode, stop};
 use super::vods::Listing;
 use super::{Catalog, CatalogError, Result, names};
+use crate::discover::Settled;
 use crate::fault::Class;
 use crate::recording::Fingerprint;
-use crate::recording::journey::{Candidate, Entry, Evidence, JOURNAL_VERSION, Postponed, Settled, Step};
+use crate::recording::journey::{Candidate, Postponed, Stage, Step};
 
 /// After this many deaths of the process a file is not tried again (promise 6).
 const DEATHS_ALLOWED: usize = 2;
@@ -49,6 +51,8 @@ pub enum Begun {
         key: JournalKey,
         /// How often the process died.
         attempts: u32,
+        /// Where it stands.
+        stage: Stage,
     },
     /// Nothing to do: it has been dealt with.
     Known(Known),
@@ -57,7 +61,7 @@ pub enum Begun {
 impl Catalog {
     /// Journals an attempt on a settled recording. What it returns is durable: only then may the work begin.
     pub fn begin(&self, settled: &Settled, now_ms: i64) -> Result<Begun> {
-        let key = JournalKey::of(settled.path(), &settled.candidate.fingerprint);
+        let key = JournalKey::of(settled.path(), &settled.candidate().fingerprint);
         let begun = self.store().transact(|tx| begin_in(tx, key, settled, now_ms))?;
         if let Begun::Attempt { .. } = begun {
             self.store().flush("journal begun")?;
@@ -65,21 +69,29 @@ impl Catalog {
         Ok(begun)
     }
 
-    /// Journals that a recording has come to a step; durable on return. Not so the beginning, which the next attempt's own
-    /// entry follows, and the very end, which nothing follows: lost, the next start comes to them once more. The end of a
-    /// recording gives back its reserved name.
-    pub fn set_step(&self, key: &JournalKey, step: Step, now_ms: i64) -> Result<()> {
-        let transition = transition_to(&step);
-        let mut entry = self.entry(key)?.ok_or(CatalogError::NotJournalled { key: *key })?;
-        if leads_back(&entry.step, &step) {
-            return Err(CatalogError::AlreadyCatalogued { key: *key });
-        }
-        entry.step = step;
-        entry.changed_ms = now_ms;
+    /// Moves a recording from the stage at which the caller knows it to a step that may follow; durable on return. Not so the
+    /// beginning, which the next attempt's own entry follows, and the very end, which nothing follows: lost, the next start
+    /// comes to them once more. The end of a recording gives back its reserved name.
+    ///
+    /// Stage and step are compared where they are written: an entry that stands elsewhere, or a step that does not follow, is
+    /// an error, and nothing is changed.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a step that is journalled is nobody else's; a transaction that runs twice copies it"
+    )]
+    pub fn advance(&self, key: &JournalKey, from: Stage, to: Step, now_ms: i64) -> Result<()> {
+        let transition = transition(from, to.stage());
+        let had_waited = self.store().transact(|tx| {
+            let entry = entry_in(tx, *key)?;
+            let found = entry.stage();
+            if found != from {
+                return Err(stop(CatalogError::AtAnotherStage { key: *key, expected: from, found }));
+            }
+            let had_waited = entry.postponed.is_some();
+            move_in(tx, *key, entry, to.clone(), now_ms).map(|()| had_waited)
+        })?;
         // What was said to wait must not be said again by the next command.
-        let is_news = entry.postponed.take().is_some();
-        self.store().transact(|tx| write_entry(tx, *key, &entry))?;
-        if !is_news && matches!(entry.step, Step::Begun | Step::Done { .. }) {
+        if !had_waited && matches!(to, Step::Begun | Step::Done { .. }) {
             crate::durable::step(transition);
             return Ok(());
         }
@@ -102,12 +114,11 @@ impl Catalog {
     pub fn cancel(&self, key: &JournalKey, now_ms: i64) -> Result<()> {
         self.store().transact(|tx| {
             names::release(tx, *key)?;
+            let Some(entry) = tx.read::<Entry>(In::Journal, key.stored())? else { return Ok(()) };
             if deaths_in(tx, key.stored())?.is_empty() {
-                return [In::Open, In::Journal].into_iter().try_for_each(|tree| tx.remove(tree, key.stored()));
+                return forget_in(tx, *key, &[In::Open, In::Journal]);
             }
-            let entry = entry_in(tx, *key)?;
-            let step = Step::Failed { class: Class::Cancelled, message: INTERRUPTED.into(), due_ms: Some(now_ms) };
-            write_entry(tx, *key, &Entry { step, changed_ms: now_ms, postponed: None, ..entry })
+            move_in(tx, *key, entry, interrupted(now_ms), now_ms)
         })?;
         self.store().flush("journal cancelled")
     }
@@ -151,11 +162,12 @@ impl Catalog {
         Ok(all)
     }
 
-    /// Forgets what is known of a file, so that it is taken as if it were new (`--again`). A VoD record stays.
+    /// Forgets what is known of a file, so that it is taken as if it were new (`--again`). A VoD record stays. Refused for a
+    /// recording that is half finished.
     pub fn forget(&self, key: &JournalKey) -> Result<()> {
         self.store().transact(|tx| {
             names::release(tx, *key)?;
-            [In::Known, In::Open, In::Journal].into_iter().try_for_each(|tree| tx.remove(tree, key.stored()))
+            forget_in(tx, *key, &[In::Known, In::Open, In::Journal])
         })?;
         self.store().flush("journal forgotten")
     }
@@ -189,7 +201,17 @@ impl Catalog {
         let keys = self.store().prefix(In::Open, b"")?.map(|row| row.map(|(key, _)| key));
         let mut interrupted = 0;
         for key in keys.collect::<Result<Vec<_>>>()?.iter().filter_map(|key| JournalKey::from_stored(key)) {
-            interrupted += usize::from(self.store().transact(|tx| interrupt_in(tx, key, now_ms))?);
+            let attempt = self.store().transact(|tx| interrupt_in(tx, key, now_ms))?;
+            if let Some((Stage::Splicing, attempt)) = attempt {
+                // Its intent stays: what it left half done is mended at the next start.
+                let noted = self.note_ended(&key, attempt);
+                noted.map_err(|source| CatalogError::StateDirectory {
+                    verb: "write",
+                    path: self.0.ended.path(),
+                    source,
+                })?;
+            }
+            interrupted += usize::from(attempt.is_some());
         }
         self.store().flush("journal interrupted")?;
         Ok(interrupted)
@@ -204,8 +226,7 @@ impl Catalog {
     /// The same for every attempt under way, because a person wants the process to end at once.
     fn note_all_ended(&self) -> std::io::Result<()> {
         let open = self.open_entries().map(|open| open.items).unwrap_or_default();
-        let is_attempt = |entry: &Entry| matches!(entry.step, Step::Begun | Step::Splicing { .. });
-        open.iter().filter(|(_, e)| is_attempt(e)).try_for_each(|(key, entry)| self.note_ended(key, entry.attempts))
+        open.iter().filter(|(_, e)| e.is_attempt()).try_for_each(|(key, entry)| self.note_ended(key, entry.attempts))
     }
 
     /// Counts the attempts that the last process did not survive, and drops rows that mean nothing any more. Durable no
@@ -239,17 +260,23 @@ impl Catalog {
 }
 
 /// The name of a transition at the counting seam.
-const fn transition_to(step: &Step) -> &'static str {
-    match step {
-        Step::Begun => "journal begun",
-        Step::Splicing { .. } => "journal splicing",
-        Step::Publishing { .. } => "journal publishing",
-        Step::Catalogued { .. } => "journal catalogued",
-        Step::Done { .. } => "source cleared",
-        Step::Quarantined { .. } => "journal quarantined",
-        Step::Failed { .. } => "journal failed",
-        Step::LeftOut => "journal left out",
+const fn transition(from: Stage, to: Stage) -> &'static str {
+    match (from, to) {
+        (Stage::Splicing | Stage::Publishing, Stage::Begun) => "journal taken back",
+        (_, Stage::Begun) => "journal begun",
+        (_, Stage::Splicing) => "journal splicing",
+        (_, Stage::Publishing) => "journal publishing",
+        (_, Stage::Catalogued) => "journal catalogued",
+        (_, Stage::Done) => "source cleared",
+        (_, Stage::Quarantined) => "journal quarantined",
+        (_, Stage::Failed) => "journal failed",
+        (_, Stage::LeftOut) => "journal left out",
     }
+}
+
+/// Where an attempt that was told to stop stands.
+fn interrupted(now_ms: i64) -> Step {
+    Step::Failed { class: Class::Cancelled, message: INTERRUPTED.into(), due_ms: Some(now_ms) }
 }
 
 fn begin_in(tx: &Tx<'_>, key: JournalKey, settled: &Settled, now_ms: i64) -> std::result::Result<Begun, Stop> {
@@ -257,18 +284,18 @@ fn begin_in(tx: &Tx<'_>, key: JournalKey, settled: &Settled, now_ms: i64) -> std
         return Ok(Begun::Known(Known::UnderWay));
     }
     let entry = tx.read::<Entry>(In::Journal, key.stored())?;
-    match entry.as_ref().map(|entry| &entry.step) {
-        Some(Step::Splicing { .. } | Step::Publishing { .. } | Step::Catalogued { .. }) => {
-            Ok(entry.map_or(Begun::Known(Known::UnderWay), |entry| Begun::Interrupted { key, entry: Box::new(entry) }))
+    match entry {
+        Some(entry) if entry.stage().is_open() && entry.stage() != Stage::Begun => {
+            Ok(Begun::Interrupted { key, entry: Box::new(entry) })
         }
-        None | Some(Step::Begun | Step::Failed { .. }) => {
+        Some(entry) if !entry.stage().may_become(Stage::Begun) => Ok(Begun::Known(Known::from_step(&entry.step))),
+        entry => {
             let row = tx.get(In::Known, key.stored())?;
             match Known::from_row(row.as_deref()) {
-                Known::Unknown => attempt_in(tx, key, entry.map_or(0, |entry| entry.attempts), settled, now_ms),
+                Known::Unknown => attempt_in(tx, key, entry.as_ref(), settled, now_ms),
                 known => Ok(Begun::Known(known)),
             }
         }
-        Some(step) => Ok(Begun::Known(Known::from_step(step))),
     }
 }
 
@@ -277,30 +304,23 @@ fn begin_in(tx: &Tx<'_>, key: JournalKey, settled: &Settled, now_ms: i64) -> std
 fn is_being_published(tx: &Tx<'_>, key: JournalKey, settled: &Settled) -> std::result::Result<bool, Stop> {
     let Some(holder) = names::holder(tx, settled.path())?.filter(|holder| *holder != key) else { return Ok(false) };
     let step = tx.read::<Entry>(In::Journal, holder.stored())?.map(|entry| entry.step);
-    Ok(matches!(step, Some(Step::Publishing { written, .. }) if written == settled.candidate.fingerprint))
+    Ok(matches!(step, Some(Step::Publishing { written, .. }) if written == settled.candidate().fingerprint))
 }
 
 fn attempt_in(
     tx: &Tx<'_>,
     key: JournalKey,
-    attempts: u32,
+    before: Option<&Entry>,
     settled: &Settled,
     now_ms: i64,
 ) -> std::result::Result<Begun, Stop> {
     let deaths = deaths_in(tx, key.stored())?;
-    if deaths.len() >= DEATHS_ALLOWED {
-        return Ok(Begun::KillsTheProcess { key, attempts: u32::try_from(deaths.len()).unwrap_or(u32::MAX) });
+    if let Some(entry) = before.filter(|_| deaths.len() >= DEATHS_ALLOWED) {
+        let attempts = u32::try_from(deaths.len()).unwrap_or(u32::MAX);
+        return Ok(Begun::KillsTheProcess { key, attempts, stage: entry.stage() });
     }
-    let attempt = attempts.saturating_add(1);
-    let entry = Entry {
-        version: JOURNAL_VERSION,
-        settled: settled.clone(),
-        step: Step::Begun,
-        attempts: attempt,
-        changed_ms: now_ms,
-        postponed: None,
-    };
-    write_entry(tx, key, &entry)?;
+    let attempt = before.map_or(0, |entry| entry.attempts).saturating_add(1);
+    place_in(tx, key, before.map(Entry::stage), &Entry::first(settled.clone(), Step::Begun, attempt, now_ms))?;
     Ok(Begun::Attempt { key, attempt, is_suspect: !deaths.is_empty() })
 }
 
@@ -309,11 +329,8 @@ fn leave_out_in(tx: &Tx<'_>, candidate: &Candidate, now_ms: i64) -> std::result:
     if tx.get(In::Journal, key.stored())?.is_some() || tx.get(In::Known, key.stored())?.is_some() {
         return Ok(0);
     }
-    let settled = Settled { candidate: candidate.clone(), evidence: Evidence::Unchanged { for_s: 0 } };
-    let step = Step::LeftOut;
-    let entry = Entry { version: JOURNAL_VERSION, settled, step, attempts: 0, changed_ms: now_ms, postponed: None };
-    write_entry(tx, key, &entry)?;
-    Ok(1)
+    let entry = Entry::first(Settled::as_given(candidate.clone()), Step::LeftOut, 0, now_ms);
+    place_in(tx, key, None, &entry).map(|()| 1)
 }
 
 /// The attempts on a recording that ended in the death of the process.
@@ -327,7 +344,7 @@ fn attempt_under_way_in(tx: &Tx<'_>, key: &[u8]) -> std::result::Result<Option<A
         Err(Stop::Abort(CatalogError::Unreadable { .. })) => None,
         other => other?,
     };
-    let entry = entry.filter(|entry| matches!(entry.step, Step::Begun | Step::Splicing { .. }));
+    let entry = entry.filter(Entry::is_attempt);
     Ok(JournalKey::from_stored(key).zip(entry).map(|(key, entry)| (key, entry.attempts)))
 }
 
@@ -340,7 +357,7 @@ fn count_death_in(tx: &Tx<'_>, key: &[u8]) -> std::result::Result<bool, Stop> {
     };
     match entry {
         // What was put off ended in order.
-        Some(entry) if matches!(entry.step, Step::Begun | Step::Splicing { .. }) && entry.postponed.is_none() => {
+        Some(entry) if entry.is_attempt() && entry.postponed.is_none() => {
             let mut deaths = deaths_in(tx, key)?;
             if deaths.contains(&entry.attempts) {
                 return Ok(false);
@@ -355,20 +372,54 @@ fn count_death_in(tx: &Tx<'_>, key: &[u8]) -> std::result::Result<bool, Stop> {
     }
 }
 
-fn interrupt_in(tx: &Tx<'_>, key: JournalKey, now_ms: i64) -> std::result::Result<bool, Stop> {
-    let mut entry = entry_in(tx, key)?;
-    if !matches!(entry.step, Step::Begun) {
-        return Ok(false);
+/// Ends an attempt of which nothing is done yet; says where it stood and its number, if one is under way at all.
+fn interrupt_in(tx: &Tx<'_>, key: JournalKey, now_ms: i64) -> std::result::Result<Option<(Stage, u32)>, Stop> {
+    let entry = entry_in(tx, key)?;
+    let attempt = entry.is_attempt().then_some((entry.stage(), entry.attempts));
+    if entry.stage() == Stage::Begun {
+        move_in(tx, key, entry, interrupted(now_ms), now_ms)?;
     }
-    entry.step = Step::Failed { class: Class::Cancelled, message: INTERRUPTED.into(), due_ms: Some(now_ms) };
-    entry.changed_ms = now_ms;
-    write_entry(tx, key, &entry).map(|()| true)
+    Ok(attempt)
 }
 
 /// The entry of a key that must be there.
 pub(super) fn entry_in(tx: &Tx<'_>, key: JournalKey) -> std::result::Result<Entry, Stop> {
     let entry = tx.read(In::Journal, key.stored())?;
-    entry.ok_or_else(|| super::store::stop(CatalogError::NotJournalled { key }))
+    entry.ok_or_else(|| stop(CatalogError::NotJournalled { key }))
+}
+
+/// Gives an entry another step, if the journey leads there.
+pub(super) fn move_in(
+    tx: &Tx<'_>,
+    key: JournalKey,
+    entry: Entry,
+    to: Step,
+    now_ms: i64,
+) -> std::result::Result<(), Stop> {
+    let from = entry.stage();
+    place_in(tx, key, Some(from), &entry.at(to, now_ms))
+}
+
+/// Writes an entry that stands at another step than the one before, or is the first of its recording.
+fn place_in(tx: &Tx<'_>, key: JournalKey, from: Option<Stage>, entry: &Entry) -> std::result::Result<(), Stop> {
+    let to = entry.stage();
+    match from {
+        None if to.may_be_first() => write_entry(tx, key, entry),
+        Some(from) if from.may_become(to) => write_entry(tx, key, entry),
+        _ => Err(stop(CatalogError::NoWay { key, from, to: Some(to) })),
+    }
+}
+
+/// Removes the rows of a recording that nothing would be left half done of. One that cannot be read may always go.
+fn forget_in(tx: &Tx<'_>, key: JournalKey, trees: &[In]) -> std::result::Result<(), Stop> {
+    let entry = match tx.read::<Entry>(In::Journal, key.stored()) {
+        Err(Stop::Abort(CatalogError::Unreadable { .. })) => None,
+        other => other?,
+    };
+    match entry.map(|entry| entry.stage()).filter(|stage| !stage.may_be_forgotten()) {
+        Some(stage) => Err(stop(CatalogError::NoWay { key, from: Some(stage), to: None })),
+        None => trees.iter().try_for_each(|tree| tx.remove(*tree, key.stored())),
+    }
 }
 
 /// Removes the row of an entry that is not open. A failed one keeps it while it counts deaths: a file that is tried again is
@@ -380,14 +431,8 @@ fn forget_deaths(tx: &Tx<'_>, key: &[u8], step: &Step) -> std::result::Result<()
     tx.remove(In::Open, key)
 }
 
-/// Whether a step would undo a record: what is catalogued is never finished again, only [`Catalog::forget`] leads back.
-const fn leads_back(from: &Step, to: &Step) -> bool {
-    matches!(from, Step::Catalogued { .. } | Step::Done { .. })
-        && !matches!(to, Step::Catalogued { .. } | Step::Done { .. })
-}
-
 /// Writes an entry and whether it is open; gives back the reserved name once it is not needed any more.
-pub(super) fn write_entry(tx: &Tx<'_>, key: JournalKey, entry: &Entry) -> std::result::Result<(), Stop> {
+fn write_entry(tx: &Tx<'_>, key: JournalKey, entry: &Entry) -> std::result::Result<(), Stop> {
     tx.write(In::Journal, key.stored(), entry)?;
     if !entry.step.is_open() {
         forget_deaths(tx, key.stored().as_bytes(), &entry.step)?;

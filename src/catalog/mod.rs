@@ -6,7 +6,7 @@
 //! is on the disk (promises 4 and 6).
 //!
 //! ```text
-//! begin ─▶ reserve_name ─▶ set_step(Publishing) ─▶ commit_vod ─▶ set_step(Done)
+//! begin ─▶ reserve_name ─▶ advance(Publishing) ─▶ commit_vod ─▶ advance(Done)
 //!   │                                                  ╰─▶ due ─▶ begin_delivery ─▶ delivered | delivery_failed
 //!   ╰▶ Known · Interrupted (continue it) · KillsTheProcess (quarantine it)
 //! ```
@@ -24,6 +24,7 @@ mod compact;
 mod counter;
 mod due;
 mod ended;
+mod entry;
 mod error;
 mod index;
 mod journal;
@@ -33,6 +34,7 @@ mod lock;
 mod names;
 mod outbox;
 mod packing;
+mod pruning;
 mod queue;
 mod rebuild;
 mod retry;
@@ -54,6 +56,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use check::Checked;
 pub use commit::Committed;
 pub use due::{Among, Next};
+pub use entry::{Entry, JOURNAL_VERSION};
 pub use error::{CatalogError, StorageError};
 pub use index::{JournalKey, NotAKey};
 pub use journal::Begun;
@@ -72,7 +75,7 @@ use ended::EndedAttempts;
 use lock::StateLock;
 use store::Store;
 
-use crate::durable::Owner;
+use crate::durable::{Named, Owner};
 
 /// Result of a catalogue operation.
 pub type Result<T> = std::result::Result<T, CatalogError>;
@@ -128,7 +131,7 @@ impl Catalog {
         }
         let lock = StateLock::take(state_dir)?;
         let aside = state_dir.join(format!("catalog.damaged-{now_ms}"));
-        let moved = crate::durable::rename_no_replace(&path, &aside);
+        let moved = crate::durable::rename_no_replace(&path, &aside).and_then(Named::durably);
         moved.map_err(|e| CatalogError::StateDirectory { verb: "move aside", path: e.path, source: e.source })?;
         tracing::warn!(aside = %printable(&aside), "Damaged catalogue moved aside.");
         Ok((Self::open_locked(state_dir, lock, None)?, Some(aside)))

@@ -19,7 +19,7 @@ impl Catalog {
     /// False if another recording has it, or a VoD; the VoD whose finished file the recording itself is does not count, also
     /// where the file came back with another inode. Durable no later than the recording's next step.
     pub fn reserve_name(&self, path: &Path, key: &JournalKey) -> Result<bool> {
-        let own = self.entry(key)?.map(|entry| entry.settled.candidate).filter(|own| own.path == path);
+        let own = self.entry(key)?.map(|entry| entry.settled.candidate().clone()).filter(|own| own.path == path);
         let is_itself = |vod: &VodRecord| {
             is_file_of(vod, key) || own.as_ref().is_some_and(|own| own.fingerprint.same_state(&vod.fingerprint))
         };

@@ -102,7 +102,11 @@ impl Directory {
             return Err(self.mismatch(key, &ours, &theirs));
         }
         match durable::rename_no_replace(&sealed.path, &path) {
-            Ok(()) => Ok(Stored::Here(proof(source.size_bytes(), &ours))),
+            // What failed after the rename is tried again: the copy is then found under its name.
+            Ok(named) => {
+                named.durably().map_err(DeliverError::disk(&self.target))?;
+                Ok(Stored::Here(proof(source.size_bytes(), &ours)))
+            }
             Err(e) => {
                 let _ = durable::remove(&sealed.path);
                 if e.is_taken() { Ok(Stored::Taken) } else { Err(DeliverError::disk(&self.target)(e)) }

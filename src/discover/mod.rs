@@ -34,6 +34,6 @@ pub use options::*;
 pub use preset::{Choice, NameReading, Namer, TemplateError, check_template, choose_for_root, choose_server};
 pub use root::{Placed, root_of};
 pub use scan::{Look, Scan, Search, newest_first};
-pub use settle::{Facts, Mode, Processes, SeenEvent, Settler, Settling, Verdict, Waiting, Writer, judge};
+pub use settle::{Facts, Mode, Processes, SeenEvent, Settled, Settler, Settling, Verdict, Waiting, Writer, judge};
 pub use watch::{Event, Watch};
 pub use writers::{OpenFiles, ProcessId, ServerState};

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::recording::Fingerprint;
-use crate::recording::journey::{Candidate, Evidence, Settled};
+use crate::recording::journey::{Candidate, Evidence};
 
 use super::candidate::NameRules;
 use super::hls;
@@ -24,8 +24,10 @@ use super::writers::{OpenFiles, ProcessId, ServerState};
 use seen_writers::{FileId, SeenWriters};
 
 mod seen_writers;
+mod settled;
 mod verdict;
 
+pub use settled::Settled;
 pub use verdict::{Facts, Mode, Processes, SeenEvent, Verdict, Waiting, Writer, judge};
 
 /// What became of a candidate.
@@ -120,7 +122,7 @@ impl Settler {
             Ok(Some(now)) if now.fingerprint == candidate.fingerprint => {
                 lock(&self.observed).remove(&candidate.path);
                 self.forget(&candidate.path);
-                Settling::Settled(Settled { candidate, evidence })
+                Settling::Settled(Settled::new(candidate, evidence))
             }
             Ok(Some(now)) => Settling::Changed(Candidate { fingerprint: now.fingerprint, ..candidate }),
             Ok(None) | Err(_) => self.gone(&candidate.path),

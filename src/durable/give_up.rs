@@ -122,7 +122,7 @@ pub fn give_up(path: &Path, proven: &Seen) -> Result<GivenUp> {
         return kept(Keeping::Changed);
     }
     let aside = aside_path(path);
-    rename_names(path, &aside)?;
+    rename_names(path, &aside)?.durably()?;
     tell(Event::Renamed(path, &aside));
     step("moved aside");
     let is_it = seen(&aside).is_ok_and(|now| now.fingerprint == proven.fingerprint);
@@ -198,7 +198,8 @@ fn put_back_to(aside: &Path, path: &Path) -> Result<PathBuf> {
         match rename_names(aside, &to) {
             Err(error) if error.is_taken() => {}
             Err(error) => return Err(error),
-            Ok(()) => {
+            Ok(named) => {
+                named.durably()?;
                 tell(Event::Renamed(aside, &to));
                 step("put back");
                 sync_parent(&to)?;

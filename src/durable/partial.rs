@@ -347,7 +347,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(format!("{}.mp4", "x".repeat(251)));
         let sealed = Partial::create(&path, &Owner::new("a")).unwrap().seal(&like()).unwrap();
-        super::super::publish(&sealed.path, &path, &sealed.fingerprint).unwrap();
+        super::super::publish(&sealed.path, &path, &sealed.fingerprint).unwrap().durably().unwrap();
         assert_eq!(names(dir.path()), [path.file_name().unwrap()]);
     }
 

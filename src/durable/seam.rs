@@ -74,7 +74,9 @@ pub(crate) use recorder::tell;
 #[cfg(test)]
 pub(crate) mod recorder {
     use std::cell::RefCell;
+    use std::io;
     use std::panic::Location;
+    use std::path::{Path, PathBuf};
 
     use super::Event;
 
@@ -83,6 +85,7 @@ pub(crate) mod recorder {
 
     thread_local! {
         static LISTENER: RefCell<Option<Listener>> = const { RefCell::new(None) };
+        static UNSYNCABLE: RefCell<Option<PathBuf>> = const { RefCell::new(None) };
     }
 
     /// Tells a listener everything that `act` does on this thread.
@@ -91,6 +94,20 @@ pub(crate) mod recorder {
         let done = act();
         LISTENER.set(None);
         done
+    }
+
+    /// Lets every sync of a directory fail that `act` asks for on this thread.
+    pub(crate) fn refusing_syncs_of<R>(directory: &Path, act: impl FnOnce() -> R) -> R {
+        UNSYNCABLE.set(Some(directory.to_owned()));
+        let done = act();
+        UNSYNCABLE.set(None);
+        done
+    }
+
+    /// An error where a test wants one.
+    pub(crate) fn may_sync(directory: &Path) -> io::Result<()> {
+        let is_refused = UNSYNCABLE.with_borrow(|refused| refused.as_deref() == Some(directory));
+        if is_refused { Err(io::ErrorKind::Other.into()) } else { Ok(()) }
     }
 
     /// Tells the listener of this thread, if there is one.

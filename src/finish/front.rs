@@ -49,7 +49,7 @@ pub(super) fn indexed_front(
     indexed: Indexed,
 ) -> Result<Written, FinishError> {
     let Indexed { iso, mut movie, defects } = indexed;
-    let start = start_of(work.settled, None, iso.verdict.duration_ms);
+    let start = start_of(work.settled.candidate(), None, iso.verdict.duration_ms);
     if start.1 != StartSource::Mtime {
         movie.header.set_created_ms(start.0);
     }
@@ -64,7 +64,7 @@ fn front_of(
     (container, defects): (Container, &[Defect]),
 ) -> Result<Written, FinishError> {
     let source = work.settled.path();
-    let start = start_of(work.settled, inspection.created_ms(), iso.verdict.duration_ms);
+    let start = start_of(work.settled.candidate(), inspection.created_ms(), iso.verdict.duration_ms);
     let may_be_own = source_may_go(work, defects);
     let wish = Wish { extension: extension_of(source, container), start_ms: start.0, may_be_own };
     let final_path = (work.choose_path)(&wish)?;
@@ -100,11 +100,11 @@ impl Front<'_> {
         let source = self.source();
         let settled = self.work.settled;
         let metadata = durable::metadata(source)?;
-        let (free_bytes, size_bytes) = (durable::free_bytes(source)?, settled.candidate.fingerprint.size_bytes);
+        let (free_bytes, size_bytes) = (durable::free_bytes(source)?, settled.candidate().fingerprint.size_bytes);
         Ok(Situation {
-            is_temporary: settled.candidate.is_temporary,
-            evidence: settled.evidence,
-            may_be_used_again: self.iso.layout.boxes.is_empty() && settled.candidate.facts.start_ms.is_none(),
+            is_temporary: settled.candidate().is_temporary,
+            evidence: settled.evidence(),
+            may_be_used_again: self.iso.layout.boxes.is_empty() && settled.candidate().facts.start_ms.is_none(),
             size_bytes,
             links: metadata.nlink(),
             keeps_original: self.work.options.keep_original,
@@ -119,7 +119,7 @@ impl Front<'_> {
         if self.iso.is_rebuilt && self.salvage.is_none() || !self.is_on_one_device()? {
             return Ok(None);
         }
-        let before = &self.work.settled.candidate.fingerprint;
+        let before = &self.work.settled.candidate().fingerprint;
         let parts = (self.iso, self.movie);
         let mut block_bytes = 512;
         while block_bytes <= LARGEST_BLOCK_BYTES {
@@ -144,7 +144,7 @@ impl Front<'_> {
         let directory = self.final_path.parent().unwrap_or(Path::new("/"));
         durable::create_directories(directory)?;
         let device = durable::metadata(directory)?.dev();
-        Ok(device == self.work.settled.candidate.fingerprint.device)
+        Ok(device == self.work.settled.candidate().fingerprint.device)
     }
 
     fn written_in_place(&self, prepared: &Prepared) -> Written {
@@ -160,7 +160,7 @@ impl Front<'_> {
 
     fn aside(&self, way: SpliceMethod) -> Result<Option<Written>, FinishError> {
         let make = |needed_bytes| partial_with_room(self.work, &self.final_path, needed_bytes);
-        let size_bytes = self.work.settled.candidate.fingerprint.size_bytes;
+        let size_bytes = self.work.settled.candidate().fingerprint.size_bytes;
         let copied = |bytes| (self.work.progress)(bytes, size_bytes);
         let source_goes = source_may_go(self.work, self.defects);
         let partial = splice::put_aside(
@@ -196,7 +196,7 @@ impl Front<'_> {
     fn written(&self, description: Description, way: SpliceMethod) -> Written {
         Written {
             path: PathBuf::new(),
-            fingerprint: self.work.settled.candidate.fingerprint,
+            fingerprint: self.work.settled.candidate().fingerprint,
             final_path: self.final_path.clone(),
             description,
             defects: self.defects.to_vec(),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Description;
-use crate::recording::journey::{Settled, Start};
+use crate::recording::journey::{Candidate, Evidence, Start};
 use crate::recording::{
     Defect, Fingerprint, Outcome, SalvageReport, SpliceMethod, SpliceUndo, StartSource, VOD_VERSION, VodRecord,
     VodType, vod_id,
@@ -16,10 +16,10 @@ const EARLIEST_BELIEVABLE_MS: i64 = 946_684_800_000;
 const DURATION_TOLERANCE_MS: i64 = 1_000;
 
 /// When a recording began: from its name, else the container, else its last modification minus its duration.
-pub fn start_of(settled: &Settled, created_ms: Option<i64>, duration_ms: i64) -> Start {
-    let mtime_ms = settled.candidate.fingerprint.mtime_ms();
+pub fn start_of(candidate: &Candidate, created_ms: Option<i64>, duration_ms: i64) -> Start {
+    let mtime_ms = candidate.fingerprint.mtime_ms();
     let is_believable = |ms: &i64| *ms >= EARLIEST_BELIEVABLE_MS && *ms <= mtime_ms;
-    match (settled.candidate.facts.start_ms, created_ms.filter(is_believable)) {
+    match (candidate.facts.start_ms, created_ms.filter(is_believable)) {
         (Some(start), _) => (start, StartSource::Name),
         (None, Some(start)) => (start, StartSource::Container),
         (None, None) => (mtime_ms - duration_ms, StartSource::Mtime),
@@ -46,6 +46,8 @@ pub struct Making {
 pub struct Made {
     /// Its final path.
     pub path: PathBuf,
+    /// Why its source counted as settled.
+    pub evidence: Evidence,
     /// What it holds.
     pub description: Description,
     /// What was found to be wrong on the way to it.
@@ -59,9 +61,8 @@ pub struct Made {
 }
 
 /// Makes the record of a finished file.
-pub fn record_of_finished(settled: &Settled, made: Made, now_ms: i64) -> VodRecord {
-    let Made { path, description: file, defects, start, fingerprint, making } = made;
-    let candidate = &settled.candidate;
+pub fn record_of_finished(candidate: &Candidate, made: Made, now_ms: i64) -> VodRecord {
+    let Made { path, evidence, description: file, defects, start, fingerprint, making } = made;
     let vod_name = name_of(&path);
     VodRecord {
         version: VOD_VERSION,
@@ -95,7 +96,7 @@ pub fn record_of_finished(settled: &Settled, made: Made, now_ms: i64) -> VodReco
         source_path: candidate.path.clone(),
         source: candidate.fingerprint,
         source_changed_ns: None,
-        evidence: settled.evidence,
+        evidence,
         original_path: making.keeps_original.then(|| candidate.path.clone()),
         fingerprint,
         remote: Vec::new(),
@@ -136,30 +137,27 @@ fn duration_mismatch(declared_ms: Option<i64>, measured_ms: i64) -> Option<Defec
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recording::journey::{Candidate, Evidence, NameFacts};
+    use crate::recording::journey::NameFacts;
 
-    fn settled(start_ms: Option<i64>, mtime_ms: i64) -> Settled {
-        Settled {
-            candidate: Candidate {
-                path: "/r/x.flv".into(),
-                root: "/r".into(),
-                server: "srs".into(),
-                is_temporary: false,
-                facts: NameFacts { stream_id: "x".into(), stem: "x".into(), start_ms, ..NameFacts::default() },
-                fingerprint: Fingerprint { device: 0, inode: 0, size_bytes: 1, mtime_ns: mtime_ms * 1_000_000 },
-            },
-            evidence: Evidence::Lease,
+    fn candidate(start_ms: Option<i64>, mtime_ms: i64) -> Candidate {
+        Candidate {
+            path: "/r/x.flv".into(),
+            root: "/r".into(),
+            server: "srs".into(),
+            is_temporary: false,
+            facts: NameFacts { stream_id: "x".into(), stem: "x".into(), start_ms, ..NameFacts::default() },
+            fingerprint: Fingerprint { device: 0, inode: 0, size_bytes: 1, mtime_ns: mtime_ms * 1_000_000 },
         }
     }
 
     #[test]
     fn the_start_is_from_the_name_then_the_container_then_the_clock() {
         let now = 1_772_634_615_000;
-        assert_eq!(start_of(&settled(Some(5), now), Some(now - 9), 1000), (5, StartSource::Name));
-        assert_eq!(start_of(&settled(None, now), Some(now - 9), 1000), (now - 9, StartSource::Container));
-        assert_eq!(start_of(&settled(None, now), Some(0), 1000), (now - 1000, StartSource::Mtime));
-        assert_eq!(start_of(&settled(None, now), Some(now + 99), 1000), (now - 1000, StartSource::Mtime));
-        assert_eq!(start_of(&settled(None, now), None, 1000), (now - 1000, StartSource::Mtime));
+        assert_eq!(start_of(&candidate(Some(5), now), Some(now - 9), 1000), (5, StartSource::Name));
+        assert_eq!(start_of(&candidate(None, now), Some(now - 9), 1000), (now - 9, StartSource::Container));
+        assert_eq!(start_of(&candidate(None, now), Some(0), 1000), (now - 1000, StartSource::Mtime));
+        assert_eq!(start_of(&candidate(None, now), Some(now + 99), 1000), (now - 1000, StartSource::Mtime));
+        assert_eq!(start_of(&candidate(None, now), None, 1000), (now - 1000, StartSource::Mtime));
     }
 
     #[test]

@@ -56,13 +56,13 @@ fn kept(
     let read = |bytes| (work.progress)(bytes, inspection.size_bytes);
     look_closer((source, container), inspection.movie(), work.options.validate, watch(work, &read))?
         .tell(&mut description);
-    let start = start_of(work.settled, description.created_ms, description.duration_ms);
+    let start = start_of(work.settled.candidate(), description.created_ms, description.duration_ms);
     let final_path =
         (work.choose_path)(&Wish { extension: extension_of(source, container), start_ms: start.0, may_be_own: true })?;
-    let (path, fingerprint, warnings) = if final_path == source || work.settled.evidence.is_strong() {
+    let (path, fingerprint, warnings) = if final_path == source || work.settled.evidence().is_strong() {
         durable::create_directories(final_path.parent().unwrap_or(Path::new("/")))?;
         work.wait_for_disk(|| durable::sync_file(source))?;
-        (source.to_owned(), work.settled.candidate.fingerprint, Vec::new())
+        (source.to_owned(), work.settled.candidate().fingerprint, Vec::new())
     } else {
         copy_whole(work, &final_path)?
     };
@@ -90,7 +90,7 @@ pub(super) fn extension_of(source: &Path, container: Container) -> &'static str 
 }
 
 fn copy_whole(work: &Work<'_>, final_path: &Path) -> Result<(PathBuf, Fingerprint, Vec<String>), FinishError> {
-    let size_bytes = work.settled.candidate.fingerprint.size_bytes;
+    let size_bytes = work.settled.candidate().fingerprint.size_bytes;
     let partial = partial_with_room(work, final_path, size_bytes)?;
     durable::copy_ranges(work.settled.path(), partial.path(), &[], std::slice::from_ref(&(0..size_bytes)))?;
     seal(work, partial)

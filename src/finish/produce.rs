@@ -12,11 +12,12 @@ use super::remux::remux;
 use super::salvaging::taught_by;
 use super::tagged::{index_or_remux, remux_named};
 use super::{FinishError, Inspection, Options, Wish, inspect, salvaging};
+use crate::discover::Settled;
 use crate::durable::{self, Owner, Partial};
 use crate::fault::chain;
 use crate::isobmff::IsoError;
 use crate::media::Watch;
-use crate::recording::journey::{Settled, Start};
+use crate::recording::journey::Start;
 use crate::recording::{
     Container, Defect, Fingerprint, Outcome, SalvageReport, Seen, SpliceIntent, SpliceMethod, SpliceUndo, VodRecord,
 };
@@ -239,7 +240,7 @@ fn assert_unchanged(
 ) -> Result<Option<i64>, FinishError> {
     let now = durable::seen(work.settled.path())?;
     let is_source = written.path == work.settled.path();
-    let expected = if is_source { written.fingerprint } else { work.settled.candidate.fingerprint };
+    let expected = if is_source { written.fingerprint } else { work.settled.candidate().fingerprint };
     let is_touched = now.changed_ns != before.changed_ns && !is_source && !is_ours;
     if now.fingerprint != expected || is_touched {
         return Err(FinishError::Changed { path: work.settled.path().to_owned() });
@@ -274,19 +275,20 @@ pub(super) fn record_of(work: &Work<'_>, written: &Written) -> VodRecord {
     };
     let made = Made {
         path: written.final_path.clone(),
+        evidence: work.settled.evidence(),
         description: written.description.clone(),
         defects: written.defects.clone(),
         start: written.start,
         fingerprint: written.fingerprint,
         making,
     };
-    record_of_finished(work.settled, made, work.now_ms)
+    record_of_finished(work.settled.candidate(), made, work.now_ms)
 }
 
 /// Whether a finished file with these defects may take the place of its source (promise 7).
 pub(super) fn source_may_go(work: &Work<'_>, defects: &[Defect]) -> bool {
     let lacks_something = defects.iter().any(Defect::leaves_something_out);
-    !lacks_something && work.settled.evidence.is_strong() && !work.options.keep_original
+    !lacks_something && work.settled.evidence().is_strong() && !work.options.keep_original
 }
 
 pub(super) fn watch<'a>(work: &Work<'a>, progress: &'a dyn Fn(u64)) -> Watch<'a> {

@@ -71,7 +71,7 @@ pub(super) fn remux_from(
 ) -> Result<Written, FinishError> {
     let source = work.settled.path();
     let from = inspection.container.unwrap_or(container);
-    let start = start_of(work.settled, inspection.created_ms(), inspection.declared_ms().unwrap_or(0));
+    let start = start_of(work.settled.candidate(), inspection.created_ms(), inspection.declared_ms().unwrap_or(0));
     let may_be_own = source_may_go(work, &inspection.defects);
     let wish = Wish { extension: container.extension(), start_ms: start.0, may_be_own };
     let mut final_path = (work.choose_path)(&wish)?;
@@ -98,7 +98,7 @@ pub(super) fn remux_from(
     // Said of the source, with the length that it has there.
     description.defects.retain(|defect| !matches!(defect, Defect::TimestampGap { .. }));
     look_closer_at_output(work, (partial.path(), container), &mut description)?;
-    let start = start_of(work.settled, remuxed.source.created_ms, description.duration_ms);
+    let start = start_of(work.settled.candidate(), remuxed.source.created_ms, description.duration_ms);
     let defects = without_repeats(inspection.defects.iter().chain(&remuxed.defects).chain(&differences).cloned());
     if final_path == source && !source_may_go(work, &defects) {
         // Only the packets told that something is missing: the source stays, the finished file gets another name.

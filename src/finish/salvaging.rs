@@ -261,7 +261,7 @@ fn write(
     let whole_bytes = salvaged.whole_bytes;
     let iso =
         Iso { whole_bytes, layout, movie: None, stays_fragmented: None, is_rebuilt: true, has_others: false, verdict };
-    let start = start_of(work.settled, None, salvaged.movie.declared_duration_ms().unwrap_or(0));
+    let start = start_of(work.settled.candidate(), None, salvaged.movie.declared_duration_ms().unwrap_or(0));
     let wish = Wish { extension: extension_of(source, container), start_ms: start.0, may_be_own: false };
     let final_path = (work.choose_path)(&wish)?;
     let read = |bytes| (work.progress)(bytes, inspection.size_bytes);
@@ -332,7 +332,7 @@ pub(super) fn taught_by(movie: &Movie, origin: Origin) -> Option<Reference> {
 /// What HLS segments of the same stream beside a recording tell: a transport stream repeats its parameter sets.
 fn reference_of_segments(work: &Work<'_>) -> Option<Reference> {
     let source = work.settled.path();
-    let segment = segment_beside(source, &work.settled.candidate.facts.stream_id)?;
+    let segment = segment_beside(source, &work.settled.candidate().facts.stream_id)?;
     let remade = Partial::scratch(source, work.owner).ok()?;
     let request = Remux::new(&segment, Container::MpegTs, remade.path(), Container::Mp4);
     media::remux(&request).ok()?;

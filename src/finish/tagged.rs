@@ -66,7 +66,7 @@ fn name_unsound(work: &Work<'_>, inspection: &mut Inspection) -> Result<(), Fini
     let tags = indexing::follow_tags(source)?;
     inspection.recordings = tags.recordings;
     let Some(at) = tags.unsound_at else { return Ok(()) };
-    if work.settled.evidence.is_strong() && splice::put_back_by_bytes(source)? == ByBytes::PutBack {
+    if work.settled.evidence().is_strong() && splice::put_back_by_bytes(source)? == ByBytes::PutBack {
         tracing::info!(path = %printable(source), "A splice that was cut was taken back; the recording is taken again.");
         return Err(FinishError::Changed { path: source.to_owned() });
     }

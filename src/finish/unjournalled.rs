@@ -4,8 +4,9 @@ use std::io;
 use std::path::Path;
 
 use super::FinishError;
+use crate::discover::Settled;
 use crate::durable;
-use crate::recording::journey::{Candidate, Evidence, NameFacts, Settled};
+use crate::recording::journey::{Candidate, NameFacts};
 use crate::recording::{SpliceIntent, VodRecord};
 
 /// A file that is taken because somebody says so. With no better evidence than that it is never touched.
@@ -19,7 +20,7 @@ pub fn settled_as_given(file: &Path) -> Result<Settled, FinishError> {
         facts: NameFacts { stream_id: stem.clone(), stem, ..NameFacts::default() },
         fingerprint: durable::fingerprint(file)?,
     };
-    Ok(Settled { candidate, evidence: Evidence::Unchanged { for_s: 0 } })
+    Ok(Settled::as_given(candidate))
 }
 
 /// For [`Work::remember`](super::Work::remember): without a journal nothing may be changed where it stands.

@@ -16,10 +16,10 @@ use super::leaving;
 use super::pool::Urgency;
 use super::queueing;
 use crate::catalog::{CatalogError, DeliveryFilter, JournalKey, Known};
-use crate::discover::{Mode, Problem, Settling, Unit, Waiting};
+use crate::discover::{Mode, Problem, Settled, Settling, Unit, Waiting};
 use crate::durable;
 use crate::finish::{self, ByBytes};
-use crate::recording::journey::{Candidate, Settled};
+use crate::recording::journey::Candidate;
 use crate::recording::name::printable;
 use crate::recording::{Delivery, VodRecord};
 use crate::stop::{self, Stopped};
@@ -148,7 +148,7 @@ impl Run<'_> {
     /// `recover` also mends a splice in place that was cut and of which the journal knows nothing; the recording is then
     /// what it was, and looked at again.
     fn put_back(&self, settled: &Settled) -> Option<Candidate> {
-        if self.batch.mode != Mode::Recover || !settled.evidence.is_strong() {
+        if self.batch.mode != Mode::Recover || !settled.evidence().is_strong() {
             return None;
         }
         let path = settled.path();
@@ -156,7 +156,7 @@ impl Run<'_> {
             Ok(ByBytes::PutBack) => {
                 warn!(path = %printable(path), "A splice in place that was cut is taken back, told by the bytes alone.");
                 let fingerprint = durable::fingerprint(path).ok()?;
-                Some(Candidate { fingerprint, ..settled.candidate.clone() })
+                Some(Candidate { fingerprint, ..settled.candidate().clone() })
             }
             Ok(ByBytes::Unclear) => {
                 warn!(path = %printable(path), "Perhaps half finished in place; what is there does not say where.");
@@ -182,7 +182,7 @@ impl Run<'_> {
 
     fn submit(&self, settled: &Settled) {
         let Some(say) = self.say.clone() else { return };
-        let path = settled.candidate.path.clone();
+        let path = settled.candidate().path.clone();
         let then = move |path, ended| drop(say.send((path, ended)));
         if !self.engine.submit(settled.clone(), Urgency::Backlog, then) {
             // The daemon's own scan has it already: its end is ours.

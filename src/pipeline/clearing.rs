@@ -11,7 +11,7 @@ use super::house::{House, now_ms};
 use super::leaving;
 use crate::catalog::JournalKey;
 use crate::durable::{self, FileError, GivenUp, Keeping};
-use crate::recording::journey::Step;
+use crate::recording::journey::{Stage, Step};
 use crate::recording::name::printable;
 use crate::recording::{Seen, VodRecord};
 
@@ -24,7 +24,7 @@ pub(super) fn clear_source(house: &House, key: &JournalKey, record: &VodRecord) 
     if record.source_path != record.file_path {
         remove(house, record)?;
     }
-    house.catalog.set_step(key, Step::Done { vod_id: record.vod_id.clone() }, now_ms())?;
+    house.catalog.advance(key, Stage::Catalogued, Step::Done { vod_id: record.vod_id.clone() }, now_ms())?;
     Ok(())
 }
 

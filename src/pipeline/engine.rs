@@ -10,8 +10,9 @@ use super::error::PipelineError;
 use super::house::{House, Opening, Settings};
 use super::journey::{self, Ended};
 use super::pool::{Pool, Urgency};
+use super::resuming;
 use crate::catalog::CatalogError;
-use crate::recording::journey::Settled;
+use crate::discover::Settled;
 use crate::stop::Stop;
 
 /// A running house. `watch`, `process` and `recover` all work on one.
@@ -57,7 +58,7 @@ impl Engine {
 
     /// Carries on with what the journal says was under way; call once, before anything is submitted.
     pub fn resume(&self) -> Result<(), CatalogError> {
-        let again = journey::resume(&self.house)?;
+        let again = resuming::resume(&self.house)?;
         if !again.is_empty() {
             info!(recordings = again.len(), "Begins again with what the last process left half done.");
         }
@@ -77,7 +78,7 @@ impl Engine {
         self.pool.submit(settled, urgency, move |settled, turn| {
             if !house.stop.is_requested() {
                 let ended = journey::travel(&house, &settled, turn);
-                then(settled.candidate.path, ended);
+                then(settled.path().to_owned(), ended);
             }
         })
     }

@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 use super::confirming;
 use super::house::{House, now_ms};
 use super::leaving;
+use super::pruning;
 use super::roots;
 use super::views;
 use crate::catalog::CatalogError;
@@ -102,6 +103,7 @@ fn volume(root: &Path) -> Option<Volume> {
 /// Applies the plan; returns how many VoDs were freed.
 pub fn free_what_is_due(house: &House) -> usize {
     leaving::look_again(house);
+    pruning::prune(house);
     if house.settings().retain.delete_local == DeleteLocal::Never {
         return 0;
     }

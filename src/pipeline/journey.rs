@@ -6,30 +6,30 @@
 //! 4. Record, index rows and deliveries appear in one transaction.
 //! 5. Only then is the source removed, if it is to be removed at all (promises 1 and 7).
 //!
-//! [`resume`] goes on from whatever step the journal holds.
+//! `publishing` has steps 3 to 5; `resuming` goes on from whatever step the journal holds.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::{info, warn};
 
-use super::clearing::clear_source;
 use super::error::PipelineError;
 use super::house::{House, now_ms};
 use super::postponing;
-use super::queueing;
+use super::publishing::{publish, stands};
+use super::resuming::resume_one;
 use super::roots;
 use super::teaching;
 use super::turns::Turn;
-use crate::catalog::{Begun, CatalogError, JournalKey, Known, next_try_ms};
-use crate::durable::{self, FileError};
+use crate::catalog::{Begun, CatalogError, Entry, JournalKey, Known, next_try_ms};
+use crate::discover::Settled;
 use crate::fault::{Class, Fault, chain};
-use crate::finish::{self, Conclusion, FinishError, Finished, Names, Recovered, Turn as _, Wish};
-use crate::recording::journey::{Entry, Settled, Step};
+use crate::finish::{self, Conclusion, FinishError, Names, Turn as _, Wish};
+use crate::recording::journey::{Stage, Step};
 use crate::recording::name::printable;
 use crate::recording::{Defect, Fingerprint, SpliceIntent, VodRecord};
-use crate::salvage::Reference;
 use crate::stop::{self, Stopped};
 
 /// How a recording's journey ended, for now.
@@ -74,7 +74,7 @@ const SMALL_BYTES: u64 = 16 << 20;
 /// Takes one settled recording through to the catalogue. The turn is held when this is called.
 pub fn travel(house: &House, settled: &Settled, turn: &Turn<'_>) -> Ended {
     let company = &house.company;
-    let is_suspect = house.catalog.is_suspect(settled.path(), &settled.candidate.fingerprint).unwrap_or(false);
+    let is_suspect = house.catalog.is_suspect(settled.path(), &settled.candidate().fingerprint).unwrap_or(false);
     if is_suspect {
         // Alone, before its attempt is journalled: another death is not held against files that happened to be there.
         let _alone = turn.lend(|| company.write().unwrap_or_else(PoisonError::into_inner));
@@ -87,12 +87,12 @@ pub fn travel(house: &House, settled: &Settled, turn: &Turn<'_>) -> Ended {
 }
 
 fn travel_on(house: &House, settled: &Settled, turn: &Turn<'_>) -> Ended {
-    let key = JournalKey::of(settled.path(), &settled.candidate.fingerprint);
+    let key = JournalKey::of(settled.path(), &settled.candidate().fingerprint);
     if let Some(ended) = house.postponed.holds_back(settled.path(), &key) {
         return ended;
     }
     let begin = || house.catalog.begin(settled, now_ms());
-    let is_small = settled.candidate.fingerprint.size_bytes <= SMALL_BYTES;
+    let is_small = settled.candidate().fingerprint.size_bytes <= SMALL_BYTES;
     let outcome = if is_small { turn.lend(begin) } else { begin() };
     house.postponed.begun(&key, outcome.is_ok());
     match outcome {
@@ -100,9 +100,9 @@ fn travel_on(house: &House, settled: &Settled, turn: &Turn<'_>) -> Ended {
             postponing::not_begun(house, &key, settled, &error);
             failed(&error)
         }
-        Ok(Begun::Known(known)) => ended_before(house, settled.path(), &settled.candidate.fingerprint, &known),
-        Ok(Begun::KillsTheProcess { key, attempts }) => {
-            quarantine(house, &key, settled, vec![Defect::KillsTheProcess { attempts }])
+        Ok(Begun::Known(known)) => ended_before(house, settled.path(), &settled.candidate().fingerprint, &known),
+        Ok(Begun::KillsTheProcess { key, attempts, stage }) => {
+            quarantine(house, (&key, stage), settled, vec![Defect::KillsTheProcess { attempts }])
         }
         Ok(Begun::Attempt { key, attempt, .. }) => {
             conclude(house, &key, settled, attempt, guarded(|| attempt_journey(house, &key, settled, turn)))
@@ -161,11 +161,17 @@ fn attempt_journey(
     settled: &Settled,
     turn: &Turn<'_>,
 ) -> Result<Ended, PipelineError> {
-    let options = house.settings().finish_of(&settled.candidate);
+    let options = house.settings().finish_of(settled.candidate());
     let choose = |wish: &Wish<'_>| reserve(house, key, settled, wish);
-    let meter = house.meters.begin("finish", settled.path(), settled.candidate.fingerprint.size_bytes);
+    let meter = house.meters.begin("finish", settled.path(), settled.candidate().fingerprint.size_bytes);
     let progress = |done_bytes, total_bytes| meter.set(done_bytes, total_bytes);
-    let remember = |intent: &SpliceIntent, record: &VodRecord| remember(house, key, intent, record);
+    let is_splicing = AtomicBool::new(false);
+    let stage = || if is_splicing.load(Ordering::Relaxed) { Stage::Splicing } else { Stage::Begun };
+    let remember = |intent: &SpliceIntent, record: &VodRecord| {
+        remember(house, (key, stage()), intent, record)?;
+        is_splicing.store(true, Ordering::Relaxed);
+        Ok(())
+    };
     let work = finish::Work {
         settled,
         options: &options,
@@ -184,17 +190,22 @@ fn attempt_journey(
     turn.pause();
     drop(meter);
     match conclusion {
-        Conclusion::Quarantined(defects) => Ok(quarantine(house, key, settled, defects)),
+        Conclusion::Quarantined(defects) => Ok(quarantine(house, (key, stage()), settled, defects)),
         Conclusion::Finished(finished) => {
-            publish(house, key, *finished).map(|record| Ended::Finished(Box::new(record)))
+            publish(house, (key, stage()), *finished).map(|record| Ended::Finished(Box::new(record)))
         }
     }
 }
 
 /// Journals what is about to be done to the source where it stands.
-fn remember(house: &House, key: &JournalKey, intent: &SpliceIntent, record: &VodRecord) -> Result<(), FinishError> {
+fn remember(
+    house: &House,
+    (key, from): (&JournalKey, Stage),
+    intent: &SpliceIntent,
+    record: &VodRecord,
+) -> Result<(), FinishError> {
     let step = Step::Splicing { intent: Box::new(intent.clone()), record: Box::new(record.clone()) };
-    let journalled = house.catalog.set_step(key, step, now_ms());
+    let journalled = house.catalog.advance(key, from, step, now_ms());
     journalled.map_err(|e| FinishError::NotJournalled { source: Box::new(e) })?;
     // What changes the source now is short, and ends whole.
     stop::heed_no_more();
@@ -206,7 +217,7 @@ fn reserve(house: &House, key: &JournalKey, settled: &Settled, wish: &Wish<'_>) 
     let _one_at_a_time = house.naming.lock().unwrap_or_else(PoisonError::into_inner);
     let settings = house.settings();
     let suffixes = &settings.watch.temporary_suffixes;
-    let candidate = &settled.candidate;
+    let candidate = settled.candidate();
     let unreadable = |e: CatalogError| FinishError::NoName { source: Box::new(e) };
     if let Some(path) = house.catalog.reserved_by(key).map_err(unreadable)?
         && path.extension().is_some_and(|e| e == wish.extension)
@@ -230,78 +241,7 @@ impl Names for Claims<'_> {
     }
 }
 
-/// Journal, rename, catalogue, clear the source: steps 3 to 5.
-fn publish(house: &House, key: &JournalKey, finished: Finished) -> Result<VodRecord, PipelineError> {
-    for warning in &finished.warnings {
-        warn!(path = %printable(&finished.record.file_path), warning, "Finished with a reservation.");
-    }
-    let Finished { written_path, written, record, removes_source, teaches, .. } = finished;
-    if written_path != record.file_path {
-        let step = Step::Publishing {
-            written_path: written_path.clone(),
-            written,
-            record: Box::new(record.clone()),
-            removes_source,
-        };
-        if record.file_path == record.source_path {
-            // What its writer never made durable must not be lost before its place is taken: then neither name were whole.
-            durable::sync_file(&record.source_path)?;
-        }
-        if let Err(error) = house.catalog.set_step(key, step, now_ms()) {
-            // Nothing knows of it: it is made again.
-            durable::remove_own(&written_path)?;
-            return Err(error.into());
-        }
-        if let Err(error) = appear(&written_path, &written, &record) {
-            // Once it has its name only what comes after the rename can have failed: then it is published.
-            if !stands_at(&record.file_path, &written) {
-                durable::remove_own(&written_path)?;
-            }
-            return Err(error.into());
-        }
-    }
-    commit(house, key, record, removes_source, teaches)
-}
-
-/// Gives the complete file its final name. Only the source itself is ever replaced, and only as it was compared.
-fn appear(written_path: &Path, written: &Fingerprint, record: &VodRecord) -> Result<(), FileError> {
-    if record.file_path == record.source_path && durable::fingerprint(&record.source_path)? == record.source {
-        durable::replace(written_path, &record.source_path, written)
-    } else {
-        durable::publish(written_path, &record.file_path, written)
-    }
-}
-
-fn commit(
-    house: &House,
-    key: &JournalKey,
-    mut record: VodRecord,
-    removes_source: bool,
-    teaches: Option<Reference>,
-) -> Result<VodRecord, PipelineError> {
-    // What took the place of its source has nothing left to remove.
-    let removes_source = removes_source && record.source_path != record.file_path;
-    record.preview_file_path = queueing::preview_of(&record.file_path, &record.root);
-    let deliveries = queueing::deliveries_for(house, &record);
-    house.catalog.commit_vod(key, &record, &deliveries, removes_source, now_ms())?;
-    house.bell.ring();
-    teaching::remember(house, &record, teaches);
-    info!(
-        vod_id = record.vod_id,
-        path = %printable(&record.file_path),
-        stream = record.stream_id,
-        duration_ms = record.duration,
-        outcome = ?record.outcome,
-        defects = record.defects.len(),
-        "Finished and catalogued.",
-    );
-    if removes_source {
-        clear_source(house, key, &record)?;
-    }
-    Ok(record)
-}
-
-fn conclude(
+pub(super) fn conclude(
     house: &House,
     key: &JournalKey,
     settled: &Settled,
@@ -322,19 +262,8 @@ fn conclude(
     }
     let class = error.class();
     let message = chain(&error);
-    // Another state of the file is another recording; the name that was reserved for this one is free for it.
-    let is_another = !stands_at(settled.path(), &settled.candidate.fingerprint)
-        && is_not_ours_yet(house, key)
-        && roots::is_available(house, &settled.candidate.root);
-    let journalled = if is_another {
-        house.catalog.forget(key)
-    } else if class == Class::Cancelled {
-        house.catalog.cancel(key, now_ms())
-    } else {
-        let due_ms = next_try_ms(attempt, class, now_ms(), 0);
-        warn!(path = %printable(settled.path()), class = ?class, error = message, "Not finished; the recording stays as it is.");
-        house.catalog.set_step(key, Step::Failed { class, message: message.clone(), due_ms }, now_ms())
-    };
+    let journalled =
+        take_back(house, key).and_then(|stage| give_up(house, (key, stage, attempt), settled, (class, &message)));
     match journalled {
         Ok(()) => drop(house.postponed.end(key)),
         Err(unwritten) => postponing::not_journalled(house, (key, attempt), settled, (&message, &unwritten)),
@@ -342,18 +271,50 @@ fn conclude(
     Ended::Failed { class, message, hint: error.hint() }
 }
 
-/// Whether the journal holds nothing that would have to be carried on without the source.
-fn is_not_ours_yet(house: &House, key: &JournalKey) -> bool {
-    let entry = house.catalog.entry(key).ok().flatten();
-    entry.is_none_or(|e| matches!(e.step, Step::Begun | Step::Failed { .. }))
+/// An attempt that failed with nothing left to be carried on: the journal says so before it says anything else. Returns where
+/// the recording stands.
+fn take_back(house: &House, key: &JournalKey) -> Result<Stage, CatalogError> {
+    let entry = house.catalog.entry(key)?.ok_or(CatalogError::NotJournalled { key: *key })?;
+    let stage = entry.stage();
+    if !matches!(stage, Stage::Splicing | Stage::Publishing) {
+        return Ok(stage);
+    }
+    house.catalog.advance(key, stage, Step::Begun, now_ms())?;
+    Ok(Stage::Begun)
 }
 
-fn quarantine(house: &House, key: &JournalKey, settled: &Settled, defects: Vec<Defect>) -> Ended {
+/// Ends an attempt that has left nothing.
+fn give_up(
+    house: &House,
+    (key, stage, attempt): (&JournalKey, Stage, u32),
+    settled: &Settled,
+    (class, message): (Class, &str),
+) -> Result<(), CatalogError> {
+    // Another state of the file is another recording; the name that was reserved for this one is free for it.
+    let is_another = matches!(stands(settled.path(), &settled.candidate().fingerprint), Ok(false))
+        && roots::is_available(house, &settled.candidate().root);
+    if is_another {
+        return house.catalog.forget(key);
+    }
+    if class == Class::Cancelled {
+        return house.catalog.cancel(key, now_ms());
+    }
+    let due_ms = next_try_ms(attempt, class, now_ms(), 0);
+    warn!(path = %printable(settled.path()), class = ?class, error = message, "Not finished; the recording stays as it is.");
+    house.catalog.advance(key, stage, Step::Failed { class, message: message.to_owned(), due_ms }, now_ms())
+}
+
+pub(super) fn quarantine(
+    house: &House,
+    (key, from): (&JournalKey, Stage),
+    settled: &Settled,
+    defects: Vec<Defect>,
+) -> Ended {
     let reasons = defects.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     warn!(path = %printable(settled.path()), reasons, "Quarantined where it is; it is never deleted.");
-    match house.catalog.set_step(key, Step::Quarantined { defects: defects.clone() }, now_ms()) {
+    match house.catalog.advance(key, from, Step::Quarantined { defects: defects.clone() }, now_ms()) {
         Ok(()) => {
-            house.waiting.add(*key, &settled.candidate.facts.stream_id, &defects);
+            house.waiting.add(*key, &settled.candidate().facts.stream_id, &defects);
             Ended::Quarantined(defects)
         }
         Err(error) => {
@@ -366,116 +327,4 @@ fn quarantine(house: &House, key: &JournalKey, settled: &Settled, defects: Vec<D
 
 fn failed(error: &CatalogError) -> Ended {
     Ended::Failed { class: error.class(), message: chain(error), hint: error.hint() }
-}
-
-/// Carries on with everything the journal says was under way when the last process ended.
-///
-/// Recordings that must begin again are returned; the others are at their end already.
-pub fn resume(house: &House) -> Result<Vec<Settled>, CatalogError> {
-    let mut again = Vec::new();
-    for (key, entry) in house.catalog.open_entries()?.items {
-        match resume_one(house, &key, &entry) {
-            Ok(true) => {}
-            Ok(false) => again.push(entry.settled),
-            Err(error) => drop(conclude(house, &key, &entry.settled, entry.attempts, Err(error))),
-        }
-    }
-    Ok(again)
-}
-
-/// Returns whether the recording is at its end; `false` means that it has to begin again.
-fn resume_one(house: &House, key: &JournalKey, entry: &Entry) -> Result<bool, PipelineError> {
-    roots::require(house, &entry.settled.candidate.root)?;
-    match &entry.step {
-        Step::Splicing { intent, record } => resume_splice(house, key, entry, (intent, record)),
-        Step::Publishing { written_path, written, record, removes_source } => {
-            let mut removes_source = *removes_source;
-            if stands_at(&record.file_path, written) {
-                removes_source |= give_up_old_name(written_path, written, record)?;
-            } else if stands_at(written_path, written) {
-                match appear(written_path, written, record) {
-                    Err(error) if error.is_taken() => return begin_again(house, key, entry),
-                    other => other?,
-                }
-            } else {
-                return begin_again(house, key, entry);
-            }
-            commit(house, key, (**record).clone(), removes_source, None).map(|_| true)
-        }
-        Step::Catalogued { vod_id, removes_source } => {
-            let record = house.catalog.vod(vod_id)?;
-            match record {
-                Some(record) if *removes_source => clear_source(house, key, &record)?,
-                _ => house.catalog.set_step(key, Step::Done { vod_id: vod_id.clone() }, now_ms())?,
-            }
-            Ok(true)
-        }
-        _ => begin_again(house, key, entry),
-    }
-}
-
-/// The cut may have left the file under both names: the new one was durable, or linked, before the old one was given up.
-/// Says whether the old one is that of the source and stays for now.
-fn give_up_old_name(written_path: &Path, written: &Fingerprint, record: &VodRecord) -> Result<bool, FileError> {
-    let mut stays = false;
-    if written_path != record.file_path && stands_at(written_path, written) {
-        match durable::remove(written_path) {
-            // Linked under its final name, and nobody may take the old one away: a source to be removed like any other.
-            Err(_) if written_path == record.source_path => stays = true,
-            other => other?,
-        }
-    }
-    // The last process may have ended between the rename and its sync, or the sync itself failed.
-    durable::sync_parent(&record.file_path).map(|()| stays)
-}
-
-/// A splice in place that was cut is completed where its header is durable, and taken back where it is not.
-fn resume_splice(
-    house: &House,
-    key: &JournalKey,
-    entry: &Entry,
-    (intent, record): (&SpliceIntent, &VodRecord),
-) -> Result<bool, PipelineError> {
-    let path = &intent.path;
-    match finish::recover(intent)? {
-        Recovered::Finished => {
-            info!(path = %printable(path), "A splice in place that was cut is completed.");
-            let (written_path, written) = (path.clone(), intent.after);
-            let record = record.clone();
-            let finished =
-                Finished { written_path, written, record, removes_source: false, warnings: Vec::new(), teaches: None };
-            publish(house, key, finished).map(|_| true)
-        }
-        Recovered::AsBefore => {
-            info!(path = %printable(path), "A splice in place that was cut is taken back.");
-            begin_again(house, key, entry)
-        }
-        Recovered::Gone => begin_again(house, key, entry),
-        Recovered::Unclear(why) => {
-            let detail = format!("a splice in place was cut and cannot be taken back by itself: {why}");
-            quarantine(house, key, &entry.settled, vec![Defect::Malformed { offset: None, detail }]);
-            Ok(true)
-        }
-    }
-}
-
-/// Whether a file is there as it was.
-pub(super) fn stands_at(path: &Path, expected: &Fingerprint) -> bool {
-    durable::fingerprint(path).is_ok_and(|now| now == *expected)
-}
-
-/// Removes what the cut attempt wrote aside. The reserved name stays promised, so that the same one is used again; unless
-/// the source is gone or has changed: what is there now is another recording, and the scan finds it.
-fn begin_again(house: &House, key: &JournalKey, entry: &Entry) -> Result<bool, PipelineError> {
-    // Beside the reserved name, or beside the source where another name was reserved at the last moment.
-    let names = house.catalog.reserved_by(key)?.into_iter().chain([entry.settled.path().to_owned()]);
-    for name in names {
-        durable::remove_partials(&name, house.catalog.owner())?;
-    }
-    house.catalog.set_step(key, Step::Begun, now_ms())?;
-    if !stands_at(entry.settled.path(), &entry.settled.candidate.fingerprint) {
-        house.catalog.forget(key)?;
-        return Ok(true);
-    }
-    Ok(false)
 }

@@ -21,12 +21,15 @@ mod pauses;
 mod planning;
 mod pool;
 mod postponing;
+mod pruning;
+mod publishing;
 mod queueing;
 mod rebuilding;
 mod redelivering;
 mod remembering;
 mod removing;
 mod restoring;
+mod resuming;
 mod roots;
 mod teaching;
 #[cfg(test)]

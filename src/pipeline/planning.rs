@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use super::finding::{self, Place};
 use super::house::{House, now_ms};
 use crate::catalog::Known;
-use crate::discover::{DiscoverError, Mode, Problem, Settling};
+use crate::discover::{DiscoverError, Mode, Problem, Settled, Settling};
 use crate::fault::chain;
 use crate::finish::{self, Action, Names, Wish};
 use crate::recording::Defect;
-use crate::recording::journey::{Candidate, Settled};
+use crate::recording::journey::Candidate;
 
 /// The plan of a run.
 #[derive(Debug, Default)]
@@ -88,18 +88,19 @@ fn plan_settled(house: &House, settled: &Settled) -> PlannedItem {
         Ok(inspection) => inspection,
         Err(error) => return PlannedItem::new(path, format!("fail: {}", chain(&error))),
     };
-    let plan = finish::decide(&inspection, &settings.finish_of(&settled.candidate));
+    let plan = finish::decide(&inspection, &settings.finish_of(settled.candidate()));
     let to = (!matches!(plan.action, Action::Quarantine(_))).then(|| {
-        let start = finish::start_of(settled, inspection.created_ms(), inspection.declared_ms().unwrap_or(0));
+        let start =
+            finish::start_of(settled.candidate(), inspection.created_ms(), inspection.declared_ms().unwrap_or(0));
         let may_be_own = !inspection.defects.iter().any(Defect::leaves_something_out);
         let wish = Wish { extension: plan.container.extension(), start_ms: start.0, may_be_own };
         let suffixes = &settings.watch.temporary_suffixes;
         finish::finished_path(
-            &settled.candidate,
+            settled.candidate(),
             &wish,
             &settings.finish,
             suffixes,
-            &AsItStands(house, &settled.candidate),
+            &AsItStands(house, settled.candidate()),
         )
     });
     PlannedItem {

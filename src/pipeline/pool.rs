@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::turns::{Turn, Turns};
+use crate::discover::Settled;
 use crate::memory;
-use crate::recording::journey::Settled;
 use crate::threads;
 
 /// How urgent a recording is; the greater is taken first.
@@ -169,7 +169,7 @@ impl Queue {
         if self.is_closed || self.working.contains(&path) || self.waiting.len() >= MOST_WAITING {
             return false;
         }
-        let rank = (urgency, settled.candidate.fingerprint.mtime_ns, path.clone());
+        let rank = (urgency, settled.candidate().fingerprint.mtime_ns, path.clone());
         if let Some((old, _)) = self.waiting.get(&path) {
             // Already queued: only its urgency may rise, the task that will take it is already spawned.
             let old = old.clone();
@@ -213,7 +213,7 @@ impl Drop for Working<'_> {
 mod tests {
     use super::*;
     use crate::recording::Fingerprint;
-    use crate::recording::journey::{Candidate, Evidence, NameFacts};
+    use crate::recording::journey::{Candidate, NameFacts};
     use crossbeam_channel::unbounded;
 
     fn settled(name: &str, mtime_ns: i64) -> Settled {
@@ -225,7 +225,7 @@ mod tests {
             facts: NameFacts::default(),
             fingerprint: Fingerprint { device: 0, inode: 0, size_bytes: 0, mtime_ns },
         };
-        Settled { candidate, evidence: Evidence::Lease }
+        Settled::for_test(candidate)
     }
 
     #[test]

@@ -13,10 +13,13 @@ use tracing::{debug, warn};
 
 use super::error::PipelineError;
 use super::house::{House, now_ms};
-use super::journey::{self, Ended};
-use crate::catalog::{CatalogError, JournalKey, next_try_ms};
+use super::journey::Ended;
+use super::publishing::stands;
+use super::roots;
+use crate::catalog::{CatalogError, Entry, JournalKey, next_try_ms};
+use crate::discover::Settled;
 use crate::fault::{Class, Fault, chain};
-use crate::recording::journey::{Entry, Postponed, Settled, Step};
+use crate::recording::journey::{Postponed, Step};
 use crate::recording::name::printable;
 
 /// How often it is looked whether the journal can be written again.
@@ -113,15 +116,18 @@ struct Standing {
 }
 
 impl Standing {
-    /// `None` where nothing has happened yet that beginning again would repeat.
-    fn of(step: &Step) -> Option<Self> {
-        match step {
-            Step::Splicing { intent, .. } if !journey::stands_at(&intent.path, &intent.before) => {
+    /// `None` where it is proven that nothing has happened yet that beginning again would repeat.
+    fn of(house: &House, entry: &Entry) -> Option<Self> {
+        // Of a root that is not there, or a directory that cannot be read, nothing is proven.
+        let may_stand = |path: &Path, expected| stands(path, expected).unwrap_or(true);
+        let is_lost = || !roots::is_there(house, &entry.settled.candidate().root);
+        match &entry.step {
+            Step::Splicing { intent, .. } if !matches!(stands(&intent.path, &intent.before), Ok(true)) => {
                 let words = "in-place finish interrupted; it will be completed or rolled back on the next attempt";
                 Some(Self { words, vod_id: None, unfinished: Some(intent.path.clone()), hint: None })
             }
             Step::Publishing { written_path, written, record, .. }
-                if journey::stands_at(&record.file_path, written) || journey::stands_at(written_path, written) =>
+                if may_stand(&record.file_path, written) || may_stand(written_path, written) || is_lost() =>
             {
                 let words = "the finished file is complete, but not in the catalogue yet";
                 Some(Self { words, vod_id: None, unfinished: Some(written_path.clone()), hint: None })
@@ -148,7 +154,7 @@ pub fn postpone(house: &House, key: &JournalKey, error: &PipelineError) -> Optio
         warn!(path = %printable(entry.settled.path()), error = chain(error), "Finished and catalogued, but not in order.");
         return Some(Ended::AlreadyFinished { vod_id: Some(vod_id.clone()) });
     }
-    let standing = Standing::of(&entry.step)?;
+    let standing = Standing::of(house, &entry)?;
     let why = reason(house, key, &entry, &standing, error);
     say(&entry, &why);
     if let Err(error) = house.catalog.postpone(key, &why) {

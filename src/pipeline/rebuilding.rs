@@ -7,11 +7,11 @@ use super::error::PipelineError;
 use super::finding::{self, Place};
 use super::house::{House, now_ms};
 use super::restoring;
-use crate::discover::{Mode, Problem, Settling};
+use crate::discover::{Mode, Problem, Settled, Settling};
 use crate::fault::chain;
 use crate::finish::{self, Action, FinishError, Making};
 use crate::media::Watch;
-use crate::recording::journey::{Candidate, Settled};
+use crate::recording::journey::Candidate;
 use crate::recording::{Container, Outcome, VodRecord};
 
 /// What a rebuild did.
@@ -95,9 +95,17 @@ fn record_of_settled(
 ) -> Result<VodRecord, FinishError> {
     let watch = Watch { cancel: None, progress: None };
     let description = finish::describe(settled.path(), container, &watch)?;
-    let start = finish::start_of(settled, description.created_ms, description.duration_ms);
+    let start = finish::start_of(settled.candidate(), description.created_ms, description.duration_ms);
     let making = Making { outcome: Outcome::Kept, splice: None, undo: None, salvage: None, keeps_original: false };
-    let (path, fingerprint) = (settled.candidate.path.clone(), settled.candidate.fingerprint);
-    let made = finish::Made { path, description, defects: inspection.defects.clone(), start, fingerprint, making };
-    Ok(finish::record_of_finished(settled, made, now_ms()))
+    let (path, fingerprint) = (settled.candidate().path.clone(), settled.candidate().fingerprint);
+    let made = finish::Made {
+        path,
+        evidence: settled.evidence(),
+        description,
+        defects: inspection.defects.clone(),
+        start,
+        fingerprint,
+        making,
+    };
+    Ok(finish::record_of_finished(settled.candidate(), made, now_ms()))
 }

@@ -17,7 +17,7 @@ use crate::deliver::{Description, Stored, Told};
 use crate::fault::chain;
 use crate::finish::{self, Making};
 use crate::media::Watch;
-use crate::recording::journey::{Candidate, Evidence, Settled};
+use crate::recording::journey::{Candidate, Evidence};
 use crate::recording::name::printable_text;
 use crate::recording::{Fingerprint, KeyPattern, Outcome, RemoteObject, VodRecord};
 
@@ -184,31 +184,30 @@ impl Shelf {
         let Some(reader) = self.reader(&relative).filter(|_| is_plain && relative.file_name().is_some()) else {
             return Ok(None);
         };
-        let settled = settled(reader, &relative, stored);
+        let candidate = candidate(reader, &relative, stored);
         match &stored.told {
-            Told::Metadata(described) => Ok(Some(of_metadata(&settled, stored, described))),
-            Told::File(path) => of_file(&settled, stored, path).map(Some).map_err(|error| chain(&error)),
+            Told::Metadata(described) => Ok(Some(of_metadata(&candidate, stored, described))),
+            Told::File(path) => of_file(&candidate, stored, path).map(Some).map_err(|error| chain(&error)),
         }
     }
 }
 
 /// The finished file as it lay in its root.
-fn settled(reader: &Reader, relative: &Path, stored: &Stored) -> Settled {
+fn candidate(reader: &Reader, relative: &Path, stored: &Stored) -> Candidate {
     let read = reader.read(relative);
     let mtime_ns = stored.modified_ms.saturating_mul(1_000_000);
-    let candidate = Candidate {
+    Candidate {
         path: reader.root().path.join(relative),
         root: reader.root().path.clone(),
         server: read.server,
         is_temporary: false,
         facts: read.facts,
         fingerprint: Fingerprint { mtime_ns, ..stored.object.source },
-    };
-    Settled { candidate, evidence: Evidence::Unchanged { for_s: 0 } }
+    }
 }
 
 /// All that an object's metadata says. Its tracks are not known, so its id is the one that it was given.
-fn of_metadata(settled: &Settled, stored: &Stored, described: &Description) -> VodRecord {
+fn of_metadata(candidate: &Candidate, stored: &Stored, described: &Description) -> VodRecord {
     let description = finish::Description {
         container: stored.container,
         tracks: Vec::new(),
@@ -220,19 +219,26 @@ fn of_metadata(settled: &Settled, stored: &Stored, described: &Description) -> V
     };
     let outcome = if described.salvaged { Outcome::Salvaged } else { Outcome::Kept };
     let stream_id = described.stream_id.clone();
-    let record = of_description(settled, stored, description, outcome);
+    let record = of_description(candidate, stored, description, outcome);
     VodRecord { vod_id: described.vod_id.clone(), stream_name: stream_id.clone(), stream_id, ..record }
 }
 
-fn of_file(settled: &Settled, stored: &Stored, path: &Path) -> Result<VodRecord, finish::FinishError> {
+fn of_file(candidate: &Candidate, stored: &Stored, path: &Path) -> Result<VodRecord, finish::FinishError> {
     let description = finish::describe(path, stored.container, &Watch { cancel: None, progress: None })?;
-    Ok(of_description(settled, stored, description, Outcome::Kept))
+    Ok(of_description(candidate, stored, description, Outcome::Kept))
 }
 
-fn of_description(settled: &Settled, stored: &Stored, description: finish::Description, outcome: Outcome) -> VodRecord {
-    let start = finish::start_of(settled, description.created_ms, description.duration_ms);
+fn of_description(
+    candidate: &Candidate,
+    stored: &Stored,
+    description: finish::Description,
+    outcome: Outcome,
+) -> VodRecord {
+    let start = finish::start_of(candidate, description.created_ms, description.duration_ms);
     let making = Making { outcome, splice: None, undo: None, salvage: None, keeps_original: false };
-    let (path, fingerprint) = (settled.candidate.path.clone(), settled.candidate.fingerprint);
-    let made = finish::Made { path, description, defects: Vec::new(), start, fingerprint, making };
-    VodRecord { freed_at: Some(stored.modified_ms), ..finish::record_of_finished(settled, made, stored.modified_ms) }
+    let (path, fingerprint) = (candidate.path.clone(), candidate.fingerprint);
+    // Nobody looked at it: an object says nothing about a local file.
+    let evidence = Evidence::Unchanged { for_s: 0 };
+    let made = finish::Made { path, evidence, description, defects: Vec::new(), start, fingerprint, making };
+    VodRecord { freed_at: Some(stored.modified_ms), ..finish::record_of_finished(candidate, made, stored.modified_ms) }
 }

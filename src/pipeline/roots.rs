@@ -91,6 +91,11 @@ pub(super) fn is_available(house: &House, root: &Path) -> bool {
     }
 }
 
+/// The same without a word: not there, too, where nobody can tell.
+pub(super) fn is_there(house: &House, root: &Path) -> bool {
+    look(house, root).unwrap_or(false)
+}
+
 /// The same as an error.
 pub(super) fn require(house: &House, root: &Path) -> Result<(), PipelineError> {
     if is_available(house, root) { Ok(()) } else { Err(PipelineError::RootUnavailable { root: root.to_owned() }) }

@@ -12,10 +12,11 @@ use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use super::house::{House, now_ms};
-use crate::catalog::{CatalogError, JournalKey};
+use crate::catalog::{CatalogError, Entry, JournalKey};
+use crate::discover::Settled;
 use crate::fault::{Class, chain};
 use crate::finish;
-use crate::recording::journey::{Entry, Settled, Step};
+use crate::recording::journey::{Stage, Step};
 use crate::recording::name::printable;
 use crate::recording::{Container, Defect, VodRecord};
 use crate::salvage::{Origin, Reference};
@@ -44,7 +45,7 @@ impl Waiting {
         if all.is_none() {
             let mut found: BTreeMap<String, Vec<JournalKey>> = BTreeMap::new();
             for (key, entry) in house.catalog.entries()?.items.into_iter().filter(|(_, entry)| waits(entry)) {
-                found.entry(entry.settled.candidate.facts.stream_id).or_default().push(key);
+                found.entry(entry.settled.candidate().facts.stream_id.clone()).or_default().push(key);
             }
             *all = Some(found);
         }
@@ -77,7 +78,7 @@ fn waits(entry: &Entry) -> bool {
 /// those of the height that its rendition names), then the recordings beside it, then what other streams taught. Each is tried
 /// on the media before it is believed.
 pub fn references(house: &House, settled: &Settled) -> Vec<Reference> {
-    let facts = &settled.candidate.facts;
+    let facts = &settled.candidate().facts;
     let rendition = facts.rendition.as_deref();
     let own = house.catalog.codecs(&facts.stream_id).ok().flatten().map(versions).unwrap_or_default();
     let others = house.catalog.codecs_of_others(&facts.stream_id, MOST_OTHERS).unwrap_or_default();
@@ -187,7 +188,7 @@ fn wake(house: &House, stream_id: &str) -> Result<(), CatalogError> {
         info!(path = %printable(entry.settled.path()), stream = stream_id, "Tried again: its stream's parameters are known now.");
         let message = "a sound recording of its stream has come since".to_owned();
         let step = Step::Failed { class: Class::Transient, message, due_ms: Some(now_ms()) };
-        house.catalog.set_step(&key, step, now_ms())?;
+        house.catalog.advance(&key, Stage::Quarantined, step, now_ms())?;
         let path = entry.settled.path().to_owned();
         house.waiting.woken.lock().unwrap_or_else(PoisonError::into_inner).push(path);
     }

@@ -56,7 +56,12 @@ fn under_own_name(vod: &VodRecord, path: &Path) -> PathBuf {
         return path.to_owned();
     }
     match durable::rename_no_replace(path, source) {
-        Ok(()) => source.clone(),
+        Ok(named) => {
+            if let Err(error) = named.durably() {
+                warn!(path = %printable(source), error = chain(&error), "renamed; a power cut may still bring the other name back");
+            }
+            source.clone()
+        }
         Err(error) => {
             warn!(path = %printable(path), error = chain(&error), "It keeps its name.");
             path.to_owned()

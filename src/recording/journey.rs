@@ -5,8 +5,9 @@
 //!                              ╰ Quarantined(defects, never deleted)  ╰ Failed(class, attempts, due)
 //! ```
 //!
-//! A [`Candidate`] becomes [`Settled`] only with [`Evidence`] that nobody writes it any more. From there on the
-//! journal ([`Entry`]) keeps the chain; each step is flushed before the next one begins (promise 4).
+//! A [`Candidate`] becomes `discover::Settled` only with [`Evidence`] that nobody writes it any more. From there on the
+//! journal (`catalog::Entry`) keeps the chain; each step is flushed before the next one begins (promise 4). Which step may
+//! follow which is one table, [`Stage::may_become`]: behind *publishing* there is only forward.
 
 use std::path::{Path, PathBuf};
 
@@ -82,45 +83,6 @@ impl Evidence {
     }
 }
 
-/// A candidate nobody writes any more. Made only by `discover::settle`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Settled {
-    /// The file.
-    pub candidate: Candidate,
-    /// Why it counts as settled.
-    pub evidence: Evidence,
-}
-
-impl Settled {
-    /// The file's path.
-    pub fn path(&self) -> &Path {
-        &self.candidate.path
-    }
-}
-
-/// Version of [`Entry`] as stored; raised when a reader of the old form would misread the new one.
-pub const JOURNAL_VERSION: u32 = 1;
-
-/// What the journal knows of one recording that is under way or has ended without a VoD.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Entry {
-    /// [`JOURNAL_VERSION`] of the writer.
-    pub version: u32,
-    /// The settled recording.
-    pub settled: Settled,
-    /// The last step that is known to be durable.
-    pub step: Step,
-    /// Attempts begun so far; raised and flushed before an attempt starts (promise 6).
-    pub attempts: u32,
-    /// When this entry last changed, milliseconds since the Unix epoch.
-    pub changed_ms: i64,
-    /// Why the step that follows could not be done yet, if it could not.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub postponed: Option<Postponed>,
-}
-
 /// A step that failed and is tried again from where the recording stands: the steps before it are not repeated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -192,25 +154,181 @@ pub enum Step {
 }
 
 impl Step {
+    /// Which step it is, without what it carries.
+    pub const fn stage(&self) -> Stage {
+        match self {
+            Self::Begun => Stage::Begun,
+            Self::Splicing { .. } => Stage::Splicing,
+            Self::Publishing { .. } => Stage::Publishing,
+            Self::Catalogued { .. } => Stage::Catalogued,
+            Self::Done { .. } => Stage::Done,
+            Self::Quarantined { .. } => Stage::Quarantined,
+            Self::Failed { .. } => Stage::Failed,
+            Self::LeftOut => Stage::LeftOut,
+        }
+    }
+
     /// The state's name as logs, journal, command line and documents call it.
     pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Begun => "begun",
-            Self::Splicing { .. } => "splicing",
-            Self::Publishing { .. } => "publishing",
-            Self::Catalogued { .. } => "catalogued",
-            Self::Done { .. } => "finished",
-            Self::Quarantined { .. } => "quarantined",
-            Self::Failed { .. } => "failed",
-            Self::LeftOut => "left out",
-        }
+        self.stage().name()
     }
 
     /// Whether start-up recovery has something to do.
     pub const fn is_open(&self) -> bool {
-        matches!(self, Self::Begun | Self::Splicing { .. } | Self::Publishing { .. } | Self::Catalogued { .. })
+        self.stage().is_open()
+    }
+}
+
+/// A [`Step`] without what it carries: what the rules of the journey speak of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// [`Step::Begun`].
+    Begun,
+    /// [`Step::Splicing`].
+    Splicing,
+    /// [`Step::Publishing`].
+    Publishing,
+    /// [`Step::Catalogued`].
+    Catalogued,
+    /// [`Step::Done`].
+    Done,
+    /// [`Step::Quarantined`].
+    Quarantined,
+    /// [`Step::Failed`].
+    Failed,
+    /// [`Step::LeftOut`].
+    LeftOut,
+}
+
+impl Stage {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Begun,
+        Self::Splicing,
+        Self::Publishing,
+        Self::Catalogued,
+        Self::Done,
+        Self::Quarantined,
+        Self::Failed,
+        Self::LeftOut,
+    ];
+
+    /// The stages that may follow this one.
+    ///
+    /// A recording that is being spliced or published comes back to *begun* only once what was written is proven to be taken
+    /// back or gone: the source is what it was, and no finished file stands. So an attempt that merely failed there can
+    /// neither fail nor be quarantined from where it stands, and what is in the catalogue only comes to its end.
+    const fn next(self) -> &'static [Self] {
+        match self {
+            Self::Begun => {
+                &[Self::Begun, Self::Splicing, Self::Publishing, Self::Done, Self::Quarantined, Self::Failed]
+            }
+            // Again, with a larger block; quarantined, where what a cut left tells neither the way on nor the way back.
+            Self::Splicing => &[Self::Begun, Self::Splicing, Self::Publishing, Self::Done, Self::Quarantined],
+            Self::Publishing => &[Self::Begun, Self::Catalogued, Self::Done],
+            Self::Catalogued => &[Self::Done],
+            // A quarantined recording is tried again when its stream's parameters become known.
+            Self::Quarantined => &[Self::Failed],
+            Self::Failed => &[Self::Begun, Self::Quarantined],
+            Self::Done | Self::LeftOut => &[],
+        }
+    }
+
+    /// Whether a recording at this stage may come to another.
+    pub fn may_become(self, to: Self) -> bool {
+        self.next().contains(&to)
+    }
+
+    /// Whether the journal may begin with it.
+    pub const fn may_be_first(self) -> bool {
+        matches!(self, Self::Begun | Self::LeftOut)
+    }
+
+    /// Whether the recording may be forgotten, and so be taken as if it were new: nothing of it would be left half done, and
+    /// nothing that is in the catalogue would be finished again without a person asking for it.
+    pub const fn may_be_forgotten(self) -> bool {
+        !matches!(self, Self::Splicing | Self::Publishing | Self::Catalogued)
+    }
+
+    /// Whether start-up recovery has something to do.
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Begun | Self::Splicing | Self::Publishing | Self::Catalogued)
+    }
+
+    /// The stage's name as logs, journal, command line and documents call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Begun => "begun",
+            Self::Splicing => "splicing",
+            Self::Publishing => "publishing",
+            Self::Catalogued => "catalogued",
+            Self::Done => "finished",
+            Self::Quarantined => "quarantined",
+            Self::Failed => "failed",
+            Self::LeftOut => "left out",
+        }
+    }
+}
+
+impl std::fmt::Display for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
     }
 }
 
 /// Where the start time of a recording was taken from, kept with the time itself.
 pub type Start = (i64, StartSource);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A row for each stage, a column for each in the order of [`Stage::ALL`]; `x` where the one may become the other.
+    const TABLE: [(Stage, &str); 8] = [
+        //                    B S P C D Q F L
+        (Stage::Begun, "      x x x . x x x ."),
+        (Stage::Splicing, "   x x x . x x . ."),
+        (Stage::Publishing, " x . . x x . . ."),
+        (Stage::Catalogued, " . . . . x . . ."),
+        (Stage::Done, "       . . . . . . . ."),
+        (Stage::Quarantined, ". . . . . . x ."),
+        (Stage::Failed, "     x . . . . x . ."),
+        (Stage::LeftOut, "    . . . . . . . ."),
+    ];
+
+    #[test]
+    fn every_pair_of_stages_is_allowed_or_refused_as_the_table_says() {
+        for (from, row) in TABLE {
+            let allowed = row.split_whitespace().map(|cell| cell == "x");
+            for (to, is_allowed) in Stage::ALL.into_iter().zip(allowed) {
+                assert_eq!(from.may_become(to), is_allowed, "{from} to {to}");
+            }
+        }
+    }
+
+    /// Everything that can be reached from a stage.
+    fn reachable(from: Stage) -> Vec<Stage> {
+        let mut found = from.next().to_vec();
+        let mut at = 0;
+        while let Some(stage) = found.get(at).copied() {
+            found.extend(stage.next().iter().filter(|next| !found.contains(next)).copied().collect::<Vec<_>>());
+            at += 1;
+        }
+        found
+    }
+
+    #[test]
+    fn no_way_leads_from_the_catalogue_to_another_attempt() {
+        assert_eq!(reachable(Stage::Catalogued), [Stage::Done]);
+        assert_eq!(reachable(Stage::Done), []);
+    }
+
+    #[test]
+    fn what_is_forgotten_leaves_nothing_half_done() {
+        for stage in Stage::ALL {
+            let is_half_done = stage.is_open() && stage != Stage::Begun;
+            assert_eq!(stage.may_be_forgotten(), !is_half_done, "{stage}");
+        }
+        assert_eq!(Stage::ALL.map(Stage::may_be_first).iter().filter(|may| **may).count(), 2);
+    }
+}

@@ -265,6 +265,70 @@ fn a_kill_after_each_operation_is_mended_where_nothing_can_be_inserted() {
     assert!(steps.contains("partial written") && !steps.contains("range inserted"), "{steps:?}");
 }
 
+fn remove_partials(house: &House) {
+    for name in tree(&house.root()).keys().filter(|name| name.contains(".aftercast-")) {
+        fs::remove_file(house.root().join(name)).unwrap();
+    }
+}
+
+/// What a cut left is carried on by the next start, which is cut itself after each of its operations.
+#[test]
+fn a_kill_after_each_operation_of_a_start_that_carries_on_is_mended_by_the_one_after_it() {
+    let mut seen = BTreeSet::new();
+    // The last one with the complete file gone: the journey is taken back to its beginning.
+    for (recipe, name, first, loses_partial) in [
+        ("ts", "room1.ts", "journal publishing:1", false),
+        ("ts", "room1.ts", "renamed:1", false),
+        ("ts", "room1.ts", "vod catalogued:1", false),
+        ("mp4", "room1.mp4", "journal publishing:1", false),
+        ("ts", "room1.ts", "journal publishing:1", true),
+    ] {
+        let filled = || {
+            let house = House::with_config(|dir| standard_config(dir, "[finish]\njobs = 1"));
+            house.put(&made(recipe, 2), name);
+            house
+        };
+        let calm = filled();
+        assert!(!carried_on(&calm, None).0);
+        let expected = finished(&calm);
+        assert_eq!((expected.0.len(), expected.1), (1, 1));
+        let cut = || {
+            let house = filled();
+            assert!(carried_on(&house, Some(first)).0, "{first}");
+            if loses_partial {
+                remove_partials(&house);
+            }
+            house
+        };
+        let (_, steps) = carried_on(&cut(), None);
+        for n in 1..=steps.len() {
+            let house = cut();
+            carried_on(&house, Some(&n.to_string()));
+            assert!(!carried_on(&house, None).0);
+            let when = format!("killed after {first} (lost: {loses_partial}), then after {n}, {}", steps[n - 1]);
+            assert_eq!(finished(&house), expected, "{when}");
+        }
+        seen.extend(steps);
+    }
+    for step in ["journal taken back", "source cleared", "vod catalogued", "renamed"] {
+        assert!(seen.contains(step), "no `{step}` in {seen:?}");
+    }
+}
+
+/// Recovers everything with the seam's log; returns whether it was killed, and what it did.
+fn carried_on(house: &House, kill_after: Option<&str>) -> (bool, Vec<String>) {
+    let log = house.path().join("steps.log");
+    let _ = fs::remove_file(&log);
+    let root = house.root();
+    let mut command = house.command(&["recover", root.to_str().unwrap()]);
+    command.env("AFTERCAST_STEP_LOG", &log).envs(kill_after.map(|n| ("AFTERCAST_KILL_AFTER", n)));
+    let output = command.output().unwrap();
+    let was_killed = output.status.signal() == Some(9);
+    assert!(was_killed || output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let steps = fs::read_to_string(&log).unwrap_or_default();
+    (was_killed, steps.lines().filter_map(|l| l.split_once(' ')).map(|(_, name)| name.to_owned()).collect())
+}
+
 /// Returns whether the process died there, or ended before it came so far.
 fn killed_and_started_again(operation: &str, expected: &BTreeMap<String, (String, String)>) -> bool {
     let house = filled_house();

@@ -178,3 +178,25 @@ fn a_daemon_says_once_that_a_root_is_not_available_and_finds_what_comes_when_it_
     until("the new one is catalogued", || (house.vods().len() == 2).then_some(()));
     daemon.stop();
 }
+
+/// Between the rename and the record nobody can tell, as long as the root is away, whether the finished file has its name.
+#[test]
+fn a_recording_that_has_its_name_when_the_root_goes_is_not_finished_twice() {
+    let house = House::with_config(|dir| standard_config(dir, KEPT));
+    delivered(&house);
+    retaining(&house, KEPT);
+    house.put(&made("ts", 2), "room1.ts");
+    let root = house.root();
+    let mut command = house.command(&["process", root.to_str().unwrap()]);
+    let run = command.env("AFTERCAST_KILL_AFTER", "renamed:1").output().unwrap();
+    assert_eq!(run.status.code(), None, "it was killed: {}", String::from_utf8_lossy(&run.stderr));
+    take_away(&house);
+    for _try in 0..2 {
+        assert_ne!(house.process().code(), 0);
+    }
+    bring_back(&house);
+    house.process().expect_code(0);
+    let names: Vec<_> = tree(&root).into_keys().filter(|name| !name.starts_with('.')).collect();
+    assert_eq!(names, ["room1.mp4", "take.mp4"]);
+    assert_eq!(house.vods().len(), 2);
+}

@@ -26,11 +26,11 @@ fn filled() -> (Home, Vec<VodRecord>) {
     let open = attempt(&home, &settled("open", 1_000), 1);
     home.reserve_name(Path::new("/srv/open.mp4"), &open).unwrap();
     let quarantined = attempt(&home, &settled("bad", 1_001), 1);
-    home.set_step(&quarantined, Step::Quarantined { defects: Vec::new() }, 2).unwrap();
-    home.leave_out(&[settled("old", 1_002).candidate], 3).unwrap();
+    home.advance(&quarantined, Stage::Begun, Step::Quarantined { defects: Vec::new() }, 2).unwrap();
+    home.leave_out(&[candidate("old", 1_002)], 3).unwrap();
     let long = Step::Failed { class: crate::fault::Class::Permanent, message: "x".repeat(200_000), due_ms: None };
     let failed = attempt(&home, &settled("long", 1_003), 1);
-    home.set_step(&failed, long, 4).unwrap();
+    home.advance(&failed, Stage::Begun, long, 4).unwrap();
     home.close();
     (home, vods)
 }

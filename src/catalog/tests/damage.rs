@@ -141,13 +141,13 @@ fn a_broken_open_entry_does_not_keep_the_catalogue_from_opening() {
 fn a_path_that_json_cannot_carry_is_refused_and_nothing_is_half_written() {
     use std::os::unix::ffi::OsStrExt;
     let home = Home::new();
-    let mut file = settled("room1", 1);
-    file.candidate.path = Path::new(std::ffi::OsStr::from_bytes(b"/srv/\xff.flv")).into();
+    let path = Path::new(std::ffi::OsStr::from_bytes(b"/srv/\xff.flv")).into();
+    let file = Settled::for_test(Candidate { path, ..candidate("room1", 1) });
     let error = home.begin(&file, 1).unwrap_err();
     assert!(matches!(error, CatalogError::Unwritable { .. }), "{error:?}");
     assert_eq!((error.class(), error.hint().is_some()), (Class::Permanent, true));
     assert!(home.open_entries().unwrap().items.is_empty());
-    assert_eq!(home.knows(file.path(), &file.candidate.fingerprint).unwrap(), Known::Unknown);
+    assert_eq!(home.knows(file.path(), &file.candidate().fingerprint).unwrap(), Known::Unknown);
 }
 
 #[test]

@@ -16,6 +16,20 @@ fn publishing(vod: &VodRecord) -> Step {
     }
 }
 
+fn splicing(vod: &VodRecord) -> Step {
+    let intent = SpliceIntent {
+        path: vod.source_path.clone(),
+        before: vod.source,
+        after: vod.fingerprint,
+        inserted_bytes: 4096,
+        extents: Vec::new(),
+        header_digest: String::new(),
+        payload_digest: String::new(),
+        retirement: Retirement::Nothing,
+    };
+    Step::Splicing { intent: Box::new(intent), record: Box::new(vod.clone()) }
+}
+
 #[test]
 fn an_attempt_is_on_the_disk_before_the_work_begins() {
     let home = Home::new();
@@ -29,7 +43,7 @@ fn every_step_survives_a_kill_right_after_it() {
     let home = Home::new();
     let key = attempt(&home, &settled("room1", 1), 1);
     let vod = record("room1", 1, 2);
-    home.set_step(&key, publishing(&vod), 2).unwrap();
+    home.advance(&key, Stage::Begun, publishing(&vod), 2).unwrap();
     assert_eq!(home.as_left_by_a_kill().entry(&key).unwrap().unwrap().step, publishing(&vod));
 
     home.commit_vod(&key, &vod, &[delivery(&vod, "primary", 3)], true, 3).unwrap();
@@ -40,7 +54,7 @@ fn every_step_survives_a_kill_right_after_it() {
     assert_eq!(left.due(3, 9).unwrap().len(), 1);
     assert_eq!(left.open_entries().unwrap().items.len(), 1);
 
-    home.set_step(&key, Step::Done { vod_id: vod.vod_id.clone() }, 4).unwrap();
+    home.advance(&key, Stage::Catalogued, Step::Done { vod_id: vod.vod_id.clone() }, 4).unwrap();
     // Nothing follows from the very end: without a flush of its own, the next start may look for the source once more.
     let left = home.as_left_by_a_kill();
     let step = left.entry(&key).unwrap().unwrap().step;
@@ -56,12 +70,10 @@ fn a_finished_file_is_no_recording_while_its_record_is_on_the_way() {
     let vod = record("room1", 1, 2);
     assert!(home.reserve_name(&vod.file_path, &key).unwrap());
     let at_its_name = |fingerprint| {
-        let mut found = settled("room1", 1);
-        found.candidate.path.clone_from(&vod.file_path);
-        found.candidate.fingerprint = fingerprint;
-        home.begin(&found, 3).unwrap()
+        let found = Candidate { path: vod.file_path.clone(), fingerprint, ..candidate("room1", 1) };
+        home.begin(&Settled::for_test(found), 3).unwrap()
     };
-    home.set_step(&key, publishing(&vod), 2).unwrap();
+    home.advance(&key, Stage::Begun, publishing(&vod), 2).unwrap();
     assert_eq!(at_its_name(vod.fingerprint), Begun::Known(Known::UnderWay));
     home.commit_vod(&key, &vod, &[], false, 3).unwrap();
     assert_eq!(at_its_name(vod.fingerprint), Begun::Known(Known::Finished { vod_id: vod.vod_id.clone() }));
@@ -77,11 +89,11 @@ fn a_file_that_kills_the_process_twice_is_not_tried_a_third_time() {
     home.restart();
     assert!(matches!(home.begin(&file, 2).unwrap(), Begun::Attempt { attempt: 2, is_suspect: true, .. }));
     home.restart();
-    let Begun::KillsTheProcess { key, attempts: 2 } = home.begin(&file, 3).unwrap() else { panic!() };
+    let Begun::KillsTheProcess { key, attempts: 2, .. } = home.begin(&file, 3).unwrap() else { panic!() };
     assert!(matches!(home.begin(&file, 3).unwrap(), Begun::KillsTheProcess { .. }));
 
     let defects = vec![Defect::KillsTheProcess { attempts: 2 }];
-    home.set_step(&key, Step::Quarantined { defects }, 4).unwrap();
+    home.advance(&key, Stage::Begun, Step::Quarantined { defects }, 4).unwrap();
     home.restart();
     assert_eq!(home.begin(&file, 5).unwrap(), Begun::Known(Known::Quarantined));
 }
@@ -92,7 +104,7 @@ fn orderly_failures_and_restarts_without_an_attempt_are_no_deaths() {
     let file = settled("room1", 1);
     for now_ms in 0..5 {
         let key = attempt(&home, &file, now_ms);
-        home.set_step(&key, failed(Some(now_ms)), now_ms).unwrap();
+        home.advance(&key, Stage::Begun, failed(Some(now_ms)), now_ms).unwrap();
         home.restart();
     }
     let key = attempt(&home, &file, 9);
@@ -112,12 +124,12 @@ fn a_file_that_the_process_died_of_stays_a_suspect_whatever_ends_its_next_attemp
     attempt(&home, &file, 2);
     home.cancel(&key, 3).unwrap();
     home.restart();
-    assert!(home.is_suspect(file.path(), &file.candidate.fingerprint).unwrap(), "told to stop");
-    assert!(home.knows(file.path(), &file.candidate.fingerprint).unwrap().may_be_taken(3));
+    assert!(home.is_suspect(file.path(), &file.candidate().fingerprint).unwrap(), "told to stop");
+    assert!(home.knows(file.path(), &file.candidate().fingerprint).unwrap().may_be_taken(3));
     attempt(&home, &file, 4);
-    home.set_step(&key, failed(Some(5)), 5).unwrap();
+    home.advance(&key, Stage::Begun, failed(Some(5)), 5).unwrap();
     home.restart();
-    assert!(home.is_suspect(file.path(), &file.candidate.fingerprint).unwrap(), "failed");
+    assert!(home.is_suspect(file.path(), &file.candidate().fingerprint).unwrap(), "failed");
     assert!(home.open_entries().unwrap().items.is_empty());
     attempt(&home, &file, 6);
     home.restart();
@@ -131,7 +143,7 @@ fn an_attempt_told_to_stop_leaves_nothing_where_the_process_never_died() {
     let key = attempt(&home, &file, 1);
     assert!(home.reserve_name(Path::new("/srv/room1.mp4"), &key).unwrap());
     home.cancel(&key, 2).unwrap();
-    assert_eq!(home.knows(file.path(), &file.candidate.fingerprint).unwrap(), Known::Unknown);
+    assert_eq!(home.knows(file.path(), &file.candidate().fingerprint).unwrap(), Known::Unknown);
     assert!(!home.is_name_taken(Path::new("/srv/room1.mp4")).unwrap());
 }
 
@@ -140,15 +152,63 @@ fn no_step_leads_back_from_a_record() {
     let home = Home::new();
     let key = attempt(&home, &settled("room1", 1), 1);
     let vod = record("room1", 1, 2);
-    home.set_step(&key, publishing(&vod), 2).unwrap();
+    home.advance(&key, Stage::Begun, publishing(&vod), 2).unwrap();
     home.commit_vod(&key, &vod, &[], true, 3).unwrap();
     for step in [failed(Some(4)), Step::Begun, publishing(&vod), Step::Quarantined { defects: vec![] }] {
-        let refused = home.set_step(&key, step, 4);
-        assert!(matches!(refused, Err(CatalogError::AlreadyCatalogued { .. })), "{refused:?}");
+        let refused = home.advance(&key, Stage::Catalogued, step, 4);
+        assert!(matches!(refused, Err(CatalogError::NoWay { .. })), "{refused:?}");
     }
-    home.set_step(&key, Step::Done { vod_id: vod.vod_id.clone() }, 5).unwrap();
-    assert!(home.set_step(&key, failed(None), 6).is_err());
+    assert!(matches!(home.forget(&key), Err(CatalogError::NoWay { to: None, .. })), "nor is it forgotten");
+    assert!(matches!(home.cancel(&key, 4), Err(CatalogError::NoWay { .. })), "nor cancelled");
+    home.advance(&key, Stage::Catalogued, Step::Done { vod_id: vod.vod_id.clone() }, 5).unwrap();
+    assert!(home.advance(&key, Stage::Done, failed(None), 6).is_err());
     assert_eq!(home.entry(&key).unwrap().unwrap().step, Step::Done { vod_id: vod.vod_id });
+}
+
+/// An error while the finished file is given its name, or the source is spliced, ends no attempt by itself.
+#[test]
+fn what_is_half_done_neither_fails_nor_is_forgotten_before_it_is_taken_back() {
+    let home = Home::new();
+    let vod = record("room1", 1, 2);
+    for half_done in [publishing(&vod), splicing(&vod)] {
+        let key = attempt(&home, &settled("room1", 1), 1);
+        let stage = half_done.stage();
+        home.advance(&key, Stage::Begun, half_done.clone(), 2).unwrap();
+        assert!(matches!(home.advance(&key, stage, failed(None), 3), Err(CatalogError::NoWay { .. })));
+        assert!(matches!(home.forget(&key), Err(CatalogError::NoWay { .. })));
+        assert!(matches!(home.cancel(&key, 3), Err(CatalogError::NoWay { .. })));
+        assert_eq!(home.entry(&key).unwrap().unwrap().step, half_done, "and nothing is changed");
+        home.advance(&key, stage, Step::Begun, 4).unwrap();
+        home.advance(&key, Stage::Begun, failed(Some(5)), 5).unwrap();
+    }
+}
+
+/// Who believes a recording to be elsewhere changes nothing: what another has done meanwhile stands.
+#[test]
+fn a_step_from_where_the_recording_is_not_is_refused() {
+    let home = Home::new();
+    let key = attempt(&home, &settled("room1", 1), 1);
+    let vod = record("room1", 1, 2);
+    for believed in Stage::ALL.into_iter().filter(|stage| *stage != Stage::Begun) {
+        let refused = home.advance(&key, believed, publishing(&vod), 2);
+        let Err(CatalogError::AtAnotherStage { expected, found, .. }) = refused else { panic!("{refused:?}") };
+        assert_eq!((expected, found), (believed, Stage::Begun));
+    }
+    home.advance(&key, Stage::Begun, publishing(&vod), 2).unwrap();
+    let late = home.advance(&key, Stage::Begun, failed(None), 3);
+    assert!(matches!(late, Err(CatalogError::AtAnotherStage { found: Stage::Publishing, .. })), "{late:?}");
+    assert_eq!(home.entry(&key).unwrap().unwrap().step, publishing(&vod));
+}
+
+#[test]
+fn a_record_is_made_only_of_what_is_under_way() {
+    let home = Home::new();
+    let vod = record("room1", 1, 2);
+    let key = attempt(&home, &settled("room1", 1), 1);
+    home.advance(&key, Stage::Begun, failed(None), 2).unwrap();
+    let refused = home.commit_vod(&key, &vod, &[], false, 3);
+    assert!(matches!(refused, Err(CatalogError::NoWay { .. })), "{refused:?}");
+    assert_eq!(home.count().unwrap(), 0);
 }
 
 #[test]
@@ -160,9 +220,9 @@ fn what_was_put_off_says_why_after_a_restart_and_is_no_death() {
     home.postpone(&key, &why).unwrap();
     home.restart();
     assert_eq!(home.entry(&key).unwrap().unwrap().postponed, Some(why));
-    assert!(!home.is_suspect(file.path(), &file.candidate.fingerprint).unwrap());
+    assert!(!home.is_suspect(file.path(), &file.candidate().fingerprint).unwrap());
     let vod = record("room1", 1, 2);
-    home.set_step(&key, publishing(&vod), 2).unwrap();
+    home.advance(&key, Stage::Begun, publishing(&vod), 2).unwrap();
     assert_eq!(home.entry(&key).unwrap().unwrap().postponed, None, "the next step is not put off");
 }
 
@@ -171,15 +231,27 @@ fn an_impatient_operator_is_not_held_against_the_file() {
     let mut home = Home::new();
     let (file, further) = (settled("room1", 1), settled("room2", 2));
     let key = attempt(&home, &further, 1);
-    home.set_step(&key, publishing(&record("room2", 2, 1)), 1).unwrap();
+    home.advance(&key, Stage::Begun, publishing(&record("room2", 2, 1)), 1).unwrap();
     for now_ms in 0..4 {
         attempt(&home, &file, now_ms);
         assert_eq!(home.interrupt_attempts(now_ms).unwrap(), 1);
         home.restart();
-        assert!(home.knows(file.path(), &file.candidate.fingerprint).unwrap().may_be_taken(now_ms));
+        assert!(home.knows(file.path(), &file.candidate().fingerprint).unwrap().may_be_taken(now_ms));
     }
     assert!(matches!(home.begin(&file, 9).unwrap(), Begun::Attempt { attempt: 5, is_suspect: false, .. }));
     assert!(matches!(home.begin(&further, 9).unwrap(), Begun::Interrupted { .. }));
+}
+
+#[test]
+fn a_splice_that_an_impatient_operator_cut_is_not_held_against_the_file() {
+    let mut home = Home::new();
+    let file = settled("room1", 1);
+    let key = attempt(&home, &file, 1);
+    home.advance(&key, Stage::Begun, splicing(&record("room1", 1, 2)), 2).unwrap();
+    assert_eq!(home.interrupt_attempts(3).unwrap(), 1);
+    home.restart();
+    assert!(!home.is_suspect(file.path(), &file.candidate().fingerprint).unwrap());
+    assert!(matches!(home.begin(&file, 4).unwrap(), Begun::Interrupted { .. }), "and what it left is mended");
 }
 
 #[test]
@@ -188,27 +260,28 @@ fn a_recording_that_came_further_is_continued_and_not_begun_again() {
     let file = settled("room1", 1);
     let key = attempt(&home, &file, 1);
     let vod = record("room1", 1, 2);
-    home.set_step(&key, publishing(&vod), 2).unwrap();
+    home.advance(&key, Stage::Begun, publishing(&vod), 2).unwrap();
     home.restart();
     let Begun::Interrupted { key: same, entry } = home.begin(&file, 3).unwrap() else { panic!() };
     assert_eq!((same, entry.step), (key, publishing(&vod)));
-    assert_eq!(home.knows(file.path(), &file.candidate.fingerprint).unwrap(), Known::UnderWay);
+    assert_eq!(home.knows(file.path(), &file.candidate().fingerprint).unwrap(), Known::UnderWay);
 }
 
 #[test]
 fn what_is_known_is_never_taken_again_and_what_was_written_again_is() {
     let home = Home::new();
     let file = settled("room1", 1);
-    let source = |catalog: &Catalog| catalog.knows(file.path(), &file.candidate.fingerprint).unwrap();
+    let source = |catalog: &Catalog| catalog.knows(file.path(), &file.candidate().fingerprint).unwrap();
     assert!(source(&home).may_be_taken(0));
 
     let key = attempt(&home, &file, 1);
     assert_eq!(source(&home), Known::UnderWay);
     assert!(!source(&home).may_be_taken(i64::MAX));
 
-    home.set_step(&key, failed(Some(50)), 2).unwrap();
+    home.advance(&key, Stage::Begun, failed(Some(50)), 2).unwrap();
     assert!(!source(&home).may_be_taken(49) && source(&home).may_be_taken(50));
-    home.set_step(&key, failed(None), 2).unwrap();
+    attempt(&home, &file, 2);
+    home.advance(&key, Stage::Begun, failed(None), 2).unwrap();
     assert!(!source(&home).may_be_taken(i64::MAX));
 
     attempt(&home, &file, 3);
@@ -219,10 +292,11 @@ fn what_is_known_is_never_taken_again_and_what_was_written_again_is() {
     assert_eq!(source(&home), Known::Source { vod_id: vod_id.clone() });
     assert_eq!(home.knows(&original, &vod.source).unwrap(), Known::Original { vod_id: vod_id.clone() });
     assert_eq!(home.knows(&vod.file_path, &vod.fingerprint).unwrap(), Known::Finished { vod_id: vod_id.clone() });
-    let finished = Settled {
-        candidate: Candidate { path: vod.file_path.clone(), fingerprint: vod.fingerprint, ..file.candidate.clone() },
-        ..file.clone()
-    };
+    let finished = Settled::for_test(Candidate {
+        path: vod.file_path.clone(),
+        fingerprint: vod.fingerprint,
+        ..file.candidate().clone()
+    });
     assert_eq!(home.begin(&finished, 4).unwrap(), Begun::Known(Known::Finished { vod_id }));
 
     let appended = Fingerprint { size_bytes: 9_999, ..vod.source };
@@ -234,7 +308,7 @@ fn what_is_known_is_never_taken_again_and_what_was_written_again_is() {
 #[test]
 fn what_was_left_out_is_remembered_until_a_person_asks() {
     let mut home = Home::new();
-    let old = (0..1_200).map(|n| settled("old", n).candidate).collect::<Vec<_>>();
+    let old = (0..1_200).map(|n| candidate("old", n)).collect::<Vec<_>>();
     attempt(&home, &settled("old", 0), 1);
     assert_eq!(home.leave_out(&old, 2).unwrap(), 1_199);
     assert_eq!(home.leave_out(&old, 3).unwrap(), 0);
@@ -250,7 +324,7 @@ fn what_was_left_out_is_remembered_until_a_person_asks() {
 fn a_step_of_an_unknown_recording_is_refused() {
     let home = Home::new();
     let key = JournalKey::of(Path::new("/x"), &fingerprint(1));
-    assert!(matches!(home.set_step(&key, Step::LeftOut, 1), Err(CatalogError::NotJournalled { .. })));
+    assert!(matches!(home.advance(&key, Stage::Begun, Step::LeftOut, 1), Err(CatalogError::NotJournalled { .. })));
     let vod = record("room1", 1, 1);
     assert!(matches!(home.commit_vod(&key, &vod, &[], false, 1), Err(CatalogError::NotJournalled { .. })));
     assert_eq!((home.vod(&vod.vod_id).unwrap(), home.count().unwrap()), (None, 0));
@@ -261,6 +335,7 @@ fn a_commit_repeated_after_a_crash_changes_nothing_a_user_could_see() {
     let mut home = Home::new();
     let key = attempt(&home, &settled("room1", 1), 1);
     let vod = record("room1", 1, 2);
+    home.advance(&key, Stage::Begun, publishing(&vod), 2).unwrap();
     let queued = [delivery(&vod, "primary", 2), delivery(&vod, "archive", 2)];
     let first = home.commit_vod(&key, &vod, &queued, true, 2).unwrap();
     assert!(first.is_new && first.queued == 2);
@@ -278,7 +353,7 @@ fn a_commit_repeated_after_a_crash_changes_nothing_a_user_could_see() {
     assert_eq!(home.events(0, 99).unwrap().items, events);
     assert!(home.check(false).unwrap().is_sound());
 
-    home.set_step(&key, Step::Done { vod_id: vod.vod_id.clone() }, 78).unwrap();
+    home.advance(&key, Stage::Catalogued, Step::Done { vod_id: vod.vod_id.clone() }, 78).unwrap();
     home.commit_vod(&key, &vod, &queued, true, 79).unwrap();
     assert_eq!(home.entry(&key).unwrap().unwrap().step.name(), "finished");
 }
@@ -297,6 +372,30 @@ fn a_copy_of_a_finished_file_elsewhere_is_no_second_vod_and_is_not_taken_again()
 }
 
 #[test]
+fn entries_that_are_done_are_found_a_few_at_a_time_and_dropped_alone() {
+    let home = Home::new();
+    let vods: Vec<_> = (0..30).map(|n| catalogue(&home, &format!("room{n}"), n, 1)).collect();
+    let open = attempt(&home, &settled("open", 99), 1);
+    let mut found = HashSet::new();
+    for start in 0..=255_u8 {
+        let from = format!("{start:02x}{}", "0".repeat(30)).parse().unwrap();
+        let some = home.done_entries(&from, 5).unwrap();
+        assert!(some.len() <= 5);
+        found.extend(some.into_iter().map(|(key, _)| key));
+    }
+    assert_eq!(found.len(), vods.len());
+    let keys: Vec<_> = found.into_iter().chain([open]).collect();
+    home.drop_done(&keys).unwrap();
+    assert_eq!(home.entries().unwrap().items.len(), 1, "what is not done stays");
+    for vod in vods {
+        assert_eq!(home.knows(&vod.source_path, &vod.source).unwrap(), Known::Unknown);
+        let finished = home.knows(&vod.file_path, &vod.fingerprint).unwrap();
+        assert_eq!(finished, Known::Finished { vod_id: vod.vod_id });
+    }
+    assert!(home.check(false).unwrap().is_sound());
+}
+
+#[test]
 fn two_recordings_never_get_the_same_name_and_a_redo_gets_its_own() {
     let mut home = Home::new();
     let (one, two) = (attempt(&home, &settled("room1", 1), 1), attempt(&home, &settled("room1", 2), 1));
@@ -305,16 +404,17 @@ fn two_recordings_never_get_the_same_name_and_a_redo_gets_its_own() {
     assert!(home.reserve_name(name, &one).unwrap() && home.reserve_name(name, &one).unwrap());
     assert!(!home.reserve_name(name, &two).unwrap());
     assert!(home.reserve_name(other, &two).unwrap());
-    home.set_step(&one, failed(Some(2)), 2).unwrap();
+    home.advance(&one, Stage::Begun, failed(Some(2)), 2).unwrap();
     home.restart();
     assert_eq!(home.reserved_by(&one).unwrap().as_deref(), Some(name));
     assert!(home.is_name_taken(name).unwrap() && home.is_name_taken(other).unwrap());
 
-    home.set_step(&two, Step::Quarantined { defects: vec![] }, 3).unwrap();
+    home.advance(&two, Stage::Begun, Step::Quarantined { defects: vec![] }, 3).unwrap();
     assert!(!home.is_name_taken(other).unwrap());
     assert_eq!(home.reserved_by(&two).unwrap(), None);
 
     let vod = record("room1", 1, 4);
+    assert_eq!(attempt(&home, &settled("room1", 1), 4), one);
     home.commit_vod(&one, &vod, &[], false, 4).unwrap();
     home.freed(&vod.vod_id, 5).unwrap();
     assert_eq!(home.reserved_by(&one).unwrap(), None);
@@ -332,15 +432,14 @@ fn a_finished_file_that_comes_back_with_another_inode_keeps_its_name() {
     let vod = record("room1", 1, 4);
     home.commit_vod(&key, &vod, &[], false, 4).unwrap();
 
-    let mut restored = settled("room1", 1);
-    restored.candidate.path.clone_from(&vod.file_path);
-    restored.candidate.fingerprint = Fingerprint { device: 77, inode: 99, ..vod.fingerprint };
-    let again = attempt(&home, &restored, 5);
+    let mut restored = Candidate { path: vod.file_path.clone(), ..candidate("room1", 1) };
+    restored.fingerprint = Fingerprint { device: 77, inode: 99, ..vod.fingerprint };
+    let again = attempt(&home, &Settled::for_test(restored.clone()), 5);
     assert!(home.reserve_name(&vod.file_path, &again).unwrap());
-    assert!(home.is_file_of_vod(&vod.file_path, &restored.candidate.fingerprint).unwrap());
+    assert!(home.is_file_of_vod(&vod.file_path, &restored.fingerprint).unwrap());
 
-    restored.candidate.fingerprint.mtime_ns += 1;
-    let another = attempt(&home, &restored, 6);
+    restored.fingerprint.mtime_ns += 1;
+    let another = attempt(&home, &Settled::for_test(restored), 6);
     assert!(!home.reserve_name(&vod.file_path, &another).unwrap(), "another recording under the old name");
 }
 
@@ -383,5 +482,5 @@ fn an_entry_keeps_its_form() {
     let stored = home.store().get(store::In::Journal, key.to_string()).unwrap().unwrap();
     let entry: Entry = serde_json::from_slice(&packing::unpack(&stored)).unwrap();
     assert_eq!((entry.version, entry.settled), (1, file.clone()));
-    assert_eq!(home.entry_for(file.path(), &file.candidate.fingerprint).unwrap().unwrap().attempts, 1);
+    assert_eq!(home.entry_for(file.path(), &file.candidate().fingerprint).unwrap().unwrap().attempts, 1);
 }

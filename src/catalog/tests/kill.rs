@@ -50,7 +50,7 @@ fn what_was_promised_is_there_after_a_kill_and_what_was_not_is_whole_or_absent()
         }
         for (_, entry) in catalog.entries().unwrap().items {
             let vod =
-                catalog.vod_at_path(Path::new(&format!("/srv/{}.mp4", entry.settled.candidate.facts.stem))).unwrap();
+                catalog.vod_at_path(Path::new(&format!("/srv/{}.mp4", entry.settled.candidate().facts.stem))).unwrap();
             assert_eq!(vod.is_some(), matches!(entry.step, Step::Done { .. }), "{entry:?}");
             let Some(vod) = vod else { continue };
             let deliveries = catalog.deliveries_of(&vod.vod_id).unwrap();

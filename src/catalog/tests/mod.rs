@@ -12,7 +12,8 @@ mod upkeep;
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::recording::journey::{Candidate, Entry, Evidence, NameFacts, Postponed, Settled, Step};
+use crate::discover::Settled;
+use crate::recording::journey::{Candidate, Evidence, NameFacts, Postponed, Stage, Step};
 use crate::recording::*;
 
 /// A catalogue in a directory of its own.
@@ -92,16 +93,19 @@ fn fingerprint(inode: u64) -> Fingerprint {
 }
 
 /// The recording `/srv/<name>.flv.tmp`.
-fn settled(name: &str, inode: u64) -> Settled {
-    let candidate = Candidate {
+fn candidate(name: &str, inode: u64) -> Candidate {
+    Candidate {
         path: format!("/srv/{name}.flv.tmp").into(),
         root: "/srv".into(),
         server: "antmedia".into(),
         is_temporary: true,
         facts: NameFacts { stream_id: name.into(), stem: name.into(), ..NameFacts::default() },
         fingerprint: fingerprint(inode),
-    };
-    Settled { candidate, evidence: Evidence::Lease }
+    }
+}
+
+fn settled(name: &str, inode: u64) -> Settled {
+    Settled::for_test(candidate(name, inode))
 }
 
 /// The finished file `/srv/<name>.mp4` of that recording.

@@ -36,7 +36,7 @@ pub fn run(config: &Config, args: &RecoverArgs, out: &mut Output<'_>) -> Result<
             Ok(Exit::SomeFailed)
         }
         Conclusion::Finished(finished) => {
-            durable::publish(&finished.written_path, &output, &finished.written)?;
+            durable::publish(&finished.written_path, &output, &finished.written)?.durably()?;
             print(&finished.record, &output, out).map_err(Failure::output)?;
             Ok(Exit::Done)
         }
@@ -61,7 +61,7 @@ fn given(path: &Path) -> Result<Option<Reference>, Failure> {
 fn finished(config: &Config, file: &Path, output: &Path, given: Option<&Reference>) -> Result<Conclusion, Failure> {
     let settled = finish::settled_as_given(file)?;
     let choose = |_: &Wish<'_>| -> Result<PathBuf, FinishError> { Ok(output.to_owned()) };
-    let stream_id = &settled.candidate.facts.stream_id;
+    let stream_id = &settled.candidate().facts.stream_id;
     let references = || match given {
         Some(reference) => vec![reference.clone()],
         None => finish::siblings(file, stream_id),

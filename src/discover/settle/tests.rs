@@ -90,7 +90,7 @@ fn a_writer_under_another_uid_that_pauses_and_goes_on_is_never_taken() {
     writer.finish();
     lease::until_free(&path);
     let Settling::Settled(settled) = settler().settle(grown, None, Mode::Watch, now_ms()) else { panic!("it ended") };
-    assert_eq!(settled.evidence, Evidence::Lease);
+    assert_eq!(settled.evidence(), Evidence::Lease);
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn a_close_that_was_seen_is_the_evidence() {
     let Settling::Settled(settled) = settler().settle(found, seen, Mode::Watch, now_ms()) else {
         panic!("not settled")
     };
-    assert_eq!(settled.evidence, Evidence::CloseSeen);
+    assert_eq!(settled.evidence(), Evidence::CloseSeen);
 }
 
 #[test]
@@ -229,5 +229,5 @@ fn judge_as_stranger(path: &Path) {
     assert_eq!(lock(&settler.told).len(), 1, "what is missing is said once");
     let quiet = settler.settle(candidate(path, false), None, Mode::Watch, now_ms() + 121_000);
     let Settling::Settled(settled) = quiet else { panic!("{quiet:?}") };
-    assert!(!settled.evidence.is_strong());
+    assert!(!settled.evidence().is_strong());
 }

@@ -10,15 +10,16 @@ use std::time::{Duration, SystemTime};
 
 use super::super::house::{House, Opening, Settings};
 use super::super::turns::Turns;
-use super::super::{finding, journey};
+use super::super::{finding, journey, resuming};
 use super::disk::Disk;
 use super::recording::files_below;
 use crate::catalog::Known;
+use crate::discover::Settled;
 use crate::discover::{self, Fragmented, RootOptions, Server};
 use crate::durable;
 use crate::finish::{self, Splice};
 use crate::isobmff;
-use crate::recording::journey::{Candidate, Evidence, Settled, Step};
+use crate::recording::journey::{Candidate, Step};
 use crate::recording::{Defect, VodRecord};
 use crate::stop::Stop;
 
@@ -192,7 +193,7 @@ impl Case {
 /// What a start does with the open catalogue.
 pub(super) fn carry_on(house: House) -> Result<House, String> {
     let turns = Turns::new(1);
-    for settled in journey::resume(&house).map_err(|e| crate::fault::chain(&e))? {
+    for settled in resuming::resume(&house).map_err(|e| crate::fault::chain(&e))? {
         journey::travel(&house, &settled, &turns.enter());
     }
     let places = finding::configured_places(&house.settings());
@@ -206,7 +207,7 @@ pub(super) fn carry_on(house: House) -> Result<House, String> {
 fn travel_if_new(house: &House, candidate: Candidate, turns: &Turns) {
     let known = house.catalog.knows(&candidate.path, &candidate.fingerprint).unwrap();
     if matches!(known, Known::Unknown | Known::Failed { .. } | Known::UnderWay) {
-        journey::travel(house, &Settled { candidate, evidence: Evidence::Lease }, &turns.enter());
+        journey::travel(house, &Settled::for_test(candidate), &turns.enter());
     }
 }
 
@@ -299,7 +300,7 @@ impl Expected {
 /// Whether the recording is in our hands, so that what its writer never made durable must be there all the same: once
 /// the journal says that it is changed where it stands, or that another file holds it.
 pub(super) fn is_in_our_hands(house: &House, source: &Settled, case: Case) -> bool {
-    let entry = house.catalog.entry_for(source.path(), &source.candidate.fingerprint).unwrap();
+    let entry = house.catalog.entry_for(source.path(), &source.candidate().fingerprint).unwrap();
     entry.is_some_and(|entry| match entry.step {
         Step::Splicing { .. } | Step::Publishing { .. } => case.is_in_place,
         step => matches!(step, Step::Catalogued { .. } | Step::Done { .. }),
@@ -308,7 +309,7 @@ pub(super) fn is_in_our_hands(house: &House, source: &Settled, case: Case) -> bo
 
 /// Whether the recording is quarantined because the process died with it in hand.
 pub(super) fn is_held_against_it(house: &House, source: &Settled) -> bool {
-    let entry = house.catalog.entry_for(source.path(), &source.candidate.fingerprint).unwrap();
+    let entry = house.catalog.entry_for(source.path(), &source.candidate().fingerprint).unwrap();
     let is_death = |defect: &Defect| matches!(defect, Defect::KillsTheProcess { .. });
     entry.is_some_and(|entry| matches!(&entry.step, Step::Quarantined { defects } if defects.iter().any(is_death)))
 }

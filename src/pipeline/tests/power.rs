@@ -16,9 +16,9 @@ use super::cases::{CASES, Case, Expected, carry_on, guarded, is_held_against_it,
 use super::crash::{Crash, Tape};
 use super::disk::{Disk, Standing};
 use super::recording::{Act, Done, inode_of, record};
+use crate::discover::Settled;
 use crate::durable::tape::Recorded;
 use crate::finish;
-use crate::recording::journey::{Evidence, Settled};
 
 /// Of the remains that are not all or nothing, one in so many is tried where time is short.
 const STRIDE: usize = 97;
@@ -62,7 +62,7 @@ impl Journey {
             let house = case.open(&disk).unwrap();
             finding::find(&house, &finding::configured_places(&house.settings())).unwrap().candidates.remove(0)
         };
-        let source = Settled { candidate, evidence: Evidence::Lease };
+        let source = Settled::for_test(candidate);
         let original = fs::read(&path).unwrap();
         let grown = Act::Grown(inode_of(&path), original.len() as u64 / 2);
         let (expected, log) = record(&disk.path(), &disk.state_dir(), || {
@@ -93,7 +93,7 @@ impl Journey {
         fs::remove_dir_all(self.disk.state_dir()).unwrap();
         self.name = format!("{}; mended without a journal", self.name);
         self.before = self.disk.standing();
-        let path = self.source.candidate.path.clone();
+        let path = self.source.candidate().path.clone();
         let mend = || assert_eq!(finish::put_back_by_bytes(&path).unwrap(), finish::ByBytes::PutBack);
         let ((), log) = record(&self.disk.path(), &self.disk.state_dir(), mend);
         Self { log, deed: Deed::MendByBytes, ..self }
@@ -107,7 +107,7 @@ impl Journey {
         let (case, disk, path) = (self.case, &self.disk, self.expected.path());
         let undo = || undoing::undo(&case.open(disk).unwrap(), &path).unwrap();
         let (undone, log) = record(&disk.path(), &disk.state_dir(), undo);
-        let own_name = &self.source.candidate.path;
+        let own_name = &self.source.candidate().path;
         let expected = if self.name.starts_with("FLV") { own_name.clone() } else { path.clone() };
         let taken = undoing::Taken { undone: finish::Undone::AsBefore, path: expected };
         assert_eq!(undone, Some(taken));
@@ -176,7 +176,7 @@ impl Journey {
     fn is_original(&self) -> Result<(), String> {
         // What was undone stands under the finished name, or where it is no MP4 again under its own.
         let finished = (self.deed == Deed::Undo).then(|| self.expected.path()).filter(|path| path.exists());
-        let path = finished.unwrap_or_else(|| self.source.candidate.path.clone());
+        let path = finished.unwrap_or_else(|| self.source.candidate().path.clone());
         let is_it = fs::read(path).is_ok_and(|bytes| bytes == self.original);
         if is_it { Ok(()) } else { Err("the file is not what it was".into()) }
     }
@@ -184,7 +184,7 @@ impl Journey {
     /// What the journal must know before anything is carried on; says whether the recording is in our hands.
     fn look_at_journal(&self, house: &House, log: &[Done], crash: &Crash) -> Result<bool, String> {
         let is_ours = is_in_our_hands(house, &self.source, self.case);
-        let candidate = &self.source.candidate;
+        let candidate = self.source.candidate();
         let entry = house.catalog.entry_for(&candidate.path, &candidate.fingerprint).unwrap();
         if self.is_begun(&log[..crash.at]) && entry.is_none_or(|entry| entry.attempts < self.attempt()) {
             return Err("the attempt is not journalled (promise 6)".into());

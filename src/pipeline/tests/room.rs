@@ -11,8 +11,8 @@ use super::cases::{CASES, Case, Expected, carry_on};
 use super::disk::Disk;
 use super::recording::files_below;
 use crate::catalog::room;
+use crate::discover::Settled;
 use crate::durable;
-use crate::recording::journey::{Evidence, Settled};
 
 /// Writes of a journey at most.
 const MOST_WRITES: u32 = 40;
@@ -21,7 +21,7 @@ const MOST_WRITES: u32 = 40;
 fn settled(house: &House) -> Settled {
     let places = super::super::finding::configured_places(&house.settings());
     let found = super::super::finding::find(house, &places).unwrap().candidates;
-    Settled { candidate: found.into_iter().next().unwrap(), evidence: Evidence::Lease }
+    Settled::for_test(found.into_iter().next().unwrap())
 }
 
 fn travel(house: &House, settled: &Settled) -> Ended {
@@ -66,7 +66,7 @@ fn without_room_after(case: &Case, disk: &Disk, writes: u32, expected: &Expected
     if restarts {
         drop(house);
         house = case.open(disk).unwrap();
-        let key = &settled.candidate;
+        let key = settled.candidate();
         assert!(!house.catalog.is_suspect(&key.path, &key.fingerprint).unwrap(), "{what}: counted as a crash");
         house = carry_on(house).unwrap();
     } else {

@@ -5,23 +5,21 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 use super::*;
+use crate::discover::Settled;
 use crate::finish::{Conclusion, FinishError, Finished, Options, Splice, Undone, Validate, Wish, Work, finish, undo};
 use crate::media::MediaError;
-use crate::recording::journey::{Candidate, Evidence, NameFacts, Settled};
+use crate::recording::journey::{Candidate, NameFacts};
 use crate::recording::{Outcome, SpliceIntent, SpliceMethod, VodRecord};
 
 pub(super) fn settled(path: &Path, is_temporary: bool) -> Settled {
-    Settled {
-        candidate: Candidate {
-            path: path.to_owned(),
-            root: path.parent().unwrap().to_owned(),
-            server: "template".into(),
-            is_temporary,
-            facts: NameFacts { stream_id: "room".into(), stem: "room".into(), ..NameFacts::default() },
-            fingerprint: durable::fingerprint(path).unwrap(),
-        },
-        evidence: Evidence::Lease,
-    }
+    Settled::for_test(Candidate {
+        path: path.to_owned(),
+        root: path.parent().unwrap().to_owned(),
+        server: "template".into(),
+        is_temporary,
+        facts: NameFacts { stream_id: "room".into(), stem: "room".into(), ..NameFacts::default() },
+        fingerprint: durable::fingerprint(path).unwrap(),
+    })
 }
 
 /// Finishes a file as far as its final name; also what was journalled meanwhile.
@@ -36,12 +34,12 @@ fn finished_unless(
     stop: &AtomicBool,
 ) -> Result<(Finished, Option<SpliceIntent>), FinishError> {
     let journal: Mutex<Option<SpliceIntent>> = Mutex::new(None);
-    let choose = |wish: &Wish<'_>| Ok(settled.candidate.path.with_file_name(format!("room.{}", wish.extension)));
+    let choose = |wish: &Wish<'_>| Ok(settled.candidate().path.with_file_name(format!("room.{}", wish.extension)));
     let remember = |intent: &SpliceIntent, _: &VodRecord| {
         *journal.lock().unwrap() = Some(intent.clone());
         Ok(())
     };
-    let now_ms = settled.candidate.fingerprint.mtime_ms() + 3_600_000;
+    let now_ms = settled.candidate().fingerprint.mtime_ms() + 3_600_000;
     let work = Work {
         settled,
         options,
@@ -93,7 +91,7 @@ fn in_place_every_packet_is_the_same_and_the_header_is_in_front() {
             );
             assert_eq!(durable::fingerprint(&source).unwrap(), finished.written);
             assert_eq!(finished.written, intent.after);
-            assert_eq!(finished.written.mtime_ns, settled.candidate.fingerprint.mtime_ns);
+            assert_eq!(finished.written.mtime_ns, settled.candidate().fingerprint.mtime_ns);
             assert!(!finished.removes_source && finished.record.original_path.is_none());
             assert_eq!(shape(&source), Shape::HeaderFirst, "{kind} {recipe}");
             assert!(holdings(&source) == before && ffprobe(&source) == probed, "{kind} {recipe}");

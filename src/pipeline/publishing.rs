@@ -1,0 +1,102 @@
+//! From a complete file to the catalogue: steps 3 to 5 of a journey, in the order that lets each be cut or fail alone.
+
+use std::path::Path;
+
+use tracing::{info, warn};
+
+use super::clearing::clear_source;
+use super::error::PipelineError;
+use super::house::{House, now_ms};
+use super::queueing;
+use super::teaching;
+use crate::catalog::JournalKey;
+use crate::durable::{self, FileError, Named};
+use crate::finish::Finished;
+use crate::recording::journey::{Stage, Step};
+use crate::recording::name::printable;
+use crate::recording::{Fingerprint, VodRecord};
+use crate::salvage::Reference;
+
+/// Journal, rename, catalogue, clear the source: steps 3 to 5.
+pub(super) fn publish(
+    house: &House,
+    (key, from): (&JournalKey, Stage),
+    finished: Finished,
+) -> Result<VodRecord, PipelineError> {
+    for warning in &finished.warnings {
+        warn!(path = %printable(&finished.record.file_path), warning, "Finished with a reservation.");
+    }
+    let Finished { written_path, written, record, removes_source, teaches, .. } = finished;
+    if written_path != record.file_path {
+        let step = Step::Publishing {
+            written_path: written_path.clone(),
+            written,
+            record: Box::new(record.clone()),
+            removes_source,
+        };
+        if record.file_path == record.source_path {
+            // What its writer never made durable must not be lost before its place is taken: then neither name were whole.
+            durable::sync_file(&record.source_path)?;
+        }
+        if let Err(error) = house.catalog.advance(key, from, step, now_ms()) {
+            // Nothing knows of it: it is made again.
+            durable::remove_own(&written_path)?;
+            return Err(error.into());
+        }
+        match appear(&written_path, &written, &record) {
+            // It has its name: what failed afterwards is done again, and not the file.
+            Ok(named) => named.durably()?,
+            Err(error) => {
+                durable::remove_own(&written_path)?;
+                return Err(error.into());
+            }
+        }
+    }
+    commit(house, key, record, removes_source, teaches)
+}
+
+/// Gives the complete file its final name. Only the source itself is ever replaced, and only as it was compared.
+pub(super) fn appear(written_path: &Path, written: &Fingerprint, record: &VodRecord) -> Result<Named, FileError> {
+    if record.file_path == record.source_path && durable::fingerprint(&record.source_path)? == record.source {
+        durable::replace(written_path, &record.source_path, written)
+    } else {
+        durable::publish(written_path, &record.file_path, written)
+    }
+}
+
+pub(super) fn commit(
+    house: &House,
+    key: &JournalKey,
+    mut record: VodRecord,
+    removes_source: bool,
+    teaches: Option<Reference>,
+) -> Result<VodRecord, PipelineError> {
+    // What took the place of its source has nothing left to remove.
+    let removes_source = removes_source && record.source_path != record.file_path;
+    record.preview_file_path = queueing::preview_of(&record.file_path, &record.root);
+    let deliveries = queueing::deliveries_for(house, &record);
+    house.catalog.commit_vod(key, &record, &deliveries, removes_source, now_ms())?;
+    house.bell.ring();
+    teaching::remember(house, &record, teaches);
+    info!(
+        vod_id = record.vod_id,
+        path = %printable(&record.file_path),
+        stream = record.stream_id,
+        duration_ms = record.duration,
+        outcome = ?record.outcome,
+        defects = record.defects.len(),
+        "Finished and catalogued.",
+    );
+    if removes_source {
+        clear_source(house, key, &record)?;
+    }
+    Ok(record)
+}
+
+/// Whether a file is there as it was; an error where nobody can tell.
+pub(super) fn stands(path: &Path, expected: &Fingerprint) -> Result<bool, FileError> {
+    match durable::fingerprint(path) {
+        Err(error) if error.is_missing() => Ok(false),
+        other => other.map(|now| now == *expected),
+    }
+}

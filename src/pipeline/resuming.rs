@@ -1,0 +1,127 @@
+//! Carries a recording on from whatever step the journal holds: forward where anything of it stands, from the beginning only
+//! where nothing does.
+
+use std::path::Path;
+
+use tracing::info;
+
+use super::clearing::clear_source;
+use super::error::PipelineError;
+use super::house::{House, now_ms};
+use super::journey::{conclude, quarantine};
+use super::publishing::{appear, commit, publish, stands};
+use super::roots;
+use crate::catalog::{CatalogError, Entry, JournalKey};
+use crate::discover::Settled;
+use crate::durable::{self, FileError};
+use crate::finish::{self, Finished, Recovered};
+use crate::recording::journey::{Stage, Step};
+use crate::recording::name::printable;
+use crate::recording::{Defect, Fingerprint, SpliceIntent, VodRecord};
+
+/// Carries on with everything the journal says was under way when the last process ended.
+///
+/// Recordings that must begin again are returned; the others are at their end already.
+pub fn resume(house: &House) -> Result<Vec<Settled>, CatalogError> {
+    let mut again = Vec::new();
+    for (key, entry) in house.catalog.open_entries()?.items {
+        match resume_one(house, &key, &entry) {
+            Ok(true) => {}
+            Ok(false) => again.push(entry.settled),
+            Err(error) => drop(conclude(house, &key, &entry.settled, entry.attempts, Err(error))),
+        }
+    }
+    Ok(again)
+}
+
+/// Returns whether the recording is at its end; `false` means that it has to begin again.
+pub(super) fn resume_one(house: &House, key: &JournalKey, entry: &Entry) -> Result<bool, PipelineError> {
+    roots::require(house, &entry.settled.candidate().root)?;
+    match &entry.step {
+        Step::Splicing { intent, record } => resume_splice(house, key, entry, (intent, record)),
+        Step::Publishing { written_path, written, record, removes_source } => {
+            let mut removes_source = *removes_source;
+            if stands(&record.file_path, written)? {
+                removes_source |= give_up_old_name(written_path, written, record)?;
+            } else if stands(written_path, written)? {
+                match appear(written_path, written, record) {
+                    Err(error) if error.is_taken() => return begin_again(house, key, entry),
+                    other => other?.durably()?,
+                }
+            } else {
+                return begin_again(house, key, entry);
+            }
+            commit(house, key, (**record).clone(), removes_source, None).map(|_| true)
+        }
+        Step::Catalogued { vod_id, removes_source } => {
+            let record = house.catalog.vod(vod_id)?;
+            match record {
+                Some(record) if *removes_source => clear_source(house, key, &record)?,
+                _ => house.catalog.advance(key, Stage::Catalogued, Step::Done { vod_id: vod_id.clone() }, now_ms())?,
+            }
+            Ok(true)
+        }
+        _ => begin_again(house, key, entry),
+    }
+}
+
+/// The cut may have left the file under both names: the new one was durable, or linked, before the old one was given up.
+/// Says whether the old one is that of the source and stays for now.
+fn give_up_old_name(written_path: &Path, written: &Fingerprint, record: &VodRecord) -> Result<bool, FileError> {
+    let mut stays = false;
+    if written_path != record.file_path && stands(written_path, written)? {
+        match durable::remove(written_path) {
+            // Linked under its final name, and nobody may take the old one away: a source to be removed like any other.
+            Err(_) if written_path == record.source_path => stays = true,
+            other => other?,
+        }
+    }
+    // The last process may have ended between the rename and its sync, or the sync itself failed.
+    durable::sync_parent(&record.file_path).map(|()| stays)
+}
+
+/// A splice in place that was cut is completed where its header is durable, and taken back where it is not.
+fn resume_splice(
+    house: &House,
+    key: &JournalKey,
+    entry: &Entry,
+    (intent, record): (&SpliceIntent, &VodRecord),
+) -> Result<bool, PipelineError> {
+    let path = &intent.path;
+    match finish::recover(intent)? {
+        Recovered::Finished => {
+            info!(path = %printable(path), "A splice in place that was cut is completed.");
+            let (written_path, written) = (path.clone(), intent.after);
+            let record = record.clone();
+            let finished =
+                Finished { written_path, written, record, removes_source: false, warnings: Vec::new(), teaches: None };
+            publish(house, (key, Stage::Splicing), finished).map(|_| true)
+        }
+        Recovered::AsBefore => {
+            info!(path = %printable(path), "A splice in place that was cut is taken back.");
+            begin_again(house, key, entry)
+        }
+        Recovered::Gone => begin_again(house, key, entry),
+        Recovered::Unclear(why) => {
+            let detail = format!("a splice in place was cut and cannot be taken back by itself: {why}");
+            quarantine(house, (key, Stage::Splicing), &entry.settled, vec![Defect::Malformed { offset: None, detail }]);
+            Ok(true)
+        }
+    }
+}
+
+/// Removes what the cut attempt wrote aside. The reserved name stays promised, so that the same one is used again; unless
+/// the source is gone or has changed: what is there now is another recording, and the scan finds it.
+fn begin_again(house: &House, key: &JournalKey, entry: &Entry) -> Result<bool, PipelineError> {
+    // Beside the reserved name, or beside the source where another name was reserved at the last moment.
+    let names = house.catalog.reserved_by(key)?.into_iter().chain([entry.settled.path().to_owned()]);
+    for name in names {
+        durable::remove_partials(&name, house.catalog.owner())?;
+    }
+    house.catalog.advance(key, entry.stage(), Step::Begun, now_ms())?;
+    if !stands(entry.settled.path(), &entry.settled.candidate().fingerprint)? {
+        house.catalog.forget(key)?;
+        return Ok(true);
+    }
+    Ok(false)
+}
