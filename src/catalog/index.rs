@@ -64,7 +64,7 @@ impl JournalKey {
 
 impl fmt::Display for JournalKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
+        f.write_str(&hex::encode(self.0))
     }
 }
 
@@ -77,24 +77,9 @@ impl FromStr for JournalKey {
     type Err = NotAKey;
 
     fn from_str(text: &str) -> Result<Self, NotAKey> {
-        unhex(text).and_then(|bytes| bytes.try_into().ok()).map(Self).ok_or(NotAKey)
+        let mut key = [0; KEY_BYTES];
+        hex::decode_to_slice(text, &mut key).map(|()| Self(key)).map_err(|_| NotAKey)
     }
-}
-
-/// Lower-case hex digits of some bytes.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-/// The bytes of hex digits.
-pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |c: u8| char::from(c).to_digit(16).and_then(|d| u8::try_from(d).ok());
-    let pairs = text.as_bytes().chunks(2);
-    pairs.map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?)).collect()
 }
 
 /// One row of an index.

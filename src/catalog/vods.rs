@@ -6,7 +6,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use super::commit::write_vod;
-use super::index::{self, hex, unhex};
+use super::index;
 use super::store::{In, stop};
 use super::{Catalog, CatalogError, Result, outbox, queue};
 use crate::recording::{RemoteObject, VodRecord};
@@ -32,7 +32,7 @@ pub struct Cursor(Vec<u8>);
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
+        f.write_str(&hex::encode(&self.0))
     }
 }
 
@@ -40,7 +40,7 @@ impl FromStr for Cursor {
     type Err = super::NotAKey;
 
     fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
-        unhex(text).filter(|key| !key.is_empty()).map(Self).ok_or(super::NotAKey)
+        hex::decode(text).ok().filter(|key| !key.is_empty()).map(Self).ok_or(super::NotAKey)
     }
 }
 

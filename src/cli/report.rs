@@ -46,11 +46,6 @@ pub fn print(fault: &dyn Fault) {
     write(&of_fault(fault));
 }
 
-/// Prints the report of any error on standard error.
-pub fn print_error(error: &dyn Error, hints: &[String]) {
-    write(&render(error, hints));
-}
-
 /// Prints one warning on standard error.
 pub fn warn(text: &str) {
     let mut line = String::new();

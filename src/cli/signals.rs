@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use signal_hook::consts::{SIGHUP, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::warn;
 
@@ -55,20 +55,16 @@ fn end_now(exit: Exit) -> ! {
     std::process::exit(exit.code().into());
 }
 
-/// Listens from now on; `reload` hears of SIGHUP.
+/// Listens from now on; `reload` hears of SIGHUP. It must not wait: the next signal would not be heard.
 pub fn listen(stop: &Stop, reload: impl Fn() + Send + 'static) {
-    let at_interrupt = stop.clone();
-    if let Err(error) = ctrlc::set_handler(move || end(&at_interrupt)) {
-        warn!(error = chain(&error), "Interrupts end the program at once.");
-    }
     let stop = stop.clone();
     let listen = move |mut signals: Signals| {
         for signal in signals.forever() {
-            if signal == SIGTERM { end(&stop) } else { reload() }
+            if signal == SIGHUP { reload() } else { end(&stop) }
         }
     };
-    match Signals::new([SIGTERM, SIGHUP]) {
+    match Signals::new([SIGINT, SIGTERM, SIGHUP]) {
         Ok(signals) => drop(std::thread::Builder::new().name("signals".into()).spawn(move || listen(signals))),
-        Err(error) => warn!(error = chain(&error), "SIGTERM ends the program at once, SIGHUP as well."),
+        Err(error) => warn!(error = chain(&error), "SIGINT, SIGTERM and SIGHUP end the program at once."),
     }
 }

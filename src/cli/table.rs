@@ -4,9 +4,12 @@
 
 use std::io::IsTerminal as _;
 
+use comfy_table::{CellAlignment, presets};
+
 use crate::recording::name::printable_text;
 
-const GAP: &str = "  ";
+/// Columns of a terminal between two cells.
+const GAP: u16 = 2;
 const BOLD: &str = "\u{1b}[1m";
 const PLAIN: &str = "\u{1b}[0m";
 
@@ -29,77 +32,41 @@ impl Style {
 
 /// A table in the making.
 #[derive(Debug, Clone)]
-pub struct Table {
-    header: Vec<String>,
-    is_right: Vec<bool>,
-    rows: Vec<Vec<String>>,
-}
+pub struct Table(comfy_table::Table);
 
 impl Table {
     /// A table with these columns; a name that begins with `>` makes the column align to the right.
     pub fn new(columns: &[&str]) -> Self {
-        let header = columns.iter().map(|name| name.trim_start_matches('>').to_owned()).collect();
-        Self { header, is_right: columns.iter().map(|name| name.starts_with('>')).collect(), rows: Vec::new() }
+        let mut table = comfy_table::Table::new();
+        table.load_preset(presets::NOTHING).set_header(columns.iter().map(|name| name.trim_start_matches('>')));
+        for (column, name) in table.column_iter_mut().zip(columns) {
+            column.set_padding((0, GAP));
+            if name.starts_with('>') {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        Self(table)
     }
 
     /// Adds a row; missing cells are empty, surplus ones are dropped.
     pub fn row<S: AsRef<str>>(&mut self, cells: impl IntoIterator<Item = S>) -> &mut Self {
-        let mut row: Vec<String> = cells.into_iter().map(|cell| printable_text(cell.as_ref())).collect();
-        row.resize(self.header.len(), String::new());
-        self.rows.push(row);
+        let cells = cells.into_iter().take(self.0.column_count()).map(|cell| printable_text(cell.as_ref()));
+        self.0.add_row(cells.collect::<Vec<_>>());
         self
     }
 
     /// Whether there is no row.
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.0.is_empty()
     }
 
     /// The text, one line per row, the header first.
     pub fn render(&self, style: Style) -> String {
-        let widths = self.widths();
-        let mut text = match (style, self.line(&self.header, &widths)) {
-            (Style::Plain, header) => header,
-            (Style::Terminal, header) => format!("{BOLD}{}{PLAIN}\n", header.trim_end()),
-        };
-        text.extend(self.rows.iter().map(|row| self.line(row, &widths)));
-        text
-    }
-
-    fn widths(&self) -> Vec<usize> {
-        let lines = || std::iter::once(&self.header).chain(&self.rows);
-        (0..self.header.len()).map(|column| lines().map(|row| width(&row[column])).max().unwrap_or(0)).collect()
-    }
-
-    fn line(&self, row: &[String], widths: &[usize]) -> String {
-        let aligned = row.iter().zip(widths).zip(&self.is_right).map(|((cell, column), is_right)| {
-            let space = " ".repeat(column - width(cell));
-            if *is_right { format!("{space}{cell}") } else { format!("{cell}{space}") }
-        });
-        let line = aligned.collect::<Vec<_>>().join(GAP);
-        format!("{}\n", line.trim_end())
-    }
-}
-
-/// Columns that a text takes on a terminal (Unicode Annex 11, the ranges that names of recordings meet).
-fn width(text: &str) -> usize {
-    text.chars().map(char_width).sum()
-}
-
-fn char_width(c: char) -> usize {
-    match u32::from(c) {
-        0x300..=0x36F | 0x200B..=0x200D | 0xFE00..=0xFE0F => 0,
-        0x1100..=0x115F
-        | 0x2E80..=0x303E
-        | 0x3041..=0xA4CF
-        | 0xAC00..=0xD7A3
-        | 0xF900..=0xFAFF
-        | 0xFE30..=0xFE6F
-        | 0xFF00..=0xFF60
-        | 0xFFE0..=0xFFE6
-        | 0x1F300..=0x1FAFF
-        | 0x20000..=0x3FFFD => 2,
-        _ => 1,
+        let text = self.0.trim_fmt() + "\n";
+        match (style, text.split_once('\n')) {
+            (Style::Terminal, Some((header, rows))) => format!("{BOLD}{header}{PLAIN}\n{rows}"),
+            _ => text,
+        }
     }
 }
 

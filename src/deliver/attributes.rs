@@ -3,10 +3,13 @@
 use std::borrow::Cow;
 
 use object_store::{Attribute, Attributes, TagSet};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use super::TargetOptions;
 use super::diagnose::Provider;
 use crate::recording::{Asset, Container};
+
+const NOT_IN_HEADERS: &AsciiSet = &CONTROLS.add(b'%');
 
 /// Metadata name under which an object remembers which asset it is.
 pub(super) const ASSET_ID: &str = "asset-id";
@@ -119,28 +122,12 @@ pub(super) fn metadata_name(provider: Provider, name: &str) -> Attribute {
 
 /// Metadata travels in headers, which carry visible ASCII; the rest is percent-encoded as UTF-8.
 pub(super) fn header_text(text: &str) -> String {
-    use std::fmt::Write as _;
-    text.bytes().fold(String::new(), |mut said, byte| {
-        match byte {
-            b' '..=b'~' if byte != b'%' => said.push(char::from(byte)),
-            _ => {
-                let _ = write!(said, "%{byte:02X}");
-            }
-        }
-        said
-    })
+    utf8_percent_encode(text, NOT_IN_HEADERS).to_string()
 }
 
 /// The text that [`header_text`] made a header of; what it did not make stays as it is.
 fn plain_text(header: &str) -> String {
-    let (mut bytes, mut rest) = (Vec::with_capacity(header.len()), header.as_bytes());
-    while let Some((first, after)) = rest.split_first() {
-        let escaped = after.get(..2).filter(|_| *first == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
-        let byte = escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        bytes.push(byte.unwrap_or(*first));
-        rest = if byte.is_some() { &after[2..] } else { after };
-    }
-    String::from_utf8(bytes).unwrap_or_else(|_| header.to_owned())
+    percent_decode_str(header).decode_utf8().map_or_else(|_| header.to_owned(), Into::into)
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use super::error::{DeliverError, Result};
 use super::tags::Tags;
 use super::uplink::{Answer, observed};
 use super::wire::OpenUpload;
+use super::xml::text_of;
 
 /// One bucket.
 #[derive(Debug)]
@@ -215,12 +216,12 @@ fn seen(error: &object_store::Error, answer: Option<&Answer>) -> Seen {
     let text = crate::fault::raw_chain(error);
     let header = |name: &str| answer.and_then(|a| a.header(name)).map(str::to_owned);
     let is_of_identity = answer.is_some_and(|a| a.is_of_identity);
-    let code = || tag(&text, "Code").or_else(|| code_of_a_key(&text));
+    let code = || text_of(&text, "Code").or_else(|| code_of_a_key(&text));
     Seen {
         status: answer.map(|a| a.status),
         code: header("x-ms-error-code").or_else(code).or_else(|| text_in_json(&text, "error")),
         is_of_identity,
-        region: header("x-amz-bucket-region").or_else(|| tag(&text, "Region")),
+        region: header("x-amz-bucket-region").or_else(|| text_of(&text, "Region")),
         skew_s: answer.and_then(Answer::skew_s),
         is_html: header("content-type").is_some_and(|t| t.starts_with("text/html")),
         network: network(error),
@@ -236,7 +237,7 @@ fn request_id(answer: &Answer) -> Option<&str> {
 /// What the store said, without the pages around it; `None` if it did not say it by a code.
 fn said(seen: &Seen) -> Option<String> {
     let (status, code) = (seen.status?, seen.code.as_ref()?);
-    let message = tag(&seen.text, "Message").or_else(|| text_in_json(&seen.text, "error_description"));
+    let message = text_of(&seen.text, "Message").or_else(|| text_in_json(&seen.text, "error_description"));
     // What follows the first line are numbers for the service's own people.
     let message =
         message.and_then(|message| message.lines().next().map(|line| format!(": {}", line.trim_end_matches('.'))));
@@ -255,12 +256,6 @@ fn text_in_json(text: &str, name: &str) -> Option<String> {
     let object = text.find('{').map(|at| serde_json::Deserializer::from_str(&text[at..]))?;
     let object = object.into_iter::<serde_json::Value>().next()?.ok()?;
     object.get(name)?.as_str().map(str::to_owned)
-}
-
-/// The text of an XML element, wherever it is in a text.
-pub(super) fn tag(text: &str, name: &str) -> Option<String> {
-    let (_, rest) = text.split_once(&format!("<{name}>"))?;
-    rest.split_once("</").map(|(value, _)| value.trim().to_owned())
 }
 
 fn network(error: &object_store::Error) -> Option<Network> {
@@ -282,15 +277,6 @@ fn network(error: &object_store::Error) -> Option<Network> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_servers_code_is_read_out_of_its_answer() {
-        let body = "403: <?xml version=\"1.0\"?><Error><Code>SlowDown</Code><Region> eu-1 </Region></Error>";
-        assert_eq!(tag(body, "Code").as_deref(), Some("SlowDown"));
-        assert_eq!(tag(body, "Region").as_deref(), Some("eu-1"));
-        assert_eq!(tag(body, "Message"), None);
-        assert_eq!(tag("<Code>never closed", "Code"), None);
-    }
 
     #[test]
     fn the_error_of_a_token_service_is_read_out_of_its_answer() {

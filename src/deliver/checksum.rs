@@ -5,6 +5,8 @@
 //! blobs that were put in one request, and CRC-64 (the same polynomial, least significant byte first) of each block as it
 //! arrives. Google reports CRC-32C.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use crc_fast::{CrcAlgorithm, Digest as Crc};
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
@@ -115,7 +117,7 @@ impl Hasher {
             size_bytes,
             crc64nvme: self.crc64.map(|c| base64(&c.finalize().to_be_bytes())),
             crc32c: self.crc32c.map(|c| base64(&c.finalize().to_be_bytes()[4..])),
-            md5: self.md5.map(|m| hex(&m.finalize())),
+            md5: self.md5.map(|m| hex::encode(m.finalize())),
             sha256: self.sha256.map(|s| base64(&sha2::Digest::finalize(s))),
             ..Sums::default()
         }
@@ -198,7 +200,7 @@ pub(super) fn part_md5(bytes: &[u8]) -> [u8; 16] {
 
 /// MD5 over the parts' MD5s.
 pub(super) fn md5_of_parts(parts: &[[u8; 16]]) -> (String, u64) {
-    (hex(&Md5::digest(parts.concat())), parts.len() as u64)
+    (hex::encode(Md5::digest(parts.concat())), parts.len() as u64)
 }
 
 /// SHA-256 of one part.
@@ -221,7 +223,7 @@ pub(super) fn reported<'a>(
 ) -> Option<Reported> {
     match provider {
         Provider::S3 => s3_crc(&header).or_else(|| s3_sha256(&header)).or_else(|| s3_etag(etag, &header)),
-        Provider::Azure => header("content-md5").and_then(base64_to_hex).map(Reported::Md5),
+        Provider::Azure => header("content-md5").and_then(of_base64).map(|md5| Reported::Md5(hex::encode(md5))),
         // Google always reports the hash; what imitates it may have only an entity tag.
         Provider::Gcs => {
             header("x-goog-hash").and_then(goog_crc32c).map(Reported::Crc32c).or_else(|| s3_etag(etag, &header))
@@ -300,47 +302,18 @@ fn parts_confirmed(ours: &Sums) -> Comparison {
     }
 }
 
-const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
 /// The number of eight bytes in base64, most significant first, as S3 writes a CRC-64.
 fn crc64_of_text(text: &str) -> Option<u64> {
-    base64_to_hex(text).filter(|hex| hex.len() == 16).and_then(|hex| u64::from_str_radix(&hex, 16).ok())
+    of_base64(text)?.try_into().ok().map(u64::from_be_bytes)
 }
 
 /// RFC 4648 §4, with padding.
 pub(super) fn base64(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let word = chunk.iter().chain(&[0, 0]).take(3).fold(0u32, |w, b| w << 8 | u32::from(*b));
-        for digit in 0..4 {
-            let sextet = (word >> (18 - 6 * digit) & 63) as usize;
-            text.push(if digit <= chunk.len() { char::from(BASE64[sextet]) } else { '=' });
-        }
-    }
-    text
+    STANDARD.encode(bytes)
 }
 
-fn base64_to_hex(text: &str) -> Option<String> {
-    let mut bytes = Vec::new();
-    let (mut word, mut bits) = (0u32, 0u32);
-    for digit in text.trim().trim_end_matches('=').bytes() {
-        let value = u32::try_from(BASE64.iter().position(|b| *b == digit)?).ok()?;
-        word = word << 6 | value;
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            bytes.push(u8::try_from(word >> bits & 0xFF).ok()?);
-        }
-    }
-    Some(hex(&bytes))
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, b| {
-        let _ = write!(text, "{b:02x}");
-        text
-    })
+fn of_base64(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text.trim()).ok()
 }
 
 #[cfg(test)]
@@ -397,15 +370,6 @@ mod tests {
             assert_eq!(of(Provider::S3, Some(unreadable)), computed, "{unreadable}");
         }
         assert_eq!(of(Provider::Azure, Some("AAAAAAAAAAA=")), computed, "only S3 is told one");
-    }
-
-    #[test]
-    fn base64_follows_the_vectors_of_rfc_4648() {
-        for (bytes, text) in [("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy"), ("", "")] {
-            assert_eq!(base64(bytes.as_bytes()), text);
-            assert_eq!(base64_to_hex(text).unwrap(), hex(bytes.as_bytes()));
-        }
-        assert_eq!(base64_to_hex("!"), None);
     }
 
     #[test]

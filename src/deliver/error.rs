@@ -130,6 +130,7 @@ pub type Result<T> = std::result::Result<T, DeliverError>;
 
 impl DeliverError {
     /// Whether the configuration has to change first.
+    #[cfg(test)]
     pub const fn is_configuration(&self) -> bool {
         matches!(self, Self::Configuration { .. } | Self::UnknownTarget(_))
     }

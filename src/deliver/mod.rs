@@ -45,6 +45,7 @@ mod view;
 mod wire;
 #[cfg(test)]
 mod words;
+mod xml;
 
 pub use asking::Answer;
 pub use attributes::Description;

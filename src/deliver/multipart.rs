@@ -14,7 +14,7 @@ use object_store::{Attributes, PutMultipartOptions, PutPayload, PutResult, TagSe
 
 use super::ChecksumMode;
 use super::attributes::block_list_headers;
-use super::bucket::{Bucket, key_of, tag};
+use super::bucket::{Bucket, key_of};
 use super::checksum::{PartSums, Sums, combine};
 use super::diagnose::{Cause, Provider, Verb};
 use super::error::{DeliverError, Result};
@@ -23,6 +23,7 @@ use super::parts::PartPlan;
 use super::transfer::{Ended, Transfer};
 use super::uplink::{Answer, AtTheEnd, counted, observed};
 use super::wire::OpenUpload;
+use super::xml::text_of;
 use crate::fault::{Class, Fault};
 
 const ABORT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(15);
@@ -386,8 +387,10 @@ fn confirm(
     let mode = bucket.backend.checksum;
     let mut sums = PartSums::of(provider, mode, bytes, answer.and_then(|answer| answer.sent_crc64.as_deref()));
     let (ours, theirs) = match provider {
-        Provider::S3 if mode == ChecksumMode::Sha256 => (sums.sha256_text(), tag(&id.content_id, "checksum_sha256")),
-        Provider::S3 => (sums.crc64_as(provider), tag(&id.content_id, "checksum_crc64nvme")),
+        Provider::S3 if mode == ChecksumMode::Sha256 => {
+            (sums.sha256_text(), text_of(&id.content_id, "checksum_sha256"))
+        }
+        Provider::S3 => (sums.crc64_as(provider), text_of(&id.content_id, "checksum_crc64nvme")),
         Provider::Azure => (sums.crc64_as(provider), header("x-ms-content-crc64")),
         Provider::Gcs => {
             let said = header("x-goog-hash").and_then(|h| super::checksum::goog_crc32c(&h));

@@ -23,11 +23,6 @@ pub struct PartPlan {
 }
 
 impl PartPlan {
-    /// Plans a file of a size in parts of the smallest size that serves.
-    pub const fn for_size(size_bytes: u64) -> Self {
-        Self::with_parts_of(PART_MIN_BYTES, size_bytes)
-    }
-
     /// Plans a file in parts of a size, or larger ones where there would be too many.
     pub const fn with_parts_of(wanted_bytes: u64, size_bytes: u64) -> Self {
         let needed = size_bytes.div_ceil(PARTS_MAX).next_multiple_of(MIB);
@@ -59,10 +54,9 @@ mod tests {
 
     #[test]
     fn common_sizes_use_parts_of_eight_mebibytes() {
-        assert!(PartPlan::for_size(16 * MIB).is_single());
-        assert!(!PartPlan::for_size(16 * MIB + 1).is_single());
-        assert_eq!(PartPlan::for_size(40 * MIB).count(), 5);
-        assert_eq!(PartPlan::for_size(2048 * MIB).part_bytes, 8 * MIB);
+        let of = |size_bytes| PartPlan::with_parts_of(PART_MIN_BYTES, size_bytes);
+        assert!(of(16 * MIB).is_single() && !of(16 * MIB + 1).is_single());
+        assert_eq!((of(40 * MIB).count(), of(2048 * MIB).part_bytes), (5, 8 * MIB));
     }
 
     proptest! {

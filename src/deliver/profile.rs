@@ -43,17 +43,22 @@ impl Profile {
     }
 }
 
-/// A value of a section of an INI file.
+/// A value of a section. A name without a value opens a block of settings of one service (`s3 =`), whose indented lines are
+/// not the profile's.
 fn value_in(text: &str, section: &str, key: &str) -> Option<String> {
-    let mut is_inside = false;
-    for line in text.lines().map(str::trim) {
-        if let Some(title) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
+    let (mut is_inside, mut is_nested) = (false, false);
+    for line in text.lines() {
+        is_nested &= line.starts_with([' ', '\t']);
+        if let Some(title) = line.trim().strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
             is_inside = title.trim() == section;
-        } else if let Some((name, value)) = line.split_once('=')
+        } else if let Some((name, value)) = line.split_once('=').map(|(name, value)| (name.trim(), value.trim()))
             && is_inside
-            && name.trim() == key
+            && !is_nested
         {
-            return Some(value.trim().to_owned()).filter(|v| !v.is_empty());
+            if name == key {
+                return Some(value.to_owned()).filter(|v| !v.is_empty());
+            }
+            is_nested = value.is_empty();
         }
     }
     None
@@ -75,5 +80,20 @@ mod tests {
         assert_eq!((studio.secret_access_key.as_deref(), studio.session_token.as_deref()), (Some("d="), Some("e")));
         assert_eq!(studio.region.as_deref(), Some("eu-central-1"));
         assert!(Profile::read("other", credentials, config).access_key_id.is_none());
+    }
+
+    #[test]
+    fn settings_of_one_service_are_not_the_profiles() {
+        let config = "[default]\ns3 =\n  region = us-east-1\n  addressing_style = path\nregion = eu-west-1\n";
+        assert_eq!(Profile::read("default", "", config).region.as_deref(), Some("eu-west-1"));
+    }
+
+    #[test]
+    fn odd_lines_are_passed_over() {
+        let credentials = "\u{feff}; a comment\n[default\nno value\n = x\n[default]\n\taws_access_key_id\t=\ta\n\
+                           \taws_secret_access_key = /+\\#;\"=\n[]\n[default]\naws_session_token = b\n";
+        let profile = Profile::read("default", credentials, "");
+        assert_eq!((profile.access_key_id.as_deref(), profile.session_token.as_deref()), (Some("a"), Some("b")));
+        assert_eq!(profile.secret_access_key.as_deref(), Some("/+\\#;\"="));
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use super::bucket::{Bucket, Held, key_of};
-use super::checksum::{Reported, hex, md5_of_parts, part_md5};
+use super::checksum::{Reported, md5_of_parts, part_md5};
 use super::diagnose::Verb;
 use super::error::{DeliverError, Result};
 use super::ledger::Ledger;
@@ -149,7 +149,7 @@ impl Bucket {
 
     async fn is_told(&self, key: &str, held: Held) -> Result<Option<bool>> {
         let is_digest = match held.reported {
-            Some(Reported::Md5(theirs)) => theirs == hex(&Md5::digest(PROBE_BYTES)),
+            Some(Reported::Md5(theirs)) => theirs == hex::encode(Md5::digest(PROBE_BYTES)),
             Some(Reported::Md5OfParts(theirs, n)) => (theirs, n) == md5_of_parts(&[part_md5(PROBE_BYTES)]),
             _ => return Ok(None),
         };

@@ -28,6 +28,7 @@ use tokio::time::Sleep;
 
 use super::bandwidth::Pace;
 use super::limits::{self, Limited};
+use super::xml;
 
 tokio::task_local! {
     static LAST: RefCell<Option<Answer>>;
@@ -445,8 +446,8 @@ async fn with_its_true_status(response: HttpResponse) -> Result<HttpResponse, Ht
     let (mut head, body) = response.into_parts();
     let body = body.bytes().await?;
     let text = String::from_utf8_lossy(&body);
-    if text.contains("<Error>") {
-        let code = super::bucket::tag(&text, "Code").unwrap_or_default();
+    if xml::has(&text, "Error") {
+        let code = xml::text_of(&text, "Code").unwrap_or_default();
         head.status = match code.as_str() {
             "InternalError" => reqwest::StatusCode::INTERNAL_SERVER_ERROR,
             "SlowDown" | "ServiceUnavailable" => reqwest::StatusCode::SERVICE_UNAVAILABLE,

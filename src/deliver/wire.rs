@@ -3,11 +3,17 @@
 //! S3 and Google's XML interface answer alike. Azure has no such list: its uncommitted blocks go by themselves after a
 //! week.
 
+use std::fmt::{Display, Write as _};
+
 use object_store::aws::{AwsAuthorizer, AwsCredentialProvider};
 use object_store::client::{HttpClient, HttpRequest, HttpRequestBody};
 use object_store::gcp::GcpCredentialProvider;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::bucket::tag;
+use super::xml::{elements, text_of};
+
+/// All but the unreserved characters of RFC 3986 §2.3: what signatures are computed over.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// A multipart upload that was begun and neither ended nor aborted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,14 +54,14 @@ impl Wire {
             let mut query = format!("uploads=&prefix={}", encoded(prefix));
             for (name, marker) in [("key-marker", &key_marker), ("upload-id-marker", &id_marker)] {
                 if !marker.is_empty() {
-                    query.extend(["&", name, "=", &encoded(marker)]);
+                    let _ = write!(query, "&{name}={}", encoded(marker));
                 }
             }
             let page = self.get(&query).await?;
             found.extend(uploads_in(&page).filter(|u| u.key.starts_with(prefix)));
-            key_marker = tag(&page, "NextKeyMarker").map(|m| unescaped(&m)).unwrap_or_default();
-            id_marker = tag(&page, "NextUploadIdMarker").map(|m| unescaped(&m)).unwrap_or_default();
-            if tag(&page, "IsTruncated").as_deref() != Some("true") || key_marker.is_empty() {
+            key_marker = text_of(&page, "NextKeyMarker").unwrap_or_default();
+            id_marker = text_of(&page, "NextUploadIdMarker").unwrap_or_default();
+            if text_of(&page, "IsTruncated").as_deref() != Some("true") || key_marker.is_empty() {
                 return Ok(found);
             }
         }
@@ -94,54 +100,18 @@ fn failed(words: String) -> object_store::Error {
     object_store::Error::Generic { store: "uploads", source: words.into() }
 }
 
-fn uploads_in(page: &str) -> impl Iterator<Item = OpenUpload> + '_ {
-    page.split("<Upload>").skip(1).filter_map(|upload| {
-        let text = |name| tag(upload, name).map(|t| unescaped(&t));
+fn uploads_in(page: &str) -> impl Iterator<Item = OpenUpload> {
+    elements(page, "Upload").filter_map(|upload| {
         Some(OpenUpload {
-            key: text("Key")?,
-            upload_id: text("UploadId")?,
-            begun: text("Initiated").unwrap_or_default(),
+            key: text_of(&upload, "Key")?,
+            upload_id: text_of(&upload, "UploadId")?,
+            begun: text_of(&upload, "Initiated").unwrap_or_default(),
         })
     })
 }
 
-fn encoded(text: &str) -> String {
-    use std::fmt::Write as _;
-    text.bytes().fold(String::new(), |mut said, byte| {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            said.push(char::from(byte));
-        } else {
-            let _ = write!(said, "%{byte:02X}");
-        }
-        said
-    })
-}
-
-/// XML's five entities and numbers.
-fn unescaped(text: &str) -> String {
-    let mut said = String::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('&') {
-        said.push_str(before);
-        let entity = after.split_once(';').filter(|(name, _)| name.len() < 10 && !name.contains(' '));
-        let Some((name, behind)) = entity else {
-            said.push('&');
-            rest = after;
-            continue;
-        };
-        let number = name.strip_prefix("#x").map(|n| u32::from_str_radix(n, 16).ok());
-        let number = number.or_else(|| name.strip_prefix('#').map(|n| n.parse().ok()));
-        said.extend(match name {
-            "amp" => Some('&'),
-            "lt" => Some('<'),
-            "gt" => Some('>'),
-            "quot" => Some('"'),
-            "apos" => Some('\''),
-            _ => number.flatten().and_then(char::from_u32),
-        });
-        rest = behind;
-    }
-    said + rest
+fn encoded(text: &str) -> impl Display {
+    utf8_percent_encode(text, RESERVED)
 }
 
 #[cfg(test)]
@@ -156,7 +126,6 @@ mod tests {
         let uploads: Vec<_> = uploads_in(page).collect();
         let expected = OpenUpload { key: "p/a & b/x.mp4".into(), upload_id: "1~z".into(), begun: "2026-01-02".into() };
         assert_eq!(uploads, [expected]);
-        assert_eq!(encoded("a/ü+"), "a%2F%C3%BC%2B");
-        assert_eq!(unescaped("a & b &lt;"), "a & b <");
+        assert_eq!(encoded("a/ü+").to_string(), "a%2F%C3%BC%2B");
     }
 }

@@ -149,11 +149,6 @@ impl Watch {
         Ok((Self { shared, orders: Some(orders), never_watched, keeper: Some(keeper) }, received))
     }
 
-    /// Whether changes below this root are found by periodic scans only.
-    pub fn is_polling(&self, root: &Path) -> bool {
-        self.shared.is_polled(root)
-    }
-
     /// Tries again to watch roots that are polled because they were gone or a limit was reached. To be called at every
     /// periodic scan.
     pub fn retry(&self) {

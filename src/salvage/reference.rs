@@ -71,21 +71,21 @@ impl Reference {
     /// The form in which it is remembered; `None` if it holds nothing worth it.
     pub fn to_json(&self) -> Option<Value> {
         if let Some(head) = &self.head {
-            return Some(json!({ "version": VERSION, "head": hex(head) }));
+            return Some(json!({ "version": VERSION, "head": hex::encode(head) }));
         }
         let mut movie = Movie::new(1000);
         movie.tracks = self.tracks.iter().map(|known| known.track.clone()).collect();
         let moov = movie.to_moov(0).ok().filter(|_| !self.tracks.is_empty())?;
         let paces: Vec<Pace> = self.tracks.iter().map(|known| known.pace).collect();
-        Some(json!({ "version": VERSION, "moov": hex(&moov), "paces": paces }))
+        Some(json!({ "version": VERSION, "moov": hex::encode(&moov), "paces": paces }))
     }
 
     /// Reads the remembered form.
     pub fn from_json(value: &Value, origin: Origin) -> Option<Self> {
         if let Some(head) = value.get("head") {
-            return Some(Self::of_head(unhex(head.as_str()?)?, origin));
+            return Some(Self::of_head(hex::decode(head.as_str()?).ok()?, origin));
         }
-        let moov = unhex(value.get("moov")?.as_str()?)?;
+        let moov = hex::decode(value.get("moov")?.as_str()?).ok()?;
         let paces: Vec<Pace> = serde_json::from_value(value.get("paces")?.clone()).ok()?;
         let movie = Movie::from_moov(moov).ok().filter(|movie| movie.tracks.len() == paces.len())?;
         let tracks = movie.tracks.iter().zip(paces).map(|(track, pace)| Known { track: track.emptied(), pace });
@@ -345,19 +345,6 @@ fn take<'a>(rest: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
     let (taken, left) = rest.split_at_checked(count)?;
     *rest = left;
     Some(taken)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok());
-    text.as_bytes().chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect()
 }
 
 #[cfg(test)]

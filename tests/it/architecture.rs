@@ -32,16 +32,19 @@ const ORDER: [&str; 22] = [
 ];
 
 /// Outside crates and the rooms in which their names may appear.
-const OWNERS: [(&str, &[&str]); 11] = [
+const OWNERS: [(&str, &[&str]); 14] = [
     ("notify", &["discover"]),
     ("ffmpeg_next", &["media"]),
     ("sled", &["catalog"]),
     ("object_store", &["deliver"]),
+    ("base64", &["deliver"]),
+    ("quick_xml", &["deliver"]),
+    ("comfy_table", &["cli"]),
     ("tokio", &["deliver"]),
     ("futures", &["deliver"]),
     ("toml", &["config"]),
     ("rayon", &["pipeline"]),
-    ("ctrlc", &["cli"]),
+    ("signal_hook", &["cli"]),
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),
 ];

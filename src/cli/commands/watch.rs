@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Sender, unbounded};
 use tracing::{info, warn};
 
 use super::super::args::{Cli, WatchArgs};
@@ -24,7 +24,7 @@ pub fn run(cli: &Cli, args: &WatchArgs, out: &mut Output<'_>) -> Result<Exit, Fa
     let config = configured(cli)?;
     let settings = settings_of(&config);
     let stop = Stop::default();
-    let (orders, control) = bounded(4);
+    let (orders, control) = unbounded();
     signals::listen(&stop, reloader(cli, orders));
     let socket = House::socket_path(&settings.state_dir);
     let opening = Opening { waits_for_commands: true, ..Opening::default() };

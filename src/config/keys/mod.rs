@@ -151,12 +151,6 @@ impl Key {
         }
     }
 
-    /// The environment variable that sets it; a repeated section shows its first entry.
-    pub fn env_name(&self) -> String {
-        let index = self.section.is_repeated().then_some(0);
-        format!("{}{}", super::layer::ENV_PREFIX, self.path_at(index).replace('.', "__").to_ascii_uppercase())
-    }
-
     /// Whether its value is a table of free names.
     pub(super) fn is_table(&self) -> bool {
         self.unit.starts_with("table")

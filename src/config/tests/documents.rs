@@ -63,14 +63,15 @@ fn the_file_shown_in_the_documentation_loads() {
 fn environment_names_set_the_keys_that_they_are_said_to_set() {
     for key in keys().filter(|key| key.default.is_some()) {
         let raw = key.default.unwrap().trim_matches('"');
+        let path = key.path_at(key.section.is_repeated().then_some(0));
+        let name = format!("AFTERCAST_{}", path.replace('.', "__").to_ascii_uppercase());
         let vars = env(&[
             ("AFTERCAST_DELIVER__TARGET__0__NAME", "n"),
             ("AFTERCAST_DELIVER__TARGET__0__URL", "s3://b"),
-            (&key.env_name(), raw),
+            (&name, raw),
         ]);
         let config = read(None, &vars, &[]).unwrap();
         assert!(config.warnings.is_empty(), "{:?}", config.warnings);
-        let path = key.path_at(key.section.is_repeated().then_some(0));
         assert!(config.origins.contains_key(&path), "{path}");
     }
 }

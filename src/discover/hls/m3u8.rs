@@ -1,5 +1,7 @@
 //! Just enough of HLS playlists (RFC 8216): which files they name and whether they have ended.
 
+use percent_encoding::percent_decode_str;
+
 use super::limits::{Excess, MAX_NAME_BYTES, has_room};
 
 /// Target duration where a playlist names none: RFC 8216 §4.3.3.1 requires one, servers' usual default stands in.
@@ -123,16 +125,7 @@ fn stays_below(name: &str) -> bool {
 }
 
 fn decode(name: &str) -> String {
-    let bytes = name.as_bytes();
-    let mut plain = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let hex = name.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
-        let byte = hex.and_then(|h| u8::from_str_radix(h, 16).ok());
-        plain.push(byte.unwrap_or(bytes[at]));
-        at += if byte.is_some() { 3 } else { 1 };
-    }
-    String::from_utf8(plain).unwrap_or_else(|_| name.to_owned())
+    percent_decode_str(name).decode_utf8().map_or_else(|_| name.to_owned(), Into::into)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use std::sync::LazyLock;
 
+use percent_encoding::percent_decode_str;
 use regex::Regex;
 
 use super::date::Civil;
@@ -47,16 +48,9 @@ fn split_date(subject: Subject<'_>) -> (&str, Option<i64>) {
     }
 }
 
-/// Undoes `ngx_escape_uri`; what does not decode to UTF-8 stays as it is.
+/// Undoes `ngx_escape_uri`; what does not decode to UTF-8, or to control characters, stays as it is.
 fn unescape(name: &str) -> String {
-    let bytes = name.as_bytes();
-    let mut plain = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let hex = name.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
-        let byte = hex.and_then(|h| u8::from_str_radix(h, 16).ok()).filter(|b| !b.is_ascii_control());
-        plain.push(byte.unwrap_or(bytes[at]));
-        at += if byte.is_some() { 3 } else { 1 };
-    }
-    String::from_utf8(plain).unwrap_or_else(|_| name.to_owned())
+    let plain = percent_decode_str(name).decode_utf8().ok();
+    let plain = plain.filter(|plain| !plain.contains(|c: char| c.is_ascii_control()));
+    plain.map_or_else(|| name.to_owned(), Into::into)
 }

@@ -34,7 +34,7 @@ fn wait_for(events: &Receiver<Event>, what: &str, matches: impl Fn(&Event) -> bo
 fn closes_renames_and_removals_are_told() {
     let dir = tempfile::tempdir().unwrap();
     let (watch, events) = Watch::start(&[root(dir.path())], &Options::default()).unwrap();
-    assert!(!watch.is_polling(dir.path()));
+    assert!(!watch.shared.is_polled(dir.path()));
     let (temporary, path) = (dir.path().join("x.mp4.tmp_extension"), dir.path().join("x.mp4"));
     fs::write(&temporary, "x").unwrap();
     wait_for(&events, "close", |e| matches!(e, Event::Closed(p) if *p == temporary));
@@ -87,11 +87,11 @@ fn a_root_that_goes_is_polled_and_comes_back() {
     let (watch, events) = Watch::start(&[root(&path)], &Options::default()).unwrap();
     fs::remove_dir(&path).unwrap();
     wait_for(&events, "root gone", |e| matches!(e, Event::Problem(DiscoverError::RootGone { .. })));
-    assert!(watch.is_polling(&path));
+    assert!(watch.shared.is_polled(&path));
     fs::create_dir(&path).unwrap();
     watch.retry();
     wait_for(&events, "watched again", |e| matches!(e, Event::Rescan { directory: Some(d), .. } if *d == path));
-    assert!(!watch.is_polling(&path));
+    assert!(!watch.shared.is_polled(&path));
     fs::write(path.join("x.mp4"), "x").unwrap();
     wait_for(&events, "close", |e| matches!(e, Event::Closed(_)));
 }
@@ -102,7 +102,7 @@ fn a_root_that_is_not_there_is_told_and_polled() {
     let path = dir.path().join("none");
     let (watch, events) = Watch::start(&[root(&path)], &Options::default()).unwrap();
     wait_for(&events, "problem", |e| matches!(e, Event::Problem(DiscoverError::NotWatched { .. })));
-    assert!(watch.is_polling(&path));
+    assert!(watch.shared.is_polled(&path));
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn polling_by_choice_sets_no_watch() {
     let options = Options { poll: true, ..Options::default() };
     let (watch, events) = Watch::start(&[root(dir.path())], &options).unwrap();
     watch.retry();
-    assert!(watch.is_polling(dir.path()));
+    assert!(watch.shared.is_polled(dir.path()));
     fs::write(dir.path().join("x.mp4"), "x").unwrap();
     assert!(events.recv_timeout(Duration::from_millis(200)).is_err());
 }
