@@ -253,7 +253,7 @@ fn process(
         // Before the scan: what it finds of a recording that is being carried on is not what will be there afterwards.
         engine.pool().wait_until_idle();
     }
-    commands::process::run(engine, args, places, mode, out)
+    commands::process::run(engine, args, (places, mode), is_own_process, out)
 }
 
 fn server_named(name: &str) -> Result<Server, Failure> {

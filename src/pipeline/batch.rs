@@ -15,7 +15,7 @@ use super::journey::{self, Ended};
 use super::leaving;
 use super::pool::Urgency;
 use super::queueing;
-use crate::catalog::{CatalogError, DeliveryFilter, JournalKey, Known};
+use crate::catalog::{CatalogError, JournalKey, Known};
 use crate::discover::{Mode, Problem, Settled, Settling, Unit, Waiting};
 use crate::durable;
 use crate::finish::{self, ByBytes};
@@ -35,6 +35,8 @@ pub struct Batch {
     pub wait: bool,
     /// Whether to take what was quarantined, left out or failed before.
     pub again: bool,
+    /// Whether nothing else works here: then it also ends what is left of earlier runs, as far as that is due.
+    pub is_alone: bool,
 }
 
 /// How it went.
@@ -50,7 +52,7 @@ pub struct Report {
     pub unhandled: Vec<PathBuf>,
     /// Places that could not be read.
     pub problems: Vec<Problem>,
-    /// What could not be delivered yet.
+    /// What of these recordings and units could not be delivered yet.
     pub undelivered: Vec<Delivery>,
 }
 
@@ -76,13 +78,13 @@ pub fn run(engine: &Engine, batch: &Batch, hear: &dyn Fn(&Path, &Ended)) -> Resu
     let mut run = Run { engine, batch, say: Some(say), waiting: Vec::new() };
     run.submit_all(found.candidates, &mut report)?;
     run.listen(&heard, hear, &mut report);
-    queue_units(house, &found.units, &mut report)?;
+    let own = Own { units: queue_units(house, &found.units, &mut report)?, vods: vods_of(&report) };
     house.bell.ring();
-    deliver(engine, batch.wait)?;
-    freeing::free_what_is_due(house);
+    deliver(engine, batch, &own, batch.wait)?;
+    own.free(house, batch);
     // Files that were touched since their delivery are compared with their copies, and freed by that.
-    deliver(engine, false)?;
-    report.undelivered = undelivered(house)?;
+    deliver(engine, batch, &own, false)?;
+    report.undelivered = own.undelivered(house)?;
     report.ended.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(report)
 }
@@ -136,7 +138,7 @@ impl Run<'_> {
         match self.house().settler().settle(candidate.clone(), None, self.batch.mode, now_ms()) {
             Settling::Settled(settled) => match self.put_back(&settled) {
                 Some(candidate) => self.waiting.push(candidate),
-                None => self.submit(&settled),
+                None => self.submit(settled),
             },
             Settling::Wait { reason: Waiting::Quiet | Waiting::Settle, .. } => self.waiting.push(candidate),
             Settling::Changed(now) => self.waiting.push(now),
@@ -180,16 +182,13 @@ impl Run<'_> {
         }
     }
 
-    fn submit(&self, settled: &Settled) {
+    /// Has a recording taken to its end; what cannot be taken now is asked for again later.
+    fn submit(&mut self, settled: Settled) {
         let Some(say) = self.say.clone() else { return };
-        let path = settled.candidate().path.clone();
-        let then = move |path, ended| drop(say.send((path, ended)));
-        if !self.engine.submit(settled.clone(), Urgency::Backlog, then) {
-            // The daemon's own scan has it already: its end is ours.
-            while self.engine.pool().holds(&path) && !self.house().stop.is_requested() {
-                std::thread::sleep(TICK);
-            }
-            self.tell(path, journey::travel(self.house(), settled, &self.engine.pool().turn()));
+        let candidate = settled.candidate().clone();
+        let hear = move |path: &Path, ended: &Ended| drop(say.send((path.to_owned(), ended.clone())));
+        if !self.engine.submit(settled, Urgency::Asked, Some(Box::new(hear))) {
+            self.waiting.push(candidate);
         }
     }
 
@@ -222,28 +221,68 @@ impl Run<'_> {
     }
 }
 
-fn queue_units(house: &House, units: &[(Unit, String)], report: &mut Report) -> Result<(), CatalogError> {
+/// Queues the units; returns the ids of their assets.
+fn queue_units(house: &House, units: &[(Unit, String)], report: &mut Report) -> Result<Vec<String>, CatalogError> {
+    let mut assets = Vec::new();
     for (unit, stream_id) in units {
-        let queued = house.catalog.enqueue(&queueing::deliveries_for_unit(house, unit, stream_id))?;
-        report.units += usize::from(queued > 0);
+        let deliveries = queueing::deliveries_for_unit(house, unit, stream_id);
+        report.units += usize::from(house.catalog.enqueue(&deliveries)? > 0);
+        assets.extend(deliveries.into_iter().next().map(|delivery| delivery.asset.id));
     }
-    Ok(())
+    Ok(assets)
 }
 
-fn deliver(engine: &Engine, wait: bool) -> Result<(), CatalogError> {
-    let house = engine.house();
-    engine.couriers().wait_until_nothing_is_due()?;
-    // What waits for its time is seen in the queue; only what waits for a person takes a look at every delivery.
-    let is_waiting =
-        || Ok::<_, CatalogError>(house.catalog.next_due_ms()?.is_some() || !undelivered(house)?.is_empty());
-    while wait && !house.stop.is_requested() && is_waiting()? {
-        engine.couriers().wait_until_something_may_be_due()?;
-        engine.couriers().wait_until_nothing_is_due()?;
-    }
-    Ok(())
+fn vods_of(report: &Report) -> Vec<String> {
+    let vod_of = |(_, ended): &(PathBuf, Ended)| match ended {
+        Ended::Finished(vod) => Some(vod.vod_id.clone()),
+        Ended::AlreadyFinished { vod_id } | Ended::Postponed { vod_id, .. } => vod_id.clone(),
+        Ended::Quarantined(_) | Ended::LeftOut | Ended::Failed { .. } => None,
+    };
+    report.ended.iter().filter_map(vod_of).collect()
 }
 
-fn undelivered(house: &House) -> Result<Vec<Delivery>, CatalogError> {
-    let filter = DeliveryFilter { pending_only: true, ..DeliveryFilter::default() };
-    Ok(house.catalog.deliveries(&filter)?.items)
+/// What a batch was asked to deliver, and nothing that others queue meanwhile.
+struct Own {
+    /// Ids of records.
+    vods: Vec<String>,
+    /// Ids of the assets of units.
+    units: Vec<String>,
+}
+
+impl Own {
+    fn undelivered(&self, house: &House) -> Result<Vec<Delivery>, CatalogError> {
+        let mut pending = Vec::new();
+        for vod_id in &self.vods {
+            pending.extend(house.catalog.deliveries_of_vod(vod_id)?.into_iter().filter(Delivery::is_pending));
+        }
+        for asset_id in &self.units {
+            pending.extend(house.catalog.pending_for(asset_id)?);
+        }
+        Ok(pending)
+    }
+
+    fn free(&self, house: &House, batch: &Batch) {
+        if batch.is_alone {
+            freeing::free_what_is_due(house);
+        } else {
+            self.vods.iter().for_each(|vod_id| freeing::free_if_due(house, vod_id));
+        }
+    }
+}
+
+fn deliver(engine: &Engine, batch: &Batch, own: &Own, wait: bool) -> Result<(), CatalogError> {
+    let (house, couriers) = (engine.house(), engine.couriers());
+    let mut left = own.undelivered(house)?;
+    couriers.wait_for(&left)?;
+    while wait && !left.is_empty() && !house.stop.is_requested() {
+        std::thread::sleep(TICK);
+        left = still_pending(house, left)?;
+        couriers.wait_for(&left)?;
+    }
+    if batch.is_alone { couriers.wait_until_nothing_is_due() } else { Ok(()) }
+}
+
+fn still_pending(house: &House, deliveries: Vec<Delivery>) -> Result<Vec<Delivery>, CatalogError> {
+    let now = |delivery: Delivery| house.catalog.delivery(&delivery.id).map(|now| now.filter(Delivery::is_pending));
+    deliveries.into_iter().filter_map(|delivery| now(delivery).transpose()).collect()
 }

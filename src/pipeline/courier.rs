@@ -19,6 +19,9 @@ use crate::deliver::{self, DeliverError};
 use crate::fault::{Class, Fault, chain};
 use crate::recording::{Asset, Delivery, RemoteObject};
 
+/// How often it is looked whether the couriers are done.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
 /// Wakes sleeping couriers, and whoever waits for them to have nothing to do.
 #[derive(Debug, Default)]
 pub struct Bell {
@@ -31,12 +34,15 @@ impl Bell {
     pub fn share(&self, settings: &deliver::Options) -> usize {
         let mut carried = self.lock();
         (carried.wanted, carried.at_once) = shares(settings.concurrency, settings.targets.len());
+        carried.rings = carried.rings.wrapping_add(1);
         self.rung.notify_all();
         carried.wanted.saturating_sub(carried.running)
     }
 
     /// Something may be due now.
     pub fn ring(&self) {
+        let mut carried = self.lock();
+        carried.rings = carried.rings.wrapping_add(1);
         self.rung.notify_all();
     }
 
@@ -55,6 +61,24 @@ impl Bell {
     pub fn resume_targets(&self) {
         self.lock().resume();
         self.ring();
+    }
+
+    /// How things stand now.
+    fn at(&self, now_ms: i64) -> Carried {
+        let mut carried = self.lock();
+        carried.end_pauses(now_ms);
+        carried.clone()
+    }
+
+    /// The same for a courier; `None` if it is to end.
+    fn enter(&self, now_ms: i64, is_stopped: bool) -> Option<Carried> {
+        let mut carried = self.lock();
+        if carried.closed || is_stopped || carried.running > carried.wanted {
+            carried.running = carried.running.saturating_sub(1);
+            return None;
+        }
+        drop(carried);
+        Some(self.at(now_ms))
     }
 
     fn lock(&self) -> MutexGuard<'_, Carried> {
@@ -109,34 +133,41 @@ impl Couriers {
 
     /// Waits until nothing is due now and nothing is under way.
     pub fn wait_until_nothing_is_due(&self) -> Result<(), CatalogError> {
-        if self.lock().is_empty() {
-            return Ok(());
-        }
-        let mut carried = self.house.bell.lock();
-        while !self.house.stop.is_requested() {
-            if carried.in_flight.is_empty() {
-                let now = now_ms();
-                carried.end_pauses(now);
-                if !matches!(next_free(&self.house, &carried, now)?, Next::Due(_)) {
-                    break;
-                }
-            }
-            carried = nap(&self.house.bell, carried, Duration::from_millis(200));
-        }
-        Ok(())
+        self.wait_while(|house, now| {
+            let is_due = matches!(next_free(house, &house.bell.at(now), now)?, Next::Due(_));
+            Ok(is_due || !house.bell.lock().in_flight.is_empty())
+        })
     }
 
-    /// Waits until something may be due, at most a second.
-    pub fn wait_until_something_may_be_due(&self) -> Result<(), CatalogError> {
-        let carried = self.house.bell.lock();
-        let now = now_ms();
-        let next = match next_free(&self.house, &carried, now)? {
-            Next::Due(_) => Some(now),
-            Next::At(due_ms) => Some(due_ms),
-            Next::Nothing => None,
+    /// Waits until none of these is due now or under way, as they are in the queue by then.
+    pub fn wait_for(&self, deliveries: &[Delivery]) -> Result<(), CatalogError> {
+        let is_busy = |house: &House, delivery: &Delivery, now: i64| {
+            // The queue first: whoever has ended one has written there how.
+            let due_ms = house.catalog.delivery(&delivery.id)?.and_then(|delivery| delivery.state.due_ms());
+            let carried = house.bell.at(now);
+            let is_due = due_ms.is_some_and(|due_ms| due_ms <= now) && !carried.paused.contains_key(&delivery.target);
+            Ok::<_, CatalogError>(is_due || carried.in_flight.contains(&delivery.id))
         };
-        let nap_for = carried.nap(next, now).min(Duration::from_secs(1));
-        drop(nap(&self.house.bell, carried, nap_for));
+        let mut left = deliveries.iter().peekable();
+        self.wait_while(|house, now| {
+            while let Some(delivery) = left.peek() {
+                if is_busy(house, delivery, now)? {
+                    return Ok(true);
+                }
+                left.next();
+            }
+            Ok(false)
+        })
+    }
+
+    fn wait_while(
+        &self,
+        mut is_busy: impl FnMut(&House, i64) -> Result<bool, CatalogError>,
+    ) -> Result<(), CatalogError> {
+        let (has_begun, bell) = (!self.lock().is_empty(), &self.house.bell);
+        while has_begun && !self.house.stop.is_requested() && is_busy(&self.house, now_ms())? {
+            drop(nap(bell, bell.lock(), LOOK_AGAIN));
+        }
         Ok(())
     }
 
@@ -211,19 +242,13 @@ fn carry_all(house: &House) {
 
 /// Takes the most urgent due delivery that nobody carries; `None` when the couriers are to stop.
 fn take(house: &House) -> Option<Delivery> {
-    let mut carried = house.bell.lock();
     loop {
-        if carried.closed || house.stop.is_requested() || carried.running > carried.wanted {
-            carried.running = carried.running.saturating_sub(1);
-            return None;
-        }
         let now = now_ms();
-        carried.end_pauses(now);
-        let next = match next_free(house, &carried, now) {
-            Ok(Next::Due(delivery)) => {
-                carried.in_flight.insert(delivery.id.clone());
-                return Some(*delivery);
-            }
+        let seen = house.bell.enter(now, house.stop.is_requested())?;
+        let next = match next_free(house, &seen, now) {
+            Ok(Next::Due(delivery)) if house.bell.lock().take(&delivery) => return Some(*delivery),
+            // Another courier was faster.
+            Ok(Next::Due(_)) => continue,
             Ok(Next::At(due_ms)) => Some(due_ms),
             Ok(Next::Nothing) => None,
             Err(error) => {
@@ -231,15 +256,20 @@ fn take(house: &House) -> Option<Delivery> {
                 None
             }
         };
-        if carried.in_flight.is_empty() {
+        if seen.in_flight.is_empty() {
             house.targets().rest();
         }
-        let nap_for = carried.nap(next, now);
-        carried = nap(&house.bell, carried, nap_for);
+        let carried = house.bell.lock();
+        // What was queued or ended since the queue was looked at has rung already.
+        if carried.rings == seen.rings {
+            let nap_for = carried.nap(next, now);
+            drop(nap(&house.bell, carried, nap_for));
+        }
     }
 }
 
-/// The most urgent due delivery that nobody carries and whose target does not wait, else when there is one.
+/// The most urgent due delivery that nobody carries and whose target does not wait, else when there is one. The bell must not be
+/// locked meanwhile: a stop needs it, and a catalogue may hang.
 fn next_free(house: &House, carried: &Carried, now: i64) -> Result<Next, CatalogError> {
     let is_free = |id: &str| !carried.in_flight.contains(id);
     house.catalog.next_due(now, &Among { may_try: &|target| carried.may_try(target), is_free: &is_free })

@@ -1,6 +1,5 @@
 //! The house at work: the pool that finishes, the couriers that carry, and what the last process left to be done.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use tracing::info;
@@ -8,9 +7,10 @@ use tracing::info;
 use super::courier::Couriers;
 use super::error::PipelineError;
 use super::house::{House, Opening, Settings};
-use super::journey::{self, Ended};
-use super::pool::{Pool, Urgency};
+use super::journey;
+use super::pool::{Listener, Pool, Urgency};
 use super::resuming;
+use super::turns::Turn;
 use crate::catalog::CatalogError;
 use crate::discover::Settled;
 use crate::stop::Stop;
@@ -29,7 +29,11 @@ impl Engine {
     pub fn start(settings: Settings, stop: Stop, opening: Opening) -> Result<Self, PipelineError> {
         let (jobs, background_nice) = (settings.finish.jobs, settings.finish.background_nice);
         let house = Arc::new(House::open(settings, stop, opening)?);
-        let pool = Pool::start(jobs, background_nice).map_err(PipelineError::Threads)?;
+        let at = Arc::clone(&house);
+        let travel = move |settled: &Settled, turn: &Turn<'_>| {
+            (!at.stop.is_requested()).then(|| journey::travel(&at, settled, turn))
+        };
+        let pool = Pool::start(jobs, background_nice, travel).map_err(PipelineError::Threads)?;
         let couriers = Couriers::of(&house);
         Ok(Self { house, pool, couriers })
     }
@@ -64,23 +68,14 @@ impl Engine {
         }
         // Each travels alone: if one of them makes the process die again, that is held against no other (promise 6).
         for settled in again {
-            self.submit(settled, Urgency::Live, |_, _| ());
+            self.submit(settled, Urgency::Live, None);
         }
         Ok(())
     }
 
-    /// Queues a recording; `then` hears how its journey ended. Says whether it was taken.
-    pub fn submit<F>(&self, settled: Settled, urgency: Urgency, then: F) -> bool
-    where
-        F: FnOnce(PathBuf, Ended) + Send + 'static,
-    {
-        let house = Arc::clone(&self.house);
-        self.pool.submit(settled, urgency, move |settled, turn| {
-            if !house.stop.is_requested() {
-                let ended = journey::travel(&house, &settled, turn);
-                then(settled.path().to_owned(), ended);
-            }
-        })
+    /// Queues a recording; `listener` hears how its journey ended. Says whether it will.
+    pub fn submit(&self, settled: Settled, urgency: Urgency, listener: Option<Listener>) -> bool {
+        self.pool.submit(settled, urgency, listener)
     }
 
     /// Ends in order: takes nothing new, lets what is under way come to its next safe point, joins the threads.

@@ -33,7 +33,7 @@ use crate::recording::{Defect, Fingerprint, SpliceIntent, VodRecord};
 use crate::stop::{self, Stopped};
 
 /// How a recording's journey ended, for now.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Ended {
     /// It is finished and catalogued.
     Finished(Box<VodRecord>),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::catalog::next_try_ms;
 use crate::fault::Class;
+use crate::recording::Delivery;
 
 /// Uploads at once to each target when the configuration does not say.
 const DEFAULT_COURIERS: usize = 4;
@@ -52,7 +53,7 @@ pub(super) enum Say {
 }
 
 /// What a target's store failed of late.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Failures {
     in_a_row: u32,
     /// Whether the last one was silence: bytes that arrive after it prove that somebody is there.
@@ -81,7 +82,7 @@ impl Failures {
 }
 
 /// What is carried now, and which targets wait.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Carried {
     pub in_flight: HashSet<String>,
     /// Targets that wait, each with the time of its next try.
@@ -98,6 +99,8 @@ pub(super) struct Carried {
     /// How many there are.
     pub running: usize,
     pub closed: bool,
+    /// How often somebody said that something may be due.
+    pub rings: u64,
 }
 
 impl Carried {
@@ -106,6 +109,11 @@ impl Carried {
         let busy = self.in_flight.iter().filter(|id| id.rsplit('@').next() == Some(target)).count();
         let most = if self.pauses_in_a_row.contains_key(target) { 1 } else { self.at_once };
         !self.paused.contains_key(target) && busy < most
+    }
+
+    /// Notes that a delivery is carried from now on; false if it may not be, for somebody carries it already.
+    pub fn take(&mut self, delivery: &Delivery) -> bool {
+        !self.closed && self.may_try(&delivery.target) && self.in_flight.insert(delivery.id.clone())
     }
 
     /// Ends the pauses whose time has come.

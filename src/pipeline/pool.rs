@@ -1,16 +1,21 @@
 //! One rayon pool for media work; the queue before it is ordered, bounded, and holds each recording once.
 //!
 //! What finishes now overtakes the backlog: a free thread takes the most urgent recording at that moment, not the
-//! one that was queued first. What does not fit into the queue is not lost: the next scan finds it again.
+//! one that was queued first. A recording that is queued carries with it everybody who asked for it. What does not fit into the
+//! queue is not lost: the next scan finds it again.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
+use super::error::PipelineError;
+use super::journey::Ended;
 use super::turns::{Turn, Turns};
 use crate::discover::Settled;
+use crate::fault::{Fault as _, chain};
 use crate::memory;
+use crate::recording::Fingerprint;
 use crate::threads;
 
 /// How urgent a recording is; the greater is taken first.
@@ -18,6 +23,8 @@ use crate::threads;
 pub enum Urgency {
     /// Found by a scan.
     Backlog,
+    /// Somebody waits for it.
+    Asked,
     /// Its end was seen just now.
     Live,
 }
@@ -25,13 +32,32 @@ pub enum Urgency {
 /// Recordings that wait at most; the scan finds the others again.
 pub const MOST_WAITING: usize = 65_536;
 
+/// Hears how a recording's journey ended; dropped unheard where none begins. It must not wait.
+pub type Listener = Box<dyn FnOnce(&Path, &Ended) + Send>;
+
+/// Takes a recording to its end; `None` if its journey did not begin.
+type Work = dyn Fn(&Settled, &Turn<'_>) -> Option<Ended> + Send + Sync;
+
 type Rank = (Urgency, i64, PathBuf);
 
-#[derive(Debug, Default)]
+/// A recording that waits.
+struct Job {
+    rank: Rank,
+    settled: Settled,
+    listeners: Vec<Listener>,
+}
+
+/// A recording that is worked on.
+struct InHand {
+    fingerprint: Fingerprint,
+    listeners: Vec<Listener>,
+}
+
+#[derive(Default)]
 struct Queue {
     ranks: BTreeSet<Rank>,
-    waiting: HashMap<PathBuf, (Rank, Settled)>,
-    working: HashSet<PathBuf>,
+    waiting: HashMap<PathBuf, Job>,
+    working: HashMap<PathBuf, InHand>,
     is_closed: bool,
 }
 
@@ -40,6 +66,7 @@ pub struct Pool {
     threads: RwLock<Arc<rayon::ThreadPool>>,
     turns: Arc<Turns>,
     queue: Arc<(Mutex<Queue>, Condvar)>,
+    work: Arc<Work>,
     background_nice: AtomicU8,
 }
 
@@ -81,13 +108,17 @@ fn threads(jobs: usize) -> Result<rayon::ThreadPool, rayon::ThreadPoolBuildError
 }
 
 impl Pool {
-    /// Starts the threads; a backlog is worked on at a priority lower by `background_nice`.
-    pub fn start(jobs: usize, background_nice: u8) -> Result<Self, rayon::ThreadPoolBuildError> {
+    /// Starts the threads, which do this work; a backlog is worked on at a priority lower by `background_nice`.
+    pub fn start<W>(jobs: usize, background_nice: u8, work: W) -> Result<Self, rayon::ThreadPoolBuildError>
+    where
+        W: Fn(&Settled, &Turn<'_>) -> Option<Ended> + Send + Sync + 'static,
+    {
         Ok(Self {
             background_nice: background_nice.into(),
             threads: RwLock::new(Arc::new(threads(jobs)?)),
             turns: Arc::new(Turns::new(threads_for(jobs))),
             queue: Arc::default(),
+            work: Arc::new(work),
         })
     }
 
@@ -107,28 +138,23 @@ impl Pool {
         Arc::clone(&self.threads.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Waits for a turn, for work that does not come from the queue.
-    pub fn turn(&self) -> Turn<'_> {
-        self.turns.enter()
-    }
-
-    /// Queues a recording unless it is queued or worked on already; says whether it was taken. The work begins with a
-    /// turn.
-    pub fn submit<F>(&self, settled: Settled, urgency: Urgency, work: F) -> bool
-    where
-        F: FnOnce(Settled, &Turn<'_>) + Send + 'static,
-    {
-        if !lock(&self.queue.0).insert(settled, urgency) {
-            return false;
+    /// Queues a recording; if it is queued or worked on already, who asks now hears how that ends. The work begins with a turn.
+    ///
+    /// False if nothing will be heard: another state of the file is worked on, or the queue is full or closed.
+    pub fn submit(&self, settled: Settled, urgency: Urgency, listener: Option<Listener>) -> bool {
+        match lock(&self.queue.0).insert(settled, urgency, listener) {
+            Place::New => {}
+            Place::Joined => return true,
+            Place::None => return false,
         }
-        let (queue, turns) = (Arc::clone(&self.queue), Arc::clone(&self.turns));
+        let (queue, turns, work) = (Arc::clone(&self.queue), Arc::clone(&self.turns), Arc::clone(&self.work));
         let background_nice = self.background_nice.load(Ordering::Relaxed);
         self.threads().spawn(move || {
             let turn = turns.enter();
             let Some((settled, urgency)) = lock(&queue.0).take_most_urgent() else { return };
-            let _working = Working { queue: &queue, path: settled.path().to_owned() };
+            let mut working = Working { queue: &queue, path: settled.path().to_owned(), ended: Some(panicked()) };
             let nice = if urgency == Urgency::Live { 0 } else { background_nice };
-            threads::at_lower_priority(nice, || work(settled, &turn));
+            working.ended = threads::at_lower_priority(nice, || work(&settled, &turn));
         });
         true
     }
@@ -159,35 +185,52 @@ impl Pool {
     /// Whether a path waits or is worked on.
     pub fn holds(&self, path: &Path) -> bool {
         let queue = lock(&self.queue.0);
-        queue.waiting.contains_key(path) || queue.working.contains(path)
+        queue.waiting.contains_key(path) || queue.working.contains_key(path)
     }
 }
 
+/// Where a recording is after it was asked for.
+enum Place {
+    /// At a place of its own in the queue.
+    New,
+    /// Where it was already.
+    Joined,
+    /// Nowhere.
+    None,
+}
+
 impl Queue {
-    fn insert(&mut self, settled: Settled, urgency: Urgency) -> bool {
-        let path = settled.path().to_owned();
-        if self.is_closed || self.working.contains(&path) || self.waiting.len() >= MOST_WAITING {
-            return false;
+    fn insert(&mut self, settled: Settled, urgency: Urgency, listener: Option<Listener>) -> Place {
+        let (path, fingerprint) = (settled.path().to_owned(), settled.candidate().fingerprint);
+        if let Some(in_hand) = self.working.get_mut(&path).filter(|in_hand| in_hand.fingerprint == fingerprint) {
+            in_hand.listeners.extend(listener);
+            return Place::Joined;
         }
-        let rank = (urgency, settled.candidate().fingerprint.mtime_ns, path.clone());
-        if let Some((old, _)) = self.waiting.get(&path) {
-            // Already queued: only its urgency may rise, the task that will take it is already spawned.
-            let old = old.clone();
-            self.ranks.remove(&old);
-            let rank = rank.max(old);
+        if self.is_closed || self.working.contains_key(&path) {
+            return Place::None;
+        }
+        let rank = (urgency, fingerprint.mtime_ns, path.clone());
+        if let Some(job) = self.waiting.get_mut(&path) {
+            // Its urgency may only rise; the task that will take it is already spawned.
+            self.ranks.remove(&job.rank);
+            let rank = rank.max(job.rank.clone());
             self.ranks.insert(rank.clone());
-            self.waiting.insert(path, (rank, settled));
-            return false;
+            (job.rank, job.settled) = (rank, settled);
+            job.listeners.extend(listener);
+            return Place::Joined;
+        }
+        if self.waiting.len() >= MOST_WAITING {
+            return Place::None;
         }
         self.ranks.insert(rank.clone());
-        self.waiting.insert(path, (rank, settled));
-        true
+        self.waiting.insert(path, Job { rank, settled, listeners: listener.into_iter().collect() });
+        Place::New
     }
 
     fn take_most_urgent(&mut self) -> Option<(Settled, Urgency)> {
         let (urgency, _, path) = self.ranks.pop_last()?;
-        let (_, settled) = self.waiting.remove(&path)?;
-        self.working.insert(path);
+        let Job { settled, listeners, .. } = self.waiting.remove(&path)?;
+        self.working.insert(path, InHand { fingerprint: settled.candidate().fingerprint, listeners });
         Some((settled, urgency))
     }
 
@@ -196,15 +239,27 @@ impl Queue {
     }
 }
 
-/// Takes the recording out of the set of those worked on, also when the work panics.
+/// How a journey ended that panicked.
+fn panicked() -> Ended {
+    let error = PipelineError::Panicked;
+    Ended::Failed { class: error.class(), message: chain(&error), hint: error.hint() }
+}
+
+/// Takes the recording out of the set of those worked on and tells its listeners, also when the work panics.
 struct Working<'a> {
     queue: &'a Arc<(Mutex<Queue>, Condvar)>,
     path: PathBuf,
+    ended: Option<Ended>,
 }
 
 impl Drop for Working<'_> {
     fn drop(&mut self) {
-        lock(&self.queue.0).working.remove(&self.path);
+        let done = lock(&self.queue.0).working.remove(&self.path);
+        for listener in done.into_iter().flat_map(|done| done.listeners) {
+            if let Some(ended) = &self.ended {
+                listener(&self.path, ended);
+            }
+        }
         self.queue.1.notify_all();
     }
 }
@@ -212,9 +267,8 @@ impl Drop for Working<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recording::Fingerprint;
     use crate::recording::journey::{Candidate, NameFacts};
-    use crossbeam_channel::unbounded;
+    use crossbeam_channel::{Receiver, Sender, unbounded};
 
     fn settled(name: &str, mtime_ns: i64) -> Settled {
         let candidate = Candidate {
@@ -228,36 +282,96 @@ mod tests {
         Settled::for_test(candidate)
     }
 
-    #[test]
-    fn what_finishes_now_overtakes_the_backlog_and_the_newest_comes_first() {
-        let pool = Pool::start(1, 0).unwrap();
+    /// A pool of one whose first recording is held until `release` is dropped, with the paths that it has worked on.
+    struct Held {
+        pool: Pool,
+        release: Sender<()>,
+        order: Receiver<PathBuf>,
+    }
+
+    fn held(jobs: usize) -> Held {
         let (release, until_released) = unbounded::<()>();
-        let (said, heard) = unbounded();
-        pool.submit(settled("/first", 0), Urgency::Backlog, move |_, _| assert!(until_released.recv().is_err()));
+        let (said, order) = unbounded();
+        let work = move |settled: &Settled, _: &Turn<'_>| {
+            if settled.path() == Path::new("/held") {
+                assert!(until_released.recv().is_err());
+            }
+            // Not every test looks at the order.
+            let _ = said.send(settled.path().to_owned());
+            Some(Ended::AlreadyFinished { vod_id: Some(settled.path().display().to_string()) })
+        };
+        let pool = Pool::start(jobs, 0, work).unwrap();
+        assert!(pool.submit(settled("/held", 0), Urgency::Backlog, None));
         while pool.load() != (0, 1) {
             std::thread::yield_now();
         }
-        for (name, mtime, urgency) in
-            [("/old", 1, Urgency::Backlog), ("/newer", 2, Urgency::Backlog), ("/live", 0, Urgency::Live)]
-        {
-            let said = said.clone();
-            pool.submit(settled(name, mtime), urgency, move |s, _| said.send(s.path().to_owned()).unwrap());
+        Held { pool, release, order }
+    }
+
+    fn told(to: &Sender<PathBuf>) -> Option<Listener> {
+        let to = to.clone();
+        let tell = move |path: &Path, ended: &Ended| {
+            assert!(matches!(ended, Ended::AlreadyFinished { vod_id: Some(id) } if Path::new(id) == path));
+            to.send(path.to_owned()).unwrap();
+        };
+        Some(Box::new(tell))
+    }
+
+    #[test]
+    fn what_finishes_now_overtakes_what_is_asked_for_that_the_backlog_and_the_newest_comes_first() {
+        let Held { pool, release, order } = held(1);
+        for (name, mtime, urgency) in [
+            ("/old", 1, Urgency::Backlog),
+            ("/newer", 2, Urgency::Backlog),
+            ("/asked", 0, Urgency::Asked),
+            ("/live", 0, Urgency::Live),
+        ] {
+            pool.submit(settled(name, mtime), urgency, None);
         }
         drop(release);
         pool.wait_until_idle();
-        let order: Vec<PathBuf> = heard.try_iter().collect();
-        assert_eq!(order, [PathBuf::from("/live"), "/newer".into(), "/old".into()]);
+        let order: Vec<PathBuf> = order.try_iter().collect();
+        assert_eq!(order, ["/held", "/live", "/asked", "/newer", "/old"].map(PathBuf::from));
+    }
+
+    #[test]
+    fn who_asks_hears_of_what_was_asked_for_and_of_nothing_else() {
+        let Held { pool, release, .. } = held(1);
+        let (to, heard) = unbounded();
+        let (to_another, another_heard) = unbounded();
+        (0..9).for_each(|n| assert!(pool.submit(settled(&format!("/other{n}"), n), Urgency::Live, None)));
+        for (name, to) in [("/other5", &to), ("/mine", &to), ("/held", &to), ("/mine", &to_another)] {
+            assert!(pool.submit(settled(name, 0), Urgency::Asked, told(to)));
+        }
+        drop((release, to, to_another));
+        let mut heard: Vec<PathBuf> = heard.iter().collect();
+        heard.sort();
+        assert_eq!(heard, ["/held", "/mine", "/other5"].map(PathBuf::from));
+        assert_eq!(another_heard.iter().collect::<Vec<_>>(), [PathBuf::from("/mine")]);
+    }
+
+    #[test]
+    fn another_state_of_what_is_worked_on_is_refused_and_nothing_is_taken_after_the_end() {
+        let Held { pool, release, .. } = held(2);
+        let (to, heard) = unbounded();
+        assert!(!pool.submit(settled("/held", 1), Urgency::Live, told(&to)));
+        assert!(pool.submit(settled("/held", 0), Urgency::Live, told(&to)));
+        pool.close();
+        assert!(!pool.submit(settled("/late", 0), Urgency::Live, told(&to)));
+        drop((release, to));
+        assert_eq!(heard.iter().collect::<Vec<_>>(), [PathBuf::from("/held")]);
     }
 
     #[test]
     fn a_backlog_is_worked_on_at_a_lower_priority_and_what_ends_now_is_not() {
-        let pool = Pool::start(1, 5).unwrap();
         let (said, heard) = unbounded();
+        let work = move |_: &Settled, _: &Turn<'_>| {
+            said.send(rustix::process::getpriority_process(None).unwrap()).unwrap();
+            None
+        };
+        let pool = Pool::start(1, 5, work).unwrap();
         for (name, urgency) in [("/old", Urgency::Backlog), ("/live", Urgency::Live), ("/older", Urgency::Backlog)] {
-            let said = said.clone();
-            pool.submit(settled(name, 0), urgency, move |_, _| {
-                said.send(rustix::process::getpriority_process(None).unwrap()).unwrap();
-            });
+            pool.submit(settled(name, 0), urgency, None);
             pool.wait_until_idle();
         }
         let usual = rustix::process::getpriority_process(None).unwrap();
@@ -274,31 +388,27 @@ mod tests {
 
     #[test]
     fn a_recording_is_queued_once_and_worked_on_once() {
-        let pool = Pool::start(2, 0).unwrap();
-        let (release, until_released) = unbounded::<()>();
-        assert!(pool.submit(settled("/x", 0), Urgency::Backlog, move |_, _| assert!(until_released.recv().is_err())));
-        while pool.load() != (0, 1) {
-            std::thread::yield_now();
-        }
-        assert!(!pool.submit(settled("/x", 0), Urgency::Live, |_, _| unreachable!()));
-        assert!(pool.holds(Path::new("/x")));
+        let Held { pool, release, order } = held(2);
+        assert!(pool.submit(settled("/held", 0), Urgency::Live, None));
+        assert!(pool.holds(Path::new("/held")));
+        assert_eq!(pool.load(), (0, 1));
         drop(release);
         pool.wait_until_idle();
-        assert!(!pool.holds(Path::new("/x")));
+        assert!(!pool.holds(Path::new("/held")));
+        assert_eq!(order.try_iter().count(), 1);
     }
 
     #[test]
     fn a_change_of_jobs_holds_for_what_begins_afterwards() {
-        let pool = Pool::start(1, 0).unwrap();
         let (release, until_released) = unbounded::<()>();
         let (begun, has_begun) = unbounded();
-        let submit = |n: i64| {
-            let (begun, until_released) = (begun.clone(), until_released.clone());
-            pool.submit(settled(&format!("/{n}"), n), Urgency::Backlog, move |_, _| {
-                begun.send(()).unwrap();
-                assert!(until_released.recv().is_err());
-            });
+        let work = move |_: &Settled, _: &Turn<'_>| {
+            begun.send(()).unwrap();
+            assert!(until_released.recv().is_err());
+            None
         };
+        let pool = Pool::start(1, 0, work).unwrap();
+        let submit = |n: i64| assert!(pool.submit(settled(&format!("/{n}"), n), Urgency::Backlog, None));
         (0..9).for_each(submit);
         has_begun.recv().unwrap();
         assert_eq!(pool.load(), (8, 1));
@@ -314,17 +424,20 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_does_not_keep_the_recording_locked() {
-        let pool = rayon_quiet(1);
-        pool.submit(settled("/x", 0), Urgency::Backlog, |_, _| panic!("expected by this test"));
+    fn a_panic_is_told_as_a_failure_and_does_not_keep_the_recording_locked() {
+        let pool = rayon_quiet(|_, _| panic!("expected by this test"));
+        let (to, heard) = unbounded();
+        let tell = move |_: &Path, ended: &Ended| to.send(matches!(ended, Ended::Failed { .. })).unwrap();
+        pool.submit(settled("/x", 0), Urgency::Backlog, Some(Box::new(tell)));
+        assert_eq!(heard.iter().collect::<Vec<_>>(), [true]);
         pool.wait_until_idle();
         assert!(!pool.holds(Path::new("/x")));
     }
 
     /// A pool whose panics are swallowed instead of aborting the test process.
-    fn rayon_quiet(jobs: usize) -> Pool {
-        let threads = rayon::ThreadPoolBuilder::new().num_threads(jobs).panic_handler(|_| ()).build().unwrap();
-        let (threads, turns) = (RwLock::new(Arc::new(threads)), Arc::new(Turns::new(jobs)));
-        Pool { threads, turns, queue: Arc::default(), background_nice: 0.into() }
+    fn rayon_quiet(work: impl Fn(&Settled, &Turn<'_>) -> Option<Ended> + Send + Sync + 'static) -> Pool {
+        let threads = rayon::ThreadPoolBuilder::new().num_threads(1).panic_handler(|_| ()).build().unwrap();
+        let (threads, turns) = (RwLock::new(Arc::new(threads)), Arc::new(Turns::new(1)));
+        Pool { threads, turns, queue: Arc::default(), work: Arc::new(work), background_nice: 0.into() }
     }
 }

@@ -124,7 +124,7 @@ impl<'a> Watcher<'a> {
             self.look_at(&path, None);
         }
         for settled in self.house().postponed.due(now_ms()) {
-            self.engine.submit(settled, Urgency::Backlog, |_, _| ());
+            self.engine.submit(settled, Urgency::Backlog, None);
         }
         self.look_at_what_is_due();
         if Instant::now() >= self.next_rescan {
@@ -327,7 +327,7 @@ impl<'a> Watcher<'a> {
         for _look in 0..LOOKS {
             match self.house().settler().settle(candidate.clone(), seen, Mode::Watch, now_ms()) {
                 Settling::Settled(settled) => {
-                    self.engine.submit(settled, urgency, |_, _| ());
+                    self.engine.submit(settled, urgency, None);
                     return;
                 }
                 Settling::Wait { until_ms, .. } => {

@@ -108,6 +108,16 @@ pub enum DeliveryState {
     },
 }
 
+impl DeliveryState {
+    /// When it is due, milliseconds since the Unix epoch, if it waits for that.
+    pub const fn due_ms(&self) -> Option<i64> {
+        match self {
+            Self::Waiting { due_ms, .. } => Some(*due_ms),
+            Self::Stuck { .. } | Self::Delivered { .. } => None,
+        }
+    }
+}
+
 impl Delivery {
     /// The queue's id of an asset in a target.
     pub fn id_of(asset_id: &str, target: &str) -> String {

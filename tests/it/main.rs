@@ -11,6 +11,7 @@ mod accounted;
 mod alarms;
 mod architecture;
 mod bad_input;
+mod beside;
 mod carried;
 mod crash;
 mod damage;

@@ -16,15 +16,15 @@ use crate::pipeline::{self, Batch, Ended, Engine, Place, Report};
 use crate::recording::name::{printable, printable_text};
 use crate::recording::{DeliveryState, VodRecord};
 
-/// Runs the batch and prints each recording's end as it comes.
+/// Runs the batch, alone or beside the daemon's own work, and prints each recording's end as it comes.
 pub fn run(
     engine: &Engine,
     args: &ProcessArgs,
-    places: Vec<Place>,
-    mode: Mode,
+    (places, mode): (Vec<Place>, Mode),
+    is_alone: bool,
     out: &mut Output<'_>,
 ) -> Result<Exit, Failure> {
-    let batch = Batch { places, mode, wait: args.wait, again: args.again };
+    let batch = Batch { places, mode, wait: args.wait, again: args.again, is_alone };
     let printed = std::cell::RefCell::new(out);
     let hear = |path: &Path, ended: &Ended| {
         let _ = print_ended(&mut printed.borrow_mut(), path, ended);
