@@ -175,7 +175,8 @@ impl From<sled::Error> for StorageError {
     fn from(error: sled::Error) -> Self {
         match error {
             sled::Error::Io(error) => Self::of_io(&error),
-            other => Self::because(other.to_string()),
+            // The file system gave back what was not written to it.
+            other => Self { words: other.to_string(), class: Class::Environment },
         }
     }
 }

@@ -157,6 +157,16 @@ impl Catalog {
         Ok(catalog)
     }
 
+    /// An error once the database has failed in this process: only another process can use it again.
+    pub fn require_works(&self) -> Result<()> {
+        self.store().refuse_after_failure()
+    }
+
+    /// Does something, once, when the database fails; what waits for the database then may wait for good.
+    pub fn when_failed(&self, then: impl Fn() + Send + Sync + 'static) {
+        let _ = self.store().when_failed.set(Box::new(then));
+    }
+
     /// In whose name files are written aside.
     pub fn owner(&self) -> &Owner {
         self.0.lock.owner()

@@ -25,7 +25,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -204,6 +204,8 @@ pub(super) struct Store {
     flushes: SharedFlush,
     counter: Option<FlushCounter>,
     has_failed: AtomicBool,
+    /// Called once when it fails.
+    pub(super) when_failed: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Rows read so far.
     #[cfg(test)]
     pub(super) rows_read: std::sync::atomic::AtomicUsize,
@@ -238,6 +240,7 @@ impl Store {
             flushes,
             counter: None,
             has_failed,
+            when_failed: OnceLock::new(),
             #[cfg(test)]
             rows_read: std::sync::atomic::AtomicUsize::new(0),
         };
@@ -404,7 +407,8 @@ impl Store {
         Ok(())
     }
 
-    fn refuse_after_failure(&self) -> Result<(), CatalogError> {
+    /// An error once the database has failed.
+    pub(super) fn refuse_after_failure(&self) -> Result<(), CatalogError> {
         if self.has_failed.load(Ordering::SeqCst) { Err(StorageError::given_up().into()) } else { Ok(()) }
     }
 
@@ -413,6 +417,7 @@ impl Store {
         if !self.has_failed.swap(true, Ordering::SeqCst) {
             std::mem::forget((self.db.clone(), self.trees.clone()));
             tracing::error!(path = %printable(&self.path), error = crate::fault::chain(&error), "Catalogue failed; it is not used again before a restart.");
+            self.when_failed.get().into_iter().for_each(|then| then());
         }
         error.into()
     }

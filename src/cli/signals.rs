@@ -20,6 +20,9 @@ static LAST_WORD: OnceLock<LastWord> = OnceLock::new();
 /// reason why the service manager kills the process: that would be held against the recordings.
 const DRAIN: Duration = Duration::from_secs(9);
 
+/// How long the last word may take.
+const LAST_WORD_LIMIT: Duration = Duration::from_secs(2);
+
 struct LastWord {
     say: Box<dyn Fn() + Send + Sync>,
     exit: Exit,
@@ -37,20 +40,30 @@ fn end(stop: &Stop) {
         end_now(Exit::Interrupted);
     }
     stop.request();
-    if LAST_WORD.get().is_some() {
-        drop(std::thread::Builder::new().name("drain".into()).spawn(end_after_drain));
+    if let Some(last_word) = LAST_WORD.get() {
+        end_soon(last_word.exit);
     }
 }
 
-fn end_after_drain() {
-    std::thread::sleep(DRAIN);
-    warn!(seconds = DRAIN.as_secs(), "steps under way did not finish in time; they are resumed at the next start");
-    end_now(LAST_WORD.get().map_or(Exit::Interrupted, |last_word| last_word.exit));
+/// Ends the program with `exit` if what is under way does not end before.
+pub fn end_soon(exit: Exit) {
+    let drain = move || {
+        std::thread::sleep(DRAIN);
+        warn!(seconds = DRAIN.as_secs(), "steps under way did not finish in time; they are resumed at the next start");
+        end_now(exit);
+    };
+    drop(std::thread::Builder::new().name("drain".into()).spawn(drain));
 }
 
+/// The last word is given a moment only: what it writes to may be what hangs.
 fn end_now(exit: Exit) -> ! {
-    if let Some(last_word) = LAST_WORD.get() {
-        (last_word.say)();
+    let (say, said) = std::sync::mpsc::channel::<()>();
+    let last_word = move || {
+        LAST_WORD.get().into_iter().for_each(|last_word| (last_word.say)());
+        drop(say);
+    };
+    if std::thread::Builder::new().name("last word".into()).spawn(last_word).is_ok() {
+        let _ = said.recv_timeout(LAST_WORD_LIMIT);
     }
     std::process::exit(exit.code().into());
 }

@@ -16,6 +16,9 @@ use percent_encoding::percent_decode_str;
 
 /// What is read of an answer at most. The longest that stores give are the pages of a list: 5,000 names of 1,024 characters.
 pub(super) const ANSWER_MAX_BYTES: u64 = 16 << 20;
+/// What is read of the answer to the end of a multipart upload at most: an address, a key and checksums, and the blanks that
+/// a store sends while it puts the parts together.
+pub(super) const END_MAX_BYTES: u64 = 256 << 10;
 /// What is read of a refusal at most; its reason stands at the beginning.
 pub(super) const REFUSAL_MAX_BYTES: u64 = 64 << 10;
 /// Requests of one call at most: a list whose pages have no end is given up.
@@ -43,8 +46,18 @@ pub(super) fn count() -> Result<(), HttpError> {
     if made < REQUESTS_MAX { Ok(()) } else { Err(HttpError::new(HttpErrorKind::Decode, NoEnd)) }
 }
 
+/// Whether a request ends a multipart upload.
+pub(super) fn ends_multipart(request: &HttpRequest) -> bool {
+    let query = request.uri().query().unwrap_or_default();
+    let has = |wanted: &str| query.split('&').any(|q| q.starts_with(wanted));
+    (request.method() == "POST" && has("uploadId=")) || (request.method() == "PUT" && has("comp=blocklist"))
+}
+
 /// What is read of the answer to a request at most, if it is a success.
 pub(super) fn of(request: &HttpRequest) -> u64 {
+    if ends_multipart(request) {
+        return END_MAX_BYTES;
+    }
     let path = || percent_decode_str(request.uri().path()).collect::<Vec<u8>>();
     let is_it = |key: &str| request.method() == "GET" && path().ends_with(key.as_bytes());
     let object = READING.try_with(|(key, bytes)| is_it(key).then_some(*bytes)).ok().flatten();
@@ -164,6 +177,21 @@ mod tests {
         let whole = (1 << 40) + 1;
         assert_eq!(futures::executor::block_on(limits), [whole, ANSWER_MAX_BYTES, whole]);
         assert_eq!(of(&get("pre/%C3%BC%201.mp4")), ANSWER_MAX_BYTES, "nobody reads it");
+    }
+
+    #[test]
+    fn the_answer_to_the_end_of_an_upload_is_short() {
+        for (method, query, expected) in [
+            ("POST", "uploadId=1", END_MAX_BYTES),
+            ("PUT", "timeout=1&comp=blocklist", END_MAX_BYTES),
+            ("PUT", "uploadId=1&partNumber=1", ANSWER_MAX_BYTES),
+            ("POST", "uploads", ANSWER_MAX_BYTES),
+        ] {
+            let mut request = HttpRequest::new(HttpRequestBody::empty());
+            *request.method_mut() = method.parse().unwrap();
+            *request.uri_mut() = format!("http://store/bucket/key?{query}").parse().unwrap();
+            assert_eq!(of(&request), expected, "{method} {query}");
+        }
     }
 
     #[test]

@@ -228,7 +228,7 @@ impl Service {
         note(None);
         limits::count()?;
         let _ = REQUESTS.try_with(|requests| requests.set(requests.get() + 1));
-        let is_end = ends_multipart(&request);
+        let is_end = limits::ends_multipart(&request);
         if is_end && let Ok(at_the_end) = AT_THE_END.try_with(Clone::clone) {
             at_the_end.add_to(&mut request).await?;
         }
@@ -423,12 +423,6 @@ impl Body for Incoming {
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
     }
-}
-
-fn ends_multipart(request: &HttpRequest) -> bool {
-    let query = request.uri().query().unwrap_or_default();
-    let has = |wanted: &str| query.split('&').any(|q| q.starts_with(wanted));
-    (request.method() == "POST" && has("uploadId=")) || (request.method() == "PUT" && has("comp=blocklist"))
 }
 
 /// Whether a request goes to a service that gives credentials. All requests of a client come by here, those of `object_store`

@@ -99,7 +99,7 @@ impl Couriers {
         Self { house: Arc::clone(house), threads: Mutex::default() }
     }
 
-    /// Starts them, once; whatever is due now is carried from here on. An error if there is none.
+    /// Starts them, once; whatever is due now is carried from here on. An error if one cannot be started.
     pub fn begin(&self) -> Result<(), PipelineError> {
         if self.lock().is_empty() { self.start_lacking() } else { Ok(()) }
     }
@@ -114,7 +114,7 @@ impl Couriers {
         threads.retain(|thread| !thread.is_finished());
         let is_first = threads.is_empty();
         let lacking = self.house.bell.share(&self.house.settings().deliver);
-        let started = start(lacking, |n| {
+        let started = start(lacking, &mut threads, |n| {
             let (house, comes_first) = (Arc::clone(&self.house), is_first && n == 0);
             self.house.bell.lock().running += 1;
             let thread = std::thread::Builder::new().name("courier".to_owned()).spawn(move || {
@@ -127,8 +127,7 @@ impl Couriers {
             });
             thread.inspect_err(|_| self.house.bell.lock().running -= 1)
         });
-        threads.extend(started.map_err(PipelineError::Couriers)?);
-        Ok(())
+        started.map_err(PipelineError::Couriers)
     }
 
     /// Waits until nothing is due now and nothing is under way.
@@ -184,25 +183,13 @@ impl Couriers {
     }
 }
 
-/// Starts threads; those that there are go on alone, none at all is an error.
-fn start(count: usize, mut one: impl FnMut(usize) -> io::Result<JoinHandle<()>>) -> io::Result<Vec<JoinHandle<()>>> {
-    let mut started = Vec::new();
-    for n in 0..count {
-        match one(n) {
-            Ok(thread) => started.push(thread),
-            Err(error) if started.is_empty() => return Err(error),
-            Err(error) => {
-                warn!(
-                    error = chain(&error),
-                    started = n,
-                    wanted = count,
-                    "Not all uploads can run at once: the system gives no more threads."
-                );
-                break;
-            }
-        }
-    }
-    Ok(started)
+/// Starts threads, as many as there can be; an error if one of them cannot.
+fn start(
+    count: usize,
+    threads: &mut Vec<JoinHandle<()>>,
+    one: impl FnMut(usize) -> io::Result<JoinHandle<()>>,
+) -> io::Result<()> {
+    (0..count).map(one).try_for_each(|thread| thread.map(|thread| threads.push(thread)))
 }
 
 fn nap<'a>(bell: &'a Bell, carried: MutexGuard<'a, Carried>, longest: Duration) -> MutexGuard<'a, Carried> {
@@ -470,12 +457,14 @@ mod tests {
     }
 
     #[test]
-    fn couriers_that_cannot_be_started_are_an_error_only_if_there_is_none() {
+    fn a_courier_that_cannot_be_started_is_an_error_and_the_others_are_known() {
         let no_thread = || io::Error::from_raw_os_error(11);
-        assert!(start(3, |_| Err(no_thread())).is_err());
-        let some = start(3, |n| if n < 2 { Ok(std::thread::spawn(|| ())) } else { Err(no_thread()) });
-        assert_eq!(some.unwrap().len(), 2);
-        assert_eq!(start(0, |_| Err(no_thread())).unwrap().len(), 0);
+        let mut threads = Vec::new();
+        let some = |n| if n < 2 { Ok(std::thread::spawn(|| ())) } else { Err(no_thread()) };
+        assert_eq!(start(3, &mut threads, some).unwrap_err().raw_os_error(), Some(11));
+        assert_eq!(threads.len(), 2);
+        assert!(start(2, &mut threads, some).is_ok() && start(0, &mut threads, |_| Err(no_thread())).is_ok());
+        assert_eq!(threads.len(), 4);
     }
 
     #[test]

@@ -88,6 +88,11 @@ impl Fault for PipelineError {
             Self::RootUnavailable { .. } => Some(
                 "Nothing there is changed. Mount it, or correct the path; everything goes on when it is back.".into(),
             ),
+            Self::Threads(_) | Self::Couriers(_) => Some(
+                "Raise the limit on threads (`TasksMax=` of the unit, `ulimit -u`), or set fewer `jobs` and a lower \
+                 `concurrency`."
+                    .into(),
+            ),
             Self::Panicked => Some("The recording is untouched; the others go on.".into()),
             _ => self.of_room().and_then(Fault::hint),
         }

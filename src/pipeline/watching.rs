@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use serde_json::json;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::engine::Engine;
 use super::error::PipelineError;
@@ -40,6 +40,7 @@ const LOOKS: usize = 3;
 const LOOK_AGAIN_MS: i64 = 200;
 
 /// Watches until a stop is asked for. `ready` is told when the first scan is done and events are heard.
+/// An error if the catalogue has failed.
 pub fn watch(engine: &Engine, control: &Receiver<Control>, ready: &dyn Fn()) -> Result<(), PipelineError> {
     let roots = engine.house().settings().watch.roots.clone();
     engine.house().own(roots.iter().map(|root| root.path.as_path()))?;
@@ -59,7 +60,7 @@ pub fn watch(engine: &Engine, control: &Receiver<Control>, ready: &dyn Fn()) -> 
     info!("shutting down; finishing current steps");
     watcher.freeing.join();
     views.join();
-    Ok(())
+    Ok(engine.house().catalog.require_works()?)
 }
 
 struct Pending {
@@ -152,7 +153,9 @@ impl<'a> Watcher<'a> {
     fn reload(&mut self, settings: Settings) -> Result<(), PipelineError> {
         let is_elsewhere = settings.watch != self.house().settings().watch;
         self.house().reload(settings)?;
-        self.engine.adjust()?;
+        if let Err(error) = self.engine.adjust() {
+            error!(error = chain(&error), hint = error.hint(), "not enough threads for the new settings");
+        }
         self.house().resume_targets();
         if is_elsewhere {
             let fresh = Watcher::start(self.engine)?;
@@ -227,7 +230,7 @@ impl<'a> Watcher<'a> {
             Ok(()) => true,
             Err(error) => {
                 if self.told.insert(chain(&error)) {
-                    tracing::error!(error = chain(&error), hint = error.hint(), "root not watched");
+                    error!(error = chain(&error), hint = error.hint(), "root not watched");
                 }
                 false
             }

@@ -13,6 +13,7 @@ mod architecture;
 mod bad_input;
 mod beside;
 mod carried;
+mod catalogue_failure;
 mod crash;
 mod damage;
 mod decoding;

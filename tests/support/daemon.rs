@@ -71,8 +71,9 @@ impl Daemon {
         Self::start_command(house, house.command(&["-v", "watch"]), change)
     }
 
+    /// The same by a command of one's own.
     #[track_caller]
-    fn start_command(house: &House, mut command: Command, change: impl FnOnce(&mut Command)) -> Self {
+    pub fn start_command(house: &House, mut command: Command, change: impl FnOnce(&mut Command)) -> Self {
         let manager = house.path().join("notify");
         let _ = fs::remove_file(&manager);
         let told = UnixDatagram::bind(&manager).unwrap();

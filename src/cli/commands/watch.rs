@@ -31,6 +31,12 @@ pub fn run(cli: &Cli, args: &WatchArgs, out: &mut Output<'_>) -> Result<Exit, Fa
     let engine = Arc::new(Engine::start(settings, stop, opening).map_err(Failure::from_engine)?);
     say_if_root();
     let catalog = engine.house().catalog.clone();
+    let stop = engine.house().stop.clone();
+    catalog.when_failed(move || {
+        // Nothing can be journalled any more; the service manager starts another process.
+        stop.request();
+        signals::end_soon(Exit::Environment);
+    });
     signals::before_an_abrupt_end(Exit::Done, move || drop(catalog.interrupt_attempts(pipeline::now_ms())));
     if args.dry_run {
         let places = pipeline::configured_places(&engine.house().settings());
