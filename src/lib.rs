@@ -16,6 +16,7 @@ pub mod pipeline;
 pub mod printable;
 pub mod recording;
 pub mod retain;
+pub mod runtime;
 pub mod salvage;
 pub mod stop;
 pub mod threads;

@@ -13,9 +13,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The wish to stop: work in progress looks at it and ends at its next safe point.
+use tokio::sync::Notify;
+
+/// The wish to stop: work in progress looks at it and ends at its next safe point, or waits for it.
 #[derive(Debug, Clone, Default)]
-pub struct Stop(Arc<AtomicBool>);
+pub struct Stop(Arc<Asked>);
+
+#[derive(Debug, Default)]
+struct Asked {
+    is_requested: AtomicBool,
+    told: Notify,
+}
 
 /// The work ended because a stop was requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,17 +40,27 @@ thread_local! {
 impl Stop {
     /// Asks everything to stop.
     pub fn request(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.0.is_requested.store(true, Ordering::SeqCst);
+        self.0.told.notify_waiters();
     }
 
     /// Whether a stop was asked for.
     pub fn is_requested(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.0.is_requested.load(Ordering::SeqCst)
+    }
+
+    /// Waits until a stop is asked for.
+    pub async fn requested(&self) {
+        // Before the flag is looked at: from here on no request is missed.
+        let told = self.0.told.notified();
+        if !self.is_requested() {
+            told.await;
+        }
     }
 
     /// The flag itself, for work that polls it.
     pub fn flag(&self) -> &AtomicBool {
-        &self.0
+        &self.0.is_requested
     }
 }
 
@@ -128,6 +146,20 @@ mod tests {
             )
         });
         assert_eq!(ended, Err(Stopped));
+    }
+
+    #[test]
+    fn a_stop_is_waited_for() {
+        let runtime = crate::runtime::Runtime::start().unwrap();
+        let stop = Stop::default();
+        let waiting: Vec<_> = (0..3).map(|_| stop.clone()).collect();
+        let tasks = waiting.into_iter().map(|stop| runtime.handle().spawn(async move { stop.requested().await }));
+        let tasks: Vec<_> = tasks.collect();
+        stop.request();
+        for task in tasks {
+            runtime.block_on(task).unwrap();
+        }
+        runtime.block_on(stop.requested());
     }
 
     #[test]

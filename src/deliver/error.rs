@@ -120,9 +120,6 @@ pub enum DeliverError {
     /// The system has no memory for what is read.
     #[error("no memory is left to read the recording into")]
     Memory(#[source] std::io::Error),
-    /// The machinery for talking to stores could not be started.
-    #[error("cannot start the network runtime")]
-    Runtime(#[source] std::io::Error),
 }
 
 /// Result of a delivery.
@@ -195,8 +192,7 @@ impl Fault for DeliverError {
             Self::Configuration { .. }
             | Self::UnknownTarget(_)
             | Self::DirectoryMissing { .. }
-            | Self::Untrusted { .. }
-            | Self::Runtime(_) => Class::Environment,
+            | Self::Untrusted { .. } => Class::Environment,
             Self::Cancelled => Class::Cancelled,
             Self::Source(file) if file.is_missing() => Class::Permanent,
             Self::Source(source) | Self::Disk { source, .. } => source.class(),
@@ -212,7 +208,7 @@ impl Fault for DeliverError {
             Self::UnknownTarget(_) => {
                 "Use a name that `[[deliver.target]]` gives; queued deliveries to it wait.".into()
             }
-            Self::Cancelled | Self::Runtime(_) => return None,
+            Self::Cancelled => return None,
             Self::Ledger(_) => "The recording is safe on the local disk; `aftercast catalog check` tells more.".into(),
             Self::Memory(_) => "The recording is safe on the local disk, and is tried again by itself.".into(),
             Self::Source(source) | Self::Disk { source, .. } => return source.hint(),

@@ -5,7 +5,6 @@
 //! Reads only.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::{StreamExt, TryStreamExt};
 
@@ -18,6 +17,7 @@ use super::place::Place;
 use super::target::RemoteState;
 use crate::durable;
 use crate::recording::{Container, RemoteObject};
+use crate::stop::Stop;
 
 /// HEAD requests under way at once.
 const AT_ONCE: usize = 16;
@@ -53,7 +53,7 @@ pub(super) struct Look<'a> {
     pub target: &'a str,
     pub place: &'a Place,
     pub now_ms: i64,
-    pub cancel: &'a AtomicBool,
+    pub cancel: &'a Stop,
     /// Whether an object needs no look.
     pub is_known: &'a dyn Fn(&str) -> bool,
 }
@@ -68,7 +68,7 @@ impl Look<'_> {
     }
 
     fn check(&self) -> Result<()> {
-        if self.cancel.load(Ordering::Relaxed) { Err(DeliverError::Cancelled) } else { Ok(()) }
+        if self.cancel.is_requested() { Err(DeliverError::Cancelled) } else { Ok(()) }
     }
 
     fn stored(&self, key: String, state: RemoteState, container: Container, told: Told) -> Stored {

@@ -16,6 +16,7 @@ use super::error::{DeliverError, Result};
 use super::place::Place;
 use super::tags::Tags;
 use super::target::{Store, Target, Targets};
+use crate::runtime::Runtime;
 
 /// A bucket in memory; clones are the same bucket.
 #[derive(Debug, Clone, Default)]
@@ -54,7 +55,7 @@ impl MemoryBucket {
 impl Targets {
     /// One target whose objects are kept in memory. Its `url` says under which prefix, in the form `s3://BUCKET/PREFIX`; what
     /// it says of endpoint, credentials and bandwidth means nothing here.
-    pub fn in_memory(options: &TargetOptions, bucket: &MemoryBucket) -> Result<Self> {
+    pub fn in_memory(options: &TargetOptions, bucket: &MemoryBucket, runtime: &Runtime) -> Result<Self> {
         let place = Place::parse(options)?;
         if let Place::Directory(_) = place {
             let problem = "a directory is not kept in memory";
@@ -63,6 +64,6 @@ impl Targets {
         let backend = Backend::in_memory(options, &bucket.0);
         let store =
             Bucket { target: options.name.clone(), backend, conditions: Conditions::default(), tags: Tags::default() };
-        Self::with(Target::new(options.clone(), 0, place, Store::Bucket(Box::new(store))))
+        Self::with(Target::new(options.clone(), 0, place, Store::Bucket(Box::new(store))), runtime)
     }
 }

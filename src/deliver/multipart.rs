@@ -413,7 +413,6 @@ fn confirm(
 #[cfg(test)]
 mod tests {
     use std::future::{Ready, pending, ready};
-    use std::sync::atomic::AtomicBool;
 
     use futures::future::Either;
 
@@ -426,6 +425,7 @@ mod tests {
     use super::super::transfer::Run;
     use super::*;
     use crate::recording::AssetFile;
+    use crate::stop::Stop;
 
     fn sent(index: u64, result: object_store::Result<PartId>) -> Sent {
         Sent { index, bytes: Bytes::from_static(b"part"), result, answer: None }
@@ -454,8 +454,7 @@ mod tests {
         let backend = Backend::in_memory(&TargetOptions::new("cloud", "s3://b"), &std::sync::Arc::default());
         let (conditions, tags) = (Conditions::default(), Tags::default());
         let bucket = Bucket { target: "cloud".into(), backend, conditions, tags };
-        let (ledger, cancel, buffers) =
-            (Memory::default(), AtomicBool::new(false), super::super::buffers::Buffers::default());
+        let (ledger, cancel, buffers) = (Memory::default(), Stop::default(), super::super::buffers::Buffers::default());
         let run = Run { cancel: &cancel, progress: &|_| (), buffers: &buffers, ledger: &ledger };
         let transfer = Transfer { bucket: &bucket, key: "x", source: &source, asset_id: "id", run: &run };
         let plan = PartPlan { size_bytes: 12, part_bytes: 4 };

@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
 
 use serde_json::Value;
 
@@ -35,6 +34,7 @@ use super::wire::OpenUpload;
 use super::{Options, TargetOptions, upload, verify, view};
 use crate::durable;
 use crate::recording::{Asset, RemoteObject};
+use crate::runtime::Runtime;
 use crate::stop::Stop;
 
 /// All configured targets.
@@ -164,14 +164,18 @@ impl From<(u64, i64)> for RemoteState {
 }
 
 impl Targets {
-    /// Reads and checks the targets of a configuration. Nothing is reached over the network and no directory is made.
-    pub fn open(options: &Options) -> Result<Self> {
-        Self::open_in(options, &Environment::of_process())
+    /// Reads and checks the targets of a configuration, whose calls are to run there. Nothing is reached over the network and
+    /// no directory is made.
+    pub fn open(options: &Options, runtime: &Runtime) -> Result<Self> {
+        let environment = Environment::of_process();
+        let open_one =
+            |target: &TargetOptions| Target::open(target, options.concurrency, &environment).map(Known::from);
+        Self::of(options.targets.iter().map(open_one).collect::<Result<_>>()?, runtime)
     }
 
     /// The same for a command that asks nothing of a store: a target without credentials is no hindrance to it, and an error
     /// only where it is used after all.
-    pub fn open_to_look(options: &Options) -> Result<Self> {
+    pub fn open_to_look(options: &Options, runtime: &Runtime) -> Result<Self> {
         let environment = Environment::of_process();
         let open_one = |target: &TargetOptions| match Target::open(target, options.concurrency, &environment) {
             Err(DeliverError::Configuration { problem, advice, .. }) => {
@@ -180,12 +184,7 @@ impl Targets {
             }
             other => other.map(Known::from),
         };
-        Self::of(options.targets.iter().map(open_one).collect::<Result<_>>()?)
-    }
-
-    pub(super) fn open_in(options: &Options, environment: &Environment) -> Result<Self> {
-        let open_one = |target: &TargetOptions| Target::open(target, options.concurrency, environment).map(Known::from);
-        Self::of(options.targets.iter().map(open_one).collect::<Result<_>>()?)
+        Self::of(options.targets.iter().map(open_one).collect::<Result<_>>()?, runtime)
     }
 
     /// Every call ends soon after this stop is requested.
@@ -195,18 +194,18 @@ impl Targets {
         self
     }
 
-    pub(super) fn with(target: Target) -> Result<Self> {
-        Self::of(vec![target.into()])
+    pub(super) fn with(target: Target, runtime: &Runtime) -> Result<Self> {
+        Self::of(vec![target.into()], runtime)
     }
 
-    fn of(targets: Vec<Known>) -> Result<Self> {
+    fn of(targets: Vec<Known>, runtime: &Runtime) -> Result<Self> {
         for (i, target) in targets.iter().enumerate() {
             if targets[..i].iter().any(|t| t.name == target.name) {
                 let advice = "Give every target a name of its own.";
                 return Err(DeliverError::configuration(&target.name, "two targets have this name", advice));
             }
         }
-        Ok(Self { all: targets, network: Network::open()? })
+        Ok(Self { all: targets, network: Network { runtime: runtime.clone(), stop: Stop::default() } })
     }
 
     /// Names of all targets, in the order of the configuration.
@@ -230,7 +229,7 @@ impl Targets {
         target: &str,
         asset: &Asset,
         date: &str,
-        cancel: &AtomicBool,
+        cancel: &Stop,
         progress: &dyn Fn(u64),
         ledger: &dyn Ledger,
     ) -> Result<Vec<RemoteObject>> {
@@ -301,7 +300,7 @@ impl Targets {
         &self,
         target: &str,
         is_known: &dyn Fn(&str) -> bool,
-        (cancel, now_ms): (&AtomicBool, i64),
+        (cancel, now_ms): (&Stop, i64),
         counted: &dyn Fn(usize),
         each: &mut dyn FnMut(Stored),
     ) -> Result<()> {
@@ -315,7 +314,7 @@ impl Targets {
 
     /// Asks the store whether an object is still what its delivery proved, right before its local file is freed. Gives up
     /// soon: without an answer the local file stays.
-    pub fn ask(&self, proven: &RemoteObject, cancel: &AtomicBool) -> Result<Answer> {
+    pub fn ask(&self, proven: &RemoteObject, cancel: &Stop) -> Result<Answer> {
         let target = self.find(&proven.target)?;
         let run = Run { cancel, progress: &|_| (), buffers: &target.buffers, ledger: &NoLedger };
         match &target.store {
@@ -331,7 +330,7 @@ impl Targets {
         target: &str,
         root: &Path,
         roots: &[PathBuf],
-        cancel: &AtomicBool,
+        cancel: &Stop,
         ledger: &dyn Ledger,
     ) -> Result<Vec<Shown>> {
         let target = self.find(target)?;
@@ -341,7 +340,7 @@ impl Targets {
 
     /// Compares an object with what its delivery proved: by what the store reports, and where `reads` also by its bytes. Says
     /// what differs, `None` if nothing does.
-    pub fn verify(&self, proven: &RemoteObject, reads: bool, cancel: &AtomicBool) -> Result<Option<Difference>> {
+    pub fn verify(&self, proven: &RemoteObject, reads: bool, cancel: &Stop) -> Result<Option<Difference>> {
         let now = self.head(&proven.target, &proven.key)?;
         let is_missing = now.is_none();
         let differs = verify::difference(now.as_ref(), proven);

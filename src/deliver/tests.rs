@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use object_store::{ObjectStoreExt, PutPayload};
 
@@ -11,6 +10,8 @@ use super::*;
 use crate::durable;
 use crate::fault::{Class, Fault};
 use crate::recording::{Asset, AssetFile, Kind, RemoteObject};
+use crate::runtime::Runtime;
+use crate::stop::Stop;
 
 const DATE: &str = "2026-03-04";
 
@@ -22,13 +23,15 @@ struct Fixture {
 
 fn fixture() -> Fixture {
     let memory = MemoryBucket::default();
-    let targets = Targets::in_memory(&TargetOptions::new("cloud", "s3://bucket/pre"), &memory).unwrap();
+    let targets =
+        Targets::in_memory(&TargetOptions::new("cloud", "s3://bucket/pre"), &memory, &Runtime::start().unwrap())
+            .unwrap();
     Fixture { root: tempfile::tempdir().unwrap(), memory, targets }
 }
 
 fn disk_targets(base: &Path) -> Targets {
     let target = TargetOptions::new("disk", &format!("file://{}", base.display()));
-    Targets::open(&Options { targets: vec![target], ..Options::default() }).unwrap()
+    Targets::open(&Options { targets: vec![target], ..Options::default() }, &Runtime::start().unwrap()).unwrap()
 }
 
 fn asset(root: &Path, id: &str, names: &[&str]) -> Asset {
@@ -63,7 +66,7 @@ fn noise(len: usize) -> Vec<u8> {
 
 impl Fixture {
     fn upload(&self, asset: &Asset) -> Result<Vec<RemoteObject>> {
-        self.targets.upload("cloud", asset, DATE, &AtomicBool::new(false), &|_| {}, &NoLedger)
+        self.targets.upload("cloud", asset, DATE, &Stop::default(), &|_| {}, &NoLedger)
     }
 
     fn stored(&self, key: &str) -> Option<Vec<u8>> {
@@ -92,7 +95,7 @@ fn a_small_and_a_large_file_arrive_whole() {
         let acknowledged = Cell::new(0);
         let asset = asset(f.root.path(), name, &[name]);
         let count = |n| acknowledged.set(acknowledged.get() + n);
-        let objects = f.targets.upload("cloud", &asset, DATE, &AtomicBool::new(false), &count, &NoLedger).unwrap();
+        let objects = f.targets.upload("cloud", &asset, DATE, &Stop::default(), &count, &NoLedger).unwrap();
         assert_eq!(objects[0].key, format!("pre/{name}"));
         assert_eq!(objects[0].url, format!("s3://bucket/pre/{name}"));
         assert_eq!(objects[0].size_bytes, len as u64);
@@ -163,7 +166,7 @@ fn a_source_that_changes_during_the_upload_leaves_nothing_behind() {
         use std::io::Write;
         fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"more").unwrap();
     };
-    let error = f.targets.upload("cloud", &asset, DATE, &AtomicBool::new(false), &append, &NoLedger).unwrap_err();
+    let error = f.targets.upload("cloud", &asset, DATE, &Stop::default(), &append, &NoLedger).unwrap_err();
     assert!(matches!(error, DeliverError::SourceChanged { .. }), "{error}");
     assert_eq!(error.class(), Class::Transient);
     assert_eq!(f.stored("pre/x.mp4"), None);
@@ -184,14 +187,14 @@ fn an_upload_that_is_told_to_stop_stops() {
     let f = fixture();
     write(f.root.path(), "x.mp4", &noise(40 * 1024 * 1024));
     let asset = asset(f.root.path(), "id", &["x.mp4"]);
-    let cancel = AtomicBool::new(false);
-    let stop = |_| cancel.store(true, Ordering::Relaxed);
+    let cancel = Stop::default();
+    let stop = |_| cancel.request();
     // Stopping is noticed within a moment, not at once: a store in memory may be quicker, and then it is delivered.
     match f.targets.upload("cloud", &asset, DATE, &cancel, &stop, &NoLedger) {
         Err(error) => assert_eq!((error.class(), f.stored("pre/x.mp4")), (Class::Cancelled, None)),
         Ok(objects) => assert_eq!(objects[0].size_bytes, 40 * 1024 * 1024),
     }
-    cancel.store(true, Ordering::Relaxed);
+    cancel.request();
     write(f.root.path(), "y.mp4", b"never sent");
     let other = self::asset(f.root.path(), "other", &["y.mp4"]);
     let refused = f.targets.upload("cloud", &other, DATE, &cancel, &|_| {}, &NoLedger).unwrap_err();
@@ -235,7 +238,7 @@ fn a_directory_gets_a_durable_compared_copy_with_the_attributes_of_the_source() 
     write(from.path(), "vod/x.mp4", &bytes);
     let targets = disk_targets(to.path());
     let asset = asset(from.path(), "id", &["vod/x.mp4"]);
-    let objects = targets.upload("disk", &asset, DATE, &AtomicBool::new(false), &|_| {}, &NoLedger).unwrap();
+    let objects = targets.upload("disk", &asset, DATE, &Stop::default(), &|_| {}, &NoLedger).unwrap();
     let copy = to.path().join("vod/x.mp4");
     assert_eq!(fs::read(&copy).unwrap(), bytes);
     assert_eq!(objects[0].url, format!("file://{}", copy.display()));
@@ -252,8 +255,7 @@ fn a_directory_is_never_overwritten_and_the_same_file_is_adopted() {
     write(to.path(), "x.mp4", b"other");
     let targets = disk_targets(to.path());
     let asset = asset(from.path(), "id", &["x.mp4"]);
-    let upload =
-        || targets.upload("disk", &asset, DATE, &AtomicBool::new(false), &|_| {}, &NoLedger).unwrap().remove(0);
+    let upload = || targets.upload("disk", &asset, DATE, &Stop::default(), &|_| {}, &NoLedger).unwrap().remove(0);
     assert_eq!(upload().key, "x_1.mp4");
     let inode = |name| durable::fingerprint(&to.path().join(name)).unwrap().inode;
     let before = inode("x_1.mp4");
@@ -269,7 +271,7 @@ fn an_unmounted_disk_is_not_filled() {
     let asset = asset(from.path(), "id", &["x.mp4"]);
     let base = to.path().join("not/mounted");
     let targets = disk_targets(&base);
-    let error = targets.upload("disk", &asset, DATE, &AtomicBool::new(false), &|_| {}, &NoLedger).unwrap_err();
+    let error = targets.upload("disk", &asset, DATE, &Stop::default(), &|_| {}, &NoLedger).unwrap_err();
     assert!(matches!(error, DeliverError::DirectoryMissing { .. }), "{error}");
     assert_eq!(error.class(), Class::Environment);
     assert!(error.hint().unwrap().contains("Mount"));
@@ -278,7 +280,7 @@ fn an_unmounted_disk_is_not_filled() {
 
     // With its parent there, one level is created.
     fs::create_dir(to.path().join("not")).unwrap();
-    targets.upload("disk", &asset, DATE, &AtomicBool::new(false), &|_| {}, &NoLedger).unwrap();
+    targets.upload("disk", &asset, DATE, &Stop::default(), &|_| {}, &NoLedger).unwrap();
     assert!(base.join("x.mp4").exists());
 }
 
@@ -286,5 +288,5 @@ fn an_unmounted_disk_is_not_filled() {
 fn two_targets_of_one_name_are_refused() {
     let target = TargetOptions::new("t", "file:///tmp");
     let options = Options { targets: vec![target.clone(), target], ..Options::default() };
-    assert!(Targets::open(&options).unwrap_err().is_configuration());
+    assert!(Targets::open(&options, &Runtime::start().unwrap()).unwrap_err().is_configuration());
 }

@@ -9,8 +9,6 @@
 //! A lost answer to the last request of an upload is no failure yet: step 3 tells whether the object is there.
 //! It must not replace an object that it did not write itself.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use bytes::Bytes;
 use object_store::{Attributes, PutMode, PutOptions, PutPayload, PutResult};
 
@@ -23,15 +21,15 @@ use super::checksum::{
 use super::diagnose::{Cause, Provider, Verb};
 use super::error::{DeliverError, Result};
 use super::ledger::Ledger;
-use super::network::until_set;
 use super::parts::PartPlan;
 use super::source::Source;
 use super::uplink::Answer;
+use crate::stop::Stop;
 
 /// What an upload works under.
 pub(super) struct Run<'a> {
     /// Set from outside to stop.
-    pub cancel: &'a AtomicBool,
+    pub cancel: &'a Stop,
     /// Told of every further stretch of bytes that the store has acknowledged.
     pub progress: &'a dyn Fn(u64),
     /// What is read into; the target's.
@@ -42,11 +40,11 @@ pub(super) struct Run<'a> {
 
 impl Run<'_> {
     pub fn check(&self) -> Result<()> {
-        if self.cancel.load(Ordering::Relaxed) { Err(DeliverError::Cancelled) } else { Ok(()) }
+        if self.cancel.is_requested() { Err(DeliverError::Cancelled) } else { Ok(()) }
     }
 
     pub(super) async fn cancelled(&self) -> DeliverError {
-        until_set(self.cancel).await;
+        self.cancel.requested().await;
         DeliverError::Cancelled
     }
 }

@@ -95,6 +95,7 @@ impl Shared {
         self.polled.lock().unwrap_or_else(PoisonError::into_inner).remove(root);
     }
 
+    #[cfg(test)]
     fn is_polled(&self, root: &Path) -> bool {
         self.polled.lock().unwrap_or_else(PoisonError::into_inner).contains(root)
     }

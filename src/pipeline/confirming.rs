@@ -97,7 +97,7 @@ fn ask_one(house: &House, vod_id: &str, question: &Question) -> bool {
         return false;
     }
     let asked_at = Instant::now();
-    match house.targets().ask(object, house.stop.flag()) {
+    match house.targets().ask(object, &house.stop) {
         Ok(Answer::AsProven { beyond_size }) => {
             if house.answers.end_silence(&object.target) {
                 info!(target_name = object.target, "The target answers again; local files are freed again.");

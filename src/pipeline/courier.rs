@@ -330,7 +330,7 @@ fn send(house: &House, delivery: &Delivery, asset: &Asset) -> Result<Vec<RemoteO
         meter.add(sent);
         house.bell.lock().progressed(&delivery.target);
     };
-    house.targets().upload(&delivery.target, asset, &date, house.stop.flag(), &progress, &house.catalog)
+    house.targets().upload(&delivery.target, asset, &date, &house.stop, &progress, &house.catalog)
 }
 
 fn note_failure(house: &House, delivery: &Delivery, attempt: u32, error: &PipelineError) {

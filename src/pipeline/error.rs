@@ -31,6 +31,9 @@ pub enum PipelineError {
     /// A target.
     #[error(transparent)]
     Deliver(#[from] DeliverError),
+    /// The runtime of asynchronous work cannot be started.
+    #[error("cannot start the network runtime")]
+    Runtime(#[source] std::io::Error),
     /// The threads cannot be started.
     #[error("cannot start the threads that finish recordings")]
     Threads(#[from] rayon::ThreadPoolBuildError),
@@ -63,7 +66,8 @@ impl PipelineError {
             Self::File(error) => Some(error),
             Self::Root(error) => Some(error),
             Self::Deliver(error) => Some(error),
-            Self::Threads(_)
+            Self::Runtime(_)
+            | Self::Threads(_)
             | Self::Couriers(_)
             | Self::Stopped
             | Self::Panicked
@@ -88,7 +92,7 @@ impl Fault for PipelineError {
             Self::RootUnavailable { .. } => Some(
                 "Nothing there is changed. Mount it, or correct the path; everything goes on when it is back.".into(),
             ),
-            Self::Threads(_) | Self::Couriers(_) => Some(
+            Self::Runtime(_) | Self::Threads(_) | Self::Couriers(_) => Some(
                 "Raise the limit on threads (`TasksMax=` of the unit, `ulimit -u`), or set fewer `jobs` and a lower \
                  `concurrency`."
                     .into(),

@@ -10,6 +10,7 @@ use crate::catalog::{Catalog, CatalogError};
 use crate::deliver::Targets;
 use crate::discover::Settler;
 use crate::recording::journey::Candidate;
+use crate::runtime::Runtime;
 use crate::stop::Stop;
 use crate::{deliver, discover, finish, retain};
 
@@ -34,6 +35,24 @@ impl Settings {
         let root = discover::root_of(&candidate.root, &self.watch.roots).root;
         let keeps_fragments = discover::fragments_of(&root, &candidate.server).are_kept;
         finish::Options { keeps_fragments, ..self.finish.clone() }
+    }
+}
+
+/// What a configuration puts in force. Who works with more than one of these takes them together.
+#[derive(Debug, Clone)]
+pub struct InForce {
+    /// The settings.
+    pub settings: Arc<Settings>,
+    /// The targets that are opened as they say.
+    pub targets: Arc<Targets>,
+    /// What gathers evidence that nobody writes a file any more.
+    pub settler: Arc<Settler>,
+}
+
+impl InForce {
+    fn of(settings: Settings, targets: Targets) -> Self {
+        let settler = Arc::new(Settler::new(&settings.watch));
+        Self { settings: Arc::new(settings), targets: Arc::new(targets), settler }
     }
 }
 
@@ -89,13 +108,13 @@ pub fn now_ms() -> i64 {
 /// The open house: one process owns it, for as long as this lives.
 #[derive(Debug)]
 pub struct House {
-    settings: RwLock<Arc<Settings>>,
-    targets: RwLock<Arc<Targets>>,
+    in_force: RwLock<InForce>,
     /// The VoD index, the journal and the queues.
     pub catalog: Catalog,
+    /// Where asynchronous work runs.
+    pub runtime: Runtime,
     /// The wish to stop.
     pub stop: Stop,
-    settler: RwLock<Arc<Settler>>,
     /// How far what is under way has come.
     pub meters: super::meters::Meters,
     /// Wakes the couriers when something may be due.
@@ -132,14 +151,13 @@ impl House {
         } else {
             open_catalog(&settings.state_dir, &stop, opening)?
         };
+        let runtime = Runtime::start().map_err(PipelineError::Runtime)?;
         let open = if opening.asks_no_store { Targets::open_to_look } else { Targets::open };
-        let targets = open(&settings.deliver)?.stopped_by(&stop);
-        let settler = Settler::new(&settings.watch);
+        let targets = open(&settings.deliver, &runtime)?.stopped_by(&stop);
         Ok(Self {
-            settler: RwLock::new(Arc::new(settler)),
-            settings: RwLock::new(Arc::new(settings)),
-            targets: RwLock::new(Arc::new(targets)),
+            in_force: RwLock::new(InForce::of(settings, targets)),
             catalog,
+            runtime,
             stop,
             meters: super::meters::Meters::default(),
             bell: super::courier::Bell::default(),
@@ -167,19 +185,24 @@ impl House {
         Ok(self.roots.own(roots, (self.catalog.owner(), &settings.state_dir), &is_configured, &is_stopped)?)
     }
 
-    /// The settings in force; a reload replaces them for what begins afterwards.
+    /// What is in force now, all of one configuration; a reload replaces it for what begins afterwards.
+    pub fn in_force(&self) -> InForce {
+        self.in_force.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The settings in force.
     pub fn settings(&self) -> Arc<Settings> {
-        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+        self.in_force().settings
     }
 
     /// The targets in force.
     pub fn targets(&self) -> Arc<Targets> {
-        Arc::clone(&self.targets.read().unwrap_or_else(PoisonError::into_inner))
+        self.in_force().targets
     }
 
     /// What gathers evidence that nobody writes a file any more.
     pub fn settler(&self) -> Arc<Settler> {
-        Arc::clone(&self.settler.read().unwrap_or_else(PoisonError::into_inner))
+        self.in_force().settler
     }
 
     /// Forgets that targets wait after a fault of their surroundings, and tries at once what failed by it; recordings that
@@ -218,12 +241,10 @@ impl House {
 
     /// Puts new settings in force, except the state directory, which stays.
     pub fn reload(&self, settings: Settings) -> Result<(), PipelineError> {
-        let targets = Targets::open(&settings.deliver)?.stopped_by(&self.stop);
+        let targets = Targets::open(&settings.deliver, &self.runtime)?.stopped_by(&self.stop);
         let settings = Settings { state_dir: self.settings().state_dir.clone(), ..settings };
         self.own_by(&settings, settings.watch.roots.iter().map(|root| root.path.as_path()))?;
-        *self.settler.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Settler::new(&settings.watch));
-        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
-        *self.targets.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(targets);
+        *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = InForce::of(settings, targets);
         self.views.begin_anew();
         self.bell.ring();
         Ok(())

@@ -308,13 +308,13 @@ mod tests {
         Held { pool, release, order }
     }
 
-    fn told(to: &Sender<PathBuf>) -> Option<Listener> {
+    fn told(to: &Sender<PathBuf>) -> Listener {
         let to = to.clone();
         let tell = move |path: &Path, ended: &Ended| {
             assert!(matches!(ended, Ended::AlreadyFinished { vod_id: Some(id) } if Path::new(id) == path));
             to.send(path.to_owned()).unwrap();
         };
-        Some(Box::new(tell))
+        Box::new(tell)
     }
 
     #[test]
@@ -341,7 +341,7 @@ mod tests {
         let (to_another, another_heard) = unbounded();
         (0..9).for_each(|n| assert!(pool.submit(settled(&format!("/other{n}"), n), Urgency::Live, None)));
         for (name, to) in [("/other5", &to), ("/mine", &to), ("/held", &to), ("/mine", &to_another)] {
-            assert!(pool.submit(settled(name, 0), Urgency::Asked, told(to)));
+            assert!(pool.submit(settled(name, 0), Urgency::Asked, Some(told(to))));
         }
         drop((release, to, to_another));
         let mut heard: Vec<PathBuf> = heard.iter().collect();
@@ -354,10 +354,10 @@ mod tests {
     fn another_state_of_what_is_worked_on_is_refused_and_nothing_is_taken_after_the_end() {
         let Held { pool, release, .. } = held(2);
         let (to, heard) = unbounded();
-        assert!(!pool.submit(settled("/held", 1), Urgency::Live, told(&to)));
-        assert!(pool.submit(settled("/held", 0), Urgency::Live, told(&to)));
+        assert!(!pool.submit(settled("/held", 1), Urgency::Live, Some(told(&to))));
+        assert!(pool.submit(settled("/held", 0), Urgency::Live, Some(told(&to))));
         pool.close();
-        assert!(!pool.submit(settled("/late", 0), Urgency::Live, told(&to)));
+        assert!(!pool.submit(settled("/late", 0), Urgency::Live, Some(told(&to))));
         drop((release, to));
         assert_eq!(heard.iter().collect::<Vec<_>>(), [PathBuf::from("/held")]);
     }

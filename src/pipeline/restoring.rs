@@ -39,7 +39,7 @@ pub(super) fn restore(house: &House, places: &[Place], rebuilt: &mut Rebuilt) ->
         let is_known = |key: &str| known.get(target).is_some_and(|keys| keys.contains(key));
         let counted = |objects| say(target, objects);
         let mut taker = Taker { house, shelf: &shelf, rebuilt, found: Vec::new(), failed: None };
-        let when = (house.stop.flag(), now_ms());
+        let when = (&house.stop, now_ms());
         let asked = targets.recordings_in(target, &is_known, when, &counted, &mut |stored| taker.add(stored));
         // What came before an error is as good as the rest.
         taker.end()?;

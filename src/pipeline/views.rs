@@ -171,7 +171,7 @@ fn try_look(house: &House, target: &str, root: &Path) -> Result<bool, DeliverErr
         let settings = house.settings();
         among.extend(settings.watch.roots.iter().map(|other| other.path.clone()).filter(|other| other != root));
     }
-    let shown = house.targets().shows(target, root, &among, house.stop.flag(), &house.catalog).inspect_err(|error| {
+    let shown = house.targets().shows(target, root, &among, &house.stop, &house.catalog).inspect_err(|error| {
         debug!(target_name = target, root = %printable(root), error = chain(error), "target not compared with the root");
     })?;
     note_all(house, target, root, &shown);

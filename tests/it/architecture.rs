@@ -6,10 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, top of the house first. A room may import from those before it.
-const ORDER: [&str; 22] = [
+const ORDER: [&str; 23] = [
     "printable",
     "fault",
     "stop",
+    "runtime",
     "threads",
     "memory",
     "recording",
@@ -40,7 +41,7 @@ const OWNERS: [(&str, &[&str]); 14] = [
     ("base64", &["deliver"]),
     ("quick_xml", &["deliver"]),
     ("comfy_table", &["cli"]),
-    ("tokio", &["deliver"]),
+    ("tokio", &["stop", "runtime", "deliver"]),
     ("futures", &["deliver"]),
     ("toml", &["config"]),
     ("rayon", &["pipeline"]),

@@ -5,34 +5,35 @@ use std::process::Command;
 
 use crate::support::House;
 use crate::support::daemon::{Daemon, until};
-use crate::support::recordings::made;
+use crate::support::recordings::padded;
 
-/// From here on no file may be written. The log of the daemon stays below it; the database begins a segment of this size at
-/// every start and writes behind it.
-const NO_WRITE_FROM_BYTES: u64 = 256 << 10;
+/// No file may grow beyond this: the database reaches it after some recordings, the log and the recordings do not.
+const LARGEST_FILE_BYTES: u64 = 96 << 10;
+const RECORDINGS: usize = 40;
 
 /// The signal of a file that may not grow would kill the process; ignored, the write fails as on a failing disk.
 fn with_write_errors(command: &Command) -> Command {
     let mut env = Command::new("env");
     env.arg("--ignore-signal=XFSZ").arg(command.get_program()).args(command.get_args());
-    env.current_dir(command.get_current_dir().unwrap());
+    env.env("TZ", "UTC").current_dir(command.get_current_dir().unwrap());
     env
 }
 
 #[test]
 fn a_daemon_whose_catalogue_fails_ends_with_exit_code_5_and_the_next_goes_on() {
     let house = House::new();
-    Daemon::start(&house).stop();
-    let mut daemon = Daemon::start_command(&house, with_write_errors(&house.command(&["-v", "watch"])), |_| {});
-    let limit = format!("--fsize={NO_WRITE_FROM_BYTES}");
+    let mut daemon = Daemon::start_command(&house, with_write_errors(&house.command(&["watch"])), |_| {});
+    let limit = format!("--fsize={LARGEST_FILE_BYTES}");
     assert!(Command::new("prlimit").args(["--pid", &daemon.id().to_string(), &limit]).status().unwrap().success());
-    house.put(&made("mp4-faststart", 2), "room1.mp4");
+    for n in 0..RECORDINGS {
+        fs::write(house.root().join(format!("{n}.mp4")), padded(&n.to_string(), 0)).unwrap();
+    }
     assert_eq!(daemon.ended().code(), Some(5), "{}", daemon.log());
     let log = daemon.log();
     assert!(log.contains("Catalogue failed") && log.contains("All recordings are safe"), "{log}");
     assert!(!fs::exists(house.path().join("state/aftercast.sock")).unwrap());
     drop(daemon);
     let next = Daemon::start(&house);
-    until("the recording is catalogued", || (house.vods().len() == 1).then_some(()));
+    until("every recording is catalogued", || (house.vods().len() == RECORDINGS).then_some(()));
     next.stop();
 }

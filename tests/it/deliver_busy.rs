@@ -3,10 +3,11 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use aftercast::deliver::{DeliverError, Ledger, NoLedger, TargetOptions, Targets};
 use aftercast::recording::RemoteObject;
+use aftercast::stop::Stop;
 
 use crate::support::assets::{MIB, asset, targets, upload, write_noise};
 use crate::support::http::{Answer, read_request, reply, serve};
@@ -183,7 +184,7 @@ fn ask_everything(targets: &Targets, root: &std::path::Path) {
         differs_when_read: false,
         is_progressive_copy: false,
     };
-    let _ = targets.verify(&object, true, &AtomicBool::new(false));
+    let _ = targets.verify(&object, true, &Stop::default());
 }
 
 #[test]

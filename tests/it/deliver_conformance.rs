@@ -2,11 +2,12 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aftercast::deliver::{ChecksumMode, DeliverError, NoLedger, TargetOptions};
 use aftercast::fault::{Class, Fault};
 use aftercast::recording::RemoteObject;
+use aftercast::stop::Stop;
 
 use crate::support::assets::{MIB, Rows, asset, targets, upload, write_noise};
 use crate::support::clients::see;
@@ -134,13 +135,13 @@ fn arrives_proven_and_is_adopted(options: &TargetOptions, manner: &Manner) {
         let object = upload(&targets, &asset).unwrap().remove(0);
         assert_eq!((object.key.as_str(), object.size_bytes), (format!("{prefix}{name}").as_str(), len as u64));
         is_proven(manner, options, &object, size, &bytes);
-        assert_eq!(targets.verify(&object, true, &AtomicBool::new(false)).unwrap(), None, "{object:?}");
+        assert_eq!(targets.verify(&object, true, &Stop::default()).unwrap(), None, "{object:?}");
         let again = upload(&targets, &asset).unwrap().remove(0);
         assert_eq!((again.key, again.etag), (object.key.clone(), object.etag.clone()));
         targets.delete("cloud", &object.key).unwrap();
         targets.delete("cloud", &object.key).unwrap();
         assert_eq!(targets.head("cloud", &object.key).unwrap(), None);
-        let gone = targets.verify(&object, false, &AtomicBool::new(false)).unwrap();
+        let gone = targets.verify(&object, false, &Stop::default()).unwrap();
         assert!(gone.is_some_and(|gone| gone.is_missing && gone.words == "it is missing"));
     }
 }
@@ -184,13 +185,12 @@ fn what_comes_meanwhile_is_never_overwritten(options: TargetOptions) {
         has_come.get_or_init(send);
     };
     let rows = Rows::default();
-    let object =
-        targets.upload("cloud", &ours, "2026-03-04", &AtomicBool::new(false), &comes, &rows).unwrap().remove(0);
+    let object = targets.upload("cloud", &ours, "2026-03-04", &Stop::default(), &comes, &rows).unwrap().remove(0);
     let other = has_come.into_inner().expect("progress is told before the end");
     assert!(object.key.ends_with("x_1.mp4") && other.key.ends_with("x.mp4"), "{object:?} {other:?}");
     for (object, len) in [(&object, 20 * MIB), (&other, theirs_bytes.len())] {
         assert_eq!(object.size_bytes, len as u64);
-        assert_eq!(targets.verify(object, true, &AtomicBool::new(false)).unwrap(), None, "{object:?}");
+        assert_eq!(targets.verify(object, true, &Stop::default()).unwrap(), None, "{object:?}");
     }
 }
 
@@ -206,15 +206,15 @@ fn two_that_want_one_key_have_one_each(options: &TargetOptions, manner: &Manner)
             (asset(&root, &format!("id-{seed}"), &["x.mp4"]), bytes)
         })
         .into();
-    let cancel = AtomicBool::new(false);
-    let stop = |_| cancel.store(true, Ordering::Relaxed);
+    let cancel = Stop::default();
+    let stop = |_| cancel.request();
     std::thread::scope(|scope| {
         for (asset, _) in &assets {
             scope.spawn(|| targets.upload("cloud", asset, "2026-03-04", &cancel, &stop, &rows));
         }
     });
     let go_on = |asset| {
-        let run = || targets.upload("cloud", asset, "2026-03-04", &AtomicBool::new(false), &|_| {}, &rows);
+        let run = || targets.upload("cloud", asset, "2026-03-04", &Stop::default(), &|_| {}, &rows);
         run().unwrap().remove(0)
     };
     let objects: Vec<_> = std::thread::scope(|scope| {
@@ -224,7 +224,7 @@ fn two_that_want_one_key_have_one_each(options: &TargetOptions, manner: &Manner)
     assert_ne!(objects[0].key, objects[1].key);
     for (object, (_, bytes)) in objects.iter().zip(&assets) {
         is_proven(manner, options, object, 1, bytes);
-        assert_eq!(targets.verify(object, true, &AtomicBool::new(false)).unwrap(), None, "{object:?}");
+        assert_eq!(targets.verify(object, true, &Stop::default()).unwrap(), None, "{object:?}");
     }
     assert_eq!(targets.open_uploads("cloud", &NoLedger).unwrap_or_default(), []);
 }
@@ -293,10 +293,10 @@ fn where_conditions_are_ignored_nothing_is_overwritten_all_the_same() {
 
 /// Uploads until a number of progress reports were heard; the bytes that were acknowledged.
 fn stopped_after(targets: &aftercast::deliver::Targets, asset: &aftercast::recording::Asset, rows: &Rows) -> usize {
-    let (cancel, acknowledged) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (cancel, acknowledged) = (Stop::default(), AtomicUsize::new(0));
     let stop = |bytes: u64| {
         acknowledged.fetch_add(usize::try_from(bytes).unwrap(), Ordering::Relaxed);
-        cancel.store(true, Ordering::Relaxed);
+        cancel.request();
     };
     let error = targets.upload("cloud", asset, "2026-03-04", &cancel, &stop, rows).unwrap_err();
     assert_eq!(error.class(), Class::Cancelled);
@@ -312,8 +312,7 @@ fn what_was_stopped_is_continued(mut options: TargetOptions, manner: &Manner) {
     let first = stopped_after(&targets, &asset, &rows);
     let reports = std::sync::Mutex::new(Vec::new());
     let note = |bytes: u64| reports.lock().unwrap().push(usize::try_from(bytes).unwrap());
-    let object =
-        targets.upload("cloud", &asset, "2026-03-04", &AtomicBool::new(false), &note, &rows).unwrap().remove(0);
+    let object = targets.upload("cloud", &asset, "2026-03-04", &Stop::default(), &note, &rows).unwrap().remove(0);
     assert!(first > 0);
     assert_eq!(reports.into_inner().unwrap().iter().sum::<usize>(), 100 * MIB, "what was there counts, once");
     is_proven(manner, &options, &object, 1, &bytes);
@@ -330,14 +329,13 @@ fn what_changed_meanwhile_is_thrown_away(mut options: TargetOptions) {
     let (before, rows) = (asset(dir.path(), "id", &["x.mp4"]), Rows::default());
     stopped_after(&targets, &before, &rows);
     OpenOptions::new().append(true).open(dir.path().join("x.mp4")).unwrap().write_all(b"more").unwrap();
-    let changed = targets.upload("cloud", &before, "2026-03-04", &AtomicBool::new(false), &|_| {}, &rows).unwrap_err();
+    let changed = targets.upload("cloud", &before, "2026-03-04", &Stop::default(), &|_| {}, &rows).unwrap_err();
     assert!(matches!(changed, DeliverError::SourceChanged { .. }), "{changed:?}");
     assert_eq!(targets.abort_stale(&rows, &|_, _| true).unwrap(), 1);
     assert!(rows.is_empty());
     assert_eq!(targets.open_uploads("cloud", &NoLedger).unwrap_or_default(), []);
     let after = asset(dir.path(), "id", &["x.mp4"]);
-    let object =
-        targets.upload("cloud", &after, "2026-03-04", &AtomicBool::new(false), &|_| {}, &rows).unwrap().remove(0);
+    let object = targets.upload("cloud", &after, "2026-03-04", &Stop::default(), &|_| {}, &rows).unwrap().remove(0);
     assert_eq!(object.size_bytes, 100 * MIB as u64 + 4);
 }
 

@@ -9,13 +9,13 @@ use std::io::Write as _;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use aftercast::catalog::Catalog;
 use aftercast::deliver::TargetOptions;
 use aftercast::durable;
 use aftercast::recording::Fingerprint;
+use aftercast::stop::Stop;
 
 use crate::support::assets::{MIB, asset, targets, write_noise};
 use crate::support::google::google;
@@ -65,7 +65,7 @@ fn uploads_for_the_parent() {
     let catalog = Catalog::open(&home.join("state")).unwrap();
     let asset = asset(&home.join("root"), "id", &["x.mp4"]);
     let targets = targets(options);
-    targets.upload("cloud", &asset, "2026-03-04", &AtomicBool::new(false), &|_| {}, &catalog).unwrap();
+    targets.upload("cloud", &asset, "2026-03-04", &Stop::default(), &|_| {}, &catalog).unwrap();
     std::fs::write(home.join("done"), "").unwrap();
 }
 
@@ -110,14 +110,14 @@ fn kill_and_continue(
             "cloud",
             &asset(&dir.path().join("root"), "id", &["x.mp4"]),
             "2026-03-04",
-            &AtomicBool::new(false),
+            &Stop::default(),
             &|_| {},
             &catalog,
         )
         .unwrap()
         .remove(0);
     assert!(object.checksum_compared, "{object:?}");
-    assert_eq!(targets.verify(&object, true, &AtomicBool::new(false)).unwrap(), None);
+    assert_eq!(targets.verify(&object, true, &Stop::default()).unwrap(), None);
     (sent + tap.take().iter().filter(|line| is_part(line)).count(), killed)
 }
 

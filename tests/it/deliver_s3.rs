@@ -2,11 +2,11 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use aftercast::deliver::{Cause, DeliverError, Encryption, NoLedger, TargetOptions};
 use aftercast::fault::{Class, Fault};
+use aftercast::stop::Stop;
 
 use crate::support::assets::{MIB, asset, targets, upload, write_noise};
 use crate::support::http::{Answer, Request};
@@ -88,7 +88,7 @@ fn a_source_that_changes_during_the_upload_leaves_no_object_and_no_open_upload()
     let asset = asset(dir.path(), "id", &["x.mp4"]);
     let path = dir.path().join("x.mp4");
     let append = |_| OpenOptions::new().append(true).open(&path).unwrap().write_all(b"more").unwrap();
-    let error = targets.upload("cloud", &asset, "2026-03-04", &AtomicBool::new(false), &append, &NoLedger).unwrap_err();
+    let error = targets.upload("cloud", &asset, "2026-03-04", &Stop::default(), &append, &NoLedger).unwrap_err();
     assert!(matches!(error, DeliverError::SourceChanged { .. }), "{error}");
     assert_eq!(targets.head("cloud", "pre/x.mp4").unwrap(), None);
     let aborts = tap.take().into_iter().filter(|r| r.starts_with("DELETE ") && r.contains("uploadId=")).count();
@@ -102,8 +102,8 @@ fn an_upload_that_is_told_to_stop_is_aborted() {
     let targets = targets(tapped(&server.bucket("stops"), &tap));
     let dir = tempfile::tempdir().unwrap();
     write_noise(dir.path(), "x.mp4", 120 * MIB, 1);
-    let cancel = AtomicBool::new(false);
-    let stop = |_| cancel.store(true, Ordering::Relaxed);
+    let cancel = Stop::default();
+    let stop = |_| cancel.request();
     let asset = asset(dir.path(), "id", &["x.mp4"]);
     let error = targets.upload("cloud", &asset, "2026-03-04", &cancel, &stop, &NoLedger).unwrap_err();
     assert_eq!(error.class(), Class::Cancelled);

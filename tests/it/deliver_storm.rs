@@ -1,11 +1,12 @@
 //! A store and a line that fail in every way: everything arrives, nothing twice, and no lie counts as proof.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aftercast::deliver::TargetOptions;
 use aftercast::fault::{Class, Fault};
 use aftercast::recording::RemoteObject;
+use aftercast::stop::Stop;
 
 use crate::support::assets::{MIB, Rows, asset, targets, write_noise};
 use crate::support::stores::{keys_in, s3};
@@ -35,7 +36,7 @@ fn of_45_recordings_at_a_store_that_fails_a_third_of_all_requests_each_arrives_o
     let deliver = |name: &String| -> RemoteObject {
         let asset = asset(dir.path(), name, &[name]);
         for _ in 0..TRIES_MAX {
-            match stormy.upload("cloud", &asset, "2026-03-04", &AtomicBool::new(false), &|_| {}, &rows) {
+            match stormy.upload("cloud", &asset, "2026-03-04", &Stop::default(), &|_| {}, &rows) {
                 Ok(mut objects) => return objects.remove(0),
                 Err(error) => assert_eq!(error.class(), Class::Transient, "{name}: {error:?}"),
             }
@@ -57,7 +58,7 @@ fn of_45_recordings_at_a_store_that_fails_a_third_of_all_requests_each_arrives_o
     let calm = targets(honest);
     for object in &objects {
         assert!(object.checksum_compared, "{object:?}");
-        assert_eq!(calm.verify(object, true, &AtomicBool::new(false)).unwrap(), None, "{object:?}");
+        assert_eq!(calm.verify(object, true, &Stop::default()).unwrap(), None, "{object:?}");
     }
     let delivered: BTreeSet<_> = objects.iter().map(|o| o.key.clone()).collect();
     assert_eq!(delivered, names.iter().map(|n| format!("pre/{n}")).collect());

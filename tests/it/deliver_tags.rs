@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use aftercast::deliver::{TargetOptions, Targets};
 use aftercast::recording::{Asset, RemoteObject};
+use aftercast::stop::Stop;
 
 use crate::support::assets::{MIB, Rows, asset, targets, upload, write_noise};
 use crate::support::clients::see;
@@ -84,7 +85,7 @@ fn gateway(server: &S3, target: &TargetOptions, tags: Tags) -> TargetOptions {
 }
 
 fn upload_noting(targets: &Targets, asset: &Asset, rows: &Rows) -> Vec<RemoteObject> {
-    targets.upload("cloud", asset, "2026-03-04", &false.into(), &|_| {}, rows).unwrap()
+    targets.upload("cloud", asset, "2026-03-04", &Stop::default(), &|_| {}, rows).unwrap()
 }
 
 fn keys(server: &S3, bucket: &str) -> Vec<String> {

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aftercast::deliver::{Shown, TargetOptions};
+use aftercast::stop::Stop;
 
 use crate::support::assets::{Rows, targets};
 use crate::support::daemon::{Daemon, until};
@@ -164,7 +165,7 @@ fn an_overlay_above_the_root_frees_nothing_and_is_said() {
 fn is_apart(target: TargetOptions) {
     let (root, rows) = (tempfile::tempdir().unwrap(), Rows::default());
     let roots = [root.path().to_owned()];
-    let shown = targets(target).shows("cloud", root.path(), &roots, &AtomicBool::new(false), &rows).unwrap();
+    let shown = targets(target).shows("cloud", root.path(), &roots, &Stop::default(), &rows).unwrap();
     assert_eq!(shown, []);
     assert_eq!((probes(root.path()), rows.keys()), (0, Vec::<String>::new()));
 }
@@ -194,7 +195,7 @@ fn an_object_that_may_not_be_removed_is_used_again_and_goes_when_it_may() {
     let target = TargetOptions { endpoint: Some(format!("http://{address}")), ..honest };
     let (root, rows, targets) = (tempfile::tempdir().unwrap(), Rows::default(), targets(target));
     let roots = [root.path().to_owned()];
-    let look = || targets.shows("cloud", root.path(), &roots, &AtomicBool::new(false), &rows).unwrap();
+    let look = || targets.shows("cloud", root.path(), &roots, &Stop::default(), &rows).unwrap();
     for _ in 0..3 {
         assert_eq!(look(), [] as [Shown; 0]);
         assert_eq!(keys_in(server.address(), "views-left").len(), 1);

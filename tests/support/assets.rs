@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
 
 use aftercast::deliver::{DeliverError, Ledger, LedgerFault, NoLedger, Options, TargetOptions, Targets};
 use aftercast::durable;
 use aftercast::recording::{Asset, AssetFile, Kind, RemoteObject};
+use aftercast::runtime::Runtime;
+use aftercast::stop::Stop;
 
 pub const MIB: usize = 1024 * 1024;
 
@@ -40,14 +41,15 @@ pub fn asset(root: &Path, id: &str, names: &[&str]) -> Asset {
 }
 
 pub fn targets(target: TargetOptions) -> Targets {
+    let runtime = Runtime::start().unwrap();
     match super::memory::bucket_of(&target) {
-        Some((bucket, target)) => Targets::in_memory(&target, &bucket).unwrap(),
-        None => Targets::open(&Options { targets: vec![target], ..Options::default() }).unwrap(),
+        Some((bucket, target)) => Targets::in_memory(&target, &bucket, &runtime).unwrap(),
+        None => Targets::open(&Options { targets: vec![target], ..Options::default() }, &runtime).unwrap(),
     }
 }
 
 pub fn upload(targets: &Targets, asset: &Asset) -> Result<Vec<RemoteObject>, DeliverError> {
-    targets.upload("cloud", asset, "2026-03-04", &AtomicBool::new(false), &|_| {}, &NoLedger)
+    targets.upload("cloud", asset, "2026-03-04", &Stop::default(), &|_| {}, &NoLedger)
 }
 
 /// A ledger in memory.

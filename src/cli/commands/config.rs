@@ -11,6 +11,8 @@ use super::super::table::Table;
 use super::Failure;
 use crate::config::{self, Config};
 use crate::deliver::Targets;
+use crate::pipeline::PipelineError;
+use crate::runtime::Runtime;
 
 /// Runs `check` or `print` on a configuration that was read already.
 pub fn run(config: &Config, command: &ConfigCommand, out: &mut Output<'_>) -> Result<Exit, Failure> {
@@ -22,7 +24,8 @@ pub fn run(config: &Config, command: &ConfigCommand, out: &mut Output<'_>) -> Re
 }
 
 fn check(config: &Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    Targets::open(&config.deliver).map_err(|e| Failure::Configuration(Box::new(e)))?;
+    let runtime = Runtime::start().map_err(PipelineError::Runtime)?;
+    Targets::open(&config.deliver, &runtime).map_err(|e| Failure::Configuration(Box::new(e)))?;
     let read = config.file.as_ref().map_or_else(
         || "No configuration file; the defaults hold.".to_owned(),
         |file| format!("`{}` is sound.", crate::recording::name::printable(file)),

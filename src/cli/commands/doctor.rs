@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 use serde_json::json;
 
@@ -18,8 +17,11 @@ use crate::discover::{self, Fragments, Lease, Namer, RootOptions, Search, Server
 use crate::durable::{self, Owner, Partial, RootError, RootLock, RootOwner};
 use crate::fault::{Fault, chain};
 use crate::media;
+use crate::pipeline::PipelineError;
 use crate::recording::counted;
 use crate::recording::name::printable;
+use crate::runtime::Runtime;
+use crate::stop::Stop;
 
 struct Check {
     subject: String,
@@ -198,7 +200,9 @@ fn lease(root: &Path) -> Check {
 }
 
 fn targets(config: &Config) -> Vec<Check> {
-    let targets = match Targets::open(&config.deliver) {
+    let opened = Runtime::start().map_err(PipelineError::Runtime);
+    let opened = opened.and_then(|runtime| Ok(Targets::open(&config.deliver, &runtime)?));
+    let targets = match opened {
         Ok(targets) => targets,
         Err(error) => return vec![of_result(Path::new("targets"), "settings", Err::<String, _>(error))],
     };
@@ -219,7 +223,7 @@ fn is_apart(config: &Config, targets: &Targets, name: &str, root: &Path) -> Chec
     const NAME: &str = "separate storage";
     let roots: Vec<_> = config.watch.roots.iter().map(|root| root.path.clone()).collect();
     let (subject, root_name) = (name.to_owned(), printable(root));
-    match targets.shows(name, root, &roots, &AtomicBool::new(false), &NoLedger) {
+    match targets.shows(name, root, &roots, &Stop::default(), &NoLedger) {
         Err(error) => of_result(Path::new(name), NAME, Err::<String, _>(error)),
         Ok(shown) => match shown.iter().find(|shown| shown.root == root) {
             None => {

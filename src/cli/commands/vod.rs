@@ -196,7 +196,7 @@ fn verify_one(
     reads: bool,
     out: &mut Output<'_>,
 ) -> Result<Exit, Failure> {
-    let (is_same, said) = match house.targets().verify(object, reads, house.stop.flag()) {
+    let (is_same, said) = match house.targets().verify(object, reads, &house.stop) {
         Err(error) => (false, crate::fault::chain(&error)),
         Ok(found) => match pipeline::note_look(house, vod, object, found, reads)? {
             Looked::AsProven => (true, "as proven".to_owned()),
