@@ -1,7 +1,8 @@
 //! Object stores: puts finished recordings into buckets and directories, and proves that they arrived.
 //!
-//! Owns `object_store` and the tokio runtime and shows a blocking face, [`Targets`]. A delivery succeeds only when the
-//! store itself reports the size and, where it reports one, the checksum of what was read from disk in the same pass.
+//! Owns `object_store`, runs its calls on the process's runtime and shows a blocking face, [`Targets`]. A delivery succeeds
+//! only when the store itself reports the size and, where it reports one, the checksum of what was read from disk in the same
+//! pass.
 //!
 //! It must not decide what is delivered when (the pipeline does), nor free anything locally (`retain` does).
 
