@@ -16,10 +16,10 @@ const MOST_LOOKED_AT: usize = 4096;
 /// Bytes that are read at one place, and most places of one range.
 const LOOK_BYTES: usize = 4096;
 const MOST_LOOKS: u64 = 16;
-/// What stands in an `mdat` that was made of fragments.
-const DEAD_BOXES: [[u8; 4]; 16] = [
-    *b"ftyp", *b"styp", *b"moov", *b"moof", *b"mdat", *b"free", *b"skip", *b"wide", *b"sidx", *b"ssix", *b"uuid",
-    *b"meta", *b"udta", *b"emsg", *b"prft", *b"mfra",
+/// What stands in an `mdat` that was made of fragments. GStreamer hides the `moov` of the fragments as `hoov`.
+const DEAD_BOXES: [[u8; 4]; 17] = [
+    *b"ftyp", *b"styp", *b"moov", *b"hoov", *b"moof", *b"mdat", *b"free", *b"skip", *b"wide", *b"sidx", *b"ssix",
+    *b"uuid", *b"meta", *b"udta", *b"emsg", *b"prft", *b"mfra",
 ];
 
 /// The bodies of all `mdat` boxes, clipped to the file.
@@ -141,7 +141,9 @@ fn behind_headers<R: Read + Seek>(reader: &mut R, gap: &Range<u64>) -> Result<u6
     let mut at = gap.start;
     while at < gap.end {
         let found = header_at(reader, at, gap.end)?;
-        let Some(found) = found.filter(|b| DEAD_BOXES.contains(&b.fourcc.0) && !b.is_open_ended) else { break };
+        // The last fragment of a writer that goes back once may still be without a length.
+        let is_dead = |b: &BoxHeader| DEAD_BOXES.contains(&b.fourcc.0) && (b.is(b"mdat") || !b.is_open_ended);
+        let Some(found) = found.filter(is_dead) else { break };
         let end = if found.is(b"mdat") { found.body_offset() } else { found.end() };
         if end > gap.end {
             break;
@@ -219,6 +221,8 @@ mod tests {
         assert_eq!(left(&file, &[&[&without(60..100)[..], &[50, 90]].concat()]), [], "zeros");
         let shifted: Vec<u64> = [&without(106..146)[..], &[100, 128, 138]].concat();
         assert_eq!(left(&file, &[&shifted]), [], "headers");
+        file[110..128].copy_from_slice(b"\0\0\0\x0Ahoov..\0\0\0\0mdat");
+        assert_eq!(left(&file, &[&shifted]), [], "what GStreamer leaves of its fragments");
         file[16..20].copy_from_slice(b"FLV\x01");
         assert_eq!(left(&file, &[&all[4..]]), [], "a file of ours");
     }
