@@ -6,6 +6,9 @@ use super::headers::stsd::SampleEntry;
 pub fn codec_name(entry: &SampleEntry) -> String {
     let known = match entry.original.0 {
         [b'm', b'p', b'4', b'a' | b'v' | b's'] => mpeg4_codec(entry),
+        // The same name stands for pictures that are not coded.
+        [b'r', b'a', b'w', b' '] if entry.dimensions.is_some() => Some("rawvideo"),
+        other if entry.is_little_endian => little_endian(other).or_else(|| by_coding_name(other)),
         other => by_coding_name(other),
     };
     known.map_or_else(|| entry.original.to_string().trim().to_owned(), str::to_owned)
@@ -26,7 +29,20 @@ fn by_coding_name(fourcc: [u8; 4]) -> Option<&'static str> {
         b"fLaC" => "flac",
         b"alac" => "alac",
         b".mp3" => "mp3",
+        b"m2v1" | b"mx5p" | b"mx5n" | b"mx4p" | b"mx4n" | b"mx3p" | b"mx3n" | b"hdv1" | b"hdv2" | b"hdv3" | b"xdv1"
+        | b"xdv2" | b"xdv3" | b"xdvb" | b"xdvc" => "mpeg2video",
+        b"m1v " | b"m1v1" => "mpeg1video",
+        b"AVdn" | b"AVdh" => "dnxhd",
+        b"h263" | b"s263" | b"H263" => "h263",
+        b"png " => "png",
+        b"samr" => "amr_nb",
+        b"sawb" => "amr_wb",
         b"sowt" | b"lpcm" | b"ipcm" => "pcm_s16le",
+        b"raw " => "pcm_u8",
+        b"in24" => "pcm_s24be",
+        b"in32" => "pcm_s32be",
+        b"fl32" => "pcm_f32be",
+        b"fl64" => "pcm_f64be",
         b"twos" => "pcm_s16be",
         b"ulaw" => "pcm_mulaw",
         b"alaw" => "pcm_alaw",
@@ -34,6 +50,16 @@ fn by_coding_name(fourcc: [u8; 4]) -> Option<&'static str> {
         b"wvtt" => "webvtt",
         b"stpp" => "ttml",
         b"apch" | b"apcn" | b"apcs" | b"apco" | b"ap4h" | b"ap4x" => "prores",
+        _ => return None,
+    })
+}
+
+fn little_endian(fourcc: [u8; 4]) -> Option<&'static str> {
+    Some(match &fourcc {
+        b"in24" => "pcm_s24le",
+        b"in32" => "pcm_s32le",
+        b"fl32" => "pcm_f32le",
+        b"fl64" => "pcm_f64le",
         _ => return None,
     })
 }

@@ -37,6 +37,8 @@ pub struct SampleEntry {
     pub object_type: Option<u8>,
     /// Bytes of the length field in front of each NAL unit; of unencrypted H.264 and H.265 only.
     pub nal_length_bytes: Option<u8>,
+    /// Whether sound that is not coded has its lowest byte first (`enda`, QuickTime File Format).
+    pub is_little_endian: bool,
 }
 
 /// All sample descriptions of a track.
@@ -93,6 +95,7 @@ fn read_entry(entry: &Child<'_>, handler: FourCc) -> SampleEntry {
         channels: None,
         object_type: None,
         nal_length_bytes: None,
+        is_little_endian: false,
     };
     let nested = read_fixed(&mut said, entry.body, handler);
     read_nested(&mut said, children(nested.unwrap_or_default(), 0), 0);
@@ -158,6 +161,7 @@ fn read_nested(said: &mut SampleEntry, boxes: Children<'_>, depth: u8) {
             b"dOps" => said.channels = nested.body.get(1).map(|c| u32::from(*c)).or(said.channels),
             b"avcC" if said.fourcc.0 != *b"encv" => said.nal_length_bytes = nal_length_bytes(nested.body.get(4)),
             b"hvcC" if said.fourcc.0 != *b"encv" => said.nal_length_bytes = nal_length_bytes(nested.body.get(21)),
+            b"enda" => said.is_little_endian = nested.body.get(1) == Some(&1),
             b"wave" | b"sinf" if depth < MAX_DEPTH => read_nested(said, children(nested.body, 0), depth + 1),
             _ => {}
         }

@@ -13,6 +13,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::*;
 use crate::fault::{Class, Fault};
+use crate::isobmff;
 use crate::recording::{Container, Defect, TrackKind};
 
 fn fixture(name: &str) -> PathBuf {
@@ -334,6 +335,33 @@ fn a_probe_says_what_ffprobe_says() {
         assert!(track.sample_rate_hz.is_none_or(|r| said.contains(&format!("sample_rate={r}"))));
     }
     assert_eq!(probed.tracks.len(), 2);
+}
+
+#[test]
+fn tables_name_codecs_as_libavformat_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let pictures = [
+        "mpeg2video",
+        "mjpeg -pix_fmt yuvj420p",
+        "dnxhd -profile:v dnxhr_lb -pix_fmt yuv422p -vf scale=256:144",
+        "png",
+    ];
+    let sounds =
+        ["s16le", "s16be", "s24le", "s24be", "s32le", "s32be", "f32le", "f32be", "f64le", "u8", "alaw", "mulaw"];
+    let of_pictures = pictures.map(|codec| format!("-an -c:v {codec}"));
+    let of_sound = sounds.map(|codec| format!("-vn -c:a pcm_{codec}"));
+    for (number, options) in of_pictures.iter().chain(&of_sound).enumerate() {
+        let source = made(directory.path(), &format!("{number}.mov"), options);
+        let mut file = fs::File::open(&source).unwrap();
+        let layout = isobmff::top_level(&mut file, fs::metadata(&source).unwrap().len()).unwrap();
+        let movie = isobmff::Movie::read(&mut file, &layout).unwrap();
+        let said = ffprobe(&source, "stream=codec_name");
+        assert!(
+            said.contains(&format!("codec_name={}\n", movie.tracks[0].codec())),
+            "{options}: {said} {}",
+            movie.tracks[0].codec()
+        );
+    }
 }
 
 #[test]
