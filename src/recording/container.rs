@@ -107,7 +107,10 @@ impl Container {
             [b'F', b'L', b'V', 1, ..] => Some(Self::Flv),
             [0x1A, 0x45, 0xDF, 0xA3, ..] => Some(ebml_doctype(head)),
             [b'O', b'g', b'g', b'S', 0, ..] => Some(Self::Ogg),
-            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..] => Some(Self::Wav),
+            // RF64 (EBU Tech 3306) and BW64 (ITU-R BS.2088) have 64-bit lengths.
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..]
+            | [b'R', b'F', b'6', b'4', _, _, _, _, b'W', b'A', b'V', b'E', ..]
+            | [b'B', b'W', b'6', b'4', _, _, _, _, b'W', b'A', b'V', b'E', ..] => Some(Self::Wav),
             [b'R', b'I', b'F', b'F', _, _, _, _, b'A', b'V', b'I', b' ', ..] => Some(Self::Avi),
             [b'D', b'K', b'I', b'F', ..] => Some(Self::Ivf),
             [_, _, _, _, fourcc @ .., _] if fourcc.len() >= 4 && is_first_box(&head[4..8]) => Some(iso_brand(head)),
@@ -204,6 +207,8 @@ mod tests {
         assert_eq!(Container::sniff(&m2ts[..300]), None);
         assert_eq!(Container::sniff(b"OggS\0\x02"), Some(Container::Ogg));
         assert_eq!(Container::sniff(b"RIFF\0\0\0\0WAVEfmt "), Some(Container::Wav));
+        assert_eq!(Container::sniff(b"RF64\xFF\xFF\xFF\xFFWAVEds64"), Some(Container::Wav));
+        assert_eq!(Container::sniff(b"BW64\xFF\xFF\xFF\xFFWAVEds64"), Some(Container::Wav));
         assert_eq!(Container::sniff(b"RIFF\0\0\0\0AVI LIST"), Some(Container::Avi));
         assert_eq!(Container::sniff(b"DKIF\0\0 \0VP80"), Some(Container::Ivf));
         assert_eq!(Container::sniff(b"hello, world"), None);

@@ -19,7 +19,7 @@ fn recorded(house: &House, name: &str, options: &str) -> PathBuf {
 const H264: &str = "-c:v libx264 -preset ultrafast -g 25 -pix_fmt yuv420p";
 
 /// What is kept as it is: name, options, container, codecs.
-const KEPT: [(&str, &str, &str, &[&str]); 9] = [
+const KEPT: [(&str, &str, &str, &[&str]); 10] = [
     ("TR_abc-2026-03-04T143015.ogg", "-map 1 -c:a libopus", "ogg", &["opus"]),
     ("b.ogv", "-c:v libtheora -c:a libvorbis -f ogg", "ogg", &["theora", "vorbis"]),
     ("c.opus", "-map 1 -c:a libopus", "ogg", &["opus"]),
@@ -27,6 +27,7 @@ const KEPT: [(&str, &str, &str, &[&str]); 9] = [
     ("e.mp3", "-map 1 -c:a libmp3lame", "mp3", &["mp3"]),
     ("f.aac", "-map 1 -c:a aac", "aac", &["aac"]),
     ("g.wav", "-map 1 -c:a pcm_s16le", "wav", &["pcm_s16le"]),
+    ("g64.wav", "-map 1 -c:a pcm_s16le -rf64 always", "wav", &["pcm_s16le"]),
     ("h.avi", "-c:v mpeg4 -c:a libmp3lame", "avi", &["mpeg4", "mp3"]),
     ("i.mka", "-map 1 -c:a pcm_s24le", "matroska", &["pcm_s24le"]),
 ];

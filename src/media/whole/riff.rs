@@ -9,15 +9,28 @@ use crate::media::flv::read_up_to;
 const SIZE_AT: u64 = 4;
 const HEAD_BYTES: u64 = 8;
 
+/// Where the chunk lies that has the length of RF64 and BW64, its name, and the length behind its head (EBU Tech 3306 §3).
+const LONG_AT: u64 = 12;
+const LONG: &[u8; 4] = b"ds64";
+
 /// Compares the declared length with that of the file. A writer that cannot go back leaves 0 or all ones; of AVI beyond a
 /// gigabyte more such chunks follow, which say more than the first.
 pub fn tail(file: &mut (impl Read + Seek), size_bytes: u64) -> io::Result<Tail> {
     file.seek(SeekFrom::Start(SIZE_AT))?;
-    let declared = read_up_to(file)?.map(u32::from_le_bytes).filter(|bytes| (1..u32::MAX).contains(bytes));
-    let missing = declared.and_then(|bytes| (u64::from(bytes) + HEAD_BYTES).checked_sub(size_bytes));
+    let short = read_up_to(file)?.map(u32::from_le_bytes).filter(|bytes| (1..u32::MAX).contains(bytes));
+    let declared = short.map(u64::from).map_or_else(|| long(file), |bytes| Ok(Some(bytes)))?;
+    let missing = declared.and_then(|bytes| bytes.checked_add(HEAD_BYTES)?.checked_sub(size_bytes));
     let missing =
         missing.filter(|missing| *missing > 0).map(|missing| format!("{missing} bytes of the declared length"));
     Ok(Tail { missing, ..Tail::default() })
+}
+
+/// The length that 64 bits say, of a file that has them.
+fn long(file: &mut (impl Read + Seek)) -> io::Result<Option<u64>> {
+    file.seek(SeekFrom::Start(LONG_AT))?;
+    let Some(name) = read_up_to::<4>(file)?.filter(|name| name == LONG) else { return Ok(None) };
+    file.seek(SeekFrom::Start(LONG_AT + name.len() as u64 + 4))?;
+    Ok(read_up_to(file)?.map(u64::from_le_bytes).filter(|bytes| (1..u64::MAX).contains(bytes)))
 }
 
 #[cfg(test)]
@@ -36,6 +49,12 @@ mod tests {
         assert_eq!(missing(0), None, "not written yet");
         assert_eq!(missing(u32::MAX), None, "not known");
         assert_eq!(missing(10).as_deref(), Some("2 bytes of the declared length"));
+        let long = |declared: u64| {
+            let bytes = [&b"RF64\xFF\xFF\xFF\xFFWAVEds64\x1C\0\0\0"[..], &declared.to_le_bytes(), &[0; 20]].concat();
+            tail(&mut Cursor::new(&bytes), bytes.len() as u64).unwrap().missing
+        };
+        assert_eq!((long(40), long(0)), (None, None));
+        assert_eq!(long(48).as_deref(), Some("8 bytes of the declared length"));
         assert_eq!(tail(&mut Cursor::new(b"RIFF"), 4).unwrap().missing, None);
     }
 }
