@@ -234,7 +234,11 @@ impl<'a> Pass<'a> {
             size_bytes: self.source.size_bytes,
             bytes_read: self.source.bytes_read(),
             // What one recording declares says nothing of several.
-            declared_ms: tail.declared_ms.or(self.source.declared_ms()).filter(|_| !self.is_joined),
+            declared_ms: tail
+                .declared_ms
+                .or(self.source.declared_ms())
+                .filter(|_| !self.is_joined)
+                .map(|declared_ms| declared_length(declared_ms, &tracks)),
             created_ms: self.created_ms(),
             chapters: self.source.chapters().len(),
             tracks,
@@ -279,6 +283,16 @@ fn unshown((track, hidden): (usize, &Superframes)) -> Option<Defect> {
     let pictures = hidden.waiting();
     let missing = format!("track {}: the frame behind its last {}", track + 1, counted(pictures, "hidden frame"));
     (pictures > 0).then_some(Defect::Truncated { missing })
+}
+
+/// How long a container says that its media lasts. Where the first packet is presented late, some writers count from zero and
+/// some from that packet; whichever is nearer to the packets is meant.
+fn declared_length(declared_ms: i64, tracks: &[TrackReading]) -> i64 {
+    let timed = || tracks.iter().filter(|t| t.packets > 0 && !t.is_cover);
+    let start_ms = timed().map(|t| t.first_pts_ms).min().unwrap_or(0).max(0);
+    let lasts_ms = timed().map(|t| t.start_ms.saturating_add(t.duration_ms)).max().unwrap_or(0);
+    let from_first_ms = declared_ms.saturating_sub(start_ms);
+    if from_first_ms.abs_diff(lasts_ms) < declared_ms.abs_diff(lasts_ms) { from_first_ms } else { declared_ms }
 }
 
 /// How far a declared duration may be off before it says something.

@@ -133,3 +133,28 @@ fn a_header_that_is_mended_is_no_defect_of_what_is_finished() {
     let vod = finished(&house);
     assert_eq!((vod["outcome"].as_str(), &vod["defects"]), (Some("spliced"), &serde_json::json!([])), "{vod}");
 }
+
+/// Matroska and WebM count their duration from zero, wherever the first packet lies.
+#[test]
+fn a_recording_that_begins_late_is_not_cut() {
+    for (name, codecs) in [
+        ("room1.mkv", "-c:v libx264 -preset ultrafast -pix_fmt yuv420p -c:a aac"),
+        ("room1.webm", "-c:v libvpx -deadline realtime -cpu-used 8 -c:a libvorbis"),
+    ] {
+        let house = House::new();
+        let source = house.root().join(name);
+        let mut args =
+            vec!["-f", "lavfi", "-i", "testsrc2=s=160x120:r=25:d=4", "-f", "lavfi", "-i", "sine=r=48000:d=4"];
+        args.extend(codecs.split(' '));
+        args.extend(["-output_ts_offset", "9000", source.to_str().unwrap()]);
+        ffmpeg(&args);
+        let vod = finished(&house);
+        assert_eq!(vod["defects"], serde_json::json!([]), "{name}: {vod}");
+        assert!((3950..4100).contains(&vod["duration"].as_i64().unwrap()), "{name}: {vod}");
+        // One that is cut is still said to be: half of its bytes are gone.
+        let house = House::new();
+        let cut = house.put(&crate::support::recordings::cut(&made("mkv", 8), 0.5), name);
+        let vod = finished(&house);
+        assert!(vod["defects"].to_string().contains("truncated") && cut.exists(), "{name}: {vod}");
+    }
+}
