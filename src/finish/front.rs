@@ -49,9 +49,10 @@ pub(super) fn indexed_front(
     indexed: Indexed,
 ) -> Result<Written, FinishError> {
     let Indexed { iso, mut movie, defects } = indexed;
-    let start = start_of(work.settled.candidate(), None, iso.verdict.duration_ms);
-    if start.1 != StartSource::Mtime {
-        movie.header.set_created_ms(start.0);
+    let start = start_of(work.settled.candidate(), inspection.created_ms(), iso.verdict.duration_ms);
+    let is_told = start.1 != StartSource::Mtime;
+    if let Some(created_ms) = inspection.created_ms().or(is_told.then_some(start.0)) {
+        movie.header.set_created_ms(created_ms);
     }
     let defects: Vec<_> = inspection.defects.iter().cloned().chain(defects).collect();
     front_of(work, inspection, (&iso, &movie), (container, &defects))

@@ -38,7 +38,7 @@ pub use decode::{DecodeErrors, decode_check, decode_check_headed};
 pub use error::MediaError;
 pub use excerpt::{Excerpted, decode_excerpt, decode_from_keys};
 pub use fits::fits;
-pub use flv::{FlvPacket, FlvUnit, FlvWalk, Taken, flv_tags, flv_unsound_at, is_flv_head, walk_flv};
+pub use flv::{FlvPacket, FlvSaid, FlvUnit, FlvWalk, Taken, flv_said, flv_unsound_at, is_flv_head, walk_flv};
 pub use meter::TrackReading;
 pub use poster::{Poster, poster};
 pub use presented::Presented;

@@ -98,8 +98,11 @@ fn probed(facts: StreamFacts) -> ProbedTrack {
 }
 
 /// The creation time among a container's metadata, milliseconds since the Unix epoch.
+/// FFmpeg's name of the time at which a recording was made.
+pub(super) const CREATION_TIME: &str = "creation_time";
+
 pub(super) fn created_ms(metadata: &[(String, String)]) -> Option<i64> {
-    let (_, text) = metadata.iter().find(|(key, _)| key == "creation_time")?;
+    let (_, text) = metadata.iter().find(|(key, _)| key == CREATION_TIME)?;
     let at: jiff::Timestamp = text.parse().ok()?;
     // Writers without a clock say 1904 (the epoch of ISO media) or 1970.
     (at.as_second() > 0).then(|| at.as_millisecond())

@@ -57,6 +57,56 @@ fn an_flv_that_is_damaged_or_holds_other_data_keeps_its_original() {
     assert!(!source.exists() && house.vods()[0]["outcome"] == "spliced");
 }
 
+/// A live stream's recorder writes metadata again whenever the publisher does; libavformat makes a track of that.
+#[test]
+fn metadata_that_comes_again_is_no_track() {
+    let whole = fs::read(made("flv", 2)).unwrap();
+    let all = tags(&whole);
+    let (begin, end) = all[0];
+    let again = tag(18, 1000, &whole[begin + 11..end - 4]);
+    let (_, middle) = all[all.len() / 2];
+    let twice = [&whole[..middle], &again, &whole[middle..]].concat();
+    // With a second configuration behind it the tables are not enough.
+    let (from, to) = all[1];
+    let mut other = whole[from..to].to_vec();
+    other[4..7].copy_from_slice(&1000_u32.to_be_bytes()[1..]);
+    other[11 + 5 + 3] ^= 1;
+    assert_eq!((other[0], other[12]), (9, 0), "the configuration of the pictures");
+    let changed = [&whole[..middle], &again, &other, &whole[middle..]].concat();
+    for (bytes, outcome) in [(twice, "spliced"), (changed, "remuxed")] {
+        let house = House::new();
+        let source = put(&house, "room1.flv", &bytes);
+        house.process().expect_code(0);
+        let vod = house.vods().pop().unwrap();
+        assert_eq!(vod["outcome"], outcome, "{vod}");
+        assert!(!vod["defects"].to_string().contains("track_left_out"), "{vod}");
+        assert_eq!(vod["tracks"].as_array().unwrap().len(), 2, "{vod}");
+        assert_eq!(source.exists(), outcome == "remuxed", "{vod}");
+    }
+}
+
+#[test]
+fn the_time_of_the_recording_comes_along_however_it_is_finished() {
+    let when = "2024-03-04T14:30:15.000000Z";
+    let directory = tempfile::tempdir().unwrap();
+    let flv = directory.path().join("room1.flv");
+    let created = format!("creation_time={when}");
+    ffmpeg(&["-i", made("flv", 2).to_str().unwrap(), "-c", "copy", "-metadata", &created, flv.to_str().unwrap()]);
+    for (validate, outcome) in [("structure", "spliced"), ("decode", "remuxed")] {
+        let house = House::with_config(|dir| {
+            crate::support::standard_config(dir, &format!("[finish]\nvalidate = \"{validate}\""))
+        });
+        house.put(&flv, "room1.flv");
+        house.process().expect_code(0);
+        let vod = house.vods().pop().unwrap();
+        assert_eq!((&vod["outcome"], &vod["startTime"]), (&outcome.into(), &1_709_562_615_000_i64.into()), "{vod}");
+        let mut probe = Command::new("ffprobe");
+        probe.args(["-v", "error", "-show_entries", "format_tags=creation_time", "-of", "csv=p=0"]);
+        let said = probe.arg(vod["filePath"].as_str().unwrap()).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&said.stdout).trim(), when, "{outcome}");
+    }
+}
+
 /// Sound for longer than a beginning is looked at, and then pictures that no MP4 carries.
 #[test]
 fn a_track_that_turns_up_late_decides_the_container_too() {

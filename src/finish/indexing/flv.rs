@@ -5,8 +5,8 @@ use std::io::{self, Read, Seek};
 use super::Tables;
 use super::configuration;
 use super::track::Rows;
-use crate::isobmff::{Movie, Tags};
-use crate::media::{FlvPacket, FlvUnit, FlvWalk, Probe, ProbedTrack, Taken, flv_tags, walk_flv};
+use crate::isobmff::Movie;
+use crate::media::{FlvPacket, FlvSaid, FlvUnit, FlvWalk, Probe, ProbedTrack, Taken, flv_said, walk_flv};
 use crate::recording::{Container, Defect, TrackKind};
 
 /// Ticks per second of the movie, those of the container.
@@ -35,7 +35,7 @@ pub(super) fn probe<R: Read + Seek>(reader: R, len: u64) -> io::Result<Option<Pr
         size_bytes: len,
         tracks,
         declared_ms: None,
-        created_ms: None,
+        created_ms: found.said.created_ms,
         start_ms,
         chapters: 0,
     };
@@ -65,7 +65,7 @@ pub(super) fn index<R: Read + Seek>(
 /// What was found so far: the picture and the sound track, and what the recording says of itself.
 #[derive(Default)]
 struct Found {
-    tags: Tags,
+    said: FlvSaid,
     pictures: Option<Rows>,
     sound: Option<Rows>,
 }
@@ -74,7 +74,7 @@ impl Found {
     fn take(&mut self, unit: FlvUnit<'_>) -> Taken {
         let is_taken = match unit {
             FlvUnit::Metadata(values) => {
-                self.tags = flv_tags(values);
+                self.said = flv_said(values);
                 true
             }
             // One track of a kind is all that is indexed.
@@ -135,7 +135,7 @@ impl Found {
             tracks.extend(rows.finish(zero_ms, MOVIE_TIMESCALE).ok()?);
         }
         let mut movie = Movie::of_tracks(MOVIE_TIMESCALE, tracks);
-        movie.set_tags(&self.tags);
+        movie.set_tags(&self.said.tags);
         Some((movie, defects))
     }
 

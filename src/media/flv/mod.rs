@@ -16,6 +16,7 @@ mod walk;
 pub(super) use body::{Body, Content};
 pub(super) use extended::Extended;
 pub(super) use reader::{Reader, Step};
-pub use script::flv_tags;
+pub use script::{FlvSaid, flv_said};
 pub(super) use tag::{SCRIPT, TAG_HEADER_BYTES, TRAILER_BYTES, Tag, first_tag, read_tag, read_up_to};
+pub(super) use walk::is_metadata;
 pub use walk::{FlvPacket, FlvUnit, FlvWalk, Taken, flv_unsound_at, is_flv_head, walk_flv};

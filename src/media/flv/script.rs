@@ -4,6 +4,7 @@
 //! reading; what was found before them stands.
 
 use crate::isobmff::Tags;
+use crate::media::probe::{CREATION_TIME, created_ms};
 
 /// Deepest nesting of objects and arrays that is followed.
 const MOST_DEPTH: u8 = 16;
@@ -51,17 +52,27 @@ impl ScriptValue<'_> {
     }
 }
 
-/// What `onMetaData` says that an MP4 has a place for; the bytes begin behind its name.
-pub fn flv_tags(bytes: &[u8]) -> Tags {
-    let mut tags = Tags::default();
+/// What `onMetaData` says that an MP4 has a place for.
+#[derive(Debug, Default)]
+pub struct FlvSaid {
+    /// Title, comment and so on.
+    pub tags: Tags,
+    /// When the recording was made, milliseconds since the Unix epoch.
+    pub created_ms: Option<i64>,
+}
+
+/// Reads `onMetaData`; the bytes begin behind its name.
+pub fn flv_said(bytes: &[u8]) -> FlvSaid {
+    let mut said = FlvSaid::default();
     named_values(bytes, |name, value| {
-        if let Some(name) = Tags::known(name)
-            && let Some(text) = value.to_text()
-        {
-            tags.set(name, text);
+        let Some(text) = value.to_text() else { return };
+        if let Some(name) = Tags::known(name) {
+            said.tags.set(name, text);
+        } else if name == CREATION_TIME.as_bytes() {
+            said.created_ms = created_ms(&[(CREATION_TIME.to_owned(), text)]);
         }
     });
-    tags
+    said
 }
 
 /// Hands out every value with its name, in the order of the bytes.

@@ -109,6 +109,11 @@ pub fn is_flv_head(bytes: &[u8]) -> bool {
     matches!(bytes, [b'F', b'L', b'V', 1, flags, 0, 0, 0, 9, 0, 0, 0, 0, ..] if flags & 0xFA == 0)
 }
 
+/// Whether script data says something of the whole file, and is no track (annex E.5).
+pub(in crate::media) fn is_metadata(script: &[u8]) -> bool {
+    script.get(3..SCRIPT_HEAD_BYTES) == Some(METADATA)
+}
+
 /// Goes behind a tag of a file of `len` bytes; false if its length does not stand there, and it is not the end.
 fn is_closed(file: &mut (impl Read + Seek), len: u64, tag: &Tag) -> io::Result<bool> {
     file.seek(SeekFrom::Start(tag.end()))?;
@@ -157,15 +162,18 @@ impl<R: Read + Seek, T: FnMut(FlvUnit<'_>) -> Taken> Walk<R, T> {
         }
     }
 
-    /// Metadata of the whole file comes once; libavformat makes tracks of all other script data, and of metadata that
-    /// comes again.
+    /// Metadata of the whole file is what comes first; what comes again is passed over. libavformat makes tracks of all other
+    /// script data.
     fn script(&mut self, tag: &Tag) -> io::Result<Taken> {
         let mut head = [0; SCRIPT_HEAD_BYTES];
         let length = usize::try_from(tag.body_bytes).unwrap_or(usize::MAX).min(SCRIPT_HEAD_BYTES);
         self.file.read_exact(&mut head[..length])?;
         let is_first = !std::mem::replace(&mut self.has_metadata, true);
-        if !is_first || head[3..] != *METADATA {
+        if !is_metadata(&head) {
             return Ok(Taken::Refused);
+        }
+        if !is_first {
+            return Ok(Taken::Next);
         }
         let mut values = Vec::new();
         let rest = (tag.body_bytes - SCRIPT_HEAD_BYTES as u64).min(MOST_METADATA_BYTES);
@@ -303,10 +311,12 @@ mod tests {
             hit[at] ^= 4;
             assert_eq!(packets(&hit), None, "byte {at}");
         }
-        for script in [&b"\x02\0\x0AonTextData"[..], b"\x02\0\x04onFI", b"\x02\0\x0AonMetaData"] {
+        for script in [&b"\x02\0\x0AonTextData"[..], b"\x02\0\x04onFI"] {
             let again = file(&[tag(18, 0, b"\x02\0\x0AonMetaData"), tag(18, 40, script)]);
             assert_eq!(packets(&again), None, "{}", script.escape_ascii());
         }
+        let metadata = tag(18, 0, b"\x02\0\x0AonMetaData");
+        assert!(packets(&file(&[metadata.clone(), metadata])).is_some(), "metadata that comes again is no track");
         assert_eq!(packets(&[bytes, vec![0; 64]].concat()), None);
     }
 }

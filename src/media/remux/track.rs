@@ -6,6 +6,7 @@ use super::reorder::{Ordered, Reorder, WAIT_MS};
 use crate::media::TrackReading;
 use crate::media::ffi::source::StreamFacts;
 use crate::media::ffi::{Packet, TimeBase};
+use crate::media::flv::is_metadata;
 use crate::media::frame::FrameHeader;
 use crate::media::meter::Meter;
 use crate::media::reading::{facts_of, gap_defects};
@@ -81,6 +82,8 @@ pub(super) struct Track {
     reconfigured_at_ms: Option<i64>,
     /// What its first packet said of how it is coded, where packets do.
     configuration: Option<[u8; 32]>,
+    /// Packets that are metadata of an FLV file which comes again: libavformat makes a track of them.
+    metadata: Option<u64>,
     /// The source's digest is the written one's as long as nothing was left out.
     is_forked: bool,
 }
@@ -111,6 +114,8 @@ impl Track {
             last_out_dts: None,
             reconfigured_at_ms: None,
             configuration: None,
+            metadata: (from == Container::Flv && matches!(facts.kind, TrackKind::Subtitle | TrackKind::Data))
+                .then_some(0),
             is_forked: false,
             facts,
         }
@@ -133,6 +138,7 @@ impl Track {
     /// Counts a packet of the source that has just been read.
     pub(super) fn count(&mut self, packet: &Packet, payload: &[u8]) {
         self.source.count(&facts_of(packet), payload);
+        self.metadata = self.metadata.map(|count| count + u64::from(is_metadata(payload)));
     }
 
     /// Notes that a packet of the source does not come into the output.
@@ -398,7 +404,7 @@ impl Track {
             let what = format!("the attached file `{}`", printable(Path::new(name)));
             defects.push(Defect::ContentLeftOut { what, reason: format!("{} cannot carry it", to.extension()) });
         }
-        if self.source.packets() > 0 {
+        if self.source.packets() > self.metadata.unwrap_or(0) {
             let reason = self.reason(why, to);
             defects.push(Defect::TrackLeftOut { track, codec: self.facts.codec.clone(), reason });
         }

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::Tail;
 use crate::isobmff::Tags;
 use crate::media::flv::{
-    Body, SCRIPT, TAG_HEADER_BYTES, TRAILER_BYTES, Tag, first_tag, flv_tags, read_tag, read_up_to,
+    Body, SCRIPT, TAG_HEADER_BYTES, TRAILER_BYTES, Tag, first_tag, flv_said, read_tag, read_up_to,
 };
 use crate::recording::{Container, TrackKind};
 
@@ -84,7 +84,7 @@ fn read_script(file: &mut impl Read, tag: &Tag, head: &mut Head) -> io::Result<(
     #[expect(clippy::cast_possible_truncation, reason = "bounded above, and fractions of a millisecond say nothing")]
     let whole = |n: f64| n as i64;
     head.declared_ms = positive("duration").map(|seconds| whole(seconds * 1000.0));
-    for (name, value) in flv_tags(body.strip_prefix(METADATA).unwrap_or_default()).entries() {
+    for (name, value) in flv_said(body.strip_prefix(METADATA).unwrap_or_default()).tags.entries() {
         head.tags.set(name, value.to_owned());
     }
     head.declared_bytes = positive("filesize").and_then(|bytes| u64::try_from(whole(bytes)).ok());
