@@ -35,6 +35,7 @@ mod deliver_s3;
 mod deliver_secrets;
 mod deliver_storm;
 mod deliver_tags;
+mod differential;
 mod escapes;
 mod extras;
 mod ffmpeg;
