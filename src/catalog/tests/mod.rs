@@ -3,6 +3,7 @@
 mod behind;
 mod compact;
 mod damage;
+mod former;
 mod journey;
 mod kill;
 mod listing;
