@@ -1,6 +1,6 @@
 //! The roots that this process owns: no other one finishes what lies in them meanwhile.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ impl OwnedRoots {
         let mut held = self.lock();
         let is_owned =
             |root: &Path, held: &HashMap<PathBuf, RootLock>| held.get(root).is_some_and(|lock| lock.is_of(root));
-        for root in roots.filter(|root| !is_owned(root, &held)).collect::<Vec<_>>() {
+        for root in roots.filter(|root| !is_owned(root, &held)).collect::<BTreeSet<_>>() {
             // What was owned is another directory by now, or gone: its lock must not keep that from being unmounted.
             held.remove(root);
             if let Some(mut lock) = own_one(root, owner, state_dir, is_stopped)? {
@@ -106,5 +106,19 @@ impl<'a> Foreign<'a> {
         let found = foreign_owner(directory, self.owner).or_else(|| self.owner_of(directory));
         self.known.insert(directory.to_owned(), found.clone());
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_that_is_named_twice_is_owned_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let owned = OwnedRoots::default();
+        let roots = [dir.path(), dir.path()].into_iter();
+        owned.own(roots, (&Owner::new("one"), Path::new("/var/lib/state")), &|_| true, &|| false).unwrap();
+        assert!(RootLock::probe(dir.path()).is_err(), "it is ours");
     }
 }
