@@ -16,4 +16,4 @@ pub use permit::{
     ANSWER_MAX_AGE_MS, Confirmation, Facts, Permit, Question, Refusal, VIEW_MAX_AGE_MS, Viewed, permit, questions,
     to_be_compared, to_be_looked_at,
 };
-pub use plan::{Inventory, Plan, PlannedFree, Volume, plan};
+pub use plan::{Inventory, Lists, Plan, PlannedFree, Planner, Volume, plan};

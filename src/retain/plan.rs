@@ -13,7 +13,7 @@ use crate::recording::{Delivery, Kinds, Seen, VodRecord};
 /// What the plan is made from.
 #[derive(Debug, Clone, Copy)]
 pub struct Inventory<'a> {
-    /// Every VoD record.
+    /// VoD records: all, or a page of them.
     pub records: &'a [VodRecord],
     /// Deliveries by the id of the VoD they belong to.
     pub deliveries: &'a BTreeMap<String, Vec<Delivery>>,
@@ -68,70 +68,134 @@ pub struct PlannedFree {
     pub reason: String,
 }
 
-/// A file that may go: since when it is proven, its file system, what goes.
-struct Ready {
-    proven_ms: i64,
-    device: u64,
-    files: Due,
+/// A plan in the making, from one page of records after the other: it holds what will be freed, and not what was looked at.
+#[derive(Debug)]
+pub struct Planner<'a> {
+    options: &'a Options,
+    lists: Lists,
+    held_bytes: u64,
+    plan: Plan,
+    /// By file system; all are one where the policy counts all recordings together.
+    shares: BTreeMap<u64, Share>,
+}
+
+/// Which refusals a plan lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lists {
+    /// All, for whoever reads the plan.
+    All,
+    /// Only the records whose file is not there.
+    Missing,
+}
+
+/// What a file system has too much of, and the oldest that may go from it: as many as make up for that, and none more.
+#[derive(Debug)]
+struct Share {
+    volume: Volume,
+    excess_bytes: u64,
+    /// By the time since which they are proven, and id.
+    ready: BTreeMap<(i64, String), Due>,
+    ready_bytes: u64,
+    /// What may go and need not.
+    spare: Vec<(i64, String)>,
+}
+
+impl Share {
+    fn add(&mut self, proven_ms: i64, files: Due, lists: Lists) {
+        self.ready_bytes = self.ready_bytes.saturating_add(files.bytes());
+        self.ready.insert((proven_ms, files.vod_id().to_owned()), files);
+        while let Some(newest) = self.ready.last_entry()
+            && self.ready_bytes.saturating_sub(newest.get().bytes()) >= self.excess_bytes
+        {
+            let (key, files) = newest.remove_entry();
+            self.ready_bytes = self.ready_bytes.saturating_sub(files.bytes());
+            self.spare.extend((lists == Lists::All).then_some(key));
+        }
+    }
 }
 
 /// Plans what may be freed now.
 pub fn plan(inventory: &Inventory<'_>, options: &Options) -> Plan {
-    let mut ready = Vec::new();
-    let mut plan = Plan::default();
-    let held_bytes = inventory.held_bytes;
-    for record in inventory.records {
-        let facts = inventory.facts(record, held_bytes);
-        let proven_ms = proven_since(&facts, options).unwrap_or(i64::MAX);
-        match due(&facts, options) {
-            Ok(files) => ready.push(Ready { proven_ms, device: inventory.volume(&record.root).device, files }),
-            Err(Refusal::AlreadyFreed) => {}
-            Err(refusal) => plan.kept.push((record.vod_id.clone(), refusal)),
-        }
-    }
-    ready.sort_by(|a, b| (a.proven_ms, a.files.vod_id()).cmp(&(b.proven_ms, b.files.vod_id())));
-    let policy = options.delete_local;
-    match policy {
-        DeleteLocal::BelowFree(watermark) => {
-            for volume in inventory.each_volume() {
-                let excess_bytes = watermark.saturating_sub(volume.free_bytes);
-                let (here, elsewhere) = ready.into_iter().partition(|r| r.device == volume.device);
-                ready = elsewhere;
-                plan.take_excess(excess_bytes, here, policy, |left| Refusal::EnoughRoom {
-                    free_bytes: watermark.max(volume.free_bytes).saturating_add(left),
-                });
-            }
-        }
-        DeleteLocal::MaxBytes(max) => {
-            let excess_bytes = held_bytes.saturating_sub(max);
-            plan.take_excess(excess_bytes, ready, policy, |left| Refusal::WithinMax {
-                held_bytes: max.min(held_bytes).saturating_sub(left),
-            });
-        }
-        policy => plan.frees = ready.iter().map(|r| planned(&r.files, &reason(policy, r.proven_ms))).collect(),
-    }
-    plan
+    let mut planner = Planner::new(options, Lists::All, inventory.held_bytes);
+    planner.add(inventory);
+    planner.end()
 }
 
-impl Plan {
-    /// Oldest proof first, only as much as is too much; `enough` says why the rest stays, told what was freed beyond that.
-    fn take_excess(
-        &mut self,
-        excess_bytes: u64,
-        ready: Vec<Ready>,
-        policy: DeleteLocal,
-        enough: impl Fn(u64) -> Refusal,
-    ) {
-        let mut freed_bytes = 0u64;
-        for Ready { proven_ms, files, .. } in ready {
-            if freed_bytes >= excess_bytes {
-                self.kept.push((files.vod_id().to_owned(), enough(freed_bytes - excess_bytes)));
-                continue;
+impl<'a> Planner<'a> {
+    /// An empty plan. `held_bytes` are those of all finished recordings that are on disk and stay there; only `max_bytes` asks
+    /// for them.
+    pub const fn new(options: &'a Options, lists: Lists, held_bytes: u64) -> Self {
+        let plan = Plan { frees: Vec::new(), kept: Vec::new(), short_bytes: 0 };
+        Self { options, lists, held_bytes, plan, shares: BTreeMap::new() }
+    }
+
+    /// Looks at a page of records.
+    pub fn add(&mut self, inventory: &Inventory<'_>) {
+        let (options, lists) = (self.options, self.lists);
+        for record in inventory.records {
+            let facts = inventory.facts(record, self.held_bytes);
+            // A file system is short of room whether something on it may go or not.
+            let share = self.share(inventory.volume(&record.root));
+            match due(&facts, options) {
+                Ok(files) => share.add(proven_since(&facts, options).unwrap_or(i64::MAX), files, lists),
+                Err(refusal) => self.refuse(record, refusal),
             }
-            freed_bytes = freed_bytes.saturating_add(files.bytes());
-            self.frees.push(planned(&files, &reason(policy, proven_ms)));
         }
-        self.short_bytes = self.short_bytes.saturating_add(excess_bytes.saturating_sub(freed_bytes));
+    }
+
+    /// The whole plan, the oldest proof on each file system first.
+    pub fn end(mut self) -> Plan {
+        let policy = self.options.delete_local;
+        for (_, share) in std::mem::take(&mut self.shares) {
+            let left_bytes = share.ready_bytes.saturating_sub(share.excess_bytes);
+            let short_bytes = share.excess_bytes.saturating_sub(share.ready_bytes);
+            let frees = share.ready.iter().map(|((proven_ms, _), files)| planned(files, &reason(policy, *proven_ms)));
+            self.plan.frees.extend(frees);
+            if matches!(policy, DeleteLocal::BelowFree(_) | DeleteLocal::MaxBytes(_)) {
+                self.plan.short_bytes = self.plan.short_bytes.saturating_add(short_bytes);
+            }
+            self.plan.kept.extend(share.spare(policy, left_bytes));
+        }
+        self.plan
+    }
+
+    fn refuse(&mut self, record: &VodRecord, refusal: Refusal) {
+        let is_listed = self.lists == Lists::All && refusal != Refusal::AlreadyFreed;
+        if is_listed || refusal == Refusal::LocalMissing {
+            self.plan.kept.push((record.vod_id.clone(), refusal));
+        }
+    }
+
+    /// The share that the records of a file system belong to.
+    fn share(&mut self, volume: Volume) -> &mut Share {
+        let (volume, excess_bytes) = match self.options.delete_local {
+            DeleteLocal::BelowFree(watermark) => (volume, watermark.saturating_sub(volume.free_bytes)),
+            DeleteLocal::MaxBytes(max) => {
+                (Volume { device: EVERYWHERE, free_bytes: self.held_bytes }, self.held_bytes.saturating_sub(max))
+            }
+            _ => (Volume { device: EVERYWHERE, free_bytes: 0 }, u64::MAX),
+        };
+        let share = || Share { volume, excess_bytes, ready: BTreeMap::new(), ready_bytes: 0, spare: Vec::new() };
+        self.shares.entry(volume.device).or_insert_with(share)
+    }
+}
+
+/// The number of no device: the policy counts all recordings together.
+const EVERYWHERE: u64 = 0;
+
+impl Share {
+    /// Why what may go stays, the oldest proof first; told what is freed beyond the excess.
+    fn spare(mut self, policy: DeleteLocal, left_bytes: u64) -> impl Iterator<Item = (String, Refusal)> {
+        self.spare.sort();
+        let before = self.volume.free_bytes;
+        let enough = move || match policy {
+            DeleteLocal::BelowFree(watermark) => {
+                Refusal::EnoughRoom { free_bytes: watermark.max(before).saturating_add(left_bytes) }
+            }
+            DeleteLocal::MaxBytes(max) => Refusal::WithinMax { held_bytes: max.min(before).saturating_sub(left_bytes) },
+            _ => Refusal::AlreadyFreed,
+        };
+        self.spare.into_iter().map(move |(_, id)| (id, enough()))
     }
 }
 
@@ -160,13 +224,6 @@ fn reason(policy: DeleteLocal, proven_ms: i64) -> String {
 }
 
 impl<'a> Inventory<'a> {
-    /// The file systems that hold records, each once.
-    fn each_volume(&self) -> impl Iterator<Item = Volume> {
-        let by_device: BTreeMap<u64, Volume> =
-            self.records.iter().map(|record| self.volume(&record.root)).map(|v| (v.device, v)).collect();
-        by_device.into_values()
-    }
-
     fn volume(&self, root: &Path) -> Volume {
         self.volumes.get(root).copied().unwrap_or(Volume { device: 0, free_bytes: u64::MAX })
     }
