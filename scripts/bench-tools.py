@@ -147,9 +147,12 @@ def hostile(options):
 
 
 def tree(options):
-    """A tree of files as below a web server's root, with a few recordings."""
+    """A tree of files as below a web server's root, with a few recordings; `--flat` of them are in one directory."""
     per_directory = 1000
-    for n in range(options.files - options.recordings):
+    os.makedirs(os.path.join(options.directory, "flat"))
+    for n in range(options.flat):
+        os.close(os.open(os.path.join(options.directory, "flat", f"asset{n}.jpg"), os.O_CREAT | os.O_WRONLY))
+    for n in range(options.files - options.flat - options.recordings):
         if n % per_directory == 0:
             directory = os.path.join(options.directory, f"d{n // per_directory}")
             os.makedirs(directory)
@@ -225,6 +228,24 @@ def scan(options):
     ratio, met = judge(options.goal, ours, theirs)
     write(options, {"name": options.name, "what": options.what, "goal": options.goal, "ratio": ratio, "met": met,
                     "ours": {"s": ours, "ready_s": min(whole), "ready_empty_s": min(empty)}, "theirs": {"s": theirs}})
+
+
+def peak_mib(options, config):
+    """Peak memory of a daemon from its start to the end of its first scan."""
+    shutil.rmtree(options.state, ignore_errors=True)
+    daemon = Daemon(config)
+    daemon.wait_for("Ready")
+    status = open(f"/proc/{daemon.process.pid}/status").read()
+    daemon.stop()
+    return int(re.search(r"VmHWM:\s*(\d+) kB", status).group(1)) / 1024
+
+
+def scan_memory(options):
+    """Peak memory of a start with the tree, above that of a start with an empty directory."""
+    above = min(peak_mib(options, options.config) for _ in range(options.runs))
+    above -= min(peak_mib(options, options.empty_config) for _ in range(options.runs))
+    write(options, {"name": options.name, "what": options.what, "goal": f"<={options.limit_mib:.0f} MiB",
+                    "met": above <= options.limit_mib, "ours": {"peak_mib": above}})
 
 
 def latency(options):
@@ -305,12 +326,12 @@ def table(options):
 def main():
     parser = argparse.ArgumentParser()
     commands = parser.add_subparsers(required=True)
-    for work in (compare, memory, written, salvaged, hostile, tree, state_bytes, scan, latency, machine, table):
+    for work in (compare, memory, written, salvaged, hostile, tree, state_bytes, scan, scan_memory, latency, machine, table):
         command = commands.add_parser(work.__name__)
         command.set_defaults(work=work)
         for name in ("name", "what", "goal", "results", "directory", "like", "config", "empty-config", "state", "log", "header-of", "file"):
             command.add_argument(f"--{name}")
-        for name, default in (("runs", 3), ("files", 0), ("recordings", 0), ("count", 0), ("bytes", 0), ("bytes-per-sample", 0)):
+        for name, default in (("runs", 3), ("files", 0), ("flat", 0), ("recordings", 0), ("count", 0), ("bytes", 0), ("bytes-per-sample", 0)):
             command.add_argument(f"--{name}", type=int, default=default)
         for name in ("limit-mib", "limit-ms", "rate-mb"):
             command.add_argument(f"--{name}", type=float)

@@ -1,8 +1,7 @@
 //! What is taken of the recordings that were there before the first start, and the summary that is printed first.
 //!
-//! Pure. What is left out is remembered by the caller and can be given to `process`.
+//! Pure. What is left out is remembered by the caller and can be given to `process`. A count never holds what it counts.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::recording::Container;
@@ -33,17 +32,16 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Counts candidates by kind.
-    pub fn of(candidates: &[Candidate]) -> Self {
-        let rules = NameRules::default();
-        let mut counts: BTreeMap<(&'static str, bool), (u64, u64)> = BTreeMap::new();
-        for candidate in candidates {
-            let count = counts.entry((kind_of(&rules, &candidate.path), candidate.is_temporary)).or_default();
-            count.0 += 1;
-            count.1 = count.1.saturating_add(candidate.fingerprint.size_bytes);
-        }
-        let count = |((kind, is_temporary), (files, size_bytes))| KindCount { kind, is_temporary, files, size_bytes };
-        Self { kinds: counts.into_iter().map(count).collect() }
+    /// Counts one more.
+    pub fn add(&mut self, candidate: &Candidate) {
+        let (kind, is_temporary) = (kind_of(&NameRules::default(), &candidate.path), candidate.is_temporary);
+        let place = self.kinds.binary_search_by(|count| (count.kind, count.is_temporary).cmp(&(kind, is_temporary)));
+        let at = place.unwrap_or_else(|at| {
+            self.kinds.insert(at, KindCount { kind, is_temporary, files: 0, size_bytes: 0 });
+            at
+        });
+        self.kinds[at].files += 1;
+        self.kinds[at].size_bytes = self.kinds[at].size_bytes.saturating_add(candidate.fingerprint.size_bytes);
     }
 
     /// Number of files of all kinds.
@@ -63,26 +61,6 @@ fn kind_of(rules: &NameRules, path: &Path) -> &'static str {
     let (base, _) = rules.strip_temporary(&name);
     let known = base.rsplit('.').find_map(Container::from_extension);
     known.filter(|_| base.contains('.')).map_or("other", Container::extension)
-}
-
-/// Candidates taken and left out on the first start.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Split {
-    /// What is worked on.
-    pub taken: Vec<Candidate>,
-    /// What is remembered as left out.
-    pub left_out: Vec<Candidate>,
-    /// Counts of what is taken.
-    pub taken_summary: Summary,
-    /// Counts of what is left out.
-    pub left_out_summary: Summary,
-}
-
-/// Splits what was found on the first start by the operator's choice.
-pub fn split(candidates: Vec<Candidate>, existing: Existing) -> Split {
-    let (taken, left_out): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|c| existing.takes(c));
-    let (taken_summary, left_out_summary) = (Summary::of(&taken), Summary::of(&left_out));
-    Split { taken, left_out, taken_summary, left_out_summary }
 }
 
 impl Existing {
@@ -144,7 +122,7 @@ mod tests {
 
     fn taken(existing: Existing) -> Vec<String> {
         let name = |c: &Candidate| c.relative_path().to_string_lossy().into_owned();
-        split(all(), existing).taken.iter().map(name).collect()
+        all().iter().filter(|candidate| existing.takes(candidate)).map(name).collect()
     }
 
     #[test]
@@ -156,12 +134,11 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_lost_between_taken_and_left_out() {
-        let split = split(all(), Existing::Orphans);
-        assert_eq!(split.taken.len() + split.left_out.len(), 4);
-        let mp4 = KindCount { kind: "mp4", is_temporary: false, files: 2, size_bytes: 20 };
-        assert_eq!(split.left_out_summary.kinds, [mp4]);
-        assert_eq!(split.taken_summary.kinds.iter().map(|k| k.kind).collect::<Vec<_>>(), ["flv", "other"]);
-        assert_eq!((split.taken_summary.files(), split.taken_summary.size_bytes()), (2, 20));
+    fn files_are_counted_by_kind_in_a_fixed_order() {
+        let mut summary = Summary::default();
+        all().iter().rev().for_each(|candidate| summary.add(candidate));
+        let kinds = summary.kinds.iter().map(|k| (k.kind, k.is_temporary, k.files, k.size_bytes)).collect::<Vec<_>>();
+        assert_eq!(kinds, [("flv", true, 1, 10), ("mp4", false, 2, 20), ("other", true, 1, 10)]);
+        assert_eq!((summary.files(), summary.size_bytes()), (4, 40));
     }
 }

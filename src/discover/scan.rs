@@ -22,24 +22,76 @@ use super::lease::{self, Lease};
 use super::options::RootOptions;
 use super::preset::Namer;
 
-/// What a scan found.
+/// One thing that a scan found.
+#[derive(Debug)]
+pub enum Finding {
+    /// A file that may be a recording.
+    Candidate(Box<Candidate>),
+    /// An HLS or DASH unit.
+    Unit(Box<Unit>),
+    /// What cannot be judged yet: a finished name beside a live temporary of the same name (the server is still writing it), or
+    /// what may be a segment beside or below a playlist that cannot be read or is refused.
+    Waiting(PathBuf),
+    /// Media that nothing is done with, and that no playlist names.
+    Unhandled(PathBuf),
+    /// What could not be read or is refused.
+    Problem(Problem),
+    /// A file that was moved aside to be removed (`durable::give_up`).
+    Aside(PathBuf),
+}
+
+/// All that a scan found.
 #[derive(Debug, Default)]
 pub struct Scan {
     /// Files that may be recordings, in no particular order.
     pub candidates: Vec<Candidate>,
     /// HLS and DASH units.
     pub units: Vec<Unit>,
-    /// What cannot be judged yet: finished names beside a live temporary of the same name (the server is still writing
-    /// them), and what may be a segment beside or below a playlist that cannot be read or is refused.
+    /// What cannot be judged yet.
     pub waiting: Vec<PathBuf>,
     /// Media that nothing is done with, and that no playlist names.
     pub unhandled: Vec<PathBuf>,
     /// What could not be read or is refused.
     pub problems: Vec<Problem>,
-    /// Files that were moved aside to be removed (`durable::give_up`).
+    /// Files that were moved aside to be removed.
     pub asides: Vec<PathBuf>,
     /// Number of directory entries that were no directories.
     pub files_seen: u64,
+}
+
+impl Scan {
+    fn add(&mut self, finding: Finding) {
+        match finding {
+            Finding::Candidate(candidate) => self.candidates.push(*candidate),
+            Finding::Unit(unit) => self.units.push(*unit),
+            Finding::Waiting(path) => self.waiting.push(path),
+            Finding::Unhandled(path) => self.unhandled.push(path),
+            Finding::Problem(problem) => self.problems.push(problem),
+            Finding::Aside(path) => self.asides.push(path),
+        }
+    }
+
+    /// What a search hands out one by one.
+    fn of(search: impl FnOnce(&mut Hearer<'_>)) -> Self {
+        let mut scan = Self::default();
+        let mut hear = |finding| scan.add(finding);
+        let mut hearer = Hearer { hear: &mut hear, files_seen: 0 };
+        search(&mut hearer);
+        let files_seen = hearer.files_seen;
+        Self { files_seen, ..scan }
+    }
+}
+
+/// Who is told what a scan finds, as it finds it: nothing that was told is held.
+struct Hearer<'a> {
+    hear: &'a mut dyn FnMut(Finding),
+    files_seen: u64,
+}
+
+impl Hearer<'_> {
+    fn tell(&mut self, finding: Finding) {
+        (self.hear)(finding);
+    }
 }
 
 /// Where to look and what to leave out.
@@ -72,14 +124,6 @@ pub enum Look {
     Nothing,
 }
 
-/// Puts what was written last first: what finishes now overtakes the backlog.
-pub fn newest_first(candidates: &mut [Candidate]) {
-    candidates.sort_by(|a, b| {
-        let newest = b.fingerprint.mtime_ns.cmp(&a.fingerprint.mtime_ns);
-        newest.then_with(|| a.path.cmp(&b.path))
-    });
-}
-
 /// What the playlists further up say of what lies below them.
 #[derive(Default)]
 struct Above {
@@ -90,6 +134,23 @@ struct Above {
     stack: Vec<(PathBuf, bool)>,
 }
 
+/// Names of one directory that are held, to be judged by what lies beside them. Of a directory with more none is held, unless it
+/// has a playlist: then each may be a segment of it.
+const MOST_HELD: usize = 10_000;
+
+impl Above {
+    fn claims(&self, path: &Path) -> bool {
+        !self.claimed.is_empty() && self.claimed.contains(path)
+    }
+
+    /// Media that nothing is done with, unless a playlist further up names it.
+    fn pass_over(&self, path: PathBuf, hearer: &mut Hearer<'_>) {
+        if !self.claims(&path) {
+            hearer.tell(Finding::Unhandled(path));
+        }
+    }
+}
+
 /// One directory's entries, sorted by what they may be.
 #[derive(Default)]
 struct Entries {
@@ -97,6 +158,21 @@ struct Entries {
     unhandled: Vec<OsString>,
     listing: Listing,
     directories: Vec<PathBuf>,
+    held: usize,
+    /// Whether there are more than are held.
+    is_cut: bool,
+}
+
+impl Entries {
+    /// Lets go of all names, if they are too many and nothing there speaks of them.
+    fn hold_one_more(&mut self, most: usize) {
+        self.held += 1;
+        if self.held > most {
+            (self.recordings, self.unhandled) = (Vec::new(), Vec::new());
+            (self.listing.names, self.listing.others) = Default::default();
+            self.is_cut = true;
+        }
+    }
 }
 
 impl Search<'_> {
@@ -107,34 +183,42 @@ impl Search<'_> {
 
     /// Scans a directory of the root and everything below it, as after the directory was created.
     pub fn scan_below(&self, directory: &Path) -> Scan {
-        let mut scan = Scan::default();
-        let mut above = self.look_above(directory, &mut scan);
+        Scan::of(|hearer| self.search_below(directory, hearer))
+    }
+
+    /// The same, and tells what it finds as it finds it. Holds the names of a directory at a time, and of a large one none.
+    pub fn visit_below(&self, directory: &Path, hear: &mut dyn FnMut(Finding)) {
+        self.search_below(directory, &mut Hearer { hear, files_seen: 0 });
+    }
+
+    fn search_below(&self, directory: &Path, hearer: &mut Hearer<'_>) {
+        let mut above = self.look_above(directory, hearer);
         // Parents come before their children, so that what a playlist claims further down is known there.
         while let Some((directory, is_doubtful)) = above.stack.pop() {
             crate::stop::look();
-            self.scan_into(&directory, is_doubtful, &mut above, &mut scan);
+            self.scan_into(&directory, is_doubtful, &mut above, hearer);
         }
-        scan
     }
 
     /// Scans one directory and nothing below it.
     pub fn scan_directory(&self, directory: &Path) -> Scan {
-        let mut scan = Scan::default();
-        let mut above = self.look_above(directory, &mut scan);
-        let is_doubtful = above.stack.pop().is_some_and(|(_, is_doubtful)| is_doubtful);
-        self.scan_into(directory, is_doubtful, &mut above, &mut scan);
-        scan
+        Scan::of(|hearer| {
+            let mut above = self.look_above(directory, hearer);
+            let is_doubtful = above.stack.pop().is_some_and(|(_, is_doubtful)| is_doubtful);
+            self.scan_into(directory, is_doubtful, &mut above, hearer);
+        })
     }
 
     /// What playlists in the directories above claim in this one, which is the next; their units are found with it.
-    fn look_above(&self, directory: &Path, scan: &mut Scan) -> Above {
+    fn look_above(&self, directory: &Path, hearer: &mut Hearer<'_>) -> Above {
         let (mut claimed, mut is_doubtful) = (HashSet::new(), false);
         let above: Vec<_> = directory.ancestors().skip(1).take_while(|d| d.starts_with(&self.root.path)).collect();
         for parent in above.into_iter().rev() {
-            let Some(entries) = self.read(parent, &mut Scan::default()) else { continue };
+            let mut unheard = Hearer { hear: &mut drop, files_seen: 0 };
+            let Some(entries) = self.read(parent, &mut unheard) else { continue };
             let found = self.collect(parent, &entries.listing, &claimed);
             let reaches = |unit: &Unit| unit.files.iter().any(|file| file.starts_with(directory));
-            scan.units.extend(found.units.into_iter().filter(reaches));
+            found.units.into_iter().filter(reaches).for_each(|unit| hearer.tell(Finding::Unit(unit.into())));
             claimed.extend(found.claimed_below);
             is_doubtful |= !found.problems.is_empty();
         }
@@ -178,43 +262,65 @@ impl Search<'_> {
         }
     }
 
-    fn scan_into(&self, directory: &Path, is_doubtful: bool, above: &mut Above, scan: &mut Scan) {
-        let Some(entries) = self.read(directory, scan) else { return };
+    fn scan_into(&self, directory: &Path, is_doubtful: bool, above: &mut Above, hearer: &mut Hearer<'_>) {
+        let Some(entries) = self.read(directory, hearer) else { return };
         let found = self.collect(directory, &entries.listing, &above.claimed);
         let is_doubtful = is_doubtful || !found.problems.is_empty();
-        for (name, is_temporary) in entries.recordings {
-            if name.to_str().is_some_and(|name| found.claimed_here.contains(name)) {
-                continue;
-            }
-            let path = directory.join(name);
-            if is_doubtful && hls::may_be_segment(&path) {
-                // What such a playlist names is not known: a segment must not be taken for a recording.
-                scan.waiting.push(path);
-            } else if above.claimed.is_empty() || !above.claimed.contains(&path) {
-                self.take(path, is_temporary, scan);
-            }
-        }
         let is_here = |name: &OsString| name.to_str().is_some_and(|name| found.claimed_here.contains(name));
-        let unhandled = entries.unhandled.iter().filter(|name| !is_here(name)).map(|name| directory.join(name));
-        scan.unhandled.extend(unhandled.filter(|path| !above.claimed.contains(path)));
+        if entries.is_cut {
+            self.judge_each(directory, is_doubtful, above, hearer);
+        }
+        for (name, is_temporary) in entries.recordings.into_iter().filter(|(name, _)| !is_here(name)) {
+            self.judge(directory.join(name), is_temporary, is_doubtful, above, hearer);
+        }
+        for name in entries.unhandled.iter().filter(|name| !is_here(name)) {
+            above.pass_over(directory.join(name), hearer);
+        }
         above.claimed.extend(found.claimed_below);
         above.stack.extend(entries.directories.into_iter().map(|below| (below, is_doubtful)));
-        scan.units.extend(found.units);
-        scan.problems.extend(found.problems);
+        found.units.into_iter().for_each(|unit| hearer.tell(Finding::Unit(unit.into())));
+        found.problems.into_iter().for_each(|problem| hearer.tell(Finding::Problem(problem)));
     }
 
-    fn take(&self, path: PathBuf, is_temporary: bool, scan: &mut Scan) {
+    /// Reads a large directory without a playlist once more, and judges each of its files at once.
+    fn judge_each(&self, directory: &Path, is_doubtful: bool, above: &Above, hearer: &mut Hearer<'_>) {
+        // What cannot be read was told when it was read for the first time.
+        for entry in fs::read_dir(directory).into_iter().flatten().map_while(Result::ok) {
+            let name = entry.file_name();
+            if !entry.file_type().is_ok_and(|kind| kind.is_file()) || durable::is_aside(&name) {
+                continue;
+            }
+            match self.namer.rules().class(&name) {
+                NameClass::Recording { is_temporary } => {
+                    self.judge(directory.join(name), is_temporary, is_doubtful, above, hearer);
+                }
+                NameClass::Unhandled => above.pass_over(directory.join(name), hearer),
+                NameClass::Never | NameClass::Segment | NameClass::Playlist(_) => {}
+            }
+        }
+    }
+
+    fn judge(&self, path: PathBuf, is_temporary: bool, is_doubtful: bool, above: &Above, hearer: &mut Hearer<'_>) {
+        if is_doubtful && hls::may_be_segment(&path) {
+            // What such a playlist names is not known: a segment must not be taken for a recording.
+            hearer.tell(Finding::Waiting(path));
+        } else if !above.claims(&path) {
+            self.take(path, is_temporary, hearer);
+        }
+    }
+
+    fn take(&self, path: PathBuf, is_temporary: bool, hearer: &mut Hearer<'_>) {
         let found = match fs::symlink_metadata(&path) {
             Ok(found) if found.is_file() => found,
             Ok(_) => return,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return,
-            Err(source) => return scan.problems.push(DiscoverError::Unreadable { path, source }),
+            Err(source) => return hearer.tell(Finding::Problem(DiscoverError::Unreadable { path, source })),
         };
         match self.candidate(path.clone(), is_temporary, &found) {
-            Ok(Look::Candidate(candidate)) => scan.candidates.push(*candidate),
-            Ok(Look::Waiting) => scan.waiting.push(path),
+            Ok(Look::Candidate(candidate)) => hearer.tell(Finding::Candidate(candidate)),
+            Ok(Look::Waiting) => hearer.tell(Finding::Waiting(path)),
             Ok(_) => {}
-            Err(problem) => scan.problems.push(problem),
+            Err(problem) => hearer.tell(Finding::Problem(problem)),
         }
     }
 
@@ -245,23 +351,32 @@ impl Search<'_> {
         })
     }
 
-    fn read(&self, directory: &Path, scan: &mut Scan) -> Option<Entries> {
-        let unreadable = |source| DiscoverError::Unreadable { path: directory.to_owned(), source };
+    fn read(&self, directory: &Path, hearer: &mut Hearer<'_>) -> Option<Entries> {
+        let entries = self.read_some(directory, MOST_HELD, hearer)?;
+        if !entries.is_cut || entries.listing.playlists.is_empty() {
+            return Some(entries);
+        }
+        // Told the first time.
+        self.read_some(directory, usize::MAX, &mut Hearer { hear: &mut drop, files_seen: 0 })
+    }
+
+    fn read_some(&self, directory: &Path, most: usize, hearer: &mut Hearer<'_>) -> Option<Entries> {
+        let unreadable = |source| Finding::Problem(DiscoverError::Unreadable { path: directory.to_owned(), source });
         let found = match fs::read_dir(directory) {
             Ok(found) => found,
             // A directory below the root that vanished is no problem; a root that is not there is one.
             Err(e) if e.kind() == io::ErrorKind::NotFound && directory != self.root.path => return None,
             Err(e) => {
-                scan.problems.push(unreadable(e));
+                hearer.tell(unreadable(e));
                 return None;
             }
         };
         let mut entries = Entries::default();
         for entry in found {
             match entry {
-                Ok(entry) => self.sort(&entry, directory, &mut entries, scan),
+                Ok(entry) => self.sort(&entry, directory, &mut entries, most, hearer),
                 Err(e) => {
-                    scan.problems.push(unreadable(e));
+                    hearer.tell(unreadable(e));
                     break;
                 }
             }
@@ -269,21 +384,24 @@ impl Search<'_> {
         Some(entries)
     }
 
-    fn sort(&self, entry: &DirEntry, directory: &Path, entries: &mut Entries, scan: &mut Scan) {
+    fn sort(&self, entry: &DirEntry, directory: &Path, entries: &mut Entries, most: usize, hearer: &mut Hearer<'_>) {
         let Ok(kind) = entry.file_type() else { return };
         let name = entry.file_name();
         if kind.is_dir() {
             return self.sort_directory(&name, directory, entries);
         }
-        scan.files_seen += 1;
+        hearer.files_seen += 1;
         let class = self.namer.rules().class(&name);
         if kind.is_symlink() {
-            return self.refuse_link(&directory.join(&name), class, scan);
+            return self.refuse_link(&directory.join(&name), class, hearer);
         }
         if kind.is_file() && durable::is_aside(&name) {
-            scan.asides.push(directory.join(&name));
+            hearer.tell(Finding::Aside(directory.join(&name)));
         } else if kind.is_file() {
-            sort_file(name, class, entries);
+            if !entries.is_cut || matches!(class, NameClass::Playlist(_)) {
+                sort_file(name, class, entries);
+            }
+            entries.hold_one_more(most);
         }
     }
 
@@ -295,14 +413,14 @@ impl Search<'_> {
     }
 
     /// A link is never followed: what it names inside the root is found by itself.
-    fn refuse_link(&self, path: &Path, class: NameClass, scan: &mut Scan) {
+    fn refuse_link(&self, path: &Path, class: NameClass, hearer: &mut Hearer<'_>) {
         let may_matter = match class {
             NameClass::Recording { .. } => true,
             NameClass::Never => !is_hidden_name(path.file_name().unwrap_or_default()) && path.is_dir(),
             NameClass::Playlist(_) | NameClass::Segment | NameClass::Unhandled => false,
         };
         if may_matter {
-            scan.problems.extend(self.leads_out(path));
+            self.leads_out(path).into_iter().for_each(|problem| hearer.tell(Finding::Problem(problem)));
         }
     }
 

@@ -1,12 +1,14 @@
 //! Which recordings and units lie in the places that are to be worked on.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::house::{House, Settings};
 use super::owning::Foreign;
 use super::roots;
 use crate::discover::{
-    self, DiscoverError, Fragmented, Fragments, Look, NameReading, Namer, Problem, RootOptions, Search, Server, Unit,
+    self, DiscoverError, Finding, Fragmented, Fragments, Look, NameReading, Namer, Problem, RootOptions, Search,
+    Server, Unit,
 };
 use crate::recording::journey::Candidate;
 use crate::recording::name::printable;
@@ -58,6 +60,23 @@ pub fn configured_places(settings: &Settings) -> Vec<Place> {
     settings.watch.roots.iter().map(|root| Place { path: root.path.clone(), root: root.clone() }).collect()
 }
 
+/// One thing that lies there.
+#[derive(Debug)]
+pub enum Item {
+    /// A file that may be a recording.
+    Candidate(Candidate),
+    /// An HLS or DASH unit with its stream id.
+    Unit(Unit, String),
+    /// A final name whose temporary is still written.
+    Waiting(PathBuf),
+    /// A file whose removal was interrupted, or that waits for it.
+    Aside(PathBuf),
+    /// Media that nothing is done with, or a file that was named and is no recording.
+    Unhandled(PathBuf),
+    /// What could not be read.
+    Problem(Problem),
+}
+
 /// What lies there.
 #[derive(Debug, Default)]
 pub struct Found {
@@ -73,6 +92,19 @@ pub struct Found {
     pub unhandled: Vec<PathBuf>,
     /// What could not be read.
     pub problems: Vec<Problem>,
+}
+
+impl Found {
+    fn add(&mut self, item: Item) {
+        match item {
+            Item::Candidate(candidate) => self.candidates.push(candidate),
+            Item::Unit(unit, stream_id) => self.units.push((unit, stream_id)),
+            Item::Waiting(path) => self.waiting.push(path),
+            Item::Aside(path) => self.asides.push(path),
+            Item::Unhandled(path) => self.unhandled.push(path),
+            Item::Problem(problem) => self.problems.push(problem),
+        }
+    }
 }
 
 /// A root with the reader of its names.
@@ -110,6 +142,11 @@ impl Reader {
 
     /// Looks at one path below the root, or at everything below a directory.
     pub fn find(&self, house: &House, path: &Path, found: &mut Found) {
+        self.visit(house, path, &mut |item| found.add(item));
+    }
+
+    /// The same, and tells what it finds as it finds it.
+    pub fn visit(&self, house: &House, path: &Path, hear: &mut dyn FnMut(Item)) {
         let (mut excluded, settings) = (house.excluded(), house.settings());
         excluded.extend(roots_below(&settings, &self.root.path).map(|root| root.path.clone()));
         let search = Search {
@@ -119,70 +156,85 @@ impl Reader {
             orphan_after: settings.watch.orphan_after,
             now_ms: super::house::now_ms(),
         };
-        let mut foreign = Foreign::new(&self.root.path, house.catalog.owner());
+        let mut ours = Ours { foreign: Foreign::new(&self.root.path, house.catalog.owner()), said: HashSet::new() };
         if path.is_dir() {
-            let mut scan = search.scan_below(path);
-            let problems = &mut scan.problems;
-            scan.candidates.retain(|candidate| is_ours(&candidate.path, &mut foreign, problems));
-            scan.units.retain(|unit| is_ours(&unit.playlist, &mut foreign, problems));
-            found.candidates.extend(scan.candidates);
-            found.waiting.extend(scan.waiting);
-            found.problems.extend(scan.problems);
-            found.asides.extend(scan.asides);
-            found.unhandled.extend(scan.unhandled);
-            self.take_units(scan.units, found);
-        } else if is_ours(path, &mut foreign, &mut found.problems) {
-            self.look_at(&search, path, found);
+            search.visit_below(path, &mut |finding| self.take(finding, &mut ours, hear));
+        } else if ours.has(path, hear) {
+            self.look_at(&search, path, hear);
         }
     }
 
-    fn look_at(&self, search: &Search<'_>, path: &Path, found: &mut Found) {
+    /// Passes on what is ours.
+    fn take(&self, finding: Finding, ours: &mut Ours<'_>, hear: &mut dyn FnMut(Item)) {
+        match finding {
+            Finding::Candidate(candidate) if ours.has(&candidate.path, hear) => hear(Item::Candidate(*candidate)),
+            Finding::Unit(unit) if ours.has(&unit.playlist, hear) => hear(self.unit(*unit)),
+            Finding::Candidate(_) | Finding::Unit(_) => {}
+            Finding::Waiting(path) => hear(Item::Waiting(path)),
+            Finding::Unhandled(path) => hear(Item::Unhandled(path)),
+            Finding::Problem(problem) => hear(Item::Problem(problem)),
+            Finding::Aside(path) => hear(Item::Aside(path)),
+        }
+    }
+
+    fn look_at(&self, search: &Search<'_>, path: &Path, hear: &mut dyn FnMut(Item)) {
         match search.look_at(path) {
-            Ok(Look::Candidate(candidate)) => found.candidates.push(*candidate),
-            Ok(Look::Waiting) => found.waiting.push(path.to_owned()),
+            Ok(Look::Candidate(candidate)) => hear(Item::Candidate(*candidate)),
+            Ok(Look::Waiting) => hear(Item::Waiting(path.to_owned())),
             Ok(Look::Unit) => {
                 let scan = search.scan_directory(path.parent().unwrap_or(path));
-                self.take_units(scan.units, found);
+                scan.units.into_iter().for_each(|unit| hear(self.unit(unit)));
             }
-            Ok(Look::Unhandled | Look::Nothing) if path.is_file() => found.unhandled.push(path.to_owned()),
+            Ok(Look::Unhandled | Look::Nothing) if path.is_file() => hear(Item::Unhandled(path.to_owned())),
             Ok(Look::Unhandled | Look::Nothing) => {}
-            Err(problem) => found.problems.push(problem),
+            Err(problem) => hear(Item::Problem(problem)),
         }
     }
 
-    fn take_units(&self, units: Vec<Unit>, found: &mut Found) {
-        for unit in units {
-            let relative = unit.playlist.strip_prefix(&self.root.path).unwrap_or(&unit.playlist);
-            let stream_id = self.namer.read(relative).facts.stream_id;
-            found.units.push((unit, stream_id));
-        }
+    fn unit(&self, unit: Unit) -> Item {
+        let relative = unit.playlist.strip_prefix(&self.root.path).unwrap_or(&unit.playlist);
+        let stream_id = self.namer.read(relative).facts.stream_id;
+        Item::Unit(unit, stream_id)
     }
 }
 
-/// Whether a file lies in no directory that another process owns as a root; each such directory is said once.
-fn is_ours(path: &Path, foreign: &mut Foreign<'_>, problems: &mut Vec<Problem>) -> bool {
-    let Some(owner) = foreign.owner_of(path) else { return true };
-    let problem = Problem::Owned { path: path.parent().unwrap_or(path).to_owned(), state_dir: owner.state_dir };
-    if !problems.iter().any(|known| known.to_string() == problem.to_string()) {
-        problems.push(problem);
+/// Tells what lies in directories that other processes own as roots; each such directory is said once.
+struct Ours<'a> {
+    foreign: Foreign<'a>,
+    said: HashSet<PathBuf>,
+}
+
+impl Ours<'_> {
+    fn has(&mut self, path: &Path, hear: &mut dyn FnMut(Item)) -> bool {
+        let Some(owner) = self.foreign.owner_of(path) else { return true };
+        let directory = path.parent().unwrap_or(path).to_owned();
+        if self.said.insert(directory.clone()) {
+            hear(Item::Problem(Problem::Owned { path: directory, state_dir: owner.state_dir }));
+        }
+        false
     }
-    false
+}
+
+/// Looks everywhere and tells what it finds as it finds it.
+pub fn visit(house: &House, places: &[Place], hear: &mut dyn FnMut(Item)) -> Result<(), DiscoverError> {
+    for place in places {
+        if !roots::is_available(house, &place.root.path) {
+            hear(Item::Problem(Problem::RootGone { path: place.root.path.clone() }));
+            continue;
+        }
+        let reader = Reader::new(house, &place.root)?;
+        match std::fs::symlink_metadata(&place.path) {
+            Ok(_) => reader.visit(house, &place.path, hear),
+            Err(source) => hear(Item::Problem(Problem::Unreadable { path: place.path.clone(), source })),
+        }
+    }
+    Ok(())
 }
 
 /// Looks everywhere; the newest candidate comes first.
 pub fn find(house: &House, places: &[Place]) -> Result<Found, DiscoverError> {
     let mut found = Found::default();
-    for place in places {
-        if !roots::is_available(house, &place.root.path) {
-            found.problems.push(Problem::RootGone { path: place.root.path.clone() });
-            continue;
-        }
-        let reader = Reader::new(house, &place.root)?;
-        match std::fs::symlink_metadata(&place.path) {
-            Ok(_) => reader.find(house, &place.path, &mut found),
-            Err(source) => found.problems.push(Problem::Unreadable { path: place.path.clone(), source }),
-        }
-    }
+    visit(house, places, &mut |item| found.add(item))?;
     discover::newest_first(&mut found.candidates);
     found.unhandled.sort();
     found.unhandled.dedup();

@@ -10,6 +10,7 @@ mod converting;
 mod courier;
 mod engine;
 mod error;
+mod existing;
 mod finding;
 mod freeing;
 mod house;

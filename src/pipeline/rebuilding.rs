@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::error::PipelineError;
-use super::finding::{self, Place};
+use super::finding::{self, Item, Place};
 use super::house::{House, now_ms};
 use super::restoring;
 use crate::discover::{Mode, Problem, Settled, Settling};
@@ -13,6 +13,9 @@ use crate::finish::{self, Action, FinishError, Making};
 use crate::media::Watch;
 use crate::recording::journey::Candidate;
 use crate::recording::{Container, Outcome, VodRecord};
+
+/// Records that are added in one go.
+const BATCH: usize = 100;
 
 /// What a rebuild did.
 #[derive(Debug, Default)]
@@ -37,25 +40,39 @@ pub struct Rebuilt {
 
 /// Looks at every finished file in the places and, unless told otherwise, at what the targets hold; writes no media.
 pub fn rebuild(house: &House, places: &[Place], asks_stores: bool) -> Result<Rebuilt, PipelineError> {
-    let found = finding::find(house, places)?;
-    let mut rebuilt = Rebuilt { problems: found.problems, ..Rebuilt::default() };
-    let mut records = Vec::new();
-    for candidate in found.candidates {
-        let path = candidate.path.clone();
-        match record_of(house, candidate) {
-            Ok(Some(record)) => records.push(record),
-            Ok(None) => rebuilt.unfinished.push(path),
-            Err(error) => rebuilt.failed.push((path, chain(&error))),
+    let mut rebuilt = Rebuilt::default();
+    let (mut records, mut failed) = (Vec::new(), None);
+    finding::visit(house, places, &mut |item| match item {
+        Item::Candidate(candidate) if failed.is_none() => {
+            let path = candidate.path.clone();
+            match record_of(house, candidate) {
+                Ok(Some(record)) => records.push(record),
+                Ok(None) => rebuilt.unfinished.push(path),
+                Err(error) => rebuilt.failed.push((path, chain(&error))),
+            }
+            if records.len() >= BATCH {
+                failed = merge(house, &mut records, &mut rebuilt).err();
+            }
         }
-    }
-    let merged = house.catalog.merge_rebuilt(&records)?;
-    rebuilt.added = merged.added;
-    rebuilt.known = records.len().saturating_sub(merged.added);
+        Item::Problem(problem) => rebuilt.problems.push(problem),
+        _ => {}
+    })?;
+    failed.map_or(Ok(()), Err)?;
+    merge(house, &mut records, &mut rebuilt)?;
     if asks_stores {
         restoring::restore(house, places, &mut rebuilt)?;
     }
     house.catalog.caught_up()?;
     Ok(rebuilt)
+}
+
+/// Adds records to the catalogue.
+fn merge(house: &House, records: &mut Vec<VodRecord>, rebuilt: &mut Rebuilt) -> Result<(), PipelineError> {
+    let merged = house.catalog.merge_rebuilt(records)?;
+    rebuilt.added += merged.added;
+    rebuilt.known += records.len().saturating_sub(merged.added);
+    records.clear();
+    Ok(())
 }
 
 /// The record of a file that is finished and settled; `None` for one that `process` would still work on.

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use serde_json::json;
 use tracing::{debug, error, info, warn};
 
 use super::engine::Engine;
 use super::error::PipelineError;
-use super::finding::{Found, Reader};
+use super::existing::FirstScan;
+use super::finding::{Found, Item, Reader};
 use super::freeing::Beside;
 use super::house::{House, Settings, now_ms};
 use super::leaving;
@@ -19,7 +19,7 @@ use super::queueing;
 use super::roots;
 use super::views;
 use crate::catalog::JournalKey;
-use crate::discover::{self, DiscoverError, Event, Mode, Problem, SeenEvent, Settling, Split, Unit, Watch};
+use crate::discover::{DiscoverError, Event, Mode, Newest, Problem, SeenEvent, Settling, Unit, Watch};
 use crate::fault::{Fault, chain};
 use crate::recording::journey::Candidate;
 use crate::recording::name::printable;
@@ -38,6 +38,11 @@ const TICK: Duration = Duration::from_millis(200);
 const LOOKS: usize = 3;
 /// When a recording that was written again while it is worked on is looked at again, milliseconds.
 const LOOK_AGAIN_MS: i64 = 200;
+
+/// Recordings of a backlog that are taken from one scan; the next scans find the others.
+const MOST_AT_ONCE: usize = 8_192;
+/// A backlog that was longer is not looked at again before this time.
+const MORE_AFTER: Duration = Duration::from_secs(5);
 
 /// Watches until a stop is asked for. `ready` is told when the first scan is done and events are heard.
 /// An error if the catalogue has failed.
@@ -70,6 +75,13 @@ struct Pending {
     due_ms: i64,
 }
 
+/// What a scan found to be done.
+struct Gathered {
+    newest: Newest,
+    asides: Vec<PathBuf>,
+    problems: Vec<Problem>,
+}
+
 struct Watcher<'a> {
     engine: &'a Engine,
     readers: Vec<Reader>,
@@ -78,6 +90,10 @@ struct Watcher<'a> {
     pending: HashMap<PathBuf, Pending>,
     due: BTreeSet<(i64, PathBuf)>,
     next_rescan: Instant,
+    /// When every root was scanned last.
+    scanned: Instant,
+    /// Whether the last scan found more than is done next.
+    has_more: bool,
     told: BTreeSet<String>,
     freeing: Beside,
 }
@@ -98,6 +114,8 @@ impl<'a> Watcher<'a> {
             pending: HashMap::new(),
             due: BTreeSet::new(),
             next_rescan: Instant::now() + settings.watch.rescan,
+            scanned: Instant::now(),
+            has_more: false,
             told: BTreeSet::new(),
             freeing: Beside::default(),
         })
@@ -128,6 +146,9 @@ impl<'a> Watcher<'a> {
             self.engine.submit(settled, Urgency::Backlog, None);
         }
         self.look_at_what_is_due();
+        if self.wants_more() {
+            self.rescan(None);
+        }
         if Instant::now() >= self.next_rescan {
             self.watch.retry();
             self.rescan(None);
@@ -239,47 +260,64 @@ impl<'a> Watcher<'a> {
 
     /// Scans a directory, or every root. A place that cannot be read is told once.
     fn rescan(&mut self, directory: Option<&Path>) {
-        let mut found = Found::default();
+        let mut gathered = Gathered { newest: Newest::new(MOST_AT_ONCE), asides: Vec::new(), problems: Vec::new() };
         if let Some(directory) = directory {
             if let Some(reader) = self.reader_of(directory).filter(|reader| self.is_there(reader)) {
-                reader.find(self.engine.house(), directory, &mut found);
+                self.gather(reader, directory, &mut gathered);
             }
         } else {
-            let roots: Vec<_> = self.readers.iter().map(|reader| reader.root().path.clone()).collect();
-            let owned: Vec<_> =
-                roots.iter().map(|root| roots::is_available(self.house(), root) && self.owns(root)).collect();
-            for (reader, _) in self.readers.iter().zip(owned).filter(|(_, is_owned)| *is_owned) {
-                let mut below = Found::default();
-                reader.find(self.engine.house(), &reader.root().path, &mut below);
-                self.leave_out_what_was_there(reader, &mut below);
-                found.candidates.extend(below.candidates);
-                found.units.extend(below.units);
-                found.asides.extend(below.asides);
-                found.problems.extend(below.problems);
-            }
-            self.next_rescan = Instant::now() + self.house().settings().watch.rescan;
-            debug!(candidates = found.candidates.len(), units = found.units.len(), "Scanned every root.");
+            self.gather_all(&mut gathered);
+            self.scanned = Instant::now();
+            self.next_rescan = self.scanned + self.house().settings().watch.rescan;
         }
-        discover::newest_first(&mut found.candidates);
-        self.take(found, None, Urgency::Backlog);
+        let Gathered { newest, asides, problems } = gathered;
+        self.has_more = newest.is_cut() || (self.has_more && directory.is_some());
+        for problem in &problems {
+            self.tell(problem);
+        }
+        leaving::put_back(self.house(), &asides);
+        for candidate in newest.into_sorted() {
+            self.consider(candidate, None, Urgency::Backlog);
+        }
     }
 
-    /// On the first scan of a root, `existing` decides what is taken of what was there before.
-    fn leave_out_what_was_there(&self, reader: &Reader, found: &mut Found) {
-        let catalog = &self.house().catalog;
-        let root = &reader.root().path;
-        let mark = format!("existing/{}", root.to_string_lossy());
-        if !matches!(catalog.ledger(&mark), Ok(None)) {
-            return;
+    fn gather_all(&mut self, gathered: &mut Gathered) {
+        let roots: Vec<_> = self.readers.iter().map(|reader| reader.root().path.clone()).collect();
+        let owned: Vec<_> =
+            roots.iter().map(|root| roots::is_available(self.house(), root) && self.owns(root)).collect();
+        for (reader, _) in self.readers.iter().zip(owned).filter(|(_, is_owned)| *is_owned) {
+            self.gather(reader, &reader.root().path, gathered);
         }
-        let existing = self.house().settings().watch.existing;
-        let split = discover::split(std::mem::take(&mut found.candidates), existing);
-        say_first(self.house(), root, &split);
-        found.units.retain(|(unit, _)| existing.takes_unit(unit));
-        let left_out = catalog.leave_out(&split.left_out, now_ms());
-        found.candidates = split.taken;
-        if let Err(error) = left_out.and_then(|_| catalog.put_ledger(&mark, &json!({ "decidedMs": now_ms() }))) {
-            warn!(error = chain(&error), "What is left out could not be remembered.");
+        debug!("Scanned every root.");
+    }
+
+    /// Holds what there is to do below a directory, and of that no more than is done next. Units are queued as they are found.
+    fn gather(&self, reader: &Reader, directory: &Path, gathered: &mut Gathered) {
+        let house = self.house();
+        let is_whole = directory == reader.root().path;
+        let mut first = is_whole.then(|| FirstScan::of(house, directory)).flatten();
+        let mut held_units = Vec::new();
+        reader.visit(house, directory, &mut |item| match item {
+            Item::Candidate(candidate) => {
+                let is_taken = first.as_mut().is_none_or(|first| first.takes(&candidate));
+                if is_taken && !self.engine.pool().holds(&candidate.path) && self.may_be_taken(&candidate) {
+                    gathered.newest.add(candidate);
+                }
+            }
+            Item::Unit(unit, stream_id) => match &first {
+                None => self.queue_unit(&unit, &stream_id),
+                Some(first) => held_units.extend(first.takes_unit(&unit).then_some((unit, stream_id))),
+            },
+            Item::Aside(path) => gathered.asides.push(path),
+            Item::Problem(problem) => gathered.problems.push(problem),
+            Item::Waiting(_) | Item::Unhandled(_) => {}
+        });
+        if let Some(first) = first {
+            first.end();
+        }
+        // Nothing of a first scan is touched before it was said what there is.
+        for (unit, stream_id) in &held_units {
+            self.queue_unit(unit, stream_id);
         }
     }
 
@@ -294,6 +332,12 @@ impl<'a> Watcher<'a> {
         for (unit, stream_id) in found.units {
             self.queue_unit(&unit, &stream_id);
         }
+    }
+
+    /// Whether so little is left of a backlog that was too long that the next part of it may be looked for.
+    fn wants_more(&self) -> bool {
+        let since = Instant::now().saturating_duration_since(self.scanned);
+        self.has_more && since >= MORE_AFTER && self.engine.pool().load().0 + self.pending.len() < MOST_AT_ONCE / 2
     }
 
     fn queue_unit(&self, unit: &Unit, stream_id: &str) {
@@ -379,19 +423,4 @@ impl<'a> Watcher<'a> {
 
 fn readers(house: &House, settings: &Settings) -> Result<Vec<Reader>, DiscoverError> {
     settings.watch.roots.iter().map(|root| Reader::new(house, root)).collect()
-}
-
-/// Before a first start touches anything: what is there, what is left out, what will be uploaded and freed.
-fn say_first(house: &House, root: &Path, split: &Split) {
-    let settings = house.settings();
-    for kind in &split.taken_summary.kinds {
-        let (files, bytes) = (kind.files, kind.size_bytes);
-        info!(root = %printable(root), kind = kind.kind, temporary = kind.is_temporary, files, bytes, "Found on the first start; taken.");
-    }
-    for kind in &split.left_out_summary.kinds {
-        let (files, bytes) = (kind.files, kind.size_bytes);
-        info!(root = %printable(root), kind = kind.kind, temporary = kind.is_temporary, files, bytes, "Found on the first start; left out.");
-    }
-    let targets = settings.deliver.targets.len();
-    info!(targets, uploads = %settings.deliver.upload_extensions, frees = ?settings.retain.delete_local, "What is taken is uploaded and freed like this.");
 }

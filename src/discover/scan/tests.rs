@@ -4,6 +4,7 @@ mod hostile;
 
 use super::*;
 use crate::discover::hls::Readiness;
+use crate::discover::newest_first;
 use crate::discover::options::{Fragmented, Server};
 use jiff::tz::TimeZone;
 use std::ffi::OsStr;
@@ -124,6 +125,26 @@ fn an_hls_unit_is_no_recording_and_a_recording_beside_it_is_one() {
     assert_eq!((unit.kind, unit.ready, unit.missing), (UnitKind::Hls, Readiness::Ended, 0));
     let expected: Vec<_> = names[5..].iter().cloned().chain(["room1.m3u8".to_owned()]).collect();
     assert_eq!(tree.files(unit), expected, "exactly what it names, the playlist last");
+}
+
+/// Without a playlist no name is held; with one all are.
+#[test]
+fn a_directory_with_more_names_than_are_held_is_judged_like_any_other() {
+    let tree = Tree::new(&[("below/room1.mp4", ""), ("room2.mp4.tmp", ""), ("room3000000001.ts", "")]);
+    for n in 0..MOST_HELD {
+        fs::File::create(tree.path(&format!("asset{n}.jpg"))).unwrap();
+    }
+    symlink("/etc/passwd", tree.path("link.mp4")).unwrap();
+    let scan = tree.search().scan();
+    assert_eq!(tree.names(&scan), ["below/room1.mp4", "room2.mp4.tmp", "room3000000001.ts"]);
+    assert_eq!(scan.files_seen, MOST_HELD as u64 + 4);
+    assert_eq!((scan.problems.len(), scan.units.len()), (1, 0), "the link is refused once");
+
+    tree.write("room3.m3u8", &media_playlist(&["room3000000001.ts".into()], true));
+    let scan = tree.search().scan();
+    assert_eq!(tree.names(&scan), ["below/room1.mp4", "room2.mp4.tmp"]);
+    assert_eq!((scan.problems.len(), tree.files(&scan.units[0]).len()), (1, 2));
+    assert_eq!(scan.files_seen, MOST_HELD as u64 + 5);
 }
 
 #[test]

@@ -1,0 +1,98 @@
+//! The first scan of a root: `existing` decides what is taken of what was there before, and what is left out is remembered.
+//!
+//! What is found passes through one by one; only counts of it are held.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use tracing::{info, warn};
+
+use super::house::{House, now_ms};
+use crate::catalog::CatalogError;
+use crate::discover::{Existing, Summary, Unit};
+use crate::fault::chain;
+use crate::recording::journey::Candidate;
+use crate::recording::name::printable;
+
+/// Candidates that are remembered as left out in one go.
+const BATCH: usize = 500;
+
+/// The first scan of one root.
+pub(super) struct FirstScan<'a> {
+    house: &'a House,
+    root: PathBuf,
+    existing: Existing,
+    taken: Summary,
+    left_out: Summary,
+    batch: Vec<Candidate>,
+    failed: Option<CatalogError>,
+}
+
+impl<'a> FirstScan<'a> {
+    /// Of a root that was never scanned before in this state directory; `None` for any other.
+    pub(super) fn of(house: &'a House, root: &Path) -> Option<Self> {
+        if !matches!(house.catalog.ledger(&mark(root)), Ok(None)) {
+            return None;
+        }
+        let (existing, root) = (house.settings().watch.existing, root.to_owned());
+        let (taken, left_out) = (Summary::default(), Summary::default());
+        Some(Self { house, root, existing, taken, left_out, batch: Vec::new(), failed: None })
+    }
+
+    /// Whether a candidate is taken; one that is not will be remembered.
+    pub(super) fn takes(&mut self, candidate: &Candidate) -> bool {
+        if self.existing.takes(candidate) {
+            self.taken.add(candidate);
+            return true;
+        }
+        self.left_out.add(candidate);
+        self.batch.push(candidate.clone());
+        if self.batch.len() >= BATCH {
+            self.remember();
+        }
+        false
+    }
+
+    /// Whether a unit is taken.
+    pub(super) fn takes_unit(&self, unit: &Unit) -> bool {
+        self.existing.takes_unit(unit)
+    }
+
+    fn remember(&mut self) {
+        let batch = std::mem::take(&mut self.batch);
+        if self.failed.is_none() {
+            self.failed = self.house.catalog.leave_out(&batch, now_ms()).err();
+        }
+    }
+
+    /// Says what was found, before any of it is touched, and remembers that the choice is made.
+    pub(super) fn end(mut self) {
+        self.remember();
+        self.say();
+        let mark = mark(&self.root);
+        let noted = self.failed.map_or(Ok(()), Err);
+        let noted = noted.and_then(|()| self.house.catalog.put_ledger(&mark, &json!({ "decidedMs": now_ms() })));
+        if let Err(error) = noted {
+            warn!(error = chain(&error), "What is left out could not be remembered.");
+        }
+    }
+
+    fn say(&self) {
+        let root = printable(&self.root);
+        for kind in &self.taken.kinds {
+            let (files, bytes) = (kind.files, kind.size_bytes);
+            info!(%root, kind = kind.kind, temporary = kind.is_temporary, files, bytes, "Found on the first start; taken.");
+        }
+        for kind in &self.left_out.kinds {
+            let (files, bytes) = (kind.files, kind.size_bytes);
+            info!(%root, kind = kind.kind, temporary = kind.is_temporary, files, bytes, "Found on the first start; left out.");
+        }
+        let settings = self.house.settings();
+        let targets = settings.deliver.targets.len();
+        info!(targets, uploads = %settings.deliver.upload_extensions, frees = ?settings.retain.delete_local, "What is taken is uploaded and freed like this.");
+    }
+}
+
+fn mark(root: &Path) -> String {
+    format!("existing/{}", root.to_string_lossy())
+}
