@@ -74,7 +74,7 @@ fn record(catalog: &Catalog, number: u64) -> Outcome<()> {
     let delivery = delivery(&record, now_ms);
     catalog.commit_vod(&key, &record, std::slice::from_ref(&delivery), true, now_ms)?;
     catalog.advance(&key, Stage::Catalogued, Step::Done { vod_id: record.vod_id.clone() }, now_ms)?;
-    catalog.begin_delivery(&delivery.id)?;
+    catalog.begin_delivery(&delivery.id, now_ms)?;
     catalog.delivered(&delivery.id, &[object(&record, now_ms)], now_ms)?;
     Ok(())
 }

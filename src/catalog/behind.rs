@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::json;
 
 use super::counter::Counted;
-use super::{Catalog, CatalogError, Result};
+use super::error::{CatalogError, Result};
 use crate::durable;
 
 /// Its name in the state directory.
@@ -45,6 +45,18 @@ impl Behind {
     pub(super) fn is_set(&self) -> bool {
         self.is_set.load(Ordering::SeqCst)
     }
+
+    /// Takes the mark away.
+    pub(super) fn clear(&self) -> Result<()> {
+        let Self { path, is_set } = self;
+        if is_set.swap(false, Ordering::SeqCst) {
+            match std::fs::remove_file(path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(on("remove", path)(e)),
+                _ => durable::sync_parent(path).map_err(|e| on("sync", &e.path.clone())(e.source))?,
+            }
+        }
+        Ok(())
+    }
 }
 
 fn set(path: &Path, counted: Counted, in_database: u64) -> Result<()> {
@@ -62,24 +74,4 @@ fn set(path: &Path, counted: Counted, in_database: u64) -> Result<()> {
 fn on(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CatalogError {
     let path = path.to_owned();
     move |source| CatalogError::StateDirectory { verb, path, source }
-}
-
-impl Catalog {
-    /// Whether the database opened as an earlier state of itself and was not rebuilt since: nothing may be freed on what it
-    /// says.
-    pub fn is_behind(&self) -> bool {
-        self.0.behind.is_set()
-    }
-
-    /// Takes the mark away: the catalogue was rebuilt.
-    pub fn caught_up(&self) -> Result<()> {
-        let Behind { path, is_set } = &self.0.behind;
-        if is_set.swap(false, Ordering::SeqCst) {
-            match std::fs::remove_file(path) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(on("remove", path)(e)),
-                _ => durable::sync_parent(path).map_err(|e| on("sync", &e.path.clone())(e.source))?,
-            }
-        }
-        Ok(())
-    }
 }

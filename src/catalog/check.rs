@@ -1,12 +1,15 @@
 //! Whether the indices agree with what they index, and making them agree again.
 //!
-//! Only derived rows are ever written here: records, entries and deliveries are read and left alone.
+//! Only derived rows are ever written here: records, entries and deliveries are read and left alone. One of them is looked at
+//! after the other, so that a check needs no more memory for a million than for one.
 
-use std::collections::HashSet;
-
-use super::index::{self, JournalKey};
-use super::store::{In, decode};
-use super::{Catalog, CatalogError, Entry, Result, due, names};
+use super::entry::Entry;
+use super::error::{CatalogError, Result};
+use super::index::{self, DueKey, JournalKey};
+use super::opened::Catalog;
+use super::rows::{Stored, decode};
+use super::tree::In;
+use super::{due, names, waiting};
 use crate::recording::journey::Step;
 use crate::recording::{Delivery, VodRecord};
 
@@ -32,108 +35,170 @@ impl Checked {
     }
 }
 
-/// A row with its value.
-type Row = (In, Vec<u8>, Vec<u8>);
+/// A row that is to be there with this value, or not at all.
+type Repair = (In, Vec<u8>, Option<Vec<u8>>);
 
-/// The rows that should be there.
-type Expected = Vec<Row>;
+/// Repairs written in one transaction.
+const BATCH: usize = 500;
+
+/// What is found is counted, and repaired where that is wanted.
+struct Check<'a> {
+    catalog: &'a Catalog,
+    repairs: bool,
+    waiting: Vec<Repair>,
+    found: Checked,
+}
 
 impl Catalog {
     /// Compares every index with what it indexes; with `repair` writes what is missing and removes what belongs to nothing.
     /// Meant for a catalogue nobody else is using at the moment.
     pub fn check(&self, repair: bool) -> Result<Checked> {
-        let mut checked = Checked::default();
-        let expected = self.expected_rows(&mut checked)?;
-        let missing = self.missing(&expected)?;
+        let mut check = Check { catalog: self, repairs: repair, waiting: Vec::new(), found: Checked::default() };
+        check.records()?;
+        check.deliveries()?;
+        check.entries()?;
         // A value that cannot be read may be what a row belongs to: then rows are only added.
-        let dangling = if checked.unreadable.is_empty() { self.dangling(&expected)? } else { Vec::new() };
-        checked.missing_rows = missing.len();
-        checked.dangling_rows = dangling.len();
-        if repair && !(missing.is_empty() && dangling.is_empty()) {
-            self.store().transact(|tx| {
-                missing.iter().try_for_each(|(tree, key, value)| tx.put(*tree, key, value.as_slice()))?;
-                dangling.iter().try_for_each(|(tree, key)| tx.remove(*tree, key))
-            })?;
-            self.store().flush("indices repaired")?;
+        if check.found.unreadable.is_empty() {
+            check.rows()?;
+            check.names()?;
         }
-        Ok(checked)
+        check.end()
     }
+}
 
-    fn expected_rows(&self, checked: &mut Checked) -> Result<Expected> {
-        let mut expected = Expected::new();
-        for row in self.store().prefix(In::Vods, b"")? {
-            let (key, value) = row?;
-            match decode::<VodRecord>(In::Vods, &key, &value) {
-                Ok(vod) => {
-                    checked.vods += 1;
-                    expected.extend(index::rows(&vod).into_iter().map(|row| (row.tree, row.key, row.value)));
-                    expected.extend(index::known_rows(&vod).into_iter().map(|row| (row.tree, row.key, row.value)));
+impl Check<'_> {
+    fn records(&mut self) -> Result<()> {
+        self.each(In::Vods, |check, vod: &VodRecord, _| {
+            check.found.vods += 1;
+            for row in index::rows(vod).into_iter().chain(index::known_rows(vod)) {
+                let stored = check.catalog.store().get(row.tree, &row.key)?;
+                // Two VoDs may claim the same file; either answer is right.
+                if stored.is_none_or(|stored| row.tree != In::Known && *stored != *row.value) {
+                    check.miss(row.tree, row.key, row.value)?;
                 }
-                Err(unreadable) => checked.unreadable.push(unreadable),
             }
-        }
-        for row in self.store().prefix(In::Deliveries, b"")? {
-            let (key, value) = row?;
-            match decode::<Delivery>(In::Deliveries, &key, &value) {
-                Ok(delivery) => {
-                    checked.deliveries += 1;
-                    self.expect_in_queue(&delivery, &mut expected)?;
-                }
-                Err(unreadable) => checked.unreadable.push(unreadable),
-            }
-        }
-        Ok(expected)
+            Ok(())
+        })
     }
 
     /// A waiting delivery has one row: at its time, or at the front.
-    fn expect_in_queue(&self, delivery: &Delivery, expected: &mut Expected) -> Result<()> {
-        let Some(row) = due::due_row(delivery) else { return Ok(()) };
-        let front = due::front_row(delivery);
-        let is_at_front = self.store().get(In::ByDue, &front)?.is_some();
-        expected.push((In::ByDue, if is_at_front { front } else { row }, Vec::new()));
-        Ok(())
+    fn deliveries(&mut self) -> Result<()> {
+        self.each(In::Deliveries, |check, delivery: &Delivery, _| {
+            check.found.deliveries += 1;
+            let Some(row) = due::due_row(delivery) else { return Ok(()) };
+            let store = check.catalog.store();
+            let is_there =
+                store.get(In::ByDue, due::front_row(delivery))?.is_some() || store.get(In::ByDue, &row)?.is_some();
+            if is_there { Ok(()) } else { check.miss(In::ByDue, row, Vec::new()) }
+        })
     }
 
-    fn missing(&self, expected: &Expected) -> Result<Vec<Row>> {
-        let mut missing = Vec::new();
-        for (tree, key, value) in expected {
-            let stored = self.store().get(*tree, key)?;
-            // Two VoDs may claim the same file; either answer is right.
-            let is_there = stored.is_some_and(|stored| *tree == In::Known || *stored == **value);
-            if !is_there {
-                missing.push((*tree, key.clone(), value.clone()));
-            }
-        }
-        Ok(missing)
+    fn entries(&mut self) -> Result<()> {
+        self.each(In::Journal, |check, entry: &Entry, key| {
+            let Some(key) = JournalKey::from_stored(key).filter(|_| waiting::waits(entry)) else { return Ok(()) };
+            let row = waiting::row(&entry.settled.candidate().facts.stream_id, key);
+            let is_there = check.catalog.store().get(In::Waiting, &row)?.is_some();
+            if is_there { Ok(()) } else { check.miss(In::Waiting, row, Vec::new()) }
+        })
     }
 
-    fn dangling(&self, expected: &Expected) -> Result<Vec<(In, Vec<u8>)>> {
-        let there = expected.iter().map(|(tree, key, _)| (tree.name(), key.clone())).collect::<HashSet<_>>();
-        let mut dangling = self.stale_names()?;
-        for tree in [In::ByStream, In::ByCreated, In::ByPath, In::Unfreed, In::ByDue] {
-            for row in self.store().prefix(tree, b"")? {
-                let row = (tree.name(), row?.0.to_vec());
-                if !there.contains(&row) {
-                    dangling.push((tree, row.1));
+    /// Rows that lead to nothing that has them.
+    fn rows(&mut self) -> Result<()> {
+        let store = self.catalog.store();
+        for tree in [In::ByStream, In::ByCreated, In::ByPath, In::ByObject, In::Unfreed] {
+            for row in store.prefix(tree, b"")? {
+                let (key, id) = row?;
+                let vod = store.read::<VodRecord>(In::Vods, &id)?;
+                let is_its = |vod: VodRecord| index::rows(&vod).iter().any(|row| row.tree == tree && row.key == *key);
+                if !vod.is_some_and(is_its) {
+                    self.drop(tree, key.to_vec())?;
                 }
             }
         }
-        Ok(dangling)
+        for row in store.prefix(In::ByDue, b"")? {
+            let (key, _) = row?;
+            let delivery = DueKey::read(&key).map(|row| store.read::<Delivery>(In::Deliveries, row.id)).transpose()?;
+            if !self.is_due_row(&key, delivery.flatten().as_ref())? {
+                self.drop(In::ByDue, key.to_vec())?;
+            }
+        }
+        for row in store.prefix(In::Waiting, b"")? {
+            let (key, _) = row?;
+            let stored = key.iter().position(|byte| *byte == 0).and_then(|at| JournalKey::from_stored(&key[at + 1..]));
+            let entry = stored.map(|key| self.catalog.entry(&key)).transpose()?.flatten().filter(waiting::waits);
+            let is_its = |(entry, of): (Entry, _)| waiting::row(&entry.settled.candidate().facts.stream_id, of) == *key;
+            if !entry.zip(stored).is_some_and(is_its) {
+                self.drop(In::Waiting, key.to_vec())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a row of the queue is the one of its delivery: at the front, or at its time if it is not at the front.
+    fn is_due_row(&self, key: &[u8], delivery: Option<&Delivery>) -> Result<bool> {
+        let Some((delivery, row)) = delivery.and_then(|delivery| Some((delivery, due::due_row(delivery)?))) else {
+            return Ok(false);
+        };
+        let front = due::front_row(delivery);
+        Ok(key == front || (key == row && self.catalog.store().get(In::ByDue, &front)?.is_none()))
     }
 
     /// Reserved names of recordings that are no longer under way.
-    fn stale_names(&self) -> Result<Vec<(In, Vec<u8>)>> {
-        let mut stale = Vec::new();
-        for row in self.store().prefix(In::Names, b"p")? {
+    fn names(&mut self) -> Result<()> {
+        for row in self.catalog.store().prefix(In::Names, b"p")? {
             let (name, key) = row?;
             let key = JournalKey::from_stored(&key);
-            let entry = key.map(|key| self.entry(&key)).transpose()?.flatten();
+            let entry = key.map(|key| self.catalog.entry(&key)).transpose()?.flatten();
             if !entry.is_some_and(|entry: Entry| needs_name(&entry.step)) {
-                stale.push((In::Names, name.to_vec()));
-                stale.extend(key.map(|key| (In::Names, names::by_key(key))));
+                self.drop(In::Names, name.to_vec())?;
+                key.map_or(Ok(()), |key| self.drop(In::Names, names::by_key(key)))?;
             }
         }
-        Ok(stale)
+        Ok(())
+    }
+
+    fn each<T: Stored>(&mut self, tree: In, look: impl Fn(&mut Self, &T, &[u8]) -> Result<()>) -> Result<()> {
+        for row in self.catalog.store().prefix(tree, b"")? {
+            let (key, value) = row?;
+            match decode::<T>(tree, &key, &value) {
+                Ok(read) => look(self, &read, &key)?,
+                Err(unreadable) => self.found.unreadable.push(unreadable),
+            }
+        }
+        Ok(())
+    }
+
+    fn miss(&mut self, tree: In, key: Vec<u8>, value: Vec<u8>) -> Result<()> {
+        self.found.missing_rows += 1;
+        self.repair((tree, key, Some(value)))
+    }
+
+    fn drop(&mut self, tree: In, key: Vec<u8>) -> Result<()> {
+        self.found.dangling_rows += 1;
+        self.repair((tree, key, None))
+    }
+
+    fn repair(&mut self, repair: Repair) -> Result<()> {
+        self.waiting.extend(self.repairs.then_some(repair));
+        if self.waiting.len() < BATCH { Ok(()) } else { self.write() }
+    }
+
+    fn write(&mut self) -> Result<()> {
+        let repairs = std::mem::take(&mut self.waiting);
+        self.catalog.store().transact(|tx| {
+            repairs.iter().try_for_each(|(tree, key, value)| match value {
+                Some(value) => tx.put(*tree, key, value.as_slice()),
+                None => tx.remove(*tree, key),
+            })
+        })
+    }
+
+    fn end(mut self) -> Result<Checked> {
+        if self.repairs && self.found.missing_rows + self.found.dangling_rows > 0 {
+            self.write()?;
+            self.catalog.store().flush("indices repaired")?;
+        }
+        Ok(self.found)
     }
 }
 

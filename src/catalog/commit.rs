@@ -1,13 +1,19 @@
-//! The one transaction that makes a finished recording a VoD.
+//! Transitions that change what exists and what this node does at once.
 //!
-//! Record, index rows, journal step, queued deliveries and event appear together or not at all (promises 4 and 5), and the
-//! same commit repeated after a crash changes nothing that a user could see.
+//! What makes a finished recording a VoD: record, index rows, journal step, queued deliveries and events appear together or
+//! not at all (promises 4 and 5), and the same commit repeated after a crash changes nothing that a user could see.
 
+use super::error::{CatalogError, Result};
 use super::index::{self, JournalKey};
-use super::store::{In, Stop, Tx};
-use super::{Catalog, Result, journal, outbox, queue};
+use super::opened::Catalog;
+use super::records::{add_vod, write_vod};
+use super::store::{Stop, Tx, stop};
+use super::tree::In;
+use super::{journal, queue, targets};
 use crate::recording::journey::{Stage, Step};
-use crate::recording::{Delivery, VodRecord};
+use crate::recording::{
+    Delivery, DeliveryFacts, DeliveryState, Event, Kind, ObjectFacts, RecordingFacts, RemoteObject, VodFacts, VodRecord,
+};
 
 /// What a commit did.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,64 +42,97 @@ impl Catalog {
         removes_source: bool,
         now_ms: i64,
     ) -> Result<Committed> {
-        let committed = self.store().transact(|tx| {
+        let committed = self.logged(now_ms, |tx, log| {
             let entry = journal::entry_in(tx, *key)?;
+            let recording = RecordingFacts::of(key.to_string(), entry.settled.candidate());
             let vod_id = record.vod_id.clone();
             let to = if removes_source { Step::Catalogued { vod_id, removes_source } } else { Step::Done { vod_id } };
             // A commit that is repeated finds itself done.
-            if !matches!(entry.stage(), Stage::Catalogued | Stage::Done) {
+            let is_repeated = matches!(entry.stage(), Stage::Catalogued | Stage::Done);
+            if !is_repeated {
                 journal::move_in(tx, *key, entry, to, now_ms)?;
             }
             let (record, is_new) = add_vod(tx, record)?;
             let queued = queue::enqueue_in(tx, deliveries)?;
+            if !is_repeated {
+                log.append(&Event::finished(recording, &record))?;
+            }
             if is_new {
-                outbox::announce_in(tx, &outbox::about_vod("vod_catalogued", &record, now_ms))?;
+                log.append(&Event::Catalogued { vod: VodFacts::of(&record) })?;
             }
             Ok(Committed { record, is_new, queued })
         })?;
         self.store().flush("vod catalogued")?;
         Ok(committed)
     }
+
+    /// Remembers that every file is in the store, in the delivery and in its VoD's record together; durable on return. If the
+    /// delivery was given other files meanwhile, what was proven of the old ones does not count, and it is due again.
+    pub fn delivered(&self, id: &str, objects: &[RemoteObject], now_ms: i64) -> Result<()> {
+        self.end_delivery(id, now_ms, "delivered", |tx, log, delivery| {
+            let mut pairs = objects.iter().zip(&delivery.asset.files);
+            if pairs.any(|(object, file)| object.source != file.fingerprint) {
+                delivery.state = DeliveryState::Waiting { due_ms: now_ms, last_fault: None };
+                return Ok(());
+            }
+            delivery.state = DeliveryState::Delivered { objects: objects.to_vec() };
+            let codecs = add_remote(tx, delivery, objects)?;
+            let objects = objects.iter().map(ObjectFacts::of).collect();
+            log.append(&Event::Delivered { delivery: DeliveryFacts::of(delivery), codecs, objects })?;
+            targets::resume_in(tx, log, &delivery.target)
+        })
+    }
+
+    /// Queues a delivery again because an object that belongs to a VoD is not as it was proven, which is an event.
+    pub fn deliver_what_differs(
+        &self,
+        id: &str,
+        why: &str,
+        (vod, object, difference): (&VodRecord, &RemoteObject, &str),
+        now_ms: i64,
+    ) -> Result<bool> {
+        self.queue_again(id, why, now_ms, Some(&Event::differs(vod, object, difference)))
+    }
+
+    /// Removes a record, its index rows and its deliveries; durable on return. Its files stay, and stay known: no scan makes
+    /// the VoD again (`forget` and `begin` do).
+    pub fn delete_vod(&self, id: &str, now_ms: i64) -> Result<VodRecord> {
+        self.remove_vod(id, now_ms, |vod| Event::Deleted { vod })
+    }
+
+    /// The same, because the splice of its file was undone: the recording is what it was.
+    pub fn undone(&self, id: &str, now_ms: i64) -> Result<VodRecord> {
+        self.remove_vod(id, now_ms, |vod| Event::Undone { vod })
+    }
+
+    fn remove_vod(&self, id: &str, now_ms: i64, event: impl Fn(VodFacts) -> Event) -> Result<VodRecord> {
+        let deliveries = self.deliveries_of_vod(id)?;
+        let deleted = self.logged(now_ms, |tx, log| {
+            let vod = tx.read::<VodRecord>(In::Vods, id)?;
+            let vod = vod.ok_or_else(|| stop(CatalogError::NoSuchVod { id: id.to_owned() }))?;
+            for row in index::rows(&vod) {
+                tx.remove(row.tree, row.key)?;
+            }
+            deliveries.iter().try_for_each(|delivery| queue::remove_in(tx, delivery))?;
+            tx.remove(In::Vods, id)?;
+            log.append(&event(VodFacts::of(&vod)))?;
+            Ok(vod)
+        })?;
+        self.store().flush("vod deleted")?;
+        Ok(deleted)
+    }
 }
 
-/// Adds a record, or brings the one of the same id and path up to date; says how it stands and whether it is new.
-pub(super) fn add_vod(tx: &Tx<'_>, record: &VodRecord) -> std::result::Result<(VodRecord, bool), Stop> {
-    index::known_rows(record).into_iter().try_for_each(|row| put_row(tx, row))?;
-    let old = tx.read::<VodRecord>(In::Vods, &record.vod_id)?;
-    let new = match &old {
-        None => record.clone(),
-        Some(old) if old.file_path == record.file_path => refreshed(old, record),
-        Some(old) => old.clone(),
+/// Notes the copies of a finished file in its VoD's record; those of posters and originals are not the VoD's own. Returns the
+/// codecs of its tracks.
+fn add_remote(tx: &Tx<'_>, delivery: &Delivery, objects: &[RemoteObject]) -> std::result::Result<Vec<String>, Stop> {
+    let Some(vod_id) = delivery.asset.vod_id.as_deref().filter(|_| delivery.asset.kind == Kind::Recording) else {
+        return Ok(Vec::new());
     };
-    write_vod(tx, old.as_ref(), &new)?;
-    Ok((new, old.is_none()))
-}
-
-/// The same VoD finished again: what is remembered outside the file stays.
-fn refreshed(old: &VodRecord, new: &VodRecord) -> VodRecord {
-    VodRecord {
-        creation_date: old.creation_date,
-        remote: old.remote.clone(),
-        preview_file_path: new.preview_file_path.clone().or_else(|| old.preview_file_path.clone()),
-        original_path: new.original_path.clone().or_else(|| old.original_path.clone()),
-        ..new.clone()
-    }
-}
-
-/// Writes a row, unless it is there: most changes of a record change none of its rows.
-pub(super) fn put_row(tx: &Tx<'_>, row: index::Row) -> std::result::Result<(), Stop> {
-    if tx.get(row.tree, &row.key)?.is_some_and(|there| *there == *row.value) {
-        return Ok(());
-    }
-    tx.put(row.tree, row.key, row.value)
-}
-
-/// Writes a record with its index rows in place of the old one.
-pub(super) fn write_vod(tx: &Tx<'_>, old: Option<&VodRecord>, new: &VodRecord) -> std::result::Result<(), Stop> {
-    let new_rows = index::rows(new);
-    for row in old.into_iter().flat_map(index::rows).filter(|row| !new_rows.contains(row)) {
-        tx.remove(row.tree, row.key)?;
-    }
-    new_rows.into_iter().try_for_each(|row| put_row(tx, row))?;
-    tx.write(In::Vods, &new.vod_id, new)
+    let Some(old) = tx.read::<VodRecord>(In::Vods, vod_id)? else { return Ok(Vec::new()) };
+    let mut new = old.clone();
+    new.remote.retain(|object| object.target != delivery.target);
+    new.remote.extend_from_slice(objects);
+    write_vod(tx, Some(&old), &new)?;
+    Ok(new.tracks.into_iter().map(|track| track.codec).collect())
 }

@@ -18,10 +18,15 @@ use std::time::{Duration, Instant};
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use sled::{Batch, IVec, Tree};
 
+use super::entry::Entry;
+use super::error::{CatalogError, Result};
 use super::index::SOURCE;
+use super::layout::database_path;
 use super::packing::repack;
-use super::store::{In, RESERVE_BYTES, Store, decode, open_patiently, write_marker};
-use super::{CatalogError, Entry, Result, database_path, state_dir};
+use super::rows::decode;
+use super::state_dir;
+use super::store::{RESERVE_BYTES, Store, open_patiently, write_marker};
+use super::tree::In;
 use crate::durable;
 use crate::fault::chain;
 use crate::recording::journey::Step;

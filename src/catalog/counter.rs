@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::CatalogError;
+use super::error::CatalogError;
 use crate::durable;
 
 /// Its name in the state directory.

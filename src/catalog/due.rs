@@ -11,9 +11,11 @@ use std::ops::Bound;
 
 use sled::IVec;
 
+use super::error::{CatalogError, Result};
 use super::index::{DueKey, due_key, ordered, target_prefix};
-use super::store::{In, Stop, Tx};
-use super::{Catalog, CatalogError, Result};
+use super::node::Node;
+use super::store::{Stop, Tx};
+use super::tree::In;
 use crate::recording::{Delivery, DeliveryState};
 
 /// The time of rows that are due already.
@@ -51,7 +53,7 @@ impl std::fmt::Debug for Among<'_> {
     }
 }
 
-impl Catalog {
+impl Node {
     /// The most urgent delivery of all that may be tried: of those that are due the last queued, whatever its target.
     pub fn next_due(&self, now_ms: i64, among: &Among<'_>) -> Result<Next> {
         loop {
@@ -112,6 +114,16 @@ impl Catalog {
         match self.store().read::<Delivery>(In::Deliveries, row.id) {
             Ok(Some(delivery)) if matches!(delivery.state, DeliveryState::Waiting { .. }) => return Ok(Some(delivery)),
             Ok(_) => {}
+            Err(error @ CatalogError::NewerRow { .. }) => {
+                tracing::error!(
+                    delivery = row.id,
+                    error = crate::fault::chain(&error),
+                    "delivery left to a newer version"
+                );
+                // It stays in the queue, and this process does not look at it again.
+                self.in_flight().insert(row.id.to_owned());
+                return Ok(None);
+            }
             Err(error @ CatalogError::Unreadable { .. }) => {
                 tracing::error!(
                     delivery = row.id,

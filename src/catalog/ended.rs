@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::CatalogError;
+use super::error::CatalogError;
 use super::index::JournalKey;
 use crate::durable;
 

@@ -6,11 +6,28 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::JournalKey;
-use super::state_dir::Distrust;
+use super::index::JournalKey;
+use super::layout::lock_path;
 use crate::fault::{Class, Fault};
 use crate::recording::journey::Stage;
 use crate::recording::name::printable;
+
+/// Result of a catalogue operation.
+pub type Result<T> = std::result::Result<T, CatalogError>;
+
+/// Why a state directory is not used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Distrust {
+    /// Group or others may write; its mode.
+    Writable(u32),
+    /// It belongs to another user.
+    Foreign {
+        /// Its owner.
+        owner: u32,
+        /// The user of this process.
+        user: u32,
+    },
+}
 
 /// A catalogue operation that did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +97,18 @@ pub enum CatalogError {
         /// Where the value stops making sense.
         source: serde_json::Error,
     },
+    /// A stored value of a newer version of this program; it stays as it is.
+    #[error("the catalogue's entry `{key}` in `{tree}` has version {found}, this program reads up to {known}")]
+    NewerRow {
+        /// The tree that holds it.
+        tree: &'static str,
+        /// Its key, printable.
+        key: String,
+        /// Its version.
+        found: u32,
+        /// The newest version that this program reads.
+        known: u32,
+    },
     /// A value that cannot be stored, such as a path that is not UTF-8.
     #[error("`{key}` cannot be written to the catalogue's `{tree}`")]
     Unwritable {
@@ -121,6 +150,12 @@ pub enum CatalogError {
     NoSuchVod {
         /// The id.
         id: String,
+    },
+    /// A name that no consumer of the event log has.
+    #[error("there is no event consumer `{name}`")]
+    NoSuchConsumer {
+        /// The name.
+        name: String,
     },
     /// An id that no delivery has.
     #[error("there is no delivery `{id}`")]
@@ -205,7 +240,7 @@ impl Fault for CatalogError {
                 "One process at a time owns a state directory. The commands `vod`, `queue`, `process` and `recover` talk to \
                  a running `watch` by themselves when they are given the same state directory; otherwise wait until the \
                  other process ends, or give this one its own `--state-dir`. The lock is `{}`.",
-                printable(&super::lock::lock_path(path))
+                printable(&lock_path(path))
             ),
             Self::StateDirectory { path, source, .. } => directory_hint(path, source),
             Self::Distrusted { path, why } => distrust_hint(path, why),
@@ -214,6 +249,10 @@ impl Fault for CatalogError {
                  `{}` aside and makes a new one from the files on disk.",
                 printable(path)
             ),
+            Self::NewerRow { .. } => {
+                "The recording is safe, and the entry is left as it is. Use the newer version of aftercast that wrote it."
+                    .into()
+            }
             Self::NewerSchema { .. } => {
                 "Nothing was changed. Use the newer version of aftercast that wrote it, or give this one its own \
                  `--state-dir`."
@@ -236,7 +275,9 @@ impl Fault for CatalogError {
             Self::NotJournalled { .. }
             | Self::AtAnotherStage { .. }
             | Self::NoWay { .. }
-            | Self::NoSuchVod { .. } | Self::NoSuchDelivery { .. } => return None,
+            | Self::NoSuchVod { .. }
+            | Self::NoSuchConsumer { .. }
+            | Self::NoSuchDelivery { .. } => return None,
         })
     }
 }

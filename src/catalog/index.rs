@@ -4,6 +4,7 @@
 //! by_stream   stream id · 0 · start (8) · vod id
 //! by_created  creation date (8) · vod id
 //! by_path     path · 0 · vod id
+//! by_object   digest of target and key (16) · vod id
 //! unfreed     creation date (8) · vod id, while the local file is not freed
 //! by_due      target · 0 · due time (8) · newest first (8) · delivery id
 //! ```
@@ -16,10 +17,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::str::FromStr;
 
-use super::store::In;
+use super::tree::In;
 use crate::recording::{Fingerprint, VodRecord};
 
 const KEY_BYTES: usize = 16;
+const OBJECT_BYTES: usize = 16;
 
 /// The journal's key of a source: the same for the same file under the same path, as long as nobody changes it.
 ///
@@ -111,6 +113,15 @@ pub(super) fn path_prefix(path: &Path) -> Vec<u8> {
     [path.as_os_str().as_bytes(), &[0]].concat()
 }
 
+/// All rows of `by_object` of one object begin with this; a target's name holds no NUL.
+pub(super) fn object_prefix(target: &str, key: &str) -> [u8; OBJECT_BYTES] {
+    let mut hash = blake3::Hasher::new();
+    hash.update(target.as_bytes()).update(&[0]).update(key.as_bytes());
+    let mut prefix = [0; OBJECT_BYTES];
+    hash.finalize_xof().fill(&mut prefix);
+    prefix
+}
+
 /// Key of a record in `by_stream`.
 pub(super) fn stream_key(record: &VodRecord) -> Vec<u8> {
     let time = ordered(record.start_time);
@@ -131,6 +142,8 @@ pub(super) fn rows(record: &VodRecord) -> Vec<Row> {
         row(In::ByCreated, created_key(record)),
         row(In::ByPath, [&path_prefix(&record.file_path), id].concat()),
     ];
+    let objects = record.remote.iter().map(|object| object_prefix(&object.target, &object.key));
+    rows.extend(objects.map(|object| row(In::ByObject, [&object[..], id].concat())));
     rows.extend(record.freed_at.is_none().then(|| row(In::Unfreed, created_key(record))));
     rows
 }

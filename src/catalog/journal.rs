@@ -5,18 +5,24 @@
 //! are counted apart from attempts: an attempt that failed in an orderly way says nothing against the file.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
 use super::ended::Attempt;
 use super::entry::Entry;
+use super::error::{CatalogError, Result};
 use super::index::JournalKey;
 use super::known::Known;
-use super::store::{In, Stop, Tx, decode, stop};
-use super::vods::Listing;
-use super::{Catalog, CatalogError, Result, names};
+use super::listing::{self, Cursor, Listing};
+use super::log::Appender;
+use super::node::Node;
+use super::rows::decode;
+use super::store::{Stop, Tx, stop};
+use super::tree::In;
+use super::{names, waiting};
 use crate::discover::Settled;
 use crate::fault::Class;
-use crate::recording::Fingerprint;
 use crate::recording::journey::{Candidate, Postponed, Stage, Step};
+use crate::recording::{Event, Fingerprint, RecordingFacts};
 
 /// After this many deaths of the process a file is not tried again (promise 6).
 const DEATHS_ALLOWED: usize = 2;
@@ -58,11 +64,11 @@ pub enum Begun {
     Known(Known),
 }
 
-impl Catalog {
+impl Node {
     /// Journals an attempt on a settled recording. What it returns is durable: only then may the work begin.
     pub fn begin(&self, settled: &Settled, now_ms: i64) -> Result<Begun> {
         let key = JournalKey::of(settled.path(), &settled.candidate().fingerprint);
-        let begun = self.store().transact(|tx| begin_in(tx, key, settled, now_ms))?;
+        let begun = self.logged(now_ms, |tx, log| begin_in(tx, log, key, settled, now_ms))?;
         if let Begun::Attempt { .. } = begun {
             self.store().flush("journal begun")?;
         }
@@ -81,13 +87,14 @@ impl Catalog {
     )]
     pub fn advance(&self, key: &JournalKey, from: Stage, to: Step, now_ms: i64) -> Result<()> {
         let transition = transition(from, to.stage());
-        let had_waited = self.store().transact(|tx| {
+        let had_waited = self.logged(now_ms, |tx, log| {
             let entry = entry_in(tx, *key)?;
             let found = entry.stage();
             if found != from {
                 return Err(stop(CatalogError::AtAnotherStage { key: *key, expected: from, found }));
             }
             let had_waited = entry.postponed.is_some();
+            event_of(*key, &entry, &to).map_or(Ok(()), |event| log.append(&event))?;
             move_in(tx, *key, entry, to.clone(), now_ms).map(|()| had_waited)
         })?;
         // What was said to wait must not be said again by the next command.
@@ -151,15 +158,13 @@ impl Catalog {
         Ok(open)
     }
 
-    /// Every entry, in no useful order.
-    pub fn entries(&self) -> Result<Listing<(JournalKey, Entry)>> {
-        let mut all = Listing::default();
-        for row in self.store().prefix(In::Journal, b"")? {
-            let (key, value) = row?;
-            let entry = decode(In::Journal, &key, &value);
-            all.add(entry.map(|entry| JournalKey::from_stored(&key).map(|key| (key, entry))));
-        }
-        Ok(all)
+    /// A page of all entries in the order of their keys, which says nothing; from the cursor of the page before on.
+    pub fn entries(&self, after: Option<&Cursor>, limit: usize) -> Result<Listing<(JournalKey, Entry)>> {
+        let rows = self.store().range(In::Journal, (Cursor::bound(after), Bound::Unbounded))?;
+        listing::page(rows, limit, |key, value| {
+            let entry = decode(In::Journal, key, value)?;
+            Ok(JournalKey::from_stored(key).map(|key| (key, entry)))
+        })
     }
 
     /// Forgets what is known of a file, so that it is taken as if it were new (`--again`). A VoD record stays. Refused for a
@@ -279,7 +284,30 @@ fn interrupted(now_ms: i64) -> Step {
     Step::Failed { class: Class::Cancelled, message: INTERRUPTED.into(), due_ms: Some(now_ms) }
 }
 
-fn begin_in(tx: &Tx<'_>, key: JournalKey, settled: &Settled, now_ms: i64) -> std::result::Result<Begun, Stop> {
+/// What a step tells, if it tells something: that of being catalogued is told with the record.
+fn event_of(key: JournalKey, entry: &Entry, to: &Step) -> Option<Event> {
+    let recording = || RecordingFacts::of(key.to_string(), entry.settled.candidate());
+    match to {
+        Step::Quarantined { defects } => Some(Event::Quarantined { recording: recording(), defects: defects.clone() }),
+        // What was quarantined and may be tried again has not failed.
+        Step::Failed { class, message, due_ms } if entry.stage() != Stage::Quarantined => Some(Event::Failed {
+            recording: recording(),
+            attempt: entry.attempts,
+            class: *class,
+            message: message.clone(),
+            due_ms: *due_ms,
+        }),
+        _ => None,
+    }
+}
+
+fn begin_in(
+    tx: &Tx<'_>,
+    log: &Appender<'_>,
+    key: JournalKey,
+    settled: &Settled,
+    now_ms: i64,
+) -> std::result::Result<Begun, Stop> {
     if is_being_published(tx, key, settled)? {
         return Ok(Begun::Known(Known::UnderWay));
     }
@@ -292,7 +320,7 @@ fn begin_in(tx: &Tx<'_>, key: JournalKey, settled: &Settled, now_ms: i64) -> std
         entry => {
             let row = tx.get(In::Known, key.stored())?;
             match Known::from_row(row.as_deref()) {
-                Known::Unknown => attempt_in(tx, key, entry.as_ref(), settled, now_ms),
+                Known::Unknown => attempt_in(tx, log, key, entry.as_ref(), settled, now_ms),
                 known => Ok(Begun::Known(known)),
             }
         }
@@ -309,6 +337,7 @@ fn is_being_published(tx: &Tx<'_>, key: JournalKey, settled: &Settled) -> std::r
 
 fn attempt_in(
     tx: &Tx<'_>,
+    log: &Appender<'_>,
     key: JournalKey,
     before: Option<&Entry>,
     settled: &Settled,
@@ -321,6 +350,13 @@ fn attempt_in(
     }
     let attempt = before.map_or(0, |entry| entry.attempts).saturating_add(1);
     place_in(tx, key, before.map(Entry::stage), &Entry::first(settled.clone(), Step::Begun, attempt, now_ms))?;
+    let candidate = settled.candidate();
+    let recording = RecordingFacts::of(key.to_string(), candidate);
+    if before.is_none() {
+        let (size_bytes, server) = (candidate.fingerprint.size_bytes, candidate.server.clone());
+        log.append(&Event::Seen { recording: recording.clone(), size_bytes, server })?;
+    }
+    log.append(&Event::Begun { recording, attempt })?;
     Ok(Begun::Attempt { key, attempt, is_suspect: !deaths.is_empty() })
 }
 
@@ -341,7 +377,7 @@ fn deaths_in(tx: &Tx<'_>, key: impl AsRef<[u8]>) -> std::result::Result<Vec<u32>
 /// The attempt that a row of `open` speaks of, if it did not come to its end.
 fn attempt_under_way_in(tx: &Tx<'_>, key: &[u8]) -> std::result::Result<Option<Attempt>, Stop> {
     let entry = match tx.read::<Entry>(In::Journal, key) {
-        Err(Stop::Abort(CatalogError::Unreadable { .. })) => None,
+        Err(Stop::Abort(CatalogError::Unreadable { .. } | CatalogError::NewerRow { .. })) => None,
         other => other?,
     };
     let entry = entry.filter(Entry::is_attempt);
@@ -352,7 +388,7 @@ fn count_death_in(tx: &Tx<'_>, key: &[u8]) -> std::result::Result<bool, Stop> {
     let entry = match tx.read::<Entry>(In::Journal, key) {
         Ok(entry) => entry,
         // Said when it is listed; it must not keep the catalogue from opening.
-        Err(Stop::Abort(CatalogError::Unreadable { .. })) => return Ok(false),
+        Err(Stop::Abort(CatalogError::Unreadable { .. } | CatalogError::NewerRow { .. })) => return Ok(false),
         Err(other) => return Err(other),
     };
     match entry {
@@ -416,6 +452,9 @@ fn forget_in(tx: &Tx<'_>, key: JournalKey, trees: &[In]) -> std::result::Result<
         Err(Stop::Abort(CatalogError::Unreadable { .. })) => None,
         other => other?,
     };
+    if let Some(entry) = &entry {
+        waiting::forget_in(tx, key, entry)?;
+    }
     match entry.map(|entry| entry.stage()).filter(|stage| !stage.may_be_forgotten()) {
         Some(stage) => Err(stop(CatalogError::NoWay { key, from: Some(stage), to: None })),
         None => trees.iter().try_for_each(|tree| tx.remove(*tree, key.stored())),
@@ -434,6 +473,7 @@ fn forget_deaths(tx: &Tx<'_>, key: &[u8], step: &Step) -> std::result::Result<()
 /// Writes an entry and whether it is open; gives back the reserved name once it is not needed any more.
 fn write_entry(tx: &Tx<'_>, key: JournalKey, entry: &Entry) -> std::result::Result<(), Stop> {
     tx.write(In::Journal, key.stored(), entry)?;
+    waiting::note_in(tx, key, entry)?;
     if !entry.step.is_open() {
         forget_deaths(tx, key.stored().as_bytes(), &entry.step)?;
     } else if tx.get(In::Open, key.stored())?.is_none() {

@@ -7,9 +7,11 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::error::Result;
 use super::index::{FINISHED, JournalKey, ORIGINAL, SOURCE};
-use super::store::In;
-use super::{Catalog, Result};
+use super::node::Node;
+use super::rows::Stored;
+use super::tree::In;
 use crate::recording::Fingerprint;
 use crate::recording::journey::Step;
 
@@ -91,7 +93,10 @@ struct Standing {
     step: Step,
 }
 
-impl Catalog {
+/// Read without a look at its version: what it says is not written again.
+impl Stored for Standing {}
+
+impl Node {
     /// What is known of a file with this path and fingerprint. Writes nothing.
     pub fn knows(&self, path: &Path, fingerprint: &Fingerprint) -> Result<Known> {
         let key = JournalKey::of(path, fingerprint).stored();

@@ -3,10 +3,12 @@
 
 use serde_json::Value;
 
-use super::store::{In, decode, encode};
-use super::{Catalog, Result};
+use super::error::Result;
+use super::node::Node;
+use super::rows::{decode, encode};
+use super::tree::In;
 
-impl Catalog {
+impl Node {
     /// Remembers the state of an upload; durable on return.
     pub fn put_ledger(&self, key: &str, state: &Value) -> Result<()> {
         self.store().transact(|tx| tx.write(In::Ledger, key, state))?;

@@ -6,13 +6,15 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::CatalogError;
-use super::state_dir::{self, Distrust};
+use super::error::CatalogError;
+use super::error::Distrust;
+use super::layout::lock_path;
+use super::state_dir;
 use crate::durable::{self, Owner};
 
 /// The file that holds the id of a state directory.
@@ -24,11 +26,6 @@ const ID_DIGITS: usize = 16;
 pub(super) struct StateLock {
     _file: File,
     owner: Owner,
-}
-
-/// The lock file of a state directory.
-pub(super) fn lock_path(state_dir: &Path) -> PathBuf {
-    state_dir.join("lock")
 }
 
 impl StateLock {

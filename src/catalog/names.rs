@@ -8,9 +8,12 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::error::Result;
 use super::index::{self, JournalKey};
-use super::store::{In, Stop, Tx};
-use super::{Catalog, Result};
+use super::node::Node;
+use super::opened::Catalog;
+use super::store::{Stop, Tx};
+use super::tree::In;
 use crate::recording::{Fingerprint, VodRecord};
 
 impl Catalog {
@@ -23,7 +26,7 @@ impl Catalog {
         let is_itself = |vod: &VodRecord| {
             is_file_of(vod, key) || own.as_ref().is_some_and(|own| own.fingerprint.same_state(&vod.fingerprint))
         };
-        if !self.vods_at(path)?.iter().all(is_itself) {
+        if !self.shared().vods_at(path)?.iter().all(is_itself) {
             return Ok(false);
         }
         self.store().transact(|tx| {
@@ -46,9 +49,11 @@ impl Catalog {
 
     /// Whether a file is the finished file of a VoD at this path, also where it came back with another inode.
     pub fn is_file_of_vod(&self, path: &Path, fingerprint: &Fingerprint) -> Result<bool> {
-        Ok(self.vods_at(path)?.iter().any(|vod| vod.fingerprint.same_state(fingerprint)))
+        Ok(self.shared().vods_at(path)?.iter().any(|vod| vod.fingerprint.same_state(fingerprint)))
     }
+}
 
+impl Node {
     /// The name a recording has reserved.
     pub fn reserved_by(&self, key: &JournalKey) -> Result<Option<PathBuf>> {
         let name = self.store().get(In::Names, by_key(*key))?;

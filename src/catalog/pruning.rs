@@ -5,12 +5,14 @@
 use std::ops::Bound;
 
 use super::entry::Entry;
+use super::error::Result;
 use super::index::JournalKey;
-use super::store::{In, decode};
-use super::{Catalog, Result};
+use super::node::Node;
+use super::rows::decode;
+use super::tree::In;
 use crate::recording::journey::Stage;
 
-impl Catalog {
+impl Node {
     /// Of so many entries from a place in the journal on, and on from its beginning, those that are done. A place is any key;
     /// what cannot be read is passed over.
     pub fn done_entries(&self, from: &JournalKey, most: usize) -> Result<Vec<(JournalKey, Entry)>> {

@@ -1,18 +1,23 @@
 //! The delivery queue: what goes where, what is due now, and how far each delivery has come.
 //!
-//! Assumes that whoever begins a delivery ends it with [`Catalog::delivered`] or [`Catalog::delivery_failed`], or with the
+//! Assumes that whoever begins a delivery ends it with [`Catalog::delivered`](super::Catalog::delivered) or [`Node::delivery_failed`], or with the
 //! process; one that was begun is not handed out again meanwhile. Must not decide when to try again: that time is handed in.
 //!
 //! Which one is next is in `due`.
 
-use serde_json::json;
+use std::ops::Bound;
 
 use super::due::{due_row, front_row};
-use super::store::{In, Stop, Tx, decode, stop};
-use super::vods::Listing;
-use super::{Catalog, CatalogError, Result, commit, outbox};
+use super::error::{CatalogError, Result};
+use super::index::DueKey;
+use super::listing::{self, Cursor, Listing};
+use super::log::Appender;
+use super::node::Node;
+use super::rows::decode;
+use super::store::{Stop, Tx, stop};
+use super::tree::In;
 use crate::fault::Class;
-use crate::recording::{Asset, Delivery, DeliveryState, Kind, RemoteObject, VodRecord};
+use crate::recording::{Asset, Delivery, DeliveryFacts, DeliveryState, Event};
 
 /// Deliveries changed in one transaction.
 const BATCH: usize = 1_000;
@@ -24,6 +29,8 @@ pub struct DeliveryFilter<'a> {
     pub pending_only: bool,
     /// Only those to this target.
     pub target: Option<&'a str>,
+    /// Where the page before ended; from the beginning if none.
+    pub after: Option<Cursor>,
     /// How many at most; all if none.
     pub limit: Option<usize>,
 }
@@ -37,7 +44,7 @@ pub enum Retry<'a> {
     One(&'a str),
 }
 
-impl Catalog {
+impl Node {
     /// Queues deliveries; those that are known already, whatever their state, stay as they are, unless the same files have
     /// changed since: then they are delivered again as they are now. Returns how many are queued.
     pub fn enqueue(&self, deliveries: &[Delivery]) -> Result<usize> {
@@ -52,14 +59,15 @@ impl Catalog {
     ///
     /// The attempt is counted when it ends, and one that ends with the process is not: nothing is promised by it, the
     /// delivery waits in either case, and the store is asked. What an upload must remember is in the ledger before it goes on.
-    pub fn begin_delivery(&self, id: &str) -> Result<Option<u32>> {
+    pub fn begin_delivery(&self, id: &str, now_ms: i64) -> Result<Option<u32>> {
         if !self.in_flight().insert(id.to_owned()) {
             return Ok(None);
         }
         let delivery = self.delivery(id);
         let delivery = delivery.and_then(|d| d.ok_or_else(|| CatalogError::NoSuchDelivery { id: id.to_owned() }));
         let is_waiting = |d: &Delivery| matches!(d.state, DeliveryState::Waiting { .. });
-        let begun = delivery.map(|d| is_waiting(&d).then(|| d.attempts.saturating_add(1)));
+        let begun = delivery.map(|d| is_waiting(&d).then(|| (d.attempts.saturating_add(1), d)));
+        let begun = begun.map(|begun| begun.map(|(attempt, delivery)| self.tell_start(&delivery, attempt, now_ms)));
         crate::durable::step("delivery begun");
         if !matches!(begun, Ok(Some(_))) {
             self.in_flight().remove(id);
@@ -67,48 +75,61 @@ impl Catalog {
         begun
     }
 
-    /// Remembers that every file is in the store, in the delivery and in its VoD's record together; durable on return. If the
-    /// delivery was given other files meanwhile, what was proven of the old ones does not count, and it is due again.
-    pub fn delivered(&self, id: &str, objects: &[RemoteObject], now_ms: i64) -> Result<()> {
-        self.end_delivery(id, "delivered", |tx, delivery| {
-            let mut pairs = objects.iter().zip(&delivery.asset.files);
-            if pairs.any(|(object, file)| object.source != file.fingerprint) {
-                delivery.state = DeliveryState::Waiting { due_ms: now_ms, last_fault: None };
-                return Ok(());
-            }
-            delivery.state = DeliveryState::Delivered { objects: objects.to_vec() };
-            add_remote(tx, delivery, objects)?;
-            let event = json!({
-                "event": "delivered", "deliveryId": delivery.id, "target": delivery.target, "assetId": delivery.asset.id,
-                "vodId": delivery.asset.vod_id, "streamId": delivery.asset.stream_id, "atMs": now_ms,
-                "urls": objects.iter().map(|object| &object.url).collect::<Vec<_>>(),
-            });
-            outbox::announce_in(tx, &event)
-        })
+    /// Nothing depends on this event: a log that cannot be written now must not keep a delivery from being made.
+    fn tell_start(&self, delivery: &Delivery, attempt: u32, now_ms: i64) -> u32 {
+        let started = Event::DeliveryStarted { delivery: DeliveryFacts::of(delivery), attempt };
+        if let Err(error) = self.logged(now_ms, |_, log| log.append(&started)) {
+            tracing::debug!(
+                delivery = delivery.id,
+                error = crate::fault::chain(&error),
+                "start of the delivery not logged"
+            );
+        }
+        attempt
     }
 
     /// Remembers that an attempt failed: it waits until `due_ms`, or for a person if there is none; durable on return.
-    pub fn delivery_failed(&self, id: &str, class: Class, message: &str, due_ms: Option<i64>) -> Result<()> {
-        self.end_delivery(id, "delivery failed", |_, delivery| {
+    pub fn delivery_failed(
+        &self,
+        id: &str,
+        class: Class,
+        message: &str,
+        due_ms: Option<i64>,
+        now_ms: i64,
+    ) -> Result<()> {
+        self.end_delivery(id, now_ms, "delivery failed", |_, log, delivery| {
+            let message = message.to_owned();
             delivery.state = match due_ms {
-                Some(due_ms) => DeliveryState::Waiting { due_ms, last_fault: Some((class, message.to_owned())) },
-                None => DeliveryState::Stuck { message: message.to_owned() },
+                Some(due_ms) => DeliveryState::Waiting { due_ms, last_fault: Some((class, message.clone())) },
+                None => DeliveryState::Stuck { message: message.clone() },
             };
+            let (attempt, delivery) = (delivery.attempts, DeliveryFacts::of(delivery));
+            log.append(&Event::DeliveryFailed { delivery, attempt, class, message, due_ms })
+        })
+    }
+
+    /// Ends an attempt that was told to stop: it is no failure, and due at once; durable on return.
+    pub fn delivery_stopped(&self, id: &str, now_ms: i64) -> Result<()> {
+        self.end_delivery(id, now_ms, "delivery failed", |_, _, delivery| {
+            let last_fault = Some((Class::Transient, "stopped".to_owned()));
+            delivery.state = DeliveryState::Waiting { due_ms: now_ms, last_fault };
             Ok(())
         })
     }
 
-    fn end_delivery(
+    /// Ends an attempt: counts it, and changes the delivery.
+    pub(super) fn end_delivery(
         &self,
         id: &str,
+        now_ms: i64,
         step: &'static str,
-        change: impl Fn(&Tx<'_>, &mut Delivery) -> std::result::Result<(), Stop>,
+        change: impl Fn(&Tx<'_>, &Appender<'_>, &mut Delivery) -> std::result::Result<(), Stop>,
     ) -> Result<()> {
         let attempts = u32::from(self.in_flight().contains(id));
-        let ended = self.store().transact(|tx| {
+        let ended = self.logged(now_ms, |tx, log| {
             let old = delivery_in(tx, id)?;
             let mut new = Delivery { attempts: old.attempts.saturating_add(attempts), ..old.clone() };
-            change(tx, &mut new)?;
+            change(tx, log, &mut new)?;
             replace_in(tx, &old, &new)
         });
         let ended = ended.and_then(|()| self.store().flush(step));
@@ -118,14 +139,13 @@ impl Catalog {
 
     /// Makes deliveries due now, as if they had never failed; those delivered or under way stay. Returns how many.
     pub fn retry(&self, which: Retry<'_>, now_ms: i64) -> Result<usize> {
-        let ids = match which {
-            Retry::One(id) => vec![id.to_owned()],
-            Retry::All => self.pending_ids()?,
-        };
-        let in_flight = self.in_flight().clone();
         let mut retried = 0;
-        for id in ids.iter().filter(|id| !in_flight.contains(*id)) {
-            retried += usize::from(self.store().transact(|tx| retry_in(tx, id, now_ms))?);
+        match which {
+            Retry::One(id) => retried += usize::from(self.retry_one(id, now_ms)?),
+            Retry::All => self.each_pending(|delivery| {
+                retried += usize::from(self.retry_one(&delivery.id, now_ms)?);
+                Ok(())
+            })?,
         }
         if retried > 0 {
             self.store().flush("delivery queued again")?;
@@ -133,60 +153,74 @@ impl Catalog {
         Ok(retried)
     }
 
+    fn retry_one(&self, id: &str, now_ms: i64) -> Result<bool> {
+        if self.in_flight().contains(id) {
+            return Ok(false);
+        }
+        self.store().transact(|tx| retry_in(tx, id, now_ms))
+    }
+
     /// Makes due now what waits after a fault: its surroundings or the line may have been put in order. Returns how many.
     pub fn bring_back(&self, now_ms: i64) -> Result<usize> {
-        let waits = |delivery: &Delivery| match &delivery.state {
-            DeliveryState::Waiting { due_ms, last_fault: Some(_) } => *due_ms > now_ms,
-            _ => false,
-        };
-        let filter = DeliveryFilter { pending_only: true, ..DeliveryFilter::default() };
-        let waiting: Vec<_> = self.deliveries(&filter)?.items.into_iter().filter(waits).map(|d| d.id).collect();
-        let mut brought = 0;
-        for batch in waiting.chunks(BATCH) {
+        let (mut brought, mut from) = (0, Bound::Unbounded);
+        loop {
+            let rows = self.store().range(In::ByDue, (from, Bound::Unbounded))?.take(BATCH);
+            let keys = rows.map(|row| row.map(|(key, _)| key)).collect::<Result<Vec<_>>>()?;
+            // Not flushed: after a crash they wait a little longer.
+            let Some(last) = keys.last() else { return Ok(brought) };
+            let waiting = keys.iter().filter_map(|key| DueKey::read(key)).filter(|row| row.due_ms > now_ms);
+            let waiting = waiting.map(|row| row.id).collect::<Vec<_>>();
             brought += self.store().transact(|tx| {
-                batch.iter().try_fold(0, |brought, id| Ok(brought + usize::from(bring_back_in(tx, id, now_ms)?)))
+                waiting.iter().try_fold(0, |brought, id| Ok(brought + usize::from(bring_back_in(tx, id, now_ms)?)))
             })?;
+            from = Bound::Excluded(last.to_vec());
         }
-        // Not flushed: after a crash they wait a little longer.
-        Ok(brought)
     }
 
     /// Queues a delivery again that had ended well, because what it proved is not there any more; durable on return. False
     /// if it is not delivered, and so waits anyway or is under way.
     pub fn deliver_again(&self, id: &str, why: &str, now_ms: i64) -> Result<bool> {
-        let is_queued = self.store().transact(|tx| {
+        self.queue_again(id, why, now_ms, None)
+    }
+
+    /// Queues a delivery again, with an event that says why, if there is one to tell.
+    pub(super) fn queue_again(&self, id: &str, why: &str, now_ms: i64, event: Option<&Event>) -> Result<bool> {
+        let is_queued = self.logged(now_ms, |tx, log| {
             let Some(old) = tx.read::<Delivery>(In::Deliveries, id)? else { return Ok(false) };
             if old.is_pending() {
                 return Ok(false);
             }
             let last_fault = Some((Class::Transient, why.to_owned()));
             let state = DeliveryState::Waiting { due_ms: now_ms, last_fault };
+            event.map_or(Ok(()), |event| log.append(event))?;
             replace_in(tx, &old, &Delivery { state, attempts: 0, ..old.clone() }).map(|()| true)
         })?;
         self.store().flush("delivery queued again")?;
         Ok(is_queued)
     }
 
-    fn pending_ids(&self) -> Result<Vec<String>> {
-        let filter = DeliveryFilter { pending_only: true, ..DeliveryFilter::default() };
-        Ok(self.deliveries(&filter)?.items.into_iter().map(|delivery| delivery.id).collect())
+    /// Every delivery that is not delivered, a page at a time.
+    fn each_pending(&self, mut look: impl FnMut(&Delivery) -> Result<()>) -> Result<()> {
+        let mut filter = DeliveryFilter { pending_only: true, limit: Some(BATCH), ..DeliveryFilter::default() };
+        loop {
+            let page = self.deliveries(&filter)?;
+            page.items.iter().try_for_each(&mut look)?;
+            match page.next {
+                None => return Ok(()),
+                after => filter.after = after,
+            }
+        }
     }
 
-    /// Deliveries by id.
+    /// Deliveries by id, from the cursor of the page before on.
     pub fn deliveries(&self, filter: &DeliveryFilter<'_>) -> Result<Listing<Delivery>> {
-        let mut listing = Listing::default();
         let is_wanted = |delivery: &Delivery| {
             (!filter.pending_only || delivery.is_pending()) && filter.target.is_none_or(|t| t == delivery.target)
         };
-        for row in self.store().prefix(In::Deliveries, b"")? {
-            if filter.limit.is_some_and(|limit| listing.items.len() >= limit) {
-                break;
-            }
-            let (id, value) = row?;
-            let delivery = decode::<Delivery>(In::Deliveries, &id, &value);
-            listing.add(delivery.map(|delivery| Some(delivery).filter(is_wanted)));
-        }
-        Ok(listing)
+        let rows = self.store().range(In::Deliveries, (Cursor::bound(filter.after.as_ref()), Bound::Unbounded))?;
+        listing::page(rows, filter.limit.unwrap_or(usize::MAX), |id, value| {
+            Ok(Some(decode::<Delivery>(In::Deliveries, id, value)?).filter(is_wanted))
+        })
     }
 
     /// One delivery.
@@ -265,9 +299,15 @@ fn remove_due_in(tx: &Tx<'_>, delivery: &Delivery) -> std::result::Result<(), St
 }
 
 fn bring_back_in(tx: &Tx<'_>, id: &str, now_ms: i64) -> std::result::Result<bool, Stop> {
-    let old = delivery_in(tx, id)?;
-    let DeliveryState::Waiting { last_fault, .. } = &old.state else { return Ok(false) };
-    let state = DeliveryState::Waiting { due_ms: now_ms, last_fault: last_fault.clone() };
+    let old = match tx.read::<Delivery>(In::Deliveries, id) {
+        Ok(Some(old)) => old,
+        Ok(None) | Err(Stop::Abort(CatalogError::Unreadable { .. } | CatalogError::NewerRow { .. })) => {
+            return Ok(false);
+        }
+        Err(other) => return Err(other),
+    };
+    let DeliveryState::Waiting { last_fault: Some(fault), .. } = &old.state else { return Ok(false) };
+    let state = DeliveryState::Waiting { due_ms: now_ms, last_fault: Some(fault.clone()) };
     replace_in(tx, &old, &Delivery { state, ..old.clone() }).map(|()| true)
 }
 
@@ -280,16 +320,4 @@ fn retry_in(tx: &Tx<'_>, id: &str, now_ms: i64) -> std::result::Result<bool, Sto
     };
     let state = DeliveryState::Waiting { due_ms: now_ms, last_fault };
     replace_in(tx, &old, &Delivery { state, attempts: 0, ..old.clone() }).map(|()| true)
-}
-
-/// Notes the copies of a finished file in its VoD's record; those of posters and originals are not the VoD's own.
-fn add_remote(tx: &Tx<'_>, delivery: &Delivery, objects: &[RemoteObject]) -> std::result::Result<(), Stop> {
-    let Some(vod_id) = delivery.asset.vod_id.as_deref().filter(|_| delivery.asset.kind == Kind::Recording) else {
-        return Ok(());
-    };
-    let Some(old) = tx.read::<VodRecord>(In::Vods, vod_id)? else { return Ok(()) };
-    let mut new = old.clone();
-    new.remote.retain(|object| object.target != delivery.target);
-    new.remote.extend_from_slice(objects);
-    commit::write_vod(tx, Some(&old), &new)
 }

@@ -3,9 +3,10 @@
 //! Assumes the records were made as a finished recording's are, so that their ids are the old ones. What the catalogue still
 //! knows wins: remote copies and deliveries cannot be read from a disk.
 
-use super::commit::add_vod;
-use super::store::In;
-use super::{Catalog, CatalogError, Result};
+use super::error::{CatalogError, Result};
+use super::opened::Catalog;
+use super::records::add_vod;
+use super::tree::In;
 use crate::recording::VodRecord;
 
 const BATCH: usize = 100;
@@ -25,22 +26,28 @@ impl Catalog {
     /// Adds the records that are missing; durable on return. Of records there already, only the index rows are made again.
     pub fn merge_rebuilt(&self, records: &[VodRecord]) -> Result<Merged> {
         let mut merged = Merged::default();
+        let mut mergeable = Vec::with_capacity(records.len());
         for record in records {
-            match self.vod(&record.vod_id) {
+            match self.shared().vod(&record.vod_id) {
                 Ok(None) => merged.added += 1,
                 Ok(Some(_)) => merged.kept += 1,
+                Err(CatalogError::NewerRow { .. }) => {
+                    merged.kept += 1;
+                    continue;
+                }
                 Err(CatalogError::Unreadable { .. }) => {
                     self.store().transact(|tx| tx.remove(In::Vods, &record.vod_id))?;
                     merged.replaced += 1;
                 }
                 Err(other) => return Err(other),
             }
+            mergeable.push(record);
         }
-        for batch in records.chunks(BATCH) {
+        for batch in mergeable.chunks(BATCH) {
             self.store().transact(|tx| {
                 batch.iter().try_for_each(|record| {
                     let known = tx.read::<VodRecord>(In::Vods, &record.vod_id)?;
-                    add_vod(tx, known.as_ref().unwrap_or(record)).map(drop)
+                    add_vod(tx, known.as_ref().unwrap_or(*record)).map(drop)
                 })
             })?;
         }

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::path::Path;
 
-use super::CatalogError;
+use super::error::CatalogError;
 
 thread_local! {
     static WRITES_LEFT: Cell<Option<u32>> = const { Cell::new(None) };

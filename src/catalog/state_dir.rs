@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use super::{CatalogError, Result};
+use super::error::{CatalogError, Distrust, Result};
 
 const PRIVATE_DIRECTORY: u32 = 0o700;
 const PRIVATE_FILE: u32 = 0o600;
@@ -24,20 +24,6 @@ pub enum Access {
     Private,
     /// Others may read or list it; its mode.
     Readable(u32),
-}
-
-/// Why a state directory is not used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Distrust {
-    /// Group or others may write; its mode.
-    Writable(u32),
-    /// It belongs to another user.
-    Foreign {
-        /// Its owner.
-        owner: u32,
-        /// The user of this process.
-        user: u32,
-    },
 }
 
 /// Creates a state directory (mode 0700) where it is missing, and says who may use it.

@@ -24,29 +24,30 @@ use std::ops::Bound;
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use sled::transaction::{ConflictableTransactionError, TransactionError, TransactionalTree};
 use sled::{IVec, Transactional, Tree};
 
-use super::CatalogError;
 use super::counter::FlushCounter;
-use super::error::StorageError;
+use super::error::{CatalogError, StorageError};
+use super::rows::{Stored, decode, encode};
 use super::shared_flush::SharedFlush;
-use super::upgrade::upgrade;
-use super::{packing, state_dir};
+use super::state_dir;
+use super::tree::In;
 use crate::durable;
 use crate::recording::name::printable;
 
 /// Version of the trees and their keys; a database with a greater one is refused.
-pub(super) const SCHEMA_VERSION: u32 = 4;
+pub(super) const SCHEMA_VERSION: u32 = 5;
 const SCHEMA_KEY: &[u8] = b"schema";
 /// Number of the last flush, in `meta`.
 const FLUSHES_KEY: &[u8] = b"flushes";
+/// Sequence number of the last event, in `meta`: it is known up to which one all are durable.
+pub(super) const LAST_EVENT_KEY: &[u8] = b"last_event";
 const MARKER_FILE: &str = "aftercast-schema";
 /// Below this many free bytes nothing is written: sled grows by segments and does not survive a full disk.
 pub(super) const RESERVE_BYTES: u64 = 8 << 20;
@@ -57,82 +58,6 @@ const SEGMENT_BYTES: usize = 256 << 10;
 const FORMER_SEGMENT_BYTES: usize = 512 << 10;
 /// sled's own thread only collects garbage; what must be durable is flushed by [`Store::flush`].
 const HOUSEKEEPING_MS: u64 = 30_000;
-
-/// The trees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum In {
-    /// VoD id → record.
-    Vods,
-    /// Stream id, NUL, start, id → id.
-    ByStream,
-    /// Creation date, id → id.
-    ByCreated,
-    /// Path of the finished file, NUL, id → id.
-    ByPath,
-    /// Creation date, id → id, of records whose local file is not freed.
-    Unfreed,
-    /// Journal key of a finished file or a kept original → role and VoD id.
-    Known,
-    /// Journal key → entry.
-    Journal,
-    /// Journal key of an open entry → the attempts that ended in the death of the process.
-    Open,
-    /// `p` and reserved path → journal key; `k` and journal key → reserved path.
-    Names,
-    /// Stream id → codec configuration.
-    Codecs,
-    /// Opaque key → state of a multipart upload.
-    Ledger,
-    /// Delivery id → delivery.
-    Deliveries,
-    /// Target, NUL, due time, newest first, delivery id → nothing.
-    ByDue,
-    /// Event number → event.
-    Outbox,
-    /// Schema version, last event number.
-    Meta,
-}
-
-impl In {
-    pub(super) const ALL: [Self; 15] = [
-        Self::Vods,
-        Self::ByStream,
-        Self::ByCreated,
-        Self::ByPath,
-        Self::Unfreed,
-        Self::Known,
-        Self::Journal,
-        Self::Open,
-        Self::Names,
-        Self::Codecs,
-        Self::Ledger,
-        Self::Deliveries,
-        Self::ByDue,
-        Self::Outbox,
-        Self::Meta,
-    ];
-
-    /// Its name in the database and in messages.
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Vods => "vods",
-            Self::ByStream => "by_stream",
-            Self::ByCreated => "by_created",
-            Self::ByPath => "by_path",
-            Self::Unfreed => "unfreed",
-            Self::Known => "known",
-            Self::Journal => "journal",
-            Self::Open => "open",
-            Self::Names => "names",
-            Self::Codecs => "codecs",
-            Self::Ledger => "ledger",
-            Self::Deliveries => "deliveries",
-            Self::ByDue => "by_due",
-            Self::Outbox => "outbox",
-            Self::Meta => "meta",
-        }
-    }
-}
 
 /// What ends a transaction without a result.
 pub(super) type Stop = ConflictableTransactionError<CatalogError>;
@@ -161,7 +86,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    pub(super) fn read<T: DeserializeOwned>(&self, tree: In, key: impl AsRef<[u8]>) -> Result<Option<T>, Stop> {
+    pub(super) fn read<T: Stored>(&self, tree: In, key: impl AsRef<[u8]>) -> Result<Option<T>, Stop> {
         let value = self.get(tree, key.as_ref())?;
         value.map(|value| decode(tree, key.as_ref(), &value)).transpose().map_err(stop)
     }
@@ -170,28 +95,6 @@ impl Tx<'_> {
         let value = encode(tree, key.as_ref(), value).map_err(stop)?;
         self.put(tree, key, value)
     }
-}
-
-/// Reads a stored value.
-pub(super) fn decode<T: DeserializeOwned>(tree: In, key: &[u8], value: &[u8]) -> Result<T, CatalogError> {
-    serde_json::from_slice(&packing::unpack(value)).map_err(|source| CatalogError::Unreadable {
-        tree: tree.name(),
-        key: printable_key(key),
-        source,
-    })
-}
-
-/// Makes a value to be stored.
-pub(super) fn encode(tree: In, key: &[u8], value: &impl Serialize) -> Result<Vec<u8>, CatalogError> {
-    serde_json::to_vec(value).map(packing::pack).map_err(|source| CatalogError::Unwritable {
-        tree: tree.name(),
-        key: printable_key(key),
-        source,
-    })
-}
-
-fn printable_key(key: &[u8]) -> String {
-    crate::recording::name::printable_text(&String::from_utf8_lossy(key))
 }
 
 /// The open database.
@@ -203,6 +106,7 @@ pub(super) struct Store {
     synced_blobs: Mutex<HashSet<OsString>>,
     flushes: SharedFlush,
     counter: Option<FlushCounter>,
+    durable_event: AtomicU64,
     has_failed: AtomicBool,
     /// Called once when it fails.
     pub(super) when_failed: OnceLock<Box<dyn Fn() + Send + Sync>>,
@@ -239,18 +143,18 @@ impl Store {
             synced_blobs,
             flushes,
             counter: None,
+            durable_event: AtomicU64::new(0),
             has_failed,
             when_failed: OnceLock::new(),
             #[cfg(test)]
             rows_read: std::sync::atomic::AtomicUsize::new(0),
         };
-        let found = store.check_schema()?;
-        upgrade(&store, found)?;
+        store.schema()?;
         Ok(store)
     }
 
-    /// The version that the database was written with.
-    fn check_schema(&self) -> Result<u32, CatalogError> {
+    /// The version that the database was written with; a newer one is an error.
+    pub(super) fn schema(&self) -> Result<u32, CatalogError> {
         let damaged = |words: &str| CatalogError::Damaged {
             path: self.path.clone(),
             source: StorageError::because(words.to_owned()),
@@ -285,7 +189,7 @@ impl Store {
     }
 
     /// Reads and decodes one value.
-    pub(super) fn read<T: DeserializeOwned>(&self, tree: In, key: impl AsRef<[u8]>) -> Result<Option<T>, CatalogError> {
+    pub(super) fn read<T: Stored>(&self, tree: In, key: impl AsRef<[u8]>) -> Result<Option<T>, CatalogError> {
         let value = self.get(tree, key.as_ref())?;
         value.map(|value| decode(tree, key.as_ref(), &value)).transpose()
     }
@@ -346,6 +250,11 @@ impl Store {
         self.number(FLUSHES_KEY)
     }
 
+    /// The last event that is known to be durable.
+    pub(super) fn durable_event(&self) -> u64 {
+        self.durable_event.load(Ordering::SeqCst)
+    }
+
     /// A number in `meta`, 0 where there is none.
     pub(super) fn number(&self, key: &[u8]) -> Result<u64, CatalogError> {
         let number = self.get(In::Meta, key)?;
@@ -355,6 +264,12 @@ impl Store {
     /// Remembers a number in `meta`; durable with the next flush.
     pub(super) fn set_number(&self, key: &[u8], number: u64) -> Result<(), CatalogError> {
         self.transact(|tx| tx.put(In::Meta, key, &number.to_be_bytes()))
+    }
+
+    /// Removes a tree that earlier versions had.
+    pub(super) fn drop_former(&self, tree: &str) -> Result<(), CatalogError> {
+        self.refuse_after_failure()?;
+        self.db.drop_tree(tree).map(drop).map_err(|e| self.give_up(e))
     }
 
     /// The rows of a tree as the database has them. A failure is for the caller: the database is not given up for it.
@@ -374,11 +289,13 @@ impl Store {
             let noted = self.trees[In::Meta as usize].insert(FLUSHES_KEY, &number.to_be_bytes());
             noted.map_err(|e| self.give_up(e))?;
         }
+        let last_event = self.number(LAST_EVENT_KEY)?;
         self.db.flush().map_err(|e| self.give_up(e))?;
         durable::tell(durable::Event::JournalWritten);
         let synced = self.sync_blobs().and_then(|()| self.file.sync_data());
         synced.map_err(|e| self.give_up(sled::Error::Io(e)))?;
         durable::tell(durable::Event::JournalSynced(step));
+        self.durable_event.fetch_max(last_event, Ordering::SeqCst);
         if let Some((counter, number)) = self.counter.as_ref().zip(number) {
             counter.note(number);
         }

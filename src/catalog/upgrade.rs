@@ -2,19 +2,41 @@
 //!
 //! Every step can be cut anywhere and is repeated at the next start: the version is written last.
 
-use super::Result;
-use super::index::{due_key, from_ordered};
-use super::store::{In, SCHEMA_VERSION, Store};
+use super::error::Result;
+use super::{log, waiting};
+use std::path::Path;
+
+use super::index::{self, due_key, from_ordered};
+use super::rows::decode;
+use super::store::{SCHEMA_VERSION, Store};
+use super::tree::In;
+use crate::recording::VodRecord;
 
 /// Rows moved in one transaction.
 const BATCH: usize = 1_000;
 /// The first version whose `by_due` has the rows of each target together.
 const QUEUE_BY_TARGET: u32 = 2;
+/// The first version that has `events`; before it `outbox` had events in other words, which nothing read.
+const EVENT_LOG: u32 = 5;
+
+/// Opens the database in a directory, or makes a new one, as this program writes it.
+pub(super) fn open(path: &Path) -> Result<Store> {
+    let store = Store::open(path)?;
+    let found = store.schema()?;
+    upgrade(&store, found)?;
+    Ok(store)
+}
 
 /// Brings a database up to the version of this program.
-pub(super) fn upgrade(store: &Store, found: u32) -> Result<()> {
+fn upgrade(store: &Store, found: u32) -> Result<()> {
     if found < QUEUE_BY_TARGET {
         queue_by_target(store)?;
+    }
+    if found < EVENT_LOG {
+        log::begin_anew(store)?;
+        store.drop_former("outbox")?;
+        waiting::build(store)?;
+        records_by_object(store)?;
     }
     if found < SCHEMA_VERSION { store.write_schema() } else { Ok(()) }
 }
@@ -34,6 +56,21 @@ fn queue_by_target(store: &Store) -> Result<()> {
                 former_row(key).map_or(Ok(()), |row| tx.put(In::ByDue, row, b""))
             })
         })?;
+    }
+}
+
+/// Makes the rows of `by_object`.
+fn records_by_object(store: &Store) -> Result<()> {
+    let mut records = store.prefix(In::Vods, b"")?;
+    loop {
+        let page = records.by_ref().take(BATCH).collect::<Result<Vec<_>>>()?;
+        if page.is_empty() {
+            return Ok(());
+        }
+        // What cannot be read is said when it is listed.
+        let read = page.iter().filter_map(|(key, value)| decode::<VodRecord>(In::Vods, key, value).ok());
+        let rows = read.flat_map(|vod| index::rows(&vod)).filter(|row| row.tree == In::ByObject).collect::<Vec<_>>();
+        store.transact(|tx| rows.iter().try_for_each(|row| tx.put(row.tree, &row.key, row.value.as_slice())))?;
     }
 }
 

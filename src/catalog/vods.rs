@@ -1,15 +1,17 @@
 //! VoD records: reading, ordered listing without a scan, changing, deleting.
 
-use std::fmt;
 use std::ops::Bound;
 use std::path::Path;
-use std::str::FromStr;
 
-use super::commit::write_vod;
+use super::error::{CatalogError, Result};
 use super::index;
-use super::store::{In, stop};
-use super::{Catalog, CatalogError, Result, outbox, queue};
-use crate::recording::{RemoteObject, VodRecord};
+use super::listing::{self, Cursor, Listing};
+use super::log::Appender;
+use super::records::{put_row, write_vod};
+use super::shared::Shared;
+use super::store::{Stop, stop};
+use super::tree::In;
+use crate::recording::{Event, RemoteObject, VodFacts, VodRecord};
 
 type IndexRows<'a> = Box<dyn Iterator<Item = Result<(Vec<u8>, Vec<u8>)>> + 'a>;
 
@@ -26,51 +28,7 @@ pub struct Page<'a> {
     pub stream: Option<&'a str>,
 }
 
-/// A place in a listing; its text form may be handed to users.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cursor(Vec<u8>);
-
-impl fmt::Display for Cursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(&self.0))
-    }
-}
-
-impl FromStr for Cursor {
-    type Err = super::NotAKey;
-
-    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
-        hex::decode(text).ok().filter(|key| !key.is_empty()).map(Self).ok_or(super::NotAKey)
-    }
-}
-
-/// What was listed, and what could not be read on the way: one bad value does not hide the rest.
-#[derive(Debug)]
-pub struct Listing<T> {
-    /// What was read, in order.
-    pub items: Vec<T>,
-    /// The values that could not be read, each with its key.
-    pub unreadable: Vec<CatalogError>,
-    /// Where the next page begins, if there is more.
-    pub next: Option<Cursor>,
-}
-
-impl<T> Default for Listing<T> {
-    fn default() -> Self {
-        Self { items: Vec::new(), unreadable: Vec::new(), next: None }
-    }
-}
-
-impl<T> Listing<T> {
-    pub(super) fn add(&mut self, item: Result<Option<T>>) {
-        match item {
-            Ok(item) => self.items.extend(item),
-            Err(unreadable) => self.unreadable.push(unreadable),
-        }
-    }
-}
-
-impl Catalog {
+impl Shared {
     /// The record of a VoD.
     pub fn vod(&self, id: &str) -> Result<Option<VodRecord>> {
         self.store().read(In::Vods, id)
@@ -78,19 +36,10 @@ impl Catalog {
 
     /// A page of the catalogue, read through the index of its order.
     pub fn vods(&self, page: &Page<'_>) -> Result<Listing<VodRecord>> {
-        let mut listing = Listing::default();
-        let mut last = None;
-        for row in self.index_rows(page)? {
-            let (key, id) = row?;
-            if listing.items.len() + listing.unreadable.len() >= page.limit {
-                listing.next = last.map(Cursor);
-                break;
-            }
-            let vod = self.store().read::<VodRecord>(In::Vods, &id);
-            listing.add(vod.map(|vod| vod.filter(|vod| page.stream.is_none_or(|stream| vod.stream_id == stream))));
-            last = Some(key);
-        }
-        Ok(listing)
+        listing::page(self.index_rows(page)?, page.limit, |_, id| {
+            let vod = self.store().read::<VodRecord>(In::Vods, id)?;
+            Ok(vod.filter(|vod| page.stream.is_none_or(|stream| vod.stream_id == stream)))
+        })
     }
 
     /// Keys and ids of an index in the page's order, from its cursor on.
@@ -119,20 +68,15 @@ impl Catalog {
         Cursor(if in_its_stream { index::stream_key(vod) } else { index::created_key(vod) })
     }
 
-    /// VoDs whose local file is not freed, the oldest first, at most `limit`; what cannot be read is left out.
-    pub fn unfreed_vods(&self, limit: usize) -> Result<Vec<VodRecord>> {
-        let mut vods = Vec::new();
-        for row in self.store().prefix(In::Unfreed, b"")? {
-            if vods.len() >= limit {
-                break;
-            }
-            match self.vod(&String::from_utf8_lossy(&row?.1)) {
-                Ok(vod) => vods.extend(vod.filter(|vod| vod.freed_at.is_none())),
-                Err(CatalogError::Unreadable { .. }) => {}
-                Err(other) => return Err(other),
-            }
-        }
-        Ok(vods)
+    /// VoDs whose local file is not freed, the oldest first, one at a time; what cannot be read is left out.
+    pub fn unfreed(&self) -> Result<impl Iterator<Item = Result<VodRecord>> + use<'_>> {
+        let rows = self.store().prefix(In::Unfreed, b"")?;
+        let read =
+            |row: Result<(sled::IVec, sled::IVec)>| match row.and_then(|(_, id)| self.store().read(In::Vods, &id)) {
+                Err(CatalogError::Unreadable { .. } | CatalogError::NewerRow { .. }) => None,
+                read => read.map(|vod: Option<VodRecord>| vod.filter(|vod| vod.freed_at.is_none())).transpose(),
+            };
+        Ok(rows.filter_map(read))
     }
 
     /// Every VoD by creation date, oldest first, one at a time, for export. What cannot be read comes as an error between
@@ -154,6 +98,12 @@ impl Catalog {
         vods.filter_map(Result::transpose).collect()
     }
 
+    /// Ids of the VoDs whose records name an object of a target.
+    pub fn vods_with_object(&self, target: &str, key: &str) -> Result<Vec<String>> {
+        let rows = self.store().prefix(In::ByObject, &index::object_prefix(target, key))?;
+        rows.map(|row| row.map(|(_, id)| String::from_utf8_lossy(&id).into_owned())).collect()
+    }
+
     /// How many VoDs there are. Reads keys only, but all of them.
     pub fn count(&self) -> Result<usize> {
         self.store().prefix(In::ByCreated, b"")?.try_fold(0, |count, row| row.map(|_| count + 1))
@@ -162,7 +112,8 @@ impl Catalog {
     /// Changes a record and its index rows together; durable on return. The id cannot be changed, and the function may
     /// run more than once.
     pub fn update_vod(&self, id: &str, change: impl Fn(&mut VodRecord)) -> Result<VodRecord> {
-        self.change_vod(id, "vod updated", |_, vod| {
+        // No event: the time is not needed.
+        self.change_vod(id, 0, "vod updated", |_, vod| {
             change(vod);
             Ok(())
         })
@@ -170,17 +121,17 @@ impl Catalog {
 
     /// Remembers that the local file of a VoD was freed; durable on return. The first time stays.
     pub fn freed(&self, id: &str, now_ms: i64) -> Result<VodRecord> {
-        self.change_vod(id, "freed", |tx, vod| {
+        self.change_vod(id, now_ms, "freed", |log, vod| {
             if vod.freed_at.is_none() {
                 vod.freed_at = Some(now_ms);
-                outbox::announce_in(tx, &outbox::about_vod("vod_freed", vod, now_ms))?;
+                log.append(&Event::Freed { vod: VodFacts::of(vod) })?;
             }
             Ok(())
         })
     }
 
     /// Notes what a later look at an object of a VoD found: what differs from its proof, or that nothing does, and whether the
-    /// object was read for it. A difference that is new is announced; durable on return.
+    /// object was read for it. A difference that is new is an event; durable on return.
     pub fn verified(
         &self,
         id: &str,
@@ -188,59 +139,38 @@ impl Catalog {
         differs: Option<(&str, bool)>,
         now_ms: i64,
     ) -> Result<VodRecord> {
-        self.change_vod(id, "verified", |tx, vod| {
+        self.change_vod(id, now_ms, "verified", |log, vod| {
             let same = |o: &&mut RemoteObject| o.target == object.target && o.key == object.key;
             let Some(noted) = vod.remote.iter_mut().find(same) else { return Ok(()) };
             let words = differs.map(|(words, _)| words);
             let is_news = words.is_some() && noted.differs.as_deref() != words;
             noted.differs = words.map(str::to_owned);
             noted.differs_when_read = differs.is_some_and(|(_, when_read)| when_read);
-            if is_news {
-                let mut event = outbox::about_vod("delivery_differs", vod, now_ms);
-                event["url"] = object.url.clone().into();
-                event["difference"] = words.into();
-                outbox::announce_in(tx, &event)?;
+            match words {
+                Some(words) if is_news => log.append(&Event::differs(vod, object, words)),
+                _ => Ok(()),
             }
-            Ok(())
         })
     }
 
     fn change_vod(
         &self,
         id: &str,
+        now_ms: i64,
         step: &'static str,
-        change: impl Fn(&super::store::Tx<'_>, &mut VodRecord) -> std::result::Result<(), super::store::Stop>,
+        change: impl Fn(&Appender<'_>, &mut VodRecord) -> std::result::Result<(), Stop>,
     ) -> Result<VodRecord> {
-        let changed = self.store().transact(|tx| {
+        let changed = self.0.logged(now_ms, |tx, log| {
             let old = tx.read::<VodRecord>(In::Vods, id)?;
             let old = old.ok_or_else(|| stop(CatalogError::NoSuchVod { id: id.to_owned() }))?;
             let mut new = old.clone();
-            change(tx, &mut new)?;
+            change(log, &mut new)?;
             new.vod_id.clone_from(&old.vod_id);
-            index::known_rows(&new).into_iter().try_for_each(|row| super::commit::put_row(tx, row))?;
+            index::known_rows(&new).into_iter().try_for_each(|row| put_row(tx, row))?;
             write_vod(tx, Some(&old), &new)?;
             Ok(new)
         })?;
         self.store().flush(step)?;
         Ok(changed)
-    }
-
-    /// Removes a record, its index rows and its deliveries; durable on return. Its files stay, and stay known: no scan makes
-    /// the VoD again (`forget` and `begin` do).
-    pub fn delete_vod(&self, id: &str, now_ms: i64) -> Result<VodRecord> {
-        let deliveries = self.deliveries_of_vod(id)?;
-        let deleted = self.store().transact(|tx| {
-            let vod = tx.read::<VodRecord>(In::Vods, id)?;
-            let vod = vod.ok_or_else(|| stop(CatalogError::NoSuchVod { id: id.to_owned() }))?;
-            for row in index::rows(&vod) {
-                tx.remove(row.tree, row.key)?;
-            }
-            deliveries.iter().try_for_each(|delivery| queue::remove_in(tx, delivery))?;
-            tx.remove(In::Vods, id)?;
-            outbox::announce_in(tx, &outbox::about_vod("vod_deleted", &vod, now_ms))?;
-            Ok(vod)
-        })?;
-        self.store().flush("vod deleted")?;
-        Ok(deleted)
     }
 }

@@ -103,6 +103,7 @@ pub fn settings_of(config: &Config) -> Settings {
         finish: config.finish.clone(),
         deliver: config.deliver.clone(),
         retain: config.retain.clone(),
+        events: config.events,
     }
 }
 

@@ -52,6 +52,7 @@ fn about(section: Section) -> &'static str {
             "One store; as often as needed. Credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the same of Azure and Google, the cloud's own chain, or credential_files."
         }
         Section::Retain => "Freeing local disk space. Needs a target with `required = true`.",
+        Section::Events => "The log of what happened to recordings, deliveries and targets.",
     }
 }
 

@@ -30,6 +30,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::catalog::EventLimits;
 use crate::discover::{Fragmented, RootOptions, Server};
 use crate::{deliver, discover, finish, retain};
 
@@ -53,6 +54,8 @@ pub struct Config {
     pub deliver: deliver::Options,
     /// `[retain]`.
     pub retain: retain::Options,
+    /// `[events]`.
+    pub events: EventLimits,
     /// `server` and `template` of `[watch]`: they hold for roots without their own and for paths given to commands.
     pub root_defaults: RootDefaults,
     /// Where each value came from, by path; what is not here is the default.

@@ -123,7 +123,7 @@ impl Run<'_> {
         if matches!(known, Known::UnderWay) {
             return Ok(false);
         }
-        let record = known.vod_id().map(|id| self.house().catalog.vod(id)).transpose()?.flatten();
+        let record = known.vod_id().map(|id| self.house().catalog.shared().vod(id)).transpose()?.flatten();
         let stands = |r: &VodRecord| {
             r.freed_at.is_some() || durable::fingerprint(&r.file_path).is_ok_and(|f| f == r.fingerprint)
         };

@@ -220,7 +220,8 @@ fn carry_all(house: &House) {
         if catch_unwind(AssertUnwindSafe(|| carry(house, &delivery))).is_err() {
             error!(delivery = delivery.id, "A courier panicked; please report it. The delivery is tried again later.");
             let due = next_try_ms(delivery.attempts.saturating_add(1), Class::Environment, now_ms(), jitter());
-            let _ = house.catalog.delivery_failed(&delivery.id, Class::Environment, "the program failed", due);
+            let _ =
+                house.catalog.delivery_failed(&delivery.id, Class::Environment, "the program failed", due, now_ms());
         }
         house.bell.lock().in_flight.remove(&delivery.id);
         house.bell.ring();
@@ -263,7 +264,7 @@ fn next_free(house: &House, carried: &Carried, now: i64) -> Result<Next, Catalog
 }
 
 fn carry(house: &House, delivery: &Delivery) {
-    match house.catalog.begin_delivery(&delivery.id) {
+    match house.catalog.begin_delivery(&delivery.id, now_ms()) {
         Ok(Some(attempt)) => attempt_delivery(house, delivery, attempt),
         Ok(None) => {}
         Err(error) => warn!(delivery = delivery.id, error = chain(&error), "The attempt could not be journalled."),
@@ -339,19 +340,22 @@ fn note_failure(house: &House, delivery: &Delivery, attempt: u32, error: &Pipeli
     {
         // Said once for the root; its deliveries wait until it is back.
         let due = next_try_ms(attempt, error.class(), now_ms(), jitter());
-        let noted = house.catalog.delivery_failed(&delivery.id, error.class(), &chain(&error), due);
+        let noted = house.catalog.delivery_failed(&delivery.id, error.class(), &chain(&error), due, now_ms());
         return noted.unwrap_or_else(|error| warn!(error = chain(&error), "The failure could not be journalled."));
     }
     let class = error.class();
     if class == Class::Cancelled {
-        let _ = house.catalog.delivery_failed(&delivery.id, Class::Transient, "stopped", Some(now_ms()));
+        let _ = house.catalog.delivery_stopped(&delivery.id, now_ms());
         return;
     }
     let said = chain(error);
     let message = error.hint().map_or_else(|| said.clone(), |hint| format!("{said}. {hint}"));
     let due = next_try_ms(attempt, class, now_ms(), jitter());
     say_failure(house, delivery, error, class, &message);
-    if let Err(error) = house.catalog.delivery_failed(&delivery.id, class, &message, due) {
+    let journalled = house.catalog.delivery_failed(&delivery.id, class, &message, due, now_ms());
+    let is_paused = house.bell.paused_until(&delivery.target).is_some();
+    let told = || house.catalog.target_paused(&delivery.target, class, &message, now_ms());
+    if let Err(error) = journalled.and_then(|()| if is_paused { told() } else { Ok(()) }) {
         warn!(delivery = delivery.id, error = chain(&error), "The failure could not be journalled.");
     }
 }

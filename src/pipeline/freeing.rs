@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 
 use super::confirming;
 use super::house::{House, now_ms};
-use super::leaving;
+use super::leaving::{self, Leaving};
 use super::pruning;
 use super::roots;
 use super::views;
@@ -17,8 +17,10 @@ use crate::catalog::CatalogError;
 use crate::durable;
 use crate::fault::chain;
 use crate::recording::name::printable;
-use crate::recording::{Delivery, DeliveryState, Fingerprint, RemoteObject, VodRecord};
-use crate::retain::{self, DeleteLocal, Facts, Freed, Inventory, Permit, Plan, Refusal, Volume, Waiting};
+use crate::recording::{Delivery, DeliveryState, RemoteObject, VodRecord};
+use crate::retain::{
+    self, DeleteLocal, Facts, Freed, Inventory, Lists, Permit, Plan, Planner, Refusal, Viewed, Volume, Waiting,
+};
 
 /// A run of freeing on a thread of its own: it asks the stores, and nobody waits for those.
 #[derive(Debug, Default)]
@@ -50,49 +52,98 @@ impl Beside {
 
 /// Makes the plan for now; what `retain --dry-run` prints and [`free_what_is_due`] applies.
 pub fn plan(house: &House) -> Result<Plan, CatalogError> {
-    Ok(plan_for(house, &house.catalog.unfreed_vods(usize::MAX)?)?.0)
+    Ok(plan_all(house, Lists::All)?.0)
 }
 
-/// The plan, and the bytes of all records.
-fn plan_for(house: &House, records: &[VodRecord]) -> Result<(Plan, u64), CatalogError> {
+/// The plan for all records, and the bytes of those that stay.
+fn plan_all(house: &House, lists: Lists) -> Result<(Plan, u64), CatalogError> {
+    let mut survey = Survey::new(house)?;
     let settings = house.settings();
-    let (mut deliveries, mut on_disk, mut volumes) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    for vod in records {
-        deliveries.insert(vod.vod_id.clone(), house.catalog.deliveries_of_vod(&vod.vod_id)?);
-        on_disk.extend(durable::seen(&vod.file_path).ok().map(|now| (vod.vod_id.clone(), now)));
-        if !volumes.contains_key(&vod.root)
-            && let Some(volume) = volume(&vod.root)
-        {
-            volumes.insert(vod.root.clone(), volume);
-        }
-    }
-    let leaving_bytes = count_what_is_leaving(house, &mut volumes)?;
-    let held_bytes = records.iter().map(|r| r.file_size).sum::<u64>().saturating_sub(leaving_bytes);
-    let inventory = Inventory {
-        records,
-        held_bytes,
-        deliveries: &deliveries,
-        required: &house.targets().required(),
-        uploaded: settings.deliver.upload_extensions,
-        on_disk: &on_disk,
-        views: &house.views.all(house)?,
-        volumes: &volumes,
-        now_ms: now_ms(),
-    };
-    Ok((retain::plan(&inventory, &settings.retain), held_bytes))
+    let mut planner = Planner::new(&settings.retain, lists, survey.held_bytes);
+    for_each_page(house, |page| survey.add(&mut planner, page))?;
+    Ok((planner.end(), survey.held_bytes))
 }
 
-/// What waits aside makes room soon, and is not to be made up for by freeing more.
-fn count_what_is_leaving(house: &House, volumes: &mut BTreeMap<PathBuf, Volume>) -> Result<u64, CatalogError> {
-    let mut leaving_bytes = 0;
-    for leaving in leaving::all(house)?.into_iter().filter(|leaving| leaving.aside.is_some()) {
-        let Fingerprint { device, size_bytes, .. } = leaving.seen.fingerprint;
-        for volume in volumes.values_mut().filter(|volume| volume.device == device) {
-            volume.free_bytes = volume.free_bytes.saturating_add(size_bytes);
+/// Records that are looked at together.
+const PAGE: usize = 200;
+
+/// Hands out the records whose files are not freed, a page at a time.
+fn for_each_page(
+    house: &House,
+    mut look: impl FnMut(&[VodRecord]) -> Result<(), CatalogError>,
+) -> Result<(), CatalogError> {
+    let mut records = house.catalog.shared().unfreed()?;
+    loop {
+        let page = records.by_ref().take(PAGE).collect::<Result<Vec<_>, _>>()?;
+        if page.is_empty() || house.stop.is_requested() {
+            return Ok(());
         }
-        leaving_bytes += if leaving.frees.is_some() { size_bytes } else { 0 };
+        look(&page)?;
     }
-    Ok(leaving_bytes)
+}
+
+/// What is the same for all records of a plan.
+struct Survey<'a> {
+    house: &'a House,
+    required: Vec<String>,
+    views: Vec<Viewed>,
+    volumes: BTreeMap<PathBuf, Volume>,
+    /// What waits aside makes room soon, and is not to be made up for by freeing more.
+    leaving: Vec<Leaving>,
+    /// Bytes of all records whose files stay; 0 where the policy does not ask for them.
+    held_bytes: u64,
+}
+
+impl<'a> Survey<'a> {
+    fn new(house: &'a House) -> Result<Self, CatalogError> {
+        let mut leaving = leaving::all(house)?;
+        leaving.retain(|leaving| leaving.aside.is_some());
+        let (required, views) = (house.targets().required(), house.views.all(house)?);
+        let mut survey = Self { house, required, views, volumes: BTreeMap::new(), leaving, held_bytes: 0 };
+        if let DeleteLocal::MaxBytes(_) = house.settings().retain.delete_local {
+            let leaving = survey.leaving.iter().filter(|leaving| leaving.frees.is_some());
+            let leaving_bytes = leaving.map(|leaving| leaving.seen.fingerprint.size_bytes).sum();
+            for_each_page(house, |page| {
+                survey.held_bytes += page.iter().map(|record| record.file_size).sum::<u64>();
+                Ok(())
+            })?;
+            survey.held_bytes = survey.held_bytes.saturating_sub(leaving_bytes);
+        }
+        Ok(survey)
+    }
+
+    fn add(&mut self, planner: &mut Planner<'_>, records: &[VodRecord]) -> Result<(), CatalogError> {
+        let (mut deliveries, mut on_disk) = (BTreeMap::new(), BTreeMap::new());
+        for vod in records {
+            deliveries.insert(vod.vod_id.clone(), self.house.catalog.deliveries_of_vod(&vod.vod_id)?);
+            on_disk.extend(durable::seen(&vod.file_path).ok().map(|now| (vod.vod_id.clone(), now)));
+            self.measure(&vod.root);
+        }
+        planner.add(&Inventory {
+            records,
+            held_bytes: self.held_bytes,
+            deliveries: &deliveries,
+            required: &self.required,
+            uploaded: self.house.settings().deliver.upload_extensions,
+            on_disk: &on_disk,
+            views: &self.views,
+            volumes: &self.volumes,
+            now_ms: now_ms(),
+        });
+        Ok(())
+    }
+
+    /// Looks once at the file system of a root.
+    fn measure(&mut self, root: &Path) {
+        if self.volumes.contains_key(root) {
+            return;
+        }
+        let Some(Volume { device, free_bytes }) = volume(root) else { return };
+        let here = self.leaving.iter().map(|leaving| leaving.seen.fingerprint).filter(|seen| seen.device == device);
+        let leaving_bytes = here.map(|seen| seen.size_bytes).sum();
+        let volume = Volume { device, free_bytes: free_bytes.saturating_add(leaving_bytes) };
+        self.volumes.insert(root.to_owned(), volume);
+    }
 }
 
 fn volume(root: &Path) -> Option<Volume> {
@@ -104,21 +155,40 @@ fn volume(root: &Path) -> Option<Volume> {
 pub fn free_what_is_due(house: &House) -> usize {
     leaving::look_again(house);
     pruning::prune(house);
-    if house.settings().retain.delete_local == DeleteLocal::Never {
+    let policy = house.settings().retain.delete_local;
+    if policy == DeleteLocal::Never {
         return 0;
     }
     if house.catalog.is_behind() {
         error!("nothing is freed: the catalogue is an older state of itself; run `aftercast catalog rebuild`");
         return 0;
     }
-    let records = match views::look_again(house).and_then(|()| house.catalog.unfreed_vods(usize::MAX)) {
-        Ok(records) => records,
-        Err(fault) => return unreadable(&fault),
-    };
-    match plan_for(house, &records) {
-        Err(fault) => unreadable(&fault),
-        Ok((plan, held_bytes)) => apply(house, &plan, held_bytes),
-    }
+    let freed = views::look_again(house).and_then(|()| match policy {
+        DeleteLocal::BelowFree(_) | DeleteLocal::MaxBytes(_) => free_the_oldest(house),
+        _ => free_page_by_page(house),
+    });
+    freed.unwrap_or_else(|fault| unreadable(&fault))
+}
+
+/// Frees what makes up for the room that is lacking.
+fn free_the_oldest(house: &House) -> Result<usize, CatalogError> {
+    let (plan, held_bytes) = plan_all(house, Lists::Missing)?;
+    house.catalog.disk_low(plan.short_bytes, now_ms())?;
+    Ok(apply(house, &plan, held_bytes))
+}
+
+/// Frees what may go whatever else there is.
+fn free_page_by_page(house: &House) -> Result<usize, CatalogError> {
+    let mut survey = Survey::new(house)?;
+    let settings = house.settings();
+    let mut freed = 0;
+    for_each_page(house, |page| {
+        let mut planner = Planner::new(&settings.retain, Lists::Missing, survey.held_bytes);
+        survey.add(&mut planner, page)?;
+        freed += apply(house, &planner.end(), survey.held_bytes);
+        Ok(())
+    })?;
+    Ok(freed)
 }
 
 fn unreadable(fault: &CatalogError) -> usize {
@@ -152,7 +222,7 @@ fn note_what_is_gone(house: &House, record: &VodRecord) -> Result<(), CatalogErr
     }
     let is_proven = house.targets().required().iter().all(|target| record.remote_in(target).is_some());
     if is_proven && durable::seen(&durable::aside_path(&record.file_path)).is_err() {
-        house.catalog.freed(&record.vod_id, now_ms())?;
+        house.catalog.shared().freed(&record.vod_id, now_ms())?;
     }
     Ok(())
 }
@@ -237,7 +307,7 @@ fn with_facts<T>(
     decide: impl FnOnce(&Facts<'_>, &retain::Options) -> T,
 ) -> Result<Option<T>, CatalogError> {
     let settings = house.settings();
-    let Some(record) = house.catalog.vod(vod_id)?.filter(|r| r.freed_at.is_none()) else { return Ok(None) };
+    let Some(record) = house.catalog.shared().vod(vod_id)?.filter(|r| r.freed_at.is_none()) else { return Ok(None) };
     if !roots::is_available(house, &record.root) {
         return Ok(None);
     }
@@ -279,7 +349,7 @@ fn free_with(house: &House, permit: Permit) -> bool {
         Ok(freed) if freed.aside.iter().any(|waiting| waiting.is_finished) => false,
         Ok(_) => {
             info!(vod_id, "Freed; every required target holds it.");
-            let noted = house.catalog.freed(&vod_id, now_ms());
+            let noted = house.catalog.shared().freed(&vod_id, now_ms());
             noted.inspect_err(|fault| warn!(vod_id, error = chain(fault), "The freeing could not be noted.")).is_ok()
         }
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use super::error::PipelineError;
-use crate::catalog::{Catalog, CatalogError};
+use crate::catalog::{Catalog, CatalogError, EventLimits};
 use crate::deliver::Targets;
 use crate::discover::Settler;
 use crate::recording::journey::Candidate;
@@ -27,6 +27,8 @@ pub struct Settings {
     pub deliver: deliver::Options,
     /// Freeing them.
     pub retain: retain::Options,
+    /// How much of the event log is kept.
+    pub events: EventLimits,
 }
 
 impl Settings {
@@ -151,6 +153,7 @@ impl House {
         } else {
             open_catalog(&settings.state_dir, &stop, opening)?
         };
+        catalog.shared().limit_events(settings.events);
         let runtime = Runtime::start().map_err(PipelineError::Runtime)?;
         let open = if opening.asks_no_store { Targets::open_to_look } else { Targets::open };
         let targets = open(&settings.deliver, &runtime)?.stopped_by(&stop);
@@ -244,6 +247,7 @@ impl House {
         let targets = Targets::open(&settings.deliver, &self.runtime)?.stopped_by(&self.stop);
         let settings = Settings { state_dir: self.settings().state_dir.clone(), ..settings };
         self.own_by(&settings, settings.watch.roots.iter().map(|root| root.path.as_path()))?;
+        self.catalog.shared().limit_events(settings.events);
         *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = InForce::of(settings, targets);
         self.views.begin_anew();
         self.bell.ring();

@@ -313,10 +313,7 @@ pub(super) fn quarantine(
     let reasons = defects.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     warn!(path = %printable(settled.path()), reasons, "Quarantined where it is; it is never deleted.");
     match house.catalog.advance(key, from, Step::Quarantined { defects: defects.clone() }, now_ms()) {
-        Ok(()) => {
-            house.waiting.add(*key, &settled.candidate().facts.stream_id, &defects);
-            Ended::Quarantined(defects)
-        }
+        Ok(()) => Ended::Quarantined(defects),
         Err(error) => {
             let attempt = house.catalog.entry(key).ok().flatten().map_or(0, |entry| entry.attempts);
             postponing::not_journalled(house, (key, attempt), settled, (&reasons, &error));

@@ -136,7 +136,7 @@ fn look_again_at(house: &House, leaving: &Leaving) -> Result<(), PipelineError> 
         GivenUp::Removed | GivenUp::Missing => {}
     }
     if let (GivenUp::Removed, Some(vod_id)) = (&given_up, &leaving.frees) {
-        house.catalog.freed(vod_id, now_ms())?;
+        house.catalog.shared().freed(vod_id, now_ms())?;
         info!(vod_id, "Freed; every required target holds it.");
     }
     Ok(house.catalog.remove_ledger(&leaving.row())?)

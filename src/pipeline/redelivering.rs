@@ -1,7 +1,6 @@
 //! What follows when a copy is no longer what was proven: it is noted, it frees nothing any more, and as long as the local
 //! file is there it is delivered again.
 
-use serde_json::json;
 use tracing::{error, info, warn};
 
 use super::error::PipelineError;
@@ -36,7 +35,7 @@ pub fn note_look(
     let Some(difference) = found else {
         if object.differs.is_some() {
             house.targets().trust(object, &house.catalog)?;
-            house.catalog.verified(&vod.vod_id, object, None, now_ms())?;
+            house.catalog.shared().verified(&vod.vod_id, object, None, now_ms())?;
         }
         return Ok(Looked::AsProven);
     };
@@ -44,7 +43,7 @@ pub fn note_look(
     if !difference.is_missing {
         house.targets().distrust(object, &house.catalog)?;
     }
-    house.catalog.verified(&vod.vod_id, object, Some((&difference.words, when_read)), now_ms())?;
+    house.catalog.shared().verified(&vod.vod_id, object, Some((&difference.words, when_read)), now_ms())?;
     if send_again(house, vod, object, &difference)? {
         return Ok(Looked::SentAgain(difference));
     }
@@ -58,7 +57,7 @@ pub(super) fn note_difference(
     question: &Question,
     difference: Difference,
 ) -> Result<(), PipelineError> {
-    let Some(vod) = house.catalog.vod(vod_id)? else { return Ok(()) };
+    let Some(vod) = house.catalog.shared().vod(vod_id)? else { return Ok(()) };
     let object = &question.object;
     if question.is_finished {
         let was_read = difference.when_read;
@@ -68,11 +67,8 @@ pub(super) fn note_difference(
         house.targets().distrust(object, &house.catalog)?;
     }
     let why = format!("delivered before, but {} is not as proven: {}", object.url, difference.words);
-    if house.catalog.deliver_again(&question.delivery_id, &why, now_ms())? {
-        house.catalog.announce(&json!({
-            "event": "delivery_differs", "vodId": vod.vod_id, "streamId": vod.stream_id, "vodName": vod.vod_name,
-            "filePath": vod.file_path, "atMs": now_ms(), "url": object.url, "difference": difference.words,
-        }))?;
+    let what = (&vod, object, difference.words.as_str());
+    if house.catalog.deliver_what_differs(&question.delivery_id, &why, what, now_ms())? {
         house.bell.ring();
     }
     Ok(())

@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Node};
 use crate::deliver::{Ledger, LedgerFault};
 use crate::durable::Owner;
 
 impl Ledger for Catalog {
     fn owner(&self) -> Owner {
-        self.owner().clone()
+        Node::owner(self).clone()
     }
 
     fn put(&self, row: &str, value: &Value) -> Result<(), LedgerFault> {

@@ -36,12 +36,9 @@ pub fn objects_of(house: &House, vod: &VodRecord) -> Result<Vec<Owned>, CatalogE
             }
         }
     }
-    for other in house.catalog.all_vods()? {
-        let other = other?;
-        let names = |o: &Owned| other.remote.iter().any(|object| is_same(object, &o.object));
-        if other.vod_id != vod.vod_id {
-            owned.iter_mut().filter(|o| names(o)).for_each(|o| o.also_of = Some(other.vod_id.clone()));
-        }
+    for owned in &mut owned {
+        let others = house.catalog.shared().vods_with_object(&owned.object.target, &owned.object.key)?;
+        owned.also_of = others.into_iter().find(|id| *id != vod.vod_id);
     }
     Ok(owned)
 }

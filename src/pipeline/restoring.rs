@@ -3,7 +3,7 @@
 //! An object proves nothing about a local file: what comes from here is recorded as freed, and a local file that is found
 //! later is uploaded or recognised as any other. Whatever cannot be known without the file (tracks, defects) stays empty.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 
 use tracing::{info, warn};
@@ -34,9 +34,10 @@ pub(super) fn restore(house: &House, places: &[Place], rebuilt: &mut Rebuilt) ->
         return Ok(());
     }
     let shelf = Shelf::new(house, places)?;
-    let known = known_objects(house)?;
     for target in &names {
-        let is_known = |key: &str| known.get(target).is_some_and(|keys| keys.contains(key));
+        // One that cannot be looked up is asked for once more.
+        let is_known =
+            |key: &str| house.catalog.shared().vods_with_object(target, key).is_ok_and(|ids| !ids.is_empty());
         let counted = |objects| say(target, objects);
         let mut taker = Taker { house, shelf: &shelf, rebuilt, found: Vec::new(), failed: None };
         let when = (&house.stop, now_ms());
@@ -91,18 +92,6 @@ impl Taker<'_> {
     }
 }
 
-/// Keys that records have already, by target.
-fn known_objects(house: &House) -> Result<HashMap<String, HashSet<String>>, PipelineError> {
-    let mut known: HashMap<String, HashSet<String>> = HashMap::new();
-    // What cannot be read was said already.
-    for vod in house.catalog.all_vods()?.flatten() {
-        for object in vod.remote {
-            known.entry(object.target).or_default().insert(object.key);
-        }
-    }
-    Ok(known)
-}
-
 /// Adds what was found to the records that are there, or makes them.
 fn take(house: &House, shelf: &Shelf, found: &[Stored], rebuilt: &mut Rebuilt) -> Result<(), PipelineError> {
     let mut new: BTreeMap<String, VodRecord> = BTreeMap::new();
@@ -115,7 +104,7 @@ fn take(house: &House, shelf: &Shelf, found: &[Stored], rebuilt: &mut Rebuilt) -
                 continue;
             }
         };
-        if let Some(there) = house.catalog.vod(&record.vod_id)? {
+        if let Some(there) = house.catalog.shared().vod(&record.vod_id)? {
             rebuilt.attached += usize::from(attach(house, &there, &stored.object)?);
         } else {
             let record = new.entry(record.vod_id.clone()).or_insert(record);
@@ -137,7 +126,7 @@ fn attach(house: &House, vod: &VodRecord, object: &RemoteObject) -> Result<bool,
         return Ok(false);
     }
     let at_ms = now_ms();
-    house.catalog.update_vod(&vod.vod_id, |vod| {
+    house.catalog.shared().update_vod(&vod.vod_id, |vod| {
         vod.remote.push(object.clone());
         vod.freed_at.get_or_insert(at_ms);
     })?;

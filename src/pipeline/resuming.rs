@@ -54,7 +54,7 @@ pub(super) fn resume_one(house: &House, key: &JournalKey, entry: &Entry) -> Resu
             commit(house, key, (**record).clone(), removes_source, None).map(|_| true)
         }
         Step::Catalogued { vod_id, removes_source } => {
-            let record = house.catalog.vod(vod_id)?;
+            let record = house.catalog.shared().vod(vod_id)?;
             match record {
                 Some(record) if *removes_source => clear_source(house, key, &record)?,
                 _ => house.catalog.advance(key, Stage::Catalogued, Step::Done { vod_id: vod_id.clone() }, now_ms())?,

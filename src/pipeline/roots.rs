@@ -21,6 +21,7 @@ use crate::catalog::CatalogError;
 use crate::durable;
 use crate::fault::chain;
 use crate::recording::name::printable;
+use crate::recording::{Fingerprint, VodRecord};
 
 /// Where the identities are remembered.
 const ROWS: &str = "root/";
@@ -121,12 +122,23 @@ fn look(house: &House, root: &Path) -> Result<bool, CatalogError> {
 
 /// Whether the catalogue has local files there.
 fn holds_records(house: &House, root: &Path) -> Result<bool, CatalogError> {
-    Ok(house.catalog.unfreed_vods(usize::MAX)?.iter().any(|vod| vod.root == root))
+    any_record(house, root, |_| true)
 }
 
 /// Whether one of them is there as it was, told without device and inode: it may have been restored.
 fn holds_a_recording(house: &House, root: &Path) -> Result<bool, CatalogError> {
-    let is_there = |path: &Path, as_it_was| durable::fingerprint(path).is_ok_and(|now| now.same_state(as_it_was));
-    let vods = house.catalog.unfreed_vods(usize::MAX)?;
-    Ok(vods.iter().filter(|vod| vod.root == root).any(|vod| is_there(&vod.file_path, &vod.fingerprint)))
+    let is_there =
+        |path: &Path, as_it_was: &Fingerprint| durable::fingerprint(path).is_ok_and(|now| now.same_state(as_it_was));
+    any_record(house, root, |vod| is_there(&vod.file_path, &vod.fingerprint))
+}
+
+/// Whether some VoD whose local file is not freed lies there and is such a one.
+fn any_record(house: &House, root: &Path, is_it: impl Fn(&VodRecord) -> bool) -> Result<bool, CatalogError> {
+    for vod in house.catalog.shared().unfreed()? {
+        let vod = vod?;
+        if vod.root == root && is_it(&vod) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

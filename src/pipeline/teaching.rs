@@ -4,7 +4,6 @@
 //! The renditions of one stream (`room1_240p.mp4`, `room1_480p.mp4`) are coded at the same time in different sizes, and a
 //! publisher may come back with another size: each version keeps the rendition that the name said.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -12,7 +11,7 @@ use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use super::house::{House, now_ms};
-use crate::catalog::{CatalogError, Entry, JournalKey};
+use crate::catalog::{CatalogError, JournalKey};
 use crate::discover::Settled;
 use crate::fault::{Class, chain};
 use crate::finish;
@@ -25,14 +24,14 @@ use crate::salvage::{Origin, Reference};
 const MOST_VERSIONS: usize = 4;
 /// Versions of all renditions of a stream that are kept.
 const MOST_OF_STREAM: usize = 48;
+/// Recordings that are woken together.
+const PAGE: usize = 100;
 /// Configurations of other streams that are tried.
 const MOST_OTHERS: usize = 64;
 
-/// Quarantined recordings that wait for a sound one of their stream, by stream; read from the journal when it is first
-/// asked for.
+/// Recordings that sound ones of their streams let begin again.
 #[derive(Debug, Default)]
 pub struct Waiting {
-    by_stream: Mutex<Option<BTreeMap<String, Vec<JournalKey>>>>,
     /// Those that need not wait any more and were not looked at yet.
     woken: Mutex<Vec<PathBuf>>,
     /// Held while the versions of a stream are read, changed and written: its renditions end at the same time.
@@ -40,38 +39,10 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    fn of(&self, house: &House, stream_id: &str) -> Result<Vec<JournalKey>, CatalogError> {
-        let mut all = self.by_stream.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.is_none() {
-            let mut found: BTreeMap<String, Vec<JournalKey>> = BTreeMap::new();
-            for (key, entry) in house.catalog.entries()?.items.into_iter().filter(|(_, entry)| waits(entry)) {
-                found.entry(entry.settled.candidate().facts.stream_id.clone()).or_default().push(key);
-            }
-            *all = Some(found);
-        }
-        Ok(all.as_mut().and_then(|all| all.remove(stream_id)).unwrap_or_default())
-    }
-
     /// Takes the recordings that need not wait any more, each once.
     pub fn woken(&self) -> Vec<PathBuf> {
         std::mem::take(&mut *self.woken.lock().unwrap_or_else(PoisonError::into_inner))
     }
-
-    /// Remembers a recording that was quarantined just now.
-    pub fn add(&self, key: JournalKey, stream_id: &str, defects: &[Defect]) {
-        let mut all = self.by_stream.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(all) = all.as_mut().filter(|_| defects.iter().any(needs_parameters)) {
-            all.entry(stream_id.to_owned()).or_default().push(key);
-        }
-    }
-}
-
-const fn needs_parameters(defect: &Defect) -> bool {
-    matches!(defect, Defect::NeedsParameters { .. })
-}
-
-fn waits(entry: &Entry) -> bool {
-    matches!(&entry.step, Step::Quarantined { defects } if defects.iter().any(needs_parameters))
 }
 
 /// What is known of a recording's stream, best first: what its own sound recordings taught (those of its rendition first, then
@@ -183,15 +154,29 @@ fn with_newest(mut known: Vec<Value>, told: Value) -> Vec<Value> {
 
 /// Recordings of the stream that wait for its parameters are due now.
 fn wake(house: &House, stream_id: &str) -> Result<(), CatalogError> {
-    for key in house.waiting.of(house, stream_id)? {
-        let Some(entry) = house.catalog.entry(&key)?.filter(waits) else { continue };
-        info!(path = %printable(entry.settled.path()), stream = stream_id, "Tried again: its stream's parameters are known now.");
-        let message = "a sound recording of its stream has come since".to_owned();
-        let step = Step::Failed { class: Class::Transient, message, due_ms: Some(now_ms()) };
-        house.catalog.advance(&key, Stage::Quarantined, step, now_ms())?;
-        let path = entry.settled.path().to_owned();
-        house.waiting.woken.lock().unwrap_or_else(PoisonError::into_inner).push(path);
+    let mut last = None;
+    loop {
+        let page = house.catalog.waiting_for(stream_id, last.as_ref(), PAGE)?;
+        for key in &page {
+            wake_one(house, stream_id, key)?;
+        }
+        last = page.last().copied();
+        if last.is_none() {
+            return Ok(());
+        }
     }
+}
+
+fn wake_one(house: &House, stream_id: &str, key: &JournalKey) -> Result<(), CatalogError> {
+    let Some(entry) = house.catalog.entry(key)?.filter(|entry| matches!(entry.step, Step::Quarantined { .. })) else {
+        return Ok(());
+    };
+    info!(path = %printable(entry.settled.path()), stream = stream_id, "Tried again: its stream's parameters are known now.");
+    let message = "a sound recording of its stream has come since".to_owned();
+    let step = Step::Failed { class: Class::Transient, message, due_ms: Some(now_ms()) };
+    house.catalog.advance(key, Stage::Quarantined, step, now_ms())?;
+    let path = entry.settled.path().to_owned();
+    house.waiting.woken.lock().unwrap_or_else(PoisonError::into_inner).push(path);
     Ok(())
 }
 

@@ -25,7 +25,7 @@ pub struct Taken {
 /// Takes back the splice of the VoD at a path. The file is what it was, the VoD is no more, and the recording is left out
 /// until it is given to `process --again`. `None`: no VoD is at that path.
 pub fn undo(house: &House, path: &Path) -> Result<Option<Taken>, PipelineError> {
-    let Some(vod) = house.catalog.vod_at_path(path)? else { return Ok(None) };
+    let Some(vod) = house.catalog.shared().vod_at_path(path)? else { return Ok(None) };
     let stays = |undone| Some(Taken { undone, path: path.to_owned() });
     let Some(spliced) = &vod.splice_undo else { return Ok(stays(Undone::NotSpliced)) };
     // Before the file changes: a running watch must not take it for a new recording, under either name.
@@ -38,7 +38,7 @@ pub fn undo(house: &House, path: &Path) -> Result<Option<Taken>, PipelineError> 
         return Ok(stays(undone));
     }
     let path = if is_renamed { vod.source_path.clone() } else { under_own_name(&vod, path) };
-    house.catalog.delete_vod(&vod.vod_id, now_ms())?;
+    house.catalog.undone(&vod.vod_id, now_ms())?;
     info!(vod_id = vod.vod_id, path = %printable(&path), "A splice in place was undone.");
     Ok(Some(Taken { undone, path }))
 }

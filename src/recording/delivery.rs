@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::{Fingerprint, Kind, RemoteObject};
 use crate::fault::Class;
 
+/// Version of [`Delivery`] as stored; the first is not written.
+pub const DELIVERY_VERSION: u32 = 1;
+
 /// One asset that goes to one target: the unit of the delivery queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -6,6 +6,7 @@
 mod container;
 mod defect;
 mod delivery;
+mod event;
 mod fingerprint;
 pub mod journey;
 mod key;
@@ -19,7 +20,8 @@ mod vod;
 pub use container::{Container, MOST_IN_A_FILE};
 pub use defect::Defect;
 pub(crate) use defect::counted;
-pub use delivery::{Asset, AssetFile, Delivery, DeliveryState, StandIn};
+pub use delivery::{Asset, AssetFile, DELIVERY_VERSION, Delivery, DeliveryState, StandIn};
+pub use event::{DeliveryFacts, EVENT_VERSION, Event, ObjectFacts, RecordingFacts, VodFacts};
 pub use fingerprint::{Fingerprint, Seen};
 pub use key::{KeyError, KeyFacts, KeyPattern, object_key};
 pub use kind::{Kind, Kinds, KindsError};

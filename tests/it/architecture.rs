@@ -1,7 +1,7 @@
 //! Imports follow the order of the house: data flows down the list of rooms, imports point up it, outside crates stay
 //! in the room that owns them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -78,9 +78,14 @@ fn code(path: &Path) -> String {
 
 /// Words that follow `crate::`, also inside `use crate::{a, b::c}`.
 fn imported_rooms(code: &str) -> BTreeSet<String> {
+    words_after(code, "crate::")
+}
+
+/// Words that follow a path's beginning, also inside braces.
+fn words_after(code: &str, beginning: &str) -> BTreeSet<String> {
     let word = |s: &str| s.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
     let mut rooms = BTreeSet::new();
-    for (at, found) in code.match_indices("crate::") {
+    for (at, found) in code.match_indices(beginning) {
         let is_own_name = at > 0 && code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':');
         let rest = &code[at + found.len()..];
         if is_own_name {
@@ -131,6 +136,98 @@ fn imports_point_up_the_house() {
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// Rooms whose files import one another in no circle. A room that is free of circles belongs here.
+const WITHOUT_CIRCLES: [&str; 1] = ["catalog"];
+
+/// The files of a room without those of rooms in it, by name, with their code.
+fn files_of(room: &Path) -> BTreeMap<String, String> {
+    let paths = fs::read_dir(room).unwrap().map(|entry| entry.unwrap().path());
+    let files = paths.filter(|path| path.extension().is_some_and(|e| e == "rs"));
+    let read = |path: PathBuf| {
+        let text = fs::read_to_string(&path).unwrap();
+        // A room's own file names its tests first and goes on.
+        let text = text.split("mod tests {").next().unwrap_or_default().to_owned();
+        let code = text.lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+        (path.file_stem().unwrap().to_string_lossy().into_owned(), code)
+    };
+    files.map(read).collect()
+}
+
+/// Which file of a room each name that its `mod.rs` takes from a file comes from.
+fn origins(files: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let face = files.get("mod").map_or("", String::as_str);
+    let mut origins = BTreeMap::new();
+    for file in files.keys().filter(|file| *file != "mod") {
+        let names = words_after(face, &format!("use {file}::"));
+        origins.extend(names.into_iter().map(|name| (name, file.clone())));
+    }
+    origins
+}
+
+/// What each file of a room imports from the others. What `mod.rs` defines itself is its own.
+fn imports_between(files: &BTreeMap<String, String>) -> BTreeMap<String, BTreeSet<String>> {
+    let origins = origins(files);
+    let file_of = |name: String| {
+        let is_file = files.contains_key(&name);
+        if is_file { name } else { origins.get(&name).cloned().unwrap_or_else(|| "mod".to_owned()) }
+    };
+    let of_file = |(name, code): (&String, &String)| {
+        let imported = words_after(code, "super::").into_iter().map(file_of);
+        let imported =
+            if name == "mod" { origins.values().cloned().collect() } else { imported.collect::<BTreeSet<_>>() };
+        (name.clone(), imported.into_iter().filter(|other| other != name).collect())
+    };
+    files.iter().map(of_file).collect()
+}
+
+/// Files that nothing can be built before: each imports another of them.
+fn circle_in(mut imports: BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
+    loop {
+        let ready: Vec<_> = imports.iter().filter(|(_, of)| of.is_empty()).map(|(name, _)| name.clone()).collect();
+        if ready.is_empty() {
+            return imports.into_keys().collect();
+        }
+        imports.retain(|name, _| !ready.contains(name));
+        for of in imports.values_mut() {
+            of.retain(|other| !ready.contains(other));
+        }
+    }
+}
+
+#[test]
+fn files_of_a_room_import_one_another_in_no_circle() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for room in WITHOUT_CIRCLES {
+        let imports = imports_between(&files_of(&src.join(room)));
+        assert!(imports.len() > 3, "only {} files found in {room}", imports.len());
+        // The face of a room may take from every file; what is defined in it, no file may want.
+        let wants_face: Vec<_> =
+            imports.iter().filter(|(_, of)| of.contains("mod")).map(|(name, _)| name.clone()).collect();
+        let circle = circle_in(imports);
+        assert!(circle.is_empty(), "{room}: in or behind a circle: {circle:?}; wanted from mod.rs by {wants_face:?}");
+    }
+}
+
+#[test]
+fn the_search_for_circles_finds_one() {
+    let files = [
+        ("mod", "use low::Low;\npub use high::{High, other};"),
+        ("low", "use super::High;"),
+        ("high", "use super::{apart, low::Low};"),
+        ("apart", "use crate::fault::Class;"),
+    ];
+    let files = |change: &dyn Fn(&str) -> String| {
+        let file = |(name, code): &(&str, &str)| ((*name).to_owned(), change(code));
+        files.iter().map(file).collect::<BTreeMap<_, _>>()
+    };
+    let circle = circle_in(imports_between(&files(&str::to_owned)));
+    assert_eq!(circle, ["high", "low", "mod"]);
+    let circle = circle_in(imports_between(&files(&|code| code.replace("use super::High", "use super::apart"))));
+    assert!(circle.is_empty(), "{circle:?}");
+    let circle = circle_in(imports_between(&files(&|code| code.replace("super::High", "super::Unheard"))));
+    assert_eq!(circle, ["high", "low", "mod"], "what is defined in mod.rs");
 }
 
 #[test]

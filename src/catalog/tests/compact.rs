@@ -4,7 +4,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use super::super::compact::Limits;
-use super::super::store::In;
+use super::super::tree::In;
 use super::*;
 
 const STATE_DIR: &str = "AFTERCAST_TEST_STATE_DIR";
@@ -70,11 +70,11 @@ fn a_compacted_database_is_smaller_and_holds_the_same() {
     let (mut home, vods) = filled();
     home.restart();
     let expected = rows(&home);
-    let before = home.entries().unwrap().items.len();
+    let before = home.entries(None, usize::MAX).unwrap().items.len();
     home.close();
     home.catalog = Some(Catalog::open_within(&home.state_dir(), limits()).unwrap());
     assert_whole(&home, &vods, &expected);
-    let after = home.entries().unwrap().items.len();
+    let after = home.entries(None, usize::MAX).unwrap().items.len();
     assert_eq!(before - after, vods.len(), "entries that are done are rows of `known`");
     assert!(!home.state_dir().join("catalog.compacting").exists());
     // It goes on as before, and what is done again may be forgotten.
@@ -83,7 +83,7 @@ fn a_compacted_database_is_smaller_and_holds_the_same() {
     home.forget(&source).unwrap();
     home.restart();
     assert_eq!(home.knows(&vods[0].source_path, &vods[0].source).unwrap(), Known::Unknown);
-    assert_eq!(home.count().unwrap() as u64, VODS + 1);
+    assert_eq!(home.shared().count().unwrap() as u64, VODS + 1);
     assert!(!home.is_behind());
 }
 
@@ -134,7 +134,7 @@ fn a_compaction_that_may_not_go_on_leaves_the_database_as_it_is() {
         home.close();
         home.catalog = Some(Catalog::open_within(&home.state_dir(), limits).unwrap());
         assert_whole(&home, &vods, &expected);
-        assert_eq!(home.entries().unwrap().items.len(), vods.len() + 4);
+        assert_eq!(home.entries(None, usize::MAX).unwrap().items.len(), vods.len() + 4);
         assert!(!home.state_dir().join("catalog.compacting").exists());
         home.close();
     }
@@ -149,7 +149,7 @@ fn a_database_that_is_behind_is_not_compacted() {
     home.catalog = Some(Catalog::open_within(&home.state_dir(), limits()).unwrap());
     assert!(home.is_behind());
     assert!(home.state_dir().join("catalog.compacting").exists());
-    assert_eq!(home.entries().unwrap().items.len() as u64, VODS + 4);
+    assert_eq!(home.entries(None, usize::MAX).unwrap().items.len() as u64, VODS + 4);
 }
 
 /// Compacts, and is killed at the step that the environment names.

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use super::super::store::In;
+use super::super::tree::In;
 use super::*;
 use crate::fault::{Class, Fault};
 
@@ -83,7 +83,7 @@ fn a_damaged_database_names_the_way_out_and_rebuild_takes_it() {
         assert!(aside.unwrap().join("db").exists() || name == "missing");
         let merged = catalog.merge_rebuilt(std::slice::from_ref(&vod)).unwrap();
         assert_eq!(merged, Merged { added: 1, ..Merged::default() });
-        assert_eq!(catalog.vod(&vod.vod_id).unwrap(), Some(vod));
+        assert_eq!(catalog.shared().vod(&vod.vod_id).unwrap(), Some(vod));
     }
 }
 
@@ -105,25 +105,25 @@ fn a_broken_value_is_named_and_the_rest_is_listed() {
     tamper(&home, In::Journal, &bad_key.to_string(), b"\xff\xfe");
     home.restart();
 
-    let error = home.vod(&bad.vod_id).unwrap_err();
+    let error = home.shared().vod(&bad.vod_id).unwrap_err();
     assert!(error.to_string().contains(&bad.vod_id), "{error}");
     assert!(matches!(error, CatalogError::Unreadable { tree: "vods", .. }));
     for newest_first in [false, true] {
-        let listing = home.vods(&Page { limit: 9, newest_first, ..Page::default() }).unwrap();
+        let listing = home.shared().vods(&Page { limit: 9, newest_first, ..Page::default() }).unwrap();
         assert_eq!((names(&listing.items), listing.unreadable.len()), (vec!["room2.mp4"], 1));
     }
-    assert_eq!(home.all_vods().unwrap().flatten().count(), 1);
-    assert_eq!(home.entries().unwrap().unreadable.len(), 1);
+    assert_eq!(home.shared().all_vods().unwrap().flatten().count(), 1);
+    assert_eq!(home.entries(None, usize::MAX).unwrap().unreadable.len(), 1);
     assert_eq!(home.deliveries(&DeliveryFilter::default()).unwrap().unreadable.len(), 1);
     assert_eq!(ids(&home.due(9, 9).unwrap()), ["room2"]);
     assert!(home.begin(&settled("room1", 1), 3).is_err());
-    assert_eq!(home.check(true).unwrap().unreadable.len(), 2);
-    assert!(home.vod_at_path(&good.file_path).unwrap().is_some());
+    assert_eq!(home.check(true).unwrap().unreadable.len(), 3);
+    assert!(home.shared().vod_at_path(&good.file_path).unwrap().is_some());
 
     home.forget(&bad_key).unwrap();
     attempt(&home, &settled("room1", 1), 4);
     assert_eq!(home.merge_rebuilt(&[bad.clone(), good]).unwrap(), Merged { added: 0, kept: 1, replaced: 1 });
-    assert_eq!(home.vod(&bad.vod_id).unwrap(), Some(bad));
+    assert_eq!(home.shared().vod(&bad.vod_id).unwrap(), Some(bad));
 }
 
 #[test]
@@ -155,9 +155,9 @@ fn a_database_that_failed_once_is_not_touched_again_and_can_still_be_closed() {
     let mut home = Home::new();
     let vod = catalogue(&home, "room1", 1, 1);
     home.store().give_up(sled::Error::Io(std::io::ErrorKind::StorageFull.into()));
-    let error = home.vod(&vod.vod_id).unwrap_err();
+    let error = home.shared().vod(&vod.vod_id).unwrap_err();
     assert_eq!((error.class(), error.hint().is_some()), (Class::Environment, true));
     assert!(home.begin(&settled("room2", 2), 2).is_err() && home.due(9, 9).is_err() && home.check(true).is_err());
-    assert_eq!(home.as_left_by_a_kill().vod(&vod.vod_id).unwrap(), Some(vod));
+    assert_eq!(home.as_left_by_a_kill().shared().vod(&vod.vod_id).unwrap(), Some(vod));
     home.close();
 }

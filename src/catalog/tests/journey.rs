@@ -1,5 +1,7 @@
 //! The journal: promises 4 and 6, names, and what is never taken again.
 
+use std::collections::HashSet;
+
 use super::*;
 use crate::fault::Class;
 
@@ -50,7 +52,7 @@ fn every_step_survives_a_kill_right_after_it() {
     let left = home.as_left_by_a_kill();
     let catalogued = Step::Catalogued { vod_id: vod.vod_id.clone(), removes_source: true };
     assert_eq!(left.entry(&key).unwrap().unwrap().step, catalogued);
-    assert_eq!(left.vod(&vod.vod_id).unwrap(), Some(vod.clone()));
+    assert_eq!(left.shared().vod(&vod.vod_id).unwrap(), Some(vod.clone()));
     assert_eq!(left.due(3, 9).unwrap().len(), 1);
     assert_eq!(left.open_entries().unwrap().items.len(), 1);
 
@@ -208,7 +210,7 @@ fn a_record_is_made_only_of_what_is_under_way() {
     home.advance(&key, Stage::Begun, failed(None), 2).unwrap();
     let refused = home.commit_vod(&key, &vod, &[], false, 3);
     assert!(matches!(refused, Err(CatalogError::NoWay { .. })), "{refused:?}");
-    assert_eq!(home.count().unwrap(), 0);
+    assert_eq!(home.shared().count().unwrap(), 0);
 }
 
 #[test]
@@ -317,7 +319,7 @@ fn what_was_left_out_is_remembered_until_a_person_asks() {
     assert_eq!(home.begin(&settled("old", 7), 4).unwrap(), Begun::Known(Known::LeftOut));
     home.forget(&JournalKey::of(&old[7].path, &old[7].fingerprint)).unwrap();
     attempt(&home, &settled("old", 7), 5);
-    assert_eq!(home.entries().unwrap().items.len(), 1_200);
+    assert_eq!(home.entries(None, usize::MAX).unwrap().items.len(), 1_200);
 }
 
 #[test]
@@ -327,7 +329,7 @@ fn a_step_of_an_unknown_recording_is_refused() {
     assert!(matches!(home.advance(&key, Stage::Begun, Step::LeftOut, 1), Err(CatalogError::NotJournalled { .. })));
     let vod = record("room1", 1, 1);
     assert!(matches!(home.commit_vod(&key, &vod, &[], false, 1), Err(CatalogError::NotJournalled { .. })));
-    assert_eq!((home.vod(&vod.vod_id).unwrap(), home.count().unwrap()), (None, 0));
+    assert_eq!((home.shared().vod(&vod.vod_id).unwrap(), home.shared().count().unwrap()), (None, 0));
 }
 
 #[test]
@@ -339,18 +341,19 @@ fn a_commit_repeated_after_a_crash_changes_nothing_a_user_could_see() {
     let queued = [delivery(&vod, "primary", 2), delivery(&vod, "archive", 2)];
     let first = home.commit_vod(&key, &vod, &queued, true, 2).unwrap();
     assert!(first.is_new && first.queued == 2);
-    home.begin_delivery(&queued[0].id).unwrap();
+    home.begin_delivery(&queued[0].id, 0).unwrap();
     home.delivered(&queued[0].id, &[object(&vod, "primary")], 3).unwrap();
-    let (events, stands) = (home.events(0, 99).unwrap().items, home.vod(&vod.vod_id).unwrap().unwrap());
+    let (events, stands) =
+        (home.shared().events(0, 99).unwrap().events, home.shared().vod(&vod.vod_id).unwrap().unwrap());
 
     home.restart();
     let again = VodRecord { creation_date: 77, ..vod.clone() };
     let second = home.commit_vod(&key, &again, &queued, true, 77).unwrap();
     assert!(!second.is_new && second.queued == 0);
     assert_eq!(second.record, stands);
-    assert_eq!(home.count().unwrap(), 1);
+    assert_eq!(home.shared().count().unwrap(), 1);
     assert_eq!(home.pending_for(&vod.vod_id).unwrap().len(), 1);
-    assert_eq!(home.events(0, 99).unwrap().items, events);
+    assert_eq!(home.shared().events(0, 99).unwrap().events, events);
     assert!(home.check(false).unwrap().is_sound());
 
     home.advance(&key, Stage::Catalogued, Step::Done { vod_id: vod.vod_id.clone() }, 78).unwrap();
@@ -386,7 +389,7 @@ fn entries_that_are_done_are_found_a_few_at_a_time_and_dropped_alone() {
     assert_eq!(found.len(), vods.len());
     let keys: Vec<_> = found.into_iter().chain([open]).collect();
     home.drop_done(&keys).unwrap();
-    assert_eq!(home.entries().unwrap().items.len(), 1, "what is not done stays");
+    assert_eq!(home.entries(None, usize::MAX).unwrap().items.len(), 1, "what is not done stays");
     for vod in vods {
         assert_eq!(home.knows(&vod.source_path, &vod.source).unwrap(), Known::Unknown);
         let finished = home.knows(&vod.file_path, &vod.fingerprint).unwrap();
@@ -416,7 +419,7 @@ fn two_recordings_never_get_the_same_name_and_a_redo_gets_its_own() {
     let vod = record("room1", 1, 4);
     assert_eq!(attempt(&home, &settled("room1", 1), 4), one);
     home.commit_vod(&one, &vod, &[], false, 4).unwrap();
-    home.freed(&vod.vod_id, 5).unwrap();
+    home.shared().freed(&vod.vod_id, 5).unwrap();
     assert_eq!(home.reserved_by(&one).unwrap(), None);
     assert!(home.is_name_taken(name).unwrap(), "the name of a freed VoD stays taken");
     let three = attempt(&home, &settled("room1", 3), 6);
@@ -479,7 +482,7 @@ fn an_entry_keeps_its_form() {
     let home = Home::new();
     let file = settled("room1", 1);
     let key = attempt(&home, &file, 1);
-    let stored = home.store().get(store::In::Journal, key.to_string()).unwrap().unwrap();
+    let stored = home.store().get(tree::In::Journal, key.to_string()).unwrap().unwrap();
     let entry: Entry = serde_json::from_slice(&packing::unpack(&stored)).unwrap();
     assert_eq!((entry.version, entry.settled), (1, file.clone()));
     assert_eq!(home.entry_for(file.path(), &file.candidate().fingerprint).unwrap().unwrap().attempts, 1);

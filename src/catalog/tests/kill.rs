@@ -13,12 +13,12 @@ const STATE_DIR: &str = "AFTERCAST_TEST_STATE_DIR";
 fn victim() {
     let Some(state_dir) = std::env::var_os(STATE_DIR) else { return };
     let catalog = Catalog::open(Path::new(&state_dir)).unwrap();
-    let first = u64::try_from(catalog.entries().unwrap().items.len()).unwrap();
+    let first = u64::try_from(catalog.entries(None, usize::MAX).unwrap().items.len()).unwrap();
     for n in first.. {
         let name = format!("room{n}");
         let vod = catalogue(&catalog, &name, n, i64::try_from(n).unwrap());
         let id = Delivery::id_of(&vod.vod_id, "primary");
-        catalog.begin_delivery(&id).unwrap();
+        catalog.begin_delivery(&id, 0).unwrap();
         catalog.delivered(&id, &[object(&vod, "primary")], 9).unwrap();
         println!("promised {name}");
     }
@@ -45,12 +45,14 @@ fn what_was_promised_is_there_after_a_kill_and_what_was_not_is_whole_or_absent()
         let catalog = Catalog::open(&state_dir).unwrap();
         assert!(catalog.check(false).unwrap().is_sound());
         for name in &promised {
-            let vod = catalog.vod_at_path(Path::new(&format!("/srv/{name}.mp4"))).unwrap().unwrap();
+            let vod = catalog.shared().vod_at_path(Path::new(&format!("/srv/{name}.mp4"))).unwrap().unwrap();
             assert_eq!(vod.remote.len(), 1, "{name}");
         }
-        for (_, entry) in catalog.entries().unwrap().items {
-            let vod =
-                catalog.vod_at_path(Path::new(&format!("/srv/{}.mp4", entry.settled.candidate().facts.stem))).unwrap();
+        for (_, entry) in catalog.entries(None, usize::MAX).unwrap().items {
+            let vod = catalog
+                .shared()
+                .vod_at_path(Path::new(&format!("/srv/{}.mp4", entry.settled.candidate().facts.stem)))
+                .unwrap();
             assert_eq!(vod.is_some(), matches!(entry.step, Step::Done { .. }), "{entry:?}");
             let Some(vod) = vod else { continue };
             let deliveries = catalog.deliveries_of(&vod.vod_id).unwrap();

@@ -3,7 +3,7 @@
 use super::*;
 
 fn page(catalog: &Catalog, page: &Page<'_>) -> Listing<VodRecord> {
-    let listing = catalog.vods(page).unwrap();
+    let listing = catalog.shared().vods(page).unwrap();
     assert!(listing.unreadable.is_empty());
     listing
 }
@@ -12,12 +12,12 @@ fn page(catalog: &Catalog, page: &Page<'_>) -> Listing<VodRecord> {
 fn everything_is_there_after_a_restart() {
     let mut home = Home::new();
     let vod = catalogue(&home, "room1", 1, 10);
-    home.freed(&vod.vod_id, 20).unwrap();
+    home.shared().freed(&vod.vod_id, 20).unwrap();
     home.put_ledger("upload", &serde_json::json!({ "parts": [1] })).unwrap();
     home.remember_codec("room1", &serde_json::json!({ "sps": "Z0" })).unwrap();
     home.restart();
-    assert_eq!(home.vod(&vod.vod_id).unwrap().unwrap().freed_at, Some(20));
-    assert_eq!(home.vod_at_path(&vod.file_path).unwrap().unwrap().vod_id, vod.vod_id);
+    assert_eq!(home.shared().vod(&vod.vod_id).unwrap().unwrap().freed_at, Some(20));
+    assert_eq!(home.shared().vod_at_path(&vod.file_path).unwrap().unwrap().vod_id, vod.vod_id);
     assert_eq!(home.due(10, 9).unwrap().len(), 1);
     assert_eq!(home.ledger("upload").unwrap().unwrap()["parts"][0], 1);
     assert_eq!(home.codecs("room1").unwrap().unwrap()["sps"], "Z0");
@@ -49,8 +49,8 @@ fn pages_join_into_the_whole_in_both_orders() {
         }
         assert_eq!(listed, oldest_first);
     }
-    assert_eq!(home.count().unwrap(), 7);
-    let all = home.all_vods().unwrap().collect::<Result<Vec<_>>>().unwrap();
+    assert_eq!(home.shared().count().unwrap(), 7);
+    let all = home.shared().all_vods().unwrap().collect::<Result<Vec<_>>>().unwrap();
     assert_eq!(names(&all), oldest_first);
     assert!(page(&home, &Page { limit: 7, ..Page::default() }).next.is_none());
     assert!("".parse::<Cursor>().is_err() && "zz".parse::<Cursor>().is_err() && "abc".parse::<Cursor>().is_err());
@@ -88,16 +88,16 @@ fn a_stream_lists_its_own_recordings_by_start() {
 fn a_change_moves_the_index_rows_with_it() {
     let home = Home::new();
     let vod = catalogue(&home, "room1", 1, 10);
-    let changed = home.update_vod(&vod.vod_id, |vod| {
+    let changed = home.shared().update_vod(&vod.vod_id, |vod| {
         vod.file_path = "/elsewhere/room1.mp4".into();
         vod.start_time = 99;
         vod.vod_id = "not allowed".into();
     });
     assert_eq!(changed.unwrap().vod_id, vod.vod_id);
-    assert_eq!(home.vod_at_path(&vod.file_path).unwrap(), None);
-    assert!(home.vod_at_path(Path::new("/elsewhere/room1.mp4")).unwrap().is_some());
+    assert_eq!(home.shared().vod_at_path(&vod.file_path).unwrap(), None);
+    assert!(home.shared().vod_at_path(Path::new("/elsewhere/room1.mp4")).unwrap().is_some());
     assert!(home.check(false).unwrap().is_sound());
-    assert!(matches!(home.update_vod("nobody", |_| {}), Err(CatalogError::NoSuchVod { .. })));
+    assert!(matches!(home.shared().update_vod("nobody", |_| {}), Err(CatalogError::NoSuchVod { .. })));
 }
 
 #[test]
@@ -108,12 +108,12 @@ fn changes_by_many_threads_are_all_kept() {
         for _ in 0..4 {
             scope.spawn(|| {
                 for _ in 0..10 {
-                    home.update_vod(&vod.vod_id, |vod| vod.bitrate += 1).unwrap();
+                    home.shared().update_vod(&vod.vod_id, |vod| vod.bitrate += 1).unwrap();
                 }
             });
         }
     });
-    assert_eq!(home.vod(&vod.vod_id).unwrap().unwrap().bitrate, vod.bitrate + 40);
+    assert_eq!(home.shared().vod(&vod.vod_id).unwrap().unwrap().bitrate, vod.bitrate + 40);
 }
 
 #[test]
@@ -122,12 +122,9 @@ fn a_deleted_vod_leaves_nothing_and_is_not_made_again_by_a_scan() {
     let (gone, stays) = (catalogue(&home, "room1", 1, 10), catalogue(&home, "room2", 2, 10));
     assert_eq!(home.delete_vod(&gone.vod_id, 30).unwrap(), gone);
     home.restart();
-    let told = home.events(0, 99).unwrap().items.pop().unwrap().body;
-    assert_eq!(
-        (&told["event"], &told["vodId"], &told["atMs"]),
-        (&"vod_deleted".into(), &gone.vod_id.clone().into(), &30.into())
-    );
-    assert_eq!(home.vod(&gone.vod_id).unwrap(), None);
+    let told = home.shared().events(0, 99).unwrap().events.pop().unwrap();
+    assert_eq!((told.at_ms, told.event), (30, Event::Deleted { vod: VodFacts::of(&gone) }));
+    assert_eq!(home.shared().vod(&gone.vod_id).unwrap(), None);
     assert_eq!(names(&page(&home, &Page { limit: 9, ..Page::default() }).items), ["room2.mp4"]);
     assert_eq!(ids(&home.due(99, 9).unwrap()), ["room2"]);
     assert!(!home.is_name_taken(&gone.file_path).unwrap() && home.is_name_taken(&stays.file_path).unwrap());
@@ -140,20 +137,20 @@ fn a_deleted_vod_leaves_nothing_and_is_not_made_again_by_a_scan() {
 fn the_same_name_recorded_again_after_freeing_is_another_vod() {
     let home = Home::new();
     let first = catalogue(&home, "room1", 1, 10);
-    home.freed(&first.vod_id, 20).unwrap();
-    home.freed(&first.vod_id, 30).unwrap();
-    assert_eq!(home.vod(&first.vod_id).unwrap().unwrap().freed_at, Some(20));
+    home.shared().freed(&first.vod_id, 20).unwrap();
+    home.shared().freed(&first.vod_id, 30).unwrap();
+    assert_eq!(home.shared().vod(&first.vod_id).unwrap().unwrap().freed_at, Some(20));
     let second = catalogue(&home, "room1", 2, 40);
     assert_ne!(first.vod_id, second.vod_id);
-    assert_eq!(home.count().unwrap(), 2);
-    assert_eq!(home.vod_at_path(&first.file_path).unwrap().unwrap().vod_id, second.vod_id);
+    assert_eq!(home.shared().count().unwrap(), 2);
+    assert_eq!(home.shared().vod_at_path(&first.file_path).unwrap().unwrap().vod_id, second.vod_id);
 }
 
 #[test]
 fn a_stored_record_speaks_ant_medias_names() {
     let home = Home::new();
     let vod = catalogue(&home, "room1", 1, 10);
-    let stored = home.store().get(store::In::Vods, &vod.vod_id).unwrap().unwrap();
+    let stored = home.store().get(tree::In::Vods, &vod.vod_id).unwrap().unwrap();
     let json: serde_json::Value = serde_json::from_slice(&packing::unpack(&stored)).unwrap();
     assert_eq!((json["vodId"].as_str(), json["creationDate"].as_i64()), (Some(vod.vod_id.as_str()), Some(10)));
     assert_eq!((json["type"].as_str(), json["version"].as_u64()), (Some("streamVod"), Some(1)));
@@ -163,9 +160,9 @@ fn a_stored_record_speaks_ant_medias_names() {
 fn what_is_freed_is_not_looked_at_again() {
     let home = Home::new();
     let vods = [3, 1, 2].map(|n| catalogue(&home, &format!("room{n}"), n, i64::try_from(n).unwrap()));
-    assert_eq!(names(&home.unfreed_vods(2).unwrap()), ["room1.mp4", "room2.mp4"]);
-    home.freed(&vods[1].vod_id, 9).unwrap();
-    assert_eq!(names(&home.unfreed_vods(9).unwrap()), ["room2.mp4", "room3.mp4"]);
+    assert_eq!(names(&unfreed(&home, 2)), ["room1.mp4", "room2.mp4"]);
+    home.shared().freed(&vods[1].vod_id, 9).unwrap();
+    assert_eq!(names(&unfreed(&home, 9)), ["room2.mp4", "room3.mp4"]);
     assert!(home.check(false).unwrap().is_sound());
 }
 
@@ -174,7 +171,7 @@ fn a_listing_goes_on_after_any_vod() {
     let home = Home::new();
     let vods = [0, 1, 2].map(|n| catalogue(&home, &format!("room{n}"), n, i64::try_from(n).unwrap()));
     let after = |newest_first, stream: Option<&str>| {
-        let after = Some(home.place_of(&vods[1], stream.is_some()));
+        let after = Some(home.shared().place_of(&vods[1], stream.is_some()));
         page(&home, &Page { after, limit: 9, newest_first, stream }).items
     };
     assert_eq!(names(&after(false, None)), ["room2.mp4"]);

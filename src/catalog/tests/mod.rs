@@ -3,12 +3,14 @@
 mod behind;
 mod compact;
 mod damage;
+mod events;
 mod former;
 mod journey;
 mod kill;
 mod listing;
 mod queue;
 mod upkeep;
+mod versions;
 
 use std::path::{Path, PathBuf};
 
@@ -206,6 +208,11 @@ fn catalogue(catalog: &Catalog, name: &str, inode: u64, at_ms: i64) -> VodRecord
     catalog.commit_vod(&key, &vod, &[delivery(&vod, "primary", at_ms)], false, at_ms).unwrap().record
 }
 
+/// The first so many VoDs whose local file is not freed.
+fn unfreed(catalog: &Catalog, most: usize) -> Vec<VodRecord> {
+    catalog.shared().unfreed().unwrap().take(most).map(Result::unwrap).collect()
+}
+
 fn ids(deliveries: &[Delivery]) -> Vec<&str> {
     deliveries.iter().map(|delivery| delivery.asset.stream_id.as_str()).collect()
 }
@@ -215,6 +222,6 @@ fn names(vods: &[VodRecord]) -> Vec<&str> {
 }
 
 /// Puts bytes into a tree behind the catalogue's back.
-fn tamper(catalog: &Catalog, tree: store::In, key: &str, value: &[u8]) {
+fn tamper(catalog: &Catalog, tree: tree::In, key: &str, value: &[u8]) {
     catalog.store().transact(|tx| tx.put(tree, key, value)).unwrap();
 }

@@ -33,7 +33,7 @@ fn what_waits_for_a_target_that_waits_costs_the_others_nothing() {
         let among = Among { may_try: &|target| target == "alive", is_free: &|_| true };
         let Next::Due(first) = home.next_due(20, &among).unwrap() else { panic!("the target that is alive has one") };
         assert_eq!(first.asset.stream_id, "early");
-        home.begin_delivery(&first.id).unwrap();
+        home.begin_delivery(&first.id, 0).unwrap();
         let before = home.store().rows_read.load(Ordering::Relaxed);
         assert_eq!(home.next_due(20, &among).unwrap(), Next::At(500), "and nothing of the one that waits");
         home.store().rows_read.load(Ordering::Relaxed) - before
@@ -65,19 +65,19 @@ fn the_queue_of_an_earlier_version_is_taken_over() {
         let now = index::due_key("primary", due_ms.max(10), 10, &id);
         let former = upgrade::former_due_key(due_ms, 10, &id);
         let moved = |tx: &store::Tx<'_>| {
-            tx.remove(store::In::ByDue, &now)?;
-            tx.put(store::In::ByDue, &former, b"")
+            tx.remove(tree::In::ByDue, &now)?;
+            tx.put(tree::In::ByDue, &former, b"")
         };
         home.store().transact(moved).unwrap();
     }
-    tamper(&home, store::In::Meta, "schema", b"1");
+    tamper(&home, tree::In::Meta, "schema", b"1");
     home.restart();
     assert_eq!(ids(&home.due(100, 9).unwrap()), ["room1"]);
     assert_eq!(ids(&home.due(700, 9).unwrap()), ["room1", "room2"]);
     let checked = home.check(false).unwrap();
     assert!(checked.is_sound(), "{checked:?}");
     let version = store::SCHEMA_VERSION.to_string();
-    assert_eq!(&*home.store().get(store::In::Meta, "schema").unwrap().unwrap(), version.as_bytes());
+    assert_eq!(&*home.store().get(tree::In::Meta, "schema").unwrap().unwrap(), version.as_bytes());
 }
 
 #[test]
@@ -89,17 +89,17 @@ fn a_delivery_is_due_at_its_time_and_handed_out_once() {
     assert_eq!(home.due(10, 9).unwrap()[0].id, id);
     assert!(home.next_due_ms().unwrap().unwrap() <= 10);
 
-    assert_eq!(home.begin_delivery(&id).unwrap(), Some(1));
-    assert_eq!(home.begin_delivery(&id).unwrap(), None);
+    assert_eq!(home.begin_delivery(&id, 0).unwrap(), Some(1));
+    assert_eq!(home.begin_delivery(&id, 0).unwrap(), None);
     assert_eq!((home.due(99, 9).unwrap().len(), home.next_due_ms().unwrap()), (0, None));
 
     home.restart();
-    assert_eq!(home.begin_delivery(&id).unwrap(), Some(1), "an attempt that ended with its process is not counted");
-    home.delivery_failed(&id, Class::Transient, "connection reset", Some(400)).unwrap();
+    assert_eq!(home.begin_delivery(&id, 0).unwrap(), Some(1), "an attempt that ended with its process is not counted");
+    home.delivery_failed(&id, Class::Transient, "connection reset", Some(400), 0).unwrap();
     assert_eq!(home.due(400, 9).unwrap()[0].attempts, 1);
     home.restart();
-    assert_eq!(home.begin_delivery(&id).unwrap(), Some(2));
-    home.delivery_failed(&id, Class::Transient, "connection reset", Some(500)).unwrap();
+    assert_eq!(home.begin_delivery(&id, 0).unwrap(), Some(2));
+    home.delivery_failed(&id, Class::Transient, "connection reset", Some(500), 0).unwrap();
     assert_eq!((home.due(499, 9).unwrap().len(), home.next_due_ms().unwrap()), (0, Some(500)));
     let DeliveryState::Waiting { last_fault, .. } = home.due(500, 9).unwrap()[0].state.clone() else { panic!() };
     assert_eq!(last_fault, Some((Class::Transient, "connection reset".into())));
@@ -112,15 +112,15 @@ fn delivered_is_said_in_the_delivery_and_in_the_record_together() {
     let vod = catalogue(&home, "room1", 1, 10);
     let id = Delivery::id_of(&vod.vod_id, "primary");
     home.due(10, 9).unwrap();
-    home.begin_delivery(&id).unwrap();
+    home.begin_delivery(&id, 0).unwrap();
     home.delivered(&id, &[object(&vod, "primary")], 20).unwrap();
     home.delivered(&id, &[object(&vod, "primary")], 20).unwrap();
 
     let left = home.as_left_by_a_kill();
-    assert_eq!(left.vod(&vod.vod_id).unwrap().unwrap().remote, [object(&vod, "primary")]);
+    assert_eq!(left.shared().vod(&vod.vod_id).unwrap().unwrap().remote, [object(&vod, "primary")]);
     assert!(matches!(left.delivery(&id).unwrap().unwrap().state, DeliveryState::Delivered { .. }));
     assert!(left.due(i64::MAX, 9).unwrap().is_empty());
-    assert_eq!(left.begin_delivery(&id).unwrap(), None);
+    assert_eq!(left.begin_delivery(&id, 0).unwrap(), None);
     assert_eq!((left.retry(Retry::All, 30).unwrap(), left.retry(Retry::One(&id), 30).unwrap()), (0, 0));
     assert!(left.pending_for(&vod.vod_id).unwrap().is_empty());
     assert_eq!(left.deliveries_of(&vod.vod_id).unwrap().len(), 1);
@@ -136,9 +136,9 @@ fn the_copies_of_a_poster_are_not_those_of_the_recording() {
     poster.id = Delivery::id_of(&poster.asset.id, "primary");
     assert_eq!(home.enqueue(std::slice::from_ref(&poster)).unwrap(), 1);
     assert_eq!(home.enqueue(std::slice::from_ref(&poster)).unwrap(), 0);
-    home.begin_delivery(&poster.id).unwrap();
+    home.begin_delivery(&poster.id, 0).unwrap();
     home.delivered(&poster.id, &[object(&vod, "primary")], 20).unwrap();
-    assert!(home.vod(&vod.vod_id).unwrap().unwrap().remote.is_empty());
+    assert!(home.shared().vod(&vod.vod_id).unwrap().unwrap().remote.is_empty());
     assert_eq!(home.deliveries_of_vod(&vod.vod_id).unwrap().len(), 2);
     home.delete_vod(&vod.vod_id, 30).unwrap();
     assert!(home.deliveries(&DeliveryFilter::default()).unwrap().items.is_empty());
@@ -150,8 +150,8 @@ fn what_is_stuck_waits_for_a_person() {
     let (one, two) = (catalogue(&home, "room1", 1, 10), catalogue(&home, "room2", 2, 10));
     for vod in [&one, &two] {
         let id = Delivery::id_of(&vod.vod_id, "primary");
-        home.begin_delivery(&id).unwrap();
-        home.delivery_failed(&id, Class::Permanent, "no such bucket", None).unwrap();
+        home.begin_delivery(&id, 0).unwrap();
+        home.delivery_failed(&id, Class::Permanent, "no such bucket", None, 0).unwrap();
     }
     home.restart();
     assert_eq!((home.due(i64::MAX - 1, 9).unwrap().len(), home.next_due_ms().unwrap()), (0, None));
@@ -161,9 +161,10 @@ fn what_is_stuck_waits_for_a_person() {
     assert_eq!(home.due(60, 9).unwrap().iter().map(|d| d.attempts).max(), Some(0));
     let missing = home.retry(Retry::One("nobody"), 60);
     assert!(matches!(missing, Err(CatalogError::NoSuchDelivery { .. })));
-    let filter = DeliveryFilter { pending_only: true, target: Some("archive"), limit: None };
+    let filter = DeliveryFilter { pending_only: true, target: Some("archive"), ..DeliveryFilter::default() };
     assert!(home.deliveries(&filter).unwrap().items.is_empty());
-    let filter = DeliveryFilter { pending_only: true, target: Some("primary"), limit: Some(1) };
+    let filter =
+        DeliveryFilter { pending_only: true, target: Some("primary"), limit: Some(1), ..DeliveryFilter::default() };
     assert_eq!(home.deliveries(&filter).unwrap().items.len(), 1);
 }
 
@@ -181,34 +182,15 @@ fn a_unit_with_more_files_than_fit_a_page_is_kept_whole() {
 }
 
 #[test]
-fn events_are_numbered_in_order_and_stay_until_dropped() {
-    let mut home = Home::new();
-    let vod = catalogue(&home, "room1", 1, 10);
-    home.freed(&vod.vod_id, 20).unwrap();
-    let body = serde_json::json!({ "event": "custom" });
-    let id = home.announce(&body).unwrap();
-    home.restart();
-    let events = home.events(0, 9).unwrap().items;
-    let said = events.iter().map(|event| (event.id, event.body["event"].as_str().unwrap())).collect::<Vec<_>>();
-    assert_eq!(said, [(1, "vod_catalogued"), (2, "vod_freed"), (3, "custom")]);
-    assert_eq!(home.events(2, 9).unwrap().items, [Event { id, body: body.clone() }]);
-    assert_eq!(home.events(0, 1).unwrap().items.len(), 1);
-    home.drop_events(2).unwrap();
-    assert_eq!(home.events(0, 9).unwrap().items.len(), 1);
-    home.drop_events(3).unwrap();
-    assert_eq!(home.announce(&body).unwrap(), 4, "numbers are not given twice");
-}
-
-#[test]
 fn what_failed_is_due_when_what_held_it_up_may_be_in_order_again() {
     let home = Home::new();
     let ids: Vec<_> = (0..3).map(|n| catalogue(&home, &format!("room{n}"), n, 10).vod_id).collect();
     let ids: Vec<_> = ids.iter().map(|id| Delivery::id_of(id, "primary")).collect();
     for (id, class) in ids.iter().zip([Class::Environment, Class::Transient, Class::Environment]) {
-        home.begin_delivery(id).unwrap();
-        home.delivery_failed(id, class, "refused", Some(500)).unwrap();
+        home.begin_delivery(id, 0).unwrap();
+        home.delivery_failed(id, class, "refused", Some(500), 0).unwrap();
     }
-    home.delivery_failed(&ids[2], Class::Environment, "refused", Some(15)).unwrap();
+    home.delivery_failed(&ids[2], Class::Environment, "refused", Some(15), 0).unwrap();
     assert_eq!(home.bring_back(20).unwrap(), 2, "one is due anyway");
     let mut due: Vec<_> = home.due(20, 9).unwrap().into_iter().map(|d| (d.id, d.attempts)).collect();
     due.sort();
@@ -224,9 +206,9 @@ fn a_file_in_another_state_is_delivered_again_and_a_copy_elsewhere_is_not() {
     let vod = catalogue(&home, "room1", 1, 10);
     let mut known = delivery(&vod, "primary", 10);
     let deliver = |objects: &[RemoteObject]| {
-        home.begin_delivery(&known.id).unwrap().unwrap();
+        home.begin_delivery(&known.id, 0).unwrap().unwrap();
         home.delivered(&known.id, objects, 20).unwrap();
-        home.vod(&vod.vod_id).unwrap().unwrap().remote
+        home.shared().vod(&vod.vod_id).unwrap().unwrap().remote
     };
     assert_eq!(deliver(&[object(&vod, "primary")]).len(), 1);
     assert_eq!(home.enqueue(std::slice::from_ref(&known)).unwrap(), 0);
@@ -240,12 +222,12 @@ fn a_file_in_another_state_is_delivered_again_and_a_copy_elsewhere_is_not() {
     assert_eq!(home.enqueue(std::slice::from_ref(&known)).unwrap(), 1);
 
     // An upload of the old state that ends now proves nothing of the new one.
-    home.begin_delivery(&known.id).unwrap().unwrap();
+    home.begin_delivery(&known.id, 0).unwrap().unwrap();
     home.delivered(&known.id, &[object(&vod, "primary")], 30).unwrap();
     assert!(home.delivery(&known.id).unwrap().unwrap().is_pending());
-    home.begin_delivery(&known.id).unwrap().unwrap();
+    home.begin_delivery(&known.id, 0).unwrap().unwrap();
     home.delivered(&known.id, &[RemoteObject { source: restored, ..object(&vod, "primary") }], 40).unwrap();
-    assert_eq!(home.vod(&vod.vod_id).unwrap().unwrap().remote[0].source, restored);
+    assert_eq!(home.shared().vod(&vod.vod_id).unwrap().unwrap().remote[0].source, restored);
     assert!(home.deliver_again(&known.id, "it is missing", 50).unwrap());
     assert!(!home.deliver_again(&known.id, "it is missing", 50).unwrap(), "once is enough");
     assert_eq!(home.due(50, 9).unwrap().len(), 1);

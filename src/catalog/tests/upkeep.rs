@@ -1,6 +1,6 @@
 //! Checking, repairing, rebuilding.
 
-use super::super::store::In;
+use super::super::tree::In;
 use super::*;
 
 #[test]
@@ -42,7 +42,7 @@ fn a_rebuild_adds_what_is_missing_and_keeps_what_a_disk_cannot_tell() {
     let mut home = Home::new();
     let vod = catalogue(&home, "room1", 1, 10);
     let id = Delivery::id_of(&vod.vod_id, "primary");
-    home.begin_delivery(&id).unwrap();
+    home.begin_delivery(&id, 0).unwrap();
     home.delivered(&id, &[object(&vod, "primary")], 20).unwrap();
     let from_disk = |name, inode| VodRecord { creation_date: 500, ..record(name, inode, 500) };
     let records = [from_disk("room1", 1), from_disk("room2", 2)];
@@ -50,7 +50,7 @@ fn a_rebuild_adds_what_is_missing_and_keeps_what_a_disk_cannot_tell() {
     assert_eq!(home.merge_rebuilt(&records).unwrap(), Merged { added: 1, kept: 1, replaced: 0 });
     assert_eq!(home.merge_rebuilt(&records).unwrap(), Merged { added: 0, kept: 2, replaced: 0 });
     home.restart();
-    let kept = home.vod(&vod.vod_id).unwrap().unwrap();
+    let kept = home.shared().vod(&vod.vod_id).unwrap().unwrap();
     assert_eq!((kept.creation_date, kept.remote.len()), (10, 1));
     assert!(!home.knows(&records[1].file_path, &records[1].fingerprint).unwrap().may_be_taken(0));
     assert!(home.check(false).unwrap().is_sound());
@@ -88,32 +88,4 @@ fn a_database_made_with_other_segments_keeps_them_and_works() {
     assert!(home.check(false).unwrap().is_sound());
     assert_eq!(home.check(false).unwrap().vods, 1);
     assert!(conf().contains("segment_size: 524288"), "{}", conf());
-}
-
-#[test]
-fn the_outbox_drops_what_is_older_than_any_listener() {
-    let home = Home::new();
-    let at = |at_ms: i64| serde_json::json!({ "event": "test", "atMs": at_ms });
-    for n in 0..20 {
-        home.announce(&at(n)).unwrap();
-    }
-    home.drop_events(2).unwrap();
-    home.announce(&at(outbox::OLDEST_MS)).unwrap();
-    assert_eq!(home.events(0, 99).unwrap().items.len(), 19, "none is older");
-    for _ in 0..10 {
-        home.announce(&at(outbox::OLDEST_MS + 10)).unwrap();
-    }
-    let events = home.events(0, 99).unwrap().items;
-    assert_eq!((events.len(), events[0].body["atMs"].as_i64()), (21, Some(10)));
-}
-
-#[test]
-fn the_outbox_keeps_the_last_events_only() {
-    let home = Home::new();
-    let event = serde_json::json!({ "event": "test" });
-    let most = outbox::MOST_EVENTS;
-    let written = most + 50;
-    home.store().transact(|tx| (0..written).try_for_each(|_| outbox::announce_in(tx, &event))).unwrap();
-    let events = home.events(0, usize::MAX).unwrap().items;
-    assert_eq!((events.len() as u64, events[0].id), (most, written - most + 1));
 }

@@ -10,12 +10,15 @@ use super::super::output::Output;
 use super::super::run::absolute;
 use super::super::table::Table;
 use super::Failure;
-use crate::catalog::{DeliveryFilter, Entry, Retry};
+use crate::catalog::{CatalogError, DeliveryFilter, Entry, Retry};
 use crate::pipeline::{House, now_ms};
 use crate::recording::journey::Step;
 use crate::recording::name::{format_time, printable_text};
 use crate::recording::{Delivery, DeliveryState};
 use crate::retain::Refusal;
+
+/// Entries of the journal that are read at once.
+const PAGE: usize = 500;
 
 /// Runs one of them.
 pub fn run(
@@ -51,16 +54,15 @@ fn when(due_ms: i64) -> String {
 fn list(house: &House, all: bool, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let filter = DeliveryFilter { pending_only: !all, ..DeliveryFilter::default() };
     let deliveries = house.catalog.deliveries(&filter)?;
-    let entries = house.catalog.entries()?;
-    let stopped = entries.items.iter().map(|(_, entry)| entry).filter(|e| is_stopped(e));
-    for error in deliveries.unreadable.iter().chain(&entries.unreadable) {
+    let (stopped, unreadable) = entries(house, is_stopped)?;
+    for error in deliveries.unreadable.iter().chain(&unreadable) {
         writeln!(out.err, "Warning: {}", crate::fault::chain(error)).map_err(Failure::output)?;
     }
     if out.is_json {
         for delivery in &deliveries.items {
             out.json(&json!({ "delivery": delivery })).map_err(Failure::output)?;
         }
-        stopped.into_iter().try_for_each(|e| out.json(&json_of(e))).map_err(Failure::output)?;
+        stopped.iter().try_for_each(|e| out.json(&json_of(e))).map_err(Failure::output)?;
         for (path, why) in house.unjournalled() {
             let said = json!({ "path": path, "state": "failed", "attempts": why.tries, "postponed": why });
             out.json(&said).map_err(Failure::output)?;
@@ -78,7 +80,7 @@ fn list(house: &House, all: bool, out: &mut Output<'_>) -> Result<Exit, Failure>
         let state = if delivery.is_pending() { "waits" } else { "delivered" };
         table.row([delivery.id.clone(), state.to_owned(), delivery.attempts.to_string(), next, why]);
     }
-    for entry in stopped {
+    for entry in &stopped {
         let (next, why) = reason_of(entry);
         let path = entry.settled.path().to_string_lossy().into_owned();
         table.row([path, entry.step.name().to_owned(), entry.attempts.to_string(), next, why]);
@@ -98,6 +100,20 @@ fn list(house: &House, all: bool, out: &mut Output<'_>) -> Result<Exit, Failure>
 /// Why nothing of a root is freed by a target.
 fn not_freed(target: &str, root: &Path) -> String {
     Refusal::View { target: target.to_owned(), root: root.to_owned() }.to_string()
+}
+
+/// Entries of the journal that are wanted, and what of it cannot be read, looked at a page at a time.
+fn entries(house: &House, is_wanted: impl Fn(&Entry) -> bool) -> Result<(Vec<Entry>, Vec<CatalogError>), Failure> {
+    let (mut wanted, mut unreadable, mut after) = (Vec::new(), Vec::new(), None);
+    loop {
+        let page = house.catalog.entries(after.as_ref(), PAGE)?;
+        wanted.extend(page.items.into_iter().map(|(_, entry)| entry).filter(&is_wanted));
+        unreadable.extend(page.unreadable);
+        after = page.next;
+        if after.is_none() {
+            return Ok((wanted, unreadable));
+        }
+    }
 }
 
 const fn is_stopped(entry: &Entry) -> bool {
@@ -156,8 +172,8 @@ fn ids_of(house: &House, named: &str, directory: Option<&Path>) -> Result<Vec<St
     if !ids.is_empty() {
         return Ok(ids);
     }
-    let entries = house.catalog.entries()?.items;
-    let is_unfinished = entries.iter().any(|(_, entry)| paths.iter().any(|path| entry.settled.path() == path));
+    let is_meant = |entry: &Entry| paths.iter().any(|path| entry.settled.path() == path);
+    let is_unfinished = !entries(house, is_meant)?.0.is_empty();
     let named = printable_text(named);
     Err(Failure::Usage(if is_unfinished {
         format!("`{named}` is a recording that is not finished; `aftercast recover` tries it again")

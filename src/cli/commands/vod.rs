@@ -37,11 +37,11 @@ pub fn run(house: &House, command: &VodCommand, out: &mut Output<'_>) -> Result<
 
 fn known(house: &House, id: &str) -> Result<VodRecord, Failure> {
     let unknown = || Failure::Usage(format!("no VoD has the id `{}`", printable_text(id)));
-    house.catalog.vod(id)?.ok_or_else(unknown)
+    house.catalog.shared().vod(id)?.ok_or_else(unknown)
 }
 
 fn list(house: &House, page: &Page<'_>, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    let listing = house.catalog.vods(page)?;
+    let listing = house.catalog.shared().vods(page)?;
     for error in &listing.unreadable {
         writeln!(out.err, "Warning: {}", crate::fault::chain(error)).map_err(Failure::output)?;
     }
@@ -172,7 +172,7 @@ fn verify(
     out: &mut Output<'_>,
 ) -> Result<Exit, Failure> {
     let mut vods: Vec<VodRecord> = if ids.is_empty() {
-        house.catalog.all_vods()?.collect::<Result<_, _>>()?
+        house.catalog.shared().all_vods()?.collect::<Result<_, _>>()?
     } else {
         ids.iter().map(|id| known(house, id)).collect::<Result<_, _>>()?
     };
@@ -223,7 +223,7 @@ fn is_in_sample(vod_id: &str, percent: f64, now_ms: i64) -> bool {
 }
 
 fn export(house: &House, format: ExportFormat, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    let vods = house.catalog.all_vods()?;
+    let vods = house.catalog.shared().all_vods()?;
     match format {
         ExportFormat::Json => {
             for vod in vods {

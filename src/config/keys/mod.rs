@@ -4,6 +4,7 @@
 //! `config.toml.example` and of `docs/configuration.md`. A setting that is not in the table does not exist.
 
 mod deliver;
+mod events;
 mod finish;
 mod lookup;
 mod watch;
@@ -33,12 +34,14 @@ pub enum Section {
     Target,
     /// `[retain]`.
     Retain,
+    /// `[events]`.
+    Events,
 }
 
 impl Section {
     /// All sections in the order of the example.
-    pub const ALL: [Self; 7] =
-        [Self::Top, Self::Watch, Self::Root, Self::Finish, Self::Deliver, Self::Target, Self::Retain];
+    pub const ALL: [Self; 8] =
+        [Self::Top, Self::Watch, Self::Root, Self::Finish, Self::Deliver, Self::Target, Self::Retain, Self::Events];
 
     /// The path in front of its keys.
     pub const fn name(self) -> &'static str {
@@ -50,6 +53,7 @@ impl Section {
             Self::Deliver => "deliver",
             Self::Target => "deliver.target",
             Self::Retain => "retain",
+            Self::Events => "events",
         }
     }
 
@@ -192,7 +196,8 @@ static TOP: [Key; 1] = [Key::new(
 
 /// All keys in the order of the example.
 pub fn keys() -> impl Iterator<Item = &'static Key> {
-    let tables: [&'static [Key]; 5] = [&TOP, &watch::KEYS, &finish::KEYS, &deliver::KEYS, &deliver::RETAIN];
+    let tables: [&'static [Key]; 6] =
+        [&TOP, &watch::KEYS, &finish::KEYS, &deliver::KEYS, &deliver::RETAIN, &events::KEYS];
     tables.into_iter().flatten()
 }
 

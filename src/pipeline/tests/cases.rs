@@ -279,7 +279,7 @@ impl Expected {
 
     /// Whether the finished file is there and catalogued, whatever else is.
     pub(super) fn is_among(&self, house: &House) -> Result<(), String> {
-        let record = house.catalog.vod(&self.record.vod_id).map_err(|e| e.to_string())?;
+        let record = house.catalog.shared().vod(&self.record.vod_id).map_err(|e| e.to_string())?;
         let record = record.ok_or("the finished file is not catalogued")?;
         let is_it = record.file_path == self.record.file_path && payloads(&record.file_path)? == self.payloads;
         if is_it { Ok(()) } else { Err("the finished file is another one".into()) }
@@ -315,7 +315,7 @@ pub(super) fn is_held_against_it(house: &House, source: &Settled) -> bool {
 }
 
 fn only_vod(house: &House) -> Result<VodRecord, String> {
-    let all: Vec<_> = house.catalog.all_vods().map_err(|e| e.to_string())?.collect();
+    let all: Vec<_> = house.catalog.shared().all_vods().map_err(|e| e.to_string())?.collect();
     match &all[..] {
         [Ok(record)] => Ok(record.clone()),
         other => Err(format!("there are {} VoDs", other.len())),

@@ -165,7 +165,7 @@ impl Journey {
     /// A cut undo may be done or not; the recording is there either way, and what was reported as undone stays so.
     fn start_after_undoing(&self, log: &[Done], crash: &Crash) -> Result<(), String> {
         let house = self.case.start(&self.disk)?;
-        let is_gone = house.catalog.count().map_err(|e| e.to_string())? == 0;
+        let is_gone = house.catalog.shared().count().map_err(|e| e.to_string())? == 0;
         drop(house);
         if crash.at < log.len() {
             return self.expected.is_whole_by_bytes(&self.disk);

@@ -1,0 +1,48 @@
+//! What every part of an open catalogue works on.
+
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::behind::Behind;
+use super::ended::EndedAttempts;
+use super::error::Result;
+use super::lock::StateLock;
+use super::log::{Appender, Log};
+use super::store::{Stop, Store, Tx};
+
+/// Declared in the order in which it is closed: the lock is given back last.
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub store: Store,
+    /// Deliveries begun and not ended in this process.
+    pub in_flight: Mutex<HashSet<String>>,
+    pub ended: EndedAttempts,
+    pub behind: Behind,
+    pub log: Log,
+    pub lock: StateLock,
+}
+
+impl Inner {
+    pub(super) fn in_flight(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A transaction that may append to the event log. Durable with the next flush.
+    pub(super) fn logged<A>(
+        &self,
+        now_ms: i64,
+        change: impl Fn(&Tx<'_>, &Appender<'_>) -> std::result::Result<A, Stop>,
+    ) -> Result<A> {
+        let limits = *self.log.limits();
+        let dropped = Cell::new(0);
+        let done = self.store.transact(|tx| {
+            dropped.set(0);
+            change(tx, &Appender { tx, limits, now_ms, dropped: &dropped })
+        })?;
+        if dropped.get() > 0 {
+            self.log.name_the_slowest(&self.store, dropped.get());
+        }
+        Ok(done)
+    }
+}

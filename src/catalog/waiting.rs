@@ -1,0 +1,74 @@
+//! Which quarantined recordings wait for a sound one of their stream: an index of the journal, so that nobody reads all of it.
+//!
+//! A row is written and removed in the transaction of its entry.
+
+use std::ops::Bound;
+
+use super::entry::Entry;
+use super::error::Result;
+use super::index::{JournalKey, stream_prefix};
+use super::node::Node;
+use super::rows::decode;
+use super::store::{Stop, Store, Tx};
+use super::tree::In;
+use crate::recording::Defect;
+use crate::recording::journey::Step;
+
+/// Entries looked at in one transaction.
+const BATCH: usize = 500;
+
+impl Node {
+    /// Recordings of a stream that wait for its parameters, at most so many, those after a key in the order of their keys.
+    pub fn waiting_for(&self, stream_id: &str, after: Option<&JournalKey>, most: usize) -> Result<Vec<JournalKey>> {
+        let first = stream_prefix(stream_id);
+        let from = after.map_or(Bound::Included(first.clone()), |key| Bound::Excluded(row(stream_id, *key)));
+        let end = Bound::Excluded([stream_id.as_bytes(), &[1]].concat());
+        let rows = self.store().range(In::Waiting, (from, end))?.take(most);
+        let read = |(key, _): (sled::IVec, sled::IVec)| JournalKey::from_stored(key.get(first.len()..)?);
+        rows.filter_map(|found| found.map(read).transpose()).collect()
+    }
+}
+
+/// Whether a recording can be finished as soon as something says how its stream is coded.
+pub(super) fn waits(entry: &Entry) -> bool {
+    let needs = |defect: &Defect| matches!(defect, Defect::NeedsParameters { .. });
+    matches!(&entry.step, Step::Quarantined { defects } if defects.iter().any(needs))
+}
+
+/// Key of an entry in the index.
+pub(super) fn row(stream_id: &str, key: JournalKey) -> Vec<u8> {
+    [&stream_prefix(stream_id)[..], key.stored().as_bytes()].concat()
+}
+
+/// Brings the row of an entry up to date.
+pub(super) fn note_in(tx: &Tx<'_>, key: JournalKey, entry: &Entry) -> std::result::Result<(), Stop> {
+    let row = row(&entry.settled.candidate().facts.stream_id, key);
+    match (tx.get(In::Waiting, &row)?.is_some(), waits(entry)) {
+        (false, true) => tx.put(In::Waiting, row, b""),
+        (true, false) => tx.remove(In::Waiting, row),
+        _ => Ok(()),
+    }
+}
+
+/// Removes the row of an entry that is about to go.
+pub(super) fn forget_in(tx: &Tx<'_>, key: JournalKey, entry: &Entry) -> std::result::Result<(), Stop> {
+    if waits(entry) { tx.remove(In::Waiting, row(&entry.settled.candidate().facts.stream_id, key)) } else { Ok(()) }
+}
+
+/// Makes the index of a database that has none.
+pub(super) fn build(store: &Store) -> Result<()> {
+    let mut rows = store.prefix(In::Journal, b"")?;
+    loop {
+        let page = rows.by_ref().take(BATCH).collect::<Result<Vec<_>>>()?;
+        if page.is_empty() {
+            return Ok(());
+        }
+        let read = |(key, value): &(sled::IVec, sled::IVec)| {
+            // What cannot be read is said when it is listed.
+            let entry = decode::<Entry>(In::Journal, key, value).ok().filter(waits)?;
+            Some(row(&entry.settled.candidate().facts.stream_id, JournalKey::from_stored(key)?))
+        };
+        let found = page.iter().filter_map(read).collect::<Vec<_>>();
+        store.transact(|tx| found.iter().try_for_each(|row| tx.put(In::Waiting, row, b"")))?;
+    }
+}

@@ -1,0 +1,34 @@
+//! Keys of `[events]`.
+
+use super::{Access, DURATION, Key, Section, Shape, put};
+use crate::config::units;
+use crate::config::value::{Value, Wrong, quote};
+
+const SOME: Shape = Shape { unit: "count", wants: "a whole number above 0, such as 10000" };
+
+pub(super) static KEYS: [Key; 2] = [
+    Key::new(
+        Section::Events,
+        "keep",
+        SOME,
+        Access::Whole(|c, v| put(&mut c.events.keep, some(v)), |c| Some(c.events.keep.to_string())),
+        "Events kept at most; a finished and delivered recording writes about six. Older ones are dropped, also if a consumer has not read them.",
+    )
+    .or("10000"),
+    Key::new(
+        Section::Events,
+        "keep_for",
+        DURATION,
+        Access::Whole(
+            |c, v| put(&mut c.events.keep_for, v.some_duration()),
+            |c| Some(quote(&units::show_duration(c.events.keep_for))),
+        ),
+        "How long an event is kept at most.",
+    )
+    .or(r#""30d""#),
+];
+
+fn some(value: &Value) -> Result<u64, Wrong> {
+    let count = value.count()?;
+    u64::try_from(count).ok().filter(|count| *count > 0).ok_or_else(|| Wrong::Kind(format!("`{count}`")))
+}
