@@ -17,6 +17,16 @@ use crate::durable::Owner;
 pub struct Node(pub(super) Arc<Inner>);
 
 impl Node {
+    /// An error once the database has failed in this process: only another process can use it again.
+    pub fn require_works(&self) -> Result<()> {
+        self.store().refuse_after_failure()
+    }
+
+    /// Does something, once, when the database fails; what waits for the database then may wait for good.
+    pub fn when_failed(&self, then: impl Fn() + Send + Sync + 'static) {
+        let _ = self.store().when_failed.set(Box::new(then));
+    }
+
     /// In whose name files are written aside.
     pub fn owner(&self) -> &Owner {
         self.0.lock.owner()
@@ -31,16 +41,6 @@ impl Node {
     /// Takes the mark away: the catalogue was rebuilt.
     pub fn caught_up(&self) -> Result<()> {
         self.0.behind.clear()
-    }
-
-    /// An error once the database has failed in this process: only another process can use it again.
-    pub fn require_works(&self) -> Result<()> {
-        self.store().refuse_after_failure()
-    }
-
-    /// Does something, once, when the database fails; what waits for the database then may wait for good.
-    pub fn when_failed(&self, then: impl Fn() + Send + Sync + 'static) {
-        let _ = self.store().when_failed.set(Box::new(then));
     }
 
     pub(super) fn store(&self) -> &Store {

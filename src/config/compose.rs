@@ -55,7 +55,7 @@ fn read_roots(config: &mut Config, layer: &mut Layer, settings: &Settings) {
                 Err(wrong) => layer.wrong(setting, slot.key, slot.index, wrong),
             }
         }
-        need(layer, settings, Section::Root, (index, &origin), "path");
+        need(layer, settings, Section::Root, index, &origin, "path");
         if !root.path.as_os_str().is_empty() {
             config.watch.roots.push(root);
         }
@@ -80,7 +80,7 @@ fn read_targets(config: &mut Config, layer: &mut Layer, settings: &Settings) {
             }
         }
         for name in ["name", "url"] {
-            need(layer, settings, Section::Target, (index, &origin), name);
+            need(layer, settings, Section::Target, index, &origin, name);
         }
         config.deliver.targets.push(target);
     }
@@ -91,7 +91,7 @@ fn of_entry(settings: &Settings, section: Section, index: usize) -> impl Iterato
 }
 
 /// Notes that an entry lacks a key it cannot do without.
-fn need(layer: &mut Layer, settings: &Settings, section: Section, (index, origin): (usize, &Origin), name: &str) {
+fn need(layer: &mut Layer, settings: &Settings, section: Section, index: usize, origin: &Origin, name: &str) {
     let Some(key) = keys::find(section, name) else { return };
     let is_there = settings.contains_key(&Slot::new(key, Some(index)));
     if !is_there {

@@ -133,10 +133,10 @@ impl ReadAhead {
         if is_in_memory(&plain, len) {
             return None;
         }
-        Self::past_the_cache(path, len, (readers, Turn::take()?)).ok()
+        Self::past_the_cache(path, len, readers, Turn::take()?).ok()
     }
 
-    fn past_the_cache(path: &Path, len: u64, (readers, turn): (usize, Turn)) -> io::Result<Self> {
+    fn past_the_cache(path: &Path, len: u64, readers: usize, turn: Turn) -> io::Result<Self> {
         let file = past_the_cache(path, OFlags::RDONLY)?;
         let ring = Mutex::new(Ring { stretches: vec![None; readers], ..Ring::default() });
         let ahead = Self { file, len, ring, changed: Condvar::new(), _turn: turn };
@@ -365,7 +365,7 @@ mod tests {
     }
 
     fn opened(path: &Path, bytes: &[u8], readers: usize) -> ReadAhead {
-        ReadAhead::past_the_cache(path, bytes.len() as u64, (readers, Turn(()))).unwrap()
+        ReadAhead::past_the_cache(path, bytes.len() as u64, readers, Turn(())).unwrap()
     }
 
     fn look(reader: &mut impl ReadSeek, at: u64, length: usize) -> Vec<u8> {

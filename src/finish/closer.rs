@@ -26,7 +26,8 @@ pub(super) struct Closer {
 
 /// Looks as closely at a file as is asked for; `movie` holds its sample tables, if it has any.
 pub(super) fn look_closer(
-    (path, container): (&Path, Container),
+    path: &Path,
+    container: Container,
     movie: Option<&Movie>,
     validate: Validate,
     watch: Watch<'_>,
@@ -116,7 +117,7 @@ mod tests {
         let movie = inspection.movie();
         let watch = Watch { cancel: None, progress: None };
         let mut description = crate::finish::describe(path, Container::Mp4, &watch).unwrap();
-        look_closer((path, Container::Mp4), movie, validate, watch).unwrap().tell(&mut description);
+        look_closer(path, Container::Mp4, movie, validate, watch).unwrap().tell(&mut description);
         description
     }
 

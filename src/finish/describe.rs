@@ -4,8 +4,8 @@
 use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 
-use super::inspect::header_error;
-use super::{FinishError, Inspection, Iso};
+use super::inspect::{Header, header_error};
+use super::{FinishError, Inspection};
 use crate::durable::{self, FileError};
 use crate::isobmff::{self, IsoError, Movie, Shape, Verdict};
 use crate::media::{self, Reading};
@@ -47,7 +47,7 @@ pub(super) fn describe_inspected(
     container: Container,
     watch: &media::Watch<'_>,
 ) -> Result<Description, FinishError> {
-    let is_one = |(iso, _): &(&Iso, &Movie)| matches!(iso.layout.shape(), Shape::HeaderFirst | Shape::HeaderLast);
+    let is_one = |header: &Header<'_>| matches!(header.iso.layout.shape(), Shape::HeaderFirst | Shape::HeaderLast);
     match inspection.header().filter(is_one) {
         Some(header) => describe_read(path, header, container),
         None => describe(path, container, watch),
@@ -55,13 +55,9 @@ pub(super) fn describe_inspected(
 }
 
 /// Describes a file whose header was read and judged before.
-pub(super) fn describe_read(
-    path: &Path,
-    (iso, movie): (&Iso, &Movie),
-    container: Container,
-) -> Result<Description, FinishError> {
+pub(super) fn describe_read(path: &Path, header: Header<'_>, container: Container) -> Result<Description, FinishError> {
     let file = durable::open_to_read(path)?;
-    let described = describe_movie(&mut &file, movie, iso.verdict.clone(), container);
+    let described = describe_movie(&mut &file, header.movie, header.iso.verdict.clone(), container);
     described.map_err(|e| header_error(path, e))
 }
 

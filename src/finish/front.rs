@@ -7,186 +7,199 @@ use super::closer::{Closer, look_closer};
 use super::describe::{Description, describe, describe_read};
 use super::identity::start_of;
 use super::indexing::Indexed;
-use super::keep::extension_of;
-use super::produce::{Work, Written, partial_with_room, record_of, seal, source_may_go, watch};
+use super::inspect::Header;
+use super::keep::keep;
+use super::kept::extension_of;
+use super::remux::remux;
 use super::sameness::{self, Payloads};
-use super::splice::{self, LARGEST_BLOCK_BYTES, LEAST_DIRECT_BYTES, Performed, Prepared, Proven, Situation};
+use super::splice::{
+    self, LARGEST_BLOCK_BYTES, LEAST_DIRECT_BYTES, Performed, Prepared, Proven, Situation, Wanted, Writing,
+};
+use super::work::{
+    Attempt, Nameable, Performable, Phase, Promise, Sealed, Unnamed, Written, partial_with_room, record_of, seal,
+    source_may_go, watch,
+};
 use super::{FinishError, Inspection, Iso, Validate, Wish};
 use crate::durable;
-use crate::isobmff::Movie;
+use crate::fault::chain;
+use crate::isobmff::{IsoError, Movie};
 use crate::recording::journey::Start;
 use crate::recording::name::printable;
 use crate::recording::{Container, Defect, Outcome, SalvageReport, SpliceMethod, StartSource};
+use crate::threads::at_lower_priority;
+
+/// The smallest block that is tried: what a disk writes in one piece.
+const LEAST_BLOCK_BYTES: u64 = 512;
 
 /// One header on its way to the front.
 pub(super) struct Front<'a> {
-    pub(super) work: &'a Work<'a>,
-    pub(super) iso: &'a Iso,
-    pub(super) movie: &'a Movie,
+    pub(super) attempt: Attempt<'a>,
+    pub(super) inspection: Inspection,
+    /// What the header is made of, where that is not the inspected one.
+    pub(super) rebuilt: Option<Box<Rebuilt>>,
     pub(super) container: Container,
-    pub(super) final_path: PathBuf,
     pub(super) start: Start,
-    pub(super) defects: &'a [Defect],
+    pub(super) defects: Vec<Defect>,
     pub(super) closer: Closer,
     /// The duration that the source claims, milliseconds.
     pub(super) declared_ms: Option<i64>,
     /// What was found and what was not, where the movie was rebuilt from the media.
     pub(super) salvage: Option<SalvageReport>,
+    /// Whether it is kept or remuxed where its header cannot be moved.
+    pub(super) falls_back: bool,
 }
 
-/// Finishes an MP4 by its header alone.
-pub(super) fn front(work: &Work<'_>, inspection: &Inspection, container: Container) -> Result<Written, FinishError> {
-    let changed = || FinishError::Changed { path: work.settled.path().to_owned() };
-    let header = inspection.header().ok_or_else(changed)?;
-    front_of(work, inspection, header, (container, &inspection.defects))
+/// A movie that was put together from the packets, and what stands in for the boxes around it.
+pub(super) struct Rebuilt {
+    pub(super) iso: Iso,
+    pub(super) movie: Movie,
+}
+
+/// Finishes an MP4 by its header alone. What holds offsets that no header can move (`meta`, `mfra`) stays as it is: it plays, with
+/// its header where it was.
+pub(super) fn front(
+    attempt: Attempt<'_>,
+    inspection: Inspection,
+    container: Container,
+) -> Result<Phase<'_>, FinishError> {
+    let defects = inspection.defects.clone();
+    front_of(attempt, inspection, None, container, defects)
 }
 
 /// Finishes a file of another container by sample tables over its packets.
 pub(super) fn indexed_front(
-    work: &Work<'_>,
-    inspection: &Inspection,
+    attempt: Attempt<'_>,
+    inspection: Inspection,
     container: Container,
     indexed: Indexed,
-) -> Result<Written, FinishError> {
+) -> Result<Phase<'_>, FinishError> {
     let Indexed { iso, mut movie, defects } = indexed;
-    let start = start_of(work.settled.candidate(), inspection.created_ms(), iso.verdict.duration_ms);
+    let start = start_of(attempt.work.settled.candidate(), inspection.created_ms(), iso.verdict.duration_ms);
     let is_told = start.1 != StartSource::Mtime;
     if let Some(created_ms) = inspection.created_ms().or(is_told.then_some(start.0)) {
         movie.header.set_created_ms(created_ms);
     }
-    let defects: Vec<_> = inspection.defects.iter().cloned().chain(defects).collect();
-    front_of(work, inspection, (&iso, &movie), (container, &defects))
+    let defects = inspection.defects.iter().cloned().chain(defects).collect();
+    front_of(attempt, inspection, Some(Box::new(Rebuilt { iso, movie })), container, defects)
 }
 
 fn front_of(
-    work: &Work<'_>,
-    inspection: &Inspection,
-    (iso, movie): (&Iso, &Movie),
-    (container, defects): (Container, &[Defect]),
-) -> Result<Written, FinishError> {
+    attempt: Attempt<'_>,
+    inspection: Inspection,
+    rebuilt: Option<Box<Rebuilt>>,
+    container: Container,
+    defects: Vec<Defect>,
+) -> Result<Phase<'_>, FinishError> {
+    let work = attempt.work;
     let source = work.settled.path();
-    let start = start_of(work.settled.candidate(), inspection.created_ms(), iso.verdict.duration_ms);
-    let may_be_own = source_may_go(work, defects);
-    let wish = Wish { extension: extension_of(source, container), start_ms: start.0, may_be_own };
-    let final_path = (work.choose_path)(&wish)?;
-    let read = |bytes| (work.progress)(bytes, inspection.size_bytes);
+    let changed = || FinishError::Changed { path: source.to_owned() };
+    let header =
+        rebuilt.as_ref().map(|rebuilt| rebuilt.header()).or_else(|| inspection.header()).ok_or_else(changed)?;
+    let start = start_of(work.settled.candidate(), inspection.created_ms(), header.iso.verdict.duration_ms);
+    let read = |bytes| work.progress.set(bytes, inspection.size_bytes);
     let from = inspection.container.unwrap_or(container);
-    let closer = look_closer((source, from), Some(movie), work.options.validate, watch(work, &read))?;
-    let declared_ms = inspection.declared_ms();
-    let job = Front { work, iso, movie, container, final_path, start, defects, closer, declared_ms, salvage: None };
-    job.carry_out(&splice::ways(work.options.splice, &job.situation()?))
+    let closer = look_closer(source, from, Some(header.movie), work.options.validate, watch(&work, &read))?;
+    let (declared_ms, falls_back) = (inspection.declared_ms(), rebuilt.is_none());
+    let front = Front {
+        attempt,
+        inspection,
+        rebuilt,
+        container,
+        start,
+        defects,
+        closer,
+        declared_ms,
+        salvage: None,
+        falls_back,
+    };
+    Ok(front.phase())
 }
 
-impl Front<'_> {
-    /// Goes the first of the ways that can be gone.
-    pub(super) fn carry_out(&self, ways: &[SpliceMethod]) -> Result<Written, FinishError> {
-        for way in ways {
-            let written = match way {
-                SpliceMethod::InsertRange => self.in_place()?,
-                way => self.aside(*way)?,
-            };
-            if let Some(written) = written {
-                return Ok(written);
-            }
-        }
-        Err(FinishError::Changed { path: self.source().to_owned() })
+impl Rebuilt {
+    const fn header(&self) -> Header<'_> {
+        Header { iso: &self.iso, movie: &self.movie }
+    }
+}
+
+impl<'a> Front<'a> {
+    pub(super) fn phase(self) -> Phase<'a> {
+        let may_be_own = self.salvage.is_none() && source_may_go(&self.attempt.work, &self.defects);
+        let extension = extension_of(self.source(), self.container);
+        let (wish, said) = (Wish { extension, start_ms: self.start.0, may_be_own }, self.inspection.defects.clone());
+        Unnamed::phase(wish, &said, self)
     }
 
-    fn source(&self) -> &Path {
-        self.work.settled.path()
+    fn source(&self) -> &'a Path {
+        self.attempt.work.settled.path()
+    }
+
+    fn header(&self) -> Result<Header<'_>, FinishError> {
+        let rebuilt = self.rebuilt.as_ref().map(|rebuilt| rebuilt.header());
+        let changed = || FinishError::Changed { path: self.source().to_owned() };
+        rebuilt.or_else(|| self.inspection.header()).ok_or_else(changed)
+    }
+
+    /// Salvage must not cost a live server its processor.
+    fn nice(&self) -> u8 {
+        if self.salvage.is_some() { self.attempt.work.options.background_nice } else { 0 }
+    }
+
+    fn ways(&self) -> Result<Vec<SpliceMethod>, FinishError> {
+        let (situation, options) = (self.situation()?, self.attempt.work.options);
+        Ok(match &self.salvage {
+            None => splice::ways(options.splice, &situation),
+            Some(report) => splice::ways_of_salvage(options, report.source, &situation),
+        })
+    }
+
+    fn begin(self, final_path: PathBuf) -> Result<Phase<'a>, FinishError> {
+        match self.ways() {
+            Ok(ways) => Going { front: self, final_path, ways, block_bytes: LEAST_BLOCK_BYTES }.go_on(),
+            Err(error) => self.fall_back(error),
+        }
+    }
+
+    fn fall_back(mut self, error: FinishError) -> Result<Phase<'a>, FinishError> {
+        match error {
+            FinishError::Header { source: unmovable @ IsoError::Unmovable { .. }, .. } if self.falls_back => {
+                self.inspection.defects.extend(unmovable.defect());
+                keep(self.attempt, self.inspection, self.container)
+            }
+            // What stands after all is not what the header in front says: FFmpeg reads the file by itself.
+            error @ FinishError::NotTheSame { .. } if self.falls_back => {
+                tracing::warn!(error = chain(&error), "retrying with a different method");
+                Ok(remux(self.attempt, self.inspection, self.container))
+            }
+            other => Err(other),
+        }
     }
 
     /// What the choice of a way depends on.
-    pub(super) fn situation(&self) -> Result<Situation, FinishError> {
-        let source = self.source();
-        let settled = self.work.settled;
+    fn situation(&self) -> Result<Situation, FinishError> {
+        let (source, settled) = (self.source(), self.attempt.work.settled);
+        let (candidate, header) = (settled.candidate(), self.header()?);
         let metadata = durable::metadata(source)?;
-        let (free_bytes, size_bytes) = (durable::free_bytes(source)?, settled.candidate().fingerprint.size_bytes);
+        let (free_bytes, size_bytes) = (durable::free_bytes(source)?, candidate.fingerprint.size_bytes);
         Ok(Situation {
-            is_temporary: settled.candidate().is_temporary,
+            is_temporary: candidate.is_temporary,
             evidence: settled.evidence(),
-            may_be_used_again: self.iso.layout.boxes.is_empty() && settled.candidate().facts.start_ms.is_none(),
+            may_be_used_again: header.iso.layout.boxes.is_empty() && candidate.facts.start_ms.is_none(),
             size_bytes,
             links: metadata.nlink(),
-            keeps_original: self.work.options.keep_original,
+            keeps_original: self.attempt.work.options.keep_original,
             leaves_something_out: self.defects.iter().any(Defect::leaves_something_out),
             has_room: free_bytes >= size_bytes,
             is_copied_through_cache: size_bytes >= LEAST_DIRECT_BYTES && splice::is_local_disk(source)?,
         })
     }
 
-    /// Where the file stands; `None` if it cannot be done there, and then nothing is changed.
-    fn in_place(&self) -> Result<Option<Written>, FinishError> {
-        if self.iso.is_rebuilt && self.salvage.is_none() || !self.is_on_one_device()? {
-            return Ok(None);
-        }
-        let before = &self.work.settled.candidate().fingerprint;
-        let parts = (self.iso, self.movie);
-        let mut block_bytes = 512;
-        while block_bytes <= LARGEST_BLOCK_BYTES {
-            let prepared = splice::prepare(self.source(), before, parts, (self.container, block_bytes))?;
-            let Some(prepared) = prepared else { return Ok(None) };
-            let written = self.written_in_place(&prepared);
-            (self.work.remember)(&prepared.intent, &record_of(self.work, &written))?;
-            match self.work.wait_for_disk(|| prepared.perform())? {
-                Performed::Done => return Ok(Some(written)),
-                Performed::Aside(why) => {
-                    tracing::debug!(path = %printable(self.source()), why, "Not finished in place.");
-                    return Ok(None);
-                }
-                Performed::OtherBlock => block_bytes = prepared.next_block_bytes(),
-            }
-        }
-        Ok(None)
-    }
-
-    /// A rename does not lead from one file system to another.
-    fn is_on_one_device(&self) -> Result<bool, FinishError> {
-        let directory = self.final_path.parent().unwrap_or(Path::new("/"));
-        durable::create_directories(directory)?;
-        let device = durable::metadata(directory)?.dev();
-        Ok(device == self.work.settled.candidate().fingerprint.device)
-    }
-
-    fn written_in_place(&self, prepared: &Prepared) -> Written {
-        let mut description = prepared.description.clone();
-        self.complete(&mut description);
-        Written {
-            path: self.source().to_owned(),
-            fingerprint: prepared.intent.after,
-            undo: Some(prepared.undo.clone()),
-            ..self.written(description, SpliceMethod::InsertRange)
-        }
-    }
-
-    fn aside(&self, way: SpliceMethod) -> Result<Option<Written>, FinishError> {
-        let make = |needed_bytes| partial_with_room(self.work, &self.final_path, needed_bytes);
-        let size_bytes = self.work.settled.candidate().fingerprint.size_bytes;
-        let copied = |bytes| (self.work.progress)(bytes, size_bytes);
-        let source_goes = source_may_go(self.work, self.defects);
-        let partial = splice::put_aside(
-            way,
-            self.source(),
-            (self.iso, self.movie),
-            &make,
-            (source_goes, watch(self.work, &copied)),
-        )?;
-        let Some((partial, proven)) = partial else { return Ok(None) };
-        let is_asked_for = self.work.options.validate != Validate::Structure;
-        let payloads = if is_asked_for || proven == Proven::Nothing { Payloads::All } else { Payloads::Spread };
-        sameness::compare(self.source(), self.movie, partial.path(), payloads)?;
-        let mut description = self.describe(partial.path())?;
-        self.complete(&mut description);
-        let (path, fingerprint, warnings) = seal(self.work, partial)?;
-        Ok(Some(Written { path, fingerprint, warnings, ..self.written(description, way) }))
-    }
-
     /// What a partial holds that was compared with the source.
     fn describe(&self, partial: &Path) -> Result<Description, FinishError> {
-        if self.iso.describes_moved() {
-            return describe_read(self.source(), (self.iso, self.movie), self.container);
+        let header = self.header()?;
+        if header.iso.describes_moved() {
+            return describe_read(self.source(), header, self.container);
         }
-        describe(partial, self.container, &watch(self.work, &|_| ()))
+        describe(partial, self.container, &watch(&self.attempt.work, &|_| ()))
     }
 
     fn complete(&self, description: &mut Description) {
@@ -194,13 +207,13 @@ impl Front<'_> {
         self.closer.tell(description);
     }
 
-    fn written(&self, description: Description, way: SpliceMethod) -> Written {
+    fn written(&self, description: Description, way: SpliceMethod, final_path: PathBuf) -> Written {
         Written {
             path: PathBuf::new(),
-            fingerprint: self.work.settled.candidate().fingerprint,
-            final_path: self.final_path.clone(),
+            fingerprint: self.attempt.work.settled.candidate().fingerprint,
+            final_path,
             description,
-            defects: self.defects.to_vec(),
+            defects: self.defects.clone(),
             start: self.start,
             outcome: if self.salvage.is_some() { Outcome::Salvaged } else { Outcome::Spliced },
             splice: Some(way),
@@ -208,5 +221,145 @@ impl Front<'_> {
             salvage: self.salvage.clone().map(Box::new),
             warnings: Vec::new(),
         }
+    }
+}
+
+/// One header with a name, and the ways to it that are left.
+struct Going<'a> {
+    front: Front<'a>,
+    final_path: PathBuf,
+    ways: Vec<SpliceMethod>,
+    /// Bytes of the smallest block whose multiples are inserted.
+    block_bytes: u64,
+}
+
+/// What came of the ways that were tried.
+enum Tried {
+    /// A file beside the source.
+    Written(Box<Written>),
+    /// A splice in place that waits for its journal entry.
+    Prepared(Box<Prepared>, Box<Written>),
+}
+
+impl<'a> Going<'a> {
+    /// Goes the first of the ways that can be gone.
+    fn go_on(mut self) -> Result<Phase<'a>, FinishError> {
+        match self.try_ways() {
+            Ok(Tried::Written(written)) => self.front.attempt.conclude(*written),
+            Ok(Tried::Prepared(prepared, written)) => {
+                let (intent, record) = (prepared.intent.clone(), record_of(&self.front.attempt.work, &written));
+                let said = self.front.inspection.defects.clone();
+                Ok(Promise::phase(intent, record, &said, Spliced { going: self, prepared, written }))
+            }
+            Err(error) => self.front.fall_back(error),
+        }
+    }
+
+    fn try_ways(&mut self) -> Result<Tried, FinishError> {
+        while !self.ways.is_empty() {
+            let tried = match self.ways.remove(0) {
+                SpliceMethod::InsertRange => self.in_place()?,
+                way => self.aside(way)?.map(|written| Tried::Written(Box::new(written))),
+            };
+            if let Some(tried) = tried {
+                return Ok(tried);
+            }
+        }
+        Err(FinishError::Changed { path: self.front.source().to_owned() })
+    }
+
+    /// Where the file stands; `None` if it cannot be done there, and then nothing is changed.
+    fn in_place(&self) -> Result<Option<Tried>, FinishError> {
+        let (front, header) = (&self.front, self.front.header()?);
+        let cannot_be_moved = header.iso.is_rebuilt && front.salvage.is_none();
+        if self.block_bytes > LARGEST_BLOCK_BYTES || cannot_be_moved || !self.is_on_one_device()? {
+            return Ok(None);
+        }
+        let before = &front.attempt.work.settled.candidate().fingerprint;
+        let wanted = Wanted { container: front.container, at_least_block: self.block_bytes };
+        let Some(prepared) = splice::prepare(front.source(), before, header, wanted)? else { return Ok(None) };
+        let written = self.written_in_place(&prepared);
+        Ok(Some(Tried::Prepared(Box::new(prepared), Box::new(written))))
+    }
+
+    /// A rename does not lead from one file system to another.
+    fn is_on_one_device(&self) -> Result<bool, FinishError> {
+        let directory = self.final_path.parent().unwrap_or(Path::new("/"));
+        durable::create_directories(directory)?;
+        let device = durable::metadata(directory)?.dev();
+        Ok(device == self.front.attempt.work.settled.candidate().fingerprint.device)
+    }
+
+    fn written_in_place(&self, prepared: &Prepared) -> Written {
+        let mut description = prepared.description.clone();
+        self.front.complete(&mut description);
+        Written {
+            path: self.front.source().to_owned(),
+            fingerprint: prepared.intent.after,
+            undo: Some(prepared.undo.clone()),
+            ..self.front.written(description, SpliceMethod::InsertRange, self.final_path.clone())
+        }
+    }
+
+    fn aside(&self, way: SpliceMethod) -> Result<Option<Written>, FinishError> {
+        let front = &self.front;
+        let (work, header) = (&front.attempt.work, front.header()?);
+        let make = |needed_bytes| partial_with_room(work, &self.final_path, needed_bytes);
+        let size_bytes = work.settled.candidate().fingerprint.size_bytes;
+        let copied = |bytes| work.progress.set(bytes, size_bytes);
+        let source_goes = source_may_go(work, &front.defects);
+        let writing = Writing { make: &make, source_goes, watch: watch(work, &copied) };
+        let Some((partial, proven)) = splice::put_aside(way, front.source(), header, &writing)? else {
+            return Ok(None);
+        };
+        let is_asked_for = work.options.validate != Validate::Structure;
+        let payloads = if is_asked_for || proven == Proven::Nothing { Payloads::All } else { Payloads::Spread };
+        sameness::compare(front.source(), header.movie, partial.path(), payloads)?;
+        let mut description = front.describe(partial.path())?;
+        front.complete(&mut description);
+        let Sealed { path, fingerprint, warnings } = seal(work, partial)?;
+        Ok(Some(Written { path, fingerprint, warnings, ..front.written(description, way, self.final_path.clone()) }))
+    }
+}
+
+impl<'a> Nameable<'a> for Front<'a> {
+    fn named(self: Box<Self>, path: PathBuf) -> Result<Phase<'a>, FinishError> {
+        at_lower_priority(self.nice(), || self.begin(path))
+    }
+}
+
+/// A splice in place that may begin.
+struct Spliced<'a> {
+    going: Going<'a>,
+    prepared: Box<Prepared>,
+    written: Box<Written>,
+}
+
+impl<'a> Spliced<'a> {
+    fn go_on(self) -> Result<Phase<'a>, FinishError> {
+        let Self { mut going, prepared, written } = self;
+        going.front.attempt.is_ours = true;
+        let performed = going.front.attempt.work.turn.lend(|| prepared.perform());
+        let next_block_bytes = prepared.next_block_bytes();
+        // What it has open would keep another way from the file.
+        drop(prepared);
+        match performed {
+            Ok(Performed::Done) => going.front.attempt.conclude(*written),
+            Ok(Performed::Aside(why)) => {
+                tracing::debug!(path = %printable(going.front.source()), why, "Not finished in place.");
+                going.go_on()
+            }
+            Ok(Performed::OtherBlock) => {
+                going.ways.insert(0, SpliceMethod::InsertRange);
+                Going { block_bytes: next_block_bytes, ..going }.go_on()
+            }
+            Err(error) => going.front.fall_back(error),
+        }
+    }
+}
+
+impl<'a> Performable<'a> for Spliced<'a> {
+    fn perform(self: Box<Self>) -> Result<Phase<'a>, FinishError> {
+        at_lower_priority(self.going.front.nice(), || self.go_on())
     }
 }

@@ -70,6 +70,15 @@ pub struct Iso {
     pub verdict: Verdict,
 }
 
+/// The boxes of a file and the movie that they hold, or that stands in for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Header<'a> {
+    /// The boxes.
+    pub iso: &'a Iso,
+    /// The movie.
+    pub movie: &'a Movie,
+}
+
 impl Iso {
     /// Whether a header is written anew in front of all of it, because its own is not one of sample tables, or is gone.
     pub(super) fn gets_new_header(&self) -> bool {
@@ -94,13 +103,13 @@ impl Inspection {
     }
 
     /// Its boxes and its movie, where there is a header that can be read here.
-    pub fn header(&self) -> Option<(&Iso, &Movie)> {
-        self.iso.as_ref().and_then(|iso| Some((iso, iso.movie.as_ref()?)))
+    pub fn header(&self) -> Option<Header<'_>> {
+        self.iso.as_ref().and_then(|iso| Some(Header { iso, movie: iso.movie.as_ref()? }))
     }
 
     /// Its movie, where there is a header that can be read here.
     pub fn movie(&self) -> Option<&Movie> {
-        self.header().map(|(_, movie)| movie)
+        self.header().map(|header| header.movie)
     }
 
     /// Names of its codecs, as FFmpeg says them, sound and pictures only; of tracks that can be read.

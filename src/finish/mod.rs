@@ -9,9 +9,14 @@
 //!                    ╰ quarantine  left where it is, with its defects
 //! ```
 //!
+//! ```text
+//! prepare ─▶ Prepared ─begin─▶ Unnamed ─(a name is reserved) named─▶ Ended: Finished | Quarantined
+//!                                       ╰▶ Promise ─(it is journalled) perform─▶ Ended | Unnamed (another way)
+//! ```
+//!
 //! Whatever is written is reopened and compared with its source before it is handed over; publishing it under its
 //! final name is the pipeline's, which journals that first. The source is only ever read here, but for a splice in
-//! place, whose intent the pipeline journals before a block moves.
+//! place, whose intent the pipeline journals before a block moves. Values go down and come back; nothing here calls up.
 
 mod closer;
 mod container;
@@ -23,9 +28,10 @@ mod identity;
 mod indexing;
 mod inspect;
 mod keep;
+mod kept;
 mod options;
+mod phases;
 mod place;
-mod produce;
 mod progressive;
 mod proof;
 mod remux;
@@ -35,6 +41,7 @@ mod splice;
 mod tagged;
 mod unjournalled;
 mod window;
+mod work;
 
 pub use container::finished_container;
 pub use decide::{Action, Plan, decide};
@@ -44,11 +51,12 @@ pub use identity::{Made, Making, record_of_finished, start_of};
 #[cfg(test)]
 pub(crate) use indexing::{Indexing, index};
 pub use indexing::{Tables, tables_over_flv};
-pub use inspect::{Inspection, Iso, inspect};
+pub use inspect::{Header, Inspection, Iso, inspect};
 pub use options::*;
-pub use place::{Names, Wish, finished_path, is_free};
-pub use produce::{Alone, ChoosePath, Conclusion, Finished, References, Remember, Turn, Work, finish};
+pub use phases::{Prepared, prepare};
+pub use place::{Wish, free_paths, is_free};
 pub use progressive::{ProgressiveCopy, progressive_copy};
 pub use salvaging::{reference_of, siblings};
 pub use splice::{ByBytes, Recovered, Undone, put_back_by_bytes, recover, undo};
-pub use unjournalled::{never_in_place, settled_as_given};
+pub use unjournalled::{finish_beside, settled_as_given};
+pub use work::{Conclusion, Finished, Phase, Promise, Unnamed, Work};

@@ -6,37 +6,30 @@ use super::Options;
 use crate::recording::journey::Candidate;
 use crate::recording::name::{DEFAULT_DATE_PATTERN, finished_stem, format_time, numbered, with_subfolder};
 
-/// Gives out final names; implemented over the catalogue.
-pub trait Names {
-    /// Promises a name that is free on disk to this recording; false if a VoD has it, also one whose local file was
-    /// freed, or if it is promised to another recording.
-    fn claim(&self, path: &Path) -> bool;
-}
-
 /// How many numbers are tried before giving up; a directory with so many equal names has another problem.
 const MOST_NUMBERS: u32 = 100_000;
 
-/// Chooses the path of the finished file: directory, stem, `_1`, `_2` … until the name is free.
+/// The paths that the finished file may have, best first: directory, stem, `_1`, `_2` …, as far as they are free on the disk.
+/// The first that nobody else has is the one.
 ///
 /// `temporary_suffixes` mark names that a running server owns.
-pub fn finished_path(
+pub fn free_paths(
     candidate: &Candidate,
-    wish: &Wish<'_>,
+    wish: &Wish,
     options: &Options,
     temporary_suffixes: &[String],
-    names: &dyn Names,
-) -> Option<PathBuf> {
+) -> impl Iterator<Item = PathBuf> {
     let directory = finished_directory(candidate, wish.start_ms, options);
     let stem = dated_stem(candidate, wish.start_ms, options);
-    let paths = (0..MOST_NUMBERS).map(|n| directory.join(numbered(&stem, wish.extension, n)));
-    paths.into_iter().find(|path| is_free(path, candidate, wish, temporary_suffixes) && names.claim(path))
+    let paths = (0..MOST_NUMBERS).map(move |n| directory.join(numbered(&stem, wish.extension, n)));
+    paths.filter(|path| is_free(path, candidate, wish, temporary_suffixes))
 }
 
 /// What a finished file wants to be called.
 #[derive(Debug, Clone, Copy)]
-pub struct Wish<'a> {
+pub struct Wish {
     /// Its extension, without the dot.
-    pub extension: &'a str,
+    pub extension: &'static str,
     /// When the recording began, milliseconds since the Unix epoch.
     pub start_ms: i64,
     /// Whether it may have the candidate's own name: the candidate is that file, or is replaced by it.
@@ -44,7 +37,7 @@ pub struct Wish<'a> {
 }
 
 /// Whether neither the name nor one of its temporary forms is on disk, but for the candidate itself.
-pub fn is_free(path: &Path, candidate: &Candidate, wish: &Wish<'_>, temporary_suffixes: &[String]) -> bool {
+pub fn is_free(path: &Path, candidate: &Candidate, wish: &Wish, temporary_suffixes: &[String]) -> bool {
     let is_absent = |path: &Path| !exists(path);
     let is_own_temporary = |path: &Path| path == candidate.path;
     (is_absent(path) || (wish.may_be_own && path == candidate.path))
@@ -88,12 +81,9 @@ mod tests {
     use crate::recording::Fingerprint;
     use crate::recording::journey::NameFacts;
 
-    struct Promised(Vec<PathBuf>);
-
-    impl Names for Promised {
-        fn claim(&self, path: &Path) -> bool {
-            self.0.iter().all(|p| p != path)
-        }
+    /// The path that a recording gets, of those that nobody else has.
+    fn chosen(candidate: &Candidate, wish: &Wish, options: &Options, promised: &[PathBuf]) -> Option<PathBuf> {
+        free_paths(candidate, wish, options, &suffixes()).find(|path| !promised.contains(path))
     }
 
     fn candidate(path: PathBuf, stem: &str) -> Candidate {
@@ -111,7 +101,7 @@ mod tests {
         vec![".tmp".into(), ".tmp_extension".into()]
     }
 
-    fn wish(start_ms: i64) -> Wish<'static> {
+    fn wish(start_ms: i64) -> Wish {
         Wish { extension: "mp4", start_ms, may_be_own: false }
     }
 
@@ -122,7 +112,7 @@ mod tests {
         fs::write(&source, "").unwrap();
         let choose = |may_be_own| {
             let wish = Wish { may_be_own, ..wish(0) };
-            finished_path(&candidate(source.clone(), "x"), &wish, &Options::default(), &suffixes(), &Promised(vec![]))
+            chosen(&candidate(source.clone(), "x"), &wish, &Options::default(), &[])
         };
         assert_eq!(choose(true), Some(source.clone()));
         assert_eq!(choose(false), Some(dir.path().join("x_1.mp4")));
@@ -134,15 +124,15 @@ mod tests {
         let at = |name: &str| dir.path().join(name);
         let source = at("x.flv.tmp");
         fs::write(&source, "").unwrap();
-        let choose = |names: &Promised| {
-            finished_path(&candidate(source.clone(), "x"), &wish(0), &Options::default(), &suffixes(), names).unwrap()
+        let choose = |promised: &[PathBuf]| {
+            chosen(&candidate(source.clone(), "x"), &wish(0), &Options::default(), promised).unwrap()
         };
-        assert_eq!(choose(&Promised(vec![])), at("x.mp4"));
+        assert_eq!(choose(&[]), at("x.mp4"));
         fs::write(at("x.mp4"), "").unwrap();
-        assert_eq!(choose(&Promised(vec![])), at("x_1.mp4"));
+        assert_eq!(choose(&[]), at("x_1.mp4"));
         fs::write(at("x_1.mp4.tmp_extension"), "").unwrap();
-        assert_eq!(choose(&Promised(vec![])), at("x_2.mp4"));
-        assert_eq!(choose(&Promised(vec![at("x_2.mp4")])), at("x_3.mp4"));
+        assert_eq!(choose(&[]), at("x_2.mp4"));
+        assert_eq!(choose(&[at("x_2.mp4")]), at("x_3.mp4"));
     }
 
     #[test]
@@ -150,8 +140,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let temporary = dir.path().join("x.mp4.tmp_extension");
         fs::write(&temporary, "").unwrap();
-        let path =
-            finished_path(&candidate(temporary, "x"), &wish(0), &Options::default(), &suffixes(), &Promised(vec![]));
+        let path = chosen(&candidate(temporary, "x"), &wish(0), &Options::default(), &[]);
         assert_eq!(path, Some(dir.path().join("x.mp4")));
     }
 
@@ -164,7 +153,7 @@ mod tests {
             ..Options::default()
         };
         let candidate = candidate(PathBuf::from("/srv/none/room1.flv"), "room1");
-        let path = finished_path(&candidate, &wish(1_772_634_615_000), &options, &suffixes(), &Promised(vec![]));
+        let path = chosen(&candidate, &wish(1_772_634_615_000), &options, &[]);
         assert_eq!(path, Some("/srv/none/vod/2026-03-04/room1/room1_2026-03-04_14-30-15.mp4".into()));
     }
 }

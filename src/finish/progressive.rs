@@ -5,13 +5,16 @@
 
 use std::path::{Path, PathBuf};
 
-use super::produce::{Alone, Conclusion, Work, finish};
-use super::unjournalled::{never_in_place, settled_as_given};
-use super::{FinishError, Options, Wish, inspect};
+use super::phases::prepare;
+use super::unjournalled::{finish_beside, settled_as_given};
+use super::work::{Conclusion, Work};
+use super::{FinishError, Options, inspect};
 use crate::durable::{self, Owner};
 use crate::isobmff::Shape;
+use crate::progress::Progress;
 use crate::recording::Fingerprint;
 use crate::stop::Stop;
+use crate::turns::Turn;
 
 /// A file of ours beside its source.
 #[derive(Debug)]
@@ -35,27 +38,25 @@ impl Drop for ProgressiveCopy {
 pub fn progressive_copy(
     source: &Path,
     purpose: &str,
-    (owner, stop): (&Owner, &Stop),
+    owner: &Owner,
+    stop: &Stop,
     now_ms: i64,
 ) -> Result<Option<ProgressiveCopy>, FinishError> {
     if !matches!(inspect(source)?.shape(), Some(Shape::Fragmented)) {
         return Ok(None);
     }
     let settled = settled_as_given(source)?;
-    let choose = |_: &Wish<'_>| Ok(source.with_extension(format!("{purpose}.mp4")));
+    let to = source.with_extension(format!("{purpose}.mp4"));
     let work = Work {
         settled: &settled,
         options: &Options { keep_original: true, keeps_fragments: false, ..Options::default() },
         stop: stop.flag(),
         now_ms,
-        choose_path: &choose,
-        references: &Vec::new,
-        remember: &never_in_place,
-        progress: &|_, _| (),
-        turn: &Alone,
+        progress: &Progress::default(),
+        turn: &Turn::alone(),
         owner,
     };
-    match finish(&work)? {
+    match finish_beside(prepare(work)?, &[], &to)? {
         Conclusion::Finished(made) if made.written_path != source => {
             Ok(Some(ProgressiveCopy { path: made.written_path.clone(), fingerprint: made.written }))
         }

@@ -4,53 +4,70 @@
 //! the media is written once and the muxer's memory does not grow with the recording. Where the file system inserts no
 //! blocks, libavformat moves the media itself.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::closer::look_closer;
 use super::decide::is_complete;
 use super::describe::{Description, describe, of_reading};
 use super::identity::start_of;
-use super::keep::keep_as_is;
-use super::produce::{Work, Written, partial_with_room, seal, source_may_go, watch, without_repeats};
+use super::kept::keep_as_is;
+use super::work::{
+    Attempt, Nameable, Phase, Sealed, Unnamed, Work, Written, partial_with_room, seal, source_may_go, watch,
+    without_repeats,
+};
 use super::{FinishError, Inspection, Splice, Validate, Wish, splice};
-use crate::durable;
+use crate::durable::{self, Partial};
 use crate::fault::chain;
 use crate::media::{self, Begins, Header, MediaError, Reading, Remux, Remuxed, Watch};
+use crate::recording::journey::Start;
 use crate::recording::name::printable;
 use crate::recording::{Container, Defect, Outcome, SpliceMethod, StartSource};
-use crate::threads::alongside;
+use crate::threads::{alongside, at_lower_priority};
+
+/// A recording whose packets go into a container, as soon as there is a name.
+struct Remuxing<'a> {
+    attempt: Attempt<'a>,
+    inspection: Inspection,
+    to: Container,
+    /// The containers that are tried if this one takes something else than it was given, or nothing.
+    others: Vec<Container>,
+    /// Why the first did not take it.
+    refused: Option<String>,
+    begins: Begins,
+    /// Holds the packets of the source and can be read, where the source cannot.
+    whole: Option<Partial>,
+}
 
 /// Finishes a recording by writing its packets into another container; into the next that may carry them where FFmpeg writes
 /// something else than it was given, or nothing. What no container carries is kept in its own.
-pub(super) fn remux(work: &Work<'_>, inspection: &Inspection, container: Container) -> Result<Written, FinishError> {
+pub(super) fn remux(attempt: Attempt<'_>, inspection: Inspection, container: Container) -> Phase<'_> {
     // A transport stream without its head was damaged there, and did not begin where its packets do.
     let begins = if inspection.is_headless { Begins::AtFirstPacket } else { Begins::AtKeyframe };
     let own = inspection.container.unwrap_or(container);
-    let mut refused = None;
-    for to in containers(container, own, is_complete(inspection)) {
-        match remux_from(work, inspection, to, (work.settled.path(), begins)) {
-            Err(error) if is_refusal(&error) => {
-                let path = printable(work.settled.path());
-                tracing::warn!(%path, to = to.extension(), error = chain(&error), "cannot convert to this container");
-                refused.get_or_insert_with(|| chain(&error));
-            }
-            other => return other,
-        }
-    }
-    let reason = refused.unwrap_or_default();
-    keep_as_is(work, inspection, own, Defect::NotConverted { reason })
+    let others = others(container, own, is_complete(&inspection));
+    Remuxing { attempt, inspection, to: container, others, refused: None, begins, whole: None }.phase()
 }
 
-/// The containers to try, best first. A file that is complete in its own need not be written into that again.
-fn containers(wanted: Container, own: Container, is_complete: bool) -> Vec<Container> {
-    let mut containers = vec![wanted];
-    let others = [Some(Container::Matroska), (!is_complete).then_some(own)];
-    for other in others.into_iter().flatten() {
-        if !containers.contains(&other) {
-            containers.push(other);
+/// The same with the packets read from a file of ours, from its first packet on; into this container or none.
+pub(super) fn remux_whole(
+    attempt: Attempt<'_>,
+    inspection: Inspection,
+    container: Container,
+    whole: Partial,
+) -> Phase<'_> {
+    let (begins, whole) = (Begins::AtFirstPacket, Some(whole));
+    Remuxing { attempt, inspection, to: container, others: Vec::new(), refused: None, begins, whole }.phase()
+}
+
+/// The containers to try next, best first. A file that is complete in its own need not be written into that again.
+fn others(wanted: Container, own: Container, is_complete: bool) -> Vec<Container> {
+    let mut others = Vec::new();
+    for other in [Some(Container::Matroska), (!is_complete).then_some(own)].into_iter().flatten() {
+        if other != wanted && !others.contains(&other) {
+            others.push(other);
         }
     }
-    containers
+    others
 }
 
 /// Whether another container may take what this one did not.
@@ -61,63 +78,127 @@ const fn is_refusal(error: &FinishError) -> bool {
     )
 }
 
-/// The same with the packets read from another file, which holds those of the source and can be read; and from its
-/// first packet on, if that is wanted.
-pub(super) fn remux_from(
-    work: &Work<'_>,
-    inspection: &Inspection,
-    container: Container,
-    (read_from, begins): (&Path, Begins),
-) -> Result<Written, FinishError> {
-    let source = work.settled.path();
-    let from = inspection.container.unwrap_or(container);
-    let start = start_of(work.settled.candidate(), inspection.created_ms(), inspection.declared_ms().unwrap_or(0));
-    let may_be_own = source_may_go(work, &inspection.defects);
-    let wish = Wish { extension: container.extension(), start_ms: start.0, may_be_own };
-    let mut final_path = (work.choose_path)(&wish)?;
-    let partial = partial_with_room(work, &final_path, inspection.size_bytes)?;
-    let created_ms = (start.1 != StartSource::Mtime).then_some(start.0);
-    // The finished file is read once more, and is about as long as its source.
-    let (size_bytes, both_bytes) = (inspection.size_bytes, inspection.size_bytes.saturating_mul(2));
-    let (first, second) = (
-        |bytes: u64| (work.progress)(bytes, both_bytes),
-        |bytes: u64| (work.progress)(size_bytes.saturating_add(bytes), both_bytes),
-    );
-    let request = Remux {
-        created_ms,
-        begins,
-        recordings: &inspection.recordings,
-        watch: watch(work, &first),
-        ..Remux::new(read_from, from, partial.path(), container)
-    };
-    // What stands in a header beside the tracks is written by the muxer alone, and not into fragments.
-    let has_extras = inspection.probe.as_ref().is_none_or(media::Probe::has_extras);
-    let Output { remuxed, reading, differences, splice } = write(work, &request, has_extras, watch(work, &second))?;
-    let mut description = describe_output(partial.path(), container, &reading)?;
-    description.declared_ms = remuxed.source.declared_ms;
-    // Said of the source, with the length that it has there.
-    description.defects.retain(|defect| !matches!(defect, Defect::TimestampGap { .. }));
-    look_closer_at_output(work, (partial.path(), container), &mut description)?;
-    let start = start_of(work.settled.candidate(), remuxed.source.created_ms, description.duration_ms);
-    let defects = without_repeats(inspection.defects.iter().chain(&remuxed.defects).chain(&differences).cloned());
-    if final_path == source && !source_may_go(work, &defects) {
-        // Only the packets told that something is missing: the source stays, the finished file gets another name.
-        final_path = (work.choose_path)(&Wish { may_be_own: false, ..wish })?;
+impl<'a> Remuxing<'a> {
+    fn phase(self) -> Phase<'a> {
+        let (wish, said) = (self.wish(), self.inspection.defects.clone());
+        Unnamed::phase(wish, &said, self)
     }
-    let (path, fingerprint, warnings) = seal(work, partial)?;
-    Ok(Written {
-        path,
-        fingerprint,
-        final_path,
-        description,
-        defects,
-        start,
-        outcome: Outcome::Remuxed,
-        splice,
-        undo: None,
-        salvage: None,
-        warnings,
-    })
+
+    fn wish(&self) -> Wish {
+        let may_be_own = source_may_go(&self.attempt.work, &self.inspection.defects);
+        Wish { extension: self.to.extension(), start_ms: self.declared_start().0, may_be_own }
+    }
+
+    fn declared_start(&self) -> Start {
+        let (candidate, inspection) = (self.attempt.work.settled.candidate(), &self.inspection);
+        start_of(candidate, inspection.created_ms(), inspection.declared_ms().unwrap_or(0))
+    }
+
+    fn source(&self) -> &'a Path {
+        self.attempt.work.settled.path()
+    }
+
+    fn go_on(self, path: PathBuf) -> Result<Phase<'a>, FinishError> {
+        match self.write(&path) {
+            Ok((partial, written)) => self.end(partial, written, path),
+            // What was made whole again is nowhere else.
+            Err(error) if is_refusal(&error) && self.whole.is_none() => self.refused_by(&error),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn end(self, partial: Partial, written: Written, path: PathBuf) -> Result<Phase<'a>, FinishError> {
+        let wish = self.wish();
+        let is_own = path == self.source();
+        let unsealed = Box::new(Unsealed { attempt: self.attempt, partial, written });
+        if is_own && !source_may_go(&unsealed.attempt.work, &unsealed.written.defects) {
+            // Only the packets told that something is missing: the source stays, the finished file gets another name.
+            let said = unsealed.written.defects.clone();
+            return Ok(Unnamed::phase(Wish { may_be_own: false, ..wish }, &said, *unsealed));
+        }
+        unsealed.named(path)
+    }
+
+    fn refused_by(mut self, error: &FinishError) -> Result<Phase<'a>, FinishError> {
+        let path = printable(self.source());
+        tracing::warn!(%path, to = self.to.extension(), error = chain(error), "cannot convert to this container");
+        let reason = self.refused.take().unwrap_or_else(|| chain(error));
+        if self.others.is_empty() {
+            let own = self.inspection.container.unwrap_or(self.to);
+            return keep_as_is(self.attempt, &self.inspection, own, Defect::NotConverted { reason });
+        }
+        let to = self.others.remove(0);
+        Ok(Self { to, refused: Some(reason), ..self }.phase())
+    }
+
+    /// The packets in a partial beside the final name, compared with their source.
+    fn write(&self, final_path: &Path) -> Result<(Partial, Written), FinishError> {
+        let (work, inspection, container) = (&self.attempt.work, &self.inspection, self.to);
+        let from = inspection.container.unwrap_or(container);
+        let start = self.declared_start();
+        let partial = partial_with_room(work, final_path, inspection.size_bytes)?;
+        let created_ms = (start.1 != StartSource::Mtime).then_some(start.0);
+        // The finished file is read once more, and is about as long as its source.
+        let (size_bytes, both_bytes) = (inspection.size_bytes, inspection.size_bytes.saturating_mul(2));
+        let (first, second) = (
+            |bytes: u64| work.progress.set(bytes, both_bytes),
+            |bytes: u64| work.progress.set(size_bytes.saturating_add(bytes), both_bytes),
+        );
+        let read_from = self.whole.as_ref().map_or(self.source(), Partial::path);
+        let request = Remux {
+            created_ms,
+            begins: self.begins,
+            recordings: &inspection.recordings,
+            watch: watch(work, &first),
+            ..Remux::new(read_from, from, partial.path(), container)
+        };
+        // What stands in a header beside the tracks is written by the muxer alone, and not into fragments.
+        let has_extras = inspection.probe.as_ref().is_none_or(media::Probe::has_extras);
+        let Output { remuxed, reading, differences, splice } = write(work, &request, has_extras, watch(work, &second))?;
+        let mut description = describe_output(partial.path(), container, &reading)?;
+        description.declared_ms = remuxed.source.declared_ms;
+        // Said of the source, with the length that it has there.
+        description.defects.retain(|defect| !matches!(defect, Defect::TimestampGap { .. }));
+        look_closer_at_output(work, partial.path(), container, &mut description)?;
+        let start = start_of(work.settled.candidate(), remuxed.source.created_ms, description.duration_ms);
+        let defects = without_repeats(inspection.defects.iter().chain(&remuxed.defects).chain(&differences).cloned());
+        let written = Written {
+            path: PathBuf::new(),
+            fingerprint: work.settled.candidate().fingerprint,
+            final_path: final_path.to_owned(),
+            description,
+            defects,
+            start,
+            outcome: if self.whole.is_some() { Outcome::Salvaged } else { Outcome::Remuxed },
+            splice,
+            undo: None,
+            salvage: None,
+            warnings: Vec::new(),
+        };
+        Ok((partial, written))
+    }
+}
+
+impl<'a> Nameable<'a> for Remuxing<'a> {
+    fn named(self: Box<Self>, path: PathBuf) -> Result<Phase<'a>, FinishError> {
+        let nice = if self.whole.is_some() { self.attempt.work.options.background_nice } else { 0 };
+        at_lower_priority(nice, || self.go_on(path))
+    }
+}
+
+/// A file that is written and compared, and not yet durable.
+struct Unsealed<'a> {
+    attempt: Attempt<'a>,
+    partial: Partial,
+    written: Written,
+}
+
+impl<'a> Nameable<'a> for Unsealed<'a> {
+    fn named(self: Box<Self>, final_path: PathBuf) -> Result<Phase<'a>, FinishError> {
+        let Self { attempt, partial, written } = *self;
+        let Sealed { path, fingerprint, warnings } = seal(&attempt.work, partial)?;
+        attempt.conclude(Written { path, fingerprint, final_path, warnings, ..written })
+    }
 }
 
 /// A written and compared file, its header in front.
@@ -163,7 +244,7 @@ fn write_fragments(work: &Work<'_>, request: &Remux<'_>, second: Watch<'_>) -> R
         tracing::warn!(path = %printable(request.source), ?differences, "the output differs from the source; writing without fragments");
         return Ok(None);
     }
-    let is_in_front = work.wait_for_disk(|| splice::put_in_front_of_own(request.output, &own))?;
+    let is_in_front = work.turn.lend(|| splice::put_in_front_of_own(request.output, &own))?;
     Ok(is_in_front.then_some(Output { remuxed, reading, differences, splice: Some(SpliceMethod::InsertRange) }))
 }
 
@@ -183,7 +264,8 @@ fn describe_output(path: &Path, container: Container, reading: &Reading) -> Resu
 
 fn look_closer_at_output(
     work: &Work<'_>,
-    (path, container): (&Path, Container),
+    path: &Path,
+    container: Container,
     description: &mut Description,
 ) -> Result<(), FinishError> {
     if work.options.validate == Validate::Structure {
@@ -192,6 +274,6 @@ fn look_closer_at_output(
     // Of other containers there is no header to look at, and their packets were just read.
     let inspection = container.is_iso().then(|| super::inspect(path)).transpose()?;
     let movie = inspection.as_ref().and_then(Inspection::movie);
-    look_closer((path, container), movie, work.options.validate, watch(work, &|_| ()))?.tell(description);
+    look_closer(path, container, movie, work.options.validate, watch(work, &|_| ()))?.tell(description);
     Ok(())
 }

@@ -10,24 +10,23 @@ use std::path::{Path, PathBuf};
 
 use tracing::info;
 
-use super::closer::look_closer;
+use super::closer::{Closer, look_closer};
 use super::container::finished_container;
-use super::front::Front;
+use super::front::{Front, Rebuilt};
 use super::identity::start_of;
 use super::inspect::{header_error, salvage_error};
-use super::keep::extension_of;
-use super::produce::{Work, Written, watch, without_repeats};
 use super::proof::{Parts, begins_clean, prove};
-use super::remux::remux_from;
-use super::splice::{self, Situation};
+use super::remux::remux_whole;
+use super::splice;
 use super::window::Window;
-use super::{FinishError, Inspection, Iso, SalvageInPlace, Splice, Validate, Wish};
+use super::work::{Attempt, Phase, Work, watch, without_repeats};
+use super::{FinishError, Inspection, Iso, Validate};
 use crate::durable::{self, AheadReader, FileError, Partial, ReadAhead};
 use crate::isobmff::{self, FrontPlan, Movie, Shape};
-use crate::media::{self, Begins, Remux};
+use crate::media::{self, Remux};
 use crate::memory;
 use crate::recording::name::printable;
-use crate::recording::{Container, Defect, Outcome, SpliceMethod, TrackKind};
+use crate::recording::{Container, Defect, TrackKind};
 use crate::salvage::{self, Judge, Origin, Others, Reference, Salvaged, Verdict};
 
 /// Bytes of a file that are looked at to recognise its container.
@@ -40,17 +39,26 @@ const MOST_SCOUTS: usize = 3;
 /// A crashed recording is read past the cache, up to 60 MiB of it at a time, by a process that may have so much memory.
 const READ_AHEAD_FROM_BYTES: u64 = 512 << 20;
 
-/// Salvages a recording, or says why it stays where it is.
-pub fn salvage(
+/// What salvage found, before anything final is written.
+pub(super) enum Salvage {
+    /// Sample tables over the media of an MP4, and what the finished file will lack.
+    Tables(Box<Salvaged>, Vec<Defect>),
+    /// A file of ours that holds the packets and can be read, and what it is.
+    Whole(Partial, Box<Inspection>),
+}
+
+/// Looks through a recording, or says why it stays where it is.
+pub(super) fn salvage(
     work: &Work<'_>,
     inspection: &Inspection,
     container: Container,
-) -> Result<Result<Box<Written>, Vec<Defect>>, FinishError> {
+    references: &[Reference],
+) -> Result<Result<Salvage, Vec<Defect>>, FinishError> {
     if !container.is_iso() {
-        return foreign(work, inspection, container);
+        return foreign(work, inspection, container, references);
     }
     let source = work.settled.path();
-    let mut salvaged = proven(source, inspection.size_bytes, &(work.references)(), work.options.jobs)?;
+    let mut salvaged = proven(source, inspection.size_bytes, references, work.options.jobs)?;
     if salvaged.verdict == Verdict::NeedsParameters
         && let Some(segments) = reference_of_segments(work)
     {
@@ -63,20 +71,36 @@ pub fn salvage(
     if salvaged.verdict != Verdict::Playable {
         return Ok(Err(all));
     }
-    Ok(Ok(Box::new(write(work, inspection, container, &salvaged, &all)?)))
+    Ok(Ok(Salvage::Tables(Box::new(salvaged), all)))
+}
+
+/// Goes on with what was found.
+pub(super) fn write_salvaged(
+    attempt: Attempt<'_>,
+    inspection: Inspection,
+    container: Container,
+    found: Salvage,
+) -> Result<Phase<'_>, FinishError> {
+    match found {
+        Salvage::Tables(salvaged, defects) => write(attempt, inspection, container, *salvaged, defects),
+        Salvage::Whole(whole, again) => {
+            let target = finished_container(container, &again.codecs(), attempt.work.options, media::fits);
+            Ok(remux_whole(attempt, *again, target, whole))
+        }
+    }
 }
 
 /// Looks through a recording with the likeliest parameters; where decoders refuse what comes of it, again, and each that is tried
 /// must show pictures first. Mostly the first are right: then FFmpeg is not in memory while the media is looked through.
 fn proven(source: &Path, size_bytes: u64, references: &[Reference], jobs: usize) -> Result<Salvaged, FinishError> {
-    let first = tried(source, salvaged(source, size_bytes, (references, &|_| true), jobs)?)?;
+    let first = tried(source, salvaged(source, size_bytes, references, &|_| true, jobs)?)?;
     // Without tables for any of it: where the file names its own parameters, there are no others to try.
     let is_refused = first.verdict == Verdict::NeedsParameters && first.report.decode_errors.is_some();
     if !is_refused || first.found.is_some() {
         return Ok(first);
     }
     let judge = |movie: &Movie| prove(source, movie, Parts::Beginning).is_ok_and(|proof| proof.is_clean);
-    let again = tried(source, salvaged(source, size_bytes, (references, &judge), jobs)?)?;
+    let again = tried(source, salvaged(source, size_bytes, references, &judge, jobs)?)?;
     Ok(if again.verdict == Verdict::Playable { again } else { first })
 }
 
@@ -102,9 +126,9 @@ fn foreign(
     work: &Work<'_>,
     inspection: &Inspection,
     container: Container,
-) -> Result<Result<Box<Written>, Vec<Defect>>, FinishError> {
+    references: &[Reference],
+) -> Result<Result<Salvage, Vec<Defect>>, FinishError> {
     let (source, size_bytes) = (work.settled.path(), inspection.size_bytes);
-    let references = (work.references)();
     // One that has its beginning needs none.
     for references in iter::once(&references[..0]).chain(references.chunks(1)) {
         let mended = salvage::mend(durable::open_to_read(source)?, size_bytes, container, references);
@@ -125,26 +149,19 @@ fn foreign(
             info!(path = %printable(source), parameters = ?mended.source, from = rest.start, "Gave a recording its beginning again.");
             defects.push(Defect::Truncated { missing: format!("the first {} bytes", rest.start) });
         }
-        return remuxed(work, &whole, container, defects);
+        return found_whole(whole, defects);
     }
     Ok(Err(vec![Defect::NeedsParameters { pictures: 0, codec: container.extension().to_owned() }]))
 }
 
-/// A copy of the recording that is whole again, in a new container.
-fn remuxed(
-    work: &Work<'_>,
-    whole: &Partial,
-    container: Container,
-    defects: Vec<Defect>,
-) -> Result<Result<Box<Written>, Vec<Defect>>, FinishError> {
+/// A copy of the recording that is whole again.
+fn found_whole(whole: Partial, defects: Vec<Defect>) -> Result<Result<Salvage, Vec<Defect>>, FinishError> {
     let mut again = super::inspect(whole.path())?;
     again.defects.extend(defects);
     if again.is_hopeless() {
         return Ok(Err(again.defects));
     }
-    let target = finished_container(container, &again.codecs(), work.options, media::fits);
-    let written = remux_from(work, &again, target, (whole.path(), Begins::AtFirstPacket))?;
-    Ok(Ok(Box::new(Written { outcome: Outcome::Salvaged, ..written })))
+    Ok(Ok(Salvage::Whole(whole, Box::new(again))))
 }
 
 /// Mends the clusters of our copy of a Matroska or WebM file; what was wrong with them, and where in the original.
@@ -180,7 +197,8 @@ fn scouts(jobs: usize) -> usize {
 fn salvaged(
     source: &Path,
     size_bytes: u64,
-    (references, judge): (&[Reference], &Judge<'_>),
+    references: &[Reference],
+    judge: &Judge<'_>,
     jobs: usize,
 ) -> Result<Salvaged, FinishError> {
     let file = durable::open_to_read(source)?;
@@ -248,60 +266,56 @@ fn defects_of(salvaged: &Salvaged) -> Vec<Defect> {
 }
 
 fn write(
-    work: &Work<'_>,
-    inspection: &Inspection,
+    attempt: Attempt<'_>,
+    inspection: Inspection,
     container: Container,
-    salvaged: &Salvaged,
-    defects: &[Defect],
-) -> Result<Written, FinishError> {
+    salvaged: Salvaged,
+    defects: Vec<Defect>,
+) -> Result<Phase<'_>, FinishError> {
+    let work = attempt.work;
     let source = work.settled.path();
     let layout = inspection.iso.as_ref().map(|iso| iso.layout.clone());
     let layout = layout.ok_or_else(|| FinishError::Changed { path: source.to_owned() })?;
-    let verdict = isobmff::validate(&salvaged.movie, &layout);
-    let whole_bytes = salvaged.whole_bytes;
+    let Salvaged { movie, report, whole_bytes, .. } = salvaged;
+    let verdict = isobmff::validate(&movie, &layout);
     let iso =
         Iso { whole_bytes, layout, movie: None, stays_fragmented: None, is_rebuilt: true, has_others: false, verdict };
-    let start = start_of(work.settled.candidate(), None, salvaged.movie.declared_duration_ms().unwrap_or(0));
-    let wish = Wish { extension: extension_of(source, container), start_ms: start.0, may_be_own: false };
-    let final_path = (work.choose_path)(&wish)?;
-    let read = |bytes| (work.progress)(bytes, inspection.size_bytes);
-    // There is no file yet that a decoder could open by its name: it gets the header from here.
-    let packets = if work.options.validate == Validate::Decode { Validate::Packets } else { work.options.validate };
-    let mut closer = look_closer((source, container), Some(&salvaged.movie), packets, watch(work, &read))?;
-    if work.options.validate == Validate::Decode {
-        let plan = FrontPlan::spanning(&salvaged.movie, &salvaged.movie.to_ftyp(&[]), salvaged.whole_bytes, 1);
-        let header = plan.map_err(|error| header_error(source, error))?.header;
-        closer.take_decoded(media::decode_check_headed(source, header, salvaged.whole_bytes, watch(work, &read))?);
-    }
-    let (movie, salvage) = (&salvaged.movie, Some(salvaged.report.clone()));
     let declared_ms = movie.declared_duration_ms();
-    let job = Front { work, iso: &iso, movie, container, final_path, start, defects, closer, declared_ms, salvage };
-    job.carry_out(&ways(work, salvaged.report.source, &job.situation()?))
+    let start = start_of(work.settled.candidate(), None, declared_ms.unwrap_or(0));
+    let closer = look_closer_at(&work, &inspection, container, &movie, whole_bytes)?;
+    let front = Front {
+        attempt,
+        inspection,
+        rebuilt: Some(Box::new(Rebuilt { iso, movie })),
+        container,
+        start,
+        defects,
+        closer,
+        declared_ms,
+        salvage: Some(report),
+        falls_back: false,
+    };
+    Ok(front.phase())
 }
 
-/// The ways in which the header comes to the front. Where the file stands only as the operator lets it, and only with
-/// parameters of the stream itself: whoever named another file may still want to try a third.
-fn ways(work: &Work<'_>, origin: Origin, situation: &Situation) -> Vec<SpliceMethod> {
-    use SpliceMethod::{Copy, CopyRange, InsertRange, Reflink};
-    let beside: &[SpliceMethod] = match work.options.splice {
-        Splice::Copy => &[Copy],
-        Splice::CopyRange => &[CopyRange, Copy],
-        Splice::Auto if situation.is_copied_through_cache => &[Reflink, Copy],
-        Splice::Auto | Splice::InsertRange | Splice::Reflink => &[Reflink, CopyRange, Copy],
-    };
-    let is_own = matches!(origin, Origin::Stream | Origin::Media);
-    let is_alone = situation.evidence.is_strong() && situation.links == 1 && !situation.keeps_original;
-    let in_place = match work.options.salvage_in_place {
-        SalvageInPlace::Never => None,
-        SalvageInPlace::WhenFull => (!situation.has_room).then_some(1),
-        SalvageInPlace::Always => Some(0),
-    };
-    let mut ways = beside.to_vec();
-    if let Some(place) = in_place.filter(|_| is_own && is_alone) {
-        // Sharing blocks needs no room either.
-        ways.insert(if ways.first() == Some(&Reflink) { place } else { 0 }, InsertRange);
+/// There is no file yet that a decoder could open by its name: it gets the header from here.
+fn look_closer_at(
+    work: &Work<'_>,
+    inspection: &Inspection,
+    container: Container,
+    movie: &Movie,
+    whole_bytes: u64,
+) -> Result<Closer, FinishError> {
+    let source = work.settled.path();
+    let read = |bytes| work.progress.set(bytes, inspection.size_bytes);
+    let packets = if work.options.validate == Validate::Decode { Validate::Packets } else { work.options.validate };
+    let mut closer = look_closer(source, container, Some(movie), packets, watch(work, &read))?;
+    if work.options.validate == Validate::Decode {
+        let plan = FrontPlan::spanning(movie, &movie.to_ftyp(&[]), whole_bytes, 1);
+        let header = plan.map_err(|error| header_error(source, error))?.header;
+        closer.take_decoded(media::decode_check_headed(source, header, whole_bytes, watch(work, &read))?);
     }
-    ways
+    Ok(closer)
 }
 
 /// What a sound recording tells about others of its stream; `None` for one that tells nothing that is needed.
@@ -427,7 +441,7 @@ mod tests {
             rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
             let lies_on_the_disk = || ReadAhead::open(&path, 3).is_some();
             assert!(lies_on_the_disk());
-            let found = salvaged(&path, bytes.len() as u64, (&references, &|_| true), 0).unwrap();
+            let found = salvaged(&path, bytes.len() as u64, &references, &|_| true, 0).unwrap();
             assert!(lies_on_the_disk(), "{holes} holes");
             let alone = salvage::salvage(Cursor::new(&bytes), Others::none(), bytes.len() as u64, &references).unwrap();
             assert_eq!(found.movie, alone.movie, "{holes} holes");

@@ -87,7 +87,7 @@ fn read_movie(reader: &mut BufReader<File>) -> Result<Movie, IsoError> {
 pub(super) fn same_samples(before: &Movie, after: &Movie, moved_by: Option<u64>) -> Result<(), String> {
     same_count(before, after.tracks.len())?;
     let pairs = (1..).zip(before.tracks.iter().zip(&after.tracks));
-    pairs.into_iter().try_for_each(|(number, (ours, theirs))| same_track(number, (ours, theirs), moved_by))
+    pairs.into_iter().try_for_each(|(number, (ours, theirs))| same_track(number, ours, theirs, moved_by))
 }
 
 /// The same for the bytes of a `moov`, which are read track by track, so that a long recording's tables are not in memory twice.
@@ -106,7 +106,7 @@ fn same_tracks(
     isobmff::movie::each_track(moov, |track| {
         visit(&track);
         if let (Ok(()), Some(ours)) = (&said, before.tracks.get(found)) {
-            said = same_track(found + 1, (ours, &track), moved_by);
+            said = same_track(found + 1, ours, &track, moved_by);
         }
         found += 1;
     })?;
@@ -118,7 +118,7 @@ fn same_count(before: &Movie, tracks: usize) -> Result<(), String> {
     if expected == tracks { Ok(()) } else { Err(format!("{expected} tracks became {tracks}")) }
 }
 
-fn same_track(number: usize, (ours, theirs): (&Track, &Track), moved_by: Option<u64>) -> Result<(), String> {
+fn same_track(number: usize, ours: &Track, theirs: &Track, moved_by: Option<u64>) -> Result<(), String> {
     let moved_by = moved_by.map(|by| if ours.is_external() { 0 } else { by });
     let facts = |s: Sample, moved_by: Option<u64>| {
         let place = moved_by.map(|by| s.offset.saturating_add(by));
@@ -126,7 +126,7 @@ fn same_track(number: usize, (ours, theirs): (&Track, &Track), moved_by: Option<
     };
     let old = || ours.samples().map(|s| facts(s, moved_by));
     let new = || theirs.samples().map(|s| facts(s, moved_by.map(|_| 0)));
-    let is_same = are_tables_same((&ours.tables, &theirs.tables), moved_by) || old().eq(new());
+    let is_same = are_tables_same(&ours.tables, &theirs.tables, moved_by) || old().eq(new());
     if !is_same || ours.edits != theirs.edits {
         return Err(format!("the samples of track {number} differ"));
     }
@@ -138,7 +138,7 @@ fn same_track(number: usize, (ours, theirs): (&Track, &Track), moved_by: Option<
 
 /// Whether two tables are alike word by word, so that the samples that they give are. What tables say in another form (other
 /// runs, other chunks) has to be compared sample by sample.
-fn are_tables_same((ours, theirs): (&SampleTables, &SampleTables), moved_by: Option<u64>) -> bool {
+fn are_tables_same(ours: &SampleTables, theirs: &SampleTables, moved_by: Option<u64>) -> bool {
     let by = moved_by.unwrap_or(0);
     let moved = |(old, new): (&u64, &u64)| moved_by.is_none() || old.saturating_add(by) == *new;
     ours.chunk_offsets.len() == theirs.chunk_offsets.len()

@@ -1,62 +1,67 @@
-//! A recording of tags on its way: by tables over them, or where these cannot be made, by a remux that says what it left out.
+//! A recording of tags, looked through: there are tables over them, or it goes into another container, and what that leaves out
+//! is named.
 
 use super::container::finished_container;
-use super::front::indexed_front;
-use super::indexing::{self, Indexing};
-use super::produce::{Work, Written, watch};
-use super::remux::remux;
+use super::indexing::{self, Indexed, Indexing};
+use super::work::{Work, watch};
 use super::{ByBytes, FinishError, Inspection, Validate, splice};
 use crate::media::{self, MediaError};
 use crate::recording::name::printable;
 use crate::recording::{Container, Defect};
 
-/// Finishes by tables over the packets; what is not as its beginning promised is remuxed, into what it fits in then.
-pub(super) fn index_or_remux(
-    work: &Work<'_>,
-    inspection: &mut Inspection,
-    container: Container,
-) -> Result<Written, FinishError> {
+/// What a look at the packets came to.
+pub(super) enum Tagged {
+    /// There are tables over all of them.
+    Indexed(Box<Indexed>),
+    /// They go into this container.
+    Remux(Container),
+    /// There was nothing to look at.
+    NotAsked,
+}
+
+/// Makes tables over the packets; what is not as its beginning promised is remuxed, into what it fits in then.
+pub(super) fn look(work: &Work<'_>, inspection: &mut Inspection, container: Container) -> Result<Tagged, FinishError> {
     // A decoder reads everything, and numbers the tracks of what it reads: of the finished file, which a remux looks at.
     if work.options.validate == Validate::Decode {
-        return remux_named(work, inspection, container);
+        return look_before_remux(work, inspection, container);
     }
     let source = work.settled.path();
-    let read = |bytes| (work.progress)(bytes, inspection.size_bytes);
+    let size_bytes = inspection.size_bytes;
+    let read = |bytes| work.progress.set(bytes, size_bytes);
     let watch = watch(work, &read);
     let found = indexing::index(source, &|bytes| watch.tick(bytes).is_ok())?;
     if work.stop.load(std::sync::atomic::Ordering::Relaxed) {
         return Err(MediaError::Cancelled.into());
     }
     match found {
-        Indexing::Done(indexed) => indexed_front(work, inspection, container, *indexed),
+        Indexing::Done(indexed) => Ok(Tagged::Indexed(indexed)),
         Indexing::Unsound => {
             name_unsound(work, inspection)?;
-            remux_anew(work, inspection)
+            probe_anew(work, inspection)
         }
-        Indexing::NotSo => remux_anew(work, inspection),
+        Indexing::NotSo => probe_anew(work, inspection),
     }
 }
 
-/// Remuxes; of FLV whose tags do not follow one another to the end, the source stays, since libavformat passes over what
-/// is between them without a word.
-pub(super) fn remux_named(
+/// Of FLV whose tags do not follow one another to the end, the source stays, since libavformat passes over what is between them
+/// without a word.
+pub(super) fn look_before_remux(
     work: &Work<'_>,
     inspection: &mut Inspection,
     container: Container,
-) -> Result<Written, FinishError> {
+) -> Result<Tagged, FinishError> {
     if inspection.container == Some(Container::Flv) {
         name_unsound(work, inspection)?;
     }
-    remux(work, inspection, container)
+    Ok(Tagged::Remux(container))
 }
 
 /// The first tags promised other tracks than there are: all of them are looked at before the container is chosen.
-fn remux_anew(work: &Work<'_>, inspection: &mut Inspection) -> Result<Written, FinishError> {
+fn probe_anew(work: &Work<'_>, inspection: &mut Inspection) -> Result<Tagged, FinishError> {
     let from = inspection.container.unwrap_or(Container::Flv);
     inspection.is_indexable = false;
     inspection.probe = Some(media::probe(work.settled.path(), from)?);
-    let container = finished_container(from, &inspection.codecs(), work.options, media::fits);
-    remux(work, inspection, container)
+    Ok(Tagged::Remux(finished_container(from, &inspection.codecs(), work.options, media::fits)))
 }
 
 /// Where tags do not follow one another, another recording may begin; or a splice in place may have been cut, which is taken

@@ -4,10 +4,12 @@ use std::io;
 use std::path::Path;
 
 use super::FinishError;
+use super::phases::Prepared;
+use super::work::{Conclusion, Phase};
 use crate::discover::Settled;
 use crate::durable;
 use crate::recording::journey::{Candidate, NameFacts};
-use crate::recording::{SpliceIntent, VodRecord};
+use crate::salvage::Reference;
 
 /// A file that is taken because somebody says so. With no better evidence than that it is never touched.
 pub fn settled_as_given(file: &Path) -> Result<Settled, FinishError> {
@@ -23,7 +25,19 @@ pub fn settled_as_given(file: &Path) -> Result<Settled, FinishError> {
     Ok(Settled::as_given(candidate))
 }
 
-/// For [`Work::remember`](super::Work::remember): without a journal nothing may be changed where it stands.
-pub fn never_in_place(_: &SpliceIntent, _: &VodRecord) -> Result<(), FinishError> {
-    Err(FinishError::NotJournalled { source: io::Error::other("this work is not journalled").into() })
+/// Finishes such a file into a second one under a name of ours beside `to`, which nobody else may be given meanwhile.
+pub fn finish_beside(prepared: Prepared<'_>, references: &[Reference], to: &Path) -> Result<Conclusion, FinishError> {
+    let mut phase = prepared.begin(references)?;
+    loop {
+        phase = match phase {
+            Phase::Unnamed(unnamed) => unnamed.named(to.to_owned())?,
+            // Without a journal nothing may be changed where it stands.
+            Phase::Promise(_) => {
+                return Err(FinishError::NotJournalled {
+                    source: io::Error::other("this work is not journalled").into(),
+                });
+            }
+            Phase::Ended(conclusion) => return Ok(conclusion),
+        }
+    }
 }

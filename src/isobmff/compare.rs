@@ -13,23 +13,30 @@ pub fn first_difference(before: &Movie, after: &Movie, moved: &Moved<'_>) -> Opt
     if before.tracks.len() != after.tracks.len() {
         return Some(format!("{} tracks became {}", before.tracks.len(), after.tracks.len()));
     }
-    let timescales = (before.header.timescale, after.header.timescale);
+    let (old_timescale, new_timescale) = (before.header.timescale, after.header.timescale);
     let pairs = (1..).zip(before.tracks.iter().zip(&after.tracks));
     pairs.into_iter().find_map(|(number, (old, new))| {
-        let said = track_difference(old, new, timescales).or_else(|| sample_difference(old, new, moved))?;
+        let said = track_difference(old, new)
+            .or_else(|| {
+                moved_presentation(old.presentation_shift(old_timescale), new.presentation_shift(new_timescale))
+            })
+            .or_else(|| sample_difference(old, new, moved))?;
         Some(format!("track {number}: {said}"))
     })
 }
 
-fn track_difference(old: &Track, new: &Track, (before, after): (u32, u32)) -> Option<String> {
+fn track_difference(old: &Track, new: &Track) -> Option<String> {
     if old.handler != new.handler || old.descriptions != new.descriptions {
         return Some("its kind or its sample descriptions changed".into());
     }
     if old.timescale() != new.timescale() {
         return Some(format!("its timescale changed from {} to {}", old.timescale(), new.timescale()));
     }
-    let (shift, new_shift) = (old.presentation_shift(before), new.presentation_shift(after));
-    (shift != new_shift).then(|| format!("its presentation moved from {shift} to {new_shift} ticks"))
+    None
+}
+
+fn moved_presentation(from: i64, to: i64) -> Option<String> {
+    (from != to).then(|| format!("its presentation moved from {from} to {to} ticks"))
 }
 
 fn sample_difference(old: &Track, new: &Track, moved: &Moved<'_>) -> Option<String> {

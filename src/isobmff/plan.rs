@@ -39,7 +39,7 @@ impl FrontPlan {
             |front: u64, out: &mut Vec<u8>| relocate_into(movie.raw(), &|offset| offset.saturating_add(front), out);
         // Moved offsets rarely need wider tables.
         let likely_bytes = (ftyp.len() + movie.raw().len()) as u64;
-        let header = settle_at(ftyp, (checked_block(block_bytes)?, 0), likely_bytes, tail, place)?;
+        let header = settle_at(ftyp, Blocks::of(block_bytes)?, likely_bytes, tail, place)?;
         Ok(Self { header, body_ranges: iter::once(0..layout.len).collect() })
     }
 
@@ -54,7 +54,7 @@ impl FrontPlan {
         let kept = placed(&body_ranges);
         let place =
             |front: u64, out: &mut Vec<u8>| relocate_into(movie.raw(), &|offset| moved_into(&kept, front, offset), out);
-        let header = settle_at(ftyp, (block_bytes, phase), 0, Tail::Free { covers_bytes: 0 }, place)?;
+        let header = settle_at(ftyp, Blocks { block_bytes, phase }, 0, Tail::Free { covers_bytes: 0 }, place)?;
         Ok(Self { header, body_ranges })
     }
 
@@ -64,7 +64,7 @@ impl FrontPlan {
     /// `len` is the length of the old file, or where it is to end.
     pub fn spanning(movie: &Movie, ftyp: &[u8], len: u64, block_bytes: u64) -> Result<Self, IsoError> {
         let place = |front: u64, out: &mut Vec<u8>| movie.write_moov(front, out);
-        let header = settle_at(ftyp, (checked_block(block_bytes)?, 0), 0, Tail::Media { body_bytes: len }, place)?;
+        let header = settle_at(ftyp, Blocks::of(block_bytes)?, 0, Tail::Media { body_bytes: len }, place)?;
         Ok(Self { header, body_ranges: iter::once(0..len).collect() })
     }
 
@@ -139,13 +139,12 @@ fn placed(ranges: &[Range<u64>]) -> Vec<(Range<u64>, u64)> {
 /// the first round tells. A front that comes out shorter is filled up.
 fn settle_at(
     ftyp: &[u8],
-    (block_bytes, phase): (u64, u64),
+    blocks: Blocks,
     likely_bytes: u64,
     tail: Tail,
     place: impl Fn(u64, &mut Vec<u8>) -> Result<(), IsoError>,
 ) -> Result<Vec<u8>, IsoError> {
-    let next =
-        |head_bytes: u64, last: u64| next_front(least_front_bytes(head_bytes, tail), last, (block_bytes, phase), tail);
+    let next = |head_bytes: u64, last: u64| next_front(least_front_bytes(head_bytes, tail), last, blocks, tail);
     let mut front = if likely_bytes == 0 { 0 } else { next(likely_bytes, 0) };
     let mut head = Vec::new();
     for _ in 0..MAX_ROUNDS {
@@ -163,16 +162,31 @@ fn settle_at(
 
 /// The next length in phase that is not below `least` and above the one that was tried; if that leaves one to seven bytes, which are no
 /// box, the one after it.
-fn next_front(least: u64, tried: u64, (block_bytes, phase): (u64, u64), tail: Tail) -> u64 {
-    let front = in_phase(least.max(tried + 1), block_bytes, phase);
+fn next_front(least: u64, tried: u64, blocks: Blocks, tail: Tail) -> u64 {
+    let front = blocks.in_phase(least.max(tried + 1));
     let is_no_box = (1..FREE_BYTES).contains(&(front - least));
     if is_no_box && matches!(tail, Tail::Free { covers_bytes: 0 } | Tail::Media { .. }) {
-        return in_phase(least + FREE_BYTES, block_bytes, phase);
+        return blocks.in_phase(least + FREE_BYTES);
     }
     front
 }
 
-/// The least length from `least` on that leaves `phase` when divided by the block.
-fn in_phase(least: u64, block_bytes: u64, phase: u64) -> u64 {
-    (least + (block_bytes - phase) % block_bytes).next_multiple_of(block_bytes) - (block_bytes - phase) % block_bytes
+/// Lengths that leave `phase` when divided by the block.
+#[derive(Debug, Clone, Copy)]
+struct Blocks {
+    block_bytes: u64,
+    phase: u64,
+}
+
+impl Blocks {
+    /// Multiples of a block.
+    fn of(block_bytes: u64) -> Result<Self, IsoError> {
+        Ok(Self { block_bytes: checked_block(block_bytes)?, phase: 0 })
+    }
+
+    /// The least of them from `least` on.
+    const fn in_phase(self, least: u64) -> u64 {
+        let rest = (self.block_bytes - self.phase) % self.block_bytes;
+        (least + rest).next_multiple_of(self.block_bytes) - rest
+    }
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use tracing::warn;
 
+use super::ended::{Ended, ended_before};
 use super::engine::Engine;
 use super::error::PipelineError;
 use super::finding::{self, Place};
 use super::freeing;
 use super::house::{House, now_ms};
-use super::journey::{self, Ended};
 use super::leaving;
 use super::pool::Urgency;
 use super::queueing;
@@ -173,7 +173,7 @@ impl Run<'_> {
     fn already_ended(&self, candidate: &Candidate) -> Option<Ended> {
         let known = self.house().catalog.knows(&candidate.path, &candidate.fingerprint).ok()?;
         let is_new = matches!(known, Known::Unknown | Known::Failed { .. } | Known::UnderWay);
-        (!is_new).then(|| journey::ended_before(self.house(), &candidate.path, &candidate.fingerprint, &known))
+        (!is_new).then(|| ended_before(self.house(), &candidate.path, &candidate.fingerprint, &known))
     }
 
     fn tell(&self, path: PathBuf, ended: Ended) {

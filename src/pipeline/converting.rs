@@ -44,8 +44,8 @@ pub(super) fn converted(house: &House, delivery: &Delivery) -> Result<Option<Con
     if before.fingerprint != file.fingerprint {
         return Err(DeliverError::changed(&file.path).into());
     }
-    let by = (house.catalog.owner(), &house.stop);
-    let copy = stop::heeding(&house.stop, || progressive_copy(&file.path, &delivery.target, by, now_ms()));
+    let make = || progressive_copy(&file.path, &delivery.target, house.catalog.owner(), &house.stop, now_ms());
+    let copy = stop::heeding(&house.stop, make);
     let Some(copy) = copy.map_err(|Stopped| PipelineError::Stopped)?? else { return Ok(None) };
     let mut asset = delivery.asset.clone();
     asset.files[0].stand_in = Some(StandIn { path: copy.path.clone(), fingerprint: copy.fingerprint });

@@ -10,10 +10,10 @@ use super::house::{House, Opening, Settings};
 use super::journey;
 use super::pool::{Listener, Pool, Urgency};
 use super::resuming;
-use super::turns::Turn;
 use crate::catalog::CatalogError;
 use crate::discover::Settled;
 use crate::stop::Stop;
+use crate::turns::Turn;
 
 /// A running house. `watch`, `process` and `recover` all work on one.
 #[derive(Debug)]

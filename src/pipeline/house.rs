@@ -153,8 +153,8 @@ impl House {
         } else {
             open_catalog(&settings.state_dir, &stop, opening)?
         };
-        catalog.shared().limit_events(settings.events);
         let runtime = Runtime::start().map_err(PipelineError::Runtime)?;
+        catalog.shared().limit_events(settings.events);
         let open = if opening.asks_no_store { Targets::open_to_look } else { Targets::open };
         let targets = open(&settings.deliver, &runtime)?.stopped_by(&stop);
         Ok(Self {
@@ -185,7 +185,7 @@ impl House {
     fn own_by<'a>(&self, settings: &Settings, roots: impl Iterator<Item = &'a Path>) -> Result<(), PipelineError> {
         let is_configured = |path: &Path| settings.watch.roots.iter().any(|root| root.path == path);
         let is_stopped = || self.stop.is_requested();
-        Ok(self.roots.own(roots, (self.catalog.owner(), &settings.state_dir), &is_configured, &is_stopped)?)
+        Ok(self.roots.own(roots, self.catalog.owner(), &settings.state_dir, &is_configured, &is_stopped)?)
     }
 
     /// What is in force now, all of one configuration; a reload replaces it for what begins afterwards.

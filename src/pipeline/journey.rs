@@ -9,64 +9,25 @@
 //! `publishing` has steps 3 to 5; `resuming` goes on from whatever step the journal holds.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use tracing::{info, warn};
-
+use super::concluding::{conclude, failed, quarantine};
+use super::ended::{Ended, ended_before};
 use super::error::PipelineError;
 use super::house::{House, now_ms};
+use super::position::Position;
 use super::postponing;
-use super::publishing::{publish, stands};
+use super::publishing::publish;
 use super::resuming::resume_one;
-use super::roots;
 use super::teaching;
-use super::turns::Turn;
-use crate::catalog::{Begun, CatalogError, Entry, JournalKey, Known, next_try_ms};
+use crate::catalog::{Begun, CatalogError, Entry, JournalKey};
 use crate::discover::Settled;
-use crate::fault::{Class, Fault, chain};
-use crate::finish::{self, Conclusion, FinishError, Names, Turn as _, Wish};
+use crate::finish::{self, Conclusion, FinishError, Phase, Promise, Wish, Work};
+use crate::recording::Defect;
 use crate::recording::journey::{Stage, Step};
-use crate::recording::name::printable;
-use crate::recording::{Defect, Fingerprint, SpliceIntent, VodRecord};
 use crate::stop::{self, Stopped};
-
-/// How a recording's journey ended, for now.
-#[derive(Debug, Clone)]
-pub enum Ended {
-    /// It is finished and catalogued.
-    Finished(Box<VodRecord>),
-    /// It was before.
-    AlreadyFinished {
-        /// Id of its record, if it has one.
-        vod_id: Option<String>,
-    },
-    /// It cannot be finished and stays where it is.
-    Quarantined(Vec<Defect>),
-    /// It was left out on the first start.
-    LeftOut,
-    /// It came too far to begin again and cannot go on yet: it is carried on from where it stands.
-    Postponed {
-        /// Id of its record, if it has one.
-        vod_id: Option<String>,
-        /// What to do about it.
-        class: Class,
-        /// What is done, and what went wrong.
-        message: String,
-        /// What is safe and what to do.
-        hint: Option<String>,
-    },
-    /// The attempt failed; the recording is where it was.
-    Failed {
-        /// What to do about it.
-        class: Class,
-        /// What went wrong.
-        message: String,
-        /// What is safe and what to do.
-        hint: Option<String>,
-    },
-}
+use crate::turns::Turn;
 
 /// A recording up to this size is begun while others are worked on; its turn comes soon all the same.
 const SMALL_BYTES: u64 = 16 << 20;
@@ -102,7 +63,7 @@ fn travel_on(house: &House, settled: &Settled, turn: &Turn<'_>) -> Ended {
         }
         Ok(Begun::Known(known)) => ended_before(house, settled.path(), &settled.candidate().fingerprint, &known),
         Ok(Begun::KillsTheProcess { key, attempts, stage }) => {
-            quarantine(house, (&key, stage), settled, vec![Defect::KillsTheProcess { attempts }])
+            quarantine(house, Position { key, stage }, settled, vec![Defect::KillsTheProcess { attempts }])
         }
         Ok(Begun::Attempt { key, attempt, .. }) => {
             conclude(house, &key, settled, attempt, guarded(|| attempt_journey(house, &key, settled, turn)))
@@ -116,31 +77,6 @@ fn travel_on(house: &House, settled: &Settled, turn: &Turn<'_>) -> Ended {
 /// A panic is a fault of this program with this one recording: it is journalled, and the others go on.
 fn guarded(journey: impl FnOnce() -> Result<Ended, PipelineError>) -> Result<Ended, PipelineError> {
     catch_unwind(AssertUnwindSafe(journey)).unwrap_or(Err(PipelineError::Panicked))
-}
-
-/// How a recording that the catalogue knows has ended.
-pub fn ended_before(house: &House, path: &Path, fingerprint: &Fingerprint, known: &Known) -> Ended {
-    match known {
-        Known::LeftOut => Ended::LeftOut,
-        Known::Quarantined => {
-            let entry = house.catalog.entry_for(path, fingerprint).ok().flatten();
-            let defects = entry.map(|e| e.step).and_then(|step| match step {
-                Step::Quarantined { defects } => Some(defects),
-                _ => None,
-            });
-            Ended::Quarantined(defects.unwrap_or_default())
-        }
-        Known::Failed { .. } => failed_before(house, path, fingerprint),
-        other => Ended::AlreadyFinished { vod_id: other.vod_id().map(str::to_owned) },
-    }
-}
-
-fn failed_before(house: &House, path: &Path, fingerprint: &Fingerprint) -> Ended {
-    let entry = house.catalog.entry_for(path, fingerprint).ok().flatten();
-    match entry.map(|e| e.step) {
-        Some(Step::Failed { class, message, .. }) => Ended::Failed { class, message, hint: None },
-        _ => Ended::AlreadyFinished { vod_id: None },
-    }
 }
 
 fn continue_journey(house: &House, key: &JournalKey, entry: &Entry, turn: &Turn<'_>) -> Result<Ended, PipelineError> {
@@ -162,50 +98,55 @@ fn attempt_journey(
     turn: &Turn<'_>,
 ) -> Result<Ended, PipelineError> {
     let options = house.settings().finish_of(settled.candidate());
-    let choose = |wish: &Wish<'_>| reserve(house, key, settled, wish);
     let meter = house.meters.begin("finish", settled.path(), settled.candidate().fingerprint.size_bytes);
-    let progress = |done_bytes, total_bytes| meter.set(done_bytes, total_bytes);
-    let is_splicing = AtomicBool::new(false);
-    let stage = || if is_splicing.load(Ordering::Relaxed) { Stage::Splicing } else { Stage::Begun };
-    let remember = |intent: &SpliceIntent, record: &VodRecord| {
-        remember(house, (key, stage()), intent, record)?;
-        is_splicing.store(true, Ordering::Relaxed);
-        Ok(())
-    };
-    let work = finish::Work {
+    let work = Work {
         settled,
         options: &options,
         stop: house.stop.flag(),
         now_ms: now_ms(),
-        choose_path: &choose,
+        progress: meter.progress(),
         turn,
-        progress: &progress,
-        remember: &remember,
-        references: &|| teaching::references(house, settled),
         owner: house.catalog.owner(),
     };
-    let conclusion =
-        stop::heeding(&house.stop, || finish::finish(&work)).map_err(|Stopped| PipelineError::Stopped)??;
+    let mut position = Position { key: *key, stage: Stage::Begun };
+    let conclusion = stop::heeding(&house.stop, || carry_out(house, &mut position, work))
+        .map_err(|Stopped| PipelineError::Stopped)??;
     // What follows waits for the disk only.
     turn.pause();
     drop(meter);
     match conclusion {
-        Conclusion::Quarantined(defects) => Ok(quarantine(house, (key, stage()), settled, defects)),
+        Conclusion::Quarantined(defects) => Ok(quarantine(house, position, settled, defects)),
         Conclusion::Finished(finished) => {
-            publish(house, (key, stage()), *finished).map(|record| Ended::Finished(Box::new(record)))
+            publish(house, position, *finished).map(|record| Ended::Finished(Box::new(record)))
+        }
+    }
+}
+
+/// One phase after another; between two of them names are reserved and promises journalled.
+fn carry_out(house: &House, position: &mut Position, work: Work<'_>) -> Result<Conclusion, PipelineError> {
+    let prepared = finish::prepare(work)?;
+    let needs_references = prepared.needs_references();
+    let references = if needs_references { teaching::references(house, work.settled) } else { Vec::new() };
+    let mut phase = prepared.begin(&references)?;
+    loop {
+        phase = match phase {
+            Phase::Unnamed(unnamed) => {
+                let path = reserve(house, &position.key, work.settled, unnamed.wish())?;
+                unnamed.named(path)?
+            }
+            Phase::Promise(promise) => {
+                remember(house, position, &promise)?;
+                promise.perform()?
+            }
+            Phase::Ended(conclusion) => return Ok(conclusion),
         }
     }
 }
 
 /// Journals what is about to be done to the source where it stands.
-fn remember(
-    house: &House,
-    (key, from): (&JournalKey, Stage),
-    intent: &SpliceIntent,
-    record: &VodRecord,
-) -> Result<(), FinishError> {
-    let step = Step::Splicing { intent: Box::new(intent.clone()), record: Box::new(record.clone()) };
-    let journalled = house.catalog.advance(key, from, step, now_ms());
+fn remember(house: &House, position: &mut Position, promise: &Promise<'_>) -> Result<(), FinishError> {
+    let (intent, record) = (Box::new(promise.intent.clone()), Box::new(promise.record.clone()));
+    let journalled = position.advance(house, Step::Splicing { intent, record });
     journalled.map_err(|e| FinishError::NotJournalled { source: Box::new(e) })?;
     // What changes the source now is short, and ends whole.
     stop::heed_no_more();
@@ -213,7 +154,7 @@ fn remember(
 }
 
 /// Chooses a free final name and promises it to this recording, durably; the same one again after a cut.
-fn reserve(house: &House, key: &JournalKey, settled: &Settled, wish: &Wish<'_>) -> Result<PathBuf, FinishError> {
+fn reserve(house: &House, key: &JournalKey, settled: &Settled, wish: &Wish) -> Result<PathBuf, FinishError> {
     let _one_at_a_time = house.naming.lock().unwrap_or_else(PoisonError::into_inner);
     let settings = house.settings();
     let suffixes = &settings.watch.temporary_suffixes;
@@ -225,103 +166,8 @@ fn reserve(house: &House, key: &JournalKey, settled: &Settled, wish: &Wish<'_>) 
     {
         return Ok(path);
     }
-    finish::finished_path(candidate, wish, &settings.finish, suffixes, &Claims { house, key })
-        .ok_or(FinishError::TooManyNames { path: settled.path().to_owned() })
-}
-
-struct Claims<'a> {
-    house: &'a House,
-    key: &'a JournalKey,
-}
-
-impl Names for Claims<'_> {
-    fn claim(&self, path: &Path) -> bool {
-        // A catalogue that cannot be written must not lead to a name that is taken: the next step fails and says why.
-        self.house.catalog.reserve_name(path, self.key).unwrap_or(false)
-    }
-}
-
-pub(super) fn conclude(
-    house: &House,
-    key: &JournalKey,
-    settled: &Settled,
-    attempt: u32,
-    outcome: Result<Ended, PipelineError>,
-) -> Ended {
-    let error = match outcome {
-        Ok(ended) => {
-            if house.postponed.end(key) {
-                info!(path = %printable(settled.path()), "Carried on to its end.");
-            }
-            return ended;
-        }
-        Err(error) => error,
-    };
-    if let Some(ended) = postponing::postpone(house, key, &error) {
-        return ended;
-    }
-    let class = error.class();
-    let message = chain(&error);
-    let journalled =
-        take_back(house, key).and_then(|stage| give_up(house, (key, stage, attempt), settled, (class, &message)));
-    match journalled {
-        Ok(()) => drop(house.postponed.end(key)),
-        Err(unwritten) => postponing::not_journalled(house, (key, attempt), settled, (&message, &unwritten)),
-    }
-    Ended::Failed { class, message, hint: error.hint() }
-}
-
-/// An attempt that failed with nothing left to be carried on: the journal says so before it says anything else. Returns where
-/// the recording stands.
-fn take_back(house: &House, key: &JournalKey) -> Result<Stage, CatalogError> {
-    let entry = house.catalog.entry(key)?.ok_or(CatalogError::NotJournalled { key: *key })?;
-    let stage = entry.stage();
-    if !matches!(stage, Stage::Splicing | Stage::Publishing) {
-        return Ok(stage);
-    }
-    house.catalog.advance(key, stage, Step::Begun, now_ms())?;
-    Ok(Stage::Begun)
-}
-
-/// Ends an attempt that has left nothing.
-fn give_up(
-    house: &House,
-    (key, stage, attempt): (&JournalKey, Stage, u32),
-    settled: &Settled,
-    (class, message): (Class, &str),
-) -> Result<(), CatalogError> {
-    // Another state of the file is another recording; the name that was reserved for this one is free for it.
-    let is_another = matches!(stands(settled.path(), &settled.candidate().fingerprint), Ok(false))
-        && roots::is_available(house, &settled.candidate().root);
-    if is_another {
-        return house.catalog.forget(key);
-    }
-    if class == Class::Cancelled {
-        return house.catalog.cancel(key, now_ms());
-    }
-    let due_ms = next_try_ms(attempt, class, now_ms(), 0);
-    warn!(path = %printable(settled.path()), class = ?class, error = message, "Not finished; the recording stays as it is.");
-    house.catalog.advance(key, stage, Step::Failed { class, message: message.to_owned(), due_ms }, now_ms())
-}
-
-pub(super) fn quarantine(
-    house: &House,
-    (key, from): (&JournalKey, Stage),
-    settled: &Settled,
-    defects: Vec<Defect>,
-) -> Ended {
-    let reasons = defects.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-    warn!(path = %printable(settled.path()), reasons, "Quarantined where it is; it is never deleted.");
-    match house.catalog.advance(key, from, Step::Quarantined { defects: defects.clone() }, now_ms()) {
-        Ok(()) => Ended::Quarantined(defects),
-        Err(error) => {
-            let attempt = house.catalog.entry(key).ok().flatten().map_or(0, |entry| entry.attempts);
-            postponing::not_journalled(house, (key, attempt), settled, (&reasons, &error));
-            failed(&error)
-        }
-    }
-}
-
-fn failed(error: &CatalogError) -> Ended {
-    Ended::Failed { class: error.class(), message: chain(error), hint: error.hint() }
+    // A catalogue that cannot be written must not lead to a name that is taken: the next step fails and says why.
+    let is_ours = |path: &PathBuf| house.catalog.reserve_name(path, key).unwrap_or(false);
+    let mut free = finish::free_paths(candidate, wish, &settings.finish, suffixes);
+    free.find(is_ours).ok_or(FinishError::TooManyNames { path: settled.path().to_owned() })
 }

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::progress::Progress;
+
 /// Everything that is being read, written or sent now.
 #[derive(Debug, Default)]
 pub struct Meters {
@@ -17,8 +19,7 @@ pub struct Meters {
 struct Counts {
     id: u64,
     label: String,
-    total_bytes: AtomicU64,
-    done_bytes: AtomicU64,
+    bytes: Progress,
 }
 
 /// One piece of work at one moment.
@@ -48,8 +49,7 @@ impl Meters {
         let counts = Counts {
             id: self.begun.fetch_add(1, Ordering::Relaxed),
             label: format!("{verb} {name}"),
-            total_bytes: AtomicU64::new(total_bytes),
-            done_bytes: AtomicU64::new(0),
+            bytes: Progress::of(total_bytes),
         };
         let counts = Arc::new(counts);
         self.running.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&counts));
@@ -62,23 +62,22 @@ impl Meters {
         let reading = |counts: &Arc<Counts>| Reading {
             id: counts.id,
             label: counts.label.clone(),
-            done_bytes: counts.done_bytes.load(Ordering::Relaxed),
-            total_bytes: counts.total_bytes.load(Ordering::Relaxed),
+            done_bytes: counts.bytes.done(),
+            total_bytes: counts.bytes.total(),
         };
         running.iter().map(reading).collect()
     }
 }
 
 impl Meter<'_> {
-    /// So many bytes are done, of so many.
-    pub fn set(&self, done_bytes: u64, total_bytes: u64) {
-        self.counts.done_bytes.store(done_bytes, Ordering::Relaxed);
-        self.counts.total_bytes.store(total_bytes, Ordering::Relaxed);
+    /// What is counted, for whoever does the work.
+    pub fn progress(&self) -> &Progress {
+        &self.counts.bytes
     }
 
     /// So many bytes more are done.
     pub fn add(&self, bytes: u64) {
-        self.counts.done_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.counts.bytes.add(bytes);
     }
 }
 
@@ -98,7 +97,7 @@ mod tests {
         let meters = Meters::default();
         let (remux, upload) =
             (meters.begin("finish", Path::new("/x/a.flv"), 10), meters.begin("send", Path::new("/x/a.mp4"), 7));
-        remux.set(4, 20);
+        remux.progress().set(4, 20);
         upload.add(3);
         upload.add(2);
         let said = |r: &Reading| (r.label.clone(), r.done_bytes, r.total_bytes);

@@ -5,9 +5,11 @@
 
 mod batch;
 mod clearing;
+mod concluding;
 mod confirming;
 mod converting;
 mod courier;
+mod ended;
 mod engine;
 mod error;
 mod existing;
@@ -21,6 +23,7 @@ mod owning;
 mod pauses;
 mod planning;
 mod pool;
+mod position;
 mod postponing;
 mod pruning;
 mod publishing;
@@ -35,19 +38,18 @@ mod roots;
 mod teaching;
 #[cfg(test)]
 mod tests;
-mod turns;
 mod undoing;
 mod views;
 mod watching;
 
 pub use crate::stop::Stop;
 pub use batch::{Batch, Report, run};
+pub use ended::Ended;
 pub use engine::Engine;
 pub use error::PipelineError;
 pub use finding::{NameOverrides, Place, configured_places, places_of};
 pub use freeing::{free_what_is_due, plan as retention_plan};
 pub use house::{House, Opening, Settings, now_ms};
-pub use journey::Ended;
 pub use meters::{Meter, Meters, Reading};
 pub use planning::{Planned, PlannedItem, plan};
 pub use pool::threads_for;

@@ -25,7 +25,8 @@ impl OwnedRoots {
     pub fn own<'a>(
         &self,
         roots: impl Iterator<Item = &'a Path>,
-        (owner, state_dir): (&Owner, &Path),
+        owner: &Owner,
+        state_dir: &Path,
         is_configured: &dyn Fn(&Path) -> bool,
         is_stopped: &dyn Fn() -> bool,
     ) -> Result<(), RootError> {
@@ -118,7 +119,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let owned = OwnedRoots::default();
         let roots = [dir.path(), dir.path()].into_iter();
-        owned.own(roots, (&Owner::new("one"), Path::new("/var/lib/state")), &|_| true, &|| false).unwrap();
+        owned.own(roots, &Owner::new("one"), Path::new("/var/lib/state"), &|_| true, &|| false).unwrap();
         assert!(RootLock::probe(dir.path()).is_err(), "it is ours");
     }
 }

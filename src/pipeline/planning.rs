@@ -7,7 +7,7 @@ use super::house::{House, now_ms};
 use crate::catalog::Known;
 use crate::discover::{DiscoverError, Mode, Problem, Settled, Settling};
 use crate::fault::chain;
-use crate::finish::{self, Action, Names, Wish};
+use crate::finish::{self, Action, Wish};
 use crate::recording::Defect;
 use crate::recording::journey::Candidate;
 
@@ -71,14 +71,9 @@ fn plan_one(house: &House, candidate: Candidate, mode: Mode) -> PlannedItem {
 }
 
 /// Nothing is promised in a plan: a name is free unless a VoD has it.
-struct AsItStands<'a>(&'a House, &'a Candidate);
-
-impl Names for AsItStands<'_> {
-    fn claim(&self, path: &Path) -> bool {
-        let (catalog, own) = (&self.0.catalog, self.1);
-        let is_itself = path == own.path && catalog.is_file_of_vod(path, &own.fingerprint).unwrap_or(false);
-        is_itself || !catalog.is_name_taken(path).unwrap_or(true)
-    }
+fn is_free(house: &House, own: &Candidate, path: &Path) -> bool {
+    let is_itself = path == own.path && house.catalog.is_file_of_vod(path, &own.fingerprint).unwrap_or(false);
+    is_itself || !house.catalog.is_name_taken(path).unwrap_or(true)
 }
 
 fn plan_settled(house: &House, settled: &Settled) -> PlannedItem {
@@ -95,13 +90,8 @@ fn plan_settled(house: &House, settled: &Settled) -> PlannedItem {
         let may_be_own = !inspection.defects.iter().any(Defect::leaves_something_out);
         let wish = Wish { extension: plan.container.extension(), start_ms: start.0, may_be_own };
         let suffixes = &settings.watch.temporary_suffixes;
-        finish::finished_path(
-            settled.candidate(),
-            &wish,
-            &settings.finish,
-            suffixes,
-            &AsItStands(house, settled.candidate()),
-        )
+        let mut free = finish::free_paths(settled.candidate(), &wish, &settings.finish, suffixes);
+        free.find(|path| is_free(house, settled.candidate(), path))
     });
     PlannedItem {
         path: path.to_owned(),

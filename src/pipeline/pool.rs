@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
+use super::ended::Ended;
 use super::error::PipelineError;
-use super::journey::Ended;
-use super::turns::{Turn, Turns};
 use crate::discover::Settled;
 use crate::fault::{Fault as _, chain};
 use crate::memory;
 use crate::recording::Fingerprint;
 use crate::threads;
+use crate::turns::{Turn, Turns};
 
 /// How urgent a recording is; the greater is taken first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -11,9 +11,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tracing::{debug, warn};
 
+use super::ended::Ended;
 use super::error::PipelineError;
 use super::house::{House, now_ms};
-use super::journey::Ended;
 use super::publishing::stands;
 use super::roots;
 use crate::catalog::{CatalogError, Entry, JournalKey, next_try_ms};
@@ -202,9 +202,11 @@ pub fn not_begun(house: &House, key: &JournalKey, settled: &Settled, error: &Cat
 /// Keeps what an attempt came to where the journal could not be told: the message, and why not.
 pub fn not_journalled(
     house: &House,
-    (key, attempt): (&JournalKey, u32),
+    key: &JournalKey,
+    attempt: u32,
     settled: &Settled,
-    (message, unwritten): (&str, &CatalogError),
+    message: &str,
+    unwritten: &CatalogError,
 ) {
     note_ended(house, key, attempt);
     let why = chain(unwritten);

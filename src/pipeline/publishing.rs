@@ -7,22 +7,19 @@ use tracing::{info, warn};
 use super::clearing::clear_source;
 use super::error::PipelineError;
 use super::house::{House, now_ms};
+use super::position::Position;
 use super::queueing;
 use super::teaching;
 use crate::catalog::JournalKey;
 use crate::durable::{self, FileError, Named};
 use crate::finish::Finished;
-use crate::recording::journey::{Stage, Step};
+use crate::recording::journey::Step;
 use crate::recording::name::printable;
 use crate::recording::{Fingerprint, VodRecord};
 use crate::salvage::Reference;
 
 /// Journal, rename, catalogue, clear the source: steps 3 to 5.
-pub(super) fn publish(
-    house: &House,
-    (key, from): (&JournalKey, Stage),
-    finished: Finished,
-) -> Result<VodRecord, PipelineError> {
+pub(super) fn publish(house: &House, mut position: Position, finished: Finished) -> Result<VodRecord, PipelineError> {
     for warning in &finished.warnings {
         warn!(path = %printable(&finished.record.file_path), warning, "Finished with a reservation.");
     }
@@ -38,7 +35,7 @@ pub(super) fn publish(
             // What its writer never made durable must not be lost before its place is taken: then neither name were whole.
             durable::sync_file(&record.source_path)?;
         }
-        if let Err(error) = house.catalog.advance(key, from, step, now_ms()) {
+        if let Err(error) = position.advance(house, step) {
             // Nothing knows of it: it is made again.
             durable::remove_own(&written_path)?;
             return Err(error.into());
@@ -52,7 +49,7 @@ pub(super) fn publish(
             }
         }
     }
-    commit(house, key, record, removes_source, teaches)
+    commit(house, &position.key, record, removes_source, teaches)
 }
 
 /// Gives the complete file its final name. Only the source itself is ever replaced, and only as it was compared.

@@ -6,9 +6,10 @@ use std::path::Path;
 use tracing::info;
 
 use super::clearing::clear_source;
+use super::concluding::{conclude, quarantine};
 use super::error::PipelineError;
 use super::house::{House, now_ms};
-use super::journey::{conclude, quarantine};
+use super::position::Position;
 use super::publishing::{appear, commit, publish, stands};
 use super::roots;
 use crate::catalog::{CatalogError, Entry, JournalKey};
@@ -38,7 +39,7 @@ pub fn resume(house: &House) -> Result<Vec<Settled>, CatalogError> {
 pub(super) fn resume_one(house: &House, key: &JournalKey, entry: &Entry) -> Result<bool, PipelineError> {
     roots::require(house, &entry.settled.candidate().root)?;
     match &entry.step {
-        Step::Splicing { intent, record } => resume_splice(house, key, entry, (intent, record)),
+        Step::Splicing { intent, record } => resume_splice(house, key, entry, intent, record),
         Step::Publishing { written_path, written, record, removes_source } => {
             let mut removes_source = *removes_source;
             if stands(&record.file_path, written)? {
@@ -85,9 +86,10 @@ fn resume_splice(
     house: &House,
     key: &JournalKey,
     entry: &Entry,
-    (intent, record): (&SpliceIntent, &VodRecord),
+    intent: &SpliceIntent,
+    record: &VodRecord,
 ) -> Result<bool, PipelineError> {
-    let path = &intent.path;
+    let (path, position) = (&intent.path, Position { key: *key, stage: entry.stage() });
     match finish::recover(intent)? {
         Recovered::Finished => {
             info!(path = %printable(path), "A splice in place that was cut is completed.");
@@ -95,7 +97,7 @@ fn resume_splice(
             let record = record.clone();
             let finished =
                 Finished { written_path, written, record, removes_source: false, warnings: Vec::new(), teaches: None };
-            publish(house, (key, Stage::Splicing), finished).map(|_| true)
+            publish(house, position, finished).map(|_| true)
         }
         Recovered::AsBefore => {
             info!(path = %printable(path), "A splice in place that was cut is taken back.");
@@ -104,7 +106,7 @@ fn resume_splice(
         Recovered::Gone => begin_again(house, key, entry),
         Recovered::Unclear(why) => {
             let detail = format!("a splice in place was cut and cannot be taken back by itself: {why}");
-            quarantine(house, (key, Stage::Splicing), &entry.settled, vec![Defect::Malformed { offset: None, detail }]);
+            quarantine(house, position, &entry.settled, vec![Defect::Malformed { offset: None, detail }]);
             Ok(true)
         }
     }

@@ -254,7 +254,7 @@ impl fmt::Display for Defect {
             Self::NeedsParameters { pictures, codec } => needs_parameters(f, *pictures, codec),
             Self::NotRebuilt { codec } => not_rebuilt(f, codec),
             Self::Unexplained { bytes, places, offset, lost_packets } => {
-                unexplained(f, *bytes, (*places, *offset), *lost_packets)
+                unexplained(f, *bytes, *places, *offset, *lost_packets)
             }
         }
     }
@@ -292,7 +292,8 @@ pub(crate) fn counted(number: u64, one: &str) -> String {
 fn unexplained(
     f: &mut fmt::Formatter<'_>,
     bytes: u64,
-    (places, offset): (u64, Option<u64>),
+    places: u64,
+    offset: Option<u64>,
     lost_packets: u64,
 ) -> fmt::Result {
     match (offset, places) {

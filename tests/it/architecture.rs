@@ -6,12 +6,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, top of the house first. A room may import from those before it.
-const ORDER: [&str; 23] = [
+const ORDER: [&str; 25] = [
     "printable",
     "fault",
     "stop",
     "runtime",
     "threads",
+    "turns",
+    "progress",
     "memory",
     "recording",
     "durable",

@@ -11,7 +11,7 @@ use super::super::table::Table;
 use super::Failure;
 use crate::config::Config;
 use crate::discover;
-use crate::finish::{self, Action, Description, Inspection, Plan, Validate};
+use crate::finish::{self, Action, Description, Header, Inspection, Plan, Validate};
 use crate::isobmff::{BoxHeader, Layout, Track};
 use crate::media::{self, Watch};
 use crate::recording::name::printable;
@@ -77,7 +77,7 @@ fn print(
     if let Some(description) = description {
         out.table(&table_of(&description.tracks), "No tracks.")?;
     }
-    if let Some((iso, movie)) = inspection.header() {
+    if let Some(Header { iso, movie }) = inspection.header() {
         out.table(&tables_of(&movie.tracks), "No tables.")?;
         writeln!(out.out, "boxes: {}", boxes_in_words(&iso.layout))?;
         if let Some((start, end)) = iso.verdict.start_skew_ms.zip(iso.verdict.end_skew_ms) {

@@ -1,6 +1,6 @@
 //! `recover FILE --output OUT`: one file, without the catalogue. The file is only read; OUT appears complete or not at all.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use serde_json::json;
@@ -13,11 +13,13 @@ use super::super::report;
 use super::Failure;
 use crate::config::Config;
 use crate::durable;
-use crate::finish::{self, Alone, Conclusion, FinishError, Options, Wish};
+use crate::finish::{self, Conclusion, Options};
 use crate::pipeline;
+use crate::progress::Progress;
 use crate::recording::name::printable;
 use crate::recording::{Defect, ParameterSource, SalvageReport, VodRecord};
 use crate::salvage::{Origin, Reference};
+use crate::turns::Turn;
 
 /// Runs it.
 pub fn run(config: &Config, args: &RecoverArgs, out: &mut Output<'_>) -> Result<Exit, Failure> {
@@ -60,26 +62,24 @@ fn given(path: &Path) -> Result<Option<Reference>, Failure> {
 
 fn finished(config: &Config, file: &Path, output: &Path, given: Option<&Reference>) -> Result<Conclusion, Failure> {
     let settled = finish::settled_as_given(file)?;
-    let choose = |_: &Wish<'_>| -> Result<PathBuf, FinishError> { Ok(output.to_owned()) };
-    let stream_id = &settled.candidate().facts.stream_id;
-    let references = || match given {
-        Some(reference) => vec![reference.clone()],
-        None => finish::siblings(file, stream_id),
-    };
     let options = Options { keep_original: true, ..config.finish.clone() };
     let work = finish::Work {
         settled: &settled,
         options: &options,
         stop: &AtomicBool::new(false),
         now_ms: pipeline::now_ms(),
-        choose_path: &choose,
-        references: &references,
-        remember: &finish::never_in_place,
-        progress: &|_, _| (),
-        turn: &Alone,
+        progress: &Progress::default(),
+        turn: &Turn::alone(),
         owner: &durable::Owner::of_process(),
     };
-    Ok(finish::finish(&work)?)
+    let prepared = finish::prepare(work)?;
+    let stream_id = &settled.candidate().facts.stream_id;
+    let references = match given {
+        Some(reference) => vec![reference.clone()],
+        None if prepared.needs_references() => finish::siblings(file, stream_id),
+        None => Vec::new(),
+    };
+    Ok(finish::finish_beside(prepared, &references, output)?)
 }
 
 fn print(record: &VodRecord, output: &Path, out: &mut Output<'_>) -> std::io::Result<()> {

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use super::prepare::{file_type, retirement, spanning_or_whole};
+use super::prepare::{OldHeader, Spanned, file_type, retirement, spanning_or_whole};
 use crate::durable::{self, Copied, FileError, InPlace, Operation, Partial};
-use crate::finish::inspect::header_error;
-use crate::finish::{FinishError, Iso};
-use crate::isobmff::{FrontPlan, Movie};
+use crate::finish::FinishError;
+use crate::finish::inspect::{Header, header_error};
+use crate::isobmff::FrontPlan;
 use crate::media::{MediaError, Watch};
 use crate::recording::{Retirement, SpliceMethod};
 
@@ -28,26 +28,32 @@ pub(crate) enum Proven {
     Nothing,
 }
 
-/// Makes the partial of the finished file, after a look at the room for so many bytes.
-pub(crate) type MakePartial<'a> = dyn Fn(u64) -> Result<Partial, FinishError> + 'a;
+/// How the finished file is made.
+pub(crate) struct Writing<'a> {
+    /// Makes the partial, after a look at the room for so many bytes.
+    pub(crate) make: &'a dyn Fn(u64) -> Result<Partial, FinishError>,
+    /// Whether its source is to go: then what was copied is read back.
+    pub(crate) source_goes: bool,
+    /// Looked at while media is copied.
+    pub(crate) watch: Watch<'a>,
+}
 
 /// Writes the finished file aside in one way; `None` if that way does not exist here.
 pub(crate) fn put_aside(
     way: SpliceMethod,
     source: &Path,
-    (iso, movie): (&Iso, &Movie),
-    make: &MakePartial<'_>,
-    (source_goes, watch): (bool, Watch<'_>),
+    header: Header<'_>,
+    writing: &Writing<'_>,
 ) -> Result<Option<(Partial, Proven)>, FinishError> {
     match way {
         SpliceMethod::InsertRange => Ok(None),
-        SpliceMethod::Reflink => Ok(share(source, (iso, movie), make)?.map(|partial| (partial, Proven::ByTheKernel))),
+        SpliceMethod::Reflink => Ok(share(source, header, writing)?.map(|partial| (partial, Proven::ByTheKernel))),
         SpliceMethod::CopyRange | SpliceMethod::Copy => {
-            let plan = compact_plan(source, iso, movie)?;
-            let partial = make(plan.len())?;
+            let plan = compact_plan(source, header)?;
+            let partial = (writing.make)(plan.len())?;
             let (to, head, ranges) = (partial.path(), &plan.header, &plan.body_ranges);
             let copied = match way {
-                SpliceMethod::Copy => Some(copy(source, to, &plan, (source_goes, watch))?),
+                SpliceMethod::Copy => Some(copy(source, to, &plan, writing)?),
                 _ => durable::copy_ranges_in_kernel(source, to, head, ranges)?.then_some(Proven::ByTheKernel),
             };
             Ok(copied.map(|proven| (partial, proven)))
@@ -61,14 +67,14 @@ fn copy(
     source: &Path,
     to: &Path,
     plan: &FrontPlan,
-    (source_goes, watch): (bool, Watch<'_>),
+    Writing { source_goes, watch, .. }: &Writing<'_>,
 ) -> Result<Proven, FinishError> {
     let (head, ranges) = (&plan.header, &plan.body_ranges);
     let is_large = plan.len() >= LEAST_DIRECT_BYTES;
     let goes_on = |bytes| watch.tick(bytes).is_ok();
-    let copy = || durable::copy_ranges_direct(source, to, head, ranges, source_goes, &goes_on);
+    let copy = || durable::copy_ranges_direct(source, to, head, ranges, *source_goes, &goes_on);
     match is_large.then(copy).transpose()? {
-        Some(Copied::Done) if source_goes => Ok(Proven::ToTheByte),
+        Some(Copied::Done) if *source_goes => Ok(Proven::ToTheByte),
         Some(Copied::Done) => Ok(Proven::SourceStays),
         Some(Copied::Stopped) => Err(MediaError::Cancelled.into()),
         Some(Copied::NotHere) | None => {
@@ -79,7 +85,7 @@ fn copy(
 }
 
 /// The same movie header with its offsets moved, or one written from all fragments, and every byte of media behind it.
-fn compact_plan(source: &Path, iso: &Iso, movie: &Movie) -> Result<FrontPlan, FinishError> {
+fn compact_plan(source: &Path, Header { iso, movie }: Header<'_>) -> Result<FrontPlan, FinishError> {
     let file = durable::open_to_read(source)?;
     let ftyp = file_type(&file, &iso.layout).map_err(FileError::on("read", source))?;
     let plan = if iso.gets_new_header() {
@@ -90,16 +96,17 @@ fn compact_plan(source: &Path, iso: &Iso, movie: &Movie) -> Result<FrontPlan, Fi
     plan.map_err(|e| header_error(source, e))
 }
 
-fn share(source: &Path, (iso, movie): (&Iso, &Movie), make: &MakePartial<'_>) -> Result<Option<Partial>, FinishError> {
+fn share(source: &Path, header: Header<'_>, writing: &Writing<'_>) -> Result<Option<Partial>, FinishError> {
+    let iso = header.iso;
     let is_fragmented = iso.gets_new_header();
     if !is_fragmented && iso.layout.all(b"moov").nth(1).is_some() {
         return Ok(None);
     }
     let from = durable::open_to_read(source)?;
     let block_bytes = durable::block_bytes(source)?;
-    let plan = spanning_or_whole(source, &from, (iso, movie), (iso.whole_bytes, block_bytes))?;
+    let plan = spanning_or_whole(source, &from, header, Spanned { fragmented_bytes: iso.whole_bytes, block_bytes })?;
     let header_bytes = plan.header.len() as u64;
-    let partial = match make(header_bytes + SHARING_BYTES) {
+    let partial = match (writing.make)(header_bytes + SHARING_BYTES) {
         // In place needs no more than the header.
         Err(FinishError::NoSpace { .. }) => return Ok(None),
         other => other?,
@@ -109,7 +116,8 @@ fn share(source: &Path, (iso, movie): (&Iso, &Movie), make: &MakePartial<'_>) ->
     }
     let moov = if is_fragmented { None } else { iso.layout.first(b"moov").copied() };
     let written = InPlace::open(partial.path())?;
-    match retirement(moov.map(|moov| (moov, false)), iso.layout.len, header_bytes) {
+    let old = moov.map(|moov| OldHeader { moov, is_mended: false });
+    match retirement(old, iso.layout.len, header_bytes) {
         Retirement::Nothing => written.perform(Operation::Truncate { len: plan.len() })?,
         Retirement::Truncate { len } => written.perform(Operation::Truncate { len })?,
         Retirement::Free { at } => written.perform(Operation::Write { at, bytes: b"free" })?,

@@ -24,14 +24,14 @@ mod undo;
 mod view;
 mod ways;
 
-pub(super) use aside::{LEAST_DIRECT_BYTES, Proven, put_aside};
+pub(super) use aside::{LEAST_DIRECT_BYTES, Proven, Writing, put_aside};
 pub use by_bytes::{ByBytes, put_back_by_bytes};
 pub(super) use in_place::Performed;
 pub(super) use own::{can_insert, own_fragments, put_in_front_of_own};
-pub(super) use prepare::{Prepared, is_local_disk, prepare};
+pub(super) use prepare::{Prepared, Wanted, is_local_disk, prepare};
 pub use recover::{Recovered, recover};
 pub use undo::{Undone, undo};
-pub(super) use ways::{Situation, ways};
+pub(super) use ways::{Situation, ways, ways_of_salvage};
 
 /// Largest block that is tried: bigalloc clusters and XFS realtime extents.
 pub(super) const LARGEST_BLOCK_BYTES: u64 = 1 << 20;

@@ -9,7 +9,7 @@ use super::lease::Lease;
 use super::view::{Piece, View};
 use crate::durable::{self, Extents, FileError, InPlace, Operation};
 use crate::finish::describe::{Description, describe_movie};
-use crate::finish::inspect::header_error;
+use crate::finish::inspect::{Header, header_error};
 use crate::finish::sameness::{self, Chosen};
 use crate::finish::{FinishError, Iso};
 use crate::isobmff::{self, BoxHeader, FrontPlan, IsoError, Layout, Movie, Shape};
@@ -38,13 +38,31 @@ pub(crate) struct Prepared {
     pub(crate) description: Description,
 }
 
+/// What the finished file is to be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    /// Its container.
+    pub(crate) container: Container,
+    /// Bytes of the smallest block whose multiples are inserted.
+    pub(crate) at_least_block: u64,
+}
+
+/// A file at rest: all of it on the disk, and none of it in memory.
+struct Rested {
+    chosen: Chosen,
+    /// Digest of the chosen payloads.
+    payloads: blake3::Hash,
+    /// Where its bytes lie.
+    extents: Extents,
+}
+
 /// Opens a file for being spliced in place and works everything out; `None` where it cannot be done here, with why in
 /// the log.
 pub(crate) fn prepare(
     source: &Path,
     before: &Fingerprint,
-    (iso, movie): (&Iso, &Movie),
-    (container, at_least_block): (Container, u64),
+    header: Header<'_>,
+    wanted: Wanted,
 ) -> Result<Option<Prepared>, FinishError> {
     let open = match InPlace::open(source) {
         Ok(open) => open,
@@ -58,30 +76,32 @@ pub(crate) fn prepare(
     if links != 1 || !inserts_blocks(file_system) {
         return Ok(not_here(source, "the file system inserts no blocks, or the file has other names"));
     }
-    let Some(retire) = retired_box(iso) else { return Ok(not_here(source, "more than one `moov`")) };
+    let Some(retire) = retired_box(header.iso) else { return Ok(not_here(source, "more than one `moov`")) };
     // Asked for once before the work; it is taken again when the work is done.
     if Lease::take(open.file()).is_none() {
         return Ok(not_here(source, "others have it open, or leases are not allowed"));
     }
-    let block_bytes = block_bytes.max(at_least_block);
-    let work_out = || plan(&open, (iso, movie), retire, block_bytes, container);
-    let (settled, planned) = alongside(|| settle(&open, movie), work_out);
-    let (Some((chosen, payloads, extents)), planned) = (settled?, planned?) else {
+    let wanted = Wanted { at_least_block: block_bytes.max(wanted.at_least_block), ..wanted };
+    let work_out = || plan(&open, header, retire, wanted);
+    let (rested, planned) = alongside(|| settle(&open, header.movie), work_out);
+    let (Some(rested), planned) = (rested?, planned?) else {
         return Ok(not_here(source, "its extents are not settled"));
     };
-    let (intent, undo) = intent_of(source, before, (movie, retire), (&planned, extents, payloads));
+    let undo = undo_of(before, header.movie, retire, &planned);
+    let intent = intent_of(source, before, &planned, &rested);
+    let (chosen, block_bytes) = (rested.chosen, wanted.at_least_block);
     let Planned { header, description, .. } = planned;
     Ok(Some(Prepared { open, header, chosen, block_bytes, intent, undo, description }))
 }
 
 /// Digests spread payloads and brings the file to rest: all of it on the disk, and none of it in memory, since the kernel drops
 /// every page of a file before it inserts, and would do so alone and under the lease. Says where the file's bytes lie.
-fn settle(open: &InPlace, movie: &Movie) -> Result<Option<(Chosen, blake3::Hash, Extents)>, FinishError> {
+fn settle(open: &InPlace, movie: &Movie) -> Result<Option<Rested>, FinishError> {
     let chosen = Chosen::of(movie);
     let payloads = chosen.digest(open.file(), 0).map_err(FileError::on("read", open.path()))?;
     open.drop_pages();
     open.perform(Operation::SyncData)?;
-    Ok(open.extents()?.map(|extents| (chosen, payloads, extents)))
+    Ok(open.extents()?.map(|extents| Rested { chosen, payloads, extents }))
 }
 
 /// The new header, and what the file will be with it.
@@ -91,20 +111,16 @@ struct Planned {
     description: Description,
 }
 
-fn plan(
-    open: &InPlace,
-    (iso, movie): (&Iso, &Movie),
-    retire: Option<BoxHeader>,
-    block_bytes: u64,
-    container: Container,
-) -> Result<Planned, FinishError> {
-    let old_len = iso.layout.len;
-    let header = spanning_or_whole(open.path(), open.file(), (iso, movie), (old_len, block_bytes))?.header;
-    let retirement = retirement(retire.map(|moov| (moov, movie.is_mended())), old_len, header.len() as u64);
-    let view = finished_view(open.file(), &header, old_len, retirement);
-    let checked = check((open.file(), view), (iso, movie), &header, container);
+fn plan(open: &InPlace, header: Header<'_>, retire: Option<BoxHeader>, wanted: Wanted) -> Result<Planned, FinishError> {
+    let old_len = header.iso.layout.len;
+    let spanned = Spanned { fragmented_bytes: old_len, block_bytes: wanted.at_least_block };
+    let front = spanning_or_whole(open.path(), open.file(), header, spanned)?.header;
+    let old = retire.map(|moov| OldHeader { moov, is_mended: header.movie.is_mended() });
+    let retirement = retirement(old, old_len, front.len() as u64);
+    let view = finished_view(open.file(), &front, old_len, retirement);
+    let checked = check(open.file(), view, header, &front, wanted.container);
     let description = checked.map_err(|e| e.on(open.path()))?;
-    Ok(Planned { header, retirement, description })
+    Ok(Planned { header: front, retirement, description })
 }
 
 impl Prepared {
@@ -142,14 +158,23 @@ pub(super) fn inserts_blocks(magic: u64) -> bool {
     INSERTS_BLOCKS.contains(&magic)
 }
 
-/// The header in front of the whole old file, its length a multiple of the block; of a fragmented file in front of so
-/// many bytes of it.
+/// What a header is put in front of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spanned {
+    /// Of a fragmented file, how many bytes of it.
+    pub(super) fragmented_bytes: u64,
+    /// The length of the header is a multiple of so many bytes.
+    pub(super) block_bytes: u64,
+}
+
+/// The header in front of the whole old file; of a fragmented file in front of a part of it.
 pub(super) fn spanning_or_whole(
     source: &Path,
     file: &File,
-    (iso, movie): (&Iso, &Movie),
-    (fragmented_bytes, block_bytes): (u64, u64),
+    header: Header<'_>,
+    spanned: Spanned,
 ) -> Result<FrontPlan, FinishError> {
+    let (Header { iso, movie }, Spanned { fragmented_bytes, block_bytes }) = (header, spanned);
     let ftyp = file_type(file, &iso.layout).map_err(FileError::on("read", source))?;
     let plan = if iso.gets_new_header() {
         FrontPlan::spanning(movie, &movie.to_ftyp(&ftyp), fragmented_bytes, block_bytes)
@@ -169,50 +194,55 @@ pub(crate) fn file_type(file: &File, layout: &Layout) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// A header that a new one takes the place of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OldHeader {
+    pub(super) moov: BoxHeader,
+    /// Whether the new one says something else.
+    pub(super) is_mended: bool,
+}
+
 /// What becomes of the old `moov` behind so many inserted bytes.
 ///
 /// One that the new header differs from is never cut off: taking the splice back brings it back as it was.
-pub(super) fn retirement(moov: Option<(BoxHeader, bool)>, old_len: u64, inserted_bytes: u64) -> Retirement {
-    match moov {
+pub(super) fn retirement(old: Option<OldHeader>, old_len: u64, inserted_bytes: u64) -> Retirement {
+    match old {
         None => Retirement::Nothing,
-        Some((moov, is_mended)) if moov.end() == old_len && !is_mended => {
+        Some(OldHeader { moov, is_mended: false }) if moov.end() == old_len => {
             Retirement::Truncate { len: inserted_bytes + moov.offset }
         }
-        Some((moov, _)) => Retirement::Free { at: inserted_bytes + moov.offset + 4 },
+        Some(OldHeader { moov, .. }) => Retirement::Free { at: inserted_bytes + moov.offset + 4 },
     }
 }
 
-fn intent_of(
-    source: &Path,
-    before: &Fingerprint,
-    (movie, moov): (&Movie, Option<BoxHeader>),
-    (planned, extents, payloads): (&Planned, Extents, blake3::Hash),
-) -> (SpliceIntent, SpliceUndo) {
+fn intent_of(source: &Path, before: &Fingerprint, planned: &Planned, rested: &Rested) -> SpliceIntent {
     let (header, retirement) = (&planned.header, planned.retirement);
     let inserted_bytes = header.len() as u64;
     let size_bytes = match retirement {
         Retirement::Truncate { len } => len,
         Retirement::Nothing | Retirement::Free { .. } => before.size_bytes + inserted_bytes,
     };
-    let intent = SpliceIntent {
+    SpliceIntent {
         path: source.to_owned(),
         before: *before,
         after: Fingerprint { size_bytes, ..*before },
         inserted_bytes,
-        extents,
+        extents: rested.extents.clone(),
         header_digest: blake3::hash(header).to_hex().to_string(),
-        payload_digest: payloads.to_hex().to_string(),
+        payload_digest: rested.payloads.to_hex().to_string(),
         retirement,
-    };
-    let undo = SpliceUndo {
+    }
+}
+
+fn undo_of(before: &Fingerprint, movie: &Movie, moov: Option<BoxHeader>, planned: &Planned) -> SpliceUndo {
+    SpliceUndo {
         len: before.size_bytes,
-        inserted_bytes,
+        inserted_bytes: planned.header.len() as u64,
         moov_offset: moov.map(|b| b.offset),
         moov_bytes: moov.map_or(0, |b| b.size_bytes),
         moov_digest: moov.map(|_| blake3::hash(movie.raw()).to_hex().to_string()),
-        retirement,
-    };
-    (intent, undo)
+        retirement: planned.retirement,
+    }
 }
 
 /// The file of so many bytes as it will read when all is done.
@@ -235,12 +265,13 @@ fn finished_view<'a>(file: &'a File, header: &'a [u8], old_len: u64, retirement:
 /// Of a moved header that nothing is wrong with, one track at a time is in memory: it holds what the source's holds, so the
 /// source's judgement is its own.
 fn check(
-    (file, view): (&File, View<'_>),
-    (iso, movie): (&Iso, &Movie),
-    header: &[u8],
+    file: &File,
+    view: View<'_>,
+    Header { iso, movie }: Header<'_>,
+    front: &[u8],
     container: Container,
 ) -> Result<Description, Unlike> {
-    let inserted_bytes = header.len() as u64;
+    let inserted_bytes = front.len() as u64;
     let len = view.len();
     let mut reader = BufReader::new(view);
     let layout = isobmff::top_level(&mut reader, len)?;
@@ -248,7 +279,7 @@ fn check(
         return Err(Unlike::Different("the header is not in front".into()));
     }
     if iso.describes_moved() {
-        let moov = layout.movie_header().and_then(|moov| bytes_of(header, moov)).ok_or(IsoError::NoMovieHeader)?;
+        let moov = layout.movie_header().and_then(|moov| bytes_of(front, moov)).ok_or(IsoError::NoMovieHeader)?;
         let said = sameness::same_header(movie, moov, Some(inserted_bytes))?;
         said.map_err(Unlike::Different)?;
         return Ok(describe_movie(&mut &*file, movie, iso.verdict.clone(), container)?);

@@ -1,8 +1,8 @@
 //! Which ways of putting a header in front are tried, and in which order. Pure.
 
-use crate::finish::Splice;
-use crate::recording::SpliceMethod;
+use crate::finish::{Options, SalvageInPlace, Splice};
 use crate::recording::journey::Evidence;
+use crate::recording::{ParameterSource, SpliceMethod};
 
 /// From this size on, copying a recording takes longer than the syncs of the protocol in place (`docs/decisions/`, 0015).
 pub(crate) const LEAST_IN_PLACE_BYTES: u64 = 16 << 20;
@@ -65,6 +65,31 @@ pub(crate) fn ways(setting: Splice, situation: &Situation) -> Vec<SpliceMethod> 
         Reflink | Copy => true,
     };
     wanted.iter().filter(may).copied().collect()
+}
+
+/// The ways in which a header that was rebuilt comes to the front. Where the file stands only as the operator lets it, and only with
+/// parameters of the stream itself: whoever named another file may still want to try a third.
+pub(crate) fn ways_of_salvage(options: &Options, origin: ParameterSource, situation: &Situation) -> Vec<SpliceMethod> {
+    use SpliceMethod::{Copy, CopyRange, InsertRange, Reflink};
+    let beside: &[SpliceMethod] = match options.splice {
+        Splice::Copy => &[Copy],
+        Splice::CopyRange => &[CopyRange, Copy],
+        Splice::Auto if situation.is_copied_through_cache => &[Reflink, Copy],
+        Splice::Auto | Splice::InsertRange | Splice::Reflink => &[Reflink, CopyRange, Copy],
+    };
+    let is_own = matches!(origin, ParameterSource::Stream | ParameterSource::Media);
+    let is_alone = situation.evidence.is_strong() && situation.links == 1 && !situation.keeps_original;
+    let in_place = match options.salvage_in_place {
+        SalvageInPlace::Never => None,
+        SalvageInPlace::WhenFull => (!situation.has_room).then_some(1),
+        SalvageInPlace::Always => Some(0),
+    };
+    let mut ways = beside.to_vec();
+    if let Some(place) = in_place.filter(|_| is_own && is_alone) {
+        // Sharing blocks needs no room either.
+        ways.insert(if ways.first() == Some(&Reflink) { place } else { 0 }, InsertRange);
+    }
+    ways
 }
 
 #[cfg(test)]

@@ -153,7 +153,7 @@ impl Assembly {
             at = end;
         }
         let stbl = index.map_or(&[][..], |index| &self.movie.tracks[index].kept.stbl);
-        lane.groups.take(traf, stbl, (first, lane.tables.count() - first), notes);
+        lane.groups.take(traf, stbl, first..lane.tables.count(), notes);
         place.end = at;
         place.is_first = false;
         self.whole_bytes = self.whole_bytes.max(at.min(self.len));

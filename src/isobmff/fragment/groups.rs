@@ -3,6 +3,8 @@
 //! A fragment's `sbgp` may name descriptions of its own `sgpd` (indices above 0x10000, §8.9.4); they are added to the
 //! track's, each once. What is not version 1 has no lengths to go by, and is noted and left out.
 
+use std::ops::Range;
+
 use crate::isobmff::boxes::FourCc;
 use crate::isobmff::cursor::{Child, Cursor, children, children_of};
 use crate::isobmff::encode::{full_boxed, put_count, put_u32};
@@ -37,9 +39,8 @@ struct Assignment {
 }
 
 impl Groups {
-    /// Takes the groups of a `traf` whose samples are the `count` behind the `first`; `stbl` holds the boxes that the
-    /// track came with.
-    pub(super) fn take(&mut self, traf: &Child<'_>, stbl: &[u8], (first, count): (u64, u64), notes: &mut Notes) {
+    /// Takes the groups of a `traf` with these samples of the track; `stbl` holds the boxes that the track came with.
+    pub(super) fn take(&mut self, traf: &Child<'_>, stbl: &[u8], samples: Range<u64>, notes: &mut Notes) {
         for sbgp in children_of(traf).filter(|b| b.fourcc.0 == *b"sbgp").take(MAX_GROUP_KINDS) {
             let Some(assignment) = read_assignment(&sbgp) else {
                 notes.malformed(sbgp.offset, "`sbgp` is shorter than its own header (§8.9.2)");
@@ -47,12 +48,12 @@ impl Groups {
             };
             let local = read_descriptions(children_of(traf), assignment.kind);
             let Some(group) = self.of(&assignment, stbl) else { continue };
-            group.fill_to(first);
-            if !group.assign(&assignment.runs, local.as_deref(), count) {
+            group.fill_to(samples.start);
+            if !group.assign(&assignment.runs, local.as_deref(), samples.end - samples.start) {
                 let detail = format!("sample groups of kind `{}` are left out for a fragment (§8.9)", assignment.kind);
                 notes.malformed(sbgp.offset, detail);
             }
-            group.fill_to(first + count);
+            group.fill_to(samples.end);
         }
     }
 
@@ -217,7 +218,7 @@ mod tests {
         let first = traf(&group(&[b"b", b"a"], &[(1, LOCAL + 1), (1, LOCAL + 2), (9, 0)]));
         let second = traf(&group(&[b"b"], &[(1, 1), (2, LOCAL + 1)]));
         let (mut groups, mut notes) = (Groups::default(), Notes::default());
-        for (bytes, samples) in [(&first, (2, 3)), (&second, (6, 3))] {
+        for (bytes, samples) in [(&first, 2..5), (&second, 6..9)] {
             groups.take(&children(bytes, 0).next().unwrap(), &stbl, samples, &mut notes);
         }
         groups.write(&mut stbl, 10);
@@ -234,7 +235,7 @@ mod tests {
     fn an_index_of_nothing_is_noted() {
         let bytes = traf(&group(&[], &[(1, LOCAL + 7)]));
         let (mut groups, mut notes) = (Groups::default(), Notes::default());
-        groups.take(&children(&bytes, 0).next().unwrap(), &[], (0, 1), &mut notes);
+        groups.take(&children(&bytes, 0).next().unwrap(), &[], 0..1, &mut notes);
         assert_eq!(notes.into_defects().len(), 1);
     }
 }

@@ -9,7 +9,6 @@ use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use super::super::house::{House, Opening, Settings};
-use super::super::turns::Turns;
 use super::super::{finding, journey, resuming};
 use super::disk::Disk;
 use super::recording::files_below;
@@ -22,6 +21,7 @@ use crate::isobmff;
 use crate::recording::journey::{Candidate, Step};
 use crate::recording::{Defect, VodRecord};
 use crate::stop::Stop;
+use crate::turns::Turns;
 
 /// A recording and how it is finished.
 #[derive(Debug, Clone, Copy)]

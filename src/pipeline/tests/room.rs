@@ -4,15 +4,16 @@
 use std::fs;
 use std::path::Path;
 
+use super::super::ended::Ended;
 use super::super::house::{House, now_ms};
-use super::super::journey::{self, Ended};
-use super::super::turns::Turns;
+use super::super::journey;
 use super::cases::{CASES, Case, Expected, carry_on};
 use super::disk::Disk;
 use super::recording::files_below;
 use crate::catalog::room;
 use crate::discover::Settled;
 use crate::durable;
+use crate::turns::Turns;
 
 /// Writes of a journey at most.
 const MOST_WRITES: u32 = 40;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use super::prepare::{Prepared, prepare};
+use super::prepare::{Prepared, Wanted, prepare};
 use crate::durable::image::{self, Image};
 use crate::durable::{self, InPlace};
 use crate::finish::{Inspection, inspect};
@@ -92,10 +92,9 @@ fn shape(path: &Path) -> Shape {
 
 /// Prepares a splice in place of a file as it stands.
 fn prepared(path: &Path, inspection: &Inspection) -> Prepared {
-    let iso = inspection.iso.as_ref().unwrap();
     let before = durable::fingerprint(path).unwrap();
-    let parts = (iso, iso.movie.as_ref().unwrap());
-    prepare(path, &before, parts, (Container::Mp4, 512)).unwrap().expect("can be spliced here")
+    let wanted = Wanted { container: Container::Mp4, at_least_block: 512 };
+    prepare(path, &before, inspection.header().unwrap(), wanted).unwrap().expect("can be spliced here")
 }
 
 /// A copy of a recording inside an image, durable, with a time of its own.

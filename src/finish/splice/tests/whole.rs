@@ -1,15 +1,16 @@
 //! Whole recordings, by every way.
 
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 use super::*;
 use crate::discover::Settled;
-use crate::finish::{Conclusion, FinishError, Finished, Options, Splice, Undone, Validate, Wish, Work, finish, undo};
+use crate::finish::{Conclusion, FinishError, Finished, Options, Phase, Splice, Undone, Validate, Work, prepare, undo};
 use crate::media::MediaError;
+use crate::progress::Progress;
 use crate::recording::journey::{Candidate, NameFacts};
-use crate::recording::{Outcome, SpliceIntent, SpliceMethod, VodRecord};
+use crate::recording::{Outcome, SpliceIntent, SpliceMethod};
+use crate::turns::Turn;
 
 pub(super) fn settled(path: &Path, is_temporary: bool) -> Settled {
     Settled::for_test(Candidate {
@@ -33,28 +34,30 @@ fn finished_unless(
     options: &Options,
     stop: &AtomicBool,
 ) -> Result<(Finished, Option<SpliceIntent>), FinishError> {
-    let journal: Mutex<Option<SpliceIntent>> = Mutex::new(None);
-    let choose = |wish: &Wish<'_>| Ok(settled.candidate().path.with_file_name(format!("room.{}", wish.extension)));
-    let remember = |intent: &SpliceIntent, _: &VodRecord| {
-        *journal.lock().unwrap() = Some(intent.clone());
-        Ok(())
-    };
     let now_ms = settled.candidate().fingerprint.mtime_ms() + 3_600_000;
     let work = Work {
         settled,
         options,
         stop,
         now_ms,
-        choose_path: &choose,
-        remember: &remember,
-        progress: &|_, _| (),
-        turn: &crate::finish::Alone,
-        references: &Vec::new,
+        progress: &Progress::default(),
+        turn: &Turn::alone(),
         owner: &durable::Owner::of_process(),
     };
-    match finish(&work)? {
-        Conclusion::Finished(finished) => Ok((*finished, journal.lock().unwrap().take())),
-        Conclusion::Quarantined(defects) => panic!("{defects:?}"),
+    let (mut phase, mut journal) = (prepare(work)?.begin(&[])?, None);
+    loop {
+        phase = match phase {
+            Phase::Unnamed(unnamed) => {
+                let name = format!("room.{}", unnamed.wish().extension);
+                unnamed.named(settled.path().with_file_name(name))?
+            }
+            Phase::Promise(promise) => {
+                journal = Some(promise.intent.clone());
+                promise.perform()?
+            }
+            Phase::Ended(Conclusion::Finished(finished)) => return Ok((*finished, journal)),
+            Phase::Ended(Conclusion::Quarantined(defects)) => panic!("{defects:?}"),
+        }
     }
 }
 

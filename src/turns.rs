@@ -24,10 +24,11 @@ struct State {
     coming_back: usize,
 }
 
-/// A turn; while it is held its recording may compute.
+/// A turn; while it is held its recording may compute. Used by one thread at a time.
 #[derive(Debug)]
 pub struct Turn<'a> {
-    turns: &'a Turns,
+    /// `None` for one who works alone.
+    turns: Option<&'a Turns>,
     is_held: AtomicBool,
 }
 
@@ -47,7 +48,7 @@ impl Turns {
             state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.free -= 1;
-        Turn { turns: self, is_held: AtomicBool::new(true) }
+        Turn { turns: Some(self), is_held: AtomicBool::new(true) }
     }
 
     /// From now on as many may compute at once; those that compute already go on.
@@ -83,26 +84,30 @@ impl Turns {
 }
 
 impl Turn<'_> {
+    /// The turn of one who works alone: nobody else wants to compute.
+    pub const fn alone() -> Self {
+        Self { turns: None, is_held: AtomicBool::new(true) }
+    }
+
     /// Lends the turn for as long as something waits for the disk.
     pub fn lend<R>(&self, wait: impl FnOnce() -> R) -> R {
-        use crate::finish::Turn as _;
         self.pause();
         let waited = wait();
         self.resume();
         waited
     }
-}
 
-impl crate::finish::Turn for Turn<'_> {
-    fn pause(&self) {
-        if self.is_held.swap(false, Ordering::Relaxed) {
-            self.turns.give_back();
+    /// Gives it away.
+    pub fn pause(&self) {
+        if let Some(turns) = self.turns.filter(|_| self.is_held.swap(false, Ordering::Relaxed)) {
+            turns.give_back();
         }
     }
 
+    /// Waits until it is back.
     fn resume(&self) {
-        if !self.is_held.load(Ordering::Relaxed) {
-            self.turns.come_back();
+        if let Some(turns) = self.turns.filter(|_| !self.is_held.load(Ordering::Relaxed)) {
+            turns.come_back();
             self.is_held.store(true, Ordering::Relaxed);
         }
     }
@@ -110,7 +115,7 @@ impl crate::finish::Turn for Turn<'_> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        crate::finish::Turn::pause(self);
+        self.pause();
     }
 }
 
@@ -120,7 +125,6 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::finish::Turn as _;
 
     #[test]
     fn never_more_compute_than_there_are_turns() {

@@ -1,0 +1,70 @@
+//! How a journey ended, for now, in words for whoever asked.
+
+use std::path::Path;
+
+use super::house::House;
+use crate::catalog::Known;
+use crate::fault::Class;
+use crate::recording::journey::Step;
+use crate::recording::{Defect, Fingerprint, VodRecord};
+
+/// How a recording's journey ended, for now.
+#[derive(Debug, Clone)]
+pub enum Ended {
+    /// It is finished and catalogued.
+    Finished(Box<VodRecord>),
+    /// It was before.
+    AlreadyFinished {
+        /// Id of its record, if it has one.
+        vod_id: Option<String>,
+    },
+    /// It cannot be finished and stays where it is.
+    Quarantined(Vec<Defect>),
+    /// It was left out on the first start.
+    LeftOut,
+    /// It came too far to begin again and cannot go on yet: it is carried on from where it stands.
+    Postponed {
+        /// Id of its record, if it has one.
+        vod_id: Option<String>,
+        /// What to do about it.
+        class: Class,
+        /// What is done, and what went wrong.
+        message: String,
+        /// What is safe and what to do.
+        hint: Option<String>,
+    },
+    /// The attempt failed; the recording is where it was.
+    Failed {
+        /// What to do about it.
+        class: Class,
+        /// What went wrong.
+        message: String,
+        /// What is safe and what to do.
+        hint: Option<String>,
+    },
+}
+
+/// How a recording that the catalogue knows has ended.
+pub fn ended_before(house: &House, path: &Path, fingerprint: &Fingerprint, known: &Known) -> Ended {
+    match known {
+        Known::LeftOut => Ended::LeftOut,
+        Known::Quarantined => {
+            let entry = house.catalog.entry_for(path, fingerprint).ok().flatten();
+            let defects = entry.map(|e| e.step).and_then(|step| match step {
+                Step::Quarantined { defects } => Some(defects),
+                _ => None,
+            });
+            Ended::Quarantined(defects.unwrap_or_default())
+        }
+        Known::Failed { .. } => failed_before(house, path, fingerprint),
+        other => Ended::AlreadyFinished { vod_id: other.vod_id().map(str::to_owned) },
+    }
+}
+
+fn failed_before(house: &House, path: &Path, fingerprint: &Fingerprint) -> Ended {
+    let entry = house.catalog.entry_for(path, fingerprint).ok().flatten();
+    match entry.map(|e| e.step) {
+        Some(Step::Failed { class, message, .. }) => Ended::Failed { class, message, hint: None },
+        _ => Ended::AlreadyFinished { vod_id: None },
+    }
+}
