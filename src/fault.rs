@@ -81,6 +81,22 @@ pub fn raw_chain(error: &dyn Error) -> String {
     text
 }
 
+/// What lies under an error, the nearest first, without what was already said by the one above; not safe to print.
+pub fn causes(error: &dyn Error) -> Vec<String> {
+    let mut said = error.to_string();
+    let mut causes = Vec::new();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let words = source.to_string();
+        if !said.ends_with(&words) {
+            causes.push(words.clone());
+        }
+        said = words;
+        next = source.source();
+    }
+    causes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,8 +10,8 @@
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
@@ -23,6 +23,16 @@ pub struct Stop(Arc<Asked>);
 struct Asked {
     is_requested: AtomicBool,
     told: Notify,
+    parts: Mutex<Vec<Weak<Asked>>>,
+}
+
+impl Asked {
+    fn request(&self) {
+        self.is_requested.store(true, Ordering::SeqCst);
+        self.told.notify_waiters();
+        let parts = std::mem::take(&mut *self.parts.lock().unwrap_or_else(PoisonError::into_inner));
+        parts.iter().filter_map(Weak::upgrade).for_each(|part| part.request());
+    }
 }
 
 /// The work ended because a stop was requested.
@@ -40,8 +50,22 @@ thread_local! {
 impl Stop {
     /// Asks everything to stop.
     pub fn request(&self) {
-        self.0.is_requested.store(true, Ordering::SeqCst);
-        self.0.told.notify_waiters();
+        self.0.request();
+    }
+
+    /// The wish to stop a part of the work: it can be requested alone, and a request to stop the whole reaches it.
+    #[must_use]
+    pub fn part(&self) -> Self {
+        let part = Self::default();
+        let mut parts = self.0.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.retain(|known| known.strong_count() > 0);
+        parts.push(Arc::downgrade(&part.0));
+        // The flag is set before the parts are taken: a request meets the part there, or is seen here.
+        if self.is_requested() {
+            part.request();
+        }
+        drop(parts);
+        part
     }
 
     /// Whether a stop was asked for.
@@ -146,6 +170,17 @@ mod tests {
             )
         });
         assert_eq!(ended, Err(Stopped));
+    }
+
+    #[test]
+    fn a_part_is_stopped_alone_and_with_the_whole() {
+        let whole = Stop::default();
+        let (one, other) = (whole.part(), whole.part());
+        one.request();
+        assert_eq!([one.is_requested(), other.is_requested(), whole.is_requested()], [true, false, false]);
+        whole.request();
+        assert!(other.is_requested());
+        assert!(whole.part().is_requested(), "a part that begins afterwards, too");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use crate::fault::Class;
+use crate::operations::{ErrorKind, OperationError};
 
 /// How a command ended, from best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -53,11 +54,6 @@ impl Exit {
         }
     }
 
-    /// The exit of a number, as another process of ours ended with it; an unknown one is an internal fault.
-    pub fn from_code(code: u8) -> Self {
-        Self::ALL.into_iter().find(|exit| exit.code() == code).unwrap_or(Self::Internal)
-    }
-
     /// The worse of two, in the order of [`ALL`](Self::ALL): a run in which one recording failed and the store could not be reached ends with 5.
     #[must_use]
     pub fn merge(self, other: Self) -> Self {
@@ -72,6 +68,18 @@ impl Exit {
             Class::Cancelled => Self::Interrupted,
             Class::Transient | Class::Environment => Self::Environment,
             Class::Permanent => Self::SomeFailed,
+        }
+    }
+}
+
+impl From<&OperationError> for Exit {
+    fn from(error: &OperationError) -> Self {
+        match error.kind {
+            ErrorKind::Invalid | ErrorKind::NotFound => Self::Usage,
+            ErrorKind::Configuration => Self::Configuration,
+            ErrorKind::StateInUse | ErrorKind::RootInUse => Self::StateInUse,
+            ErrorKind::Failed => Self::of_class(error.class),
+            ErrorKind::Internal => Self::Internal,
         }
     }
 }

@@ -2,15 +2,15 @@
 //!
 //! ```text
 //! arguments ─▶ args ─▶ run ─┬─ needs no house: inspect, doctor, config, completions, man
-//!                           ├─ opens the house itself ─────────────▶ commands/…
-//!                           ╰─ the daemon has it: socket ─▶ the daemon ─▶ commands/…
+//!                           ╰─ commands/… ─▶ asked ─┬─ opens the house itself ─▶ operations
+//!                                                   ╰─ a daemon has it: serve::Client ─▶ the daemon ─▶ operations
 //! ```
 
 pub mod args;
+pub mod asked;
 pub mod bars;
 mod commands;
 pub mod exit;
-pub mod human;
 pub mod logging;
 mod memory;
 pub mod output;
@@ -18,7 +18,6 @@ pub mod progress;
 pub mod report;
 pub mod run;
 pub mod signals;
-pub mod socket;
 pub mod table;
 
 pub use run::main;

@@ -1,4 +1,4 @@
-//! Where a command prints: results on `out`, everything else on `err`. The daemon's socket gives it other ends.
+//! Where a command prints: results on `out`, everything else on `err`.
 
 use std::fmt;
 use std::io::{self, Write};

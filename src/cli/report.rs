@@ -15,7 +15,8 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use crate::fault::Fault;
+use crate::fault::{Fault, causes};
+use crate::operations::OperationError;
 use crate::printable::Printable;
 
 /// The whole report of an error that knows what to do about it.
@@ -24,11 +25,19 @@ pub fn of_fault(fault: &dyn Fault) -> String {
     render(fault, hint.as_slice())
 }
 
+/// The whole report of an operation's error.
+pub fn of_operation(error: &OperationError) -> String {
+    laid_out(&error.detail, &error.causes, error.next_step.as_slice())
+}
+
 /// The whole report of any error, with hints.
 pub fn render(error: &dyn Error, hints: &[String]) -> String {
+    laid_out(&error.to_string(), &causes(error), hints)
+}
+
+fn laid_out(error: &str, causes: &[String], hints: &[String]) -> String {
     let mut text = String::new();
-    push(&mut text, "Error: ", &error.to_string());
-    let causes = causes(error);
+    push(&mut text, "Error: ", error);
     if !causes.is_empty() {
         text.push_str("Caused by:\n");
     }
@@ -56,22 +65,6 @@ pub fn warn(text: &str) {
 fn write(text: &str) {
     // A closed standard error is nobody to tell about it.
     super::progress::suspend(|| drop(io::stderr().lock().write_all(text.as_bytes())));
-}
-
-/// What lies under an error, without what was already said by the one above.
-fn causes(error: &dyn Error) -> Vec<String> {
-    let mut said = error.to_string();
-    let mut causes = Vec::new();
-    let mut next = error.source();
-    while let Some(source) = next {
-        let words = source.to_string();
-        if !said.ends_with(&words) {
-            causes.push(words.clone());
-        }
-        said = words;
-        next = source.source();
-    }
-    causes
 }
 
 fn push(text: &mut String, label: &str, message: &str) {

@@ -22,7 +22,7 @@ use crate::finish::{self, ByBytes};
 use crate::recording::journey::Candidate;
 use crate::recording::name::printable;
 use crate::recording::{Delivery, VodRecord};
-use crate::stop::{self, Stopped};
+use crate::stop::{self, Stop, Stopped};
 
 /// What is to be taken to its end.
 #[derive(Debug, Clone)]
@@ -37,13 +37,16 @@ pub struct Batch {
     pub again: bool,
     /// Whether nothing else works here: then it also ends what is left of earlier runs, as far as that is due.
     pub is_alone: bool,
+    /// The wish that this batch ends. What it has queued by then goes on without it.
+    pub stop: Stop,
 }
 
-/// How it went.
+/// Is told each recording's end as it comes.
+pub type Hear<'a> = &'a mut dyn FnMut(PathBuf, Ended);
+
+/// What there is to say at the end.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Each recording and how its journey ended.
-    pub ended: Vec<(PathBuf, Ended)>,
     /// Recordings that are still being written, or whose rest is not proven.
     pub not_settled: Vec<(PathBuf, Waiting)>,
     /// HLS and DASH units that were queued for delivery.
@@ -62,11 +65,11 @@ const TICK: Duration = Duration::from_millis(100);
 type Said = (PathBuf, Ended);
 
 /// Takes everything to its end; `hear` is told each recording's end as it comes.
-pub fn run(engine: &Engine, batch: &Batch, hear: &dyn Fn(&Path, &Ended)) -> Result<Report, PipelineError> {
+pub fn run(engine: &Engine, batch: &Batch, hear: Hear<'_>) -> Result<Report, PipelineError> {
     let house = engine.house();
     house.own(batch.places.iter().map(|place| place.root.path.as_path()))?;
     engine.couriers().begin()?;
-    let find = || stop::heeding(&house.stop, || finding::find(house, &batch.places));
+    let find = || stop::heeding(&batch.stop, || finding::find(house, &batch.places));
     let mut found = find().map_err(|Stopped| PipelineError::Stopped)??;
     if !found.asides.is_empty() {
         leaving::put_back(house, &found.asides);
@@ -77,15 +80,14 @@ pub fn run(engine: &Engine, batch: &Batch, hear: &dyn Fn(&Path, &Ended)) -> Resu
     let (say, heard) = unbounded();
     let mut run = Run { engine, batch, say: Some(say), waiting: Vec::new() };
     run.submit_all(found.candidates, &mut report)?;
-    run.listen(&heard, hear, &mut report);
-    let own = Own { units: queue_units(house, &found.units, &mut report)?, vods: vods_of(&report) };
+    let vods = run.listen(&heard, hear, &mut report);
+    let own = Own { units: queue_units(house, &found.units, &mut report)?, vods };
     house.bell.ring();
     deliver(engine, batch, &own, batch.wait)?;
     own.free(house, batch);
     // Files that were touched since their delivery are compared with their copies, and freed by that.
     deliver(engine, batch, &own, false)?;
     report.undelivered = own.undelivered(house)?;
-    report.ended.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(report)
 }
 
@@ -104,7 +106,7 @@ impl Run<'_> {
 
     fn submit_all(&mut self, candidates: Vec<Candidate>, report: &mut Report) -> Result<(), CatalogError> {
         for candidate in candidates {
-            if self.house().stop.is_requested() {
+            if self.batch.stop.is_requested() {
                 break;
             }
             let known = self.house().catalog.knows(&candidate.path, &candidate.fingerprint)?;
@@ -192,16 +194,17 @@ impl Run<'_> {
         }
     }
 
-    /// Hears ends until the last, and looks again at those whose rest is not proven yet.
-    fn listen(&mut self, heard: &Receiver<Said>, hear: &dyn Fn(&Path, &Ended), report: &mut Report) {
+    /// Hears ends until the last, and looks again at those whose rest is not proven yet. Returns the ids of their records.
+    fn listen(&mut self, heard: &Receiver<Said>, hear: Hear<'_>, report: &mut Report) -> Vec<String> {
+        let mut vods = Vec::new();
         loop {
             match heard.recv_timeout(TICK) {
                 Ok((path, ended)) => {
-                    hear(&path, &ended);
-                    report.ended.push((path, ended));
+                    vods.extend(vod_of(&ended).map(str::to_owned));
+                    hear(path, ended);
                 }
-                Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) if self.house().stop.is_requested() => return,
+                Err(RecvTimeoutError::Disconnected) => return vods,
+                Err(RecvTimeoutError::Timeout) if self.batch.stop.is_requested() => return vods,
                 Err(RecvTimeoutError::Timeout) => self.look_again(report),
             }
         }
@@ -232,13 +235,12 @@ fn queue_units(house: &House, units: &[(Unit, String)], report: &mut Report) -> 
     Ok(assets)
 }
 
-fn vods_of(report: &Report) -> Vec<String> {
-    let vod_of = |(_, ended): &(PathBuf, Ended)| match ended {
-        Ended::Finished(vod) => Some(vod.vod_id.clone()),
-        Ended::AlreadyFinished { vod_id } | Ended::Postponed { vod_id, .. } => vod_id.clone(),
-        Ended::Quarantined(_) | Ended::LeftOut | Ended::Failed { .. } => None,
-    };
-    report.ended.iter().filter_map(vod_of).collect()
+fn vod_of(ended: &Ended) -> Option<&str> {
+    match ended {
+        Ended::Finished { vod } => Some(&vod.vod_id),
+        Ended::AlreadyFinished { vod_id } | Ended::Postponed { vod_id, .. } => vod_id.as_deref(),
+        Ended::Quarantined { .. } | Ended::LeftOut | Ended::Failed { .. } => None,
+    }
 }
 
 /// What a batch was asked to deliver, and nothing that others queue meanwhile.
@@ -273,13 +275,13 @@ impl Own {
 fn deliver(engine: &Engine, batch: &Batch, own: &Own, wait: bool) -> Result<(), CatalogError> {
     let (house, couriers) = (engine.house(), engine.couriers());
     let mut left = own.undelivered(house)?;
-    couriers.wait_for(&left)?;
-    while wait && !left.is_empty() && !house.stop.is_requested() {
+    couriers.wait_for(&left, &batch.stop)?;
+    while wait && !left.is_empty() && !batch.stop.is_requested() {
         std::thread::sleep(TICK);
         left = still_pending(house, left)?;
-        couriers.wait_for(&left)?;
+        couriers.wait_for(&left, &batch.stop)?;
     }
-    if batch.is_alone { couriers.wait_until_nothing_is_due() } else { Ok(()) }
+    if batch.is_alone { couriers.wait_until_nothing_is_due(&batch.stop) } else { Ok(()) }
 }
 
 fn still_pending(house: &House, deliveries: Vec<Delivery>) -> Result<Vec<Delivery>, CatalogError> {

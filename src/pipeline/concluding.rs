@@ -90,7 +90,7 @@ pub(super) fn quarantine(house: &House, mut position: Position, settled: &Settle
     let reasons = defects.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     warn!(path = %printable(settled.path()), reasons, "Quarantined where it is; it is never deleted.");
     match position.advance(house, Step::Quarantined { defects: defects.clone() }) {
-        Ok(()) => Ended::Quarantined(defects),
+        Ok(()) => Ended::Quarantined { defects },
         Err(error) => {
             let key = &position.key;
             let attempt = house.catalog.entry(key).ok().flatten().map_or(0, |entry| entry.attempts);

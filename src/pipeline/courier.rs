@@ -18,6 +18,7 @@ use crate::catalog::{Among, CatalogError, Next, next_try_ms};
 use crate::deliver::{self, DeliverError};
 use crate::fault::{Class, Fault, chain};
 use crate::recording::{Asset, Delivery, RemoteObject};
+use crate::stop::Stop;
 
 /// How often it is looked whether the couriers are done.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -130,16 +131,16 @@ impl Couriers {
         started.map_err(PipelineError::Couriers)
     }
 
-    /// Waits until nothing is due now and nothing is under way.
-    pub fn wait_until_nothing_is_due(&self) -> Result<(), CatalogError> {
-        self.wait_while(|house, now| {
+    /// Waits until nothing is due now and nothing is under way, or a stop is requested.
+    pub fn wait_until_nothing_is_due(&self, stop: &Stop) -> Result<(), CatalogError> {
+        self.wait_while(stop, |house, now| {
             let is_due = matches!(next_free(house, &house.bell.at(now), now)?, Next::Due(_));
             Ok(is_due || !house.bell.lock().in_flight.is_empty())
         })
     }
 
     /// Waits until none of these is due now or under way, as they are in the queue by then.
-    pub fn wait_for(&self, deliveries: &[Delivery]) -> Result<(), CatalogError> {
+    pub fn wait_for(&self, deliveries: &[Delivery], stop: &Stop) -> Result<(), CatalogError> {
         let is_busy = |house: &House, delivery: &Delivery, now: i64| {
             // The queue first: whoever has ended one has written there how.
             let due_ms = house.catalog.delivery(&delivery.id)?.and_then(|delivery| delivery.state.due_ms());
@@ -148,7 +149,7 @@ impl Couriers {
             Ok::<_, CatalogError>(is_due || carried.in_flight.contains(&delivery.id))
         };
         let mut left = deliveries.iter().peekable();
-        self.wait_while(|house, now| {
+        self.wait_while(stop, |house, now| {
             while let Some(delivery) = left.peek() {
                 if is_busy(house, delivery, now)? {
                     return Ok(true);
@@ -161,10 +162,11 @@ impl Couriers {
 
     fn wait_while(
         &self,
+        stop: &Stop,
         mut is_busy: impl FnMut(&House, i64) -> Result<bool, CatalogError>,
     ) -> Result<(), CatalogError> {
         let (has_begun, bell) = (!self.lock().is_empty(), &self.house.bell);
-        while has_begun && !self.house.stop.is_requested() && is_busy(&self.house, now_ms())? {
+        while has_begun && !stop.is_requested() && is_busy(&self.house, now_ms())? {
             drop(nap(bell, bell.lock(), LOOK_AGAIN));
         }
         Ok(())

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use super::house::House;
 use crate::catalog::Known;
 use crate::fault::Class;
@@ -9,18 +11,27 @@ use crate::recording::journey::Step;
 use crate::recording::{Defect, Fingerprint, VodRecord};
 
 /// How a recording's journey ended, for now.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum Ended {
     /// It is finished and catalogued.
-    Finished(Box<VodRecord>),
+    Finished {
+        /// Its record.
+        vod: Box<VodRecord>,
+    },
     /// It was before.
+    #[serde(rename = "already finished")]
     AlreadyFinished {
         /// Id of its record, if it has one.
         vod_id: Option<String>,
     },
     /// It cannot be finished and stays where it is.
-    Quarantined(Vec<Defect>),
+    Quarantined {
+        /// What is wrong with it.
+        defects: Vec<Defect>,
+    },
     /// It was left out on the first start.
+    #[serde(rename = "left out")]
     LeftOut,
     /// It came too far to begin again and cannot go on yet: it is carried on from where it stands.
     Postponed {
@@ -54,7 +65,7 @@ pub fn ended_before(house: &House, path: &Path, fingerprint: &Fingerprint, known
                 Step::Quarantined { defects } => Some(defects),
                 _ => None,
             });
-            Ended::Quarantined(defects.unwrap_or_default())
+            Ended::Quarantined { defects: defects.unwrap_or_default() }
         }
         Known::Failed { .. } => failed_before(house, path, fingerprint),
         other => Ended::AlreadyFinished { vod_id: other.vod_id().map(str::to_owned) },

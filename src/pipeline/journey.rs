@@ -117,7 +117,7 @@ fn attempt_journey(
     match conclusion {
         Conclusion::Quarantined(defects) => Ok(quarantine(house, position, settled, defects)),
         Conclusion::Finished(finished) => {
-            publish(house, position, *finished).map(|record| Ended::Finished(Box::new(record)))
+            publish(house, position, *finished).map(|record| Ended::Finished { vod: Box::new(record) })
         }
     }
 }

@@ -43,7 +43,7 @@ mod views;
 mod watching;
 
 pub use crate::stop::Stop;
-pub use batch::{Batch, Report, run};
+pub use batch::{Batch, Hear, Report, run};
 pub use ended::Ended;
 pub use engine::Engine;
 pub use error::PipelineError;
@@ -56,5 +56,5 @@ pub use pool::threads_for;
 pub use rebuilding::{Rebuilt, rebuild};
 pub use redelivering::{Looked, note_look};
 pub use removing::{Owned, objects_of, remove_local};
-pub use undoing::undo;
+pub use undoing::{Taken, undo};
 pub use watching::{Control, watch};

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::finding::{self, Place};
 use super::house::{House, now_ms};
 use crate::catalog::Known;
@@ -10,6 +12,7 @@ use crate::fault::chain;
 use crate::finish::{self, Action, Wish};
 use crate::recording::Defect;
 use crate::recording::journey::Candidate;
+use crate::recording::name::shown;
 
 /// The plan of a run.
 #[derive(Debug, Default)]
@@ -21,9 +24,10 @@ pub struct Planned {
 }
 
 /// What would be done with one file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedItem {
     /// The file.
+    #[serde(serialize_with = "shown")]
     pub path: PathBuf,
     /// What would be done, in a few words.
     pub plan: String,

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use super::error::PipelineError;
@@ -14,7 +15,7 @@ use crate::recording::name::printable;
 use crate::recording::{Container, Fingerprint, VodRecord};
 
 /// What became of it, and where the file stands now.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Taken {
     /// What became of it.
     pub undone: Undone,

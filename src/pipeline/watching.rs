@@ -1,6 +1,7 @@
 //! The daemon's loop: events are hints, the scan is the truth, and what finishes now overtakes the backlog.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -26,10 +27,21 @@ use crate::recording::name::printable;
 use crate::stop;
 
 /// What the daemon is told from outside.
-#[derive(Debug)]
 pub enum Control {
     /// New settings (SIGHUP).
-    Reload(Box<Settings>),
+    Reload {
+        /// All of them.
+        settings: Box<Settings>,
+        /// Is told when they are in force.
+        then: Box<dyn FnOnce() + Send>,
+    },
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Reload { settings, .. } = self;
+        f.debug_struct("Reload").field("settings", settings).finish_non_exhaustive()
+    }
 }
 
 /// Longest time until the wish to stop is seen.
@@ -165,15 +177,16 @@ impl<'a> Watcher<'a> {
     }
 
     fn obey(&mut self, order: Control) {
-        let Control::Reload(settings) = order;
-        if let Err(error) = self.reload(*settings) {
+        let Control::Reload { settings, then } = order;
+        if let Err(error) = self.reload(*settings, then) {
             warn!(error = chain(&error), "The new configuration cannot be put in force; the old one stays.");
         }
     }
 
-    fn reload(&mut self, settings: Settings) -> Result<(), PipelineError> {
+    fn reload(&mut self, settings: Settings, then: impl FnOnce()) -> Result<(), PipelineError> {
         let is_elsewhere = settings.watch != self.house().settings().watch;
         self.house().reload(settings)?;
+        then();
         if let Err(error) = self.engine.adjust() {
             error!(error = chain(&error), hint = error.hint(), "not enough threads for the new settings");
         }

@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use serde::Serializer;
 
 use crate::printable::Printable;
 
@@ -14,6 +15,16 @@ pub const DEFAULT_DATE_PATTERN: &str = "_%Y-%m-%d_%H-%M-%S";
 
 /// Bytes a file name may have on every file system we meet, less room for our partial's affixes.
 const NAME_MAX_BYTES: usize = 200;
+
+/// Serialises a path that is only shown: bytes that are not UTF-8 become the replacement character, as on a terminal.
+pub fn shown<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&path.to_string_lossy())
+}
+
+/// Serialises several as [`shown`] does one.
+pub fn all_shown<S: Serializer>(paths: &[PathBuf], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(paths.iter().map(|path| path.to_string_lossy()))
+}
 
 /// Formats a time (milliseconds since the Unix epoch) by a `strftime` pattern in a time zone.
 ///

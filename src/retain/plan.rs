@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::permit::{Due, Facts, Refusal, Viewed, due, proven_since};
 use super::{DeleteLocal, Options};
 use crate::recording::{Delivery, Kinds, Seen, VodRecord};
@@ -54,7 +56,8 @@ pub struct Plan {
 }
 
 /// One VoD whose local files would be freed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct PlannedFree {
     /// Its id.
     pub vod_id: String,

@@ -6,8 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, top of the house first. A room may import from those before it.
-const ORDER: [&str; 25] = [
+const ORDER: [&str; 27] = [
     "printable",
+    "human",
     "fault",
     "stop",
     "runtime",
@@ -27,15 +28,16 @@ const ORDER: [&str; 25] = [
     "retain",
     "announce",
     "pipeline",
-    "serve",
     "config",
+    "operations",
+    "serve",
     "cli",
     "lib",
     "main",
 ];
 
 /// Outside crates and the rooms in which their names may appear.
-const OWNERS: [(&str, &[&str]); 14] = [
+const OWNERS: [(&str, &[&str]); 17] = [
     ("notify", &["discover"]),
     ("ffmpeg_next", &["media"]),
     ("sled", &["catalog"]),
@@ -43,8 +45,11 @@ const OWNERS: [(&str, &[&str]); 14] = [
     ("base64", &["deliver"]),
     ("quick_xml", &["deliver"]),
     ("comfy_table", &["cli"]),
-    ("tokio", &["stop", "runtime", "deliver"]),
-    ("futures", &["deliver"]),
+    ("tokio", &["stop", "runtime", "deliver", "serve"]),
+    ("futures", &["deliver", "serve"]),
+    ("hyper", &["deliver", "serve"]),
+    ("hyper_util", &["serve"]),
+    ("axum", &["serve"]),
     ("toml", &["config"]),
     ("rayon", &["pipeline"]),
     ("signal_hook", &["cli"]),
@@ -284,7 +289,6 @@ const OPENS_BY_PATH: [(&str, &str); 17] = [
     ("catalog/lock.rs", "state directory"),
     ("catalog/state_dir.rs", "state directory"),
     ("catalog/store.rs", "state directory"),
-    ("cli/socket.rs", "state directory"),
     ("config/import_antmedia.rs", "the server's configuration, named on the command line"),
     ("config/load.rs", "configuration"),
     ("deliver/credentials.rs", "credentials"),
@@ -294,6 +298,7 @@ const OPENS_BY_PATH: [(&str, &str); 17] = [
     ("discover/mediamtx_playback.rs", "/proc, and the server's configuration"),
     ("discover/writers.rs", "/proc"),
     ("memory.rs", "/proc and control groups"),
+    ("serve/listening.rs", "state directory"),
 ];
 
 /// The same for a partial of our own, which is reached through its descriptor (`/proc/self/fd/N`).

@@ -117,8 +117,7 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
 const PAST: [(&str, &[&str]); 7] = [
     (".display()", &["printable.rs", "discover/lease.rs"]),
     ("%error", &[]),
-    // Clap's words, about arguments that are escaped already.
-    ("{error}", &["cli/commands/watch.rs"]),
+    ("{error}", &[]),
     (
         ".as_it_is()",
         &["cli/output.rs", "cli/run.rs", "cli/commands/help.rs", "cli/commands/config.rs", "cli/commands/vod.rs"],

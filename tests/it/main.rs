@@ -48,6 +48,7 @@ mod limits;
 mod memory_limit;
 mod nginx_rtmp;
 mod nothing_lost;
+mod operations;
 mod owners;
 mod players;
 mod presentation;

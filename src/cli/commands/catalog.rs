@@ -1,56 +1,39 @@
 //! `catalog rebuild | check`.
 
-use std::path::{Path, PathBuf};
+use std::io;
 
 use serde_json::json;
 
 use super::super::args::CatalogCommand;
+use super::super::asked::Asked;
 use super::super::exit::Exit;
 use super::super::output::Output;
 use super::super::run::absolute;
 use super::Failure;
-use crate::pipeline::{self, House, NameOverrides, Rebuilt};
+use crate::operations::{CatalogCheck, CheckCatalog, RebuildCatalog, RebuiltCatalog};
 use crate::recording::name::{printable, printable_text};
 
 /// Runs one of them.
-pub fn run(
-    house: &House,
-    command: &CatalogCommand,
-    directory: Option<&Path>,
-    out: &mut Output<'_>,
-) -> Result<Exit, Failure> {
-    match command {
-        CatalogCommand::Rebuild { paths, no_stores } => rebuild(house, &absolute(paths, directory), !no_stores, out),
-        CatalogCommand::Check => check(house, out),
-    }
-}
-
-fn rebuild(house: &House, paths: &[PathBuf], asks_stores: bool, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    let settings = house.settings();
-    let places = if paths.is_empty() {
-        pipeline::configured_places(&settings)
-    } else {
-        pipeline::places_of(paths, &settings, &NameOverrides::default())
+pub fn run(asked: &Asked, command: &CatalogCommand, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let (printed, is_whole) = match command {
+        CatalogCommand::Rebuild { paths, no_stores } => {
+            let rebuilt = asked.ask(&RebuildCatalog { paths: absolute(paths), no_stores: *no_stores })?;
+            (print(&rebuilt, out), rebuilt.is_whole())
+        }
+        CatalogCommand::Check => {
+            let checked = asked.ask(&CheckCatalog {})?;
+            (print_check(&checked, out), checked.unreadable.is_empty())
+        }
     };
-    if places.is_empty() {
-        return Err(Failure::Usage("no directory is configured or given to rebuild the catalogue from".into()));
-    }
-    let rebuilt = pipeline::rebuild(house, &places, asks_stores)?;
-    print(&rebuilt, out).map_err(Failure::output)?;
-    let is_whole = rebuilt.failed.is_empty() && rebuilt.problems.is_empty() && rebuilt.unasked.is_empty();
+    printed.map_err(Failure::output)?;
     Ok(if is_whole { Exit::Done } else { Exit::SomeFailed })
 }
 
-fn print(rebuilt: &Rebuilt, out: &mut Output<'_>) -> std::io::Result<()> {
-    let Rebuilt { added, known, from_stores, attached, unasked, unfinished, failed, problems } = rebuilt;
+fn print(rebuilt: &RebuiltCatalog, out: &mut Output<'_>) -> io::Result<()> {
     if out.is_json {
-        let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
-        return out.json(&json!({
-            "added": added, "known": known, "fromStores": from_stores, "attached": attached,
-            "unasked": unasked.iter().map(|(target, reason)| json!({ "target": target, "reason": reason })).collect::<Vec<_>>(),
-            "unfinished": unfinished, "failed": failed, "problems": problems,
-        }));
+        return out.json(rebuilt);
     }
+    let RebuiltCatalog { added, known, from_stores, attached, unasked, unfinished, failed, problems } = rebuilt;
     for (path, reason) in failed {
         writeln!(out.out, "not read          {}: {}", printable(path), printable_text(reason))?;
     }
@@ -60,8 +43,9 @@ fn print(rebuilt: &Rebuilt, out: &mut Output<'_>) -> std::io::Result<()> {
     for path in unfinished {
         writeln!(out.out, "not finished      {}", printable(path))?;
     }
-    for (target, reason) in unasked {
-        writeln!(out.out, "not asked         target {}: {}", printable_text(target), printable_text(reason))?;
+    for target in unasked {
+        let (name, reason) = (printable_text(&target.target), printable_text(&target.reason));
+        writeln!(out.out, "not asked         target {name}: {reason}")?;
     }
     writeln!(out.err, "{added} records made again, {known} were there, {} files are not finished.", unfinished.len())?;
     writeln!(
@@ -70,28 +54,21 @@ fn print(rebuilt: &Rebuilt, out: &mut Output<'_>) -> std::io::Result<()> {
     )
 }
 
-fn check(house: &House, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    let checked = house.catalog.check(true)?;
-    for error in &checked.unreadable {
-        writeln!(out.out, "{}", crate::fault::chain(error)).map_err(Failure::output)?;
+fn print_check(checked: &CatalogCheck, out: &mut Output<'_>) -> io::Result<()> {
+    for words in &checked.unreadable {
+        writeln!(out.out, "{words}")?;
     }
-    let said = json!({
-        "vods": checked.vods, "deliveries": checked.deliveries, "unreadable": checked.unreadable.len(),
-        "missingRowsAdded": checked.missing_rows, "danglingRowsRemoved": checked.dangling_rows,
-    });
+    let CatalogCheck { vods, deliveries, unreadable, missing_rows_added, dangling_rows_removed } = checked;
+    let unreadable = unreadable.len();
     if out.is_json {
-        out.json(&said).map_err(Failure::output)?;
-    } else {
-        writeln!(
-            out.out,
-            "{} VoDs, {} deliveries; {} index rows added, {} removed, {} values unreadable.",
-            checked.vods,
-            checked.deliveries,
-            checked.missing_rows,
-            checked.dangling_rows,
-            checked.unreadable.len()
-        )
-        .map_err(Failure::output)?;
+        return out.json(&json!({
+            "vods": vods, "deliveries": deliveries, "unreadable": unreadable,
+            "missingRowsAdded": missing_rows_added, "danglingRowsRemoved": dangling_rows_removed,
+        }));
     }
-    Ok(if checked.unreadable.is_empty() { Exit::Done } else { Exit::SomeFailed })
+    writeln!(
+        out.out,
+        "{vods} VoDs, {deliveries} deliveries; {missing_rows_added} index rows added, {dangling_rows_removed} removed, \
+         {unreadable} values unreadable."
+    )
 }

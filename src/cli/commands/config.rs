@@ -11,7 +11,9 @@ use super::super::table::Table;
 use super::Failure;
 use crate::config::{self, Config};
 use crate::deliver::Targets;
+use crate::operations::{OperationError, settings_of};
 use crate::pipeline::PipelineError;
+use crate::recording::name::printable;
 use crate::runtime::Runtime;
 
 /// Runs `check` or `print` on a configuration that was read already.
@@ -25,10 +27,10 @@ pub fn run(config: &Config, command: &ConfigCommand, out: &mut Output<'_>) -> Re
 
 fn check(config: &Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let runtime = Runtime::start().map_err(PipelineError::Runtime)?;
-    Targets::open(&config.deliver, &runtime).map_err(|e| Failure::Configuration(Box::new(e)))?;
+    Targets::open(&config.deliver, &runtime).map_err(|e| OperationError::configuration(&e))?;
     let read = config.file.as_ref().map_or_else(
         || "No configuration file; the defaults hold.".to_owned(),
-        |file| format!("`{}` is sound.", crate::recording::name::printable(file)),
+        |file| format!("`{}` is sound.", printable(file)),
     );
     if out.is_json {
         out.json(&json!({ "sound": true, "file": config.file })).map_err(Failure::output)?;
@@ -39,21 +41,17 @@ fn check(config: &Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
 }
 
 fn print(config: &Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    let printed = config::print(config);
-    let file = config.file.as_ref().map(|f| crate::recording::name::printable(f));
+    let settings = settings_of(config);
     if out.is_json {
-        for value in &printed {
-            let origin = value.origin.to_string();
-            out.json(&json!({ "key": value.key, "value": value.value, "origin": origin })).map_err(Failure::output)?;
-        }
+        settings.values.iter().try_for_each(|setting| out.json(setting)).map_err(Failure::output)?;
         return Ok(Exit::Done);
     }
-    if let Some(file) = file {
-        writeln!(out.err, "File: {file}").map_err(Failure::output)?;
+    if let Some(file) = &settings.file {
+        writeln!(out.err, "File: {}", printable(file)).map_err(Failure::output)?;
     }
     let mut table = Table::new(&["KEY", "VALUE", "FROM"]);
-    for value in printed {
-        table.row([value.key, value.value, value.origin.to_string()]);
+    for setting in settings.values {
+        table.row([setting.key, setting.value, setting.origin]);
     }
     out.table(&table, "").map_err(Failure::output)?;
     Ok(Exit::Done)
@@ -61,7 +59,7 @@ fn print(config: &Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
 
 /// Prints a configuration made from Ant Media's properties.
 pub fn import(file: &Path, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    let text = config::import_antmedia_file(file).map_err(|e| Failure::Configuration(Box::new(e)))?;
+    let text = config::import_antmedia_file(file).map_err(|e| OperationError::configuration(&e))?;
     out.out.as_it_is().write_all(text.as_bytes()).map_err(Failure::output)?;
     Ok(Exit::Done)
 }

@@ -1,282 +1,34 @@
-//! `doctor`: directories, permissions, leases, disk, FFmpeg and every target. Says what is missing and what to do.
-
-use std::fs;
-use std::path::Path;
-
-use serde_json::json;
+//! `doctor`: says what is missing and what to do. It needs no daemon and no catalogue.
 
 use super::super::exit::Exit;
-use super::super::human;
 use super::super::output::Output;
 use super::super::table::Table;
 use super::Failure;
-use crate::catalog::{self, Access, CatalogError};
 use crate::config::Config;
-use crate::deliver::{NoLedger, ReadableSecret, Targets, readable_secrets};
-use crate::discover::{self, Fragments, Lease, Namer, RootOptions, Search, Server, Unavailable};
-use crate::durable::{self, Owner, Partial, RootError, RootLock, RootOwner};
-use crate::fault::{Fault, chain};
-use crate::media;
-use crate::pipeline::PipelineError;
-use crate::recording::counted;
-use crate::recording::name::printable;
-use crate::runtime::Runtime;
+use crate::operations::{self, Check};
+use crate::recording::name::printable_text;
 use crate::stop::Stop;
-
-struct Check {
-    subject: String,
-    name: &'static str,
-    is_ok: bool,
-    detail: String,
-    hint: Option<String>,
-}
 
 /// Runs every check; something that is missing is exit code 5.
 pub fn run(config: &Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    let mut checks = vec![ffmpeg()];
-    checks.extend(state(config));
-    for root in &config.watch.roots {
-        checks.extend(root_checks(&root.path));
-        checks.push(fragments(root));
-        checks.extend(unhandled(config, root));
-    }
-    checks.extend(secrets(config));
-    checks.extend(targets(config));
-    let is_well = checks.iter().all(|c| c.is_ok);
+    let checks = operations::checks(config, None, &Stop::default());
     print(&checks, out).map_err(Failure::output)?;
-    Ok(if is_well { Exit::Done } else { Exit::Environment })
-}
-
-fn ffmpeg() -> Check {
-    let versions = match media::versions() {
-        Ok(versions) => versions,
-        Err(error) => return of_result(Path::new("FFmpeg"), "libraries", Err::<String, _>(error)),
-    };
-    let is_ok = versions.missing.is_empty();
-    let hint = (!is_ok).then(|| format!("Install an FFmpeg with: {}.", versions.missing.join(", ")));
-    Check { subject: "FFmpeg".into(), name: "codecs", is_ok, detail: versions.libraries.join(", "), hint }
-}
-
-fn of_result(subject: &Path, name: &'static str, result: Result<String, impl Fault>) -> Check {
-    let subject = printable(subject);
-    match result {
-        Ok(detail) => Check { subject, name, is_ok: true, detail, hint: None },
-        Err(error) => Check { subject, name, is_ok: false, detail: chain(&error), hint: error.hint() },
-    }
-}
-
-fn free_space(path: &Path) -> Check {
-    of_result(path, "disk", durable::free_bytes(path).map(|bytes| format!("{} free", human::size(bytes))))
-}
-
-fn state(config: &Config) -> Vec<Check> {
-    let directory = &config.state_dir;
-    let access = catalog::prepare_state_dir(directory);
-    let is_usable = access.is_ok();
-    let mut checks = vec![state_directory(directory, access)];
-    if is_usable {
-        checks.push(of_result(directory, "write", written(directory)));
-        checks.push(free_space(directory));
-    }
-    checks
-}
-
-fn state_directory(directory: &Path, access: Result<Access, CatalogError>) -> Check {
-    let readable = match access {
-        Ok(Access::Readable(mode)) => Some(mode),
-        _ => None,
-    };
-    let detail = |access| match access {
-        Access::Private => "private".to_owned(),
-        Access::Readable(mode) => format!("mode {mode:04o}: other users can list it, not write it"),
-    };
-    let check = of_result(directory, "state directory", access.map(detail));
-    let hint = readable.map(|_| format!("Run `chmod 700 {}` to keep other users out.", printable(directory)));
-    Check { hint: check.hint.or(hint), ..check }
-}
-
-/// Secrets that other users can read; said, and no reason to fail.
-fn secrets(config: &Config) -> Vec<Check> {
-    let check = |secret: ReadableSecret| Check {
-        subject: secret.target.clone(),
-        name: "credentials",
-        is_ok: true,
-        detail: secret.to_string(),
-        hint: Some(secret.remedy()),
-    };
-    readable_secrets(&config.deliver).into_iter().map(check).collect()
-}
-
-/// Writes and removes an empty partial, as finishing would.
-fn written(directory: &Path) -> Result<String, durable::FileError> {
-    let partial = Partial::create(&directory.join("doctor"), &Owner::of_process())?;
-    drop(partial);
-    Ok("works".to_owned())
-}
-
-fn root_checks(root: &Path) -> Vec<Check> {
-    let read = fs::read_dir(root).map(|entries| format!("{} entries", entries.count()));
-    let read = of_result(root, "read", read.map_err(durable::FileError::on("read", root)));
-    if !read.is_ok {
-        return vec![read];
-    }
-    let own =
-        [of_result(root, "write", written(root)), owned(root), lease(root), notifications(root), free_space(root)];
-    std::iter::once(read).chain(own).collect()
-}
-
-/// Whether changes are notified, or only found by the periodic scan.
-fn notifications(root: &Path) -> Check {
-    let is_network = discover::is_on_network(root);
-    let detail = if is_network { "polled: a network file system, or one not known to be local" } else { "works" };
-    Check { subject: printable(root), name: "notifications", is_ok: true, detail: detail.to_owned(), hint: None }
-}
-
-/// What becomes of fragmented MP4 there.
-fn fragments(root: &RootOptions) -> Check {
-    let server = if root.server == Server::Auto && root.template.is_none() {
-        discover::choose_for_root(&root.path).server
-    } else {
-        root.server
-    };
-    let Fragments { are_kept, reason } = discover::fragments_of(root, server.name());
-    let detail = format!("{}: {reason}", if are_kept { "kept" } else { "made progressive" });
-    Check { subject: printable(&root.path), name: "fragmented MP4", is_ok: true, detail, hint: None }
-}
-
-/// Media there that nothing is done with; said, and no reason to fail.
-fn unhandled(config: &Config, root: &RootOptions) -> Option<Check> {
-    let namer = Namer::new(root, &config.watch.temporary_suffixes, config.finish.time_zone.clone()).ok()?;
-    let others = config.watch.roots.iter().map(|other| other.path.clone());
-    let mut excluded: Vec<_> = others.filter(|other| *other != root.path && other.starts_with(&root.path)).collect();
-    excluded.push(config.state_dir.clone());
-    let (orphan_after, now_ms) = (config.watch.orphan_after, jiff::Timestamp::now().as_millisecond());
-    let search = Search { root, namer: &namer, excluded: &excluded, orphan_after, now_ms };
-    let found = search.scan().unhandled;
-    let first = found.first()?;
-    let files = counted(found.len() as u64, "media file");
-    let detail = format!("{files} of other formats, such as `{}`", printable(first));
-    let hint = Some("`process --dry-run` lists them. They are neither finished nor delivered.".to_owned());
-    Some(Check { subject: printable(&root.path), name: "not handled", is_ok: true, detail, hint })
-}
-
-/// Who owns the root, and whether that is told by a lock of the kernel.
-fn owned(root: &Path) -> Check {
-    let of = |owner: RootOwner| printable(&owner.state_dir);
-    match RootLock::probe(root) {
-        Ok(true) => of_result(root, "owner", Ok::<_, RootError>("nobody; locks work".to_owned())),
-        Ok(false) => of_result(
-            root,
-            "owner",
-            Ok::<_, RootError>(
-                "this file system has no locks: the owner touches `.aftercast-alive` every 2 s".to_owned(),
-            ),
-        ),
-        Err(RootError::InUse { owner, .. }) => {
-            let by = owner.map_or_else(|| "an unknown state directory".to_owned(), |owner| of(*owner));
-            of_result(root, "owner", Ok::<_, RootError>(format!("in use by the instance with state directory {by}")))
-        }
-        Err(error) => of_result(root, "owner", Err::<String, _>(error)),
-    }
-}
-
-/// Asks for a lease on a file that is there; the right to it is what makes evidence strong.
-fn lease(root: &Path) -> Check {
-    let files = fs::read_dir(root).into_iter().flatten().flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_file()));
-    let answer = files.map(|entry| discover::probe(&entry.path())).next();
-    let (is_ok, detail) = match answer {
-        None => (true, "no file there to try it on"),
-        Some(Lease::Free | Lease::Held) => (true, "works"),
-        Some(Lease::Unavailable(Unavailable::NotOwner)) => (false, "refused: the files belong to another user"),
-        Some(Lease::Unavailable(Unavailable::FileSystem)) => (false, "not on this file system"),
-        Some(Lease::Unavailable(_)) => (false, "not available"),
-    };
-    let hint = (!is_ok).then(|| {
-        "Recordings wait until they have rested for `quiet`. Give the program CAP_LEASE (`AmbientCapabilities=CAP_LEASE` in \
-         the unit) to know at once."
-            .to_owned()
-    });
-    Check { subject: printable(root), name: "lease", is_ok, detail: detail.to_owned(), hint }
-}
-
-fn targets(config: &Config) -> Vec<Check> {
-    let opened = Runtime::start().map_err(PipelineError::Runtime);
-    let opened = opened.and_then(|runtime| Ok(Targets::open(&config.deliver, &runtime)?));
-    let targets = match opened {
-        Ok(targets) => targets,
-        Err(error) => return vec![of_result(Path::new("targets"), "settings", Err::<String, _>(error))],
-    };
-    let names: Vec<String> = targets.names().map(str::to_owned).collect();
-    let of_target = |name: &String| {
-        let mut checks = target(&targets, name);
-        // What cannot be written shows nothing; that was said.
-        if checks.iter().all(|check| check.is_ok) {
-            checks.extend(config.watch.roots.iter().map(|root| is_apart(config, &targets, name, &root.path)));
-        }
-        checks
-    };
-    names.iter().flat_map(of_target).collect()
-}
-
-/// Whether the target's objects are anything else than the files of a root.
-fn is_apart(config: &Config, targets: &Targets, name: &str, root: &Path) -> Check {
-    const NAME: &str = "separate storage";
-    let roots: Vec<_> = config.watch.roots.iter().map(|root| root.path.clone()).collect();
-    let (subject, root_name) = (name.to_owned(), printable(root));
-    match targets.shows(name, root, &roots, &Stop::default(), &NoLedger) {
-        Err(error) => of_result(Path::new(name), NAME, Err::<String, _>(error)),
-        Ok(shown) => match shown.iter().find(|shown| shown.root == root) {
-            None => {
-                Check { subject, name: NAME, is_ok: true, detail: format!("does not show `{root_name}`"), hint: None }
-            }
-            Some(shown) => Check {
-                subject,
-                name: NAME,
-                is_ok: false,
-                detail: format!("another view of `{root_name}`: {}", shown.seen),
-                hint: Some(
-                    "Its objects are the recordings themselves, so nothing there is freed. Point the target at storage that \
-                     does not lead to the recordings."
-                        .to_owned(),
-                ),
-            },
-        },
-    }
-}
-
-fn target(targets: &Targets, name: &str) -> Vec<Check> {
-    match targets.probe(name) {
-        Err(error) => vec![of_result(Path::new(name), "probe", Err::<String, _>(error))],
-        Ok(probed) => {
-            let check = |c: crate::deliver::Check| Check {
-                subject: name.to_owned(),
-                name: c.name,
-                is_ok: c.ok,
-                detail: c.detail,
-                hint: c.hint,
-            };
-            probed.into_iter().map(check).collect()
-        }
-    }
+    Ok(if checks.iter().all(|check| check.is_ok) { Exit::Done } else { Exit::Environment })
 }
 
 fn print(checks: &[Check], out: &mut Output<'_>) -> std::io::Result<()> {
     if out.is_json {
-        return checks.iter().try_for_each(|c| {
-            out.json(
-                &json!({ "subject": c.subject, "check": c.name, "ok": c.is_ok, "detail": c.detail, "hint": c.hint }),
-            )
-        });
+        return checks.iter().try_for_each(|check| out.json(check));
     }
     let mut table = Table::new(&["", "SUBJECT", "CHECK", "DETAIL"]);
     for check in checks {
         let mark = if check.is_ok { "ok" } else { "MISSING" };
-        table.row([mark, &check.subject, check.name, &check.detail]);
+        table.row([mark, &check.subject, &check.name, &check.detail]);
     }
     out.table(&table, "")?;
     for check in checks {
         if let Some(hint) = &check.hint {
-            writeln!(out.out, "{}, {}: {}", check.subject, check.name, crate::recording::name::printable_text(hint))?;
+            writeln!(out.out, "{}, {}: {}", check.subject, check.name, printable_text(hint))?;
         }
     }
     Ok(())

@@ -5,13 +5,13 @@ use std::path::Path;
 use serde_json::json;
 
 use super::super::exit::Exit;
-use super::super::human;
 use super::super::output::Output;
 use super::super::table::Table;
 use super::Failure;
 use crate::config::Config;
 use crate::discover;
 use crate::finish::{self, Action, Description, Header, Inspection, Plan, Validate};
+use crate::human;
 use crate::isobmff::{BoxHeader, Layout, Track};
 use crate::media::{self, Watch};
 use crate::recording::name::printable;

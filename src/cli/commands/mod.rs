@@ -1,5 +1,5 @@
-//! One file per command. A command gets what it works on and two ends to print to, so that it runs in a process of its
-//! own and behind the daemon's socket alike.
+//! One file per command: it asks for operations and prints what they answer, in a process of its own and beside a daemon
+//! alike.
 
 pub mod catalog;
 pub mod config;
@@ -16,30 +16,20 @@ pub mod watch;
 
 use std::io;
 
-use crate::catalog::CatalogError;
-use crate::durable::RootError;
-use crate::fault::Fault;
+use crate::operations::OperationError;
 
-/// Why a command ended early: an error with its class and hint, or output that nobody reads any more.
+/// Why a command ended early.
 #[derive(Debug)]
 pub enum Failure {
-    /// The configuration is wrong.
-    Configuration(Box<dyn Fault>),
-    /// Another process owns the state directory and does not answer.
-    InUse(CatalogError),
-    /// Another process owns a root that was named.
-    RootInUse(RootError),
-    /// A room's error.
-    Fault(Box<dyn Fault>),
-    /// The command was used wrongly.
-    Usage(String),
+    /// What was asked for did not happen.
+    Operation(OperationError),
     /// Writing the results failed.
     Output(io::Error),
 }
 
-impl<E: Fault + 'static> From<E> for Failure {
+impl<E: Into<OperationError>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::Fault(Box::new(error))
+        Self::Operation(error.into())
     }
 }
 
@@ -47,5 +37,10 @@ impl Failure {
     /// For results that cannot be written.
     pub const fn output(error: io::Error) -> Self {
         Self::Output(error)
+    }
+
+    /// The command was used wrongly.
+    pub fn usage(text: impl Into<String>) -> Self {
+        Self::Operation(OperationError::invalid(text))
     }
 }

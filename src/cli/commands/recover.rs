@@ -7,13 +7,13 @@ use serde_json::json;
 
 use super::super::args::RecoverArgs;
 use super::super::exit::Exit;
-use super::super::human;
 use super::super::output::Output;
 use super::super::report;
 use super::Failure;
 use crate::config::Config;
 use crate::durable;
 use crate::finish::{self, Conclusion, Options};
+use crate::human;
 use crate::pipeline;
 use crate::progress::Progress;
 use crate::recording::name::printable;
@@ -24,12 +24,12 @@ use crate::turns::Turn;
 /// Runs it.
 pub fn run(config: &Config, args: &RecoverArgs, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let [file] = args.process.paths.as_slice() else {
-        return Err(Failure::Usage("--output takes one FILE".into()));
+        return Err(Failure::usage("--output takes one FILE"));
     };
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let (file, output) = (absolute(file), absolute(args.output.as_deref().unwrap_or(Path::new(""))));
     if output.exists() {
-        return Err(Failure::Usage(format!("{} exists; it is not replaced", printable(&output))));
+        return Err(Failure::usage(format!("{} exists; it is not replaced", printable(&output))));
     }
     let given = args.reference.as_deref().map(given).transpose()?.flatten();
     match finished(config, &file, &output, given.as_ref())? {
@@ -48,7 +48,7 @@ pub fn run(config: &Config, args: &RecoverArgs, out: &mut Output<'_>) -> Result<
 /// What the operator's reference teaches. One that teaches nothing is in nobody's way.
 fn given(path: &Path) -> Result<Option<Reference>, Failure> {
     if !path.is_file() {
-        return Err(Failure::Usage(format!("{} is no file; it cannot be a reference", printable(path))));
+        return Err(Failure::usage(format!("{} is no file; it cannot be a reference", printable(path))));
     }
     let found = finish::reference_of(path, Origin::Given);
     if found.is_none() {

@@ -3,48 +3,47 @@
 use serde_json::json;
 
 use super::super::args::RetainArgs;
+use super::super::asked::Asked;
 use super::super::exit::Exit;
-use super::super::human;
 use super::super::output::Output;
 use super::super::table::Table;
 use super::Failure;
-use crate::pipeline::{self, House};
+use crate::human;
+use crate::operations::{FreeLocal, PlanRetention, RetentionPlan};
 
 /// Runs it.
-pub fn run(house: &House, args: &RetainArgs, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    if !args.dry_run {
-        let freed = pipeline::free_what_is_due(house);
-        let printed =
-            if out.is_json { out.json(&json!({ "freed": freed })) } else { writeln!(out.out, "{freed} files freed.") };
-        printed.map_err(Failure::output)?;
-        return Ok(Exit::Done);
-    }
-    if house.catalog.is_behind() {
+pub fn run(asked: &Asked, args: &RetainArgs, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let printed = if args.dry_run {
+        print_plan(&asked.ask(&PlanRetention {})?, out)
+    } else {
+        let freed = asked.ask(&FreeLocal {})?;
+        if out.is_json { out.json(&freed) } else { writeln!(out.out, "{} files freed.", freed.freed) }
+    };
+    printed.map_err(Failure::output)?;
+    Ok(Exit::Done)
+}
+
+fn print_plan(plan: &RetentionPlan, out: &mut Output<'_>) -> std::io::Result<()> {
+    if plan.is_behind {
         writeln!(
             out.err,
             "Nothing is freed before `aftercast catalog rebuild`: the catalogue is an older state of itself."
-        )
-        .map_err(Failure::output)?;
+        )?;
     }
-    let plan = pipeline::retention_plan(house)?;
     if out.is_json {
         for free in &plan.frees {
-            let line = json!({ "vodId": free.vod_id, "path": free.path, "bytes": free.bytes, "frees": true, "reason": free.reason.clone() });
-            out.json(&line).map_err(Failure::output)?;
+            out.json(&json!({ "vodId": free.vod_id, "path": free.path, "bytes": free.bytes, "frees": true, "reason": free.reason }))?;
         }
-        for (vod_id, reason) in &plan.kept {
-            out.json(&json!({ "vodId": vod_id, "frees": false, "reason": reason.to_string() }))
-                .map_err(Failure::output)?;
-        }
-        return Ok(Exit::Done);
+        let keeps =
+            |kept: &crate::operations::Kept| json!({ "vodId": kept.vod_id, "frees": false, "reason": kept.reason });
+        return plan.kept.iter().try_for_each(|kept| out.json(&keeps(kept)));
     }
     let mut table = Table::new(&["VOD", "PLAN", ">SIZE", "REASON"]);
     for free in &plan.frees {
-        table.row([free.vod_id.clone(), "free".into(), human::size(free.bytes), free.reason.clone()]);
+        table.row([&free.vod_id, "free", &human::size(free.bytes), &free.reason]);
     }
-    for (vod_id, reason) in &plan.kept {
-        table.row([vod_id.clone(), "keep".into(), String::new(), reason.to_string()]);
+    for kept in &plan.kept {
+        table.row([&kept.vod_id, "keep", "", &kept.reason]);
     }
-    out.table(&table, "There is no local file to decide on.").map_err(Failure::output)?;
-    Ok(Exit::Done)
+    out.table(&table, "There is no local file to decide on.")
 }

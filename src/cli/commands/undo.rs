@@ -4,18 +4,19 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::super::asked::Asked;
 use super::super::exit::Exit;
 use super::super::output::Output;
 use super::Failure;
 use crate::finish::Undone;
-use crate::pipeline::{self, House};
+use crate::operations::UndoSplice;
 use crate::recording::name::printable;
 
 /// Takes back the splice of each path and says what became of it.
-pub fn run(house: &House, paths: &[PathBuf], out: &mut Output<'_>) -> Result<Exit, Failure> {
+pub fn run(asked: &Asked, paths: &[PathBuf], out: &mut Output<'_>) -> Result<Exit, Failure> {
     let mut worst = Exit::Done;
     for path in paths {
-        let taken = pipeline::undo(house, path)?;
+        let taken = asked.ask(&UndoSplice { path: path.clone() })?;
         let (now, undone) = taken.map_or((path.clone(), None), |taken| (taken.path, Some(taken.undone)));
         let (state, words) = said(undone);
         if out.is_json {

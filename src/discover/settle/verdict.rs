@@ -3,13 +3,16 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::discover::lease::Lease;
 use crate::discover::options::Options;
 use crate::discover::writers::ServerState;
 use crate::recording::journey::Evidence;
 
 /// On whose behalf is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Mode {
     /// The daemon.
     Watch,

@@ -5,6 +5,8 @@
 
 use std::io::BufReader;
 
+use serde::{Deserialize, Serialize};
+
 use super::in_place::read_movie;
 use super::lease::Lease;
 use super::prepare::Unlike;
@@ -14,7 +16,8 @@ use crate::isobmff;
 use crate::recording::{Retirement, SpliceUndo, VodRecord};
 
 /// What became of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Undone {
     /// The file is what it was, byte for byte.
     AsBefore,

@@ -55,7 +55,7 @@ fn without_room_after(case: &Case, disk: &Disk, writes: u32, expected: &Expected
     let ended = travel(&house, &settled);
     let was_short = room::is_short();
     no_partial_is_left(disk, &what);
-    if !matches!(ended, Ended::Finished(_) | Ended::AlreadyFinished { .. }) {
+    if !matches!(ended, Ended::Finished { .. } | Ended::AlreadyFinished { .. }) {
         let is_listed = !house.unjournalled().is_empty() || house.postponed.waits_at_all();
         assert!(is_listed, "{what}: {ended:?} and nothing waits");
     }

@@ -1,0 +1,95 @@
+//! What operations work with: a running house, the configuration in force, and the wish of whoever asked.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::OperationError;
+use crate::config::Config;
+use crate::pipeline::{Engine, House, Stop};
+use crate::stop::{self, Stopped};
+
+/// The configuration in force. A reload replaces it for what is asked for afterwards.
+#[derive(Debug, Clone)]
+pub struct InForce(Arc<RwLock<Arc<Config>>>);
+
+impl InForce {
+    /// With this one to begin with.
+    pub fn new(config: Config) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(config))))
+    }
+
+    /// The one that is in force now.
+    pub fn get(&self) -> Arc<Config> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Another one is in force from now on.
+    pub fn set(&self, config: Config) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+    }
+}
+
+/// One for a process, and a part of it for each request ([`Context::for_request`]).
+#[derive(Debug, Clone)]
+pub struct Context {
+    engine: Arc<Engine>,
+    config: InForce,
+    stop: Stop,
+    is_alone: bool,
+}
+
+impl Context {
+    /// For operations on a running house whose settings came from this configuration.
+    pub fn new(engine: Arc<Engine>, config: InForce) -> Self {
+        let stop = engine.house().stop.clone();
+        Self { engine, config, stop, is_alone: true }
+    }
+
+    /// The same for one request among others, which can be stopped alone.
+    #[must_use]
+    pub fn for_request(&self) -> Self {
+        Self { stop: self.stop.part(), is_alone: false, ..self.clone() }
+    }
+
+    /// Whether this process does nothing but the operation.
+    pub const fn is_alone(&self) -> bool {
+        self.is_alone
+    }
+
+    /// What the pipeline shares.
+    pub fn house(&self) -> &House {
+        self.engine.house()
+    }
+
+    /// The running house.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The wish that this request, or the whole process, ends.
+    pub const fn stop(&self) -> &Stop {
+        &self.stop
+    }
+
+    /// An error if it shall end.
+    pub fn go_on(&self) -> Result<(), OperationError> {
+        if self.stop.is_requested() { Err(OperationError::cancelled()) } else { Ok(()) }
+    }
+
+    /// Does work that only reads media and directories between its own safe points; it ends at the next block when it shall.
+    pub fn stoppable<T>(&self, work: impl FnOnce() -> T) -> Result<T, OperationError> {
+        stop::heeding(&self.stop, work).map_err(|Stopped| OperationError::cancelled())
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.get()
+    }
+
+    /// Carries on with what the last process left half done, to its end; for a process of its own, before its first
+    /// [`Process`](super::Process): what a scan finds of such a recording is not what will be there afterwards.
+    pub fn carry_on(&self) -> Result<(), OperationError> {
+        self.engine.resume()?;
+        self.engine.pool().wait_until_idle();
+        Ok(())
+    }
+}

@@ -1,0 +1,52 @@
+//! Everything that a person or a client can ask for: one type per wish, with checked arguments in and data out. What takes
+//! long tells items on the way.
+//!
+//! A command without a daemon runs an operation itself; beside a daemon, and for any other client, `serve` runs it. One
+//! implementation, two callers. Arguments, items and data are JSON by serde: camelCase, times in milliseconds since the Unix
+//! epoch. This room must not print, and knows neither the command line nor HTTP.
+
+mod catalogue;
+mod context;
+mod doctor;
+mod error;
+mod process;
+mod queue;
+mod retention;
+mod settings;
+mod verify;
+mod vods;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+pub use catalogue::{CatalogCheck, CheckCatalog, RebuildCatalog, RebuiltCatalog, Unasked};
+pub use context::{Context, InForce};
+pub use doctor::{Check, Doctor, checks};
+pub use error::{ErrorKind, OperationError};
+pub use process::{NotSettled, Plan, PlannedRun, Process, ProcessReport, Processed, UndoSplice};
+pub use queue::{
+    CollectUploads, CollectedUploads, ListQueue, NotFreed, Queue, QueuedDelivery, Retried, RetryDeliveries,
+    StoppedRecording, Upload,
+};
+pub use retention::{FreeLocal, Freed, Kept, PlanRetention, RetentionPlan};
+pub use settings::{Setting, Settings, ShowSettings, settings_of};
+pub use verify::{Verification, Verified, VerifyVods};
+pub use vods::{DeleteVod, DeletedFile, DeletedObject, Deletion, ExportVods, Exported, ListVods, ShowVod, VodPage};
+
+/// Something that can be asked for. The value holds the arguments.
+pub trait Operation: Serialize + DeserializeOwned + Send + 'static {
+    /// What is told on the way; [`Nothing`] where only the end is of interest.
+    type Item: Serialize + DeserializeOwned + Send + 'static;
+    /// What is answered at the end.
+    type Data: Serialize + DeserializeOwned + Send + 'static;
+
+    /// Does it. `tell` gets each item as it comes; its error means that nobody listens any more and ends the operation.
+    fn run(&self, context: &Context, tell: Tell<'_, Self::Item>) -> Result<Self::Data, OperationError>;
+}
+
+/// Takes the items of an operation.
+pub type Tell<'a, T> = &'a mut dyn FnMut(T) -> Result<(), OperationError>;
+
+/// There is no such item.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub enum Nothing {}

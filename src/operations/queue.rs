@@ -1,0 +1,260 @@
+//! What waits: deliveries, recordings that failed, uploads that nobody ended.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Context, Nothing, Operation, OperationError, Tell};
+use crate::catalog::{CatalogError, DeliveryFilter, Entry, Retry};
+use crate::fault::chain;
+use crate::pipeline::{House, now_ms};
+use crate::recording::Delivery;
+use crate::recording::journey::{Postponed, Step};
+use crate::recording::name::printable_text;
+use crate::retain::Refusal;
+
+/// Entries of the journal that are read at once.
+const PAGE: usize = 500;
+
+/// What waits for delivery, what failed and what is quarantined.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ListQueue {
+    /// Delivered ones, too.
+    pub all: bool,
+}
+
+/// The queue.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Queue {
+    /// Deliveries.
+    pub deliveries: Vec<QueuedDelivery>,
+    /// Recordings that did not come to their end.
+    pub recordings: Vec<StoppedRecording>,
+    /// Roots of which nothing is freed by a target.
+    pub not_freed: Vec<NotFreed>,
+    /// Entries that cannot be read, in words.
+    pub unreadable: Vec<String>,
+}
+
+/// A delivery.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QueuedDelivery {
+    /// As it stands in the queue.
+    pub delivery: Delivery,
+    /// Until when its target is paused as a whole, if it is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub paused_until_ms: Option<i64>,
+}
+
+/// A recording that failed, is quarantined, was left out or cannot be carried on yet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoppedRecording {
+    /// Its file.
+    pub path: PathBuf,
+    /// Name of the state.
+    pub state: String,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// The last step that the journal has; none if the journal could not be written.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub step: Option<Step>,
+    /// Why the next step could not be done yet.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub postponed: Option<Postponed>,
+}
+
+/// A root of which nothing is freed by a target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotFreed {
+    /// Name of the target.
+    pub target: String,
+    /// The root.
+    pub root: PathBuf,
+    /// Why.
+    pub reason: String,
+}
+
+impl Operation for ListQueue {
+    type Item = Nothing;
+    type Data = Queue;
+
+    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<Queue, OperationError> {
+        let house = context.house();
+        let filter = DeliveryFilter { pending_only: !self.all, ..DeliveryFilter::default() };
+        let deliveries = house.catalog.deliveries(&filter)?;
+        let (stopped, unread) = from_journal(house, StoppedRecording::of)?;
+        let unjournalled = house.unjournalled().into_iter().map(StoppedRecording::unjournalled);
+        let unreadable = deliveries.unreadable.iter().chain(&unread).map(|error| chain(error));
+        Ok(Queue {
+            unreadable: unreadable.collect(),
+            deliveries: deliveries.items.into_iter().map(|delivery| QueuedDelivery::of(house, delivery)).collect(),
+            recordings: stopped.into_iter().chain(unjournalled).collect(),
+            not_freed: house.shown_roots()?.into_iter().map(NotFreed::of).collect(),
+        })
+    }
+}
+
+/// What is wanted of the entries of the journal, and what of it cannot be read, looked at a page at a time.
+fn from_journal<T>(
+    house: &House,
+    wanted: impl Fn(Entry) -> Option<T>,
+) -> Result<(Vec<T>, Vec<CatalogError>), CatalogError> {
+    let (mut found, mut unreadable, mut after) = (Vec::new(), Vec::new(), None);
+    loop {
+        let page = house.catalog.entries(after.as_ref(), PAGE)?;
+        found.extend(page.items.into_iter().filter_map(|(_, entry)| wanted(entry)));
+        unreadable.extend(page.unreadable);
+        after = page.next;
+        if after.is_none() {
+            return Ok((found, unreadable));
+        }
+    }
+}
+
+impl QueuedDelivery {
+    fn of(house: &House, delivery: Delivery) -> Self {
+        Self { paused_until_ms: house.target_waits_until(&delivery.target), delivery }
+    }
+}
+
+impl StoppedRecording {
+    fn of(entry: Entry) -> Option<Self> {
+        let has_ended = matches!(entry.step, Step::Quarantined { .. } | Step::Failed { .. } | Step::LeftOut);
+        (has_ended || entry.postponed.is_some()).then(|| Self {
+            path: entry.settled.path().to_owned(),
+            state: entry.step.name().to_owned(),
+            attempts: entry.attempts,
+            step: Some(entry.step),
+            postponed: entry.postponed,
+        })
+    }
+
+    fn unjournalled((path, why): (PathBuf, Postponed)) -> Self {
+        Self { path, state: "failed".to_owned(), attempts: why.tries, step: None, postponed: Some(why) }
+    }
+}
+
+impl NotFreed {
+    fn of((target, root): (String, PathBuf)) -> Self {
+        let reason = Refusal::View { target: target.clone(), root: root.clone() }.to_string();
+        Self { target, root, reason }
+    }
+}
+
+/// Makes deliveries due now, and paused targets with them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct RetryDeliveries {
+    /// Delivery ids, or paths of delivered files; every pending delivery if none is given.
+    pub ids: Vec<String>,
+    /// The directory in which relative paths begin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub directory: Option<PathBuf>,
+}
+
+/// How many there were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retried {
+    /// Deliveries that are due now.
+    pub retried: usize,
+}
+
+impl Operation for RetryDeliveries {
+    type Item = Nothing;
+    type Data = Retried;
+
+    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<Retried, OperationError> {
+        let house = context.house();
+        let mut retried = 0;
+        if self.ids.is_empty() {
+            retried += house.catalog.retry(Retry::All, now_ms())?;
+        }
+        for named in &self.ids {
+            for id in self.deliveries_of(house, named)? {
+                retried += house.catalog.retry(Retry::One(&id), now_ms())?;
+            }
+        }
+        house.resume_targets();
+        Ok(Retried { retried })
+    }
+}
+
+impl RetryDeliveries {
+    /// The deliveries that are meant: one by its id, or all of a file.
+    fn deliveries_of(&self, house: &House, named: &str) -> Result<Vec<String>, OperationError> {
+        if house.catalog.delivery(named)?.is_some() {
+            return Ok(vec![named.to_owned()]);
+        }
+        let path = self.directory.as_deref().unwrap_or(Path::new("")).join(named);
+        let is_meant = |delivery: &Delivery| delivery.asset.files.iter().any(|file| file.path == path);
+        let deliveries = house.catalog.deliveries(&DeliveryFilter::default())?.items.into_iter();
+        let ids: Vec<_> = deliveries.filter(is_meant).map(|delivery| delivery.id).collect();
+        if !ids.is_empty() {
+            return Ok(ids);
+        }
+        let is_this = |entry: Entry| (entry.settled.path() == path).then_some(());
+        let is_unfinished = !from_journal(house, is_this)?.0.is_empty();
+        let named = printable_text(named);
+        Err(OperationError::not_found(if is_unfinished {
+            format!("`{named}` is a recording that is not finished; `aftercast recover` tries it again")
+        } else {
+            format!("no delivery has the id or the file `{named}`; `aftercast queue list` shows them")
+        }))
+    }
+}
+
+/// Finds the unfinished uploads of every target that are not ours to continue, and aborts them if told so.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct CollectUploads {
+    /// Abort them; otherwise they are only told.
+    pub abort: bool,
+}
+
+/// One upload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Upload {
+    /// Name of the target.
+    pub target: String,
+    /// The key that its object would have.
+    pub key: String,
+    /// The store's id of it.
+    pub upload_id: String,
+    /// When it was begun, in the store's words.
+    pub begun: String,
+    /// Whether it is aborted now.
+    pub aborted: bool,
+}
+
+/// How many there were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CollectedUploads {
+    /// Uploads found.
+    pub found: u64,
+}
+
+impl Operation for CollectUploads {
+    type Item = Upload;
+    type Data = CollectedUploads;
+
+    fn run(&self, context: &Context, tell: Tell<'_, Upload>) -> Result<CollectedUploads, OperationError> {
+        let (house, mut found) = (context.house(), 0);
+        let targets = house.targets();
+        for name in targets.names() {
+            for upload in targets.open_uploads(name, &house.catalog)? {
+                if self.abort {
+                    targets.abort_upload(name, &upload)?;
+                }
+                found += 1;
+                let (target, aborted) = (name.to_owned(), self.abort);
+                tell(Upload { target, key: upload.key, upload_id: upload.upload_id, begun: upload.begun, aborted })?;
+            }
+        }
+        Ok(CollectedUploads { found })
+    }
+}

@@ -1,0 +1,74 @@
+//! Freeing local files that are delivered and proven, and the plan of it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Context, Nothing, Operation, OperationError, Tell};
+use crate::pipeline;
+use crate::retain::PlannedFree;
+
+/// What would be freed now, and why the rest stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanRetention {}
+
+/// The plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RetentionPlan {
+    /// What would be freed, the oldest proof first.
+    pub frees: Vec<PlannedFree>,
+    /// What stays.
+    pub kept: Vec<Kept>,
+    /// Bytes still too much after everything that may go is gone.
+    pub short_bytes: u64,
+    /// Whether nothing is freed before `catalog rebuild`, as the catalogue is an older state of itself.
+    pub is_behind: bool,
+}
+
+/// A VoD whose local file stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Kept {
+    /// Its id.
+    pub vod_id: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl Operation for PlanRetention {
+    type Item = Nothing;
+    type Data = RetentionPlan;
+
+    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<RetentionPlan, OperationError> {
+        let house = context.house();
+        let plan = pipeline::retention_plan(house)?;
+        let kept = plan.kept.into_iter().map(|(vod_id, reason)| Kept { vod_id, reason: reason.to_string() });
+        Ok(RetentionPlan {
+            frees: plan.frees,
+            kept: kept.collect(),
+            short_bytes: plan.short_bytes,
+            is_behind: house.catalog.is_behind(),
+        })
+    }
+}
+
+/// Frees what the plan frees, each file with a permit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FreeLocal {}
+
+/// How many there were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Freed {
+    /// VoDs whose local files were freed.
+    pub freed: usize,
+}
+
+impl Operation for FreeLocal {
+    type Item = Nothing;
+    type Data = Freed;
+
+    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<Freed, OperationError> {
+        Ok(Freed { freed: pipeline::free_what_is_due(context.house()) })
+    }
+}

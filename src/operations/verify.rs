@@ -1,0 +1,129 @@
+//! Comparing the objects that records name with what the stores hold.
+
+use serde::{Deserialize, Serialize};
+
+use super::vods::known;
+use super::{Context, Operation, OperationError, Tell};
+use crate::fault::chain;
+use crate::pipeline::{self, Looked, now_ms};
+use crate::recording::{RemoteObject, VodRecord};
+
+/// Asks every store for what the records name. A difference is noted in the record, where it keeps the local file from
+/// being freed, and the file is delivered again if it is there.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct VerifyVods {
+    /// Only these VoDs; all if none is given.
+    pub ids: Vec<String>,
+    /// Read the objects and compare their bytes.
+    pub download: bool,
+    /// Only a part of all VoDs, another one every day, in percent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample_percent: Option<f64>,
+}
+
+/// One object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Verified {
+    /// Id of the VoD.
+    pub vod_id: String,
+    /// Where the object is.
+    pub url: String,
+    /// Whether it is as proven.
+    pub same: bool,
+    /// What was found, and what follows.
+    pub message: String,
+}
+
+/// How many objects were looked at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Verification {
+    /// Objects that are as proven.
+    pub same: u64,
+    /// Objects that are not, or that a store could not be asked for.
+    pub different: u64,
+}
+
+impl Operation for VerifyVods {
+    type Item = Verified;
+    type Data = Verification;
+
+    fn run(&self, context: &Context, tell: Tell<'_, Verified>) -> Result<Verification, OperationError> {
+        let mut counts = Verification::default();
+        if self.ids.is_empty() {
+            for vod in context.house().catalog.shared().all_vods()? {
+                let vod = vod?;
+                if self.sample_percent.is_none_or(|percent| is_in_sample(&vod.vod_id, percent, now_ms())) {
+                    self.verify(context, &vod, &mut counts, tell)?;
+                }
+            }
+        }
+        let vods: Vec<_> = self.ids.iter().map(|id| known(context.house(), id)).collect::<Result<_, _>>()?;
+        for vod in vods {
+            self.verify(context, &vod, &mut counts, tell)?;
+        }
+        Ok(counts)
+    }
+}
+
+impl VerifyVods {
+    fn verify(
+        &self,
+        context: &Context,
+        vod: &VodRecord,
+        counts: &mut Verification,
+        tell: Tell<'_, Verified>,
+    ) -> Result<(), OperationError> {
+        for object in &vod.remote {
+            context.go_on()?;
+            let verified = verify_one(context, vod, object, self.download)?;
+            *if verified.same { &mut counts.same } else { &mut counts.different } += 1;
+            tell(verified)?;
+        }
+        Ok(())
+    }
+}
+
+fn verify_one(
+    context: &Context,
+    vod: &VodRecord,
+    object: &RemoteObject,
+    reads: bool,
+) -> Result<Verified, OperationError> {
+    let house = context.house();
+    let (same, message) = match house.targets().verify(object, reads, context.stop()) {
+        Err(error) => (false, chain(&error)),
+        Ok(found) => match pipeline::note_look(house, vod, object, found, reads)? {
+            Looked::AsProven => (true, "as proven".to_owned()),
+            Looked::SentAgain(difference) => (false, format!("{}; it is sent again", difference.words)),
+            Looked::OnlyNoted(difference) => (false, format!("{}; no local file is left to send", difference.words)),
+        },
+    };
+    Ok(Verified { vod_id: vod.vod_id.clone(), url: object.url.clone(), same, message })
+}
+
+/// Whether a VoD belongs to the sample of a day.
+fn is_in_sample(vod_id: &str, percent: f64, now_ms: i64) -> bool {
+    const DAY_MS: i64 = 24 * 3_600 * 1_000;
+    let digest = blake3::hash(format!("{vod_id} {}", now_ms.div_euclid(DAY_MS)).as_bytes());
+    let [a, b, ..] = *digest.as_bytes();
+    f64::from(u16::from_be_bytes([a, b])) < percent / 100.0 * 65_536.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_about_its_share_and_another_every_day() {
+        let taken =
+            |percent, now_ms| (0..10_000).filter(|i| is_in_sample(&i.to_string(), percent, now_ms)).collect::<Vec<_>>();
+        let today = taken(5.0, 0);
+        assert!((400..600).contains(&today.len()), "{}", today.len());
+        assert_eq!(today, taken(5.0, 1000));
+        assert_ne!(today, taken(5.0, 90_000_000));
+        assert_eq!(taken(100.0, 0).len(), 10_000);
+    }
+}

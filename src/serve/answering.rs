@@ -1,0 +1,246 @@
+//! Running an operation for a request, and its answer.
+//!
+//! An operation blocks, so it has a thread of its own. What it says crosses a short channel: a client that reads slowly slows
+//! down its own operation only. When the answer is not wanted any more, the operation is told to stop.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse as _, Response};
+use futures::stream;
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::routes::{Answer, Route};
+use super::wire::{JSON, LINES, PROBLEM, operation_of};
+use crate::fault::{Class, chain};
+use crate::operations::{Context, ErrorKind, Operation, OperationError};
+use crate::pipeline::Stop;
+
+/// Operations at once.
+pub(super) const MOST_OPERATIONS: u32 = 64;
+/// What an operation may say before the client has read it.
+const UNREAD: usize = 64;
+
+/// What every request is answered with.
+#[derive(Debug, Clone)]
+pub(super) struct Service {
+    pub context: Context,
+    /// One permit for each operation under way.
+    pub operations: Arc<Semaphore>,
+}
+
+/// Answers a request for an operation.
+pub(super) async fn answer<O: Route>(State(service): State<Service>, request: Request) -> Response {
+    let running = match operation_of::<O>(request).await {
+        Ok(operation) => service.begin(operation),
+        Err(error) => Err(error),
+    };
+    match (running, O::ANSWER) {
+        (Err(error), _) => problem(&error),
+        (Ok(running), Answer::Whole) => running.whole().await,
+        (Ok(running), Answer::Lines) => running.lines().await,
+    }
+}
+
+/// JSON that an operation says.
+enum Said {
+    Item(Vec<u8>),
+    End(Result<Vec<u8>, OperationError>),
+}
+
+/// An operation under way; it is told to stop when this is dropped.
+struct Running {
+    said: mpsc::Receiver<Said>,
+    _until: Until,
+}
+
+struct Until(Stop);
+
+impl Drop for Until {
+    fn drop(&mut self) {
+        self.0.request();
+    }
+}
+
+impl Service {
+    fn begin<O: Operation>(&self, operation: O) -> Result<Running, OperationError> {
+        let busy = |_| OperationError::transient("too many operations at once").with_next_step("Try again later.");
+        let permit = Arc::clone(&self.operations).try_acquire_owned().map_err(busy)?;
+        let context = self.context.for_request();
+        let (say, said) = mpsc::channel(UNREAD);
+        let until = Until(context.stop().clone());
+        let thread = std::thread::Builder::new().name("operation".into());
+        let spawned = thread.spawn(move || perform(&operation, &context, &say, permit));
+        spawned.map_err(|e| OperationError::transient(format!("no thread is left for it: {}", chain(&e))))?;
+        Ok(Running { said, _until: until })
+    }
+}
+
+fn perform<O: Operation>(operation: &O, context: &Context, say: &mpsc::Sender<Said>, permit: OwnedSemaphorePermit) {
+    let mut tell = |item: O::Item| say.blocking_send(Said::Item(json(&item)?)).map_err(|_| OperationError::cancelled());
+    let ended = operation.run(context, &mut tell).and_then(|data| json(&data));
+    // Whoever does not listen any more misses nothing: what was done is in the catalogue.
+    let _ = say.blocking_send(Said::End(ended));
+    drop(permit);
+}
+
+fn json(value: &impl Serialize) -> Result<Vec<u8>, OperationError> {
+    serde_json::to_vec(value)
+        .map_err(|e| OperationError::internal(format!("the answer cannot be written: {}", chain(&e))))
+}
+
+impl Running {
+    /// What it says next; an operation that ends without a word has met a fault of the program.
+    async fn next(&mut self) -> Said {
+        let fault =
+            || OperationError::internal("the operation failed; please report it with the lines of the daemon's log");
+        self.said.recv().await.unwrap_or_else(|| Said::End(Err(fault())))
+    }
+
+    async fn whole(mut self) -> Response {
+        loop {
+            match self.next().await {
+                Said::Item(_) => {}
+                Said::End(Ok(data)) => return ([(CONTENT_TYPE, JSON)], data).into_response(),
+                Said::End(Err(error)) => return problem(&error),
+            }
+        }
+    }
+
+    /// An error that comes before the first item is the whole answer.
+    async fn lines(mut self) -> Response {
+        let first = match self.next().await {
+            Said::End(Err(error)) => return problem(&error),
+            said => said,
+        };
+        let lines = stream::unfold(Some((Some(first), self)), |rest| async move {
+            let (first, mut running) = rest?;
+            let said = match first {
+                Some(said) => said,
+                None => running.next().await,
+            };
+            let is_last = matches!(said, Said::End(_));
+            Some((Ok::<_, Infallible>(said.line()), (!is_last).then_some((None, running))))
+        });
+        ([(CONTENT_TYPE, LINES)], Body::from_stream(lines)).into_response()
+    }
+}
+
+impl Said {
+    fn line(self) -> Bytes {
+        let (name, json) = match self {
+            Self::Item(item) => ("item", item),
+            Self::End(Ok(data)) => ("data", data),
+            Self::End(Err(error)) => ("error", json(&error).unwrap_or_default()),
+        };
+        [b"{\"", name.as_bytes(), b"\":", &json, b"}\n"].concat().into()
+    }
+}
+
+/// An error as the body of an answer (RFC 9457).
+#[derive(Serialize)]
+struct Problem<'a> {
+    title: &'static str,
+    status: u16,
+    #[serde(flatten)]
+    error: &'a OperationError,
+}
+
+/// The answer that an error is.
+pub(super) fn problem(error: &OperationError) -> Response {
+    let (status, title) = match (error.kind, error.class) {
+        (ErrorKind::Invalid, _) => (StatusCode::BAD_REQUEST, "Invalid request"),
+        (ErrorKind::NotFound, _) => (StatusCode::NOT_FOUND, "Not found"),
+        (ErrorKind::StateInUse | ErrorKind::RootInUse, _) => (StatusCode::CONFLICT, "In use by another process"),
+        (ErrorKind::Configuration, _) => (StatusCode::CONFLICT, "Invalid configuration"),
+        (ErrorKind::Internal, _) => (StatusCode::INTERNAL_SERVER_ERROR, "Fault of the program"),
+        (ErrorKind::Failed, Class::Permanent) => (StatusCode::UNPROCESSABLE_ENTITY, "Failed"),
+        (ErrorKind::Failed, _) => (StatusCode::SERVICE_UNAVAILABLE, "Not possible now"),
+    };
+    let body = json(&Problem { title, status: status.as_u16(), error }).unwrap_or_default();
+    (status, [(CONTENT_TYPE, PROBLEM)], body).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::operations::{InForce, Nothing, Tell};
+    use crate::pipeline::{Engine, Opening, Settings};
+
+    /// Ends when it is told to.
+    #[derive(Serialize, Deserialize)]
+    struct UntilStopped;
+
+    impl Operation for UntilStopped {
+        type Item = u32;
+        type Data = u32;
+
+        fn run(&self, context: &Context, tell: Tell<'_, u32>) -> Result<u32, OperationError> {
+            tell(7)?;
+            while !context.stop().is_requested() {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            Ok(8)
+        }
+    }
+
+    /// Meets a fault of the program.
+    #[derive(Serialize, Deserialize)]
+    struct Panics;
+
+    impl Operation for Panics {
+        type Item = Nothing;
+        type Data = ();
+
+        fn run(&self, _context: &Context, _tell: Tell<'_, Nothing>) -> Result<(), OperationError> {
+            panic!("a fault")
+        }
+    }
+
+    fn service(dir: &tempfile::TempDir, operations: usize) -> Service {
+        let settings = Settings { state_dir: dir.path().join("state"), ..Settings::default() };
+        let engine = Engine::start(settings, Stop::default(), Opening::default()).unwrap();
+        let context = Context::new(Arc::new(engine), InForce::new(crate::config::Config::default()));
+        Service { context, operations: Arc::new(Semaphore::new(operations)) }
+    }
+
+    #[tokio::test]
+    async fn an_operation_ends_when_its_answer_is_not_wanted_any_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let service = service(&dir, 1);
+        let mut running = service.begin(UntilStopped).unwrap();
+        assert!(matches!(running.next().await, Said::Item(item) if item == b"7"));
+        let refused = service.begin(UntilStopped).err().unwrap();
+        assert_eq!(problem(&refused).status(), StatusCode::SERVICE_UNAVAILABLE, "{refused}");
+        drop(running);
+        drop(service.operations.acquire().await.unwrap());
+        assert!(!service.context.stop().is_requested(), "nothing else is stopped");
+    }
+
+    #[tokio::test]
+    async fn a_stop_of_the_daemon_ends_operations_and_their_answers_arrive() {
+        let dir = tempfile::tempdir().unwrap();
+        let service = service(&dir, 1);
+        let lines = service.begin(UntilStopped).unwrap().lines().await;
+        service.context.stop().request();
+        let text = axum::body::to_bytes(lines.into_body(), 1 << 10).await.unwrap();
+        assert_eq!(text, "{\"item\":7}\n{\"data\":8}\n");
+    }
+
+    #[tokio::test]
+    async fn a_fault_of_the_program_is_an_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let answer = service(&dir, 1).begin(Panics).unwrap().whole().await;
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let text = axum::body::to_bytes(answer.into_body(), 1 << 10).await.unwrap();
+        let said: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!((&said["kind"], &said["status"]), (&"internal".into(), &500.into()), "{said}");
+    }
+}

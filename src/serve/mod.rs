@@ -1,0 +1,21 @@
+//! Operations for other processes: HTTP/1.1 with JSON under `/api/v1`, on the Unix socket in the daemon's state directory (mode
+//! 0600), and the client that commands use beside a daemon.
+//!
+//! ```text
+//! Client ─▶ request ─▶ Server ─▶ router ─▶ a thread of its own: Operation::run ─▶ one JSON value
+//!                                                                              ╰▶ lines: {"item":…} … {"data":…} or {"error":…}
+//! ```
+//!
+//! Errors before the first line are `application/problem+json` (RFC 9457) with class, cause and next step. A client that goes away stops what
+//! it asked for at the next safe point; one that does not send is let go after a while, and one that reads slowly (`vod export |
+//! less`) slows down its own operation only. This room decides nothing: what can be asked for is an operation.
+
+mod answering;
+mod client;
+mod listening;
+mod routes;
+mod wire;
+
+pub use client::Client;
+pub use listening::Server;
+pub use routes::{Answer, Method, ROUTES, Route};

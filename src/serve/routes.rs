@@ -1,0 +1,112 @@
+//! Under which method and path each operation is served.
+
+use axum::Router;
+use axum::http::{Method as HttpMethod, Uri};
+use axum::response::Response;
+use axum::routing::{MethodFilter, on};
+
+use super::answering::{Service, answer, problem};
+use crate::operations::{
+    CheckCatalog, CollectUploads, DeleteVod, Doctor, ExportVods, FreeLocal, ListQueue, ListVods, Operation,
+    OperationError, Plan, PlanRetention, Process, RebuildCatalog, RetryDeliveries, ShowSettings, ShowVod, UndoSplice,
+    VerifyVods,
+};
+
+/// How an operation is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Method {
+    /// It changes nothing; its arguments are in the path and the query.
+    Get,
+    /// It changes something; its arguments are the body.
+    Post,
+    /// It deletes what the path names; its arguments are in the path and the query.
+    Delete,
+}
+
+/// How an operation is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Its data, when it has ended.
+    Whole,
+    /// Its items as they come, then its data, each on a line of its own (`application/x-ndjson`).
+    Lines,
+}
+
+/// An operation that is served.
+pub trait Route: Operation {
+    /// How it is asked for.
+    const METHOD: Method;
+    /// Where. `{name}` is an argument.
+    const PATH: &'static str;
+    /// How it is answered.
+    const ANSWER: Answer;
+}
+
+macro_rules! routes {
+    ($($method:ident $path:literal $answer:ident $operation:ty;)*) => {
+        $(impl Route for $operation {
+            const METHOD: Method = Method::$method;
+            const PATH: &'static str = concat!("/api/v1", $path);
+            const ANSWER: Answer = Answer::$answer;
+        })*
+
+        /// Method and path of every operation.
+        pub const ROUTES: &[(Method, &str)] = &[$((<$operation>::METHOD, <$operation>::PATH)),*];
+
+        /// Answers every operation.
+        pub(super) fn router(service: Service) -> Router {
+            let router = Router::new();
+            $(let router = router.route(<$operation>::PATH, on(Method::$method.filter(), answer::<$operation>));)*
+            router.fallback(no_such_path).method_not_allowed_fallback(no_such_method).with_state(service)
+        }
+    };
+}
+
+routes! {
+    Get "/vods" Whole ListVods;
+    Get "/vods/{id}" Whole ShowVod;
+    Delete "/vods/{id}" Whole DeleteVod;
+    Get "/export" Lines ExportVods;
+    Post "/verify" Lines VerifyVods;
+    Get "/queue" Whole ListQueue;
+    Post "/queue/retry" Whole RetryDeliveries;
+    Post "/queue/gc" Lines CollectUploads;
+    Get "/retention" Whole PlanRetention;
+    Post "/retention" Whole FreeLocal;
+    Get "/settings" Whole ShowSettings;
+    Post "/process" Lines Process;
+    Post "/plan" Whole Plan;
+    Post "/undo" Whole UndoSplice;
+    Post "/catalog/rebuild" Whole RebuildCatalog;
+    Post "/catalog/check" Whole CheckCatalog;
+    Post "/doctor" Whole Doctor;
+}
+
+impl Method {
+    const fn filter(self) -> MethodFilter {
+        match self {
+            Self::Get => MethodFilter::GET,
+            Self::Post => MethodFilter::POST,
+            Self::Delete => MethodFilter::DELETE,
+        }
+    }
+
+    pub(super) const fn of_http(self) -> HttpMethod {
+        match self {
+            Self::Get => HttpMethod::GET,
+            Self::Post => HttpMethod::POST,
+            Self::Delete => HttpMethod::DELETE,
+        }
+    }
+}
+
+async fn no_such_path(uri: Uri) -> Response {
+    let error = OperationError::not_found(format!("there is no operation at `{}`", uri.path()));
+    problem(&error.with_next_step(
+        "If this is the command line: it and the daemon are of different versions; restart the daemon.",
+    ))
+}
+
+async fn no_such_method(method: HttpMethod, uri: Uri) -> Response {
+    problem(&OperationError::invalid(format!("`{}` has no method {method}", uri.path())))
+}

@@ -1,0 +1,280 @@
+//! Every operation through the socket of a daemon and directly: the same data, the same errors. Who asks badly, slowly or not
+//! to the end holds nothing up.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use aftercast::cli::run::settings_of;
+use aftercast::config::{self, Sources};
+use aftercast::discover::Mode;
+use aftercast::operations::{
+    CheckCatalog, CollectUploads, Context, DeleteVod, Doctor, ExportVods, FreeLocal, InForce, ListQueue, ListVods,
+    Plan, PlanRetention, Process, RebuildCatalog, RetryDeliveries, ShowSettings, ShowVod, UndoSplice, VerifyVods,
+};
+use aftercast::pipeline::{Engine, Opening, Stop};
+use aftercast::serve::{Client, Method, ROUTES, Route};
+use serde_json::{Value, json};
+
+use crate::support::House;
+use crate::support::daemon::{Daemon, until};
+use crate::support::recordings::made;
+
+/// Two houses that hold the same: one has a daemon, the other is worked in by this process.
+struct Both {
+    served: House,
+    own: House,
+    client: Client,
+    context: Context,
+    driven: BTreeSet<(Method, &'static str)>,
+}
+
+impl Both {
+    fn new(served: House, own: House) -> Self {
+        let client = Client::connect(&socket_of(&served), &Stop::default()).unwrap();
+        let config = config::load(&Sources::of_process(Some(&own.path().join("config.toml")), &[])).unwrap();
+        let roots: Vec<_> = config.watch.roots.iter().map(|root| root.path.clone()).collect();
+        let engine = Engine::start(settings_of(&config), Stop::default(), Opening::default()).unwrap();
+        engine.house().own(roots.iter().map(PathBuf::as_path)).unwrap();
+        let context = Context::new(Arc::new(engine), InForce::new(config));
+        Self { served, own, client, context, driven: BTreeSet::new() }
+    }
+
+    /// Does an operation in both houses, compares what was told and answered, and returns it.
+    #[track_caller]
+    fn same<O: Route>(&mut self, operation: impl Fn(&House) -> O) -> Value {
+        self.driven.insert((O::METHOD, O::PATH));
+        let (mut there, mut here) = (Vec::new(), Vec::new());
+        let answered = self.client.perform(&operation(&self.served), &mut |item| {
+            there.push(json!(item));
+            Ok(())
+        });
+        let done = operation(&self.own).run(&self.context, &mut |item| {
+            here.push(json!(item));
+            Ok(())
+        });
+        let said = |mut items: Vec<Value>, end: Result<O::Data, _>, house: &House| {
+            items.sort_by_key(Value::to_string);
+            let end = end.map_or_else(|error| json!({ "error": error }), |data| json!({ "data": data }));
+            let mut said = json!({ "items": items, "end": end });
+            make_comparable(&mut said, &house.path().display().to_string());
+            said
+        };
+        let (there, here) = (said(there, answered, &self.served), said(here, done, &self.own));
+        assert_eq!(there, here, "{}", O::PATH);
+        here
+    }
+}
+
+/// What is different in two houses that are alike: where they are, when things happened, which inodes they got.
+fn make_comparable(value: &mut Value, house: &str) {
+    const OF_THE_PLACE: [&str; 12] = [
+        "creationDate",
+        "queuedMs",
+        "dueMs",
+        "changedMs",
+        "inode",
+        "device",
+        "mtimeNs",
+        "sourceChangedNs",
+        "changedNs",
+        "deliveredMs",
+        "verifiedMs",
+        "mtime_ns",
+    ];
+    match value {
+        Value::String(text) => *text = text.replace(house, "HOUSE"),
+        Value::Array(all) => all.iter_mut().for_each(|value| make_comparable(value, house)),
+        Value::Object(fields) => {
+            // How much is free changes by the moment.
+            if fields.get("detail").and_then(Value::as_str).is_some_and(|detail| detail.ends_with(" free")) {
+                fields["detail"] = json!("free");
+            }
+            for (name, value) in fields {
+                if OF_THE_PLACE.contains(&name.as_str()) {
+                    *value = Value::Null;
+                }
+                make_comparable(value, house);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn socket_of(house: &House) -> PathBuf {
+    house.path().join("state/aftercast.sock")
+}
+
+fn beside(house: &House) -> PathBuf {
+    house.path().join("beside")
+}
+
+/// A house with recordings beside its root, one of them damaged beyond repair.
+fn house_with_recordings() -> House {
+    let house = House::new();
+    fs::create_dir(beside(&house)).unwrap();
+    fs::copy(made("mp4-faststart", 2), beside(&house).join("room1.mp4")).unwrap();
+    fs::copy(made("flv", 2), beside(&house).join("room2.flv")).unwrap();
+    fs::write(beside(&house).join("room3.mp4"), b"\0\0\0\x10ftypisom\0\0\0\0 no media follows").unwrap();
+    fs::write(beside(&house).join("room4.mpg"), b"not handled").unwrap();
+    fs::write(beside(&house).join(OsStr::from_bytes(b"\xff.mpg")), b"not handled").unwrap();
+    let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_772_634_615);
+    for entry in fs::read_dir(beside(&house)).unwrap() {
+        File::options().write(true).open(entry.unwrap().path()).unwrap().set_modified(long_ago).unwrap();
+    }
+    house
+}
+
+fn process(house: &House) -> Process {
+    Process { paths: vec![beside(house)], ..Process::of_roots(Mode::Process) }
+}
+
+#[test]
+fn every_operation_is_the_same_through_the_socket_and_directly() {
+    let (served, own) = (house_with_recordings(), house_with_recordings());
+    let daemon = Daemon::start(&served);
+    let mut both = Both::new(served, own);
+    let planned = both.same(|house| Plan(process(house)));
+    assert!(planned["end"]["data"]["items"].as_array().is_some_and(|items| items.len() == 4), "{planned}");
+    // One first, so that both houses catalogue the VoDs in the same order.
+    both.same(|house| Process { paths: vec![beside(house).join("room1.mp4")], ..process(house) });
+    let processed = both.same(process);
+    assert_eq!(processed["items"].as_array().map(Vec::len), Some(3), "{processed}");
+    assert!(processed["end"]["data"]["undelivered"].as_array().is_some_and(Vec::is_empty), "{processed}");
+
+    let page = both.same(|_| ListVods { oldest_first: true, ..ListVods::default() });
+    let vods = page["end"]["data"]["items"].as_array().unwrap().clone();
+    assert_eq!(vods.len(), 2, "{page}");
+    let first = both.same(|_| ListVods { limit: 1, stream: Some("room1".into()), ..ListVods::default() });
+    let id = first["end"]["data"]["items"][0]["vodId"].as_str().unwrap().to_owned();
+    both.same(|_| ListVods { after: Some("no cursor".into()), ..ListVods::default() });
+    both.same(|_| ShowVod { id: id.clone() });
+    for unknown in ["unknown", "..", "a/b ?&#%ä"] {
+        let said = both.same(|_| ShowVod { id: unknown.into() });
+        assert_eq!(said["end"]["error"]["kind"], "notFound", "{said}");
+    }
+    assert_eq!(both.same(|_| ExportVods {})["items"].as_array().map(Vec::len), Some(2));
+
+    let queue = both.same(|_| ListQueue { all: true });
+    assert_eq!(queue["end"]["data"]["recordings"][0]["state"], "quarantined", "{queue}");
+    both.same(|_| RetryDeliveries::default());
+    both.same(|house| RetryDeliveries { ids: vec!["room1.mp4".into()], directory: Some(beside(house)) });
+    both.same(|_| RetryDeliveries { ids: vec!["nothing".into()], directory: None });
+    both.same(|_| CollectUploads { abort: true });
+    let verified = both.same(|_| VerifyVods { download: true, ..VerifyVods::default() });
+    assert_eq!(verified["end"]["data"], json!({ "same": 2, "different": 0 }));
+    both.same(|_| PlanRetention {});
+    both.same(|_| FreeLocal {});
+    both.same(|_| ShowSettings {});
+    both.same(|_| Doctor {});
+    both.same(|house| UndoSplice { path: beside(house).join("room1.mp4") });
+    both.same(|_| UndoSplice { path: "relative".into() });
+    let rebuilt = both.same(|house| RebuildCatalog { paths: vec![beside(house)], no_stores: false });
+    assert_eq!(rebuilt["end"]["data"]["known"], 2, "{rebuilt}");
+    both.same(|_| CheckCatalog {});
+    both.same(|_| DeleteVod { id: id.clone(), dry_run: true, ..DeleteVod::default() });
+    let deleted = both.same(|_| DeleteVod { id: id.clone(), ..DeleteVod::default() });
+    assert_eq!(deleted["end"]["data"]["isDeleted"], true, "{deleted}");
+
+    let served: BTreeSet<_> = ROUTES.iter().copied().collect();
+    assert_eq!(both.driven, served, "an operation is not compared");
+    both.context.engine().stop_working();
+    daemon.stop();
+}
+
+/// Sends bytes to the daemon and reads until it closes the connection, or has answered.
+fn answer(socket: &Path, request: &[u8]) -> String {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    // A request that is too long is answered, and the connection closed, before all of it is read.
+    let _ = stream.write_all(request);
+    let mut said = String::new();
+    let _ = stream.read_to_string(&mut said);
+    said
+}
+
+#[test]
+fn a_bad_request_is_answered_with_what_is_wrong() {
+    let house = House::new();
+    let daemon = Daemon::start(&house);
+    let post = |path: &str, body: &str| {
+        format!(
+            "POST /api/v1{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let cases = [
+        (get("/api/v1/nothing"), 404),
+        (get("/api/v1/vods?limit=-1"), 400),
+        (get("/api/v1/vods?colour=red"), 400),
+        (get("/api/v1/vods?after=zz"), 400),
+        (get("/api/v1/vods/nobody"), 404),
+        (get("/api/v1/process"), 400),
+        (post("/process", "no JSON"), 400),
+        (post("/process", "{\"paths\":[],\"mode\":\"process\"}"), 400),
+        (post("/process", "{\"paths\":[\"x\"],\"mode\":\"process\"}"), 400),
+        (post("/process", "{\"paths\":[\"/x\"],\"mode\":\"process\",\"server\":\"none\"}"), 400),
+        (post("/verify", &format!("{{\"ids\":[\"{}\"]}}", "x".repeat(2 << 20))), 400),
+    ];
+    for (request, status) in cases {
+        let said = answer(&socket_of(&house), request.as_bytes());
+        let (head, body) = said.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{request:.200}: {said}"));
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{request:.200}: {said}");
+        assert!(head.contains("content-type: application/problem+json"), "{said}");
+        let problem: Value = serde_json::from_str(body).unwrap();
+        assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{problem}");
+        assert_eq!(problem["status"], status);
+    }
+    assert_eq!(answer(&socket_of(&house), b"{\"protocol\":1}\n").split(' ').nth(1), Some("400"));
+    house.run(&["vod", "list"]).expect_code(0);
+    daemon.stop();
+}
+
+#[test]
+fn clients_that_stall_hold_neither_the_daemon_nor_its_end() {
+    let house = house_with_recordings();
+    house.run(&["process", beside(&house).to_str().unwrap()]).expect_code(4);
+    let daemon = Daemon::start(&house);
+    let connect = || UnixStream::connect(socket_of(&house)).unwrap();
+    let stalled: Vec<_> = (0..20)
+        .map(|n| {
+            let mut stream = connect();
+            // Nothing, half a head, a head without its body, a request whose answer nobody reads.
+            let sent: &[u8] = match n % 4 {
+                0 => b"",
+                1 => b"GET /api/v1/vo",
+                2 => b"POST /api/v1/process HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{",
+                _ => b"GET /api/v1/export HTTP/1.1\r\nhost: x\r\n\r\n",
+            };
+            stream.write_all(sent).unwrap();
+            stream
+        })
+        .collect();
+    house.run(&["vod", "list"]).expect_code(0);
+    daemon.stop();
+    drop(stalled);
+}
+
+#[test]
+fn a_command_sees_the_settings_in_force_after_a_reload() {
+    let house = House::new();
+    let daemon = Daemon::start(&house);
+    let client = Client::connect(&socket_of(&house), &Stop::default()).unwrap();
+    let quiet = || {
+        let settings = client.perform(&ShowSettings {}, &mut |nothing| match nothing {}).unwrap();
+        settings.values.into_iter().find(|setting| setting.key == "watch.quiet").unwrap().value
+    };
+    assert_eq!(quiet(), "\"1s\"");
+    let file = house.path().join("config.toml");
+    let changed = fs::read_to_string(&file).unwrap().replace("quiet = \"1s\"", "quiet = \"3s\"");
+    fs::write(&file, changed).unwrap();
+    daemon.signal("HUP");
+    until("the new settings are in force", || (quiet() == "\"3s\"").then_some(()));
+    daemon.stop();
+}
