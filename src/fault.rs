@@ -25,6 +25,16 @@ pub enum Class {
 }
 
 impl Class {
+    /// Its name, as JSON and metrics call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cancelled => "cancelled",
+            Self::Transient => "transient",
+            Self::Environment => "environment",
+            Self::Permanent => "permanent",
+        }
+    }
+
     /// Classifies an operating system error by what can be done about it.
     pub fn of_io(error: &io::Error) -> Self {
         use io::ErrorKind as K;

@@ -119,6 +119,7 @@ impl Catalog {
             Ok(vod)
         })?;
         self.store().flush("vod deleted")?;
+        self.remove_notes(id);
         Ok(deleted)
     }
 }

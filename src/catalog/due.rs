@@ -7,6 +7,7 @@
 //! Rows whose time has come are moved to the front of their target's, where they stand newest first: so a recording that
 //! finishes now overtakes a backlog that has been due for long.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use sled::IVec;
@@ -53,7 +54,33 @@ impl std::fmt::Debug for Among<'_> {
     }
 }
 
+/// What waits for a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backlog {
+    /// Deliveries that wait.
+    pub deliveries: u64,
+    /// When the first of them was queued, milliseconds since the Unix epoch.
+    pub oldest_ms: i64,
+}
+
 impl Node {
+    /// What waits, by target. Reads the keys of all waiting deliveries and no value.
+    pub fn backlog(&self) -> Result<BTreeMap<String, Backlog>> {
+        let mut backlog = BTreeMap::<String, Backlog>::new();
+        for row in self.store().prefix(In::ByDue, b"")? {
+            let (key, _) = row?;
+            let Some(read) = DueKey::read(&key) else { continue };
+            let queued_ms = read.queued_ms();
+            match backlog.get_mut(read.target) {
+                Some(known) => {
+                    *known = Backlog { deliveries: known.deliveries + 1, oldest_ms: known.oldest_ms.min(queued_ms) };
+                }
+                None => drop(backlog.insert(read.target.to_owned(), Backlog { deliveries: 1, oldest_ms: queued_ms })),
+            }
+        }
+        Ok(backlog)
+    }
+
     /// The most urgent delivery of all that may be tried: of those that are due the last queued, whatever its target.
     pub fn next_due(&self, now_ms: i64, among: &Among<'_>) -> Result<Next> {
         loop {

@@ -84,6 +84,11 @@ impl Shared {
         Ok(page)
     }
 
+    /// The sequence number of the last event; 0 before the first.
+    pub fn last_event(&self) -> Result<u64> {
+        self.store().number(LAST_EVENT_KEY)
+    }
+
     /// Adds a consumer, which then has a cursor of its own; one that is there keeps its place. Durable on return.
     pub fn add_consumer(&self, name: &str, from: Beginning) -> Result<()> {
         self.store().transact(|tx| {

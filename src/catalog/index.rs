@@ -197,6 +197,12 @@ impl<'a> DueKey<'a> {
         let id = std::str::from_utf8(rest.get(16..)?).ok()?;
         Some(Self { target, due_ms: from_ordered(rest)?, rank: &rest[8..], id })
     }
+
+    /// When it was queued, milliseconds since the Unix epoch.
+    pub fn queued_ms(&self) -> i64 {
+        let bytes: Vec<u8> = self.rank.iter().take(8).map(|byte| !byte).collect();
+        from_ordered(&bytes).unwrap_or_default()
+    }
 }
 
 #[cfg(test)]
@@ -216,7 +222,7 @@ mod tests {
             [due_key("t", 1, 5, "a"), due_key("t", 1, 4, "a"), due_key("t", 2, 9, "a"), due_key("t2", 0, 9, "b")];
         assert!(keys.is_sorted());
         let read = DueKey::read(&keys[1]).unwrap();
-        assert_eq!((read.target, read.due_ms, read.id), ("t", 1, "a"));
+        assert_eq!((read.target, read.due_ms, read.queued_ms(), read.id), ("t", 1, 4, "a"));
         assert!(DueKey::read(&keys[3]).unwrap().rank < read.rank, "queued later");
         assert_eq!([DueKey::read(b"t"), DueKey::read(b"t\0short"), DueKey::read(b"")], [None; 3]);
     }

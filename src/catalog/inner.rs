@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::behind::Behind;
@@ -20,6 +21,8 @@ pub(super) struct Inner {
     pub ended: EndedAttempts,
     pub behind: Behind,
     pub log: Log,
+    /// The state directory.
+    pub state_dir: PathBuf,
     pub lock: StateLock,
 }
 

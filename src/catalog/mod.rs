@@ -38,6 +38,7 @@ mod lock;
 mod log;
 mod names;
 mod node;
+mod notes;
 mod opened;
 mod packing;
 mod pruning;
@@ -62,7 +63,7 @@ mod waiting;
 
 pub use check::Checked;
 pub use commit::Committed;
-pub use due::{Among, Next};
+pub use due::{Among, Backlog, Next};
 pub use entry::{Entry, JOURNAL_VERSION};
 pub use error::{CatalogError, Distrust, Result, StorageError};
 pub use events::{Beginning, EventPage, Logged};

@@ -95,7 +95,15 @@ impl Catalog {
         store.count_flushes(FlushCounter::open(state_dir, counted, store.flushes()?)?);
         let (ended, noted) = EndedAttempts::open(state_dir)?;
         let log = Log::default();
-        let inner = Arc::new(Inner { store, in_flight: Mutex::default(), ended, behind, log, lock });
+        let inner = Arc::new(Inner {
+            store,
+            in_flight: Mutex::default(),
+            ended,
+            behind,
+            log,
+            lock,
+            state_dir: state_dir.to_owned(),
+        });
         let catalog = Self { shared: Shared(Arc::clone(&inner)), node: Node(inner) };
         catalog.count_deaths(&noted)?;
         Ok(catalog)

@@ -27,7 +27,8 @@ impl Catalog {
     pub fn merge_rebuilt(&self, records: &[VodRecord]) -> Result<Merged> {
         let mut merged = Merged::default();
         let mut mergeable = Vec::with_capacity(records.len());
-        for record in records {
+        let records: Vec<_> = records.iter().cloned().map(|record| self.with_notes(record)).collect();
+        for record in &records {
             match self.shared().vod(&record.vod_id) {
                 Ok(None) => merged.added += 1,
                 Ok(Some(_)) => merged.kept += 1,
@@ -47,7 +48,7 @@ impl Catalog {
             self.store().transact(|tx| {
                 batch.iter().try_for_each(|record| {
                     let known = tx.read::<VodRecord>(In::Vods, &record.vod_id)?;
-                    add_vod(tx, known.as_ref().unwrap_or(*record)).map(drop)
+                    add_vod(tx, known.as_ref().unwrap_or(record)).map(drop)
                 })
             })?;
         }

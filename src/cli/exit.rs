@@ -75,7 +75,7 @@ impl Exit {
 impl From<&OperationError> for Exit {
     fn from(error: &OperationError) -> Self {
         match error.kind {
-            ErrorKind::Invalid | ErrorKind::NotFound => Self::Usage,
+            ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Unauthorized | ErrorKind::Forbidden => Self::Usage,
             ErrorKind::Configuration => Self::Configuration,
             ErrorKind::StateInUse | ErrorKind::RootInUse => Self::StateInUse,
             ErrorKind::Failed => Self::of_class(error.class),

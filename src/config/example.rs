@@ -53,6 +53,9 @@ fn about(section: Section) -> &'static str {
         }
         Section::Retain => "Freeing local disk space. Needs a target with `required = true`.",
         Section::Events => "The log of what happened to recordings, deliveries and targets.",
+        Section::Serve => {
+            "The HTTP interface of `aftercast watch`. Reading needs no token on a loopback address; changing something always needs one."
+        }
     }
 }
 

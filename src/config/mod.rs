@@ -20,6 +20,7 @@ mod load;
 mod moment;
 mod print;
 mod properties;
+mod serve;
 mod template;
 mod units;
 mod value;
@@ -40,6 +41,7 @@ pub use import_antmedia::{import_antmedia, import_antmedia_file};
 pub use keys::{Key, Section, keys};
 pub use load::{FileText, Sources, default_state_dir, load, locate, read};
 pub use print::{Printed, print};
+pub use serve::ServeOptions;
 
 /// Everything an operator has set, checked.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -56,6 +58,8 @@ pub struct Config {
     pub retain: retain::Options,
     /// `[events]`.
     pub events: EventLimits,
+    /// `[serve]`.
+    pub serve: ServeOptions,
     /// `server` and `template` of `[watch]`: they hold for roots without their own and for paths given to commands.
     pub root_defaults: RootDefaults,
     /// Where each value came from, by path; what is not here is the default.

@@ -101,6 +101,8 @@ pub fn record_of_finished(candidate: &Candidate, made: Made, now_ms: i64) -> Vod
         fingerprint,
         remote: Vec::new(),
         freed_at: None,
+        description: None,
+        metadata: std::collections::BTreeMap::new(),
     }
 }
 

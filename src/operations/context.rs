@@ -1,5 +1,6 @@
 //! What operations work with: a running house, the configuration in force, and the wish of whoever asked.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::OperationError;
@@ -35,13 +36,15 @@ pub struct Context {
     config: InForce,
     stop: Stop,
     is_alone: bool,
+    /// Whether the first scan is done and changes are heard.
+    is_ready: Arc<AtomicBool>,
 }
 
 impl Context {
     /// For operations on a running house whose settings came from this configuration.
     pub fn new(engine: Arc<Engine>, config: InForce) -> Self {
         let stop = engine.house().stop.clone();
-        Self { engine, config, stop, is_alone: true }
+        Self { engine, config, stop, is_alone: true, is_ready: Arc::default() }
     }
 
     /// The same for one request among others, which can be stopped alone.
@@ -53,6 +56,16 @@ impl Context {
     /// Whether this process does nothing but the operation.
     pub const fn is_alone(&self) -> bool {
         self.is_alone
+    }
+
+    /// From now on the first scan is done and changes are heard.
+    pub fn say_ready(&self) {
+        self.is_ready.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was said.
+    pub fn is_ready(&self) -> bool {
+        self.is_ready.load(Ordering::Relaxed)
     }
 
     /// What the pipeline shares.

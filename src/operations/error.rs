@@ -18,6 +18,10 @@ pub enum ErrorKind {
     Invalid,
     /// What was named does not exist.
     NotFound,
+    /// It needs a token, or another one.
+    Unauthorized,
+    /// The token does not allow it.
+    Forbidden,
     /// The configuration is wrong.
     Configuration,
     /// Another process owns the state directory.
@@ -65,6 +69,16 @@ impl OperationError {
     /// What was named does not exist.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(ErrorKind::NotFound, Class::Permanent, detail)
+    }
+
+    /// It needs a token, or another one.
+    pub fn unauthorized(detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unauthorized, Class::Permanent, detail)
+    }
+
+    /// The token does not allow it.
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Forbidden, Class::Permanent, detail)
     }
 
     /// It failed in a way that a later try may not meet.

@@ -9,10 +9,14 @@ mod catalogue;
 mod context;
 mod doctor;
 mod error;
+mod histogram;
+mod notes;
 mod process;
 mod queue;
+mod recordings;
 mod retention;
 mod settings;
+mod status;
 mod verify;
 mod vods;
 
@@ -23,15 +27,22 @@ pub use catalogue::{CatalogCheck, CheckCatalog, RebuildCatalog, RebuiltCatalog, 
 pub use context::{Context, InForce};
 pub use doctor::{Check, Doctor, checks};
 pub use error::{ErrorKind, OperationError};
+pub use histogram::{CountVods, Histogram, Span};
+pub use notes::EditVod;
 pub use process::{NotSettled, Plan, PlannedRun, Process, ProcessReport, Processed, UndoSplice};
 pub use queue::{
     CollectUploads, CollectedUploads, ListQueue, NotFreed, Queue, QueuedDelivery, Retried, RetryDeliveries,
     StoppedRecording, Upload,
 };
+pub use recordings::{ListRecordings, RecordingPage, RecordingStatus};
 pub use retention::{FreeLocal, Freed, Kept, PlanRetention, RetentionPlan};
 pub use settings::{Setting, Settings, ShowSettings, settings_of};
+pub use status::{RootStatus, ShowStatus, Status, TargetStatus, UnderWay};
 pub use verify::{Verification, Verified, VerifyVods};
-pub use vods::{DeleteVod, DeletedFile, DeletedObject, Deletion, ExportVods, Exported, ListVods, ShowVod, VodPage};
+pub use vods::{
+    DeleteVod, DeleteVods, DeletedFile, DeletedObject, DeletedOne, DeletedVods, Deletion, ExportVods, Exported,
+    ListVods, ShowVod, VodPage, VodState,
+};
 
 /// Something that can be asked for. The value holds the arguments.
 pub trait Operation: Serialize + DeserializeOwned + Send + 'static {

@@ -8,9 +8,9 @@ use super::{Context, Nothing, Operation, OperationError, Tell};
 use crate::catalog::{CatalogError, DeliveryFilter, Entry, Retry};
 use crate::fault::chain;
 use crate::pipeline::{House, now_ms};
-use crate::recording::Delivery;
 use crate::recording::journey::{Postponed, Step};
 use crate::recording::name::printable_text;
+use crate::recording::{Delivery, DeliveryState};
 use crate::retain::Refusal;
 
 /// Entries of the journal that are read at once.
@@ -154,6 +154,12 @@ pub struct RetryDeliveries {
     /// The directory in which relative paths begin.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub directory: Option<PathBuf>,
+    /// Without `ids`: only deliveries to this target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// Without `ids`: only deliveries that failed last with this message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// How many there were.
@@ -170,8 +176,10 @@ impl Operation for RetryDeliveries {
     fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<Retried, OperationError> {
         let house = context.house();
         let mut retried = 0;
-        if self.ids.is_empty() {
+        if self.ids.is_empty() && self.target.is_none() && self.message.is_none() {
             retried += house.catalog.retry(Retry::All, now_ms())?;
+        } else if self.ids.is_empty() {
+            retried += self.retry_filtered(context)?;
         }
         for named in &self.ids {
             for id in self.deliveries_of(house, named)? {
@@ -184,6 +192,33 @@ impl Operation for RetryDeliveries {
 }
 
 impl RetryDeliveries {
+    fn retry_filtered(&self, context: &Context) -> Result<usize, OperationError> {
+        let house = context.house();
+        let (mut retried, mut after) = (0, None);
+        loop {
+            context.go_on()?;
+            let target = self.target.as_deref();
+            let filter = DeliveryFilter { pending_only: true, target, limit: Some(PAGE), after };
+            let page = house.catalog.deliveries(&filter)?;
+            for delivery in page.items.iter().filter(|delivery| self.has_message(delivery)) {
+                retried += house.catalog.retry(Retry::One(&delivery.id), now_ms())?;
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(retried);
+            }
+        }
+    }
+
+    fn has_message(&self, delivery: &Delivery) -> bool {
+        let said = match &delivery.state {
+            DeliveryState::Waiting { last_fault, .. } => last_fault.as_ref().map(|(_, message)| message),
+            DeliveryState::Stuck { message } => Some(message),
+            DeliveryState::Delivered { .. } => None,
+        };
+        self.message.as_ref().is_none_or(|message| said == Some(message))
+    }
+
     /// The deliveries that are meant: one by its id, or all of a file.
     fn deliveries_of(&self, house: &House, named: &str) -> Result<Vec<String>, OperationError> {
         if house.catalog.delivery(named)?.is_some() {

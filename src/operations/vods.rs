@@ -9,8 +9,8 @@ use crate::catalog::Page;
 use crate::deliver::{DeliverError, Removal};
 use crate::fault::chain;
 use crate::pipeline::{self, House, Owned, now_ms};
-use crate::recording::VodRecord;
 use crate::recording::name::printable_text;
+use crate::recording::{Outcome, VodRecord};
 
 /// VoDs of a page at most: what a listing holds in memory at once.
 const PAGE_LIMIT: usize = 1000;
@@ -29,12 +29,83 @@ pub struct ListVods {
     pub after: Option<String>,
     /// The oldest first instead of the newest.
     pub oldest_first: bool,
+    /// Only those that were made this way: `kept`, `spliced`, `remuxed` or `salvaged`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// Only those in this state: `local` (with a local file), `freed`, `delivered` (with a copy in a store) or `defective`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<VodState>,
+    /// Only those that were still being recorded at this time or later, milliseconds since the Unix epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_ms: Option<i64>,
+    /// Only those whose recording began before this time, milliseconds since the Unix epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to_ms: Option<i64>,
+    /// Only those with this text, in any case, in id, name, stream, description or metadata.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
 }
 
 impl Default for ListVods {
     fn default() -> Self {
-        Self { stream: None, limit: 100, after: None, oldest_first: false }
+        Self {
+            stream: None,
+            limit: 100,
+            after: None,
+            oldest_first: false,
+            outcome: None,
+            state: None,
+            from_ms: None,
+            to_ms: None,
+            text: None,
+        }
     }
+}
+
+/// What a VoD is or has, for [`ListVods`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VodState {
+    /// Its file is on this disk.
+    Local,
+    /// Its local file was freed.
+    Freed,
+    /// A store holds a proven copy.
+    Delivered,
+    /// Something is wrong with it or was repaired.
+    Defective,
+}
+
+impl VodState {
+    const fn holds(self, vod: &VodRecord) -> bool {
+        match self {
+            Self::Local => vod.freed_at.is_none(),
+            Self::Freed => vod.freed_at.is_some(),
+            Self::Delivered => !vod.remote.is_empty(),
+            Self::Defective => !vod.defects.is_empty(),
+        }
+    }
+}
+
+impl ListVods {
+    fn has_filter(&self) -> bool {
+        let Self { outcome, state, from_ms, to_ms, text, .. } = self;
+        outcome.is_some() || state.is_some() || from_ms.is_some() || to_ms.is_some() || text.is_some()
+    }
+
+    fn wants(&self, vod: &VodRecord) -> bool {
+        self.outcome.is_none_or(|outcome| outcome == vod.outcome)
+            && self.state.is_none_or(|state| state.holds(vod))
+            && self.from_ms.is_none_or(|from| vod.start_time.saturating_add(vod.duration) >= from)
+            && self.to_ms.is_none_or(|to| vod.start_time < to)
+            && self.text.as_deref().is_none_or(|text| has_text(vod, &text.to_lowercase()))
+    }
+}
+
+fn has_text(vod: &VodRecord, text: &str) -> bool {
+    let own = [&vod.vod_id, &vod.vod_name, &vod.stream_id, &vod.stream_name].into_iter();
+    let notes = vod.description.iter().chain(vod.metadata.values());
+    own.chain(notes).any(|field| field.to_lowercase().contains(text))
 }
 
 /// The page.
@@ -57,13 +128,21 @@ impl Operation for ListVods {
         let not_a_cursor = |_| OperationError::invalid("`after` takes the `next` of the page before");
         let after = self.after.as_deref().map(str::parse).transpose().map_err(not_a_cursor)?;
         let limit = self.limit.min(PAGE_LIMIT);
-        let page = Page { after, limit, newest_first: !self.oldest_first, stream: self.stream.as_deref() };
-        let listing = context.house().catalog.shared().vods(&page)?;
-        Ok(VodPage {
-            items: listing.items,
-            next: listing.next.map(|next| next.to_string()),
-            unreadable: listing.unreadable.iter().map(|error| chain(error)).collect(),
-        })
+        let mut page = Page { after, limit, newest_first: !self.oldest_first, stream: self.stream.as_deref() };
+        let mut found = VodPage { items: Vec::new(), next: None, unreadable: Vec::new() };
+        loop {
+            context.go_on()?;
+            let listing = context.house().catalog.shared().vods(&page)?;
+            found.items.extend(listing.items.into_iter().filter(|vod| self.wants(vod)));
+            found.unreadable.extend(listing.unreadable.iter().map(|error| chain(error)));
+            found.next = listing.next.as_ref().map(ToString::to_string);
+            // No more than is still missing is read at once, so that the cursor stands behind the last item.
+            let missing = limit.saturating_sub(found.items.len() + found.unreadable.len());
+            if listing.next.is_none() || missing == 0 || !self.has_filter() {
+                return Ok(found);
+            }
+            page = Page { after: listing.next, limit: missing, ..page };
+        }
     }
 }
 
@@ -197,6 +276,74 @@ impl Operation for DeleteVod {
         }
         house.catalog.delete_vod(&self.id, now_ms())?;
         Ok(Deletion { is_deleted: true, ..deletion })
+    }
+}
+
+/// Deletes several VoDs, one after the other. Those that fail are told and the rest go on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DeleteVods {
+    /// Their ids.
+    pub ids: Vec<String>,
+    /// Keep the local files.
+    #[serde(default)]
+    pub keep_file: bool,
+    /// Keep the objects in the stores.
+    #[serde(default)]
+    pub keep_objects: bool,
+    /// Only say what would be deleted.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What became of one of several.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum DeletedOne {
+    /// It is deleted, or would be.
+    Deletion(Deletion),
+    /// It is not.
+    Failed {
+        /// Id of the VoD.
+        #[serde(rename = "vodId")]
+        vod_id: String,
+        /// Why.
+        error: OperationError,
+    },
+}
+
+/// How many there were.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeletedVods {
+    /// VoDs that are deleted, or would be.
+    pub deleted: u64,
+    /// VoDs that are not.
+    pub failed: u64,
+}
+
+impl Operation for DeleteVods {
+    type Item = DeletedOne;
+    type Data = DeletedVods;
+
+    fn run(&self, context: &Context, tell: Tell<'_, DeletedOne>) -> Result<DeletedVods, OperationError> {
+        let mut counts = DeletedVods::default();
+        for id in &self.ids {
+            context.go_on()?;
+            let Self { keep_file, keep_objects, dry_run, .. } = *self;
+            let one = DeleteVod { id: id.clone(), keep_file, keep_objects, dry_run };
+            match one.run(context, &mut |nothing| match nothing {}) {
+                Ok(deletion) => {
+                    counts.deleted += 1;
+                    tell(DeletedOne::Deletion(deletion))?;
+                }
+                Err(error) => {
+                    counts.failed += 1;
+                    tell(DeletedOne::Failed { vod_id: id.clone(), error })?;
+                }
+            }
+        }
+        Ok(counts)
     }
 }
 

@@ -242,6 +242,11 @@ impl House {
         self.bell.paused_until(target).filter(|until| *until > now_ms())
     }
 
+    /// Whether a root was found not to be there, or to be another directory than before.
+    pub fn is_unavailable(&self, root: &Path) -> bool {
+        self.unavailable.holds(root)
+    }
+
     /// Puts new settings in force, except the state directory, which stays.
     pub fn reload(&self, settings: Settings) -> Result<(), PipelineError> {
         let targets = Targets::open(&settings.deliver, &self.runtime)?.stopped_by(&self.stop);

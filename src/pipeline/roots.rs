@@ -30,6 +30,10 @@ const ROWS: &str = "root/";
 pub struct Unavailable(Mutex<HashSet<PathBuf>>);
 
 impl Unavailable {
+    pub(super) fn holds(&self, root: &Path) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(root)
+    }
+
     /// Whether that is news.
     fn put(&self, root: &Path, is_unavailable: bool) -> bool {
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);

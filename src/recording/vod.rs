@@ -3,6 +3,7 @@
 //! Field names and units of Ant Media's `VoD` are kept in the JSON (`vodId`, `duration` in milliseconds, …),
 //! so that whoever reads those can read these; the rest is ours.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,7 @@ use super::journey::Evidence;
 use super::{Container, Defect, Fingerprint, SalvageReport, SpliceUndo};
 
 /// Version of [`VodRecord`] as stored.
-pub const VOD_VERSION: u32 = 1;
+pub const VOD_VERSION: u32 = 2;
 
 /// What was done to make the finished file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -26,6 +27,18 @@ pub enum Outcome {
     Remuxed,
     /// Its sample tables were rebuilt from the media.
     Salvaged,
+}
+
+impl Outcome {
+    /// Its name, as JSON and metrics call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kept => "kept",
+            Self::Spliced => "spliced",
+            Self::Remuxed => "remuxed",
+            Self::Salvaged => "salvaged",
+        }
+    }
 }
 
 /// How a header came in front of the media.
@@ -253,6 +266,12 @@ pub struct VodRecord {
     /// When the local file was freed, milliseconds since the Unix epoch.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub freed_at: Option<i64>,
+    /// What a person wrote about it; since version 2.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub description: Option<String>,
+    /// Names and values that a person or another program gave it; since version 2.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub metadata: BTreeMap<String, String>,
 }
 
 impl VodRecord {

@@ -62,6 +62,8 @@ fn record(id: &str, path: &Path, fingerprint: Fingerprint) -> VodRecord {
         fingerprint,
         remote: Vec::new(),
         freed_at: None,
+        description: None,
+        metadata: BTreeMap::new(),
     }
 }
 

@@ -68,6 +68,21 @@ impl Drop for Until {
 }
 
 impl Service {
+    /// Does an operation for a handler that makes its own answer; items are not wanted.
+    pub(super) async fn ask<O: Operation>(&self, operation: O) -> Result<O::Data, OperationError> {
+        let permit = Arc::clone(&self.operations).acquire_owned().await.map_err(|_| OperationError::cancelled())?;
+        let context = self.context.for_request();
+        let until = Until(context.stop().clone());
+        let done = tokio::task::spawn_blocking(move || {
+            let done = operation.run(&context, &mut |_| Ok(()));
+            drop(permit);
+            done
+        });
+        let done = done.await.unwrap_or_else(|_| Err(fault()));
+        drop(until);
+        done
+    }
+
     fn begin<O: Operation>(&self, operation: O) -> Result<Running, OperationError> {
         let busy = |_| OperationError::transient("too many operations at once").with_next_step("Try again later.");
         let permit = Arc::clone(&self.operations).try_acquire_owned().map_err(busy)?;
@@ -97,8 +112,6 @@ fn json(value: &impl Serialize) -> Result<Vec<u8>, OperationError> {
 impl Running {
     /// What it says next; an operation that ends without a word has met a fault of the program.
     async fn next(&mut self) -> Said {
-        let fault =
-            || OperationError::internal("the operation failed; please report it with the lines of the daemon's log");
         self.said.recv().await.unwrap_or_else(|| Said::End(Err(fault())))
     }
 
@@ -142,6 +155,11 @@ impl Said {
     }
 }
 
+/// What an operation that panicked is answered with.
+pub(super) fn fault() -> OperationError {
+    OperationError::internal("the operation failed; please report it with the lines of the daemon's log")
+}
+
 /// An error as the body of an answer (RFC 9457).
 #[derive(Serialize)]
 struct Problem<'a> {
@@ -156,6 +174,8 @@ pub(super) fn problem(error: &OperationError) -> Response {
     let (status, title) = match (error.kind, error.class) {
         (ErrorKind::Invalid, _) => (StatusCode::BAD_REQUEST, "Invalid request"),
         (ErrorKind::NotFound, _) => (StatusCode::NOT_FOUND, "Not found"),
+        (ErrorKind::Unauthorized, _) => (StatusCode::UNAUTHORIZED, "Token needed"),
+        (ErrorKind::Forbidden, _) => (StatusCode::FORBIDDEN, "Not allowed"),
         (ErrorKind::StateInUse | ErrorKind::RootInUse, _) => (StatusCode::CONFLICT, "In use by another process"),
         (ErrorKind::Configuration, _) => (StatusCode::CONFLICT, "Invalid configuration"),
         (ErrorKind::Internal, _) => (StatusCode::INTERNAL_SERVER_ERROR, "Fault of the program"),

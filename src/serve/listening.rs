@@ -1,7 +1,8 @@
-//! The daemon's end of the socket: who is let in, for how long, and how it ends.
+//! The doors of the daemon, the socket and TCP: who is let in, for how long, and how it ends.
 
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -14,25 +15,35 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustix::fs::Mode;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use tokio::net::UnixStream;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
+use super::access::{Access, Tokens};
 use super::answering::{MOST_OPERATIONS, Service};
+use super::error::ServeError;
 use super::routes::router;
+use super::{public, tls};
+use crate::config::ServeOptions;
 use crate::fault::chain;
 use crate::operations::Context;
 use crate::runtime::Runtime;
 
-/// Connections at once; more wait until one ends.
-const MOST_CONNECTIONS: u32 = 128;
+/// Connections on the socket at once; more wait until one ends.
+const MOST_ON_SOCKET: u32 = 128;
+/// The same on TCP.
+const MOST_ON_TCP: u32 = 1024;
 /// Connections that the system keeps until they are taken.
 const BACKLOG: i32 = 128;
-/// How long the head of a request may take, also the next one on a connection.
+/// How long the head of a request may take, also the next one on a connection, and a TLS handshake.
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 /// Longest head of a request, bytes.
 const HEAD_LIMIT_BYTES: usize = 64 << 10;
+/// How long a client on TCP may leave sent bytes unacknowledged or read nothing, milliseconds; a player that pauses does so.
+const UNREAD_LIMIT_MS: u32 = 600_000;
 /// How long operations may take to end when the daemon ends.
 const DRAIN: Duration = Duration::from_secs(3);
 /// How long their answers may then take to arrive.
@@ -40,15 +51,16 @@ const FLUSH: Duration = Duration::from_secs(1);
 /// Time until the next try where a connection cannot be taken.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// Serves operations on a socket until it is dropped.
+/// Serves operations until it is dropped: on the socket, and on TCP if asked to.
 #[derive(Debug)]
 pub struct Server {
     path: PathBuf,
     runtime: Runtime,
+    service: Service,
     /// Tells connections to end; that it is gone, that they are cut.
     closing: watch::Sender<bool>,
-    operations: Arc<Semaphore>,
-    connections: Arc<Semaphore>,
+    on_socket: Arc<Semaphore>,
+    on_tcp: Arc<Semaphore>,
 }
 
 impl Server {
@@ -62,20 +74,44 @@ impl Server {
             let _inside = runtime.handle().enter();
             tokio::net::UnixListener::from_std(socket)?
         };
-        let (closing, until) = watch::channel(false);
-        let operations = Arc::new(Semaphore::new(MOST_OPERATIONS as usize));
-        let connections = Arc::new(Semaphore::new(MOST_CONNECTIONS as usize));
-        let router = router(Service { context, operations: Arc::clone(&operations) });
-        runtime.handle().spawn(accept(listener, router, Arc::clone(&connections), until));
-        Ok(Self { path: path.to_owned(), runtime, closing, operations, connections })
+        let service = Service { context, operations: Arc::new(Semaphore::new(MOST_OPERATIONS as usize)) };
+        let server = Self {
+            path: path.to_owned(),
+            runtime,
+            service,
+            closing: watch::channel(false).0,
+            on_socket: Arc::new(Semaphore::new(MOST_ON_SOCKET as usize)),
+            on_tcp: Arc::new(Semaphore::new(MOST_ON_TCP as usize)),
+        };
+        server.answer_on(Door::Socket(listener), router(server.service.clone()), &server.on_socket);
+        Ok(server)
     }
-}
 
-impl Server {
+    /// Serves on TCP, too, if an address is set; tells which one it is.
+    pub fn listen(&self, options: &ServeOptions) -> Result<Option<SocketAddr>, ServeError> {
+        let Some(address) = options.listen else { return Ok(None) };
+        let tokens = Tokens::of(options)?;
+        if tokens.is_empty() && !address.ip().is_loopback() {
+            return Err(ServeError::Open(address));
+        }
+        let tls = tls::of(options)?;
+        let unusable = |source| ServeError::Address { address, source };
+        let listener = self.runtime.block_on(TcpListener::bind(address)).map_err(unusable)?;
+        let address = listener.local_addr().map_err(unusable)?;
+        let router = public::router(self.service.clone(), Access::of(address, tokens), &options.origins);
+        self.answer_on(Door::Tcp(listener, tls), router, &self.on_tcp);
+        Ok(Some(address))
+    }
+
+    fn answer_on(&self, door: Door, router: Router, connections: &Arc<Semaphore>) {
+        let (connections, until) = (Arc::clone(connections), self.closing.subscribe());
+        self.runtime.handle().spawn(accept(door, router, connections, until));
+    }
+
     /// Takes no more requests; what is under way goes on.
     pub fn close(&self) {
         let _ = fs::remove_file(&self.path);
-        let _ = self.closing.send(true);
+        let _ = self.closing.send_replace(true);
     }
 }
 
@@ -85,8 +121,13 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.close();
         self.runtime.block_on(async {
-            let _ended = tokio::time::timeout(DRAIN, self.operations.acquire_many(MOST_OPERATIONS)).await;
-            let _closed = tokio::time::timeout(FLUSH, self.connections.acquire_many(MOST_CONNECTIONS)).await;
+            let operations = self.service.operations.acquire_many(MOST_OPERATIONS);
+            let _ended = tokio::time::timeout(DRAIN, operations).await;
+            let all = async {
+                let _socket = self.on_socket.acquire_many(MOST_ON_SOCKET).await;
+                let _tcp = self.on_tcp.acquire_many(MOST_ON_TCP).await;
+            };
+            let _closed = tokio::time::timeout(FLUSH, all).await;
         });
     }
 }
@@ -102,19 +143,43 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(socket.into())
 }
 
-async fn accept(
-    listener: tokio::net::UnixListener,
+/// Where connections come in.
+enum Door {
+    Socket(tokio::net::UnixListener),
+    Tcp(TcpListener, Option<TlsAcceptor>),
+}
+
+enum Caller {
+    Socket(UnixStream),
+    Tcp(TcpStream, Option<TlsAcceptor>),
+}
+
+impl Door {
+    async fn next(&self) -> io::Result<Caller> {
+        Ok(match self {
+            Self::Socket(listener) => Caller::Socket(listener.accept().await?.0),
+            Self::Tcp(listener, tls) => Caller::Tcp(listener.accept().await?.0, tls.clone()),
+        })
+    }
+}
+
+/// What a connection is answered with.
+struct Answering {
     router: Router,
-    connections: Arc<Semaphore>,
-    mut closing: watch::Receiver<bool>,
-) {
+    closing: watch::Receiver<bool>,
+    _permit: OwnedSemaphorePermit,
+}
+
+async fn accept(door: Door, router: Router, connections: Arc<Semaphore>, mut closing: watch::Receiver<bool>) {
     while let Ok(permit) = Arc::clone(&connections).acquire_owned().await {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = door.next() => accepted,
             _ = closing.changed() => return,
         };
+        let answering = Answering { router: router.clone(), closing: closing.clone(), _permit: permit };
         match accepted {
-            Ok((stream, _)) => drop(tokio::spawn(converse(stream, router.clone(), closing.clone(), permit))),
+            Ok(Caller::Socket(stream)) => drop(tokio::spawn(answering.converse(stream))),
+            Ok(Caller::Tcp(stream, tls)) => drop(tokio::spawn(answering.welcome(stream, tls))),
             Err(error) => {
                 warn!(error = chain(&error), "cannot accept a connection");
                 tokio::time::sleep(AGAIN).await;
@@ -123,27 +188,35 @@ async fn accept(
     }
 }
 
-async fn converse(
-    stream: UnixStream,
-    router: Router,
-    mut closing: watch::Receiver<bool>,
-    _permit: OwnedSemaphorePermit,
-) {
-    let stream = TokioIo::new(stream);
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(HEAD_LIMIT_BYTES);
-    let mut connection = pin!(http.serve_connection(stream, TowerToHyperService::new(router)));
-    let served = tokio::select! {
-        served = connection.as_mut() => served,
-        _ = closing.changed() => {
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                served = connection.as_mut() => served,
-                _ = closing.changed() => return,
-            }
+impl Answering {
+    async fn welcome(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
+        let _ = stream.set_nodelay(true);
+        let _ = sockopt::set_tcp_user_timeout(&stream, UNREAD_LIMIT_MS);
+        let Some(tls) = tls else { return self.converse(stream).await };
+        match tokio::time::timeout(HEAD_PATIENCE, tls.accept(stream)).await {
+            Ok(Ok(stream)) => self.converse(stream).await,
+            Ok(Err(error)) => debug!(error = chain(&error), "TLS handshake failed"),
+            Err(_) => debug!("TLS handshake timed out"),
         }
-    };
-    if let Err(error) = served {
-        debug!(error = chain(&error), "connection ended early");
+    }
+
+    async fn converse(mut self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(HEAD_LIMIT_BYTES);
+        let service = TowerToHyperService::new(self.router.clone());
+        let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+        let served = tokio::select! {
+            served = connection.as_mut() => served,
+            _ = self.closing.changed() => {
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    served = connection.as_mut() => served,
+                    _ = self.closing.changed() => return,
+                }
+            }
+        };
+        if let Err(error) = served {
+            debug!(error = chain(&error), "connection ended early");
+        }
     }
 }

@@ -10,12 +10,19 @@
 //! it asked for at the next safe point; one that does not send is let go after a while, and one that reads slowly (`vod export |
 //! less`) slows down its own operation only. This room decides nothing: what can be asked for is an operation.
 
+mod access;
 mod answering;
 mod client;
+mod error;
 mod listening;
+mod metrics;
+mod public;
 mod routes;
+mod tls;
 mod wire;
 
+pub use access::Role;
 pub use client::Client;
+pub use error::ServeError;
 pub use listening::Server;
 pub use routes::{Answer, Method, ROUTES, Route};

@@ -7,9 +7,9 @@ use axum::routing::{MethodFilter, on};
 
 use super::answering::{Service, answer, problem};
 use crate::operations::{
-    CheckCatalog, CollectUploads, DeleteVod, Doctor, ExportVods, FreeLocal, ListQueue, ListVods, Operation,
-    OperationError, Plan, PlanRetention, Process, RebuildCatalog, RetryDeliveries, ShowSettings, ShowVod, UndoSplice,
-    VerifyVods,
+    CheckCatalog, CollectUploads, CountVods, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FreeLocal, ListQueue,
+    ListRecordings, ListVods, Operation, OperationError, Plan, PlanRetention, Process, RebuildCatalog, RetryDeliveries,
+    ShowSettings, ShowStatus, ShowVod, UndoSplice, VerifyVods,
 };
 
 /// How an operation is asked for.
@@ -17,8 +17,10 @@ use crate::operations::{
 pub enum Method {
     /// It changes nothing; its arguments are in the path and the query.
     Get,
-    /// It changes something; its arguments are the body.
+    /// It changes something; its arguments are in the path and the body.
     Post,
+    /// It changes what the path names; its arguments are in the path and the body.
+    Patch,
     /// It deletes what the path names; its arguments are in the path and the query.
     Delete,
 }
@@ -65,15 +67,20 @@ macro_rules! routes {
 routes! {
     Get "/vods" Whole ListVods;
     Get "/vods/{id}" Whole ShowVod;
+    Patch "/vods/{id}" Whole EditVod;
     Delete "/vods/{id}" Whole DeleteVod;
+    Post "/vods/delete" Lines DeleteVods;
+    Get "/vods/histogram" Whole CountVods;
     Get "/export" Lines ExportVods;
     Post "/verify" Lines VerifyVods;
     Get "/queue" Whole ListQueue;
+    Get "/recordings" Whole ListRecordings;
     Post "/queue/retry" Whole RetryDeliveries;
     Post "/queue/gc" Lines CollectUploads;
     Get "/retention" Whole PlanRetention;
     Post "/retention" Whole FreeLocal;
     Get "/settings" Whole ShowSettings;
+    Get "/status" Whole ShowStatus;
     Post "/process" Lines Process;
     Post "/plan" Whole Plan;
     Post "/undo" Whole UndoSplice;
@@ -87,14 +94,21 @@ impl Method {
         match self {
             Self::Get => MethodFilter::GET,
             Self::Post => MethodFilter::POST,
+            Self::Patch => MethodFilter::PATCH,
             Self::Delete => MethodFilter::DELETE,
         }
+    }
+
+    /// Whether arguments are in the body.
+    pub(super) const fn has_body(self) -> bool {
+        matches!(self, Self::Post | Self::Patch)
     }
 
     pub(super) const fn of_http(self) -> HttpMethod {
         match self {
             Self::Get => HttpMethod::GET,
             Self::Post => HttpMethod::POST,
+            Self::Patch => HttpMethod::PATCH,
             Self::Delete => HttpMethod::DELETE,
         }
     }

@@ -1,5 +1,5 @@
-//! An operation as a request, and back again: the arguments of GET and DELETE are in the path and the query, those of POST
-//! are the body.
+//! An operation as a request, and back again: arguments that the path names are there, the others of GET and DELETE in the query,
+//! those of POST and PATCH in the body.
 
 use std::time::Duration;
 
@@ -7,8 +7,9 @@ use axum::body::to_bytes;
 use axum::extract::{FromRequestParts as _, RawPathParams, Request};
 use hyper::header::{CONTENT_TYPE, HOST};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
 
-use super::routes::{Method, Route};
+use super::routes::Route;
 use crate::fault::chain;
 use crate::operations::OperationError;
 
@@ -31,14 +32,25 @@ pub(super) fn request_of<O: Route>(operation: &O) -> Result<hyper::Request<Strin
     let refused = |error: &dyn std::error::Error| {
         OperationError::invalid(format!("this cannot be asked of the daemon: {}", chain(error)))
     };
-    let (target, body) = if O::METHOD == Method::Post {
-        (O::PATH.to_owned(), serde_json::to_string(operation).map_err(|e| refused(&e))?)
+    let (target, body) = if O::METHOD.has_body() {
+        let mut arguments = serde_json::to_value(operation).map_err(|e| refused(&e))?;
+        let in_path = take_path_arguments(O::PATH, &mut arguments);
+        (target_of(O::PATH, in_path)?, arguments.to_string())
     } else {
         let arguments = serde_urlencoded::to_string(operation).map_err(|e| refused(&e))?;
         (target_of(O::PATH, serde_urlencoded::from_str(&arguments).map_err(|e| refused(&e))?)?, String::new())
     };
     let request = hyper::Request::builder().method(O::METHOD.of_http()).uri(target);
     request.header(HOST, "localhost").header(CONTENT_TYPE, JSON).body(body).map_err(|e| refused(&e))
+}
+
+/// Takes those arguments out that the path names.
+fn take_path_arguments(path: &str, arguments: &mut Value) -> Pairs {
+    let Value::Object(fields) = arguments else { return Pairs::new() };
+    let named = fields.iter().filter(|(name, _)| path.contains(&format!("{{{name}}}")));
+    let taken: Pairs = named.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect();
+    fields.retain(|name, _| !taken.iter().any(|(known, _)| known == name));
+    taken
 }
 
 /// Path and query; arguments that the path names go there.
@@ -68,14 +80,20 @@ pub(super) async fn operation_of<O: Route>(request: Request) -> Result<O, Operat
         OperationError::invalid(format!("the request is not understood: {}", chain(error)))
     };
     let (mut parts, body) = request.into_parts();
-    if O::METHOD == Method::Post {
+    let in_path = RawPathParams::from_request_parts(&mut parts, &()).await.map_err(|e| not_understood(&e))?;
+    let in_path = in_path.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+    if O::METHOD.has_body() {
         let late = |_| OperationError::invalid("the body of the request did not arrive in time");
         let body = tokio::time::timeout(BODY_PATIENCE, to_bytes(body, BODY_LIMIT_BYTES)).await.map_err(late)?;
         let body = body.map_err(|e| not_understood(&e))?;
-        return serde_json::from_slice(if body.is_empty() { b"{}" } else { &body }).map_err(|e| not_understood(&e));
+        let body = if body.is_empty() { &b"{}"[..] } else { &body };
+        let mut arguments: Value = serde_json::from_slice(body).map_err(|e| not_understood(&e))?;
+        if let Value::Object(fields) = &mut arguments {
+            fields.extend(in_path.map(|(name, value)| (name, Value::String(value))));
+        }
+        return serde_json::from_value(arguments).map_err(|e| not_understood(&e));
     }
-    let in_path = RawPathParams::from_request_parts(&mut parts, &()).await.map_err(|e| not_understood(&e))?;
-    let mut arguments: Pairs = in_path.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let mut arguments: Pairs = in_path.collect();
     let query = serde_urlencoded::from_str::<Pairs>(parts.uri.query().unwrap_or_default());
     arguments.extend(query.map_err(|e| not_understood(&e))?);
     let arguments = serde_urlencoded::to_string(&arguments).map_err(|e| not_understood(&e))?;

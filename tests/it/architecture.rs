@@ -281,12 +281,13 @@ fn every_file_says_what_it_is_for_and_keeps_to_one_idea() {
 
 /// Where files are opened or changed by their path outside of `durable`, and what they are. Below a root the owner of the
 /// recordings can put a link in the place of any name, which `durable` does not follow: nothing of a root may be listed here.
-const OPENS_BY_PATH: [(&str, &str); 17] = [
+const OPENS_BY_PATH: [(&str, &str); 19] = [
     ("catalog/behind.rs", "state directory"),
     ("catalog/compact.rs", "state directory"),
     ("catalog/counter.rs", "state directory"),
     ("catalog/ended.rs", "state directory"),
     ("catalog/lock.rs", "state directory"),
+    ("catalog/notes.rs", "state directory"),
     ("catalog/state_dir.rs", "state directory"),
     ("catalog/store.rs", "state directory"),
     ("config/import_antmedia.rs", "the server's configuration, named on the command line"),
@@ -298,6 +299,7 @@ const OPENS_BY_PATH: [(&str, &str); 17] = [
     ("discover/mediamtx_playback.rs", "/proc, and the server's configuration"),
     ("discover/writers.rs", "/proc"),
     ("memory.rs", "/proc and control groups"),
+    ("serve/access.rs", "tokens"),
     ("serve/listening.rs", "state directory"),
 ];
 

@@ -38,6 +38,7 @@ mod deliver_tags;
 mod differential;
 mod escapes;
 mod extras;
+mod face;
 mod ffmpeg;
 mod flv;
 mod fragments;

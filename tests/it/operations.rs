@@ -1,7 +1,7 @@
 //! Every operation through the socket of a daemon and directly: the same data, the same errors. Who asks badly, slowly or not
 //! to the end holds nothing up.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -15,10 +15,12 @@ use aftercast::cli::run::settings_of;
 use aftercast::config::{self, Sources};
 use aftercast::discover::Mode;
 use aftercast::operations::{
-    CheckCatalog, CollectUploads, Context, DeleteVod, Doctor, ExportVods, FreeLocal, InForce, ListQueue, ListVods,
-    Plan, PlanRetention, Process, RebuildCatalog, RetryDeliveries, ShowSettings, ShowVod, UndoSplice, VerifyVods,
+    CheckCatalog, CollectUploads, Context, CountVods, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FreeLocal,
+    InForce, ListQueue, ListRecordings, ListVods, Plan, PlanRetention, Process, RebuildCatalog, RetryDeliveries,
+    ShowSettings, ShowStatus, ShowVod, UndoSplice, VerifyVods, VodState,
 };
 use aftercast::pipeline::{Engine, Opening, Stop};
+use aftercast::recording::Outcome;
 use aftercast::serve::{Client, Method, ROUTES, Route};
 use serde_json::{Value, json};
 
@@ -74,7 +76,11 @@ impl Both {
 
 /// What is different in two houses that are alike: where they are, when things happened, which inodes they got.
 fn make_comparable(value: &mut Value, house: &str) {
-    const OF_THE_PLACE: [&str; 12] = [
+    const OF_THE_PLACE: [&str; 15] = [
+        // A daemon has done its first scan, this process does none.
+        "isReady",
+        "notReady",
+        "freeBytes",
         "creationDate",
         "queuedMs",
         "dueMs",
@@ -141,7 +147,7 @@ fn every_operation_is_the_same_through_the_socket_and_directly() {
     let daemon = Daemon::start(&served);
     let mut both = Both::new(served, own);
     let planned = both.same(|house| Plan(process(house)));
-    assert!(planned["end"]["data"]["items"].as_array().is_some_and(|items| items.len() == 4), "{planned}");
+    assert!(planned["end"]["data"]["items"].as_array().is_some_and(|items| items.len() == 5), "{planned}");
     // One first, so that both houses catalogue the VoDs in the same order.
     both.same(|house| Process { paths: vec![beside(house).join("room1.mp4")], ..process(house) });
     let processed = both.same(process);
@@ -159,13 +165,41 @@ fn every_operation_is_the_same_through_the_socket_and_directly() {
         let said = both.same(|_| ShowVod { id: unknown.into() });
         assert_eq!(said["end"]["error"]["kind"], "notFound", "{said}");
     }
+    let named = BTreeMap::from([("room".to_owned(), Some("ä".to_owned())), ("gone".to_owned(), None)]);
+    let edit = || EditVod { id: id.clone(), description: Some("The opening".into()), metadata: named.clone() };
+    let edited = both.same(|_| edit());
+    assert_eq!(edited["end"]["data"]["metadata"], json!({ "room": "ä" }), "{edited}");
+    both.same(|_| EditVod { id: "unknown".into(), ..edit() });
+    both.same(|_| EditVod { description: Some("x".repeat(20_000)), ..edit() });
+    let filters = || ListVods { oldest_first: true, ..ListVods::default() };
+    let found = |page: &Value| page["end"]["data"]["items"].as_array().map(Vec::len);
+    for (filter, count) in [
+        (ListVods { text: Some("OPENING".into()), ..filters() }, 1),
+        (ListVods { text: Some("ä".into()), ..filters() }, 1),
+        (ListVods { state: Some(VodState::Delivered), ..filters() }, 2),
+        (ListVods { state: Some(VodState::Freed), ..filters() }, 0),
+        (ListVods { to_ms: Some(0), ..filters() }, 0),
+        (ListVods { outcome: Some(Outcome::Kept), ..filters() }, 1),
+    ] {
+        assert_eq!(found(&both.same(|_| filter.clone())), Some(count), "{filter:?}");
+    }
+    assert_eq!(both.same(|_| CountVods::default())["end"]["data"]["total"], 2);
+    let quarantined = ListRecordings { state: Some("quarantined".into()), ..ListRecordings::default() };
+    assert_eq!(found(&both.same(|_| quarantined.clone())), Some(1));
+    both.same(|_| ListRecordings { state: Some("lost".into()), ..ListRecordings::default() });
+    both.same(|_| ShowStatus {});
     assert_eq!(both.same(|_| ExportVods {})["items"].as_array().map(Vec::len), Some(2));
 
     let queue = both.same(|_| ListQueue { all: true });
     assert_eq!(queue["end"]["data"]["recordings"][0]["state"], "quarantined", "{queue}");
     both.same(|_| RetryDeliveries::default());
-    both.same(|house| RetryDeliveries { ids: vec!["room1.mp4".into()], directory: Some(beside(house)) });
-    both.same(|_| RetryDeliveries { ids: vec!["nothing".into()], directory: None });
+    both.same(|house| RetryDeliveries {
+        ids: vec!["room1.mp4".into()],
+        directory: Some(beside(house)),
+        ..RetryDeliveries::default()
+    });
+    both.same(|_| RetryDeliveries { ids: vec!["nothing".into()], ..RetryDeliveries::default() });
+    both.same(|_| RetryDeliveries { message: Some("nothing".into()), ..RetryDeliveries::default() });
     both.same(|_| CollectUploads { abort: true });
     let verified = both.same(|_| VerifyVods { download: true, ..VerifyVods::default() });
     assert_eq!(verified["end"]["data"], json!({ "same": 2, "different": 0 }));
@@ -179,6 +213,7 @@ fn every_operation_is_the_same_through_the_socket_and_directly() {
     assert_eq!(rebuilt["end"]["data"]["known"], 2, "{rebuilt}");
     both.same(|_| CheckCatalog {});
     both.same(|_| DeleteVod { id: id.clone(), dry_run: true, ..DeleteVod::default() });
+    both.same(|_| DeleteVods { ids: vec!["unknown".into(), id.clone()], dry_run: true, ..DeleteVods::default() });
     let deleted = both.same(|_| DeleteVod { id: id.clone(), ..DeleteVod::default() });
     assert_eq!(deleted["end"]["data"]["isDeleted"], true, "{deleted}");
 

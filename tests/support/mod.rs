@@ -85,7 +85,11 @@ impl House {
         for sub in ["root", "state", "store"] {
             fs::create_dir(dir.path().join(sub)).unwrap();
         }
-        let config = config(dir.path());
+        let mut config = config(dir.path());
+        if !config.contains("[serve]") {
+            // Tests run beside each other: they have no port in common.
+            config.push_str("\n[serve]\nlisten = \"off\"\n");
+        }
         fs::write(dir.path().join("config.toml"), &config).unwrap();
         Self { dir }
     }

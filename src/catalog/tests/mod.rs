@@ -150,6 +150,8 @@ fn record(name: &str, inode: u64, at_ms: i64) -> VodRecord {
         fingerprint: fingerprint(inode + 1_000_000),
         remote: Vec::new(),
         freed_at: None,
+        description: None,
+        metadata: std::collections::BTreeMap::new(),
     }
 }
 

@@ -26,7 +26,7 @@ pub fn run(asked: &Asked, command: &QueueCommand, out: &mut Output<'_>) -> Resul
         QueueCommand::Retry { ids } => {
             // Files that the catalogue knows have names that are text.
             let directory = std::env::current_dir().ok().filter(|directory| directory.to_str().is_some());
-            let retried = asked.ask(&RetryDeliveries { ids: ids.clone(), directory })?;
+            let retried = asked.ask(&RetryDeliveries { ids: ids.clone(), directory, ..RetryDeliveries::default() })?;
             let printed =
                 if out.is_json { out.json(&retried) } else { writeln!(out.out, "{} due now.", retried.retried) };
             printed.map_err(Failure::output)?;

@@ -24,7 +24,8 @@ pub fn run(asked: &Asked, command: &VodCommand, zone: &TimeZone, out: &mut Outpu
     match command {
         VodCommand::List { stream, limit, after, oldest_first } => {
             let (stream, after) = (stream.clone(), after.clone());
-            list(asked, ListVods { stream, limit: *limit, after, oldest_first: *oldest_first }, zone, out)
+            let wanted = ListVods { stream, limit: *limit, after, oldest_first: *oldest_first, ..ListVods::default() };
+            list(asked, wanted, zone, out)
         }
         VodCommand::Show { id } => show(asked, id, out),
         VodCommand::Delete { ids, yes, keep_file, keep_objects } => ids.iter().try_fold(Exit::Done, |exit, id| {

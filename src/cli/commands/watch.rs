@@ -13,12 +13,12 @@ use super::super::output::Output;
 use super::super::run::{configured, settings_of};
 use super::super::{report, signals};
 use super::Failure;
-use crate::config::{self, Sources};
+use crate::config::{self, Config, Origin, Sources};
 use crate::discover::Mode;
-use crate::fault::chain;
+use crate::fault::{Fault as _, chain};
 use crate::operations::{Context, InForce, OperationError, Plan, Process};
 use crate::pipeline::{self, Control, Engine, House, Opening, Stop};
-use crate::serve::Server;
+use crate::serve::{ServeError, Server};
 
 /// Watches until it is told to stop.
 pub fn run(cli: &Cli, args: &WatchArgs, out: &mut Output<'_>) -> Result<Exit, Failure> {
@@ -45,9 +45,15 @@ pub fn run(cli: &Cli, args: &WatchArgs, out: &mut Output<'_>) -> Result<Exit, Fa
         return super::process::dry_run(&Asked::Here(context), &Plan(Process::of_roots(Mode::Watch)), out);
     }
     // Without the socket the daemon works all the same.
-    let served = Server::open(&socket, context);
+    let served = Server::open(&socket, context.clone());
     let served = served.inspect_err(|error| warn!(error = chain(error), "Other commands cannot talk to this daemon."));
-    let watched = pipeline::watch(&engine, &control, &|| ready());
+    if let Ok(served) = &served {
+        listen(served, &context.config())?;
+    }
+    let watched = pipeline::watch(&engine, &control, &|| {
+        context.say_ready();
+        ready();
+    });
     notify(&[sd_notify::NotifyState::Stopping]);
     if let Ok(served) = &served {
         served.close();
@@ -57,6 +63,19 @@ pub fn run(cli: &Cli, args: &WatchArgs, out: &mut Output<'_>) -> Result<Exit, Fa
     info!("Stopped.");
     watched.map_err(|e| OperationError::of_pipeline(&e))?;
     Ok(Exit::Done)
+}
+
+/// Serves on TCP. An address that was set and cannot be had ends the start; the default one is not missed.
+fn listen(server: &Server, config: &Config) -> Result<(), Failure> {
+    match server.listen(&config.serve) {
+        Ok(None) => {}
+        Ok(Some(address)) => info!(%address, "serving HTTP"),
+        Err(error @ ServeError::Address { .. }) if matches!(config.origin("serve.listen"), Origin::Default) => {
+            warn!(error = chain(&error), hint = error.hint(), "HTTP is not served");
+        }
+        Err(error) => return Err(Failure::Operation(OperationError::in_one_line(&error))),
+    }
+    Ok(())
 }
 
 /// Nothing here needs it, and what hostile recordings could do would be done with all rights.

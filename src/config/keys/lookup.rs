@@ -86,7 +86,7 @@ mod tests {
         assert_eq!(said(Section::Top, "wacth"), "did you mean `[watch]`?");
         assert_eq!(said(Section::Watch, "rots"), "did you mean `watch.roots`?");
         assert_eq!(said(Section::Target, "buckt"), "");
-        assert_eq!(nearest(Section::Top, "serve", true), None);
+        assert_eq!(nearest(Section::Top, "nothing", true), None);
         assert_eq!(nearest(Section::Watch, "rooot", true).unwrap(), "did you mean `[[watch.root]]`?");
     }
 

@@ -7,6 +7,7 @@ mod deliver;
 mod events;
 mod finish;
 mod lookup;
+mod serve;
 mod watch;
 
 use crate::deliver::TargetOptions;
@@ -36,12 +37,23 @@ pub enum Section {
     Retain,
     /// `[events]`.
     Events,
+    /// `[serve]`.
+    Serve,
 }
 
 impl Section {
     /// All sections in the order of the example.
-    pub const ALL: [Self; 8] =
-        [Self::Top, Self::Watch, Self::Root, Self::Finish, Self::Deliver, Self::Target, Self::Retain, Self::Events];
+    pub const ALL: [Self; 9] = [
+        Self::Top,
+        Self::Watch,
+        Self::Root,
+        Self::Finish,
+        Self::Deliver,
+        Self::Target,
+        Self::Retain,
+        Self::Events,
+        Self::Serve,
+    ];
 
     /// The path in front of its keys.
     pub const fn name(self) -> &'static str {
@@ -54,6 +66,7 @@ impl Section {
             Self::Target => "deliver.target",
             Self::Retain => "retain",
             Self::Events => "events",
+            Self::Serve => "serve",
         }
     }
 
@@ -196,8 +209,8 @@ static TOP: [Key; 1] = [Key::new(
 
 /// All keys in the order of the example.
 pub fn keys() -> impl Iterator<Item = &'static Key> {
-    let tables: [&'static [Key]; 6] =
-        [&TOP, &watch::KEYS, &finish::KEYS, &deliver::KEYS, &deliver::RETAIN, &events::KEYS];
+    let tables: [&'static [Key]; 7] =
+        [&TOP, &watch::KEYS, &finish::KEYS, &deliver::KEYS, &deliver::RETAIN, &events::KEYS, &serve::KEYS];
     tables.into_iter().flatten()
 }
 

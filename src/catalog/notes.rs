@@ -1,0 +1,79 @@
+//! What a person wrote about a VoD, kept a second time outside the database.
+//!
+//! Everything else in a record can be made again from the recording and the stores. Descriptions and metadata cannot: each
+//! edited VoD has a small file `notes/ID.json` in the state directory, from which a rebuilt record gets them back.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::error::{CatalogError, Result};
+use super::opened::Catalog;
+use crate::durable;
+use crate::recording::VodRecord;
+
+/// What the file of a VoD holds.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Notes {
+    #[serde(default)]
+    description: Option<String>,
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
+}
+
+impl Catalog {
+    /// Changes description and metadata of a VoD, in the record and in its file; durable on return.
+    pub fn edit_notes(&self, id: &str, change: impl Fn(&mut VodRecord)) -> Result<VodRecord> {
+        let vod = self.shared().update_vod(id, change)?;
+        let notes = Notes { description: vod.description.clone(), metadata: vod.metadata.clone() };
+        let path = self.notes_path(id);
+        write(&path, &notes).map_err(on("write", &path))?;
+        durable::sync_parent(&path).map_err(|e| on("sync", &e.path.clone())(e.source))?;
+        Ok(vod)
+    }
+
+    /// Gives a record that was made again what had been written about its VoD.
+    pub(super) fn with_notes(&self, vod: VodRecord) -> VodRecord {
+        match read(&self.notes_path(&vod.vod_id)) {
+            // What cannot be read is not there: the record is whole without it.
+            None => vod,
+            Some(Notes { description, metadata }) => VodRecord { description, metadata, ..vod },
+        }
+    }
+
+    /// Forgets what was written about a VoD that is no more.
+    pub(super) fn remove_notes(&self, id: &str) {
+        let _ = fs::remove_file(self.notes_path(id));
+    }
+
+    fn notes_path(&self, id: &str) -> PathBuf {
+        // Ids are 24 base62 digits; whatever else stands in a record must not lead out of the directory.
+        let name: String = id.chars().filter(char::is_ascii_alphanumeric).collect();
+        self.shared().0.state_dir.join("notes").join(format!("{name}.json"))
+    }
+}
+
+fn read(path: &Path) -> Option<Notes> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+/// Written aside and renamed: it is there whole or not at all.
+fn write(path: &Path, notes: &Notes) -> io::Result<()> {
+    if let Some(directory) = path.parent() {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    }
+    let aside = path.with_extension("new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+    file.write_all(&serde_json::to_vec_pretty(notes)?)?;
+    file.sync_all()?;
+    fs::rename(&aside, path)
+}
+
+fn on<'a>(verb: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> CatalogError + 'a {
+    move |source| CatalogError::StateDirectory { verb, path: path.to_owned(), source }
+}

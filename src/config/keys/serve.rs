@@ -1,0 +1,106 @@
+//! Keys of `[serve]`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::{Access, Key, PATH, Section, Shape, put, quote_path};
+use crate::config::ServeOptions;
+use crate::config::value::{Value, Wrong, quote, quote_list};
+
+const ADDRESS: Shape = Shape {
+    unit: "address or off",
+    wants: r#"an IP address with a port such as "127.0.0.1:8420" or "[::1]:8420", or "off""#,
+};
+const ORIGINS: Shape = Shape { unit: "list", wants: r#"a list of origins such as ["https://vod.example.org"]"# };
+
+const SECRET: Shape = Shape {
+    unit: "path or env:NAME",
+    wants: r#"an absolute path such as "/etc/aftercast/token", or "env:NAME" for an environment variable"#,
+};
+
+/// A key that names a file.
+const fn file(
+    name: &'static str,
+    shape: Shape,
+    set: fn(&mut crate::config::Config, &Value) -> Result<(), Wrong>,
+    show: fn(&crate::config::Config) -> Option<String>,
+    why: &'static str,
+) -> Key {
+    Key::new(Section::Serve, name, shape, Access::Whole(set, show), why)
+}
+
+pub(super) static KEYS: [Key; 6] = [
+    Key::new(
+        Section::Serve,
+        "listen",
+        ADDRESS,
+        Access::Whole(|c, v| put(&mut c.serve.listen, address(v)), |c| Some(shown(&c.serve))),
+        "Where `aftercast watch` serves HTTP. An address that is not loopback needs a token.",
+    )
+    .or(r#""127.0.0.1:8420""#),
+    file(
+        "read_token_file",
+        SECRET,
+        |c, v| put(&mut c.serve.read_token_file, secret(v)),
+        |c| path(c.serve.read_token_file.as_ref()),
+        "File whose first line is the token for requests that only read. \"env:NAME\" takes it from the environment.",
+    )
+    .like(r#""/etc/aftercast/read.token""#),
+    file(
+        "operate_token_file",
+        SECRET,
+        |c, v| put(&mut c.serve.operate_token_file, secret(v)),
+        |c| path(c.serve.operate_token_file.as_ref()),
+        "File whose first line is the token for every request, also those that change something. \"env:NAME\" takes it from the environment.",
+    )
+    .like(r#""/etc/aftercast/operate.token""#),
+    file(
+        "tls_cert",
+        PATH,
+        |c, v| put(&mut c.serve.tls_cert, v.absolute_path().map(Some)),
+        |c| path(c.serve.tls_cert.as_ref()),
+        "Certificate chain (PEM), for HTTPS without a proxy; `tls_key` belongs to it.",
+    )
+    .like(r#""/etc/aftercast/tls.crt""#),
+    file(
+        "tls_key",
+        PATH,
+        |c, v| put(&mut c.serve.tls_key, v.absolute_path().map(Some)),
+        |c| path(c.serve.tls_key.as_ref()),
+        "Private key (PEM) of `tls_cert`.",
+    )
+    .like(r#""/etc/aftercast/tls.key""#),
+    Key::new(
+        Section::Serve,
+        "origins",
+        ORIGINS,
+        Access::Whole(|c, v| put(&mut c.serve.origins, v.list()), |c| Some(quote_list(&c.serve.origins))),
+        "Origins of other sites whose pages may read answers (CORS); [\"*\"] is every site.",
+    )
+    .or("[]"),
+];
+
+fn address(value: &Value) -> Result<Option<SocketAddr>, Wrong> {
+    let text = value.text()?;
+    if text == "off" {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| Wrong::Kind(format!("`{text}`")))
+}
+
+/// A file, or the name of an environment variable, as in `credential_files`.
+fn secret(value: &Value) -> Result<Option<PathBuf>, Wrong> {
+    let text = value.text()?;
+    if text.strip_prefix("env:").is_some_and(|name| !name.is_empty()) {
+        return Ok(Some(PathBuf::from(text)));
+    }
+    value.absolute_path().map(Some)
+}
+
+fn shown(options: &ServeOptions) -> String {
+    quote(&options.listen.map_or_else(|| "off".to_owned(), |address| address.to_string()))
+}
+
+fn path(path: Option<&PathBuf>) -> Option<String> {
+    path.map(|path| quote_path(path))
+}

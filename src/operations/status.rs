@@ -1,0 +1,124 @@
+//! Whether the daemon can do its work, and how much of it there is.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Context, Nothing, Operation, OperationError, Tell};
+use crate::durable;
+use crate::pipeline::House;
+use crate::recording::name::printable;
+
+/// What the daemon is doing, what waits and what is in the way.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShowStatus {}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// Version of the program.
+    pub version: String,
+    /// Whether it can take recordings: the first scan is done, the catalogue works, every root is there.
+    pub is_ready: bool,
+    /// Why it cannot, in words.
+    pub not_ready: Vec<String>,
+    /// The configured roots.
+    pub roots: Vec<RootStatus>,
+    /// The configured targets.
+    pub targets: Vec<TargetStatus>,
+    /// What is being read, written or sent now, the longest under way first.
+    pub under_way: Vec<UnderWay>,
+    /// Recordings that are being finished.
+    pub active: usize,
+    /// Recordings that wait for it.
+    pub queued: usize,
+}
+
+/// A root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RootStatus {
+    /// Its directory.
+    pub path: PathBuf,
+    /// Whether the directory that was there before is there now.
+    pub is_available: bool,
+    /// Bytes free on its file system, if that can be told.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub free_bytes: Option<u64>,
+}
+
+/// A target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetStatus {
+    /// Its name.
+    pub name: String,
+    /// Until when it is paused as a whole, milliseconds since the Unix epoch, if it is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub paused_until_ms: Option<i64>,
+}
+
+/// A piece of work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnderWay {
+    /// The recording and what happens to it.
+    pub label: String,
+    /// Bytes done.
+    pub done_bytes: u64,
+    /// Bytes to do, as far as is known.
+    pub total_bytes: u64,
+}
+
+impl Operation for ShowStatus {
+    type Item = Nothing;
+    type Data = Status;
+
+    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<Status, OperationError> {
+        let house = context.house();
+        let roots: Vec<_> = house.settings().watch.roots.iter().map(|root| RootStatus::of(house, &root.path)).collect();
+        let not_ready = not_ready(context, &roots);
+        let reading = house.meters.read().into_iter();
+        let (active, queued) = context.engine().pool().load();
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            is_ready: not_ready.is_empty(),
+            not_ready,
+            roots,
+            targets: house.targets().names().map(|name| TargetStatus::of(house, name)).collect(),
+            under_way: reading
+                .map(|r| UnderWay { label: r.label, done_bytes: r.done_bytes, total_bytes: r.total_bytes })
+                .collect(),
+            active,
+            queued,
+        })
+    }
+}
+
+fn not_ready(context: &Context, roots: &[RootStatus]) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if !context.is_ready() {
+        reasons.push("the first scan is not done yet".to_owned());
+    }
+    if let Err(error) = context.house().catalog.require_works() {
+        reasons.push(error.to_string());
+    }
+    let missing = roots.iter().filter(|root| !root.is_available);
+    reasons.extend(missing.map(|root| format!("the root `{}` is unavailable", printable(&root.path))));
+    reasons
+}
+
+impl RootStatus {
+    fn of(house: &House, path: &std::path::Path) -> Self {
+        let is_available = path.is_dir() && !house.is_unavailable(path);
+        Self { path: path.to_owned(), is_available, free_bytes: durable::free_bytes(path).ok() }
+    }
+}
+
+impl TargetStatus {
+    fn of(house: &House, name: &str) -> Self {
+        Self { name: name.to_owned(), paused_until_ms: house.target_waits_until(name) }
+    }
+}

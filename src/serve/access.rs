@@ -1,0 +1,261 @@
+//! Who may ask for what on TCP: bearer tokens (RFC 6750) with one of two roles.
+//!
+//! What only reads needs the role *read*, what changes something the role *operate*. On a loopback address reading needs no token,
+//! as everybody on the machine could read the files as well. The Unix socket asks for none: its file belongs to the daemon's user.
+//! Only digests of the tokens are kept, and they are compared in constant time.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::Response;
+use blake3::Hash;
+
+use super::answering::problem;
+use super::error::ServeError;
+use crate::config::ServeOptions;
+use crate::operations::OperationError;
+
+/// What a token allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// To look at everything.
+    Read,
+    /// Also to change and delete.
+    Operate,
+}
+
+impl Role {
+    /// The role that a method needs.
+    pub fn needed_for(method: &Method) -> Self {
+        // OPTIONS is answered by the CORS layer before anything else.
+        if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) { Self::Read } else { Self::Operate }
+    }
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Operate => "operate",
+        }
+    }
+}
+
+/// Digests of the tokens that are known.
+#[derive(Debug, Clone, Default)]
+pub struct Tokens(Vec<(Hash, Role)>);
+
+impl Tokens {
+    /// Adds one.
+    pub fn add(&mut self, token: &str, role: Role) {
+        self.0.push((blake3::hash(token.as_bytes()), role));
+    }
+
+    /// Reads the configured ones.
+    pub(super) fn of(options: &ServeOptions) -> Result<Self, ServeError> {
+        let mut tokens = Self::default();
+        let files = [(&options.read_token_file, Role::Read), (&options.operate_token_file, Role::Operate)];
+        for (file, role) in files {
+            let Some(path) = file else { continue };
+            let token = token_in(path).map_err(|source| ServeError::Token { path: path.clone(), source })?;
+            if token.len() < SHORTEST_TOKEN {
+                return Err(ServeError::ShortToken(path.clone()));
+            }
+            tokens.add(&token, role);
+        }
+        Ok(tokens)
+    }
+
+    /// Whether none is known.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The role of a token; all are compared, so that the time tells nothing.
+    fn role_of(&self, token: &str) -> Option<Role> {
+        let digest = blake3::hash(token.as_bytes());
+        let matching = |(known, role): &(Hash, Role)| (*known == digest).then_some(*role);
+        self.0.iter().map(matching).fold(None, Option::max)
+    }
+}
+
+/// Fewer characters are guessed or typed for fun.
+const SHORTEST_TOKEN: usize = 16;
+
+/// The first line of a file, or an environment variable (`env:NAME`).
+fn token_in(path: &Path) -> io::Result<String> {
+    let text = match path.to_str().and_then(|text| text.strip_prefix("env:")) {
+        Some(name) => std::env::var(name).map_err(io::Error::other)?,
+        None => std::fs::read_to_string(path)?,
+    };
+    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+}
+
+/// What requests that come in on an address are held against.
+#[derive(Debug, Clone)]
+pub struct Access {
+    tokens: Tokens,
+    reads_are_free: bool,
+}
+
+/// Paths that are answered without a token everywhere: they say nothing but that the program runs.
+const OPEN: [&str; 1] = ["/healthz"];
+
+impl Access {
+    /// For an address that is listened on.
+    pub const fn of(address: SocketAddr, tokens: Tokens) -> Self {
+        Self { tokens, reads_are_free: address.ip().is_loopback() }
+    }
+
+    /// Whether a request may be answered.
+    fn check(&self, request: &Request) -> Result<(), Refusal> {
+        if OPEN.contains(&request.uri().path()) {
+            return Ok(());
+        }
+        if has_token_in_query(request.uri().query().unwrap_or_default()) {
+            return Err(Refusal::InQuery);
+        }
+        let needed = Role::needed_for(request.method());
+        let Some(presented) = request.headers().get(AUTHORIZATION) else {
+            return if needed == Role::Read && self.reads_are_free { Ok(()) } else { Err(self.missing(needed)) };
+        };
+        let role = bearer(presented).and_then(|token| self.tokens.role_of(token)).ok_or(Refusal::Unknown)?;
+        if role >= needed { Ok(()) } else { Err(Refusal::ReadOnly) }
+    }
+
+    const fn missing(&self, needed: Role) -> Refusal {
+        if self.tokens.is_empty() { Refusal::NoneConfigured } else { Refusal::Missing(needed) }
+    }
+}
+
+/// The token of `Authorization: Bearer TOKEN`; the scheme's case does not matter (RFC 9110, 11.1).
+fn bearer(header: &HeaderValue) -> Option<&str> {
+    let (scheme, token) = header.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
+/// A token in a URL ends up in logs and histories (RFC 6750, 5.3).
+fn has_token_in_query(query: &str) -> bool {
+    query.split('&').filter_map(|pair| pair.split('=').next()).any(|name| matches!(name, "token" | "access_token"))
+}
+
+/// Why a request is not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    NoneConfigured,
+    Missing(Role),
+    Unknown,
+    ReadOnly,
+    InQuery,
+}
+
+impl Refusal {
+    fn response(self) -> Response {
+        let with_header = "Send the header `Authorization: Bearer TOKEN`.";
+        let (error, challenge) = match self {
+            Self::NoneConfigured => (
+                OperationError::unauthorized("this request needs a token, and none is configured")
+                    .with_next_step("Set `serve.operate_token_file` and restart the daemon, or use the command line."),
+                Some("Bearer"),
+            ),
+            Self::Missing(role) => (
+                OperationError::unauthorized(format!("this request needs a token with the role `{}`", role.name()))
+                    .with_next_step(with_header),
+                Some("Bearer"),
+            ),
+            Self::Unknown => (
+                OperationError::unauthorized("the token is not known").with_next_step(with_header),
+                Some("Bearer error=\"invalid_token\""),
+            ),
+            Self::ReadOnly => (
+                OperationError::forbidden("the token has the role `read`; this request needs `operate`"),
+                Some("Bearer error=\"insufficient_scope\""),
+            ),
+            Self::InQuery => (
+                OperationError::invalid("tokens in URLs are not accepted: they end up in logs")
+                    .with_next_step(with_header),
+                None,
+            ),
+        };
+        let mut response = problem(&error);
+        if let Some(challenge) = challenge {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        response
+    }
+}
+
+/// Answers what may be answered.
+pub(super) async fn guard(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
+    match access.check(&request) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn access(address: &str) -> Access {
+        let mut tokens = Tokens::default();
+        tokens.add("reader", Role::Read);
+        tokens.add("operator", Role::Operate);
+        Access::of(address.parse().unwrap(), tokens)
+    }
+
+    fn asked(method: &str, uri: &str, token: Option<&str>) -> Request {
+        let mut request = Request::builder().method(method).uri(uri);
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, token);
+        }
+        request.body(axum::body::Body::empty()).unwrap()
+    }
+
+    #[test]
+    fn each_method_address_and_token_has_its_answer() {
+        use Refusal::{InQuery, Missing, ReadOnly, Unknown};
+        const LOCAL: &str = "127.0.0.1:8420";
+        const PUBLIC: &str = "0.0.0.0:8420";
+        let cases = [
+            (LOCAL, "GET", "/api/v1/vods", None, Ok(())),
+            (LOCAL, "HEAD", "/api/v1/vods", None, Ok(())),
+            (LOCAL, "GET", "/api/v1/vods", Some("Bearer wrong"), Err(Unknown)),
+            (LOCAL, "GET", "/api/v1/vods", Some("Basic cmVhZGVy"), Err(Unknown)),
+            (LOCAL, "POST", "/api/v1/process", None, Err(Missing(Role::Operate))),
+            (LOCAL, "POST", "/api/v1/process", Some("Bearer reader"), Err(ReadOnly)),
+            (LOCAL, "POST", "/api/v1/process", Some("bearer operator"), Ok(())),
+            (LOCAL, "DELETE", "/api/v1/vods/a", Some("Bearer reader"), Err(ReadOnly)),
+            (LOCAL, "GET", "/api/v1/vods?token=operator", None, Err(InQuery)),
+            (LOCAL, "GET", "/api/v1/vods?limit=1&access_token=reader", Some("Bearer reader"), Err(InQuery)),
+            (PUBLIC, "GET", "/healthz", None, Ok(())),
+            (PUBLIC, "GET", "/readyz", None, Err(Missing(Role::Read))),
+            (PUBLIC, "GET", "/api/v1/vods", None, Err(Missing(Role::Read))),
+            (PUBLIC, "GET", "/api/v1/vods", Some("Bearer reader"), Ok(())),
+            (PUBLIC, "PUT", "/live/rest/v2/broadcasts/a/recording/true", Some("Bearer reader"), Err(ReadOnly)),
+            (PUBLIC, "PATCH", "/api/v1/vods/a", Some("Bearer operator"), Ok(())),
+        ];
+        for (address, method, uri, token, answer) in cases {
+            let said = access(address).check(&asked(method, uri, token));
+            assert_eq!(said, answer, "{address} {method} {uri} {token:?}");
+        }
+        let none = Access::of(LOCAL.parse().unwrap(), Tokens::default());
+        assert_eq!(none.check(&asked("POST", "/api/v1/process", None)), Err(Refusal::NoneConfigured));
+    }
+
+    #[test]
+    fn a_refusal_names_the_header_and_no_token() {
+        for refusal in [Refusal::NoneConfigured, Refusal::Missing(Role::Read), Refusal::Unknown] {
+            let response = refusal.response();
+            assert_eq!(response.status(), 401);
+            assert!(response.headers().contains_key(WWW_AUTHENTICATE));
+        }
+        assert_eq!(Refusal::ReadOnly.response().status(), 403);
+        assert_eq!(Refusal::InQuery.response().status(), 400);
+    }
+}

@@ -1,0 +1,133 @@
+//! What is read when it is asked for.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::catalog::{Backlog, CatalogError};
+use crate::media;
+use crate::operations::{Context, OperationError};
+use crate::pipeline::now_ms;
+
+/// Entries of the journal that are read at once.
+const PAGE: usize = 500;
+/// How long counts of the journal and the queue are good for: reading both takes time in proportion to what is there.
+const FRESH: Duration = Duration::from_secs(15);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByState {
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByTarget {
+    target: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByConsumer {
+    consumer: String,
+}
+
+type Seconds = Gauge<f64, AtomicU64>;
+
+/// The gauges.
+#[derive(Debug, Default)]
+pub(super) struct Gauges {
+    counted: Option<Instant>,
+    recordings: Family<ByState, Gauge>,
+    active: Gauge,
+    queued: Gauge,
+    waiting: Family<ByTarget, Gauge>,
+    oldest: Family<ByTarget, Seconds>,
+    paused: Family<ByTarget, Gauge>,
+    lag: Family<ByConsumer, Gauge>,
+    ready: Gauge,
+}
+
+impl Gauges {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let gauges = Self::default();
+        registry.register("build", "Version of the program and of the FFmpeg libraries", Info::new(build()));
+        let help = "Recordings that the journal knows, by state";
+        registry.register("recordings", help, gauges.recordings.clone());
+        registry.register("recordings_active", "Recordings that are being finished", gauges.active.clone());
+        registry.register("recordings_queued", "Recordings that wait to be finished", gauges.queued.clone());
+        registry.register("deliveries_waiting", "Deliveries that wait for a target", gauges.waiting.clone());
+        let help = "Age of the delivery that waits longest for a target";
+        registry.register_with_unit("delivery_oldest", help, Unit::Seconds, gauges.oldest.clone());
+        registry.register("target_paused", "1 while a target is paused as a whole", gauges.paused.clone());
+        registry.register("event_consumer_lag", "Events that a consumer has not read", gauges.lag.clone());
+        registry.register("ready", "1 while recordings are taken", gauges.ready.clone());
+        gauges
+    }
+
+    /// Reads them.
+    pub(super) fn read(&mut self, context: &Context) -> Result<(), OperationError> {
+        let house = context.house();
+        let (active, queued) = context.engine().pool().load();
+        self.active.set(of_count(active));
+        self.queued.set(of_count(queued));
+        self.ready.set(i64::from(context.is_ready() && house.catalog.require_works().is_ok()));
+        self.paused.clear();
+        for target in house.targets().names() {
+            let of = ByTarget { target: target.to_owned() };
+            self.paused.get_or_create(&of).set(i64::from(house.target_waits_until(target).is_some()));
+        }
+        self.lag.clear();
+        for consumer in house.catalog.shared().event_consumers()? {
+            let of = ByConsumer { consumer: consumer.name };
+            self.lag.get_or_create(&of).set(i64::try_from(consumer.lag).unwrap_or(i64::MAX));
+        }
+        if self.counted.is_none_or(|at| at.elapsed() >= FRESH) {
+            self.count(context)?;
+            self.counted = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    fn count(&self, context: &Context) -> Result<(), CatalogError> {
+        let catalog = &context.house().catalog;
+        self.waiting.clear();
+        self.oldest.clear();
+        let mut backlogs = catalog.backlog()?;
+        for target in context.house().targets().names() {
+            backlogs.entry(target.to_owned()).or_insert(Backlog { deliveries: 0, oldest_ms: now_ms() });
+        }
+        for (target, backlog) in backlogs {
+            let of = ByTarget { target };
+            self.waiting.get_or_create(&of).set(i64::try_from(backlog.deliveries).unwrap_or(i64::MAX));
+            let age_s = now_ms().saturating_sub(backlog.oldest_ms).max(0) / 1_000;
+            self.oldest.get_or_create(&of).set(u32::try_from(age_s).map_or(f64::INFINITY, f64::from));
+        }
+        let (mut states, mut after) = (BTreeMap::<&'static str, i64>::new(), None);
+        loop {
+            let page = catalog.entries(after.as_ref(), PAGE)?;
+            page.items.iter().for_each(|(_, entry)| *states.entry(entry.step.name()).or_default() += 1);
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        self.recordings.clear();
+        for (state, count) in states {
+            self.recordings.get_or_create(&ByState { state }).set(count);
+        }
+        Ok(())
+    }
+}
+
+fn of_count(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn build() -> Vec<(&'static str, String)> {
+    let ffmpeg = media::versions().map(|versions| versions.libraries.join(", ")).unwrap_or_default();
+    vec![("version", env!("CARGO_PKG_VERSION").to_owned()), ("ffmpeg", ffmpeg)]
+}

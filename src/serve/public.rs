@@ -1,0 +1,70 @@
+//! What is served on TCP: everything that the socket serves, behind tokens and CORS, and what needs no operation.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, ETAG, LINK};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::json;
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+
+use super::access::{Access, guard};
+use super::answering::{Service, problem};
+use super::metrics::{self, Metrics};
+use super::routes;
+use crate::operations::ShowStatus;
+
+/// How long a browser may remember what CORS allows.
+const CORS_MAX_AGE: Duration = Duration::from_secs(600);
+
+/// Answers requests that come in on TCP.
+pub(super) fn router(service: Service, access: Access, origins: &[String]) -> Router {
+    let metrics = Metrics::begin(&service.context);
+    routes::router(service.clone())
+        .merge(
+            Router::new().route("/healthz", get(health)).route("/readyz", get(readiness)).with_state(service.clone()),
+        )
+        .merge(Router::new().route("/metrics", get(measured)).with_state((service, metrics)))
+        .layer(from_fn_with_state(Arc::new(access), guard))
+        .layer(cors(origins))
+}
+
+/// The process runs and answers; whether it can work is what `/readyz` says.
+async fn health() -> &'static str {
+    "ok\n"
+}
+
+/// Whether recordings are taken, and if not, why (503).
+async fn readiness(State(service): State<Service>) -> Response {
+    match service.ask(ShowStatus {}).await {
+        Err(error) => problem(&error),
+        Ok(status) => {
+            let code = if status.is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            (code, Json(json!({ "isReady": status.is_ready, "notReady": status.not_ready }))).into_response()
+        }
+    }
+}
+
+async fn measured(State((service, metrics)): State<(Service, Metrics)>) -> Response {
+    metrics::answer(service, metrics).await
+}
+
+fn cors(origins: &[String]) -> CorsLayer {
+    const EXPOSED: [HeaderName; 5] = [ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, ETAG, LINK];
+    let layer = CorsLayer::new().max_age(CORS_MAX_AGE).expose_headers(EXPOSED);
+    if origins.is_empty() {
+        return layer;
+    }
+    let origin = if origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()))
+    };
+    let methods = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+    layer.allow_origin(origin).allow_methods(methods).allow_headers(AllowHeaders::mirror_request())
+}

@@ -1,0 +1,269 @@
+//! HTTP on TCP: who may ask for what, and what the daemon says where it cannot be had.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::daemon::{Daemon, until};
+use crate::support::recordings::made;
+use crate::support::{House, standard_config};
+
+const READER: &str = "a token for reading only";
+const OPERATOR: &str = "a token for everything here";
+
+/// A house whose daemon listens on a port that nobody has, with both tokens.
+fn house_at(address: &str) -> House {
+    House::with_config(|dir| {
+        fs::write(dir.join("read.token"), format!("{READER}\n")).unwrap();
+        fs::write(dir.join("operate.token"), format!("{OPERATOR}\nanother line\n")).unwrap();
+        let (read, operate) = (dir.join("read.token"), dir.join("operate.token"));
+        standard_config(dir, "")
+            + &format!(
+                "\n[serve]\nlisten = \"{address}\"\nread_token_file = \"{}\"\noperate_token_file = \"{}\"\norigins = [\"https://site.example\"]\n",
+                read.display(),
+                operate.display()
+            )
+    })
+}
+
+/// The address that the daemon says it serves on.
+fn address_of(daemon: &Daemon) -> String {
+    until("the daemon says where it serves", || {
+        let log = daemon.log();
+        let at = log.find("serving HTTP")?;
+        let address = log[at..].split("address=").nth(1)?.split_whitespace().next()?;
+        Some(address.replace("0.0.0.0", "127.0.0.1"))
+    })
+}
+
+/// Status and body of an answer of `curl`.
+fn curl(args: &[&str]) -> (u16, String) {
+    let said = Command::new("curl").args(["-s", "-w", "\n%{http_code}"]).args(args).output().unwrap();
+    let said = String::from_utf8(said.stdout).unwrap();
+    let (body, status) = said.rsplit_once('\n').unwrap();
+    (status.parse().unwrap(), body.to_owned())
+}
+
+/// What a table of requests is answered: method, path, body, and the status without a token, with a wrong one, the reader's and
+/// the operator's.
+type Row = (&'static str, &'static str, &'static str, [u16; 4]);
+
+fn check(base: &str, rows: &[Row]) {
+    for (method, path, body, statuses) in rows {
+        let tokens = [None, Some("no such token at all"), Some(READER), Some(OPERATOR)];
+        for (token, status) in tokens.into_iter().zip(statuses) {
+            let url = format!("{base}{path}");
+            let header = token.map(|token| format!("Authorization: Bearer {token}"));
+            let mut args = vec!["-X", *method, &url, "-H", "Content-Type: application/json", "--data", *body];
+            if *method == "GET" {
+                args.truncate(3);
+            }
+            args.extend(header.iter().flat_map(|header| ["-H", header.as_str()]));
+            let (said, body) = curl(&args);
+            assert_eq!(said, *status, "{method} {path} with {token:?}: {body}");
+            assert!(!body.contains(READER) && !body.contains(OPERATOR), "{body}");
+        }
+    }
+}
+
+#[test]
+fn each_route_asks_for_the_role_that_its_method_needs() {
+    let local = house_at("127.0.0.1:0");
+    let daemon = Daemon::start(&local);
+    let base = format!("http://{}", address_of(&daemon));
+    check(
+        &base,
+        &[
+            ("GET", "/healthz", "", [200, 200, 200, 200]),
+            ("GET", "/readyz", "", [200, 401, 200, 200]),
+            ("GET", "/api/v1/vods", "", [200, 401, 200, 200]),
+            ("GET", "/api/v1/status", "", [200, 401, 200, 200]),
+            ("GET", "/api/v1/vods/nobody", "", [404, 401, 404, 404]),
+            ("GET", "/api/v1/vods?token=x", "", [400, 400, 400, 400]),
+            ("GET", "/api/v1/nothing", "", [404, 401, 404, 404]),
+            ("POST", "/api/v1/queue/retry", "{}", [401, 401, 403, 200]),
+            ("POST", "/api/v1/process", "no JSON", [401, 401, 403, 400]),
+            ("PATCH", "/api/v1/vods/nobody", "{\"description\":\"x\"}", [401, 401, 403, 404]),
+            ("DELETE", "/api/v1/vods/nobody", "", [401, 401, 403, 404]),
+            ("PUT", "/api/v1/vods/nobody", "", [401, 401, 403, 400]),
+        ],
+    );
+    daemon.stop();
+
+    let public = house_at("0.0.0.0:0");
+    let daemon = Daemon::start(&public);
+    let base = format!("http://{}", address_of(&daemon));
+    check(
+        &base,
+        &[
+            ("GET", "/healthz", "", [200, 200, 200, 200]),
+            ("GET", "/readyz", "", [401, 401, 200, 200]),
+            ("GET", "/api/v1/vods", "", [401, 401, 200, 200]),
+            ("GET", "/api/v1/nothing", "", [401, 401, 404, 404]),
+            ("POST", "/api/v1/queue/retry", "{}", [401, 401, 403, 200]),
+        ],
+    );
+    daemon.stop();
+}
+
+#[test]
+fn pages_of_listed_origins_may_read_and_no_others() {
+    let house = house_at("127.0.0.1:0");
+    let daemon = Daemon::start(&house);
+    let url = format!("http://{}/api/v1/vods", address_of(&daemon));
+    let allowed = |origin: &str| {
+        let said = Command::new("curl").args(["-s", "-i", &url, "-H", &format!("Origin: {origin}")]).output().unwrap();
+        String::from_utf8(said.stdout)
+            .unwrap()
+            .to_lowercase()
+            .contains("access-control-allow-origin: https://site.example")
+    };
+    assert!(allowed("https://site.example"));
+    assert!(!allowed("https://other.example"));
+    let preflight = Command::new("curl")
+        .args(["-s", "-i", "-X", "OPTIONS", &url, "-H", "Origin: https://site.example"])
+        .args(["-H", "Access-Control-Request-Method: DELETE", "-H", "Access-Control-Request-Headers: authorization"])
+        .output()
+        .unwrap();
+    let preflight = String::from_utf8(preflight.stdout).unwrap().to_lowercase();
+    assert!(preflight.starts_with("http/1.1 200"), "{preflight}");
+    assert!(preflight.contains("access-control-allow-headers: authorization"), "{preflight}");
+    daemon.stop();
+}
+
+fn refused(serve: impl FnOnce(&Path) -> String, words: &str) {
+    let house = House::with_config(|dir| standard_config(dir, "") + &format!("\n[serve]\n{}", serve(dir)));
+    let said = house.run(&["watch"]);
+    let said = said.expect_code(5);
+    assert!(said.err.contains(words), "{}", said.err);
+}
+
+#[test]
+fn what_cannot_be_served_ends_the_start_with_what_to_do() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    refused(|_| format!("listen = \"{address}\"\n"), "Another program has this port");
+    refused(|_| "listen = \"0.0.0.0:0\"\n".to_owned(), "not a loopback address, and no token");
+    refused(|_| "operate_token_file = \"/no/such/file\"\n".to_owned(), "cannot read the token");
+    let short = |dir: &Path| {
+        fs::write(dir.join("short"), "secret\n").unwrap();
+        format!("listen = \"127.0.0.1:0\"\noperate_token_file = \"{}\"\n", dir.join("short").display())
+    };
+    refused(short, "fewer than 16 characters");
+}
+
+fn certificate(dir: &Path, name: &str) {
+    let (key, cert) = (dir.join(format!("{name}.key")), dir.join(format!("{name}.crt")));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+        .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"])
+        .arg("-keyout")
+        .arg(key)
+        .arg("-out")
+        .arg(cert)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+}
+
+fn tls(dir: &Path, cert: &str, key: &str) -> String {
+    let (cert, key) = (dir.join(cert), dir.join(key));
+    format!("listen = \"127.0.0.1:0\"\ntls_cert = \"{}\"\ntls_key = \"{}\"\n", cert.display(), key.display())
+}
+
+#[test]
+fn https_is_served_with_a_certificate_and_its_own_key_only() {
+    refused(
+        |dir| {
+            certificate(dir, "one");
+            certificate(dir, "other");
+            tls(dir, "one.crt", "other.key")
+        },
+        "TLS cannot be used",
+    );
+    refused(|dir| tls(dir, "none.crt", "none.key"), "TLS cannot be used");
+    let house = House::with_config(|dir| {
+        certificate(dir, "one");
+        standard_config(dir, "") + &format!("\n[serve]\n{}", tls(dir, "one.crt", "one.key"))
+    });
+    let daemon = Daemon::start(&house);
+    let url = format!("https://{}/api/v1/status", address_of(&daemon));
+    let cert = house.path().join("one.crt");
+    let (status, body) = curl(&["--cacert", cert.to_str().unwrap(), &url]);
+    assert_eq!(status, 200, "{body}");
+    let status: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(status["isReady"], true, "{status}");
+    daemon.stop();
+}
+
+/// Names of metrics in a text, as series of the exposition: without what Prometheus adds for histograms.
+fn names_in(text: &str) -> BTreeSet<String> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words = text.split(|c| !is_part(c)).filter(|word| word.starts_with("aftercast_"));
+    words.map(str::to_owned).collect()
+}
+
+/// The name of a metric without what the exposition adds for its kind and unit.
+fn family(name: &str) -> &str {
+    let endings = ["_total", "_bucket", "_count", "_sum", "_created", "_info"];
+    let name = endings.iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name);
+    ["_bytes", "_seconds"].iter().find_map(|unit| name.strip_suffix(unit)).unwrap_or(name)
+}
+
+fn has(names: &BTreeSet<String>, wanted: &str) -> bool {
+    names.iter().any(|name| family(name) == wanted)
+}
+
+fn of_the_repository(file: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
+}
+
+#[test]
+fn metrics_count_what_happens_and_the_dashboard_and_the_alerts_name_no_others() {
+    let house = house_at("127.0.0.1:0");
+    let daemon = Daemon::start(&house);
+    let base = format!("http://{}", address_of(&daemon));
+    fs::copy(made("flv", 2), house.path().join("root/room1.flv")).unwrap();
+    fs::write(house.path().join("root/room2.mp4"), b"\0\0\0\x10ftypisom\0\0\0\0 no media follows").unwrap();
+    let text = until("both recordings have come to their end and the one is delivered", || {
+        let (status, text) = curl(&[&format!("{base}/metrics")]);
+        assert_eq!(status, 200, "{text}");
+        let has = |line: &str| text.lines().any(|known| known == line);
+        let is_delivered =
+            text.lines().any(|line| line.starts_with("aftercast_deliveries_total{target=") && line.ends_with(" 1"));
+        (has("aftercast_recordings_finished_total{outcome=\"remuxed\"} 1")
+            || has("aftercast_recordings_finished_total{outcome=\"spliced\"} 1"))
+        .then_some(())?;
+        (has("aftercast_recordings_quarantined_total 1") && is_delivered).then_some(text)
+    });
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    assert!(text.contains("aftercast_defects_total{kind=\"no_movie_header\"} 1"), "{text}");
+    assert!(text.contains("aftercast_stage_duration_seconds_count{stage=\"deliver\"} 1"), "{text}");
+    assert!(text.contains("aftercast_ready 1"), "{text}");
+    assert!(!text.contains("room1"), "a label has no bound: {text}");
+
+    let (printed, documented) = (names_in(&text), names_in(&of_the_repository("docs/monitoring/README.md")));
+    let undocumented: Vec<_> = printed.iter().map(|name| family(name)).filter(|name| !has(&documented, name)).collect();
+    assert!(undocumented.is_empty(), "docs/monitoring/README.md lacks {undocumented:?}");
+    // Not each of them has a value in this house: a disk that does not fill, an event that nobody reads.
+    let code = ["counters", "disks", "gauges"].map(|file| of_the_repository(&format!("src/serve/metrics/{file}.rs")));
+    let unknown: Vec<_> = documented
+        .iter()
+        .map(|name| family(name).trim_start_matches("aftercast_").to_owned())
+        .filter(|name| !code.iter().any(|text| text.contains(&format!("\"{name}\""))))
+        .collect();
+    assert!(unknown.is_empty(), "docs/monitoring/README.md names {unknown:?}");
+    for file in ["docs/monitoring/alerts.yml", "docs/monitoring/grafana.json"] {
+        let wanted = names_in(&of_the_repository(file));
+        assert!(wanted.len() >= 5, "{file} names {wanted:?}");
+        let unknown: Vec<_> = wanted.iter().filter(|name| !has(&documented, family(name))).collect();
+        assert!(unknown.is_empty(), "{file} names metrics that are not documented: {unknown:?}");
+    }
+    let (status, ready) = curl(&[&format!("{base}/readyz")]);
+    assert_eq!((status, ready.as_str()), (200, "{\"isReady\":true,\"notReady\":[]}"));
+    daemon.stop();
+}
