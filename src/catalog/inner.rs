@@ -10,6 +10,7 @@ use super::ended::EndedAttempts;
 use super::error::Result;
 use super::lock::StateLock;
 use super::log::{Appender, Log};
+use super::searched::Selecting;
 use super::store::{Stop, Store, Tx};
 
 /// Declared in the order in which it is closed: the lock is given back last.
@@ -23,6 +24,7 @@ pub(super) struct Inner {
     pub log: Log,
     /// The state directory.
     pub state_dir: PathBuf,
+    pub selecting: Selecting,
     pub lock: StateLock,
 }
 

@@ -16,6 +16,7 @@ use super::layout::database_path;
 use super::lock::StateLock;
 use super::log::Log;
 use super::node::Node;
+use super::searched::Selecting;
 use super::shared::Shared;
 use super::upgrade;
 use crate::durable::Named;
@@ -94,13 +95,13 @@ impl Catalog {
         }
         store.count_flushes(FlushCounter::open(state_dir, counted, store.flushes()?)?);
         let (ended, noted) = EndedAttempts::open(state_dir)?;
-        let log = Log::default();
         let inner = Arc::new(Inner {
             store,
             in_flight: Mutex::default(),
             ended,
             behind,
-            log,
+            log: Log::default(),
+            selecting: Selecting::default(),
             lock,
             state_dir: state_dir.to_owned(),
         });

@@ -15,6 +15,7 @@
 //!   writes one more: where many small things happen, what need not be a transaction of its own is not one.
 //! - The lock of a database closed a moment ago may still be held by a thread that is ending: opening tries again.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fmt;
@@ -37,6 +38,7 @@ use super::error::{CatalogError, StorageError};
 use super::rows::{Stored, decode, encode};
 use super::shared_flush::SharedFlush;
 use super::state_dir;
+use super::touched::Touched;
 use super::tree::In;
 use crate::durable;
 use crate::recording::name::printable;
@@ -69,21 +71,33 @@ pub(super) fn stop(error: CatalogError) -> Stop {
 
 /// All trees inside one transaction. Everything a transaction needs is read through it; the trees themselves would wait
 /// for the transaction to end.
-pub(super) struct Tx<'a>(&'a [TransactionalTree]);
+pub(super) struct Tx<'a> {
+    trees: &'a [TransactionalTree],
+    /// Ids of the records that it has changed.
+    vods: &'a RefCell<Vec<Box<[u8]>>>,
+}
 
 impl Tx<'_> {
     pub(super) fn get(&self, tree: In, key: impl AsRef<[u8]>) -> Result<Option<IVec>, Stop> {
-        Ok(self.0[tree as usize].get(key)?)
+        Ok(self.trees[tree as usize].get(key)?)
     }
 
     pub(super) fn put(&self, tree: In, key: impl AsRef<[u8]>, value: impl Into<IVec>) -> Result<(), Stop> {
-        self.0[tree as usize].insert(IVec::from(key.as_ref()), value)?;
+        self.note(tree, key.as_ref());
+        self.trees[tree as usize].insert(IVec::from(key.as_ref()), value)?;
         Ok(())
     }
 
     pub(super) fn remove(&self, tree: In, key: impl AsRef<[u8]>) -> Result<(), Stop> {
-        self.0[tree as usize].remove(IVec::from(key.as_ref()))?;
+        self.note(tree, key.as_ref());
+        self.trees[tree as usize].remove(IVec::from(key.as_ref()))?;
         Ok(())
+    }
+
+    fn note(&self, tree: In, key: &[u8]) {
+        if tree == In::Vods {
+            self.vods.borrow_mut().push(key.into());
+        }
     }
 
     pub(super) fn read<T: Stored>(&self, tree: In, key: impl AsRef<[u8]>) -> Result<Option<T>, Stop> {
@@ -108,6 +122,8 @@ pub(super) struct Store {
     counter: Option<FlushCounter>,
     durable_event: AtomicU64,
     has_failed: AtomicBool,
+    /// Which records were changed.
+    pub(super) touched: Touched,
     /// Called once when it fails.
     pub(super) when_failed: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Rows read so far.
@@ -145,6 +161,7 @@ impl Store {
             counter: None,
             durable_event: AtomicU64::new(0),
             has_failed,
+            touched: Touched::default(),
             when_failed: OnceLock::new(),
             #[cfg(test)]
             rows_read: std::sync::atomic::AtomicUsize::new(0),
@@ -231,7 +248,16 @@ impl Store {
     pub(super) fn transact<A>(&self, change: impl Fn(&Tx<'_>) -> Result<A, Stop>) -> Result<A, CatalogError> {
         self.refuse_after_failure()?;
         require_room(&self.path)?;
-        self.trees.as_slice().transaction(|trees| change(&Tx(trees))).map_err(|error| match error {
+        let vods = RefCell::new(Vec::new());
+        let changed = self.trees.as_slice().transaction(|trees| {
+            vods.borrow_mut().clear();
+            change(&Tx { trees, vods: &vods })
+        });
+        let vods = vods.into_inner();
+        if !vods.is_empty() {
+            self.touched.note(vods.into_iter());
+        }
+        changed.map_err(|error| match error {
             TransactionError::Abort(error) => error,
             TransactionError::Storage(error) => self.give_up(error),
         })

@@ -37,10 +37,12 @@ const ORDER: [&str; 27] = [
 ];
 
 /// Outside crates and the rooms in which their names may appear.
-const OWNERS: [(&str, &[&str]); 17] = [
+const OWNERS: [(&str, &[&str]); 19] = [
     ("notify", &["discover"]),
     ("ffmpeg_next", &["media"]),
     ("sled", &["catalog"]),
+    ("hashbrown", &["catalog"]),
+    ("memchr", &["catalog"]),
     ("object_store", &["deliver"]),
     ("base64", &["deliver"]),
     ("quick_xml", &["deliver"]),

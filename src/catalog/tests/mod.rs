@@ -9,6 +9,7 @@ mod journey;
 mod kill;
 mod listing;
 mod queue;
+mod selecting;
 mod upkeep;
 mod versions;
 

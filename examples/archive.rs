@@ -1,0 +1,113 @@
+//! How fast a large archive answers: fills a state directory with made-up VoDs of one root, then measures the index in memory, pages
+//! at its beginning and near its end, and searches. A directory that holds VoDs already is only measured.
+//!
+//! `cargo run --release --example archive -- STATE_DIR ROOT [VODS]`
+
+use std::error::Error;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use aftercast::catalog::{Catalog, Selection};
+use aftercast::recording::{VodRecord, vod_id};
+use serde_json::json;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+const DEFAULT_VODS: u64 = 1_000_000;
+const STREAMS: u64 = 5_000;
+const FIRST_MS: i64 = 1_600_000_000_000;
+const APART_MS: i64 = 61_000;
+/// VoDs that are added together.
+const BATCH: u64 = 10_000;
+const PAGE: usize = 50;
+const RUNS: u32 = 20;
+
+fn main() -> Outcome<()> {
+    let mut args = std::env::args_os().skip(1);
+    let (Some(dir), Some(root)) = (args.next().map(PathBuf::from), args.next().map(PathBuf::from)) else {
+        return Err("usage: archive STATE_DIR ROOT [VODS]".into());
+    };
+    let vods = args.next().map_or(Ok(DEFAULT_VODS), |n| n.to_string_lossy().parse())?;
+    let begun = Instant::now();
+    let catalog = Catalog::open(&dir)?;
+    let opened_s = begun.elapsed().as_secs_f64();
+    let begun = Instant::now();
+    fill(&catalog, &root, vods)?;
+    let filled_s = begun.elapsed().as_secs_f64();
+    let (shared, roots) = (catalog.shared(), [root]);
+    let all = Selection { roots: &roots, ..Selection::default() };
+    let before_mib = resident_mib()?;
+    let begun = Instant::now();
+    let count = shared.count_selected(&all)?;
+    let indexed_s = begun.elapsed().as_secs_f64();
+    let after_mib = resident_mib()?;
+    let page = |selection: &Selection<'_>, offset| timed(|| shared.select(selection, offset, PAGE).map(drop));
+    let deep = count / 10 * 9;
+    let by_name = Selection { by_name: true, descending: true, ..all };
+    let search = |text: &str| {
+        // A change in between: what was found before is not kept.
+        let id = shared.select(&all, 0, 1)?.first().map(|vod| vod.vod_id.clone()).ok_or("there is no VoD")?;
+        shared.update_vod(&id, |vod| vod.bitrate += 1)?;
+        let selection = Selection { search: Some(text), ..all };
+        let begun = Instant::now();
+        let found = shared.count_selected(&selection)?;
+        Outcome::Ok(json!({ "text": text, "found": found, "ms": begun.elapsed().as_secs_f64() * 1e3 }))
+    };
+    let said = json!({
+        "vods": count, "openSeconds": opened_s, "fillSeconds": filled_s, "indexSeconds": indexed_s,
+        "residentMibBefore": before_mib, "residentMibWithIndex": after_mib,
+        "firstPageMs": page(&all, 0)?, "deepPageMs": page(&all, deep)?,
+        "firstPageByNameMs": page(&by_name, 0)?, "deepPageByNameMs": page(&by_name, deep)?,
+        "searches": [search("room-42")?, search("mp4")?, search("2026-03-04_14")?, search("nothing like it")?],
+    });
+    writeln!(std::io::stdout(), "{said}")?;
+    Ok(())
+}
+
+/// Milliseconds that it takes, the mean of some runs.
+fn timed<E: Error + 'static>(work: impl Fn() -> Result<(), E>) -> Outcome<f64> {
+    let begun = Instant::now();
+    for _ in 0..RUNS {
+        work()?;
+    }
+    Ok(begun.elapsed().as_secs_f64() * 1e3 / f64::from(RUNS))
+}
+
+fn resident_mib() -> Outcome<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).ok_or("no VmRSS")?;
+    Ok(line.split_whitespace().nth(1).ok_or("no number")?.parse::<u64>()? / 1024)
+}
+
+fn fill(catalog: &Catalog, root: &Path, vods: u64) -> Outcome<()> {
+    if catalog.shared().all_vods()?.next().is_some() {
+        return Ok(());
+    }
+    for first in (0..vods).step_by(usize::try_from(BATCH)?) {
+        let batch: Vec<_> = (first..vods.min(first + BATCH)).map(|number| vod(root, number)).collect::<Outcome<_>>()?;
+        catalog.merge_rebuilt(&batch)?;
+    }
+    Ok(())
+}
+
+fn vod(root: &Path, number: u64) -> Outcome<VodRecord> {
+    let digest = blake3::hash(&number.to_be_bytes());
+    let stream = format!("room-{}", number % STREAMS);
+    let name = format!("{stream}-2026-03-04_14-30-15.{number:06}.mp4");
+    let now_ms = FIRST_MS + APART_MS * number.cast_signed();
+    let fingerprint = json!({ "device": 2_049, "inode": 1_000_000 + number, "size_bytes": 40_000_000, "mtime_ns": now_ms * 1_000_000 });
+    let track = |kind: &str, codec: &str| {
+        json!({
+            "kind": kind, "codec": codec, "packets": 108_000, "bytes": 30_000_000, "durationMs": 3_600_000, "startMs": 0,
+            "digest": digest.to_hex().to_string(),
+        })
+    };
+    Ok(serde_json::from_value(json!({
+        "version": 1, "vodId": vod_id(&stream, &name, &[(number, *digest.as_bytes())]), "streamId": stream, "streamName": stream,
+        "vodName": name, "filePath": root.join(&name), "root": root, "duration": 3_600_000, "creationDate": now_ms,
+        "startTime": now_ms - 3_600_000, "startSource": "name", "fileSize": 40_000_000, "type": "streamVod", "container": "mp4",
+        "tracks": [track("video", "h264"), track("audio", "aac")], "bitrate": 88_888, "outcome": "remuxed", "server": "antmedia",
+        "sourcePath": root.join(&name), "source": fingerprint, "evidence": { "kind": "lease" }, "fingerprint": fingerprint,
+    }))?)
+}

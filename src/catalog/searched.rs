@@ -1,0 +1,58 @@
+//! The index in memory, once it was asked for, and what was searched in it last.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use super::ranked::{Found, Ranked, Selection};
+
+/// Results of searches that are kept for the next page: a bit for each VoD.
+const KEPT: usize = 8;
+
+/// The index, once it was asked for, and what was searched in it last.
+#[derive(Debug, Default)]
+pub(super) struct Selecting {
+    pub ranked: RwLock<Option<Ranked>>,
+    searched: Mutex<Vec<Searched>>,
+}
+
+#[derive(Debug)]
+struct Searched {
+    changes: u64,
+    roots: Vec<PathBuf>,
+    stream: Option<String>,
+    search: Option<String>,
+    found: Arc<Found>,
+}
+
+impl Searched {
+    fn is_of(&self, changes: u64, selection: &Selection<'_>) -> bool {
+        self.changes == changes
+            && self.roots == selection.roots
+            && self.stream.as_deref() == selection.stream
+            && self.search.as_deref() == selection.search
+    }
+}
+
+impl Selecting {
+    /// What a search finds; what was found last is found without a search as long as no VoD changes.
+    pub(super) fn found(&self, ranked: &Ranked, changes: u64, selection: &Selection<'_>) -> Option<Arc<Found>> {
+        let searched = || self.searched.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = searched().iter().find(|searched| searched.is_of(changes, selection)) {
+            return Some(Arc::clone(&known.found));
+        }
+        let found = Arc::new(ranked.find(selection)?);
+        let mut searched = searched();
+        searched.retain(|searched| searched.changes == changes);
+        if searched.len() >= KEPT {
+            searched.remove(0);
+        }
+        searched.push(Searched {
+            changes,
+            roots: selection.roots.to_vec(),
+            stream: selection.stream.map(str::to_owned),
+            search: selection.search.map(str::to_owned),
+            found: Arc::clone(&found),
+        });
+        Some(found)
+    }
+}

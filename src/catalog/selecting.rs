@@ -1,0 +1,146 @@
+//! Pages of VoDs at any position, sorted and searched, through an index in memory.
+//!
+//! The index is made at the first request: until then it takes no memory and no time. Afterwards a request first reads again what was
+//! changed since the last one. If more was changed than is remembered, it is made anew.
+
+use std::path::PathBuf;
+use std::sync::{PoisonError, RwLockReadGuard};
+
+use serde::Deserialize;
+
+use super::error::{CatalogError, Result};
+use super::ranked::{Found, Known, Ranked, Selection};
+use super::rows::{Stored, decode};
+use super::shared::Shared;
+use super::texts::Words;
+use super::touched::Ids;
+use super::tree::In;
+use crate::recording::{VOD_VERSION, VodRecord};
+
+/// What of a record the index needs.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Facts {
+    vod_id: String,
+    stream_id: String,
+    stream_name: String,
+    vod_name: String,
+    root: PathBuf,
+    creation_date: i64,
+}
+
+impl Stored for Facts {
+    const VERSION: Option<u32> = Some(VOD_VERSION);
+}
+
+impl Facts {
+    fn known(&self) -> Known<'_> {
+        let words = Words {
+            id: &self.vod_id,
+            name: &self.vod_name,
+            stream_id: &self.stream_id,
+            stream_name: &self.stream_name,
+        };
+        Known { words, created_ms: self.creation_date, root: &self.root }
+    }
+}
+
+impl Shared {
+    /// A number that is another one after every change of a VoD.
+    pub fn vod_changes(&self) -> u64 {
+        self.store().touched.changes()
+    }
+
+    /// VoDs from a position on, at most so many. The first call reads the whole catalogue; records that cannot be read are left out.
+    pub fn select(&self, selection: &Selection<'_>, offset: usize, limit: usize) -> Result<Vec<VodRecord>> {
+        let ids =
+            self.with_index(selection, |ranked, selection, found| ranked.page(selection, found, (offset, limit)))?;
+        let mut vods = Vec::with_capacity(ids.len());
+        for id in ids {
+            match self.vod(&id) {
+                Ok(vod) => vods.extend(vod),
+                Err(CatalogError::Unreadable { .. } | CatalogError::NewerRow { .. }) => {}
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(vods)
+    }
+
+    /// How many VoDs a selection has. The first call reads the whole catalogue.
+    pub fn count_selected(&self, selection: &Selection<'_>) -> Result<usize> {
+        self.with_index(selection, |ranked, selection, found| {
+            found.map_or_else(|| ranked.count(selection.roots), |found| found.count)
+        })
+    }
+
+    fn with_index<T>(
+        &self,
+        selection: &Selection<'_>,
+        ask: impl FnOnce(&Ranked, &Selection<'_>, Option<&Found>) -> T,
+    ) -> Result<T> {
+        let filled = |text: &&str| !text.is_empty();
+        let selection = &Selection {
+            stream: selection.stream.filter(filled),
+            search: selection.search.filter(filled),
+            ..*selection
+        };
+        let changes = self.vod_changes();
+        let index = self.current_index()?;
+        let Some(ranked) = index.as_ref() else { return Ok(ask(&Ranked::default(), selection, None)) };
+        let found = self.0.selecting.found(ranked, changes, selection);
+        Ok(ask(ranked, selection, found.as_deref()))
+    }
+
+    /// The index with everything that was changed before the call.
+    fn current_index(&self) -> Result<RwLockReadGuard<'_, Option<Ranked>>> {
+        let (ranked, touched) = (&self.0.selecting.ranked, &self.store().touched);
+        let read = || ranked.read().unwrap_or_else(PoisonError::into_inner);
+        let index = read();
+        if index.is_some() && touched.is_unchanged() {
+            return Ok(index);
+        }
+        drop(index);
+        let mut index = ranked.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = if index.is_some() { touched.take() } else { None };
+        // What fails half-way is made anew by the next call.
+        let before = index.take();
+        *index = Some(if let (Some(ranked), Some(changed)) = (before, changed) {
+            self.updated(ranked, changed)?
+        } else {
+            touched.begin();
+            self.indexed()?
+        });
+        drop(index);
+        Ok(read())
+    }
+
+    fn updated(&self, mut ranked: Ranked, changed: Ids) -> Result<Ranked> {
+        for id in changed {
+            let facts = self.facts(&id)?;
+            ranked.update(&String::from_utf8_lossy(&id), facts.as_ref().map(Facts::known));
+        }
+        Ok(ranked)
+    }
+
+    fn facts(&self, id: &[u8]) -> Result<Option<Facts>> {
+        match self.store().read(In::Vods, id) {
+            Err(CatalogError::Unreadable { .. } | CatalogError::NewerRow { .. }) => Ok(None),
+            read => read,
+        }
+    }
+
+    fn indexed(&self) -> Result<Ranked> {
+        let begun = std::time::Instant::now();
+        let mut ranked = Ranked::default();
+        for row in self.store().prefix(In::Vods, b"")? {
+            let (key, value) = row?;
+            // What cannot be read is named by the listing and by `catalog check`.
+            if let Ok(facts) = decode::<Facts>(In::Vods, &key, &value) {
+                ranked.add_unsorted(facts.known());
+            }
+        }
+        ranked.sort();
+        tracing::info!(vods = ranked.len(), duration_ms = begun.elapsed().as_millis(), "index of VoDs built");
+        Ok(ranked)
+    }
+}
