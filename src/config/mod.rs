@@ -87,6 +87,6 @@ impl Config {
     /// A root at that path with the section's server and template, as a path given to `process` gets it.
     pub fn root_at(&self, path: PathBuf) -> RootOptions {
         let RootDefaults { server, template, fragmented, deliver_progressive } = self.root_defaults.clone();
-        RootOptions { path, server, template, stream: None, fragmented, deliver_progressive }
+        RootOptions { path, server, template, stream: None, fragmented, deliver_progressive, app: None }
     }
 }

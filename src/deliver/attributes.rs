@@ -18,7 +18,7 @@ pub(super) const ASSET_ID: &str = "asset-id";
 pub(super) const OWN_CHECKSUM: &str = "crc64nvme";
 
 /// Media type by extension; what is not known travels as bytes.
-pub(super) fn content_type(key: &str) -> &'static str {
+pub fn content_type(key: &str) -> &'static str {
     let extension = key.rsplit_once('.').map(|(_, e)| e.to_ascii_lowercase()).unwrap_or_default();
     match extension.as_str() {
         "m3u8" => "application/vnd.apple.mpegurl",

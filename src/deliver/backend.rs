@@ -11,6 +11,7 @@ use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::client::{HttpConnector, HttpRequest, HttpRequestBody};
 use object_store::multipart::MultipartStore;
+use object_store::signer::Signer;
 use object_store::{ClientOptions, ObjectStore, RetryConfig, TagSet};
 use url::Url;
 
@@ -42,6 +43,8 @@ pub(super) struct Backend {
     pub begin: Arc<dyn MultipartStore>,
     /// Signs the end of an upload again with the attributes, which Azure takes only there.
     pub resigner: Option<Arc<Resigner>>,
+    /// Signs addresses for others.
+    pub signer: Option<Arc<dyn Signer>>,
     /// Lists unfinished uploads, where there is such a list.
     pub wire: Option<Arc<Wire>>,
     /// Tags of new objects.
@@ -71,6 +74,7 @@ impl Backend {
             store,
             parts,
             resigner: None,
+            signer: None,
             wire: None,
             tags,
             checksum: options.checksum,
@@ -210,6 +214,7 @@ fn s3(options: &TargetOptions, bucket: &str, environment: &Environment, secrets:
     let build = |client| builder.clone().with_client_options(client).build().map(Arc::new).map_err(refused(options));
     let store = build(plain.clone())?;
     let mut backend = Backend::of(options, Provider::S3, store.clone(), store.clone());
+    backend.signer = Some(store.clone());
     backend.check = build(saying(plain.clone(), "x-amz-checksum-mode", "ENABLED"))?;
     if let Some(acl) = &options.acl {
         let begins = build(saying(plain.clone(), "x-amz-acl", acl))?;
@@ -410,8 +415,8 @@ fn azure(options: &TargetOptions, container: &str, environment: &Environment, se
         .build();
     let store = Arc::new(built.map_err(refused(options))?);
     let resigner = Arc::new(Resigner { credentials: store.credentials().clone(), account });
-    let backend = Backend::of(options, Provider::Azure, store.clone(), store);
-    Ok(Backend { resigner: Some(resigner), ..backend })
+    let backend = Backend::of(options, Provider::Azure, store.clone(), store.clone());
+    Ok(Backend { resigner: Some(resigner), signer: Some(store), ..backend })
 }
 
 /// The kind of credentials that one of them is, or is the secret part of.

@@ -71,8 +71,8 @@ pub(super) fn open(
     let client = uplink(options).connect(&client(is_http)).map_err(refused(options))?;
     let keys = if is_open { Keys::None } else { Keys::Google(store.credentials().clone()) };
     let wire = Wire { client, bucket: format!("{base}/{bucket}"), keys };
-    let backend = Backend::of(options, Provider::Gcs, store.clone(), store);
-    Ok(Backend { wire: Some(Arc::new(wire)), ..backend })
+    let backend = Backend::of(options, Provider::Gcs, store.clone(), store.clone());
+    Ok(Backend { wire: Some(Arc::new(wire)), signer: Some(store), ..backend })
 }
 
 /// What counts as true in the environment, to `object_store` as well.

@@ -41,7 +41,7 @@ use crate::stop::Stop;
 #[derive(Debug)]
 pub struct Targets {
     all: Vec<Known>,
-    network: Network,
+    pub(super) network: Network,
 }
 
 /// A target of the configuration.
@@ -410,7 +410,7 @@ impl Targets {
         opened.for_each(|target| target.buffers.rest());
     }
 
-    fn find(&self, name: &str) -> Result<&Target> {
+    pub(super) fn find(&self, name: &str) -> Result<&Target> {
         let found = self.all.iter().find(|t| t.name == name);
         match &found.ok_or_else(|| DeliverError::UnknownTarget(name.to_owned()))?.opened {
             Opened::Yes(target) => Ok(target),

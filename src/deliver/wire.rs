@@ -46,6 +46,11 @@ pub(super) enum Keys {
 }
 
 impl Wire {
+    /// Whether the store asks for no credentials.
+    pub const fn is_open(&self) -> bool {
+        matches!(self.keys, Keys::None)
+    }
+
     /// The open uploads whose keys begin with a prefix.
     pub async fn open_uploads(&self, prefix: &str) -> object_store::Result<Vec<OpenUpload>> {
         let mut found = Vec::new();

@@ -58,6 +58,8 @@ pub struct RootOptions {
     pub fragmented: Fragmented,
     /// Whether fragmented MP4 that is kept is uploaded as progressive MP4.
     pub deliver_progressive: bool,
+    /// Its application in the Ant Media API, where it is named.
+    pub app: Option<String>,
 }
 
 /// What becomes of fragmented MP4.

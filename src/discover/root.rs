@@ -54,6 +54,7 @@ fn own_root(path: PathBuf) -> Placed {
         stream: None,
         fragmented: Fragmented::Auto,
         deliver_progressive: false,
+        app: None,
     };
     Placed { path, root, is_configured: false }
 }
@@ -70,6 +71,7 @@ mod tests {
             stream: None,
             fragmented: Fragmented::Auto,
             deliver_progressive: false,
+            app: None,
         }
     }
 

@@ -5,12 +5,14 @@
 //! implementation, two callers. Arguments, items and data are JSON by serde: camelCase, times in milliseconds since the Unix
 //! epoch. This room must not print, and knows neither the command line nor HTTP.
 
+mod archive;
 mod catalogue;
 mod context;
 mod doctor;
 mod error;
 mod histogram;
 mod notes;
+mod media;
 mod process;
 mod queue;
 mod recordings;
@@ -23,12 +25,14 @@ mod vods;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use archive::{CountVods, MOST_SELECTED, SelectVods, VodCount, VodFilter};
 pub use catalogue::{CatalogCheck, CheckCatalog, RebuildCatalog, RebuiltCatalog, Unasked};
 pub use context::{Context, InForce};
 pub use doctor::{Check, Doctor, checks};
 pub use error::{ErrorKind, OperationError};
 pub use histogram::{CountVods, Histogram, Span};
 pub use notes::EditVod;
+pub use media::{Copy, FileDigest, LinkToCopy, LocateMedia, Media, MediaOf, PathInRoot};
 pub use process::{NotSettled, Plan, PlannedRun, Process, ProcessReport, Processed, UndoSplice};
 pub use queue::{
     CollectUploads, CollectedUploads, ListQueue, NotFreed, Queue, QueuedDelivery, Retried, RetryDeliveries,

@@ -6,6 +6,7 @@ use crate::config::value::{Value, Wrong, quote, quote_list};
 use crate::config::{moment, units};
 use crate::discover::{self, Fragmented, Server};
 use crate::recording::Container;
+use crate::recording::name::printable_text;
 
 const SERVER: Shape = Shape {
     unit: "name",
@@ -19,8 +20,9 @@ const EXISTING: Shape =
 const PATHS: Shape =
     Shape { unit: "list of absolute paths", wants: r#"a list of absolute paths such as ["/srv/recordings"]"# };
 const SUFFIXES: Shape = Shape { unit: "list of texts", wants: r#"a list of suffixes such as [".tmp", ".part"]"# };
+const APP: Shape = Shape { unit: "name", wants: r#"a name without slashes such as "live""# };
 
-pub(super) static KEYS: [Key; 19] = [
+pub(super) static KEYS: [Key; 20] = [
     Key::new(
         Section::Watch,
         "roots",
@@ -189,6 +191,14 @@ pub(super) static KEYS: [Key; 19] = [
         "One stream id for every file in it, whatever the names say.",
     )
     .like(r#""studio-1""#),
+    Key::new(
+        Section::Root,
+        "app",
+        APP,
+        Access::Root(|r, v| put(&mut r.app, app(v).map(Some)), |r| r.app.as_deref().map(quote)),
+        "Its application in the Ant Media API (/{app}/rest/v2); without: the directory before streams, else its own name.",
+    )
+    .like(r#""live""#),
 ];
 
 fn show(duration: std::time::Duration) -> String {
@@ -207,6 +217,14 @@ fn template(value: &Value) -> Result<String, Wrong> {
     let text = value.filled_text()?;
     discover::check_template(&text).map_err(|e| Wrong::Meaning(crate::fault::chain(&e)))?;
     Ok(text)
+}
+
+fn app(value: &Value) -> Result<String, Wrong> {
+    let name = value.filled_text()?;
+    if name.contains(|c: char| c == '/' || c.is_control()) || name.starts_with('.') {
+        return Err(Wrong::meaning(format!("`{}` is not one segment of a URL", printable_text(&name))));
+    }
+    Ok(name)
 }
 
 fn set_existing(config: &mut Config, value: &Value) -> Result<(), Wrong> {

@@ -14,6 +14,7 @@ fn namer(server: Server) -> Namer {
         stream: None,
         fragmented: Fragmented::Auto,
         deliver_progressive: false,
+        app: None,
     };
     Namer::new(&root, &[".tmp".into(), ".tmp_extension".into()], TimeZone::UTC).unwrap()
 }
@@ -26,6 +27,7 @@ fn templated(template: &str) -> Result<Namer, TemplateError> {
         stream: None,
         fragmented: Fragmented::Auto,
         deliver_progressive: false,
+        app: None,
     };
     Namer::new(&root, &[], TimeZone::UTC).map_err(|e| match e {
         DiscoverError::Template { source, .. } => source,
@@ -85,6 +87,7 @@ fn in_berlin(server: Server) -> Namer {
         stream: None,
         fragmented: Fragmented::Auto,
         deliver_progressive: false,
+        app: None,
     };
     Namer::new(&root, &[], TimeZone::fixed(jiff::tz::offset(1))).unwrap()
 }
@@ -189,6 +192,7 @@ fn a_given_stream_holds_for_every_file() {
         stream: Some("s".into()),
         fragmented: Fragmented::Auto,
         deliver_progressive: false,
+        app: None,
     };
     let namer = Namer::new(&root, &[], TimeZone::UTC).unwrap();
     assert_eq!(namer.read(Path::new("room1-2024-01-02_15-04-05.678.mp4")).facts.stream_id, "s");

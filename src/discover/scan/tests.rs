@@ -30,6 +30,7 @@ impl Tree {
             stream: None,
             fragmented: Fragmented::Auto,
             deliver_progressive: false,
+            app: None,
         };
         let namer = Namer::new(&root, &[], TimeZone::UTC).unwrap();
         let tree = Self { _dir: dir, root, namer, excluded: Vec::new() };

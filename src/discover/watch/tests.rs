@@ -16,6 +16,7 @@ fn root(path: &Path) -> RootOptions {
         stream: None,
         fragmented: Fragmented::Auto,
         deliver_progressive: false,
+        app: None,
     }
 }
 

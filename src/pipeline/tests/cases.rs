@@ -152,6 +152,7 @@ impl Case {
             stream: Some("room".into()),
             fragmented: Fragmented::Auto,
             deliver_progressive: false,
+            app: None,
         };
         Settings {
             state_dir: disk.state_dir(),

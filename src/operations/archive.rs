@@ -1,0 +1,85 @@
+//! The finished recordings as an archive with positions: a page from anywhere, sorted and searched, and how many there are.
+//!
+//! Beside [`ListVods`](super::ListVods), which goes from page to page by a cursor and needs no memory, these keep an index of all VoDs in
+//! memory from the first call on.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Context, Nothing, Operation, OperationError, Tell};
+use crate::catalog::Selection;
+use crate::recording::VodRecord;
+
+/// VoDs of a page at most.
+pub const MOST_SELECTED: usize = 1000;
+
+/// VoDs of some roots from a position on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct SelectVods {
+    /// Which ones.
+    pub of: VodFilter,
+    /// By name instead of by creation date.
+    pub by_name: bool,
+    /// The last first.
+    pub descending: bool,
+    /// How many are left out before the first.
+    pub offset: usize,
+    /// How many at most; a page has no more than [`MOST_SELECTED`].
+    pub limit: usize,
+}
+
+/// Which VoDs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct VodFilter {
+    /// Those of these roots.
+    pub roots: Vec<PathBuf>,
+    /// Only those of this stream.
+    pub stream: Option<String>,
+    /// Only those whose id, name, stream id or stream name contains this, whatever the case.
+    pub search: Option<String>,
+}
+
+impl VodFilter {
+    fn selection(&self) -> Selection<'_> {
+        let (stream, search) = (self.stream.as_deref(), self.search.as_deref());
+        Selection { roots: &self.roots, stream, search, ..Selection::default() }
+    }
+}
+
+impl Operation for SelectVods {
+    type Item = Nothing;
+    type Data = Vec<VodRecord>;
+
+    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<Vec<VodRecord>, OperationError> {
+        let selection = Selection { by_name: self.by_name, descending: self.descending, ..self.of.selection() };
+        Ok(context.house().catalog.shared().select(&selection, self.offset, self.limit.min(MOST_SELECTED))?)
+    }
+}
+
+/// How many VoDs there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CountVods {
+    /// Which ones.
+    pub of: VodFilter,
+}
+
+/// The number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VodCount {
+    /// How many.
+    pub number: usize,
+}
+
+impl Operation for CountVods {
+    type Item = Nothing;
+    type Data = VodCount;
+
+    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<VodCount, OperationError> {
+        let number = context.house().catalog.shared().count_selected(&self.of.selection())?;
+        Ok(VodCount { number })
+    }
+}

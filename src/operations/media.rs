@@ -1,0 +1,177 @@
+//! Where the bytes of a VoD are: in its local file, or in an object store once that was freed.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::vods::known;
+use super::{Context, Nothing, Operation, OperationError, Tell};
+use crate::deliver::{Link, Reader};
+use crate::pipeline::House;
+use crate::recording::{Fingerprint, VodRecord};
+
+/// How long a presigned URL is valid: longer than most recordings play.
+const VALID: Duration = Duration::from_secs(6 * 3600);
+
+/// Finds the media of a VoD in the catalogue. Nothing is looked up on a disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LocateMedia {
+    /// What is wanted.
+    pub of: MediaOf,
+}
+
+/// Which media.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum MediaOf {
+    /// The recording of the VoD with this id.
+    Vod(String),
+    /// The recording that is known by the first of these paths that is known.
+    Paths(Vec<PathInRoot>),
+    /// The preview image of the VoD with this id, if it belongs to one of the roots.
+    Preview {
+        /// Its id.
+        id: String,
+        /// The roots.
+        roots: Vec<PathBuf>,
+    },
+    /// The preview image of the recording that is known by the first of these paths that is known.
+    PreviewOf(Vec<PathInRoot>),
+}
+
+/// A path below a root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PathInRoot {
+    /// The root.
+    pub root: PathBuf,
+    /// The path below it.
+    pub path: PathBuf,
+}
+
+/// Media of a VoD.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Media {
+    /// Id of the VoD.
+    pub vod_id: String,
+    /// Whether it is the preview image.
+    pub is_preview: bool,
+    /// The local file, unless it was freed.
+    pub path: Option<PathBuf>,
+    /// A name for it without directories.
+    pub name: String,
+    /// The file that was catalogued, where its content has a digest.
+    pub digest: Option<FileDigest>,
+}
+
+/// Content of a file, known by its digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FileDigest {
+    /// The file that was read.
+    pub of: Fingerprint,
+    /// BLAKE3 over it, hex.
+    pub blake3: String,
+}
+
+impl Operation for LocateMedia {
+    type Item = Nothing;
+    type Data = Media;
+
+    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<Media, OperationError> {
+        let house = context.house();
+        match &self.of {
+            MediaOf::Vod(id) => Ok(recording(&known(house, id)?)),
+            MediaOf::Paths(paths) => first_known(house, paths)?.map(|vod| recording(&vod)).ok_or_else(no_media),
+            MediaOf::Preview { id, roots } => {
+                let vod = house.catalog.shared().vod(id)?.filter(|vod| roots.contains(&vod.root));
+                vod.and_then(|vod| preview(&vod)).ok_or_else(no_media)
+            }
+            MediaOf::PreviewOf(paths) => first_known(house, paths)?.and_then(|vod| preview(&vod)).ok_or_else(no_media),
+        }
+    }
+}
+
+fn no_media() -> OperationError {
+    OperationError::not_found("no VoD has this path")
+}
+
+fn first_known(house: &House, paths: &[PathInRoot]) -> Result<Option<VodRecord>, OperationError> {
+    for PathInRoot { root, path } in paths {
+        let vod = house.catalog.shared().vod_at_path(&root.join(path))?;
+        if let Some(vod) = vod.filter(|vod| vod.root == *root) {
+            return Ok(Some(vod));
+        }
+    }
+    Ok(None)
+}
+
+fn recording(vod: &VodRecord) -> Media {
+    let digest = vod.digest.clone().map(|blake3| FileDigest { of: vod.fingerprint, blake3 });
+    Media {
+        vod_id: vod.vod_id.clone(),
+        is_preview: false,
+        path: vod.freed_at.is_none().then(|| vod.file_path.clone()),
+        name: vod.vod_name.clone(),
+        digest,
+    }
+}
+
+fn preview(vod: &VodRecord) -> Option<Media> {
+    let path = vod.preview_file_path.clone()?;
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    Some(Media { vod_id: vod.vod_id.clone(), is_preview: true, path: Some(path), name, digest: None })
+}
+
+/// Where a copy of a VoD can be had whose local file is freed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LinkToCopy {
+    /// Its id.
+    pub id: String,
+    /// Whether it is wanted as a download under its name.
+    pub as_download: bool,
+    /// Whether only the head of the answer is wanted.
+    pub head: bool,
+}
+
+/// A copy of a VoD.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Copy {
+    /// In a store, for a few hours under this address.
+    Url(String),
+    /// In a directory.
+    File(PathBuf),
+}
+
+impl Operation for LinkToCopy {
+    type Item = Nothing;
+    type Data = Copy;
+
+    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<Copy, OperationError> {
+        let house = context.house();
+        let vod = known(house, &self.id)?;
+        let targets = house.targets();
+        let download_name = self.as_download.then_some(vod.vod_name.as_str());
+        let reader = Reader { valid: VALID, wants_head: self.head, download_name };
+        let mut failed = None;
+        for object in vod.remote.iter().filter(|object| object.differs.is_none()) {
+            match targets.link(object, &reader) {
+                Ok(Link::Url(url)) => return Ok(Copy::Url(url)),
+                Ok(Link::File(path)) => return Ok(Copy::File(path)),
+                Err(error) => failed = Some(error),
+            }
+        }
+        Err(failed.map_or_else(|| nowhere(&vod.file_path), OperationError::from))
+    }
+}
+
+fn nowhere(path: &Path) -> OperationError {
+    let path = crate::recording::name::printable(path);
+    OperationError::not_found(format!("{path} is not on this disk, and no target has a copy of it"))
+        .with_next_step("Run `aftercast vod verify` to compare the catalogue with the targets.")
+}
