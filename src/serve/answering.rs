@@ -68,21 +68,6 @@ impl Drop for Until {
 }
 
 impl Service {
-    /// Does an operation for a handler that makes its own answer; items are not wanted.
-    pub(super) async fn ask<O: Operation>(&self, operation: O) -> Result<O::Data, OperationError> {
-        let permit = Arc::clone(&self.operations).acquire_owned().await.map_err(|_| OperationError::cancelled())?;
-        let context = self.context.for_request();
-        let until = Until(context.stop().clone());
-        let done = tokio::task::spawn_blocking(move || {
-            let done = operation.run(&context, &mut |_| Ok(()));
-            drop(permit);
-            done
-        });
-        let done = done.await.unwrap_or_else(|_| Err(fault()));
-        drop(until);
-        done
-    }
-
     fn begin<O: Operation>(&self, operation: O) -> Result<Running, OperationError> {
         let busy = |_| OperationError::transient("too many operations at once").with_next_step("Try again later.");
         let permit = Arc::clone(&self.operations).try_acquire_owned().map_err(busy)?;

@@ -12,12 +12,17 @@
 
 mod access;
 mod answering;
+mod antmedia;
+mod asking;
 mod client;
 mod error;
 mod listening;
+mod media;
 mod metrics;
 mod public;
 mod routes;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod wire;
 

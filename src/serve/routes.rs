@@ -57,7 +57,7 @@ macro_rules! routes {
 
         /// Answers every operation.
         pub(super) fn router(service: Service) -> Router {
-            let router = Router::new();
+            let router = Router::new().merge(super::antmedia::routes()).merge(super::media::routes());
             $(let router = router.route(<$operation>::PATH, on(Method::$method.filter(), answer::<$operation>));)*
             router.fallback(no_such_path).method_not_allowed_fallback(no_such_method).with_state(service)
         }

@@ -9,6 +9,7 @@ mod support;
 
 mod accounted;
 mod alarms;
+mod antmedia;
 mod architecture;
 mod bad_input;
 mod beside;

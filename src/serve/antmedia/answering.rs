@@ -1,0 +1,152 @@
+//! From a request to an answer: which operation it is, with which arguments, and what it says in Ant Media's shape.
+
+use axum::body::Bytes;
+use axum::http::{Method, StatusCode};
+use serde::Serialize;
+
+use super::apps::{App, Apps};
+use super::asked::Asked;
+use super::shapes::{Outcome, Program, Refused, Shown};
+use crate::operations::{
+    CountVods, DeleteVod, MOST_SELECTED, Operation as _, OperationError, SelectVods, ShowVod, VodFilter,
+};
+use crate::recording::VodRecord;
+use crate::recording::name::printable_text;
+use crate::serve::answering::Service;
+
+/// The body of an answer, and whether it is the same until a VoD changes.
+pub(super) type Answer = Result<(Bytes, bool), Refused>;
+
+/// Ids in one request to delete at most.
+const MOST_DELETED: usize = 1000;
+
+/// Answers a request.
+pub(super) async fn answer(service: &Service, apps: &Apps, asked: Asked) -> Answer {
+    let path: Vec<&str> = asked.path.iter().map(String::as_str).collect();
+    let (is_reading, is_deleting) =
+        (matches!(asked.method, Method::GET | Method::HEAD), asked.method == Method::DELETE);
+    match &path[..] {
+        ["version"] if is_reading => Ok((body(&Program::THIS)?, false)),
+        ["vods", "list", offset, size] if is_reading => {
+            list(service, app_of(apps, &asked)?, &asked, (offset, size)).await
+        }
+        ["vods", "count"] if is_reading => count(service, app_of(apps, &asked)?, None).await,
+        ["vods", "count", search] if is_reading => count(service, app_of(apps, &asked)?, Some(search)).await,
+        ["version"] | ["vods", "count"] | ["vods", "count", _] | ["vods", "list", _, _] => {
+            Err(wrong_method(&asked, "GET, HEAD"))
+        }
+        ["vods", "list" | "count", ..] => Err(unknown()),
+        ["vods", id] if is_reading => show(service, app_of(apps, &asked)?, id).await,
+        ["vods", id] if is_deleting => delete(service, app_of(apps, &asked)?, vec![(*id).to_owned()]).await,
+        ["vods", _] => Err(wrong_method(&asked, "GET, HEAD, DELETE")),
+        ["vods"] if is_deleting => delete(service, app_of(apps, &asked)?, ids_of(&asked)?).await,
+        ["vods"] => Err(wrong_method(&asked, "DELETE")),
+        _ => Err(unknown()),
+    }
+}
+
+fn unknown() -> Refused {
+    let served = "vods/list/{offset}/{size}, vods/count, vods/count/{search}, vods/{id} and version";
+    Refused::new(StatusCode::NOT_FOUND, format!("aftercast has no such resource; it serves {served}"))
+}
+
+fn app_of<'a>(apps: &'a Apps, asked: &Asked) -> Result<&'a App, Refused> {
+    let unknown = |message: String| Refused::new(StatusCode::NOT_FOUND, message);
+    match &asked.app {
+        Some(name) => apps.named(name).ok_or_else(|| {
+            let name = printable_text(name);
+            unknown(format!("no root is the application `{name}`; name it with `app` in [[watch.root]]"))
+        }),
+        None => apps.only().ok_or_else(|| {
+            unknown("there is not exactly one application; put its name in front: /{app}/rest/v2/…".to_owned())
+        }),
+    }
+}
+
+fn wrong_method(asked: &Asked, allowed: &'static str) -> Refused {
+    let message = format!("this path has no method {}, only {allowed}", asked.method);
+    Refused { allowed: Some(allowed), ..Refused::new(StatusCode::METHOD_NOT_ALLOWED, message) }
+}
+
+async fn list(service: &Service, app: &App, asked: &Asked, (offset, size): (&str, &str)) -> Answer {
+    let (offset, limit) = (number("offset", offset)?, number("size", size)?);
+    let (stream, search) = (asked.parameter("streamId"), asked.parameter("search"));
+    let sort = asked.parameter("sort_by").unwrap_or_default();
+    let (by_name, by_date) = (matches!(sort, "name" | "vodName"), matches!(sort, "date" | "creationDate"));
+    let descending = (by_name || by_date) && asked.parameter("order_by") == Some("desc");
+    let of = VodFilter { roots: app.roots(), stream: stream.map(str::to_owned), search: search.map(str::to_owned) };
+    let limit = limit.min(MOST_SELECTED);
+    let vods = service.ask(SelectVods { of, by_name, descending, offset, limit }).await?;
+    let vods: Vec<_> = vods.iter().map(|vod| Shown::of(app, vod)).collect();
+    Ok((body(&vods)?, true))
+}
+
+/// A whole number of the path. What is below zero counts as zero, as Ant Media has it.
+fn number(name: &str, text: &str) -> Result<usize, Refused> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        let message = format!("the {name} `{}` is not a whole number", printable_text(text));
+        return Err(Refused::new(StatusCode::BAD_REQUEST, message));
+    }
+    let is_negative = digits.len() < text.len();
+    Ok(if is_negative { 0 } else { digits.parse().unwrap_or(usize::MAX) })
+}
+
+async fn count(service: &Service, app: &App, search: Option<&str>) -> Answer {
+    let of = VodFilter { roots: app.roots(), search: search.map(str::to_owned), ..VodFilter::default() };
+    let count = service.ask(CountVods { of }).await?;
+    Ok((body(&count)?, true))
+}
+
+async fn show(service: &Service, app: &App, id: &str) -> Answer {
+    let vod = service.ask(ShowVod { id: id.to_owned() }).await?;
+    let vod = Some(vod).filter(|vod| app.holds(vod)).ok_or_else(|| no_such_vod(id))?;
+    Ok((body(&Shown::of(app, &vod))?, false))
+}
+
+fn no_such_vod(id: &str) -> OperationError {
+    OperationError::not_found(format!("no VoD has the id `{}`", printable_text(id)))
+}
+
+fn ids_of(asked: &Asked) -> Result<Vec<String>, Refused> {
+    let ids = asked.parameter("ids").unwrap_or_default().split(',').map(str::trim).filter(|id| !id.is_empty());
+    let ids: Vec<_> = ids.map(str::to_owned).collect();
+    match ids.len() {
+        0 => Err(Refused::new(StatusCode::BAD_REQUEST, "`ids` names the VoDs to delete, separated by commas")),
+        1..=MOST_DELETED => Ok(ids),
+        _ => Err(Refused::new(StatusCode::BAD_REQUEST, format!("at most {MOST_DELETED} VoDs are deleted at once"))),
+    }
+}
+
+/// Deletes all that can be deleted; the answer is a failure if one cannot.
+async fn delete(service: &Service, app: &App, ids: Vec<String>) -> Answer {
+    let roots = app.roots();
+    let (deleted, failed) = service
+        .ask_for(move |context| {
+            let (mut deleted, mut failed) = (0usize, Vec::new());
+            for id in ids {
+                let is_here = |vod: &VodRecord| roots.contains(&vod.root);
+                let found = context.house().catalog.shared().vod(&id)?.filter(is_here).ok_or_else(|| no_such_vod(&id));
+                let operation = DeleteVod { id, ..DeleteVod::default() };
+                match found.and_then(|_| operation.run(context, &mut |nothing| match nothing {})) {
+                    Ok(_) => deleted += 1,
+                    Err(error) => failed.push(error),
+                }
+            }
+            Ok((deleted, failed))
+        })
+        .await?;
+    if failed.is_empty() {
+        let message = format!("{deleted} {} deleted", if deleted == 1 { "VoD" } else { "VoDs" });
+        return Ok((body(&Outcome { success: true, message: Some(&message), data_id: None, error_id: 0 })?, false));
+    }
+    let also = if deleted == 0 { String::new() } else { format!("{deleted} deleted; ") };
+    let refused: Vec<_> = failed.into_iter().map(Refused::from).collect();
+    let words: Vec<_> = refused.iter().map(|refused| refused.message.as_str()).collect();
+    Err(Refused::new(refused[0].status, format!("{also}{}", words.join("; "))))
+}
+
+fn body(value: &impl Serialize) -> Result<Bytes, Refused> {
+    let written = serde_json::to_vec(value).map(Bytes::from);
+    written.map_err(|error| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+}

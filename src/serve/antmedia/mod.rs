@@ -1,0 +1,77 @@
+//! What Ant Media Server's clients ask of its REST interface about VoDs, in its shapes: its management panels, and the back ends of
+//! sites that were written for it.
+//!
+//! ```text
+//! /{app}/rest/v2/vods/…                    one application for each root
+//! /rest/v2/vods/…                          where all roots are one application
+//! /rest/v2/request?_path={app}/rest/v2/…   through the panel's proxy
+//! /{app}/streams/…  /{app}/previews/…      media
+//! ```
+//!
+//! Errors are Ant Media's `Result`. Lists and counts are kept until a VoD changes: every open panel asks for both every ten seconds.
+
+mod answering;
+mod apps;
+mod asked;
+mod kept;
+mod shapes;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::Method;
+use axum::http::request::Parts;
+use axum::response::Response;
+use axum::routing::{any, get};
+
+use self::apps::Apps;
+use self::asked::Asked;
+use self::kept::Kept;
+use super::answering::{Service, problem};
+use super::media;
+use crate::operations::OperationError;
+use crate::recording::name::printable_text;
+
+/// Everything that is served in Ant Media's shapes.
+pub(super) fn routes() -> Router<Service> {
+    let kept = Arc::new(Kept::default());
+    let rest = any(move |State(service): State<Service>, request: Parts| {
+        let kept = Arc::clone(&kept);
+        async move { answer(&service, &kept, &request).await }
+    });
+    Router::new()
+        .route("/rest/v2/{*rest}", rest.clone())
+        .route("/{app}/rest/v2/{*rest}", rest)
+        .route("/{app}/streams/{*path}", get(media_of_app))
+        .route("/{app}/previews/{*path}", get(media_of_app))
+}
+
+async fn answer(service: &Service, kept: &Kept, request: &Parts) -> Response {
+    let is_reading = matches!(request.method, Method::GET | Method::HEAD);
+    let key = is_reading.then(|| request.uri.path_and_query().map_or("", |target| target.as_str()));
+    let (config, changes) = (service.context.config(), service.context.house().catalog.shared().vod_changes());
+    if let Some(body) = key.and_then(|key| kept.get(key, &config, changes)) {
+        return shapes::json(body);
+    }
+    let asked = Asked::of(&request.method, &request.uri);
+    match answering::answer(service, &Apps::of(&config), asked).await {
+        Ok((body, is_list)) => {
+            if let Some(key) = key.filter(|_| is_list) {
+                kept.put(key, &config, changes, &body);
+            }
+            shapes::json(body)
+        }
+        Err(refused) => refused.response(),
+    }
+}
+
+/// `/{app}/streams/…` and `/{app}/previews/…`: media by the paths that the list names, and that sites put together themselves.
+async fn media_of_app(State(service): State<Service>, request: Parts) -> Response {
+    let (app, path) = asked::app_and_path(request.uri.path());
+    let apps = Apps::of(&service.context.config());
+    match apps.named(&app).and_then(|app| app.media_at(&path)) {
+        Some(of) => media::answer(&service, of, &request).await,
+        None => problem(&OperationError::not_found(format!("no VoD has the path `{}`", printable_text(&path)))),
+    }
+}

@@ -1,0 +1,138 @@
+//! Ant Media's JSON: a VoD with all of its fields, `Result`, and the smaller ones.
+
+use axum::body::Bytes;
+use axum::http::header::{ALLOW, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use serde::Serialize;
+
+use super::apps::App;
+use crate::fault::Class;
+use crate::operations::{ErrorKind, OperationError};
+use crate::recording::{VodRecord, VodType};
+use crate::serve::wire::JSON;
+
+/// `io.antmedia.datastore.db.types.VoD`: every field always, nulls written.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Shown<'a> {
+    stream_name: &'a str,
+    vod_name: &'a str,
+    stream_id: &'a str,
+    creation_date: i64,
+    start_time: i64,
+    duration: i64,
+    file_size: u64,
+    file_path: String,
+    vod_id: &'a str,
+    #[serde(rename = "type")]
+    vod_type: VodType,
+    preview_file_path: Option<String>,
+    /// Belongs to a script of Ant Media's that does not run here; panels play what is null or finished.
+    process_status: Option<&'static str>,
+    process_start_time: i64,
+    process_end_time: i64,
+    description: Option<&'a str>,
+    metadata: Option<&'a str>,
+    longitude: Option<&'a str>,
+    latitude: Option<&'a str>,
+    altitude: Option<&'a str>,
+}
+
+impl<'a> Shown<'a> {
+    pub(super) fn of(app: &App, vod: &'a VodRecord) -> Self {
+        Self {
+            stream_name: &vod.stream_name,
+            vod_name: &vod.vod_name,
+            stream_id: &vod.stream_id,
+            creation_date: vod.creation_date,
+            start_time: vod.start_time,
+            duration: vod.duration,
+            file_size: vod.file_size,
+            file_path: app.file_path(vod),
+            vod_id: &vod.vod_id,
+            vod_type: vod.vod_type,
+            preview_file_path: App::preview_path(vod),
+            process_status: None,
+            process_start_time: 0,
+            process_end_time: 0,
+            description: None,
+            metadata: None,
+            longitude: None,
+            latitude: None,
+            altitude: None,
+        }
+    }
+}
+
+/// `io.antmedia.rest.model.Result`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Outcome<'a> {
+    pub success: bool,
+    pub message: Option<&'a str>,
+    pub data_id: Option<&'a str>,
+    pub error_id: i32,
+}
+
+/// `io.antmedia.rest.model.Version`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Program {
+    version_name: &'static str,
+    version_type: &'static str,
+    build_number: &'static str,
+}
+
+impl Program {
+    pub(super) const THIS: Self = Self {
+        version_name: env!("CARGO_PKG_VERSION"),
+        version_type: "aftercast",
+        build_number: env!("CARGO_PKG_VERSION"),
+    };
+}
+
+/// Why a request is refused.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub status: StatusCode,
+    pub message: String,
+    /// The methods that the path has, where it has not the one that was used.
+    pub allowed: Option<&'static str>,
+}
+
+impl Refused {
+    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), allowed: None }
+    }
+
+    pub(super) fn response(&self) -> Response {
+        let outcome = Outcome { success: false, message: Some(&self.message), data_id: None, error_id: -1 };
+        let body = serde_json::to_vec(&outcome).unwrap_or_default();
+        let mut response = (self.status, [(CONTENT_TYPE, JSON)], body).into_response();
+        if let Some(allowed) = self.allowed {
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+        }
+        response
+    }
+}
+
+impl From<OperationError> for Refused {
+    fn from(error: OperationError) -> Self {
+        let status = match (error.kind, error.class) {
+            (ErrorKind::Invalid, _) => StatusCode::BAD_REQUEST,
+            (ErrorKind::NotFound, _) => StatusCode::NOT_FOUND,
+            (ErrorKind::Internal, _) => StatusCode::INTERNAL_SERVER_ERROR,
+            (_, Class::Permanent) => StatusCode::UNPROCESSABLE_ENTITY,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let said = [vec![error.detail], error.causes].concat().join(": ");
+        let said = error.next_step.map_or_else(|| said.clone(), |next_step| format!("{said}. {next_step}"));
+        Self::new(status, said)
+    }
+}
+
+/// An answer.
+pub(super) fn json(body: Bytes) -> Response {
+    ([(CONTENT_TYPE, JSON)], body).into_response()
+}

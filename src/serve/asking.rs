@@ -1,0 +1,35 @@
+//! Running an operation for a request whose answer has a shape of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::answering::{Service, fault};
+use crate::operations::{Context, Operation, OperationError};
+
+/// How long a request waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Service {
+    /// Does an operation and gives its data; what it tells on the way is left out. It is not stopped when the client goes away.
+    pub(super) async fn ask<O: Operation>(&self, operation: O) -> Result<O::Data, OperationError> {
+        self.ask_for(move |context| operation.run(context, &mut |_| Ok(()))).await
+    }
+
+    /// The same for several in one turn.
+    pub(super) async fn ask_for<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Context) -> Result<T, OperationError> + Send + 'static,
+    ) -> Result<T, OperationError> {
+        let permit = tokio::time::timeout(PATIENCE, Arc::clone(&self.operations).acquire_owned()).await;
+        let Ok(Ok(permit)) = permit else {
+            let busy = OperationError::transient("too many operations at once");
+            return Err(busy.with_next_step("Try again later."));
+        };
+        let context = self.context.for_request();
+        let worked = tokio::task::spawn_blocking(move || {
+            let _until_done = permit;
+            work(&context)
+        });
+        worked.await.unwrap_or_else(|_| Err(fault()))
+    }
+}

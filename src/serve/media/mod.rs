@@ -1,0 +1,85 @@
+//! The media of VoDs by HTTP: whole or in ranges, with entity tags, from the local file or by redirection to a copy.
+//!
+//! A file is found through the catalogue and opened through `durable`; no path of a request reaches the disk.
+
+mod answers;
+mod naming;
+mod ranges;
+mod sending;
+
+use std::fs::File;
+use std::path::Path;
+
+use axum::Router;
+use axum::extract::{Path as InPath, State};
+use axum::http::Method;
+use axum::http::request::Parts;
+use axum::response::Response;
+use axum::routing::get;
+
+use super::answering::{Service, problem};
+use crate::durable;
+use crate::operations::{Context, Copy, LinkToCopy, LocateMedia, Media, MediaOf, Operation as _, OperationError};
+use crate::recording::name::printable;
+
+/// Where media is served by the id of its VoD.
+pub(super) const PATH: &str = "/api/v1/vods/{id}/media";
+
+/// The media of VoDs by their ids.
+pub(super) fn routes() -> Router<Service> {
+    Router::new().route(PATH, get(by_id))
+}
+
+async fn by_id(State(service): State<Service>, InPath(id): InPath<String>, request: Parts) -> Response {
+    answer(&service, MediaOf::Vod(id), &request).await
+}
+
+/// Answers GET and HEAD of media.
+pub(super) async fn answer(service: &Service, of: MediaOf, request: &Parts) -> Response {
+    let (as_download, head) = (is_download(request.uri.query()), request.method == Method::HEAD);
+    match service.ask_for(move |context| find(context, of, as_download, head)).await {
+        Ok(Source::File { file, media }) => answers::file(file, &media, request, as_download),
+        Ok(Source::Elsewhere(url)) => answers::redirect(&url),
+        Err(error) => problem(&error),
+    }
+}
+
+/// Where the bytes come from.
+enum Source {
+    File { file: File, media: Media },
+    Elsewhere(String),
+}
+
+fn find(context: &Context, of: MediaOf, as_download: bool, head: bool) -> Result<Source, OperationError> {
+    let media = LocateMedia { of }.run(context, &mut |nothing| match nothing {})?;
+    let here = media.path.as_deref().map(open).transpose()?.flatten();
+    if let Some(file) = here {
+        return Ok(Source::File { file, media });
+    }
+    if media.is_preview {
+        return Err(OperationError::not_found("the preview image is not on this disk any more"));
+    }
+    let link = LinkToCopy { id: media.vod_id.clone(), as_download, head };
+    match link.run(context, &mut |nothing| match nothing {})? {
+        Copy::Url(url) => Ok(Source::Elsewhere(url)),
+        Copy::File(path) => match open(&path)? {
+            Some(file) => Ok(Source::File { file, media }),
+            None => Err(OperationError::not_found(format!("{} does not exist any more", printable(&path)))),
+        },
+    }
+}
+
+/// `None` if there is no such file.
+fn open(path: &Path) -> Result<Option<File>, OperationError> {
+    match durable::open_to_read(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.is_missing() => Ok(None),
+        Err(error) => Err(OperationError::in_one_line(&error)),
+    }
+}
+
+fn is_download(query: Option<&str>) -> bool {
+    let parameters = serde_urlencoded::from_str::<Vec<(String, String)>>(query.unwrap_or_default());
+    let asks = |(name, value): &(String, String)| name == "download" && !matches!(value.as_str(), "0" | "false");
+    parameters.is_ok_and(|parameters| parameters.iter().any(asks))
+}
