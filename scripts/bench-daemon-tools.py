@@ -52,7 +52,7 @@ def percent_while_waiting(options, count, seconds):
     subprocess.run([options.filler, state, file, "cloud", str(count)], check=True)
     # The discard port: connections are refused.
     daemon = tools.Daemon(config_of(options, target(9)))
-    daemon.wait_for("Ready")
+    daemon.wait_for(tools.READY)
     time.sleep(10)
     began = cpu_s(daemon.process.pid)
     time.sleep(seconds)
@@ -97,7 +97,7 @@ def bytes_read(pid):
 def stop_s(options, more, put, is_reached):
     fresh(options)
     daemon = tools.Daemon(config_of(options, more))
-    daemon.wait_for("Ready")
+    daemon.wait_for(tools.READY)
     put(os.path.join(options.directory, "root"))
     until("the state to stop in", lambda: is_reached(daemon))
     began = time.monotonic()
@@ -161,7 +161,7 @@ def publisher(options):
         subprocess.run([os.environ["AFTERCAST"], "--config", config, "process", before, "--stream", "room"], check=True,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         daemon = tools.Daemon(config)
-        daemon.wait_for("Ready")
+        daemon.wait_for(tools.READY)
         copied = shutil.copy(options.file, os.path.join(options.directory, "crashed.mp4"))
         os.sync()
         os.rename(copied, os.path.join(options.directory, "root", "room.mp4"))

@@ -161,6 +161,10 @@ def tree(options):
         shutil.copy(options.like, os.path.join(options.directory, f"d{n}", f"room{n}.mp4"))
 
 
+# What a daemon logs after its first scan; the second is the message of earlier builds.
+READY = ("ready; watching", "Ready: ")
+
+
 class Daemon:
     """A running `aftercast watch` with its log lines as they are written."""
 
@@ -181,12 +185,12 @@ class Daemon:
             self.news.notify_all()
 
     def wait_for(self, *words):
-        """The time of the first log line that contains all these words."""
+        """The time of the first log line that contains all these words; of a tuple, any of its words."""
         seen = 0
         with self.news:
             while True:
                 for at, line in self.heard[seen:]:
-                    if all(word in line for word in words):
+                    if all(any(one in line for one in ((word,) if isinstance(word, str) else word)) for word in words):
                         return at
                     if line == "ENDED":
                         sys.exit("aftercast watch ended:\n" + "".join(line for _, line in self.heard))
@@ -202,7 +206,7 @@ class Daemon:
 def ready_s(options, config):
     shutil.rmtree(options.state, ignore_errors=True)
     daemon = Daemon(config)
-    ready = daemon.wait_for("Ready") - daemon.begun
+    ready = daemon.wait_for(READY) - daemon.begun
     daemon.stop()
     return ready
 
@@ -234,7 +238,7 @@ def peak_mib(options, config):
     """Peak memory of a daemon from its start to the end of its first scan."""
     shutil.rmtree(options.state, ignore_errors=True)
     daemon = Daemon(config)
-    daemon.wait_for("Ready")
+    daemon.wait_for(READY)
     status = open(f"/proc/{daemon.process.pid}/status").read()
     daemon.stop()
     return int(re.search(r"VmHWM:\s*(\d+) kB", status).group(1)) / 1024
@@ -250,7 +254,7 @@ def scan_memory(options):
 
 def latency(options):
     daemon = Daemon(options.config)
-    daemon.wait_for("Ready")
+    daemon.wait_for(READY)
     took_ms = []
     busy, began = cpu_busy_s(), time.monotonic()
     # Outside the watched directory: without a running server, a temporary name in it would count as orphaned at once.

@@ -80,7 +80,7 @@ impl Fault for FileError {
                  `{path}`, or `setfacl -R -m u:USER:rwX` on its directory."
             )),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(
-                "The recording is safe where it is. Free space on its file system; it is tried again by itself.".into(),
+                "The recording is safe where it is. Free space on its file system; it is retried automatically.".into(),
             ),
             io::ErrorKind::ReadOnlyFilesystem => {
                 Some("The recording is safe where it is. The file system is mounted read-only.".into())
@@ -196,7 +196,7 @@ fn require_same(path: &Path, written: &Fingerprint) -> Result<()> {
     if now.is_file() && Fingerprint::of(&now) == *written {
         return Ok(());
     }
-    let source = io::Error::other("another file has been put in its place");
+    let source = io::Error::other("it was replaced by another file");
     Err(FileError { verb: "publish", path: path.to_owned(), source })
 }
 

@@ -57,7 +57,10 @@ fn beside_with<'scope, T: Send + 'scope>(
     match builder.spawn_scoped(scope, move || done(&theirs)) {
         Ok(thread) => Beside::There(thread),
         Err(error) => {
-            tracing::debug!(error = crate::fault::chain(&error), "No thread is left; the work is done here.");
+            tracing::debug!(
+                error = crate::fault::chain(&error),
+                "cannot start a thread; working in the current thread"
+            );
             Beside::Here(done(&lent))
         }
     }

@@ -59,7 +59,7 @@ class Account:
                 place = re.search(rf" path={re.escape(self.prove.root)}/(\S+)", line)
                 if told and place:
                     keys[told[1]] = f"streams/{place[1]}"
-                elif told and " Freed; " in line and told[1] in keys:
+                elif told and " freed; " in line and told[1] in keys:
                     self.freed_s[keys[told[1]]].append(datetime.fromisoformat(line.split()[0].replace("Z", "+00:00")).timestamp())
 
     def is_finished(self, path):

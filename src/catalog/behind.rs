@@ -34,9 +34,9 @@ impl Behind {
         if is_set {
             tracing::error!(
                 path = %crate::recording::name::printable(state_dir),
-                "the catalogue is an older state of itself: what was written last is missing. Recordings and uploads are \
-                 safe, and no local file is freed. Run `aftercast catalog rebuild`: it makes missing records again from \
-                 the finished files and from what the targets hold, and frees nothing"
+                "the catalogue is in an older state: its latest changes are missing. Recordings and uploads are \
+                 safe, and no local file is freed. Run `aftercast catalog rebuild`: it recreates missing records \
+                 from the finished files and from the objects in the targets, and frees nothing"
             );
         }
         Ok(Self { path, is_set: AtomicBool::new(is_set) })

@@ -60,7 +60,7 @@ impl<'a> Limits<'a> {
 /// Why a database stays as it is.
 #[derive(Debug, thiserror::Error)]
 enum Left {
-    #[error("the process is to stop")]
+    #[error("the process is shutting down")]
     Stopped,
     #[error("{0}")]
     Because(&'static str),
@@ -76,7 +76,8 @@ impl From<sled::Error> for Left {
     }
 }
 
-const TOO_LONG: Left = Left::Because("it takes too long; it is tried again when the database has grown by a quarter");
+const TOO_LONG: Left =
+    Left::Because("compaction takes too long; it is retried when the database has grown by a quarter");
 
 /// Name of the copy while it is made, and of what it took the place of.
 fn aside(state_dir: &Path) -> PathBuf {
@@ -116,7 +117,7 @@ pub(super) fn compact(state_dir: &Path, store: Store, limits: Limits<'_>) -> Res
     let after = file_bytes(&database);
     match &left {
         None => tracing::info!(before = bytes, after, ms = begun.elapsed().as_millis(), "catalogue compacted"),
-        Some(why) => tracing::warn!(error = chain(why), bytes, "catalogue not compacted; it is used as it is"),
+        Some(why) => tracing::warn!(error = chain(why), bytes, "catalogue not compacted; using it unchanged"),
     }
     if !matches!(left, Some(Left::Stopped)) {
         store.set_number(COMPACTED_KEY, after)?;
@@ -169,12 +170,12 @@ fn fill(
 ) -> std::result::Result<Rows, Left> {
     let path = aside(state_dir);
     if durable::free_bytes(state_dir).is_ok_and(|free| free < bytes.saturating_add(2 * RESERVE_BYTES)) {
-        return Err(Left::Because("too little room for a copy beside it"));
+        return Err(Left::Because("not enough disk space for a copy"));
     }
     remove_leftover(state_dir)?;
     state_dir::create(&path)?;
     let copied = catch_unwind(AssertUnwindSafe(|| copy(store, &path, begun, limits)));
-    let rows = copied.unwrap_or(Err(Left::Because("it cannot be read in whole")))?;
+    let rows = copied.unwrap_or(Err(Left::Because("the database cannot be read completely")))?;
     state_dir::make_private(&path)?;
     wait_until_closed(&path)?;
     durable::step("compaction copied");
@@ -260,7 +261,7 @@ fn check(state_dir: &Path, expected: Rows, begun: Instant, limits: Limits<'_>) -
     }
     drop(store);
     if found != expected {
-        return Err(Left::Because("the copy is not the same as the database"));
+        return Err(Left::Because("the copy differs from the database"));
     }
     wait_until_closed(&path)?;
     sync_all(&path)?;

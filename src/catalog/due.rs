@@ -145,7 +145,7 @@ impl Node {
                 tracing::error!(
                     delivery = row.id,
                     error = crate::fault::chain(&error),
-                    "delivery left to a newer version"
+                    "delivery was written by a newer version; it stays in the queue"
                 );
                 // It stays in the queue, and this process does not look at it again.
                 self.in_flight().insert(row.id.to_owned());
@@ -155,7 +155,7 @@ impl Node {
                 tracing::error!(
                     delivery = row.id,
                     error = crate::fault::chain(&error),
-                    "Delivery taken out of the queue: it cannot be read."
+                    "delivery removed from the queue: cannot be read"
                 );
             }
             Err(other) => return Err(other),

@@ -178,7 +178,7 @@ fn distrust(why: &Distrust) -> String {
     match why {
         Distrust::Writable(mode) => format!("can be written by other users (mode {mode:04o})"),
         Distrust::Foreign { owner, user } => {
-            format!("belongs to the user with id {owner}, and aftercast runs as the one with id {user}")
+            format!("belongs to user id {owner}, but aftercast runs as user id {user}")
         }
     }
 }
@@ -202,7 +202,7 @@ impl StorageError {
 
     /// Said for every use of the database after its first failure: it is not touched again.
     pub(super) fn given_up() -> Self {
-        Self { words: "it failed before and is not touched again".into(), class: Class::Environment }
+        Self { words: "it failed before and is not used again".into(), class: Class::Environment }
     }
 }
 
@@ -237,37 +237,37 @@ impl Fault for CatalogError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::InUse { path, .. } => format!(
-                "One process at a time owns a state directory. The commands `vod`, `queue`, `process` and `recover` talk to \
-                 a running `watch` by themselves when they are given the same state directory; otherwise wait until the \
-                 other process ends, or give this one its own `--state-dir`. The lock is `{}`.",
+                "One process at a time owns a state directory. The commands `vod`, `queue`, `process` and \
+                 `recover` connect to a running `watch` automatically if they use the same state directory; \
+                 otherwise wait until the other process ends, or use a separate `--state-dir`. The lock is `{}`.",
                 printable(&lock_path(path))
             ),
             Self::StateDirectory { path, source, .. } => directory_hint(path, source),
             Self::Distrusted { path, why } => distrust_hint(path, why),
             Self::Damaged { path, .. } => format!(
                 "All recordings are safe: the catalogue only describes them. `aftercast catalog rebuild` moves \
-                 `{}` aside and makes a new one from the files on disk.",
+                 `{}` aside and creates a new one from the files on disk.",
                 printable(path)
             ),
             Self::NewerRow { .. } => {
-                "The recording is safe, and the entry is left as it is. Use the newer version of aftercast that wrote it."
+                "The recording is safe, and the entry is unchanged. Use the newer version of aftercast that wrote it."
                     .into()
             }
             Self::NewerSchema { .. } => {
-                "Nothing was changed. Use the newer version of aftercast that wrote it, or give this one its own \
-                 `--state-dir`."
+                "Nothing was changed. Use the newer version of aftercast that wrote it, or use a separate `--state-dir`."
                     .into()
             }
             Self::NoRoom { path, .. } => format!(
-                "All recordings are safe where they are. Free space on the file system of `{}`; it is tried again by itself.",
+                "All recordings are safe where they are. Free space on the file system of `{}`; work is retried \
+                 automatically.",
                 printable(path)
             ),
-            Self::Storage(_) => "All recordings are safe where they are. See to the file system of the state directory \
-                 (full, read-only, failing disk) and start aftercast again; it continues where it was."
+            Self::Storage(_) => "All recordings are safe where they are. Check the file system of the state \
+                 directory (full, read-only, failing disk) and start aftercast again; it resumes interrupted work."
                 .into(),
-            Self::Unreadable { .. } => "The recording itself is safe, and everything else in the catalogue is readable. \
-                 `aftercast catalog rebuild` makes the record again from the file on disk; `aftercast process --again PATH` \
-                 takes the recording anew."
+            Self::Unreadable { .. } => "The recording itself is safe, and everything else in the catalogue is \
+                 readable. `aftercast catalog rebuild` recreates the record from the file on disk; `aftercast \
+                 process --again PATH` processes the recording again."
                 .into(),
             Self::Unwritable { .. } => {
                 "The recording is safe where it is. Rename it so that its path is valid UTF-8.".into()
@@ -300,12 +300,12 @@ fn directory_hint(path: &std::path::Path, source: &io::Error) -> String {
     let path = printable(path);
     match source.kind() {
         io::ErrorKind::PermissionDenied => format!(
-            "Nothing was changed. Give the user that runs aftercast the state directory (`chown USER {path}`), or set \
-             `state_dir` (or `--state-dir`) to a directory it may write."
+            "Nothing was changed. Make the user that runs aftercast the owner of the state directory (`chown USER \
+             {path}`), or set `state_dir` (or `--state-dir`) to a directory that this user can write."
         ),
         io::ErrorKind::StorageFull => {
             "Nothing was changed. Free space on the file system of the state directory.".into()
         }
-        _ => format!("Nothing was changed. See that `{path}` is a directory on a file system that can be written."),
+        _ => format!("Nothing was changed. Make sure that `{path}` is a directory on a writable file system."),
     }
 }

@@ -72,7 +72,7 @@ impl fmt::Display for JournalKey {
 
 /// Text that is no key of the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a key of the journal: 32 hex digits")]
+#[error("not a journal key: it must be 32 hex digits")]
 pub struct NotAKey;
 
 impl FromStr for JournalKey {

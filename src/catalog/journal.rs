@@ -256,7 +256,7 @@ impl Node {
         if died > 0 {
             tracing::warn!(
                 recordings = died,
-                "The last process ended while it worked on recordings; they are taken up again."
+                "the last process ended while it worked on recordings; they will be resumed"
             );
             crate::durable::step("journal deaths counted");
         }

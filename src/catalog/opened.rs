@@ -76,7 +76,7 @@ impl Catalog {
         let aside = state_dir.join(format!("catalog.damaged-{now_ms}"));
         let moved = crate::durable::rename_no_replace(&path, &aside).and_then(Named::durably);
         moved.map_err(|e| CatalogError::StateDirectory { verb: "move aside", path: e.path, source: e.source })?;
-        tracing::warn!(aside = %printable(&aside), "Damaged catalogue moved aside.");
+        tracing::warn!(aside = %printable(&aside), "damaged catalogue moved aside");
         Ok((Self::open_locked(state_dir, lock, None)?, Some(aside)))
     }
 

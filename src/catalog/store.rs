@@ -359,7 +359,7 @@ impl Store {
     pub(super) fn give_up(&self, error: sled::Error) -> CatalogError {
         if !self.has_failed.swap(true, Ordering::SeqCst) {
             std::mem::forget((self.db.clone(), self.trees.clone()));
-            tracing::error!(path = %printable(&self.path), error = crate::fault::chain(&error), "Catalogue failed; it is not used again before a restart.");
+            tracing::error!(path = %printable(&self.path), error = crate::fault::chain(&error), "catalogue failed; it is not used again before a restart");
             self.when_failed.get().into_iter().for_each(|then| then());
         }
         error.into()
@@ -420,6 +420,6 @@ fn open_once(path: &Path, segment_bytes: usize) -> Result<sled::Result<sled::Db>
     catch_unwind(AssertUnwindSafe(|| config.open())).map_err(|panic| {
         let words = panic.downcast_ref::<String>().map(String::as_str);
         let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
-        StorageError::because(format!("the database gave up: {}", crate::recording::name::printable_text(words)))
+        StorageError::because(format!("the database failed: {}", crate::recording::name::printable_text(words)))
     })
 }

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::printable::Printable;
 use crate::recording::name::printable_text;
 
-/// Finishes, catalogues, delivers and frees the recordings that live ingest servers leave behind.
+/// Finish, catalogue, deliver and free the recordings of live ingest servers.
 #[derive(Debug, Parser)]
 #[command(name = "aftercast", version, propagate_version = true, max_term_width = 100)]
 pub struct Cli {
@@ -24,11 +24,11 @@ pub struct Cli {
     #[arg(long, global = true)]
     pub json: bool,
 
-    /// Say more on standard error (-v info, -vv debug)
+    /// Log more to standard error (-v info, -vv debug)
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 
-    /// Say nothing on standard error but errors
+    /// Print only errors to standard error
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
 
@@ -51,23 +51,23 @@ impl Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Watch the configured directories and take every recording to its end
+    /// Watch the configured directories and process every recording
     Watch(WatchArgs),
-    /// Take every finished recording in these paths to its end, once
+    /// Process every recording in these paths that is no longer being written, once
     Process(ProcessArgs),
-    /// Like process, but take temporary names as orphaned at once
+    /// Like process, but treat temporary names as orphaned immediately
     Recover(RecoverArgs),
-    /// Show what a file holds, what is wrong with it and what would be done
+    /// Show the contents of a file, its defects and the planned action
     Inspect(InspectArgs),
     /// List, show, delete or export the catalogue's VoDs
     #[command(subcommand)]
     Vod(VodCommand),
-    /// Show or retry what waits for delivery or failed
+    /// Show or retry pending deliveries and failures
     #[command(subcommand)]
     Queue(QueueCommand),
     /// Free local files that are delivered and proven, by the configured policy
     Retain(RetainArgs),
-    /// Look after the catalogue itself
+    /// Rebuild or check the catalogue
     #[command(subcommand)]
     Catalog(CatalogCommand),
     /// Check directories, permissions, leases, disk, FFmpeg and every target
@@ -87,7 +87,7 @@ pub enum Command {
 /// Options of `watch`.
 #[derive(Debug, Args)]
 pub struct WatchArgs {
-    /// Print what would be done with what is there now, and stop
+    /// Print what would be done with the existing files, and exit
     #[arg(short = 'n', long)]
     pub dry_run: bool,
 }
@@ -103,19 +103,19 @@ pub struct ProcessArgs {
     #[arg(short = 'n', long)]
     pub dry_run: bool,
 
-    /// Stay until everything is delivered
+    /// Wait until everything is delivered
     #[arg(long)]
     pub wait: bool,
 
-    /// Also take what was quarantined, left out or has failed before, and validate what is finished again
+    /// Also process recordings that were quarantined, left out or failed, and validate finished ones again
     #[arg(long)]
     pub again: bool,
 
-    /// The ingest server whose names are read
+    /// Ingest server whose file names are read
     #[arg(long, value_name = "SERVER")]
     pub server: Option<String>,
 
-    /// How names are read, such as `{stream}/{start:%Y-%m-%d_%H-%M-%S}.{ext}`
+    /// File name template, such as `{stream}/{start:%Y-%m-%d_%H-%M-%S}.{ext}`
     #[arg(long, value_name = "TEMPLATE")]
     pub template: Option<String>,
 
@@ -135,15 +135,15 @@ pub struct RecoverArgs {
     #[command(flatten)]
     pub process: ProcessArgs,
 
-    /// A sound recording of the same stream, for a single FILE
+    /// An intact recording of the same stream, for a single FILE
     #[arg(long, value_name = "GOOD", requires = "output")]
     pub reference: Option<PathBuf>,
 
-    /// Write what a single FILE holds here, without the catalogue; FILE stays as it is
+    /// Write the result for a single FILE here, without the catalogue; FILE is not changed
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["dry_run", "wait", "again", "target"])]
     pub output: Option<PathBuf>,
 
-    /// Take back what was finished in place: the recording is what it was, and its VoD is no more
+    /// Undo finishing in place: restore the recording and remove its VoD from the catalogue
     #[arg(long, conflicts_with_all = ["dry_run", "again", "wait", "output"])]
     pub undo: bool,
 }
@@ -166,8 +166,8 @@ pub enum VodCommand {
         /// At most this many
         #[arg(long, default_value_t = 100, value_name = "N")]
         limit: usize,
-        /// Go on after the place that the page before ended with
-        #[arg(long, value_name = "PLACE")]
+        /// Continue after the cursor printed by the previous page
+        #[arg(long, value_name = "CURSOR")]
         after: Option<String>,
         /// Oldest first
         #[arg(long)]
@@ -175,15 +175,15 @@ pub enum VodCommand {
     },
     /// Show one VoD
     Show {
-        /// Its id
+        /// Id of the VoD
         id: String,
     },
-    /// Delete VoDs: the record, the local file, and exactly the objects the record names
+    /// Delete VoDs: the record, the local file, and exactly the objects listed in the record
     Delete {
-        /// Their ids
+        /// Ids of the VoDs
         #[arg(required = true)]
         ids: Vec<String>,
-        /// Really delete
+        /// Delete; without it, only print what would be deleted
         #[arg(long)]
         yes: bool,
         /// Keep the local file
@@ -193,20 +193,20 @@ pub enum VodCommand {
         #[arg(long)]
         keep_objects: bool,
     },
-    /// Compare every object the records name with what the stores report
+    /// Compare the objects listed in the records with what the stores report
     Verify {
         /// Only these VoDs
         ids: Vec<String>,
-        /// Read the objects and compare their bytes
+        /// Download the objects and compare their contents
         #[arg(long)]
         download: bool,
-        /// Only a part of the VoDs, another one every day, such as 5%
+        /// Only a sample of the VoDs, a different one every day, such as 5%
         #[arg(long, value_name = "PERCENT", value_parser = percent, conflicts_with = "ids")]
         sample: Option<f64>,
     },
     /// Write all VoDs to standard output
     Export {
-        /// Form of the export
+        /// Output format
         #[arg(long, value_enum, default_value_t = ExportFormat::Json)]
         format: ExportFormat,
     },
@@ -214,7 +214,7 @@ pub enum VodCommand {
 
 fn percent(text: &str) -> Result<f64, String> {
     let number = text.trim().trim_end_matches('%').parse::<f64>().ok();
-    number.filter(|n| *n > 0.0 && *n <= 100.0).ok_or_else(|| "a share above 0 and up to 100 %, such as 5%".to_owned())
+    number.filter(|n| *n > 0.0 && *n <= 100.0).ok_or_else(|| "percentage above 0 and up to 100, such as 5%".to_owned())
 }
 
 /// Form of an export.
@@ -229,20 +229,20 @@ pub enum ExportFormat {
 /// Commands on what waits.
 #[derive(Debug, Subcommand)]
 pub enum QueueCommand {
-    /// List what waits for delivery, what failed and what is quarantined
+    /// List pending deliveries, failures and quarantined recordings
     List {
-        /// Delivered ones too
+        /// Include finished deliveries
         #[arg(long)]
         all: bool,
     },
-    /// Try again now
+    /// Retry now
     Retry {
         /// Delivery ids, or paths of delivered files; every pending delivery if none is given
         ids: Vec<String>,
     },
-    /// List uploads in the stores that nobody ended, below our prefixes, and abort them with --yes
+    /// List abandoned uploads in the stores, below the configured prefixes, and abort them with --yes
     Gc {
-        /// Really abort them
+        /// Abort them; without it, only list them
         #[arg(long)]
         yes: bool,
     },
@@ -259,11 +259,11 @@ pub struct RetainArgs {
 /// Commands on the catalogue.
 #[derive(Debug, Subcommand)]
 pub enum CatalogCommand {
-    /// Make the records of finished files again from what is on disk, and of freed ones from the targets
+    /// Rebuild the records of finished files from the files on disk, and of freed files from the targets
     Rebuild {
         /// Directories; the configured roots if none is given
         paths: Vec<PathBuf>,
-        /// Do not ask the targets what they hold
+        /// Do not query the targets for their objects
         #[arg(long)]
         no_stores: bool,
     },
@@ -274,11 +274,11 @@ pub enum CatalogCommand {
 /// Commands on the configuration.
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Read the configuration and say whether it is sound
+    /// Check the configuration and report every problem
     Check,
     /// Print every key, its value and where the value came from
     Print,
-    /// Make a configuration from Ant Media's red5-web.properties
+    /// Create a configuration from Ant Media's red5-web.properties
     ImportAntmedia {
         /// The properties file
         file: PathBuf,

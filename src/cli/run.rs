@@ -196,8 +196,8 @@ fn dispatch(cli: &Cli, asked: &Asked, zone: &TimeZone, out: &mut Output<'_>) -> 
 
 fn process(asked: &Asked, args: &ProcessArgs, mode: Mode, out: &mut Output<'_>) -> Result<Exit, Failure> {
     if matches!(asked, Asked::Daemon(_)) && !args.target.is_empty() {
-        let why =
-            "the daemon delivers to the targets of its configuration: leave `--target` out, or stop the daemon first";
+        let why = "a daemon is running and delivers to the targets of its own configuration: omit `--target`, or stop \
+             the daemon first";
         return Err(Failure::usage(why));
     }
     let process = Process {

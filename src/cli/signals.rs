@@ -49,7 +49,7 @@ fn end(stop: &Stop) {
 pub fn end_soon(exit: Exit) {
     let drain = move || {
         std::thread::sleep(DRAIN);
-        warn!(seconds = DRAIN.as_secs(), "steps under way did not finish in time; they are resumed at the next start");
+        warn!(seconds = DRAIN.as_secs(), "current steps not finished in time; they are resumed at the next start");
         end_now(exit);
     };
     drop(std::thread::Builder::new().name("drain".into()).spawn(drain));
@@ -78,6 +78,6 @@ pub fn listen(stop: &Stop, reload: impl Fn() + Send + 'static) {
     };
     match Signals::new([SIGINT, SIGTERM, SIGHUP]) {
         Ok(signals) => drop(std::thread::Builder::new().name("signals".into()).spawn(move || listen(signals))),
-        Err(error) => warn!(error = chain(&error), "SIGINT, SIGTERM and SIGHUP end the program at once."),
+        Err(error) => warn!(error = chain(&error), "cannot handle signals; SIGINT, SIGTERM and SIGHUP end the program"),
     }
 }

@@ -19,33 +19,29 @@ pub(super) fn target_url(text: &str) -> Result<String, String> {
     match scheme {
         "file" => directory(rest)?,
         _ if SCHEMES.contains(&scheme) => bucket(scheme, rest)?,
-        _ => return Err(format!("`{scheme}` is no scheme of a store: use s3, az, gs or file")),
+        _ => return Err(format!("`{scheme}` is not a supported scheme: use s3, az, gs or file")),
     }
     Ok(text.to_owned())
 }
 
 fn directory(path: &str) -> Result<(), String> {
     if !path.starts_with('/') {
-        return Err("a file URL has three slashes: `file:///path`".into());
+        return Err("a file URL needs three slashes: `file:///path`".into());
     }
     let path = Path::new(path);
     if path.components().any(|part| part == Component::ParentDir) {
-        return Err("it has `..` in it: write the path without".into());
+        return Err("it contains `..`: write the path without it".into());
     }
-    path.parent().map(|_| ()).ok_or_else(|| "it names no directory: `file:///path`".into())
+    path.parent().map(|_| ()).ok_or_else(|| "it has no directory: `file:///path`".into())
 }
 
 fn bucket(scheme: &str, rest: &str) -> Result<(), String> {
     let bucket = rest.split('/').next().unwrap_or_default();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.$".contains(c);
     if bucket.is_empty() {
-        return Err(format!("it names no bucket: `{scheme}://bucket/prefix`"));
+        return Err(format!("it has no bucket: `{scheme}://bucket/prefix`"));
     }
-    if bucket.chars().all(is_plain) {
-        Ok(())
-    } else {
-        Err("the bucket's name has characters that no bucket has".into())
-    }
+    if bucket.chars().all(is_plain) { Ok(()) } else { Err("the bucket name has invalid characters".into()) }
 }
 
 /// Checks the URL of an endpoint: http or https, a host, nothing secret. The final slash goes.
@@ -56,9 +52,9 @@ pub(super) fn endpoint(text: &str) -> Result<String, String> {
         return Err("it does not begin with `http://` or `https://`".into());
     }
     no_secrets(text.split_once("://").map_or(text, |(_, rest)| rest))?;
-    let url = Url::parse(text).map_err(|why| format!("`{text}` is no URL: {why}"))?;
+    let url = Url::parse(text).map_err(|why| format!("`{text}` is not a URL: {why}"))?;
     if url.host_str().is_none_or(str::is_empty) {
-        return Err("it names no host".into());
+        return Err("it has no host".into());
     }
     Ok(text.trim_end_matches('/').to_owned())
 }
@@ -72,11 +68,11 @@ pub(super) fn file_path(url: &str) -> Option<PathBuf> {
 fn no_secrets(rest: &str) -> Result<(), String> {
     if rest.split('/').next().is_some_and(|authority| authority.contains('@')) {
         return Err(
-            "credentials do not belong in it: set them in the environment, or name files in credential_files".into()
+            "it must not contain credentials: set them in the environment, or name files in credential_files".into()
         );
     }
     if rest.contains(['?', '#']) {
-        return Err("a `?` or `#` does not belong in it (signatures and tokens go into the environment)".into());
+        return Err("it must not contain `?` or `#` (set signatures and tokens in the environment)".into());
     }
     Ok(())
 }

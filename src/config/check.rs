@@ -35,7 +35,7 @@ fn same_names(config: &Config, found: &mut Vec<Problem>) {
         match first_of.get(target.name.as_str()) {
             Some(first) => {
                 let text = format!(
-                    "two targets are called `{}` (the other: {}): records could not tell them apart",
+                    "two targets are named `{}` (the other: {}): records could not distinguish them",
                     target.name,
                     config.origin(&format!("deliver.target.{first}.name"))
                 );
@@ -53,7 +53,7 @@ fn overlapping_roots(config: &Config, found: &mut Vec<Problem>) {
         if let Some(earlier) = hits {
             let (earlier, later) = (printable(&earlier.path), printable(&later.path));
             let text = if earlier == later {
-                format!("the root `{later}` is there twice")
+                format!("the root `{later}` is listed twice")
             } else {
                 format!(
                     "the roots `{earlier}` and `{later}` overlap: one recording would belong to both; keep the outer one"
@@ -86,11 +86,13 @@ fn target_text(target: &Path, root: &Path) -> String {
     let (shown, root_shown) = (printable(target), printable(root));
     if target.starts_with(root) {
         format!(
-            "the target `{shown}` lies in the root `{root_shown}`: what is delivered would be found as a new recording; put it elsewhere"
+            "the target `{shown}` is inside the root `{root_shown}`: delivered files would be found as new \
+             recordings; use another directory"
         )
     } else {
         format!(
-            "the target `{shown}` holds the root `{root_shown}`: files in a target are never recordings; put it elsewhere"
+            "the target `{shown}` contains the root `{root_shown}`: files in a target are never recordings; use \
+             another directory"
         )
     }
 }
@@ -102,7 +104,7 @@ fn deleting_without_delivery(config: &Config, found: &mut Vec<Problem>) {
     let key = "retain.delete_local";
     let has_required = config.deliver.targets.iter().any(|target| target.required);
     if !has_required {
-        let text = "`retain.delete_local` needs a target with `required = true`: without one nothing is ever proven to be elsewhere";
+        let text = "`retain.delete_local` needs a target with `required = true`: without one no copy is ever proven";
         found.push(rule(config, key.into(), text.into()));
     }
     if config.deliver.upload_extensions.is_empty() {

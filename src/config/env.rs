@@ -54,7 +54,7 @@ fn is_setting(name: &str) -> bool {
 
 fn unknown(name: &str, advice: Option<String>) -> String {
     let advice = advice.map(|a| format!("; {a}")).unwrap_or_default();
-    format!("the environment variable `{name}` sets nothing{advice}")
+    format!("the environment variable `{name}` matches no setting{advice}")
 }
 
 /// Finds the key of `WATCH__QUIET`, `DELIVER__TARGET__0__METADATA__TEAM`; otherwise says what comes nearest.
@@ -82,7 +82,7 @@ fn address(path: &str, separator: &str) -> Result<Address, Option<String>> {
 }
 
 fn number_wanted(section: Section) -> String {
-    format!("`{}` is a list: a number from 0 on comes next", section.name())
+    format!("`{}` is a list: an index from 0 must follow", section.name())
 }
 
 fn put(layer: &mut Layer, found: Address, spelled: &str, text: String, origin: Origin) {
@@ -147,7 +147,7 @@ mod tests {
         assert!(layer.settings.is_empty());
         assert_eq!(warnings.len(), 4);
         assert!(warnings[3].contains("did you mean `watch.quiet`?"), "{warnings:?}");
-        assert!(warnings[1].contains("a number from 0 on"), "{warnings:?}");
+        assert!(warnings[1].contains("an index from 0"), "{warnings:?}");
         assert!(!warnings.concat().contains("s3cret"));
     }
 

@@ -122,11 +122,16 @@ impl Fault for ConfigError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                "Nothing was started. `config.toml.example` is a file to begin with; `--config FILE` names another.".into()
+                "Nothing was started. Use `config.toml.example` as a template; `--config FILE` selects another file."
+                    .into()
             }
-            Self::Unreadable { .. } => "Nothing was started. Give the user that runs aftercast the right to read it.".into(),
+            Self::Unreadable { .. } => {
+                "Nothing was started. Give the user that runs aftercast permission to read it.".into()
+            }
             Self::Invalid { .. } => {
-                "Nothing was started and no recording was touched. `docs/configuration.md` has every key; `aftercast config check` tries again.".into()
+                "Nothing was started and no recording was touched. `docs/configuration.md` describes every key; \
+                 `aftercast config check` checks the configuration again."
+                    .into()
             }
         })
     }

@@ -7,12 +7,12 @@ use std::fmt::Write as _;
 use super::keys::{Key, Section, keys};
 
 const HEAD: &str = "\
-# aftercast: every key with its default, its kind of value and one line why.
+# aftercast: every key with its default, its type and a short description.
 #
 # Read from `--config FILE`, else AFTERCAST_CONFIG, else ./config.toml, else /etc/aftercast/config.toml.
 # Every key can be set in the environment, too: watch.quiet is AFTERCAST_WATCH__QUIET, the url of the first target is
-# AFTERCAST_DELIVER__TARGET__0__URL. Flag > environment > file > default; `aftercast config print` shows what holds and
-# where it came from, `aftercast config check` checks without starting anything.
+# AFTERCAST_DELIVER__TARGET__0__URL. Flag > environment > file > default; `aftercast config print` shows the values in
+# force and where they came from, `aftercast config check` checks without starting anything.
 #
 # A line that begins with `#` and no space is an example, not the default. Secrets do not belong in this file.
 ";
@@ -44,15 +44,16 @@ fn opening(section: Section) -> String {
 fn about(section: Section) -> &'static str {
     match section {
         Section::Top => "Above the first section.",
-        Section::Watch => "Finding recordings that nobody writes any more.",
-        Section::Root => "One directory with a server or template of its own; instead of `roots`, as often as needed.",
-        Section::Finish => "Making a finished file of each.",
+        Section::Watch => "Finding recordings that are no longer being written.",
+        Section::Root => "One directory with its own server or template. Replaces `roots`; may be repeated.",
+        Section::Finish => "Making a finished file from each recording.",
         Section::Deliver => "Uploading.",
         Section::Target => {
-            "One store; as often as needed. Credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the same of Azure and Google, the cloud's own chain, or credential_files."
+            "One store; may be repeated. Credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, their Azure and \
+             Google equivalents, the cloud's own credential chain, or credential_files."
         }
         Section::Retain => "Freeing local disk space. Needs a target with `required = true`.",
-        Section::Events => "The log of what happened to recordings, deliveries and targets.",
+        Section::Events => "Event log of recordings, deliveries and targets.",
         Section::Serve => {
             "The HTTP interface of `aftercast watch`. Reading needs no token on a loopback address; changing something always needs one."
         }
@@ -99,7 +100,7 @@ fn reference_of(section: Section) -> String {
         _ => format!("`{}`", section.header()),
     };
     let about = if section == Section::Top { String::new() } else { format!("{}\n\n", about(section)) };
-    let head = "| key | value | default | what for |\n|---|---|---|---|\n";
+    let head = "| key | value | default | description |\n|---|---|---|---|\n";
     let rows: String = keys().filter(|key| key.section == section).map(row).collect();
     format!("### {title}\n\n{about}{head}{rows}")
 }

@@ -62,8 +62,7 @@ fn enter(layer: &mut Layer, section: Section, entry: Entry) {
 fn unknown(layer: &mut Layer, section: Section, entry: &Entry) {
     let advice = if is_secret(&entry.key) {
         Some(
-            "secrets are not kept in this file: set them in the environment, or name files in `credential_files`"
-                .into(),
+            "secrets must not be in this file: set them in the environment, or name files in `credential_files`".into(),
         )
     } else {
         nearest(section, &entry.key, matches!(entry.value, Value::Table(_)))

@@ -21,23 +21,23 @@ const LEFT_OUT: [(&str, &str); 22] = [
     ("s3SecretKey", "never copied: set AWS_SECRET_ACCESS_KEY in the environment, or credential_files of the target"),
     ("s3Permission", "no canned ACL is sent: the bucket's policy decides who may read"),
     ("s3PreviewsFolderPath", "previews go under previews/ beside the recording"),
-    ("s3TransferBufferSizeInBytes", "uploads need bounded memory at any size"),
-    ("deleteHLSFilesOnEnded", "Ant Media goes on doing it; set it to false there to have HLS uploaded from here"),
-    ("deleteDASHFilesOnEnded", "Ant Media goes on doing it; set it to false there to have DASH uploaded from here"),
-    ("hlsHttpEndpoint", "Ant Media goes on pushing HLS there by itself"),
-    ("dashHttpEndpoint", "Ant Media goes on pushing DASH there by itself"),
+    ("s3TransferBufferSizeInBytes", "uploads use bounded memory at any file size"),
+    ("deleteHLSFilesOnEnded", "Ant Media still does it; set it to false there so that aftercast uploads HLS"),
+    ("deleteDASHFilesOnEnded", "Ant Media still does it; set it to false there so that aftercast uploads DASH"),
+    ("hlsHttpEndpoint", "Ant Media still pushes HLS there itself"),
+    ("dashHttpEndpoint", "Ant Media still pushes DASH there itself"),
     ("fileNameFormat", "names are read as Ant Media wrote them, whatever the format"),
     ("subFolder", "directories below the root are kept as they are"),
     ("addDateTimeToHlsFileName", "names of HLS files are kept as they are"),
     ("generatePreview", "previews that Ant Media made are uploaded (bit 4 of upload_extensions)"),
     ("previewFormat", "previews are uploaded as Ant Media made them"),
-    ("listenerHookURL", "Ant Media goes on calling it; there are no webhooks here yet"),
-    ("webhookRetryCount", "there are no webhooks here yet"),
-    ("webhookRetryDelay", "there are no webhooks here yet"),
-    ("muxerFinishScript", "Ant Media goes on running it; there are no scripts here yet"),
-    ("vodUploadFinishScript", "Ant Media goes on running it; there are no scripts here yet"),
-    ("httpForwardingExtension", "playing from the bucket stays Ant Media's"),
-    ("httpForwardingBaseURL", "playing from the bucket stays Ant Media's"),
+    ("listenerHookURL", "Ant Media still calls it; aftercast has no webhooks yet"),
+    ("webhookRetryCount", "aftercast has no webhooks yet"),
+    ("webhookRetryDelay", "aftercast has no webhooks yet"),
+    ("muxerFinishScript", "Ant Media still runs it; aftercast runs no scripts yet"),
+    ("vodUploadFinishScript", "Ant Media still runs it; aftercast runs no scripts yet"),
+    ("httpForwardingExtension", "Ant Media still serves playback from the bucket"),
+    ("httpForwardingBaseURL", "Ant Media still serves playback from the bucket"),
     ("vodFolder", "add it as a root of its own if recordings are written there"),
 ];
 
@@ -99,9 +99,7 @@ impl Draft<'_> {
         if let Some(streams) = streams.and_then(Path::to_str) {
             self.line(&format!("roots = [{}]", quote(streams)));
         } else {
-            self.line(
-                "# The file does not lie in webapps/<app>/WEB-INF: name the directory of the recordings yourself.",
-            );
+            self.line("# The file is not in webapps/<app>/WEB-INF: set the directory of the recordings yourself.");
             self.line("#roots = [\"/usr/local/antmedia/webapps/<app>/streams\"]");
         }
         self.line("server = \"antmedia\"");
@@ -113,7 +111,7 @@ impl Draft<'_> {
             if let Some(flag) = self.flag(name) {
                 self.line(&format!("{} = {flag}", canonical(name)));
             } else if self.value(name).is_some() {
-                self.line(&format!("# {name}: neither true nor false, the default holds."));
+                self.line(&format!("# {name}: neither true nor false, the default is used."));
             }
         }
         if self.flag("addDateTimeToMp4FileName") == Some(true) {
@@ -122,7 +120,7 @@ impl Draft<'_> {
         let Some(subfolder) = self.value("recordingSubfolder").map(|s| s.trim_matches('/').to_owned()) else { return };
         let means_else = subfolder.contains(['%', '{', '}']) || subfolder.split('/').any(|part| part == "..");
         self.line(&if means_else {
-            "# recordingSubfolder: its characters mean something else here; set recording_subfolder yourself."
+            "# recordingSubfolder: it has characters with a special meaning here; set recording_subfolder yourself."
                 .to_owned()
         } else {
             format!("recording_subfolder = {}", quote(&subfolder))
@@ -134,7 +132,7 @@ impl Draft<'_> {
         let mask = self.value("uploadExtensionsToS3").map(str::to_owned);
         match mask.map(|mask| mask.parse().ok().and_then(|bits| Kinds::from_bits(bits).ok())) {
             Some(Some(kinds)) => self.line(&format!("upload_extensions = {}", kinds.bits())),
-            Some(None) => self.line("# uploadExtensionsToS3: not a number from 0 to 63, the default 7 holds."),
+            Some(None) => self.line("# uploadExtensionsToS3: not a number from 0 to 63, the default 7 is used."),
             None => {}
         }
         match self.value("s3BucketName").map(str::to_owned) {
@@ -147,7 +145,9 @@ impl Draft<'_> {
         let is_on = self.flag("s3RecordingEnabled") == Some(true);
         let prefix = self.value("s3StreamsFolderPath").unwrap_or("streams").trim_matches('/').to_owned();
         let url = address::target_url(&format!("s3://{bucket}/{prefix}"));
-        let Ok(url) = url else { return self.line("# s3BucketName or s3StreamsFolderPath make no URL: no target.") };
+        let Ok(url) = url else {
+            return self.line("# s3BucketName and s3StreamsFolderPath do not form a valid URL: no target.");
+        };
         self.line(if is_on {
             "# Set s3RecordingEnabled=false in Ant Media: it uploads the same files and deletes them."
         } else {
@@ -191,7 +191,7 @@ fn endpoint_line(endpoint: &str) -> String {
     let whole = if endpoint.contains("://") { endpoint.to_owned() } else { format!("https://{endpoint}") };
     match address::endpoint(&whole) {
         Ok(endpoint) => format!("endpoint = {}", quote(&endpoint)),
-        Err(_) => "# s3Endpoint is no URL: set endpoint yourself.".to_owned(),
+        Err(_) => "# s3Endpoint is not a URL: set endpoint yourself.".to_owned(),
     }
 }
 

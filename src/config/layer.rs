@@ -13,7 +13,7 @@ pub(super) const ENV_PREFIX: &str = "AFTERCAST_";
 
 /// In one file the two would count their entries from different beginnings.
 pub(super) const TWO_KINDS_OF_ROOTS: &str =
-    "`roots` and `[[watch.root]]` do not go together: write every directory as `[[watch.root]]`";
+    "`roots` and `[[watch.root]]` cannot be combined: write every directory as `[[watch.root]]`";
 
 /// A key, and which entry of a repeated section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -98,7 +98,7 @@ fn with_state_dir(layer: Layer, env: &BTreeMap<String, String>) -> Result<Config
 }
 
 fn no_home() -> Problem {
-    let text = "`state_dir` has no default here, for neither XDG_STATE_HOME nor HOME is set: set `state_dir` or AFTERCAST_STATE_DIR";
+    let text = "`state_dir` has no default because neither XDG_STATE_HOME nor HOME is set: set `state_dir` or AFTERCAST_STATE_DIR";
     Problem { origin: Origin::Default, key: "state_dir".into(), what: What::Rule(text.into()) }
 }
 

@@ -31,7 +31,7 @@ fn since(date: &str, zone: &TimeZone) -> Result<Timestamp, Wrong> {
     // jiff takes a date with a time for a date and drops the time: the longer form is tried first.
     let local = date.parse::<DateTime>().or_else(|_| date.parse::<Date>().map(|d| d.at(0, 0, 0, 0)));
     let zoned: Option<Zoned> = local.ok().and_then(|local| local.to_zoned(zone.clone()).ok());
-    zoned.map(|at| at.timestamp()).ok_or_else(|| Wrong::Meaning(format!("`{date}` is no date of the calendar")))
+    zoned.map(|at| at.timestamp()).ok_or_else(|| Wrong::Meaning(format!("`{date}` is not a valid date")))
 }
 
 /// Writes what [`parse_existing`] reads.

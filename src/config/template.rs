@@ -15,10 +15,10 @@ fn fields<'a>(template: &'a str, known: &[&str]) -> Result<Vec<&'a str>, String>
     let mut rest = template;
     while let Some(at) = rest.find(['{', '}']) {
         let inside = rest[at..].strip_prefix('{').and_then(|r| r.split_once('}'));
-        let (field, after) = inside.ok_or_else(|| format!("`{template}` has a brace without its partner"))?;
+        let (field, after) = inside.ok_or_else(|| format!("`{template}` has an unbalanced brace"))?;
         let name = field.split(':').next().unwrap_or_default();
         if !known.contains(&name) {
-            return Err(format!("`{{{field}}}` is not a field of it: use {}", in_braces(known)));
+            return Err(format!("`{{{field}}}` is not a valid field: use {}", in_braces(known)));
         }
         found.push(name);
         rest = after;

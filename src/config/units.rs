@@ -40,7 +40,7 @@ fn duration_part(text: &str) -> Result<(u64, &str), String> {
     let scale = match (scale_of(&MILLIS, unit), unit) {
         (Some(scale), _) => scale,
         (None, "") => return Err("has no unit".into()),
-        (None, _) => return Err(format!("has the unit `{unit}`, which is none of ms, s, m, h, d")),
+        (None, _) => return Err(format!("has the unknown unit `{unit}`: use ms, s, m, h or d")),
     };
     Ok((number.checked_mul(scale).ok_or("is too long")?, after))
 }
@@ -52,7 +52,7 @@ pub(super) fn parse_size(text: &str) -> Result<u64, String> {
     let unit = unit.trim_start().to_ascii_lowercase();
     let scale = if unit.is_empty() { Some(1) } else { scale_of(&BYTES, &unit) };
     let scale = scale.ok_or_else(|| {
-        format!("`{text}` has the unit `{unit}`, which is none of B, KiB, MiB, GiB, TiB, kB, MB, GB, TB")
+        format!("`{text}` has the unknown unit `{unit}`: use B, KiB, MiB, GiB, TiB, kB, MB, GB or TB")
     })?;
     number.checked_mul(scale).ok_or_else(|| format!("`{text}` is too large"))
 }

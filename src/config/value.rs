@@ -81,7 +81,7 @@ impl Value {
     pub(super) fn text(&self) -> Read<&str> {
         let (Self::Text(text) | Self::Raw(text)) = self else { return Err(self.wrong()) };
         if text.chars().any(char::is_control) {
-            return Err(Wrong::meaning("it holds a control character"));
+            return Err(Wrong::meaning("it contains a control character"));
         }
         Ok(text)
     }
@@ -114,7 +114,7 @@ impl Value {
     /// A duration that may not be zero.
     pub(super) fn some_duration(&self) -> Read<Duration> {
         let duration = self.duration()?;
-        if duration.is_zero() { Err(Wrong::meaning("it may not be zero")) } else { Ok(duration) }
+        if duration.is_zero() { Err(Wrong::meaning("it must not be zero")) } else { Ok(duration) }
     }
 
     pub(super) fn size(&self) -> Read<u64> {
@@ -163,8 +163,8 @@ impl Value {
 
 fn text_entry(entry: &Entry) -> Read<(String, String)> {
     let named = |found: Wrong| match found {
-        Wrong::Kind(kind) => Wrong::Meaning(format!("`{}` in it is {kind}, not text", entry.key)),
-        Wrong::Meaning(why) => Wrong::Meaning(format!("of `{}` in it: {why}", entry.key)),
+        Wrong::Kind(kind) => Wrong::Meaning(format!("its entry `{}` is {kind}, not text", entry.key)),
+        Wrong::Meaning(why) => Wrong::Meaning(format!("its entry `{}`: {why}", entry.key)),
     };
     Ok((entry.key.clone(), entry.value.text().map_err(named)?.to_owned()))
 }
@@ -173,10 +173,10 @@ fn text_entry(entry: &Entry) -> Read<(String, String)> {
 pub(super) fn absolute(text: &str) -> Read<PathBuf> {
     let path = Path::new(text);
     if !path.is_absolute() {
-        return Err(Wrong::meaning("it is relative: write the whole path from `/`"));
+        return Err(Wrong::meaning("it is a relative path"));
     }
     if path.components().any(|part| part == std::path::Component::ParentDir) {
-        return Err(Wrong::meaning("it has `..` in it: write the path without"));
+        return Err(Wrong::meaning("it contains `..`: write the path without it"));
     }
     Ok(path.components().collect())
 }

@@ -159,7 +159,11 @@ fn only_on_s3(options: &TargetOptions, provider: Provider) -> Result<()> {
         () => return Ok(()),
     };
     let problem = format!("{refused} cannot be set for this kind of store");
-    Err(DeliverError::configuration(&options.name, problem, "Leave it out; set it on the bucket where it has it."))
+    Err(DeliverError::configuration(
+        &options.name,
+        problem,
+        "Remove it; set it on the bucket if the store supports it.",
+    ))
 }
 
 const S3_ENDPOINTS: [&str; 3] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
@@ -324,7 +328,7 @@ fn no_s3_credentials(options: &TargetOptions, builder: &AmazonS3Builder) -> Deli
 }
 
 fn half_an_identity(options: &TargetOptions, half: &str, missing: &str, advice: &str) -> DeliverError {
-    DeliverError::configuration(&options.name, format!("{half} is set, and {missing} is not"), advice)
+    DeliverError::configuration(&options.name, format!("{half} is set, but {missing} is not"), advice)
 }
 
 fn has_s3_credentials(builder: &AmazonS3Builder, environment: &Environment) -> bool {
@@ -359,8 +363,8 @@ fn s3_address(
             let host = address.domain().map(|domain| format!("{bucket}.{domain}"));
             let is_set = host.is_some_and(|host| with_bucket.set_host(Some(&host)).is_ok());
             if !is_set {
-                let problem =
-                    "`path_style = false` puts the bucket in front of the endpoint's host name, which takes none";
+                let problem = "`path_style = false` puts the bucket in front of the endpoint's host name, but this host \
+                     cannot have a prefix";
                 let advice = "Set `path_style = true`, or write the endpoint with a name instead of an IP address.";
                 return Err(DeliverError::configuration(&options.name, problem, advice));
             }

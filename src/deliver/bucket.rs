@@ -84,10 +84,10 @@ impl Bucket {
         let seen = seen(&error, answer);
         let cause = diagnose(&seen, verb, provider);
         let request_id = answer.and_then(request_id);
-        tracing::debug!(target = %self.target, key, request_id, error = seen.text, "The store refused or was not reached.");
+        tracing::debug!(target = %self.target, key, request_id, error = seen.text, "request to the store failed");
         let ask_again_after = answer.and_then(Answer::ask_again_after);
         let asks = |wait: Duration| {
-            format!("the store said {} and asks to wait {} s", seen.status.unwrap_or(0), wait.as_secs())
+            format!("the store answered {} and asks to wait {} s", seen.status.unwrap_or(0), wait.as_secs())
         };
         let source = said(&seen).or_else(|| ask_again_after.map(asks));
         let source = source.map_or_else(|| Box::new(error).into(), Into::into);
@@ -97,7 +97,7 @@ impl Bucket {
 
     /// The error for a key under which something has come meanwhile.
     pub fn taken(&self, key: &str) -> DeliverError {
-        self.refusal(Verb::Put, key, Cause::Taken, "an object is there now that was not there before")
+        self.refusal(Verb::Put, key, Cause::Taken, "an object was created there in the meantime")
     }
 
     /// An error that no request ended with.
@@ -242,7 +242,7 @@ fn said(seen: &Seen) -> Option<String> {
     let message =
         message.and_then(|message| message.lines().next().map(|line| format!(": {}", line.trim_end_matches('.'))));
     let who = if seen.is_of_identity { "the token service" } else { "the store" };
-    Some(format!("{who} said {status} {code}{}", message.unwrap_or_default()))
+    Some(format!("{who} answered {status} {code}{}", message.unwrap_or_default()))
 }
 
 /// The code of one key of a bulk deletion, which `object_store` puts into words.

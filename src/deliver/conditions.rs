@@ -66,7 +66,7 @@ impl Bucket {
         let value = json!({ "place": self.conditions.place, "honoured": honoured });
         ledger.put(&row, &value).map_err(DeliverError::Ledger)?;
         if !honoured {
-            tracing::info!(target = %self.target, "The store ignores conditions; keys are looked at before they are written.");
+            tracing::info!(target = %self.target, "the store ignores conditional writes; keys are checked before they are written");
         }
         *known = Some(honoured);
         Ok(honoured)

@@ -137,7 +137,7 @@ pub fn readable_secrets(options: &Options) -> Vec<ReadableSecret> {
 /// The error for a name in `credential_files` that the store does not know.
 pub(super) fn unknown(options: &TargetOptions, name: &str, known: &str) -> DeliverError {
     let problem = format!("`{name}` is not a credential of this store");
-    DeliverError::configuration(&options.name, problem, format!("Known here: {known}."))
+    DeliverError::configuration(&options.name, problem, format!("Known credentials: {known}."))
 }
 
 #[cfg(test)]

@@ -44,12 +44,12 @@ impl Verb {
     /// To be read after "cannot".
     pub const fn words(self) -> &'static str {
         match self {
-            Self::Head => "look at",
+            Self::Head => "check",
             Self::Put => "store",
             Self::Get => "read",
             Self::List => "list",
             Self::Delete => "delete",
-            Self::Abort => "give up the upload of",
+            Self::Abort => "abort the upload of",
             Self::ListUploads => "list unfinished uploads below",
         }
     }
@@ -386,42 +386,49 @@ impl Cause {
     pub fn advice(&self) -> String {
         match self {
             Self::UnknownKeyId => "Check the access key id and that it belongs to this endpoint.".into(),
-            Self::WrongSecret => "Check the secret (account key, SAS, token): it does not fit the key id.".into(),
+            Self::WrongSecret => "Check the secret (account key, SAS, token): it does not match the key id.".into(),
             Self::ExpiredCredentials => "Renew the temporary credentials, then send SIGHUP or restart.".into(),
-            Self::NoCredentials => "Give credentials by the environment or `credential_files`.".into(),
+            Self::NoCredentials => "Set credentials in the environment or in `credential_files`.".into(),
             Self::IdentityRefused => {
-                "Check the ids of role, client and tenant, and who is trusted there; where a person had logged in, log in again.".into()
+                "Check the role, client and tenant ids and the trust policy; if the credentials come from an \
+                 interactive login, log in again."
+                    .into()
             }
             Self::Denied { permission } => format!("Grant {permission} on this bucket and prefix."),
             Self::KmsDenied => "Grant kms:GenerateDataKey and kms:Decrypt on the bucket's key.".into(),
             Self::ClockSkew { by_s: Some(s) } => format!("Set this machine's clock: it is {} s off.", s.abs()),
             Self::ClockSkew { by_s: None } => "Set this machine's clock.".into(),
             Self::NoSuchBucket => "Create the bucket (container), or correct the target's `url`.".into(),
-            Self::NoSuchObject => "It was removed there, or never arrived.".into(),
+            Self::NoSuchObject => "It was removed from the store, or was never stored.".into(),
             Self::WrongRegion { region: Some(r) } => format!("Set `region = \"{r}\"` for this target."),
             Self::WrongRegion { region: None } => "Set the target's `region` or `endpoint`.".into(),
-            Self::Quota | Self::StoreFull => "Make room in the store or raise its quota.".into(),
-            Self::Throttled | Self::ServerError => "The store is busy; it is tried again by itself.".into(),
-            Self::Corrupted => "It is sent again; if it happens often, check this machine's memory and network.".into(),
+            Self::Quota | Self::StoreFull => "Free space in the store or raise its quota.".into(),
+            Self::Throttled | Self::ServerError => "The store is busy; the request is retried automatically.".into(),
+            Self::Corrupted => {
+                "It is uploaded again; if this happens often, check this machine's memory and network.".into()
+            }
             Self::Taken => "Another writer took the key.".into(),
             Self::Locked => "The object is under retention or legal hold.".into(),
-            Self::AclDisabled => "Leave `acl` out for this target: the bucket's owner owns every object.".into(),
+            Self::AclDisabled => "Remove `acl` from this target: the bucket's owner owns every object.".into(),
             Self::Proxy => "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY of this process.".into(),
             Self::WrongName => "Correct the host name in `endpoint`, or set `path_style = true`.".into(),
-            Self::NotSupported => "The store lacks something this target asks for (storage class, metadata).".into(),
+            Self::NotSupported => {
+                "The store does not support a setting of this target (storage class, metadata).".into()
+            }
             Self::Dns => "Check the endpoint's host name and this machine's resolver.".into(),
-            Self::Refused => "Check the endpoint's host and port, and that the store runs.".into(),
+            Self::Refused => "Check the endpoint's host and port, and that the store is running.".into(),
             Self::CertificateExpired => "Renew the store's certificate, or set this machine's clock.".into(),
             Self::Tls => {
                 "Trust the store's certificate on this machine (SSL_CERT_FILE), or correct the host name.".into()
             }
-            Self::EndpointIsHttp => "The endpoint speaks http: write `http://` in `endpoint`.".into(),
-            Self::EndpointIsHttps => "The endpoint speaks https: write `https://` in `endpoint`.".into(),
-            Self::Timeout | Self::ConnectionLost => "It is tried again by itself.".into(),
+            Self::EndpointIsHttp => "The endpoint uses HTTP: write `http://` in `endpoint`.".into(),
+            Self::EndpointIsHttps => "The endpoint uses HTTPS: write `https://` in `endpoint`.".into(),
+            Self::Timeout | Self::ConnectionLost => "It is retried automatically.".into(),
             Self::NotAStore => {
-                "Check `endpoint`: what answers there is no object store (a proxy, a login page).".into()
+                "Check `endpoint`: the server there is not an object store (a proxy or a login page, for example)."
+                    .into()
             }
-            Self::Other => "It is tried again by itself; see the words of the store above.".into(),
+            Self::Other => "It is retried automatically; see the store's message above.".into(),
         }
     }
 }
@@ -431,7 +438,7 @@ impl fmt::Display for Cause {
         match self {
             Self::Denied { permission } => write!(f, "permission missing: {permission}"),
             Self::ClockSkew { by_s: Some(s) } => write!(f, "this machine's clock is {} s off", s.abs()),
-            Self::WrongRegion { region: Some(r) } => write!(f, "the bucket lies in region {r}"),
+            Self::WrongRegion { region: Some(r) } => write!(f, "the bucket is in region {r}"),
             other => f.write_str(other.plain()),
         }
     }
@@ -440,38 +447,38 @@ impl fmt::Display for Cause {
 impl Cause {
     const fn plain(&self) -> &'static str {
         match self {
-            Self::UnknownKeyId => "the access key id is not known there",
+            Self::UnknownKeyId => "the access key id is unknown to the store",
             Self::WrongSecret => "the secret is wrong",
             Self::ExpiredCredentials => "the credentials have expired",
             Self::NoCredentials => "no credentials could be obtained",
             Self::IdentityRefused => "the identity is not accepted",
             Self::Denied { .. } => "permission missing",
-            Self::KmsDenied => "the key management service refused",
+            Self::KmsDenied => "the key management service refused the request",
             Self::ClockSkew { .. } => "this machine's clock is off",
             Self::NoSuchBucket => "the bucket does not exist",
             Self::NoSuchObject => "the object does not exist",
-            Self::WrongRegion { .. } => "the bucket lies in another region",
-            Self::Quota => "the quota is used up",
+            Self::WrongRegion { .. } => "the bucket is in another region",
+            Self::Quota => "the quota is exceeded",
             Self::StoreFull => "the store is full",
-            Self::Throttled => "the store asks to slow down",
-            Self::ServerError => "the store reported an error of its own",
-            Self::Corrupted => "what arrived is not what was sent",
-            Self::Taken => "the key is taken",
+            Self::Throttled => "the store is throttling requests",
+            Self::ServerError => "the store reported an internal error",
+            Self::Corrupted => "the data received by the store differs from the data sent",
+            Self::Taken => "the key is already in use",
             Self::Locked => "the object is locked",
-            Self::AclDisabled => "the bucket takes no ACLs",
-            Self::Proxy => "the proxy refuses",
-            Self::WrongName => "the certificate is for another name",
+            Self::AclDisabled => "the bucket does not accept ACLs",
+            Self::Proxy => "the proxy refused the request",
+            Self::WrongName => "the certificate is for another host name",
             Self::NotSupported => "the store does not support this",
             Self::Dns => "the host name cannot be resolved",
-            Self::Refused => "nothing listens there",
-            Self::CertificateExpired => "the certificate has expired or does not hold yet",
+            Self::Refused => "connection refused",
+            Self::CertificateExpired => "the certificate has expired or is not valid yet",
             Self::Tls => "the certificate is not trusted",
-            Self::EndpointIsHttp => "the endpoint speaks http, not https",
-            Self::EndpointIsHttps => "the endpoint speaks https, not http",
-            Self::Timeout => "no answer in time",
+            Self::EndpointIsHttp => "the endpoint uses HTTP, not HTTPS",
+            Self::EndpointIsHttps => "the endpoint uses HTTPS, not HTTP",
+            Self::Timeout => "the request timed out",
             Self::ConnectionLost => "the connection was lost",
-            Self::NotAStore => "what answers there is not an object store",
-            Self::Other => "the store refused",
+            Self::NotAStore => "the server there is not an object store",
+            Self::Other => "the store refused the request",
         }
     }
 }

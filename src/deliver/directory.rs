@@ -81,7 +81,7 @@ impl Directory {
     /// By another mount or a link the directory is the one of the recordings: what is proven there is no copy.
     pub fn is_the_recording(&self, key: &str) -> DeliverError {
         let problem = format!("`{}` is the recording itself", printable(&self.path_of(key)));
-        let advice = "Put the target into a directory that no path leads to the recordings by.";
+        let advice = "Put the target into a directory that is not another path to the recordings.";
         DeliverError::configuration(&self.target, problem, advice)
     }
 

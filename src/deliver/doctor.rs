@@ -30,7 +30,7 @@ pub struct Check {
     pub hint: Option<String>,
 }
 
-const PROBE_BYTES: &[u8] = b"aftercast was here to see whether it may be; this object can be deleted\n";
+const PROBE_BYTES: &[u8] = b"aftercast tested its permissions here; this object can be deleted\n";
 
 pub(super) async fn probe(target: &Target) -> Vec<Check> {
     let key = probe_key(target.place.prefix());
@@ -78,7 +78,7 @@ async fn probe_bucket(bucket: &Bucket, prefix: &str, key: &str) -> Vec<Check> {
     checks.push(check("list", listed, || format!("below `{prefix}/`")));
     checks.push(unfinished(bucket, prefix).await);
     if is_written {
-        checks.push(check("upload in parts", begin_and_abort(bucket, key).await, || "begun and given up".into()));
+        checks.push(check("upload in parts", begin_and_abort(bucket, key).await, || "started and aborted".into()));
         let conditions = bucket.honours_conditions(&NoLedger).await;
         let honoured = matches!(conditions, Ok(true));
         checks.push(check("no overwriting", conditions.map(drop), || said_of_conditions(honoured).into()));
@@ -98,7 +98,7 @@ async fn unfinished(bucket: &Bucket, prefix: &str) -> Check {
     let listed = if has_list { open } else { Ok(0) };
     let said = listed.as_ref().map_or(0, |open| *open);
     check("unfinished uploads", listed.map(drop), || {
-        if has_list { format!("{said} below `{prefix}/`") } else { "the store has no list of them".into() }
+        if has_list { format!("{said} below `{prefix}/`") } else { "the store does not list them".into() }
     })
 }
 
@@ -111,9 +111,9 @@ async fn begin_and_abort(bucket: &Bucket, key: &str) -> Result<()> {
 
 const fn said_of_conditions(honoured: bool) -> &'static str {
     if honoured {
-        "the store refuses to create what is there"
+        "the store refuses to overwrite existing objects"
     } else {
-        "the store ignores conditions; keys are looked at before they are written"
+        "the store ignores conditional writes; keys are checked before they are written"
     }
 }
 

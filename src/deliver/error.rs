@@ -60,7 +60,7 @@ pub enum DeliverError {
         source: Box<dyn Error + Send + Sync>,
     },
     /// The store reports something else than what was sent.
-    #[error("target `{target}`: `{}` arrived wrong: {what} is {theirs}, sent was {ours}", printable_text(key))]
+    #[error("target `{target}`: `{}` does not match: {what} is {theirs}, expected {ours}", printable_text(key))]
     Mismatch {
         /// Name of the target.
         target: String,
@@ -74,7 +74,7 @@ pub enum DeliverError {
         theirs: String,
     },
     /// The directory of a `file://` target is not there.
-    #[error("target `{target}`: the directory `{}` is not there", printable(path))]
+    #[error("target `{target}`: the directory `{}` does not exist", printable(path))]
     DirectoryMissing {
         /// Name of the target.
         target: String,
@@ -91,7 +91,10 @@ pub enum DeliverError {
         source: FileError,
     },
     /// Every numbered key is taken by other content.
-    #[error("target `{target}`: `{}` and {tried} numbered names are taken by other content", printable_text(key))]
+    #[error(
+        "target `{target}`: `{}` and {tried} numbered names are already in use by other content",
+        printable_text(key)
+    )]
     NoFreeName {
         /// Name of the target.
         target: String,
@@ -102,8 +105,8 @@ pub enum DeliverError {
     },
     /// The same content was stored again and again, and the store never reported it as what was sent.
     #[error(
-        "target `{target}`: the store's checksums cannot be trusted: {stored} copies of one recording, up to `{}`, are not reported as \
-         what was sent",
+        "target `{target}`: the store's checksums cannot be trusted: {stored} copies of one recording, up to `{}`, \
+         do not match the data that was sent",
         printable_text(key)
     )]
     Untrusted {
@@ -115,10 +118,10 @@ pub enum DeliverError {
         stored: u32,
     },
     /// The state of an upload cannot be remembered.
-    #[error("the state of the upload cannot be remembered")]
+    #[error("cannot save the state of the upload")]
     Ledger(#[source] Box<dyn Error + Send + Sync>),
     /// The system has no memory for what is read.
-    #[error("no memory is left to read the recording into")]
+    #[error("not enough memory to read the recording")]
     Memory(#[source] std::io::Error),
 }
 
@@ -206,32 +209,33 @@ impl Fault for DeliverError {
         Some(match self {
             Self::Configuration { advice, .. } => advice.clone(),
             Self::UnknownTarget(_) => {
-                "Use a name that `[[deliver.target]]` gives; queued deliveries to it wait.".into()
+                "Use the name of a `[[deliver.target]]`; deliveries to an unknown target stay queued.".into()
             }
             Self::Cancelled => return None,
-            Self::Ledger(_) => "The recording is safe on the local disk; `aftercast catalog check` tells more.".into(),
-            Self::Memory(_) => "The recording is safe on the local disk, and is tried again by itself.".into(),
+            Self::Ledger(_) => {
+                "The recording is safe on the local disk; run `aftercast catalog check` for details.".into()
+            }
+            Self::Memory(_) => "The recording is safe on the local disk; the upload is retried automatically.".into(),
             Self::Source(source) | Self::Disk { source, .. } => return source.hint(),
             Self::SourceChanged { .. } => {
-                "Nothing counts as delivered. It is taken again when nobody writes it any more.".into()
+                "Nothing counts as delivered. The file is processed again when it is no longer being written.".into()
             }
             Self::Store { cause, .. } => format!("The recording is safe on the local disk. {}", cause.advice()),
             Self::Mismatch { .. } => {
-                "The recording is safe on the local disk and is sent again; nothing is freed without proof.".into()
+                "The recording is safe on the local disk and is uploaded again; nothing is freed without proof.".into()
             }
             Self::DirectoryMissing { path, .. } => format!(
-                "Mount the disk or create `{}`; it is not created by itself, because an unmounted disk would be filled \
-                 under its mount point. The recording is safe where it is.",
+                "Mount the disk or create `{}`; it is not created automatically, because without the mount, data \
+                 would fill the file system below the mount point. The recording is safe where it is.",
                 printable(path)
             ),
             Self::Untrusted { .. } => {
-                "The recording is safe on the local disk. Check `endpoint` and any gateway or cache in front of the store: size and \
-                 checksum of an object must be those of what was sent. Then remove the numbered copies and run `aftercast queue retry`."
+                "The recording is safe on the local disk. Check `endpoint` and any gateway or cache in front of \
+                 the store: size and checksum of an object must match the data that was sent. Then remove the \
+                 numbered copies and run `aftercast queue retry`."
                     .into()
             }
-            Self::NoFreeName { .. } => {
-                "Look at what stands under this key in the store, and at the key pattern.".into()
-            }
+            Self::NoFreeName { .. } => "Check the object under this key in the store, and the key pattern.".into(),
         })
     }
 }

@@ -99,7 +99,11 @@ impl Credentials {
     /// Looks whether a text is what it should be. What it is instead is said without showing any of it, unlike a parser.
     fn read(options: &TargetOptions, from: String, text: &str, may: May) -> Result<Self> {
         let wrong = |problem: String| {
-            DeliverError::configuration(&options.name, format!("{from} are no credentials: {problem}"), GCS_ADVICE)
+            DeliverError::configuration(
+                &options.name,
+                format!("{from} are not valid credentials: {problem}"),
+                GCS_ADVICE,
+            )
         };
         let value: Value = serde_json::from_str(text).map_err(|_| wrong("they are not JSON".into()))?;
         let text_of = |name: &str| value.get(name).and_then(Value::as_str);
@@ -112,13 +116,13 @@ impl Credentials {
             _ => return Err(wrong("their `type` is neither `service_account` nor `authorized_user`".into())),
         };
         if let Some(missing) = wanted.into_iter().find(|name| text_of(name).is_none()) {
-            return Err(wrong(format!("they have no text `{missing}`")));
+            return Err(wrong(format!("they have no text field `{missing}`")));
         }
         if value.get("disable_oauth").is_some_and(|disables| !disables.is_boolean()) {
             return Err(wrong("their `disable_oauth` is neither true nor false".into()));
         }
         if value.get("gcs_base_url").is_some_and(|url| !url.is_string() && !url.is_null()) {
-            return Err(wrong("their `gcs_base_url` is no text".into()));
+            return Err(wrong("their `gcs_base_url` is not text".into()));
         }
         // Of what an application is given Google's address is not taken.
         let base_url = text_of("gcs_base_url").filter(|_| may == May::BeAnAccount).map(str::to_owned);

@@ -65,11 +65,11 @@ pub(super) fn of(request: &HttpRequest) -> u64 {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the answer has more than {0} bytes and is not read further")]
+#[error("the response is longer than {0} bytes")]
 struct TooLong(u64);
 
 #[derive(Debug, thiserror::Error)]
-#[error("the list has no end: {REQUESTS_MAX} pages were read")]
+#[error("the listing does not end: {REQUESTS_MAX} pages were read")]
 struct NoEnd;
 
 /// A body of which no more than so many bytes are read. What is longer is an error; of a refusal it is cut off.

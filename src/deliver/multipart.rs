@@ -102,7 +102,7 @@ impl Transfer<'_> {
             Some(id) if self.is_of_this_file(&head, plan) => {
                 let is_sound = |p: &Part| p.index < plan.count() && p.size_bytes == plan.len_of(p.index);
                 let parts: BTreeMap<_, _> = parts.into_iter().filter(is_sound).map(|p| (p.index, p)).collect();
-                tracing::info!(target = %self.bucket.target, key = %self.key, parts = parts.len(), "Upload continued.");
+                tracing::info!(target = %self.bucket.target, key = %self.key, parts = parts.len(), "upload resumed");
                 for part in parts.values() {
                     (self.run.progress)(part.size_bytes);
                 }
@@ -334,7 +334,7 @@ pub(super) async fn abort(bucket: &Bucket, key: &str, id: &str) -> Result<()> {
     let aborted = bucket.call(Verb::Abort, key, bucket.backend.parts.abort_multipart(&path, &id));
     match tokio::time::timeout(ABORT_TIMEOUT, aborted).await {
         Ok(Err(error)) if !is_gone(&error) => {
-            tracing::debug!(target = %bucket.target, key, error = crate::fault::chain(&error), "Upload not aborted.");
+            tracing::debug!(target = %bucket.target, key, error = crate::fault::chain(&error), "upload not aborted");
             Err(error)
         }
         _ => Ok(()),

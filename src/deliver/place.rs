@@ -53,12 +53,12 @@ impl Place {
             "s3" => Provider::S3,
             "az" => Provider::Azure,
             "gs" => Provider::Gcs,
-            _ => return Err(wrong("this scheme is not known")),
+            _ => return Err(wrong("unknown scheme")),
         };
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.$".contains(c);
         if bucket.is_empty() || !bucket.chars().all(is_plain) {
-            return Err(wrong("the bucket's name is missing or has characters that no bucket has"));
+            return Err(wrong("the bucket name is missing or has invalid characters"));
         }
         let prefix = prefix.trim_matches('/').to_owned();
         Ok(Self::Bucket { provider, bucket: bucket.to_owned(), prefix })
@@ -98,15 +98,15 @@ pub(super) fn endpoint(target: &str, text: &str) -> Result<Url> {
             "Write it with its scheme, such as https://minio.example.org:9000.",
         )
     };
-    let url = Url::parse(text).map_err(|_| wrong("it is not an address with a scheme"))?;
+    let url = Url::parse(text).map_err(|_| wrong("it is not a URL with a scheme"))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(wrong("it needs http:// or https:// in front"));
+        return Err(wrong("it must begin with http:// or https://"));
     }
     if url.host_str().is_none_or(str::is_empty) {
         return Err(wrong("it has no host"));
     }
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
-        return Err(wrong("credentials do not belong into it"));
+        return Err(wrong("it must not contain credentials"));
     }
     Ok(url)
 }

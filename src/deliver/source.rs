@@ -33,7 +33,7 @@ impl Source {
         let path = &promised.path;
         let file = durable::open_to_read(path).map_err(DeliverError::Source)?;
         let metadata =
-            file.metadata().map_err(FileError::on("read the state of", path)).map_err(DeliverError::Source)?;
+            file.metadata().map_err(FileError::on("read the metadata of", path)).map_err(DeliverError::Source)?;
         let source = Self { file, promised: promised.clone(), metadata, position: Cell::new(0) };
         source.check()?;
         Ok(source)
@@ -111,7 +111,7 @@ impl Source {
     }
 
     fn is_as_opened(&self, now: std::io::Result<Metadata>) -> Result<bool> {
-        let now = now.map_err(FileError::on("read the state of", self.path())).map_err(DeliverError::Source)?;
+        let now = now.map_err(FileError::on("read the metadata of", self.path())).map_err(DeliverError::Source)?;
         Ok(Fingerprint::of(&now) == self.promised.fingerprint && changed_ns(&now) == self.changed_ns())
     }
 

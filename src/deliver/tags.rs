@@ -94,7 +94,7 @@ impl Bucket {
             tried = self.try_tags(matches!(report, Reported::Md5OfParts(..))) => tried,
         };
         let found = tried.unwrap_or_else(|error| {
-            tracing::debug!(target = %self.target, error = chain(&error), "entity tags not tried");
+            tracing::debug!(target = %self.target, error = chain(&error), "entity tags not tested");
             None
         });
         if found == Some(false) {
@@ -102,8 +102,8 @@ impl Bucket {
             run.ledger.put(&self.row(form), &value).map_err(DeliverError::Ledger)?;
             tracing::warn!(
                 target_name = %self.target, form,
-                "The store's entity tags look like MD5 checksums and are not; they are ignored. Copies without another checksum free \
-                 local files only with `accept_size_only`."
+                "the store's entity tags look like MD5 checksums but are not, and are ignored; copies without \
+                 another checksum free local files only with `accept_size_only`"
             );
         }
         *known = found;

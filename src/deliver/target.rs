@@ -201,7 +201,7 @@ impl Targets {
     fn of(targets: Vec<Known>, runtime: &Runtime) -> Result<Self> {
         for (i, target) in targets.iter().enumerate() {
             if targets[..i].iter().any(|t| t.name == target.name) {
-                let advice = "Give every target a name of its own.";
+                let advice = "Give every target a unique name.";
                 return Err(DeliverError::configuration(&target.name, "two targets have this name", advice));
             }
         }
@@ -257,7 +257,7 @@ impl Targets {
             match self.network.until_stopped(throw_away(bucket, &head, ledger)) {
                 Ok(()) => forget_this(ledger, &head)?,
                 Err(error) => {
-                    tracing::debug!(target = %head.target, key = %head.key, error = crate::fault::chain(&error), "Stays open.");
+                    tracing::debug!(target = %head.target, key = %head.key, error = crate::fault::chain(&error), "abandoned upload not aborted");
                 }
             }
             given_up += 1;

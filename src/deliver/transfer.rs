@@ -276,7 +276,7 @@ impl Transfer<'_> {
         let Ok(Some(held)) = self.bucket.head(self.key).await else { return };
         let is_ours = matches!((&put.e_tag, &held.etag), (Some(a), Some(b)) if bare(a) == bare(b));
         if is_ours && self.bucket.delete(self.key).await.is_err() {
-            tracing::warn!(target = %self.bucket.target, key = %self.key, "A torn object could not be taken back.");
+            tracing::warn!(target = %self.bucket.target, key = %self.key, "incorrect object could not be removed");
         }
     }
 

@@ -293,7 +293,7 @@ struct Address(#[source] url::ParseError);
 
 /// Nothing moved for too long.
 #[derive(Debug, thiserror::Error)]
-#[error("operation timed out: {} for {} s", if *.is_sent { "no answer came" } else { "no byte went out" }, .limit.as_secs())]
+#[error("operation timed out: {} for {} s", if *.is_sent { "no answer received" } else { "no data sent" }, .limit.as_secs())]
 struct Silence {
     limit: Duration,
     is_sent: bool,

@@ -18,7 +18,7 @@ use crate::recording::RemoteObject;
 pub(super) fn difference(now: Option<&RemoteState>, proven: &RemoteObject) -> Option<String> {
     let Some(now) = now else { return Some("it is missing".into()) };
     if now.size_bytes != proven.size_bytes {
-        return Some(format!("it has {} bytes, proven were {}", now.size_bytes, proven.size_bytes));
+        return Some(format!("it has {} bytes, expected {}", now.size_bytes, proven.size_bytes));
     }
     if now.agrees_with(proven) {
         return None;
@@ -26,12 +26,12 @@ pub(super) fn difference(now: Option<&RemoteState>, proven: &RemoteObject) -> Op
     let said = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".into());
     match (&now.checksum, &proven.checksum) {
         (Some(theirs), Some(ours)) if theirs != ours && algorithm(theirs) == algorithm(ours) => {
-            Some(format!("its checksum is {theirs}, proven was {ours}"))
+            Some(format!("its checksum is {theirs}, expected {ours}"))
         }
         _ if now.etag.is_none() || proven.etag.is_none() => {
-            Some(format!("its version is {}, proven was {}", said(&now.version), said(&proven.version)))
+            Some(format!("its version is {}, expected {}", said(&now.version), said(&proven.version)))
         }
-        _ => Some(format!("its entity tag is {}, proven was {}", said(&now.etag), said(&proven.etag))),
+        _ => Some(format!("its entity tag is {}, expected {}", said(&now.etag), said(&proven.etag))),
     }
 }
 
@@ -69,21 +69,23 @@ pub(super) async fn read_bucket(bucket: &Bucket, proven: &RemoteObject, run: &Ru
         }
         read_bytes += piece.len() as u64;
         if read_bytes > proven.size_bytes {
-            return Ok(Some(format!("it reads as more than {} bytes, which were proven", proven.size_bytes)));
+            return Ok(Some(format!("its content is longer than the expected {} bytes", proven.size_bytes)));
         }
     }
     if read_bytes != proven.size_bytes {
-        return Ok(Some(format!("it reads as {read_bytes} bytes, proven were {}", proven.size_bytes)));
+        return Ok(Some(format!("its content has {read_bytes} bytes, expected {}", proven.size_bytes)));
     }
     let (Some(hasher), Some((_, ours))) = (hasher, asked) else { return Ok(None) };
     let sums = hasher.finish(read_bytes);
     let theirs = sums.crc64nvme.or(sums.crc32c).or(sums.md5).or(sums.sha256).unwrap_or_default();
-    Ok((theirs != ours).then(|| format!("its bytes have the checksum {theirs}, proven was {ours}")))
+    Ok((theirs != ours).then(|| format!("the checksum of its content is {theirs}, expected {ours}")))
 }
 
 /// Reads a file of a directory and compares its bytes with the proof.
 pub(super) fn read_directory(directory: &Directory, proven: &RemoteObject, run: &Run<'_>) -> Result<Option<String>> {
     let theirs = format!("blake3:{}", directory.digest(&directory.path_of(&proven.key), run)?);
     let ours = proven.checksum.as_ref().filter(|ours| algorithm(ours) == "blake3");
-    Ok(ours.filter(|ours| **ours != theirs).map(|ours| format!("its bytes are {theirs}, proven was {ours}")))
+    Ok(ours
+        .filter(|ours| **ours != theirs)
+        .map(|ours| format!("the checksum of its content is {theirs}, expected {ours}")))
 }

@@ -205,7 +205,7 @@ impl Look<'_> {
     }
 
     fn no_answer(&self, bucket: &Bucket, key: &str) -> DeliverError {
-        let words = format!("target `{}` gave no answer within {} s", self.target.options.name, PATIENCE.as_secs());
+        let words = format!("target `{}` did not answer within {} s", self.target.options.name, PATIENCE.as_secs());
         bucket.refusal(Verb::Head, key, Cause::Timeout, &words)
     }
 }

@@ -38,7 +38,7 @@ pub enum DiscoverError {
         path: PathBuf,
     },
     /// A symbolic link with a recording's name, or to a directory, that leads out of the root.
-    #[error("`{}` is a symbolic link out of the root, to `{}`", printable(path), printable(target))]
+    #[error("`{}` is a symbolic link that leads out of the root, to `{}`", printable(path), printable(target))]
     LeadsOut {
         /// The link.
         path: PathBuf,
@@ -46,7 +46,7 @@ pub enum DiscoverError {
         target: PathBuf,
     },
     /// A limit of the kernel on notifications is reached.
-    #[error("cannot be notified of changes below `{}`: the limit `{sysctl}` is reached", printable(path))]
+    #[error("cannot watch `{}` for changes: the limit `{sysctl}` is reached", printable(path))]
     WatchLimit {
         /// The root, or the directory in it, that is not watched.
         path: PathBuf,
@@ -54,7 +54,7 @@ pub enum DiscoverError {
         sysctl: &'static str,
     },
     /// Notifications cannot be had for another reason.
-    #[error("cannot be notified of changes below `{}`", printable(path))]
+    #[error("cannot watch `{}` for changes", printable(path))]
     NotWatched {
         /// The root, or the directory in it, that is not watched.
         path: PathBuf,
@@ -62,7 +62,7 @@ pub enum DiscoverError {
         source: io::Error,
     },
     /// A root that was there has been removed or renamed.
-    #[error("the root `{}` is gone", printable(path))]
+    #[error("the root `{}` was removed or renamed", printable(path))]
     RootGone {
         /// The root.
         path: PathBuf,
@@ -76,7 +76,7 @@ pub enum DiscoverError {
         state_dir: PathBuf,
     },
     /// A name template that means nothing.
-    #[error("the name template of `{}` cannot be used", printable(path))]
+    #[error("the name template of `{}` is not valid", printable(path))]
     Template {
         /// The root it was given for.
         path: PathBuf,
@@ -121,19 +121,22 @@ impl Fault for DiscoverError {
                 path = printable(path)
             ),
             Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                "Create the directory or correct the path; it is looked for again at every scan.".into()
+                "Create the directory or correct the path; it is checked again at every scan.".into()
             }
-            Self::Unreadable { .. } => "Nothing was changed; it is tried again at the next scan.".into(),
+            Self::Unreadable { .. } => "Nothing was changed; it is retried at the next scan.".into(),
             Self::PlaylistRefused { .. } => {
-                "Nothing was changed. The .ts files in its directory and below are not taken as recordings while it is there, \
-                 as it may name them; other recordings are. Remove or correct it."
+                "Nothing was changed. While it exists, the .ts files in its directory and below are not processed \
+                 as recordings, because it may list them; other recordings are. Remove or correct it."
                     .into()
             }
             Self::NotUtf8 { .. } => {
-                "The file is left as it is. Rename it to a UTF-8 name and it is taken at the next scan.".into()
+                "The file is unchanged. Rename it to a UTF-8 name; it is then processed at the next scan.".into()
             }
             Self::LeadsOut { target, .. } => {
-                format!("It is not followed. Give `{}` as a root of its own if it holds recordings.", printable(target))
+                format!(
+                    "It is not followed. Configure `{}` as a separate root if it contains recordings.",
+                    printable(target)
+                )
             }
             Self::WatchLimit { sysctl, .. } => format!(
                 "Nothing is lost: this root is scanned periodically instead. Raise the limit with \
@@ -142,10 +145,11 @@ impl Fault for DiscoverError {
             ),
             Self::NotWatched { .. } => "Nothing is lost: this root is scanned periodically instead.".into(),
             Self::RootGone { .. } => {
-                "Recordings that are finished and delivered are safe. It is watched again as soon as it is back.".into()
+                "Recordings that are finished and delivered are safe. It is watched again as soon as it is available."
+                    .into()
             }
             Self::Owned { state_dir, .. } => format!(
-                "What lies there is left to its owner. To work on it, run the command with `--state-dir {}`.",
+                "Files there are left to that instance. To process them, run the command with `--state-dir {}`.",
                 printable(state_dir)
             ),
             Self::Template { .. } | Self::Thread(_) => return None,

@@ -27,16 +27,14 @@ fn judge(setting: Fragmented, server: &str, playback: impl FnOnce() -> Playback)
         Fragmented::Keep => set(true),
         Fragmented::Progressive => set(false),
         Fragmented::Auto if server != Server::MediaMtx.name() => {
-            Fragments { are_kept: false, reason: "its server does not read recordings again".into() }
+            Fragments { are_kept: false, reason: "its server does not read finished recordings".into() }
         }
         Fragmented::Auto => match playback() {
-            Playback::Off => Fragments { are_kept: false, reason: "MediaMTX's playback is off".into() },
-            Playback::On => {
-                Fragments { are_kept: true, reason: "MediaMTX's playback server reads fragments only".into() }
-            }
+            Playback::Off => Fragments { are_kept: false, reason: "MediaMTX playback is disabled".into() },
+            Playback::On => Fragments { are_kept: true, reason: "MediaMTX playback reads only fragmented MP4".into() },
             Playback::Unknown(why) => Fragments {
                 are_kept: true,
-                reason: format!("MediaMTX's playback server reads fragments only, and it may be on: {why}").into(),
+                reason: format!("MediaMTX playback reads only fragmented MP4 and may be enabled: {why}").into(),
             },
         },
     }

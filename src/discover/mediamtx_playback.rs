@@ -57,15 +57,16 @@ fn installed(root: &Path) -> Playback {
     let paths = DEFAULT_PATHS.iter().filter_map(|path| path.strip_prefix('/')).map(|path| root.join(path));
     let found: Vec<_> = paths.filter(|path| path.exists()).map(|path| of_file(&path)).collect();
     if found.is_empty() {
-        Playback::Unknown("no MediaMTX runs here and no configuration of it is installed")
+        Playback::Unknown("MediaMTX is not running here and no configuration of it is installed")
     } else {
         worst(&found)
     }
 }
 
 fn of_process(process: &Path) -> Playback {
-    const HIDDEN: Playback =
-        Playback::Unknown("its process may not be read; run aftercast with CAP_SYS_PTRACE, or set `fragmented`");
+    const HIDDEN: Playback = Playback::Unknown(
+        "permission denied reading its process; run aftercast with CAP_SYS_PTRACE, or set `fragmented`",
+    );
     let (Ok(environment), Ok(command)) = (fs::read(process.join("environ")), fs::read(process.join("cmdline"))) else {
         return HIDDEN;
     };
@@ -113,7 +114,7 @@ fn of_text(text: &str) -> Playback {
     let is_key = |line: &&str| line.starts_with(|c: char| c.is_ascii_alphabetic() || c == '"' || c == '\'');
     let keys: Vec<(&str, &str)> = text.lines().filter(is_key).filter_map(|line| line.split_once(':')).collect();
     if keys.is_empty() {
-        return Playback::Unknown("its configuration has no keys that can be read");
+        return Playback::Unknown("its configuration has no readable keys");
     }
     let unquoted = |key: &str| key.trim().trim_matches(['"', '\'']) == "playback";
     keys.iter().rev().find(|(key, _)| unquoted(key)).map_or(Playback::Off, |(_, value)| of_value(value))

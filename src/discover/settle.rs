@@ -183,7 +183,7 @@ impl Settler {
             self.writers.see(&candidate.path, state.file(), by);
             if is_news {
                 let path = crate::recording::name::printable(&candidate.path);
-                tracing::debug!(%path, processes = by.len(), "Temporary file is being written.");
+                tracing::debug!(%path, processes = by.len(), "temporary file is being written");
             }
         }
     }
@@ -262,7 +262,7 @@ impl Settler {
                 root = %crate::recording::name::printable(root),
                 quiet_s = self.options.quiet.as_secs(),
                 remedy,
-                "Writers here cannot be seen, so recordings wait until they have been quiet."
+                "cannot see which processes write here; recordings wait until they are unchanged for `quiet`"
             );
         }
     }
@@ -275,9 +275,11 @@ fn remedy(why: Unavailable) -> Option<&'static str> {
             "Give aftercast CAP_LEASE (`AmbientCapabilities=CAP_LEASE` in its unit) or run it as the recordings' owner.",
         ),
         Unavailable::NoAccess => {
-            Some("Put the user that runs aftercast into the group of the recordings and let the group read them.")
+            Some("Add the user that runs aftercast to the group of the recordings and give the group read permission.")
         }
-        Unavailable::FileSystem => Some("This file system gives no leases. Run aftercast on the machine that records."),
+        Unavailable::FileSystem => {
+            Some("This file system does not support leases. Run aftercast on the machine that records.")
+        }
         Unavailable::Gone | Unavailable::Other => None,
     }
 }

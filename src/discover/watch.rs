@@ -225,7 +225,7 @@ impl Translator {
         if let Err(TrySendError::Full(_)) = self.events.try_send(event)
             && !self.shared.is_rescan_ordered.swap(true, Ordering::SeqCst)
         {
-            self.order(Order::Rescan("more happened than could be worked off"));
+            self.order(Order::Rescan("too many events"));
         }
     }
 }

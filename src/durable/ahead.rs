@@ -159,7 +159,7 @@ impl ReadAhead {
     fn begin<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
         let builder = std::thread::Builder::new().name("read-ahead".into());
         if let Err(error) = builder.spawn_scoped(scope, || self.work()) {
-            tracing::debug!(error = crate::fault::chain(&error), "No thread is left to read ahead.");
+            tracing::debug!(error = crate::fault::chain(&error), "cannot start a thread to read ahead");
         }
     }
 

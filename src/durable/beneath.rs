@@ -151,7 +151,7 @@ pub fn metadata(path: &Path) -> Result<Metadata> {
             Err(error) => Err(error),
         }
     };
-    read().map_err(FileError::on("read the state of", path))
+    read().map_err(FileError::on("read the metadata of", path))
 }
 
 #[cfg(test)]

@@ -169,7 +169,7 @@ impl<'a> Copy<'a> {
         if !self.reads_back || written[..padded] == read[..padded] {
             return Ok(());
         }
-        Err(io::Error::other(format!("the disk gives back other bytes than were written at byte {at}")))
+        Err(io::Error::other(format!("the disk returned different data from what was written at byte {at}")))
     }
 
     /// Reads what belongs at a place of the target.

@@ -232,7 +232,7 @@ fn open(path: &Path) -> Result<Opened> {
 }
 
 fn seen_of(file: &File, path: &Path) -> Result<Seen> {
-    let metadata = file.metadata().map_err(FileError::on("read the state of", path))?;
+    let metadata = file.metadata().map_err(FileError::on("read the metadata of", path))?;
     Ok(Seen::of(&metadata))
 }
 

@@ -125,7 +125,7 @@ impl InPlace {
 
     /// Its fingerprint and its number of hard links, now.
     pub fn state(&self) -> Result<(Fingerprint, u64)> {
-        let metadata = self.file.metadata().map_err(FileError::on("read the state of", &self.path))?;
+        let metadata = self.file.metadata().map_err(FileError::on("read the metadata of", &self.path))?;
         Ok((Fingerprint::of(&metadata), metadata.nlink()))
     }
 

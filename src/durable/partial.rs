@@ -149,7 +149,7 @@ impl Partial {
         let failed = |verb| FileError::on(verb, &self.path);
         let not_kept = keep_attributes(&self.file, like);
         self.file.sync_all().map_err(failed("sync"))?;
-        let written = Fingerprint::of(&self.file.metadata().map_err(failed("read the state of"))?);
+        let written = Fingerprint::of(&self.file.metadata().map_err(failed("read the metadata of"))?);
         if !self.has_name {
             self.link().map_err(FileError::on("name a file in", directory_of(&self.name)))?;
             tell(Event::Created(&self.name));

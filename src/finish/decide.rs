@@ -28,8 +28,8 @@ impl Action {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Keep => "keep",
-            Self::Front => "header to the front",
-            Self::Index => "sample tables to the front",
+            Self::Front => "move header to front",
+            Self::Index => "move sample tables to front",
             Self::Remux => "remux",
             Self::Salvage => "salvage",
             Self::Quarantine(_) => "quarantine",

@@ -76,7 +76,7 @@ pub fn of_reading(container: Container, reading: &Reading) -> Description {
 
 fn describe_iso(path: &Path, container: Container) -> Result<Option<Description>, FinishError> {
     let file = durable::open_to_read(path)?;
-    let size = file.metadata().map_err(FileError::on("read the state of", path))?.len();
+    let size = file.metadata().map_err(FileError::on("read the metadata of", path))?.len();
     describe_reader(&mut BufReader::new(&file), size, container).map_err(|e| header_error(path, e))
 }
 

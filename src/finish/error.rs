@@ -39,7 +39,7 @@ pub enum FinishError {
         source: SalvageError,
     },
     /// The finished file does not hold what the source holds; it was thrown away.
-    #[error("the file made from `{}` does not hold the same media: {detail}", printable(path))]
+    #[error("the file made from `{}` does not contain the same media: {detail}", printable(path))]
     NotTheSame {
         /// The source.
         path: PathBuf,
@@ -53,7 +53,7 @@ pub enum FinishError {
         path: PathBuf,
     },
     /// A splice in place was cut short and could not be taken back: the journal knows how to.
-    #[error("`{}` is half finished in place", printable(path))]
+    #[error("finishing `{}` in place was interrupted", printable(path))]
     HalfDone {
         /// The source.
         path: PathBuf,
@@ -62,7 +62,7 @@ pub enum FinishError {
         source: Box<FinishError>,
     },
     /// Not enough room for the finished file beside its source.
-    #[error("finishing `{}` needs {needed_bytes} bytes, {free_bytes} are free", printable(path))]
+    #[error("finishing `{}` needs {needed_bytes} bytes, but only {free_bytes} are free", printable(path))]
     NoSpace {
         /// The source.
         path: PathBuf,
@@ -79,14 +79,14 @@ pub enum FinishError {
         source: Box<dyn Error + Send + Sync>,
     },
     /// What was about to be done could not be written into the journal; nothing was done.
-    #[error("cannot journal what is about to be done")]
+    #[error("cannot write the next step to the journal")]
     NotJournalled {
         /// Why.
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
     /// Every numbered name is taken.
-    #[error("every name for `{}` is taken", printable(path))]
+    #[error("every name for the finished file of `{}` is already in use", printable(path))]
     TooManyNames {
         /// The source.
         path: PathBuf,
@@ -113,17 +113,19 @@ impl Fault for FinishError {
             Self::Media(e) => e.hint(),
             Self::Header { source, .. } => source.hint(),
             Self::Salvage { source, .. } => source.hint(),
-            Self::Changed { .. } => Some("The recording is untouched; it is taken again when it rests.".into()),
+            Self::Changed { .. } => {
+                Some("The recording is untouched; it is processed again when it no longer changes.".into())
+            }
             Self::HalfDone { .. } => Some(
-                "Every byte of the recording is there. It is completed or taken back at the next try or start; leave the state \
-                 directory as it is."
+                "No byte of the recording is lost. It is completed or rolled back at the next attempt or start; do \
+                 not change the state directory."
                     .into(),
             ),
             Self::NoSpace { .. } => Some(
-                "The recording is safe where it is. Free space on its file system; it is tried again by itself.".into(),
+                "The recording is safe where it is. Free space on its file system; it is retried automatically.".into(),
             ),
             Self::NotTheSame { path, .. } => Some(format!(
-                "The recording is untouched and nothing was published; `aftercast inspect {}` says what is in it.",
+                "The recording is untouched and nothing was published; `aftercast inspect {}` shows its contents.",
                 printable(path)
             )),
             Self::NoName { .. } | Self::NotJournalled { .. } | Self::TooManyNames { .. } => None,

@@ -346,7 +346,7 @@ impl<'a> Spliced<'a> {
         match performed {
             Ok(Performed::Done) => going.front.attempt.conclude(*written),
             Ok(Performed::Aside(why)) => {
-                tracing::debug!(path = %printable(going.front.source()), why, "Not finished in place.");
+                tracing::debug!(path = %printable(going.front.source()), why, "not finished in place");
                 going.go_on()
             }
             Ok(Performed::OtherBlock) => {

@@ -135,7 +135,7 @@ impl Inspection {
 /// Looks at a file's headers.
 pub fn inspect(path: &Path) -> Result<Inspection, FinishError> {
     let file = durable::open_to_read(path)?;
-    let metadata = file.metadata().map_err(FileError::on("read the state of", path))?;
+    let metadata = file.metadata().map_err(FileError::on("read the metadata of", path))?;
     let size_bytes = metadata.len();
     let mut head = Vec::new();
     (&file).take(HEAD_BYTES).read_to_end(&mut head).map_err(FileError::on("read", path))?;
@@ -206,13 +206,13 @@ fn look_for_recordings(path: &Path, file: &File, found: &mut Inspection) -> Resu
 }
 
 fn beginning_lost() -> Defect {
-    Defect::Truncated { missing: "what stood at its beginning".to_owned() }
+    Defect::Truncated { missing: "the beginning of the file".to_owned() }
 }
 
 /// A file that is a hole for nearly all of its length. A file system that names no blocks at all says nothing.
 fn holes(size_bytes: u64, on_disk_bytes: u64) -> Option<Defect> {
     let ratio = size_bytes.checked_div(on_disk_bytes)?;
-    let what = "bytes of the file for each byte that is on the disk".to_owned();
+    let what = "bytes of the file for each byte that is allocated on disk".to_owned();
     (size_bytes > SPARSE_FROM_BYTES && ratio > MAX_SPARSE_RATIO).then_some(Defect::BeyondLimit {
         what,
         found: ratio,
@@ -336,11 +336,11 @@ fn read_appended(
     let (read, what) = match isobmff::appended::read(reader, &iso.layout, parts)? {
         Appended::Joined(read) => {
             iso.is_rebuilt = true;
-            (read, "another recording begins here; it is joined to the one before")
+            (read, "another recording begins here; it is joined to the previous one")
         }
         Appended::First(read) => {
             iso.has_others = true;
-            (read, "another recording with other parameters begins here; it stays in the original")
+            (read, "another recording with different parameters begins here; it remains in the original")
         }
     };
     for part in &parts[1..] {

@@ -114,7 +114,7 @@ fn tried(source: &Path, mut salvaged: Salvaged) -> Result<Salvaged, FinishError>
     salvaged.report.decode_errors = Some(proof.errors);
     if !proof.is_clean {
         let parameters = salvaged.report.source;
-        info!(path = %printable(source), ?parameters, errors = proof.errors, "The parameters do not decode it.");
+        info!(path = %printable(source), ?parameters, errors = proof.errors, "the parameters do not decode the recording");
         salvaged.verdict = Verdict::NeedsParameters;
     }
     Ok(salvaged)
@@ -143,10 +143,10 @@ fn foreign(
         let mut defects = clusters_made_whole(&whole, container, &offset)?;
         if rest.start > 0 {
             if !begins_clean(whole.path(), container)? {
-                info!(path = %printable(source), parameters = ?mended.source, "The parameters do not decode it.");
+                info!(path = %printable(source), parameters = ?mended.source, "the parameters do not decode the recording");
                 continue;
             }
-            info!(path = %printable(source), parameters = ?mended.source, from = rest.start, "Gave a recording its beginning again.");
+            info!(path = %printable(source), parameters = ?mended.source, from = rest.start, "restored the beginning of the recording");
             defects.push(Defect::Truncated { missing: format!("the first {} bytes", rest.start) });
         }
         return found_whole(whole, defects);
@@ -175,13 +175,13 @@ fn clusters_made_whole(
         return Ok(Vec::new());
     }
     let file = durable::open_to_read(path)?;
-    let len = file.metadata().map_err(FileError::on("read the state of", path))?.len();
+    let len = file.metadata().map_err(FileError::on("read the metadata of", path))?.len();
     let repair = salvage::repair_clusters(file, len).map_err(|error| salvage_error(path, error))?;
     durable::overwrite(whole, &repair.patches, repair.len)?;
     let (places, bytes) = repair.hit;
     let offset = repair.patches.iter().map(|(at, _)| *at).min().and_then(offset);
     let hit = (places > 0).then_some(Defect::Unexplained { bytes, places, offset, lost_packets: 0 });
-    let missing = format!("what stood in the last {} bytes", len - repair.len);
+    let missing = format!("the data in the last {} bytes", len - repair.len);
     let cut = (repair.len < len).then_some(Defect::Truncated { missing });
     Ok(hit.into_iter().chain(cut).collect())
 }
@@ -238,7 +238,7 @@ fn log(path: &Path, salvaged: &Salvaged) {
         lost_packets = report.lost(),
         unexplained_bytes = report.unexplained_bytes,
         gaps = report.gap_count,
-        "Looked through a recording without a header.",
+        "analysed recording without header",
     );
 }
 

@@ -115,7 +115,7 @@ fn same_tracks(
 
 fn same_count(before: &Movie, tracks: usize) -> Result<(), String> {
     let expected = before.tracks.len();
-    if expected == tracks { Ok(()) } else { Err(format!("{expected} tracks became {tracks}")) }
+    if expected == tracks { Ok(()) } else { Err(format!("expected {expected} tracks, found {tracks}")) }
 }
 
 fn same_track(number: usize, ours: &Track, theirs: &Track, moved_by: Option<u64>) -> Result<(), String> {

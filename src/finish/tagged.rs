@@ -72,11 +72,11 @@ fn name_unsound(work: &Work<'_>, inspection: &mut Inspection) -> Result<(), Fini
     inspection.recordings = tags.recordings;
     let Some(at) = tags.unsound_at else { return Ok(()) };
     if work.settled.evidence().is_strong() && splice::put_back_by_bytes(source)? == ByBytes::PutBack {
-        tracing::info!(path = %printable(source), "A splice that was cut was taken back; the recording is taken again.");
+        tracing::info!(path = %printable(source), "interrupted splice rolled back; the recording is processed again");
         return Err(FinishError::Changed { path: source.to_owned() });
     }
     if indexing::ends_whole(source)? {
-        let missing = format!("what stood behind byte {at}, where tags do not follow one another");
+        let missing = format!("the data from byte {at}, where tags do not follow one another");
         inspection.defects.push(Defect::Truncated { missing });
     }
     Ok(())

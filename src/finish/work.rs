@@ -297,6 +297,6 @@ pub(super) fn seal(work: &Work<'_>, partial: Partial) -> Result<Sealed, FinishEr
     let source = work.settled.path();
     let like = durable::metadata(source)?;
     let sealed = work.turn.lend(|| partial.seal(&like))?;
-    let warnings = sealed.not_kept.map(|what| format!("the {what} of the original could not be kept")).into_iter();
+    let warnings = sealed.not_kept.map(|what| format!("the {what} of the original could not be preserved")).into_iter();
     Ok(Sealed { path: sealed.path, fingerprint: sealed.fingerprint, warnings: warnings.collect() })
 }

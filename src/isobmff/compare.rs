@@ -11,7 +11,7 @@ use super::track::Track;
 /// old file lies in the new one), size, times, sync flag and description.
 pub fn first_difference(before: &Movie, after: &Movie, moved: &Moved<'_>) -> Option<String> {
     if before.tracks.len() != after.tracks.len() {
-        return Some(format!("{} tracks became {}", before.tracks.len(), after.tracks.len()));
+        return Some(format!("expected {} tracks, found {}", before.tracks.len(), after.tracks.len()));
     }
     let (old_timescale, new_timescale) = (before.header.timescale, after.header.timescale);
     let pairs = (1..).zip(before.tracks.iter().zip(&after.tracks));
@@ -41,7 +41,7 @@ fn moved_presentation(from: i64, to: i64) -> Option<String> {
 
 fn sample_difference(old: &Track, new: &Track, moved: &Moved<'_>) -> Option<String> {
     if old.tables.count() != new.tables.count() {
-        return Some(format!("{} samples became {}", old.tables.count(), new.tables.count()));
+        return Some(format!("expected {} samples, found {}", old.tables.count(), new.tables.count()));
     }
     let is_external = old.is_external();
     let place = |offset| if is_external { offset } else { moved(offset) };

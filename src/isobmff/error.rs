@@ -34,7 +34,7 @@ pub enum IsoError {
         detail: String,
     },
     /// A bound that protects this process, not a rule of the standard.
-    #[error("{what} is {found}, more than the {limit} that are read here")]
+    #[error("{what} is {found}; the limit is {limit}")]
     Limit {
         /// What is too large.
         what: &'static str,
@@ -44,7 +44,7 @@ pub enum IsoError {
         limit: u64,
     },
     /// A movie header that is compressed; it may expand to a thousand times its size, and what it holds to a thousand times that.
-    #[error("the movie header at byte {offset} is compressed (`cmov`), which is not read")]
+    #[error("the movie header at byte {offset} is compressed (`cmov`), which is not supported")]
     Compressed {
         /// Byte offset of the box at the top level that it is in.
         offset: u64,

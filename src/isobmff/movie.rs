@@ -197,5 +197,5 @@ fn no_header(moov: &Child<'_>, is_compressed: bool) -> IsoError {
     if is_compressed {
         return IsoError::Compressed { offset: moov.offset };
     }
-    IsoError::malformed(moov.offset, "`moov` without a sound `mvhd` (§8.2.2)")
+    IsoError::malformed(moov.offset, "`moov` without a valid `mvhd` (§8.2.2)")
 }

@@ -50,7 +50,7 @@ fn rewrite(found: &Child<'_>, moved: &Moved<'_>, out: &mut Vec<u8>) -> Result<()
             refuse_item_offsets(found)?;
             out.extend(found.raw);
         }
-        b"cmov" => return Err(unmovable(*b"cmov", "compressed movie headers are not read")),
+        b"cmov" => return Err(unmovable(*b"cmov", "compressed movie headers are not supported")),
         _ => out.extend(found.raw),
     }
     Ok(())

@@ -98,7 +98,7 @@ fn refuse_absolute(layout: &Layout) -> Result<(), IsoError> {
     }
     if layout.shape() == Shape::Fragmented {
         let found = layout.first(b"moof").or_else(|| layout.first(b"moov")).ok_or(IsoError::NoMovieHeader)?;
-        return Err(unmovable(found, "a fragmented file is written anew from its fragments, not moved"));
+        return Err(unmovable(found, "a fragmented file is rewritten from its fragments, not moved"));
     }
     Ok(())
 }

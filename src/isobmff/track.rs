@@ -302,7 +302,7 @@ impl Parts {
         let descriptions = self.stsd.as_deref().and_then(|raw| SampleDescriptions::new(raw, handler));
         let media = self.media.filter(|media| media.timescale > 0);
         let (Some(header), Some(media), Some(descriptions)) = (self.header, media, descriptions) else {
-            notes.malformed(trak.offset, "`trak` without a sound `tkhd` (§8.3.2), `mdhd` (§8.4.2) or `stsd` (§8.5.2)");
+            notes.malformed(trak.offset, "`trak` without a valid `tkhd` (§8.3.2), `mdhd` (§8.4.2) or `stsd` (§8.5.2)");
             return None;
         };
         let tables = SampleTables {

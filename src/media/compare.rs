@@ -12,7 +12,7 @@ const DURATION_SLACK_MS: i64 = 100;
 #[non_exhaustive]
 pub enum Mismatch {
     /// Another number of tracks.
-    #[error("{written} tracks were written and {read} are there")]
+    #[error("{written} tracks were written, but {read} were found")]
     Tracks {
         /// Tracks with packets that were written.
         written: usize,
@@ -20,7 +20,7 @@ pub enum Mismatch {
         read: usize,
     },
     /// Another codec or kind of track.
-    #[error("track {track}: {written} was written and {read} is there")]
+    #[error("track {track}: {written} was written, but {read} was found")]
     Codec {
         /// Track number in the output, starting at 1.
         track: u32,
@@ -30,7 +30,7 @@ pub enum Mismatch {
         read: String,
     },
     /// Another number of packets.
-    #[error("track {track}: {written} packets were written and {read} are there")]
+    #[error("track {track}: {written} packets were written, but {read} were found")]
     Packets {
         /// Track number in the output, starting at 1.
         track: u32,
@@ -40,13 +40,13 @@ pub enum Mismatch {
         read: u64,
     },
     /// Other payloads.
-    #[error("track {track}: the payloads are not those that were written")]
+    #[error("track {track}: the payloads differ from those that were written")]
     Payload {
         /// Track number in the output, starting at 1.
         track: u32,
     },
     /// Another duration.
-    #[error("track {track}: {written_ms} ms were written and {read_ms} ms are there")]
+    #[error("track {track}: {written_ms} ms were written, but {read_ms} ms were found")]
     Duration {
         /// Track number in the output, starting at 1.
         track: u32,

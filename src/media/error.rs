@@ -143,7 +143,7 @@ impl Fault for MediaError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                "The original is untouched. Free space on that file system; the recording is tried again by itself."
+                "The original is untouched. Free space on that file system; the recording is retried automatically."
                     .into()
             }
             Self::UnreadableTrack { .. } => {
@@ -154,8 +154,8 @@ impl Fault for MediaError {
             }
             Self::Missing { .. } => "Install a complete FFmpeg; `aftercast doctor` lists what is missing.".into(),
             Self::NotLoaded { .. } => {
-                "No recording was touched. Install the FFmpeg libraries that aftercast was built with, or build it anew with \
-                 those that are there; `aftercast doctor` tries to load them."
+                "No recording was touched. Install the FFmpeg libraries that aftercast was built with, or rebuild \
+                 it with the installed ones; `aftercast doctor` tries to load them."
                     .into()
             }
             _ => return None,

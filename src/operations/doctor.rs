@@ -189,12 +189,12 @@ fn unhandled(config: &Config, root: &RootOptions) -> Option<Check> {
 fn owned(root: &Path) -> Check {
     let of = |owner: RootOwner| printable(&owner.state_dir);
     match RootLock::probe(root) {
-        Ok(true) => of_result(root, "owner", Ok::<_, RootError>("nobody; locks work".to_owned())),
+        Ok(true) => of_result(root, "owner", Ok::<_, RootError>("none; locks work".to_owned())),
         Ok(false) => of_result(
             root,
             "owner",
             Ok::<_, RootError>(
-                "this file system has no locks: the owner touches `.aftercast-alive` every 2 s".to_owned(),
+                "this file system does not support locks: the owner touches `.aftercast-alive` every 2 s".to_owned(),
             ),
         ),
         Err(RootError::InUse { owner, .. }) => {
@@ -210,15 +210,15 @@ fn lease(root: &Path) -> Check {
     let files = fs::read_dir(root).into_iter().flatten().flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_file()));
     let answer = files.map(|entry| discover::probe(&entry.path())).next();
     let (is_ok, detail) = match answer {
-        None => (true, "no file there to try it on"),
+        None => (true, "no file to test it on"),
         Some(Lease::Free | Lease::Held) => (true, "works"),
         Some(Lease::Unavailable(Unavailable::NotOwner)) => (false, "refused: the files belong to another user"),
         Some(Lease::Unavailable(Unavailable::FileSystem)) => (false, "not on this file system"),
         Some(Lease::Unavailable(_)) => (false, "not available"),
     };
     let hint = (!is_ok).then(|| {
-        "Recordings wait until they are unchanged for `quiet`. Give the program CAP_LEASE (`AmbientCapabilities=CAP_LEASE` in \
-         the unit) to know at once."
+        "Recordings wait until they are unchanged for `quiet`. Give the program CAP_LEASE \
+         (`AmbientCapabilities=CAP_LEASE` in the unit) to detect closed files immediately."
             .to_owned()
     });
     Check::new(printable(root), "lease", is_ok, detail).hint(hint)
@@ -251,7 +251,7 @@ fn is_apart(config: &Config, targets: &Targets, name: &str, root: &Path, stop: &
     match targets.shows(name, root, &roots, stop, &NoLedger) {
         Err(error) => of_result(Path::new(name), NAME, Err::<String, _>(error)),
         Ok(shown) => match shown.iter().find(|shown| shown.root == root) {
-            None => Check::new(name, NAME, true, format!("does not show `{root_name}`")),
+            None => Check::new(name, NAME, true, format!("separate from `{root_name}`")),
             Some(shown) => {
                 let hint = "Its objects are the recordings themselves, so nothing there is freed. Point the target at \
                             storage that does not lead to the recordings.";

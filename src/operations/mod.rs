@@ -11,8 +11,8 @@ mod context;
 mod doctor;
 mod error;
 mod histogram;
-mod notes;
 mod media;
+mod notes;
 mod process;
 mod queue;
 mod recordings;
@@ -31,8 +31,8 @@ pub use context::{Context, InForce};
 pub use doctor::{Check, Doctor, checks};
 pub use error::{ErrorKind, OperationError};
 pub use histogram::{CountVods, Histogram, Span};
-pub use notes::EditVod;
 pub use media::{Copy, FileDigest, LinkToCopy, LocateMedia, Media, MediaOf, PathInRoot};
+pub use notes::EditVod;
 pub use process::{NotSettled, Plan, PlannedRun, Process, ProcessReport, Processed, UndoSplice};
 pub use queue::{
     CollectUploads, CollectedUploads, ListQueue, NotFreed, Queue, QueuedDelivery, Retried, RetryDeliveries,

@@ -81,7 +81,9 @@ impl Process {
     /// Whether the arguments are sound by themselves: for whoever does other work before it runs.
     pub fn check(&self) -> Result<(), OperationError> {
         if self.paths.is_empty() || self.mode == Mode::Watch {
-            return Err(OperationError::invalid("`paths` must not be empty, and `mode` is `process` or `recover`"));
+            return Err(OperationError::invalid(
+                "`paths` must not be empty, and `mode` must be `process` or `recover`",
+            ));
         }
         self.server.as_deref().map(server_named).transpose()?;
         absolute(&self.paths).map(drop)

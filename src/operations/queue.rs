@@ -235,9 +235,9 @@ impl RetryDeliveries {
         let is_unfinished = !from_journal(house, is_this)?.0.is_empty();
         let named = printable_text(named);
         Err(OperationError::not_found(if is_unfinished {
-            format!("`{named}` is a recording that is not finished; `aftercast recover` tries it again")
+            format!("`{named}` is a recording that is not finished; `aftercast recover` retries it")
         } else {
-            format!("no delivery has the id or the file `{named}`; `aftercast queue list` shows them")
+            format!("no delivery has the id or the file `{named}`; `aftercast queue list` lists all deliveries")
         }))
     }
 }

@@ -97,8 +97,8 @@ fn verify_one(
         Err(error) => (false, chain(&error)),
         Ok(found) => match pipeline::note_look(house, vod, object, found, reads)? {
             Looked::AsProven => (true, "as proven".to_owned()),
-            Looked::SentAgain(difference) => (false, format!("{}; it is sent again", difference.words)),
-            Looked::OnlyNoted(difference) => (false, format!("{}; no local file is left to send", difference.words)),
+            Looked::SentAgain(difference) => (false, format!("{}; it is uploaded again", difference.words)),
+            Looked::OnlyNoted(difference) => (false, format!("{}; no local file is left to upload", difference.words)),
         },
     };
     Ok(Verified { vod_id: vod.vod_id.clone(), url: object.url.clone(), same, message })

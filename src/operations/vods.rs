@@ -125,7 +125,7 @@ impl Operation for ListVods {
     type Data = VodPage;
 
     fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<VodPage, OperationError> {
-        let not_a_cursor = |_| OperationError::invalid("`after` takes the `next` of the page before");
+        let not_a_cursor = |_| OperationError::invalid("`after` takes the `next` value of the previous page");
         let after = self.after.as_deref().map(str::parse).transpose().map_err(not_a_cursor)?;
         let limit = self.limit.min(PAGE_LIMIT);
         let mut page = Page { after, limit, newest_first: !self.oldest_first, stream: self.stream.as_deref() };

@@ -158,12 +158,12 @@ impl Run<'_> {
         let path = settled.path();
         match finish::put_back_by_bytes(path) {
             Ok(ByBytes::PutBack) => {
-                warn!(path = %printable(path), "A splice in place that was cut is taken back, told by the bytes alone.");
+                warn!(path = %printable(path), "interrupted splice in place rolled back, detected from the file contents alone");
                 let fingerprint = durable::fingerprint(path).ok()?;
                 Some(Candidate { fingerprint, ..settled.candidate().clone() })
             }
             Ok(ByBytes::Unclear) => {
-                warn!(path = %printable(path), "Perhaps half finished in place; what is there does not say where.");
+                warn!(path = %printable(path), "a splice in place may have been interrupted; the file contents do not show where");
                 None
             }
             // Whatever keeps it from being read now is said when it is finished.

@@ -32,17 +32,17 @@ fn remove(house: &House, record: &VodRecord) -> Result<(), PipelineError> {
     let path = &record.source_path;
     let Some(changed_ns) = record.source_changed_ns else {
         if durable::seen(path).is_ok() {
-            stays(path, "an older version did not note its change time; it stays; remove it if it is not needed");
+            stays(path, "source kept: an older version did not record its change time; remove it if it is not needed");
         }
         return Ok(());
     };
     match give_up(house, path, &Seen { fingerprint: record.source, changed_ns })? {
         GivenUp::Removed | GivenUp::Missing | GivenUp::Aside { .. } => {}
         GivenUp::Kept { why: Keeping::Changed, path } => {
-            stays(&path, "the original changed after it was finished; it stays");
+            stays(&path, "source kept: it changed after it was finished");
         }
         GivenUp::Kept { why: Keeping::InUse, path } => {
-            stays(&path, "the original is open for writing; it stays for now");
+            stays(&path, "source kept for now: it is open for writing");
         }
     }
     Ok(())

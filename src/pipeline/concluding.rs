@@ -27,7 +27,7 @@ pub(super) fn conclude(
     let error = match outcome {
         Ok(ended) => {
             if house.postponed.end(key) {
-                info!(path = %printable(settled.path()), "Carried on to its end.");
+                info!(path = %printable(settled.path()), "postponed recording completed");
             }
             return ended;
         }
@@ -81,14 +81,14 @@ fn give_up(
         return house.catalog.cancel(&position.key, now_ms());
     }
     let due_ms = next_try_ms(attempt, *class, now_ms(), 0);
-    warn!(path = %printable(settled.path()), ?class, error = message, "Not finished; the recording stays as it is.");
+    warn!(path = %printable(settled.path()), ?class, error = message, "not finished; the recording is unchanged");
     position.advance(house, Step::Failed { class: *class, message: message.clone(), due_ms })
 }
 
 /// Leaves a recording where it is, for good.
 pub(super) fn quarantine(house: &House, mut position: Position, settled: &Settled, defects: Vec<Defect>) -> Ended {
     let reasons = defects.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-    warn!(path = %printable(settled.path()), reasons, "Quarantined where it is; it is never deleted.");
+    warn!(path = %printable(settled.path()), reasons, "quarantined; the file stays in place and is never deleted");
     match position.advance(house, Step::Quarantined { defects: defects.clone() }) {
         Ok(()) => Ended::Quarantined { defects },
         Err(error) => {

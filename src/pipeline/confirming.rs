@@ -100,16 +100,16 @@ fn ask_one(house: &House, vod_id: &str, question: &Question) -> bool {
     match house.targets().ask(object, &house.stop) {
         Ok(Answer::AsProven { beyond_size }) => {
             if house.answers.end_silence(&object.target) {
-                info!(target_name = object.target, "The target answers again; local files are freed again.");
+                info!(target_name = object.target, "target answers again; local files are freed again");
             }
             house.answers.note(object, asked_at, beyond_size);
             true
         }
         Ok(Answer::Differs(difference)) => {
             house.answers.end_silence(&object.target);
-            warn!(vod_id, url = object.url, difference.words, "A copy is not as proven; the local file stays.");
+            warn!(vod_id, url = object.url, difference.words, "remote copy differs from its proof; local file kept");
             if let Err(error) = redelivering::note_difference(house, vod_id, question, difference) {
-                warn!(vod_id, error = chain(&error), "The difference could not be noted.");
+                warn!(vod_id, error = chain(&error), "cannot record the difference");
             }
             false
         }
@@ -123,7 +123,7 @@ fn ask_one(house: &House, vod_id: &str, question: &Question) -> bool {
 /// Says once that a target does not answer, and leaves it alone for a while.
 pub(super) fn note_silence(house: &House, target: &str, error: &DeliverError) {
     if error.class() != Class::Cancelled && house.answers.silence(target) {
-        warn!(target_name = target, error = chain(error), "Nothing is freed: the target does not confirm its copies.");
+        warn!(target_name = target, error = chain(error), "nothing is freed: the target does not confirm its copies");
     }
 }
 

@@ -211,8 +211,8 @@ fn abort_stale(house: &House) {
     };
     match house.targets().abort_stale(&house.catalog, &awaits) {
         Ok(0) => {}
-        Ok(count) => info!(count, "Gave up uploads that nobody will continue."),
-        Err(error) => warn!(error = chain(&error), "The uploads of the last process cannot be read."),
+        Ok(count) => info!(count, "gave up abandoned uploads"),
+        Err(error) => warn!(error = chain(&error), "cannot read the uploads of the last process"),
     }
 }
 
@@ -220,10 +220,9 @@ fn carry_all(house: &House) {
     while let Some(delivery) = take(house) {
         // A courier that dies would leave the others with its share, and after the last one nothing is delivered any more.
         if catch_unwind(AssertUnwindSafe(|| carry(house, &delivery))).is_err() {
-            error!(delivery = delivery.id, "A courier panicked; please report it. The delivery is tried again later.");
+            error!(delivery = delivery.id, "courier panicked, please report it; the delivery is retried later");
             let due = next_try_ms(delivery.attempts.saturating_add(1), Class::Environment, now_ms(), jitter());
-            let _ =
-                house.catalog.delivery_failed(&delivery.id, Class::Environment, "the program failed", due, now_ms());
+            let _ = house.catalog.delivery_failed(&delivery.id, Class::Environment, "internal error", due, now_ms());
         }
         house.bell.lock().in_flight.remove(&delivery.id);
         house.bell.ring();
@@ -242,7 +241,7 @@ fn take(house: &House) -> Option<Delivery> {
             Ok(Next::At(due_ms)) => Some(due_ms),
             Ok(Next::Nothing) => None,
             Err(error) => {
-                warn!(error = chain(&error), "The delivery queue cannot be read.");
+                warn!(error = chain(&error), "cannot read the delivery queue");
                 None
             }
         };
@@ -269,7 +268,7 @@ fn carry(house: &House, delivery: &Delivery) {
     match house.catalog.begin_delivery(&delivery.id, now_ms()) {
         Ok(Some(attempt)) => attempt_delivery(house, delivery, attempt),
         Ok(None) => {}
-        Err(error) => warn!(delivery = delivery.id, error = chain(&error), "The attempt could not be journalled."),
+        Err(error) => warn!(delivery = delivery.id, error = chain(&error), "attempt not recorded"),
     }
 }
 
@@ -290,9 +289,9 @@ fn attempt_delivery(house: &House, delivery: &Delivery, attempt: u32) {
     match outcome {
         Ok(()) => {
             if house.bell.lock().success(&delivery.target) {
-                info!(target_name = delivery.target, "The target can be used again.");
+                info!(target_name = delivery.target, "target available again");
             }
-            info!(delivery = delivery.id, attempt, "Delivered.");
+            info!(delivery = delivery.id, attempt, "delivered");
             if let Some(vod_id) = &delivery.asset.vod_id {
                 super::freeing::free_if_due(house, vod_id);
             }
@@ -305,8 +304,10 @@ fn attempt_delivery(house: &House, delivery: &Delivery, attempt: u32) {
 fn take_back(house: &House, delivery: &Delivery, objects: &[RemoteObject]) {
     for object in objects {
         match house.targets().remove(&delivery.asset.id, object) {
-            Ok(_) => info!(url = object.url, "Taken back: its VoD was deleted meanwhile."),
-            Err(error) => warn!(url = object.url, error = chain(&error), "Its VoD was deleted, the object stays."),
+            Ok(_) => info!(url = object.url, "object removed: its VoD was deleted during the upload"),
+            Err(error) => {
+                warn!(url = object.url, error = chain(&error), "object of a deleted VoD could not be removed")
+            }
         }
     }
 }
@@ -343,7 +344,7 @@ fn note_failure(house: &House, delivery: &Delivery, attempt: u32, error: &Pipeli
         // Said once for the root; its deliveries wait until it is back.
         let due = next_try_ms(attempt, error.class(), now_ms(), jitter());
         let noted = house.catalog.delivery_failed(&delivery.id, error.class(), &chain(&error), due, now_ms());
-        return noted.unwrap_or_else(|error| warn!(error = chain(&error), "The failure could not be journalled."));
+        return noted.unwrap_or_else(|error| warn!(error = chain(&error), "failure not recorded"));
     }
     let class = error.class();
     if class == Class::Cancelled {
@@ -358,7 +359,7 @@ fn note_failure(house: &House, delivery: &Delivery, attempt: u32, error: &Pipeli
     let is_paused = house.bell.paused_until(&delivery.target).is_some();
     let told = || house.catalog.target_paused(&delivery.target, class, &message, now_ms());
     if let Err(error) = journalled.and_then(|()| if is_paused { told() } else { Ok(()) }) {
-        warn!(delivery = delivery.id, error = chain(&error), "The failure could not be journalled.");
+        warn!(delivery = delivery.id, error = chain(&error), "failure not recorded");
     }
 }
 
@@ -369,7 +370,7 @@ fn say_failure(house: &House, delivery: &Delivery, error: &PipelineError, class:
     let alike = match error {
         PipelineError::Deliver(error) if error.is_of_the_target() => {
             if carried.fault(target, class, now, jitter()) {
-                warn!(target_name = target, error = message, "The target cannot be used; everything stays queued.");
+                warn!(target_name = target, error = message, "target cannot be used; deliveries stay queued");
             }
             return;
         }
@@ -386,14 +387,14 @@ fn say_failure(house: &House, delivery: &Delivery, error: &PipelineError, class:
             carried.failed_alone(target);
             ""
         }
-        Some((Alike::Silence, _)) => "The target does not answer; everything stays queued.",
-        Some((Alike::Error, _)) => "The target answers with errors; everything stays queued.",
+        Some((Alike::Silence, _)) => "target does not answer; deliveries stay queued",
+        Some((Alike::Error, _)) => "target answers with errors; deliveries stay queued",
     };
     match say {
-        Say::This => warn!(delivery = delivery.id, error = message, "Not delivered; the local file stays."),
+        Say::This => warn!(delivery = delivery.id, error = message, "not delivered; local file kept"),
         Say::Waits => warn!(target_name = target, error = message, "{words}"),
         Say::Count(failed) => {
-            let words = "The target still fails; everything stays queued.";
+            let words = "target still fails; deliveries stay queued";
             warn!(target_name = target, failed, error = message, "{words}");
         }
         Say::Nothing => {}

@@ -64,7 +64,7 @@ impl Engine {
     pub fn resume(&self) -> Result<(), CatalogError> {
         let again = resuming::resume(&self.house)?;
         if !again.is_empty() {
-            info!(recordings = again.len(), "Begins again with what the last process left half done.");
+            info!(recordings = again.len(), "resuming interrupted recordings");
         }
         // Each travels alone: if one of them makes the process die again, that is held against no other (promise 6).
         for settled in again {

@@ -44,7 +44,7 @@ pub enum PipelineError {
     #[error("stopped")]
     Stopped,
     /// The program failed on a recording.
-    #[error("the program failed on this recording; please report it with the lines before this one")]
+    #[error("internal error while processing this recording; please report it with the preceding log lines")]
     Panicked,
     /// A root is not mounted, or another directory stands under its path.
     #[error("the root `{}` is not available", printable(root))]
@@ -53,7 +53,7 @@ pub enum PipelineError {
         root: PathBuf,
     },
     /// Nothing is to be watched.
-    #[error("no directory is configured to be watched")]
+    #[error("no directory to watch is configured")]
     NoRoots,
 }
 
@@ -90,14 +90,15 @@ impl Fault for PipelineError {
         match self {
             Self::NoRoots => Some("Set `roots` in the section `[watch]`.".into()),
             Self::RootUnavailable { .. } => Some(
-                "Nothing there is changed. Mount it, or correct the path; everything goes on when it is back.".into(),
+                "Nothing there is changed. Mount it, or correct the path; work resumes when it is available again."
+                    .into(),
             ),
             Self::Runtime(_) | Self::Threads(_) | Self::Couriers(_) => Some(
                 "Raise the limit on threads (`TasksMax=` of the unit, `ulimit -u`), or set fewer `jobs` and a lower \
                  `concurrency`."
                     .into(),
             ),
-            Self::Panicked => Some("The recording is untouched; the others go on.".into()),
+            Self::Panicked => Some("The recording is untouched; other recordings are processed.".into()),
             _ => self.of_room().and_then(Fault::hint),
         }
     }

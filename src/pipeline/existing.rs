@@ -73,7 +73,7 @@ impl<'a> FirstScan<'a> {
         let noted = self.failed.map_or(Ok(()), Err);
         let noted = noted.and_then(|()| self.house.catalog.put_ledger(&mark, &json!({ "decidedMs": now_ms() })));
         if let Err(error) = noted {
-            warn!(error = chain(&error), "What is left out could not be remembered.");
+            warn!(error = chain(&error), "cannot record which files are left out");
         }
     }
 
@@ -81,15 +81,15 @@ impl<'a> FirstScan<'a> {
         let root = printable(&self.root);
         for kind in &self.taken.kinds {
             let (files, bytes) = (kind.files, kind.size_bytes);
-            info!(%root, kind = kind.kind, temporary = kind.is_temporary, files, bytes, "Found on the first start; taken.");
+            info!(%root, kind = kind.kind, temporary = kind.is_temporary, files, bytes, "found on the first start; to be processed");
         }
         for kind in &self.left_out.kinds {
             let (files, bytes) = (kind.files, kind.size_bytes);
-            info!(%root, kind = kind.kind, temporary = kind.is_temporary, files, bytes, "Found on the first start; left out.");
+            info!(%root, kind = kind.kind, temporary = kind.is_temporary, files, bytes, "found on the first start; left out");
         }
         let settings = self.house.settings();
         let targets = settings.deliver.targets.len();
-        info!(targets, uploads = %settings.deliver.upload_extensions, frees = ?settings.retain.delete_local, "What is taken is uploaded and freed like this.");
+        info!(targets, uploads = %settings.deliver.upload_extensions, frees = ?settings.retain.delete_local, "upload and retention policy");
     }
 }
 

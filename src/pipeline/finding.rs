@@ -120,12 +120,12 @@ impl Reader {
         let settings = house.settings();
         let namer = Namer::new(root, &settings.watch.temporary_suffixes, settings.finish.time_zone.clone())?;
         if let Some(choice) = namer.choice() {
-            tracing::info!(root = %printable(&root.path), server = choice.server.name(), reason = choice.reason, "Chose how names are read.");
+            tracing::info!(root = %printable(&root.path), server = choice.server.name(), reason = choice.reason, "selected file name preset");
         }
         let server = namer.choice().map_or(root.server, |choice| choice.server);
         if server == Server::MediaMtx || root.fragmented != Fragmented::Auto {
             let Fragments { are_kept, reason } = discover::fragments_of(root, server.name());
-            tracing::info!(root = %printable(&root.path), kept = are_kept, %reason, "Fragmented MP4.");
+            tracing::info!(root = %printable(&root.path), kept = are_kept, %reason, "fragmented MP4 handling");
         }
         Ok(Self { root: root.clone(), namer })
     }

@@ -38,7 +38,7 @@ impl Beside {
         });
         match run {
             Ok(run) => self.0 = Some(run),
-            Err(error) => warn!(error = chain(&error), "No thread is left to free local files; tried again later."),
+            Err(error) => warn!(error = chain(&error), "cannot start a thread to free local files; retrying later"),
         }
     }
 
@@ -160,7 +160,7 @@ pub fn free_what_is_due(house: &House) -> usize {
         return 0;
     }
     if house.catalog.is_behind() {
-        error!("nothing is freed: the catalogue is an older state of itself; run `aftercast catalog rebuild`");
+        error!("nothing is freed: the catalogue is in an older state; run `aftercast catalog rebuild`");
         return 0;
     }
     let freed = views::look_again(house).and_then(|()| match policy {
@@ -192,14 +192,14 @@ fn free_page_by_page(house: &House) -> Result<usize, CatalogError> {
 }
 
 fn unreadable(fault: &CatalogError) -> usize {
-    warn!(error = chain(fault), "The catalogue cannot be read; nothing is freed.");
+    warn!(error = chain(fault), "cannot read the catalogue; nothing is freed");
     0
 }
 
 /// Each file is freed by a permit of its own; what is left on disk is counted along.
 fn apply(house: &House, plan: &Plan, mut held_bytes: u64) -> usize {
     if plan.short_bytes > 0 {
-        error!(short_bytes = plan.short_bytes, "The disk is short of room and nothing more may be freed.");
+        error!(short_bytes = plan.short_bytes, "disk space is low and no more files may be freed");
     }
     for (vod_id, _) in plan.kept.iter().filter(|(_, why)| *why == Refusal::LocalMissing) {
         free_vod(house, vod_id, held_bytes);
@@ -251,7 +251,7 @@ fn free_vod(house: &House, vod_id: &str, held_bytes: u64) -> bool {
         free_if_granted(house, vod_id, held_bytes)
     });
     freed.unwrap_or_else(|fault| {
-        warn!(vod_id, error = chain(&fault), "The catalogue cannot be read; nothing is freed.");
+        warn!(vod_id, error = chain(&fault), "cannot read the catalogue; nothing is freed");
         false
     })
 }
@@ -291,7 +291,7 @@ fn free_if_granted(house: &House, vod_id: &str, held_bytes: u64) -> Result<bool,
         Some((_, Ok(permit))) => Ok(free_with(house, permit)),
         Some((record, Err(Refusal::LocalMissing))) => note_what_is_gone(house, &record).map(|()| false),
         Some((_, Err(refusal))) => {
-            tracing::debug!(vod_id, reason = %refusal, "The local file stays.");
+            tracing::debug!(vod_id, reason = %refusal, "local file kept");
             Ok(false)
         }
         None => Ok(false),
@@ -342,15 +342,15 @@ fn free_with(house: &House, permit: Permit) -> bool {
     };
     match freed {
         Err(fault) => {
-            warn!(vod_id, error = chain(&fault), "A delivered file could not be freed; tried again later.");
+            warn!(vod_id, error = chain(&fault), "cannot free a delivered file; retrying later");
             false
         }
         // Freed when it has waited.
         Ok(freed) if freed.aside.iter().any(|waiting| waiting.is_finished) => false,
         Ok(_) => {
-            info!(vod_id, "Freed; every required target holds it.");
+            info!(vod_id, "freed; every required target holds it");
             let noted = house.catalog.shared().freed(&vod_id, now_ms());
-            noted.inspect_err(|fault| warn!(vod_id, error = chain(fault), "The freeing could not be noted.")).is_ok()
+            noted.inspect_err(|fault| warn!(vod_id, error = chain(fault), "file freed, but not recorded")).is_ok()
         }
     }
 }
@@ -360,7 +360,7 @@ fn remember_what_waits(house: &House, done: &Freed) {
     for Waiting { path, aside, seen, is_finished } in &done.aside {
         let frees = is_finished.then_some(done.vod_id.as_str());
         if let Err(error) = leaving::remember(house, path, Some(aside), *seen, frees) {
-            warn!(path = %printable(aside), error = chain(&error), "cannot note that it waits aside; it stays");
+            warn!(path = %printable(aside), error = chain(&error), "cannot record a file that was moved aside; it is kept");
         }
     }
 }

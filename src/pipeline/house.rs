@@ -219,7 +219,7 @@ impl House {
     /// What failed in an earlier run by a fault of a target's surroundings is due now. Which targets wait stays as it is.
     pub fn bring_back(&self) {
         if let Err(error) = self.catalog.bring_back(now_ms()) {
-            tracing::warn!(error = crate::fault::chain(&error), "The delivery queue cannot be read.");
+            tracing::warn!(error = crate::fault::chain(&error), "cannot read the delivery queue");
         }
         self.bell.ring();
     }

@@ -71,7 +71,7 @@ pub(super) fn remember(
     let frees = frees.map(str::to_owned);
     let leaving = Leaving { path: path.to_owned(), aside: aside.map(Path::to_owned), seen, since_ms: now_ms(), frees };
     if let Some(aside) = aside {
-        info!(path = %printable(aside), "moved aside; removed when it was unchanged for `quiet`");
+        info!(path = %printable(aside), "moved aside; it is removed after being unchanged for `quiet`");
     }
     put(house, &leaving)
 }
@@ -94,12 +94,12 @@ pub(super) fn look_again(house: &House) {
         return;
     }
     let waiting = all(house).unwrap_or_else(|error| {
-        warn!(error = chain(&error), "The catalogue cannot be read; files that wait to be removed stay.");
+        warn!(error = chain(&error), "cannot read the catalogue; files that wait for removal are kept");
         Vec::new()
     });
     for leaving in waiting.iter().take_while(|_| !house.stop.is_requested()) {
         if let Err(error) = look_again_at(house, leaving) {
-            warn!(path = %printable(&leaving.path), error = chain(&error), "cannot remove it yet; tried again later");
+            warn!(path = %printable(&leaving.path), error = chain(&error), "cannot remove the file yet; retrying later");
         }
     }
 }
@@ -131,13 +131,13 @@ fn look_again_at(house: &House, leaving: &Leaving) -> Result<(), PipelineError> 
             return Ok(remember(house, &leaving.path, Some(path), *seen, leaving.frees.as_deref())?);
         }
         GivenUp::Kept { path, .. } => {
-            warn!(path = %printable(path), "it was written while it waited to be removed; it stays");
+            warn!(path = %printable(path), "file kept: it was written while it waited for removal");
         }
         GivenUp::Removed | GivenUp::Missing => {}
     }
     if let (GivenUp::Removed, Some(vod_id)) = (&given_up, &leaving.frees) {
         house.catalog.shared().freed(vod_id, now_ms())?;
-        info!(vod_id, "Freed; every required target holds it.");
+        info!(vod_id, "freed; every required target holds it");
     }
     Ok(house.catalog.remove_ledger(&leaving.row())?)
 }
@@ -151,9 +151,9 @@ pub(super) fn put_back(house: &House, asides: &[PathBuf]) {
     let Ok(waiting) = all(house) else { return };
     for aside in asides.iter().filter(|aside| !waiting.iter().any(|w| w.aside.as_ref() == Some(*aside))) {
         match durable::put_back(aside) {
-            Ok(Some(path)) => warn!(path = %printable(&path), "its removal was interrupted; it has its name again"),
+            Ok(Some(path)) => warn!(path = %printable(&path), "removal was interrupted; original name restored"),
             Ok(None) => {}
-            Err(error) => warn!(error = chain(&error), "a file whose removal was interrupted cannot get its name back"),
+            Err(error) => warn!(error = chain(&error), "removal was interrupted; cannot restore the original name"),
         }
     }
 }

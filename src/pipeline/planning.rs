@@ -47,7 +47,9 @@ impl PlannedItem {
 pub fn plan(house: &House, places: &[Place], mode: Mode) -> Result<Planned, DiscoverError> {
     let found = finding::find(house, places)?;
     let mut items: Vec<_> = found.candidates.into_iter().map(|candidate| plan_one(house, candidate, mode)).collect();
-    items.extend(found.waiting.iter().map(|path| PlannedItem::new(path, "wait: a temporary of its name is written")));
+    items.extend(
+        found.waiting.iter().map(|path| PlannedItem::new(path, "wait: a temporary file of its name is being written")),
+    );
     items.extend(found.unhandled.iter().map(|path| PlannedItem::new(path, "not handled")));
     items.extend(found.units.iter().map(|(unit, _)| {
         PlannedItem::new(&unit.playlist, if unit.ready.is_ready() { "deliver as a unit" } else { "wait: a live unit" })
@@ -68,7 +70,7 @@ fn plan_one(house: &House, candidate: Candidate, mode: Mode) -> PlannedItem {
     match house.settler().settle(candidate, None, mode, now_ms()) {
         Settling::Settled(settled) => plan_settled(house, &settled),
         Settling::Wait { reason, .. } => PlannedItem::new(&path, format!("wait: {reason}")),
-        Settling::Changed(_) => PlannedItem::new(&path, "wait: it changes"),
+        Settling::Changed(_) => PlannedItem::new(&path, "wait: it is changing"),
         Settling::InUnit => PlannedItem::new(&path, "part of a unit"),
         Settling::Gone => PlannedItem::new(&path, "gone"),
     }

@@ -102,7 +102,7 @@ fn threads(jobs: usize) -> Result<rayon::ThreadPool, rayon::ThreadPoolBuildError
         .num_threads(under_way(jobs, memory::limit_bytes()))
         .thread_name(|n| format!("finish-{n}"))
         .panic_handler(|_| {
-            tracing::error!("A finishing thread panicked; the recording is tried again at the next scan.");
+            tracing::error!("finishing thread panicked; the recording is retried at the next scan");
         })
         .build()
 }

@@ -141,9 +141,9 @@ impl Standing {
     }
 }
 
-const SOURCE_STAYS: &str = "The finished file is safe and nothing is lost. Remove the source yourself, or let the user that \
-     runs aftercast remove it: look for a directory with the sticky bit (`ls -ld`), an immutable file (`lsattr`), or a \
-     mount on the file. Removing is tried again by itself.";
+const SOURCE_STAYS: &str = "The finished file is safe and nothing is lost. Remove the source yourself, or let the \
+     user that runs aftercast remove it: look for a directory with the sticky bit (`ls -ld`), an immutable file \
+     (`lsattr`), or a mount on the file. Removal is retried automatically.";
 
 /// Puts off what an error keeps from going on, or tells how a recording ended that was at its end. `None` if it may begin
 /// again.
@@ -151,14 +151,14 @@ pub fn postpone(house: &House, key: &JournalKey, error: &PipelineError) -> Optio
     let entry = house.catalog.entry(key).ok().flatten()?;
     if let Step::Done { vod_id } = &entry.step {
         // Whatever failed came after the last step.
-        warn!(path = %printable(entry.settled.path()), error = chain(error), "Finished and catalogued, but not in order.");
+        warn!(path = %printable(entry.settled.path()), error = chain(error), "finished and catalogued, but a later step failed");
         return Some(Ended::AlreadyFinished { vod_id: Some(vod_id.clone()) });
     }
     let standing = Standing::of(house, &entry)?;
     let why = reason(house, key, &entry, &standing, error);
     say(&entry, &why);
     if let Err(error) = house.catalog.postpone(key, &why) {
-        warn!(error = chain(&error), "The failure could not be journalled.");
+        warn!(error = chain(&error), "failure not recorded");
         note_ended(house, key, entry.attempts);
     }
     let hint = standing.hint.or_else(|| error.hint());
@@ -182,9 +182,9 @@ fn reason(house: &House, key: &JournalKey, entry: &Entry, standing: &Standing, e
 fn say(entry: &Entry, why: &Postponed) {
     let path = printable(entry.settled.path());
     if entry.postponed.as_ref().is_some_and(|before| before.message == why.message) {
-        debug!(%path, tries = why.tries, error = why.message, "Still postponed.");
+        debug!(%path, tries = why.tries, error = why.message, "still postponed");
     } else {
-        warn!(%path, class = ?why.class, error = why.message, "Postponed; retried from where it stands.");
+        warn!(%path, class = ?why.class, error = why.message, "postponed; it will be retried from its last step");
     }
 }
 
@@ -216,7 +216,7 @@ pub fn not_journalled(
 
 fn note_ended(house: &House, key: &JournalKey, attempt: u32) {
     if let Err(error) = house.catalog.note_ended(key, attempt) {
-        warn!(error = chain(&error), "the end of an attempt could not be noted; the next start counts it as a crash");
+        warn!(error = chain(&error), "cannot record the end of an attempt; the next start counts it as a crash");
     }
 }
 
@@ -224,7 +224,7 @@ fn wait_for_the_journal(house: &House, key: &JournalKey, settled: &Settled, mess
     let mut all = house.postponed.lock();
     let before = all.get(key).map(|waiting| &waiting.why);
     if before.is_none_or(|before| before.class != Class::Environment) {
-        warn!(path = %printable(settled.path()), error = message, "The journal cannot be written; retried when it can be.");
+        warn!(path = %printable(settled.path()), error = message, "cannot write the journal; retrying until it can be written");
     }
     let tries = before.map_or(0, |before| before.tries).saturating_add(1);
     let due_ms = now_ms().saturating_add(ROOM_AGAIN_MS);

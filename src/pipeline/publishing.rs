@@ -21,7 +21,7 @@ use crate::salvage::Reference;
 /// Journal, rename, catalogue, clear the source: steps 3 to 5.
 pub(super) fn publish(house: &House, mut position: Position, finished: Finished) -> Result<VodRecord, PipelineError> {
     for warning in &finished.warnings {
-        warn!(path = %printable(&finished.record.file_path), warning, "Finished with a reservation.");
+        warn!(path = %printable(&finished.record.file_path), warning, "finished with warnings");
     }
     let Finished { written_path, written, record, removes_source, teaches, .. } = finished;
     if written_path != record.file_path {
@@ -82,7 +82,7 @@ pub(super) fn commit(
         duration_ms = record.duration,
         outcome = ?record.outcome,
         defects = record.defects.len(),
-        "Finished and catalogued.",
+        "finished and catalogued",
     );
     if removes_source {
         clear_source(house, key, &record)?;

@@ -66,7 +66,7 @@ pub(super) fn note_difference(
     if !difference.is_missing {
         house.targets().distrust(object, &house.catalog)?;
     }
-    let why = format!("delivered before, but {} is not as proven: {}", object.url, difference.words);
+    let why = format!("delivered before, but {} differs from its proof: {}", object.url, difference.words);
     let what = (&vod, object, difference.words.as_str());
     if house.catalog.deliver_what_differs(&question.delivery_id, &why, what, now_ms())? {
         house.bell.ring();
@@ -89,16 +89,16 @@ fn send_again(
         vod.freed_at.is_none() && durable::fingerprint(&vod.file_path).is_ok_and(|now| now == vod.fingerprint);
     // What is not there now may be there again when its root is.
     if !is_here && (vod.freed_at.is_some() || roots::is_available(house, &vod.root)) {
-        error!(vod_id = vod.vod_id, url = object.url, difference.words, "A copy is lost and the local file is freed.");
+        error!(vod_id = vod.vod_id, url = object.url, difference.words, "remote copy lost, local file already freed");
         return Ok(false);
     }
     let id = Delivery::id_of(&vod.vod_id, &object.target);
-    let why = format!("delivered before, but {} is not as proven: {}", object.url, difference.words);
+    let why = format!("delivered before, but {} differs from its proof: {}", object.url, difference.words);
     if house.catalog.deliver_again(&id, &why, now_ms())? {
-        info!(delivery = id, "Delivered again.");
+        info!(delivery = id, "queued for delivery again");
         house.bell.ring();
     } else if house.catalog.delivery(&id)?.is_none() {
-        warn!(delivery = id, "Its delivery is not in the queue any more.");
+        warn!(delivery = id, "delivery is no longer in the queue");
         return Ok(false);
     }
     Ok(true)

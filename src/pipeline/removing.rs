@@ -46,9 +46,9 @@ pub fn objects_of(house: &House, vod: &VodRecord) -> Result<Vec<Owned>, CatalogE
 /// Removes the local file of a VoD if it still is the one that was catalogued. Says why it stays, to be read after its name.
 pub fn remove_local(house: &House, vod: &VodRecord) -> Result<Option<&'static str>, PipelineError> {
     if !roots::is_available(house, &vod.root) {
-        return Ok(Some("its root is not available; it stays"));
+        return Ok(Some("its root is not available"));
     }
-    let changed = Some("it is not what was catalogued; it stays");
+    let changed = Some("it differs from the catalogued file");
     let seen = match durable::seen(&vod.file_path) {
         Err(error) if error.is_missing() => return Ok(None),
         other => other?,
@@ -60,9 +60,9 @@ pub fn remove_local(house: &House, vod: &VodRecord) -> Result<Option<&'static st
         GivenUp::Removed | GivenUp::Missing => None,
         GivenUp::Kept { why: Keeping::Changed, .. } => changed,
         GivenUp::Kept { why: Keeping::InUse, .. } => {
-            Some("a process has it open for writing; it is removed when none has, if it is unchanged")
+            Some("a process has it open for writing; it is removed when it is closed, if it is unchanged")
         }
-        GivenUp::Aside { .. } => Some("moved aside; it is removed when it was unchanged for `quiet`"),
+        GivenUp::Aside { .. } => Some("moved aside; it is removed after being unchanged for `quiet`"),
     })
 }
 

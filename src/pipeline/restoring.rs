@@ -45,7 +45,7 @@ pub(super) fn restore(house: &House, places: &[Place], rebuilt: &mut Rebuilt) ->
         // What came before an error is as good as the rest.
         taker.end()?;
         if let Err(error) = asked {
-            warn!(target = %printable_text(target), error = chain(&error), "store not asked, or not to the end");
+            warn!(target = %printable_text(target), error = chain(&error), "store not queried, or not completely");
             rebuilt.unasked.push((target.clone(), chain(&error)));
         }
     }
@@ -56,9 +56,9 @@ pub(super) fn restore(house: &House, places: &[Place], rebuilt: &mut Rebuilt) ->
 fn say(target: &str, objects: usize) {
     let target = printable_text(target);
     if objects < MANY {
-        info!(%target, objects, "asking the store for recordings");
+        info!(%target, objects, "searching the store for recordings");
     } else {
-        warn!(%target, objects, "asking the store for recordings, one request each; `--no-stores` leaves this out");
+        warn!(%target, objects, "searching the store for recordings, one request each; `--no-stores` skips this");
     }
 }
 

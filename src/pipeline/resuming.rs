@@ -92,7 +92,7 @@ fn resume_splice(
     let (path, position) = (&intent.path, Position { key: *key, stage: entry.stage() });
     match finish::recover(intent)? {
         Recovered::Finished => {
-            info!(path = %printable(path), "A splice in place that was cut is completed.");
+            info!(path = %printable(path), "interrupted splice in place completed");
             let (written_path, written) = (path.clone(), intent.after);
             let record = record.clone();
             let finished =
@@ -100,12 +100,12 @@ fn resume_splice(
             publish(house, position, finished).map(|_| true)
         }
         Recovered::AsBefore => {
-            info!(path = %printable(path), "A splice in place that was cut is taken back.");
+            info!(path = %printable(path), "interrupted splice in place rolled back");
             begin_again(house, key, entry)
         }
         Recovered::Gone => begin_again(house, key, entry),
         Recovered::Unclear(why) => {
-            let detail = format!("a splice in place was cut and cannot be taken back by itself: {why}");
+            let detail = format!("a splice in place was interrupted and cannot be rolled back automatically: {why}");
             quarantine(house, position, &entry.settled, vec![Defect::Malformed { offset: None, detail }]);
             Ok(true)
         }

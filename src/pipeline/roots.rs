@@ -83,9 +83,9 @@ pub(super) fn is_available(house: &House, root: &Path) -> bool {
         }
         Ok(false) => {
             if house.unavailable.put(root, true) {
-                let hint =
-                    "Nothing there is changed, freed or forgotten until it is back. Mount it, or correct the path.";
-                error!(root = %printable(root), hint, "root not available: not mounted, or another directory stands there");
+                let hint = "Nothing there is changed, freed or forgotten until it is available again. Mount it, or \
+                     correct the path.";
+                error!(root = %printable(root), hint, "root not available: not mounted, or replaced by another directory");
             }
             false
         }

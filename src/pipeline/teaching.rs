@@ -126,7 +126,7 @@ pub fn remember(house: &House, record: &VodRecord, taught: Option<Reference>) {
     }
     let result = keep(house, &record.stream_id, told).and_then(|()| wake(house, &record.stream_id));
     if let Err(error) = result {
-        warn!(stream = record.stream_id, error = chain(&error), "The stream's configuration could not be remembered.");
+        warn!(stream = record.stream_id, error = chain(&error), "cannot save the codec parameters of the stream");
     }
 }
 
@@ -171,8 +171,8 @@ fn wake_one(house: &House, stream_id: &str, key: &JournalKey) -> Result<(), Cata
     let Some(entry) = house.catalog.entry(key)?.filter(|entry| matches!(entry.step, Step::Quarantined { .. })) else {
         return Ok(());
     };
-    info!(path = %printable(entry.settled.path()), stream = stream_id, "Tried again: its stream's parameters are known now.");
-    let message = "a sound recording of its stream has come since".to_owned();
+    info!(path = %printable(entry.settled.path()), stream = stream_id, "retrying: codec parameters of the stream are known now");
+    let message = "an intact recording of its stream is available now".to_owned();
     let step = Step::Failed { class: Class::Transient, message, due_ms: Some(now_ms()) };
     house.catalog.advance(key, Stage::Quarantined, step, now_ms())?;
     let path = entry.settled.path().to_owned();

@@ -40,7 +40,7 @@ pub fn undo(house: &House, path: &Path) -> Result<Option<Taken>, PipelineError> 
     }
     let path = if is_renamed { vod.source_path.clone() } else { under_own_name(&vod, path) };
     house.catalog.undone(&vod.vod_id, now_ms())?;
-    info!(vod_id = vod.vod_id, path = %printable(&path), "A splice in place was undone.");
+    info!(vod_id = vod.vod_id, path = %printable(&path), "splice in place undone");
     Ok(Some(Taken { undone, path }))
 }
 
@@ -59,12 +59,12 @@ fn under_own_name(vod: &VodRecord, path: &Path) -> PathBuf {
     match durable::rename_no_replace(path, source) {
         Ok(named) => {
             if let Err(error) = named.durably() {
-                warn!(path = %printable(source), error = chain(&error), "renamed; a power cut may still bring the other name back");
+                warn!(path = %printable(source), error = chain(&error), "renamed, but not synced; a power failure may restore the previous name");
             }
             source.clone()
         }
         Err(error) => {
-            warn!(path = %printable(path), error = chain(&error), "It keeps its name.");
+            warn!(path = %printable(path), error = chain(&error), "cannot restore the original name; the current name is kept");
             path.to_owned()
         }
     }

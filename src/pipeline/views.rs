@@ -184,7 +184,7 @@ fn note_all(house: &House, target: &str, root: &Path, shown: &[Shown]) {
         noted = noted.and_then(|()| note(house, target, root, None));
     }
     if let Err(error) = noted {
-        warn!(error = chain(&error), "cannot note which roots a target shows");
+        warn!(error = chain(&error), "cannot record which roots a target shows");
     }
 }
 
@@ -200,8 +200,8 @@ fn note(house: &House, target: &str, root: &Path, seen: Option<&str>) -> Result<
     match seen {
         Some(seen) => {
             if !is_said {
-                let hint = "Nothing of this root is freed by this target; uploads continue. Point the target at storage that \
-                            does not lead to the recordings.";
+                let hint = "Copies in this target free no files of this root; uploads continue. Point the target \
+                            at storage that does not lead to the recordings.";
                 error!(target_name = target, root = %printable(root), seen, hint, "target is another view of the recording directory");
             }
             let row_of = Row { target: target.to_owned(), root: root.to_owned(), seen: seen.to_owned() };

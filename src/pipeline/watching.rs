@@ -179,7 +179,7 @@ impl<'a> Watcher<'a> {
     fn obey(&mut self, order: Control) {
         let Control::Reload { settings, then } = order;
         if let Err(error) = self.reload(*settings, then) {
-            warn!(error = chain(&error), "The new configuration cannot be put in force; the old one stays.");
+            warn!(error = chain(&error), "cannot apply the new configuration; the old one stays in force");
         }
     }
 
@@ -199,19 +199,19 @@ impl<'a> Watcher<'a> {
             *self = Watcher { pending, due, freeing, ..fresh };
             self.rescan(None);
         }
-        info!("The new configuration is in force.");
+        info!("configuration reloaded");
         Ok(())
     }
 
     fn hear(&mut self, event: Event) {
-        debug!(?event, "Heard.");
+        debug!(?event, "file system event");
         match event {
             Event::Closed(path) => self.look_at(&path, Some(SeenEvent::Closed { at_ms: now_ms() })),
             Event::Renamed { to } => self.look_at(&to, Some(SeenEvent::Renamed { at_ms: now_ms() })),
             Event::Changed(path) => self.look_at(&path, None),
             Event::Removed(path) => self.forget(&path),
             Event::Rescan { directory, reason } => {
-                debug!(?directory, reason, "Scans again.");
+                debug!(?directory, reason, "rescanning");
                 self.rescan(directory.as_deref());
             }
             Event::Problem(problem) => self.tell(&problem),
@@ -236,7 +236,7 @@ impl<'a> Watcher<'a> {
     fn tell(&mut self, problem: &Problem) {
         let words = chain(problem);
         if self.told.insert(words.clone()) {
-            warn!(error = words, hint = problem.hint(), "A place cannot be read or watched.");
+            warn!(error = words, hint = problem.hint(), "cannot read or watch a path");
         }
     }
 
@@ -301,7 +301,7 @@ impl<'a> Watcher<'a> {
         for (reader, _) in self.readers.iter().zip(owned).filter(|(_, is_owned)| *is_owned) {
             self.gather(reader, &reader.root().path, gathered);
         }
-        debug!("Scanned every root.");
+        debug!("all roots scanned");
     }
 
     /// Holds what there is to do below a directory, and of that no more than is done next. Units are queued as they are found.
@@ -358,10 +358,10 @@ impl<'a> Watcher<'a> {
         match self.house().catalog.enqueue(&deliveries) {
             Ok(0) => {}
             Ok(_) => {
-                info!(playlist = %printable(&unit.playlist), files = unit.files.len(), "A unit is queued for delivery.");
+                info!(playlist = %printable(&unit.playlist), files = unit.files.len(), "unit queued for delivery");
                 self.house().bell.ring();
             }
-            Err(error) => warn!(error = chain(&error), "A unit could not be queued."),
+            Err(error) => warn!(error = chain(&error), "cannot queue a unit"),
         }
     }
 
@@ -417,7 +417,7 @@ impl<'a> Watcher<'a> {
         match self.house().catalog.knows(&candidate.path, &candidate.fingerprint) {
             Ok(known) => known.may_be_taken(now_ms()),
             Err(error) => {
-                warn!(error = chain(&error), "The catalogue cannot be read; the recording waits.");
+                warn!(error = chain(&error), "cannot read the catalogue; the recording waits");
                 false
             }
         }

@@ -205,9 +205,9 @@ impl fmt::Display for Defect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => write!(f, "empty: the file has no bytes"),
-            Self::NotMedia => write!(f, "not a recording: the bytes are no container that is known here"),
+            Self::NotMedia => write!(f, "not a recording: unknown container format"),
             Self::NoMovieHeader => write!(f, "no moov: the writer died before it wrote the MP4 header"),
-            Self::NoPackets => write!(f, "no packets: the container is there, media is not"),
+            Self::NoPackets => write!(f, "no packets: the container holds no media packets"),
             Self::NoKeyframe => write!(f, "no keyframe: nothing in the video can be decoded"),
             Self::Truncated { missing } => write!(f, "truncated: {missing}"),
             Self::SamplesOutside { track, samples } => {
@@ -228,11 +228,11 @@ impl fmt::Display for Defect {
                 let packets = counted(*packets, "packet");
                 write!(
                     f,
-                    "track {track}: {packets} presented at another time than in the original, the worst by {worst_ms} ms"
+                    "track {track}: {packets} presented at a different time than in the original, the worst by {worst_ms} ms"
                 )
             }
             Self::TimestampGap { track, at_ms, length_ms } if *length_ms < 0 => {
-                write!(f, "track {track}: clock goes back by {} ms at {at_ms} ms", length_ms.unsigned_abs())
+                write!(f, "track {track}: timestamps go back by {} ms at {at_ms} ms", length_ms.unsigned_abs())
             }
             Self::TimestampGap { track, at_ms, length_ms } => {
                 write!(f, "track {track}: gap of {length_ms} ms at {at_ms} ms")
@@ -241,16 +241,16 @@ impl fmt::Display for Defect {
             Self::ContentLeftOut { what, reason } => write!(f, "{what} left out: {reason}"),
             Self::EmptyTrack { track, codec } => write!(f, "track {track} ({codec}) is declared but holds no packets"),
             Self::DurationMismatch { declared_ms, measured_ms } => {
-                write!(f, "the container says {declared_ms} ms, the samples say {measured_ms} ms")
+                write!(f, "duration mismatch: container {declared_ms} ms, samples {measured_ms} ms")
             }
             Self::Undecodable { track, errors } => write!(f, "track {track}: {}", counted(*errors, "decoding error")),
             Self::KillsTheProcess { attempts } => {
-                write!(f, "the process died {attempts} times while it worked on this file")
+                write!(f, "the process died {attempts} times while processing this file")
             }
             Self::BeyondLimit { what, found, limit } => write!(f, "{what} is {found}; the limit is {limit}"),
-            Self::NotConverted { reason } => write!(f, "kept in its own container: {reason}"),
-            Self::CompressedHeader => write!(f, "compressed movie header (`cmov`), which is not expanded"),
-            Self::Encrypted => write!(f, "encrypted: kept as it is"),
+            Self::NotConverted { reason } => write!(f, "kept in its original container: {reason}"),
+            Self::CompressedHeader => write!(f, "compressed movie header (`cmov`), which is not supported"),
+            Self::Encrypted => write!(f, "encrypted: kept unchanged"),
             Self::NeedsParameters { pictures, codec } => needs_parameters(f, *pictures, codec),
             Self::NotRebuilt { codec } => not_rebuilt(f, codec),
             Self::Unexplained { bytes, places, offset, lost_packets } => {
@@ -264,23 +264,23 @@ impl fmt::Display for Defect {
 fn not_rebuilt(f: &mut fmt::Formatter<'_>, codec: &str) -> fmt::Result {
     write!(
         f,
-        "{codec} is not rebuilt: the MP4 header was never written, and without it packet boundaries of this codec cannot be found; \
-         the recording stays as it is"
+        "{codec} is not rebuilt: the MP4 header was never written, and without it packet boundaries of this codec \
+         cannot be found; the recording is unchanged"
     )
 }
 
 fn needs_parameters(f: &mut fmt::Formatter<'_>, pictures: u64, codec: &str) -> fmt::Result {
     match pictures {
         0 => {
-            write!(
-                f,
-                "needs parameters: the beginning of the {codec} is lost, nothing says how its packets are coded"
-            )?;
+            write!(f, "needs parameters: the beginning of the {codec} is lost, and its codec parameters are unknown")?;
         }
-        1 => write!(f, "needs parameters: 1 {codec} picture found, nothing says how it is coded")?,
-        _ => write!(f, "needs parameters: {pictures} {codec} pictures found, nothing says how they are coded")?,
+        1 => write!(f, "needs parameters: 1 {codec} picture found, but its codec parameters are unknown")?,
+        _ => write!(f, "needs parameters: {pictures} {codec} pictures found, but their codec parameters are unknown")?,
     }
-    write!(f, "; `aftercast recover FILE --reference GOOD --output OUT` with a sound recording of the same stream")
+    write!(
+        f,
+        "; run `aftercast recover FILE --reference GOOD --output OUT` with an intact recording of the same stream"
+    )
 }
 
 /// A number with what it counts.

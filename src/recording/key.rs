@@ -15,7 +15,7 @@ pub enum KeyError {
     #[error("`{{{0}}}` is not a field of a key: use {{path}} {{root}} {{stream}} {{date}} {{name}} {{ext}} {{vod_id}}")]
     UnknownField(String),
     /// A brace without its partner.
-    #[error("`{0}` has a brace without its partner")]
+    #[error("`{0}` has an unbalanced brace")]
     Unbalanced(String),
     /// A pattern that gives every file the same key.
     #[error("`{0}` gives every recording the same key: it needs {{path}}, {{name}} or {{vod_id}}")]

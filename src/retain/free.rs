@@ -68,8 +68,8 @@ impl Fault for FreeError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Changed { .. } => Some("It stays; it is looked at again as a new recording.".into()),
-            Self::InUse { .. } => Some("It stays until no process writes it.".into()),
+            Self::Changed { .. } => Some("It is kept and processed again as a new recording.".into()),
+            Self::InUse { .. } => Some("It is kept until no process writes it.".into()),
             Self::File(source) => source.hint(),
         }
     }

@@ -46,7 +46,7 @@ pub enum DeleteLocal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OptionsError {
     /// Nothing would have to hold a file before it is freed.
-    #[error("`delete_local` needs a target with `required = true`: nothing would hold the recordings")]
+    #[error("`delete_local` needs a target with `required = true`: without one no copy of the recordings would remain")]
     NoRequiredTarget,
     /// Nothing would be uploaded.
     #[error("`delete_local` needs `upload_extensions` with bit 1 (MP4 and WebM): finished recordings are not uploaded")]

@@ -160,7 +160,7 @@ pub enum Refusal {
     #[error("stream `{0}` is protected (`protect`)")]
     Protected(String),
     /// What the store holds was later found to be something else.
-    #[error("target `{target}` no longer holds what was proven: {difference}")]
+    #[error("target `{target}` no longer holds the proven object: {difference}")]
     Differs {
         /// Name of the target.
         target: String,
@@ -183,7 +183,7 @@ pub enum Refusal {
     #[error("it is already freed")]
     AlreadyFreed,
     /// The file is not where the record says.
-    #[error("the local file is not there")]
+    #[error("the local file does not exist")]
     LocalMissing,
     /// The file is not the one that the record describes.
     #[error("the local file has changed since it was catalogued")]
@@ -205,13 +205,13 @@ pub enum Refusal {
     #[error("target `{0}` confirmed only the size, not a checksum (`accept_size_only` would allow it)")]
     NoChecksum(String),
     /// The object was made from another state of the file.
-    #[error("what target `{0}` holds was read from another state of the file")]
+    #[error("the copy in target `{0}` was made from another state of the file")]
     OtherSource(String),
     /// Owner, mode, a link or the content changed since the file was read, or an older version did not note the change time.
-    #[error("the local file was touched since target `{0}` got it; it is compared with the copy again first")]
+    #[error("the local file was touched since its upload to target `{0}`; it is compared with the copy again first")]
     Touched(String),
     /// An upload to another target has not been tried yet.
-    #[error("target `{0}` has not had it yet")]
+    #[error("not yet uploaded to target `{0}`")]
     StillNeeded(String),
     /// The store has not confirmed the object within the last minute.
     #[error("target `{0}` has not confirmed the copy within the last minute")]
@@ -228,16 +228,16 @@ pub enum Refusal {
         root: PathBuf,
     },
     /// It is not known whether the target's objects are the files of the root.
-    #[error("target `{0}` was not yet found to be separate from the recording directory")]
+    #[error("target `{0}` is not yet verified to be separate from the recording directory")]
     NotApart(String),
     /// The time has not come.
-    #[error("its time has not come")]
+    #[error("its retention time has not passed")]
     TooEarly {
         /// When it has, milliseconds since the Unix epoch.
         due_ms: i64,
     },
     /// There is room enough.
-    #[error("there is room enough: {free_bytes} bytes are free")]
+    #[error("enough disk space: {free_bytes} bytes are free")]
     EnoughRoom {
         /// Bytes free now.
         free_bytes: u64,

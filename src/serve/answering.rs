@@ -76,7 +76,7 @@ impl Service {
         let until = Until(context.stop().clone());
         let thread = std::thread::Builder::new().name("operation".into());
         let spawned = thread.spawn(move || perform(&operation, &context, &say, permit));
-        spawned.map_err(|e| OperationError::transient(format!("no thread is left for it: {}", chain(&e))))?;
+        spawned.map_err(|e| OperationError::transient(format!("cannot start a thread for it: {}", chain(&e))))?;
         Ok(Running { said, _until: until })
     }
 }
@@ -90,8 +90,7 @@ fn perform<O: Operation>(operation: &O, context: &Context, say: &mpsc::Sender<Sa
 }
 
 fn json(value: &impl Serialize) -> Result<Vec<u8>, OperationError> {
-    serde_json::to_vec(value)
-        .map_err(|e| OperationError::internal(format!("the answer cannot be written: {}", chain(&e))))
+    serde_json::to_vec(value).map_err(|e| OperationError::internal(format!("cannot write the response: {}", chain(&e))))
 }
 
 impl Running {
@@ -142,7 +141,7 @@ impl Said {
 
 /// What an operation that panicked is answered with.
 pub(super) fn fault() -> OperationError {
-    OperationError::internal("the operation failed; please report it with the lines of the daemon's log")
+    OperationError::internal("internal error; please report it with the daemon's log")
 }
 
 /// An error as the body of an answer (RFC 9457).
@@ -163,9 +162,9 @@ pub(super) fn problem(error: &OperationError) -> Response {
         (ErrorKind::Forbidden, _) => (StatusCode::FORBIDDEN, "Not allowed"),
         (ErrorKind::StateInUse | ErrorKind::RootInUse, _) => (StatusCode::CONFLICT, "In use by another process"),
         (ErrorKind::Configuration, _) => (StatusCode::CONFLICT, "Invalid configuration"),
-        (ErrorKind::Internal, _) => (StatusCode::INTERNAL_SERVER_ERROR, "Fault of the program"),
+        (ErrorKind::Internal, _) => (StatusCode::INTERNAL_SERVER_ERROR, "Internal error"),
         (ErrorKind::Failed, Class::Permanent) => (StatusCode::UNPROCESSABLE_ENTITY, "Failed"),
-        (ErrorKind::Failed, _) => (StatusCode::SERVICE_UNAVAILABLE, "Not possible now"),
+        (ErrorKind::Failed, _) => (StatusCode::SERVICE_UNAVAILABLE, "Currently not possible"),
     };
     let body = json(&Problem { title, status: status.as_u16(), error }).unwrap_or_default();
     (status, [(CONTENT_TYPE, PROBLEM)], body).into_response()

@@ -101,11 +101,11 @@ fn unanswered(error: &hyper::Error) -> OperationError {
 }
 
 fn of_another_version(error: &dyn std::error::Error) -> OperationError {
-    let detail = format!("this command and the daemon are of different versions: {}", chain(error));
+    let detail = format!("this command and the daemon have different versions: {}", chain(error));
     OperationError::transient(detail).with_next_step("Restart the daemon.")
 }
 
 fn lost(error: &dyn std::error::Error) -> OperationError {
     OperationError::transient(format!("the daemon ended before it answered: {}", chain(error)))
-        .with_next_step("What it had begun is carried on when it starts again. Run the command again.")
+        .with_next_step("Interrupted work is resumed when it starts again. Run the command again.")
 }

@@ -116,11 +116,13 @@ impl Method {
 
 async fn no_such_path(uri: Uri) -> Response {
     let error = OperationError::not_found(format!("there is no operation at `{}`", uri.path()));
-    problem(&error.with_next_step(
-        "If this is the command line: it and the daemon are of different versions; restart the daemon.",
-    ))
+    problem(
+        &error.with_next_step(
+            "If this is the command line, it and the daemon have different versions; restart the daemon.",
+        ),
+    )
 }
 
 async fn no_such_method(method: HttpMethod, uri: Uri) -> Response {
-    problem(&OperationError::invalid(format!("`{}` has no method {method}", uri.path())))
+    problem(&OperationError::invalid(format!("`{}` does not support the method {method}", uri.path())))
 }

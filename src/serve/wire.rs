@@ -30,7 +30,7 @@ type Pairs = Vec<(String, String)>;
 /// The request that asks for an operation.
 pub(super) fn request_of<O: Route>(operation: &O) -> Result<hyper::Request<String>, OperationError> {
     let refused = |error: &dyn std::error::Error| {
-        OperationError::invalid(format!("this cannot be asked of the daemon: {}", chain(error)))
+        OperationError::invalid(format!("cannot send this request to the daemon: {}", chain(error)))
     };
     let (target, body) = if O::METHOD.has_body() {
         let mut arguments = serde_json::to_value(operation).map_err(|e| refused(&e))?;
@@ -57,7 +57,7 @@ fn take_path_arguments(path: &str, arguments: &mut Value) -> Pairs {
 fn target_of(path: &str, mut arguments: Pairs) -> Result<String, OperationError> {
     let is_in_path = |name: &str| path.contains(&format!("{{{name}}}"));
     if let Some((name, _)) = arguments.iter().find(|(name, value)| value.is_empty() && is_in_path(name)) {
-        return Err(OperationError::not_found(format!("nothing has an empty {name}")));
+        return Err(OperationError::not_found(format!("`{name}` must not be empty")));
     }
     let mut argument = |name: &str| {
         let at = arguments.iter().position(|(known, _)| known == name)?;
@@ -76,9 +76,8 @@ fn target_of(path: &str, mut arguments: Pairs) -> Result<String, OperationError>
 
 /// The operation that a request asks for.
 pub(super) async fn operation_of<O: Route>(request: Request) -> Result<O, OperationError> {
-    let not_understood = |error: &dyn std::error::Error| {
-        OperationError::invalid(format!("the request is not understood: {}", chain(error)))
-    };
+    let not_understood =
+        |error: &dyn std::error::Error| OperationError::invalid(format!("the request is not valid: {}", chain(error)));
     let (mut parts, body) = request.into_parts();
     let in_path = RawPathParams::from_request_parts(&mut parts, &()).await.map_err(|e| not_understood(&e))?;
     let in_path = in_path.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));

@@ -30,7 +30,7 @@ fn a_daemon_whose_catalogue_fails_ends_with_exit_code_5_and_the_next_goes_on() {
     }
     assert_eq!(daemon.ended().code(), Some(5), "{}", daemon.log());
     let log = daemon.log();
-    assert!(log.contains("Catalogue failed") && log.contains("All recordings are safe"), "{log}");
+    assert!(log.contains("catalogue failed") && log.contains("All recordings are safe"), "{log}");
     assert!(!fs::exists(house.path().join("state/aftercast.sock")).unwrap());
     drop(daemon);
     let next = Daemon::start(&house);

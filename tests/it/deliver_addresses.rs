@@ -62,7 +62,7 @@ fn the_bucket_stands_in_the_host_name_or_in_the_path_of_every_request() {
         assert!(open.contains("open  cloud  pre/theirs.mp4"), "{open}");
         run(&["queue", "gc", "--yes"], 0);
         let none = run(&["queue", "gc"], 0);
-        assert!(none.contains("No upload is open"), "{none}");
+        assert!(none.contains("No abandoned uploads"), "{none}");
         run(&["doctor"], 0);
 
         let seen = seen.lock().unwrap();

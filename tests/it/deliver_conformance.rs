@@ -288,7 +288,7 @@ fn where_conditions_are_ignored_nothing_is_overwritten_all_the_same() {
     what_comes_meanwhile_is_never_overwritten(careless.clone());
     let checks = targets(careless).probe("cloud").unwrap();
     let said = checks.iter().find(|c| c.name == "no overwriting").unwrap();
-    assert!(said.ok && said.detail.contains("ignores conditions"), "{said:?}");
+    assert!(said.ok && said.detail.contains("ignores conditional writes"), "{said:?}");
 }
 
 /// Uploads until a number of progress reports were heard; the bytes that were acknowledged.

@@ -91,14 +91,14 @@ fn the_identity_of_a_workload_is_exchanged_for_a_bearer_token_and_one_that_is_re
         set(command, CLIENT);
         command.env("AFTERCAST_LOG", "trace");
     });
-    daemon.until_said("The target cannot be used; everything stays queued.");
+    daemon.until_said("target cannot be used; deliveries stay queued");
     let queue = until("both wait for it", || {
         let queue = house.run(&["queue", "list"]).expect_code(0).out;
         (queue.matches("the identity is not accepted").count() == NAMES.len()).then_some(queue)
     });
     assert!(queue.contains("invalid_client: AADSTS700213: No matching federated identity record found"), "{queue}");
     assert!(!queue.contains("Trace ID"), "{queue}");
-    assert_eq!(daemon.log().matches("cannot be used; everything stays queued").count(), 1, "{}", daemon.log());
+    assert_eq!(daemon.log().matches("cannot be used; deliveries stay queued").count(), 1, "{}", daemon.log());
     assert_eq!(tree(&root).len(), NAMES.len(), "nothing is freed");
     assert!(requests.lock().unwrap().is_empty(), "nobody came without a token");
 

@@ -152,17 +152,17 @@ fn the_plan_says_of_each_why_and_the_run_frees_what_the_plan_says() {
         assert!(plan.values().all(|(frees, _)| !frees), "{plan:?}");
     };
     all_stay("", "local files are never freed (`delete_local = \"never\"`)");
-    all_stay("delete_local = \"24h\"", "its time has not come");
+    all_stay("delete_local = \"24h\"", "its retention time has not passed");
     all_stay("delete_local = { max_bytes = \"1TiB\" }", "no more than `max_bytes`");
-    all_stay("delete_local = { below_free = \"1MiB\" }", "there is room enough");
+    all_stay("delete_local = { below_free = \"1MiB\" }", "enough disk space");
 
     let said = plan("delete_local = \"delivered\"\nprotect = [\"vip*\"]");
     for (name, frees, why) in [
         ("proven", true, "proven in every required target since 2"),
         ("vip1", false, "stream `vip1` is protected (`protect`)"),
         ("changed", false, "the local file has changed since it was catalogued"),
-        ("gone", false, "the local file is not there"),
-        ("differs", false, "target `store` no longer holds what was proven: it is missing"),
+        ("gone", false, "the local file does not exist"),
+        ("differs", false, "target `store` no longer holds the proven object: it is missing"),
         ("waiting", false, "target `store` does not hold it yet"),
     ] {
         let (is_freed, reason) = &said[&format!("{name}.mp4")];
@@ -198,7 +198,7 @@ fn room_is_made_from_the_oldest_proof_on_never_of_what_is_unproven_and_an_end_of
     assert_eq!(frees(false), ["unproven.mp4"]);
     for _ in 0..2 {
         let run = house.run(&["retain"]).expect_code(0);
-        assert!(run.err.contains("ERROR") && run.err.contains("nothing more may be freed"), "{}", run.err);
+        assert!(run.err.contains("ERROR") && run.err.contains("no more files may be freed"), "{}", run.err);
         assert_eq!(tree(&house.root()).into_keys().collect::<Vec<_>>(), ["unproven.mp4"]);
     }
     assert!(house.vods().iter().all(|vod| vod["freedAt"].is_i64() == (vod["vodName"] != "unproven.mp4")));

@@ -191,7 +191,7 @@ fn the_doctor_finds_everything_allowed_or_names_what_is_not() {
     let wrong = targets(server.target("doctor", ACCESS_KEY, "wrong")).probe("cloud").unwrap();
     assert!(wrong[0].detail.contains("the secret is wrong"), "{wrong:?}");
     let unknown = targets(server.target("doctor", "nobody", SECRET_KEY)).probe("cloud").unwrap();
-    assert!(unknown[0].detail.contains("the access key id is not known"), "{unknown:?}");
+    assert!(unknown[0].detail.contains("the access key id is unknown"), "{unknown:?}");
 }
 
 #[test]

@@ -115,7 +115,7 @@ fn what_asks_a_store_is_left_to_the_daemon_that_has_the_credentials() {
     let daemon = Daemon::start_with(&house, |command| {
         command.env("STUDIO_SECRET", SECRET_KEY);
     });
-    daemon.until_said("Delivered.");
+    daemon.until_said("INFO delivered ");
     let verified = house.run(&["vod", "verify"]).expect_code(0).out;
     assert!(verified.contains("as proven"), "{verified}");
     house.run(&["queue", "gc"]).expect_code(0);

@@ -113,8 +113,8 @@ fn a_dry_run_writes_nothing_and_prints_the_plan_that_a_run_applies() {
         let applied = match (text(done, "state"), done["vod"]["outcome"].as_str()) {
             ("quarantined", _) => "quarantine",
             (_, Some("kept")) => "keep",
-            (_, Some("spliced")) if text(done, "path").contains("spliced.flv") => "sample tables to the front",
-            (_, Some("spliced")) => "header to the front",
+            (_, Some("spliced")) if text(done, "path").contains("spliced.flv") => "move sample tables to front",
+            (_, Some("spliced")) => "move header to front",
             (_, Some("remuxed")) => "remux",
             (_, Some("salvaged")) => "salvage",
             other => panic!("{other:?}"),
@@ -138,7 +138,7 @@ fn wait_stays_until_everything_is_delivered() {
     let mut command = house.command(&["process", "--wait", root.to_str().unwrap()]);
     let mut waiting = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
     let said = || fs::read_to_string(house.path().join("log")).unwrap();
-    until("the first try fails", || said().contains("Not delivered").then_some(()));
+    until("the first try fails", || said().contains("not delivered").then_some(()));
     assert!(waiting.try_wait().unwrap().is_none(), "it waits");
     let _now_it_is_there = Tap::at(port, server.address());
     let status = until("it ends", || waiting.try_wait().unwrap());
@@ -461,14 +461,16 @@ fn a_file_whose_offsets_no_header_can_move_is_kept_as_it_is() {
 fn inspect_shows_tracks_tables_defects_and_the_plan_on_one_screen() {
     const SCREEN_LINES: usize = 24;
     let house = House::new();
-    for (recipe, plan, front) in
-        [("mp4-faststart", "keep", 0), ("mp4", "header to the front", 1), ("mp4-fragmented", "header to the front", 1)]
-    {
+    for (recipe, plan, front) in [
+        ("mp4-faststart", "keep", 0),
+        ("mp4", "move header to front", 1),
+        ("mp4-fragmented", "move header to front", 1),
+    ] {
         let file = house.put(&made(recipe, 4), &format!("{recipe}.mp4"));
         let path = file.to_str().unwrap();
         let text = house.run(&["inspect", path]).expect_code(0).out;
         assert!(text.lines().count() <= SCREEN_LINES, "{text}");
-        for word in ["h264", "aac", "CHUNKS", "boxes: ftyp", "sound against pictures", "defects: none", plan] {
+        for word in ["h264", "aac", "CHUNKS", "boxes: ftyp", "audio/video offset", "defects: none", plan] {
             assert!(text.contains(word), "{recipe}: no `{word}` in\n{text}");
         }
         let json: Value = serde_json::from_str(&house.run(&["--json", "inspect", path]).expect_code(0).out).unwrap();

@@ -256,14 +256,14 @@ fn promise_5_an_unreachable_store_delays_delivery_and_nothing_else() {
     house.put(&made("flv", 2), "room1.flv");
     house.put(&made("mp4-faststart", 2), "room2.mp4");
     let run = house.process().expect_code(5);
-    assert!(run.out.contains("undelivered") && run.err.contains("2 deliveries wait"), "{run:?}");
+    assert!(run.out.contains("undelivered") && run.err.contains("2 deliveries pending"), "{run:?}");
     let names: Vec<_> = tree(&house.root()).into_keys().collect();
     assert_eq!(names, ["room1.mp4", "room2.mp4"]);
     assert_eq!(house.vods().len(), 2);
 
     let queue = house.run(&["queue", "list"]).expect_code(0);
     assert!(queue.out.contains("refused"), "it says why: {}", queue.out);
-    assert_eq!(queue.out.lines().filter(|l| l.contains("waits")).count(), 2, "{}", queue.out);
+    assert_eq!(queue.out.lines().filter(|l| l.contains("pending")).count(), 2, "{}", queue.out);
 
     let _now_it_is_there = Tap::at(port, server.address());
     house.run(&["queue", "retry"]).expect_code(0);

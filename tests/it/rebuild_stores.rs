@@ -141,7 +141,7 @@ fn a_store_that_cannot_be_asked_is_said_and_the_rest_comes_back() {
     fs::write(&finished, padded("kept.mp4", 0)).unwrap();
     with("two.toml");
     let rebuilt = house.run(&["catalog", "rebuild"]).expect_code(4);
-    assert!(rebuilt.out.contains("not asked") && rebuilt.out.contains("target dead"), "{}", rebuilt.out);
+    assert!(rebuilt.out.contains("not queried") && rebuilt.out.contains("target dead"), "{}", rebuilt.out);
     let after = by_id(&house);
     assert_eq!(after.len(), before.len() + 1);
     assert!(after.values().any(|vod| Path::new(vod["filePath"].as_str().unwrap()) == finished));

@@ -121,7 +121,7 @@ fn each_permission_that_is_missing_is_named() {
 
 /// Up to the store's own answer, and without the name of the probe, which is another each time.
 fn first_words(detail: &str) -> String {
-    let words = detail.split(": the store said").next().unwrap_or(detail);
+    let words = detail.split(": the store answered").next().unwrap_or(detail);
     match words.split_once(".aftercast-probe-") {
         Some((before, after)) => format!("{before}PROBE{}", after.trim_start_matches(|c: char| c.is_ascii_hexdigit())),
         None => words.to_owned(),
@@ -275,8 +275,8 @@ fn certificates_and_proxies_are_told_apart() {
     let well = doctor(&server.over_https("good"), |_, _| trusts(&server));
     assert_eq!(well.0, "11 checks are well");
     for (certificate, words) in [
-        ("other name", "the certificate is for another name"),
-        ("expired", "the certificate has expired or does not hold yet"),
+        ("other name", "the certificate is for another host name"),
+        ("expired", "the certificate has expired or is not valid yet"),
         ("unknown", "the certificate is not trusted"),
     ] {
         let (detail, hint) = doctor(&server.over_https(certificate), |_, _| trusts(&server));
@@ -297,7 +297,10 @@ fn certificates_and_proxies_are_told_apart() {
     for (name, target) in [("HTTPS_PROXY", server.over_https("good")), ("HTTP_PROXY", server.without("nothing"))] {
         let proxy = (name.to_owned(), format!("http://{refuses}"));
         let (detail, hint) = doctor(&target, |_, _| [trusts(&server), vec![proxy]].concat());
-        assert!(detail.contains("the proxy refuses") && hint.contains("NO_PROXY"), "{name}: {detail} {hint}");
+        assert!(
+            detail.contains("the proxy refused the request") && hint.contains("NO_PROXY"),
+            "{name}: {detail} {hint}"
+        );
     }
 }
 
@@ -337,20 +340,20 @@ fn a_wrong_secret_pauses_its_target_once_while_everything_else_goes_on_and_sighu
     }
     let daemon = Daemon::start(&house);
     until("the other target has all", || (crate::support::tree(&house.store()).len() == 6).then_some(()));
-    until("the target waits", || daemon.log().contains("The target cannot be used").then_some(()));
+    until("the target waits", || daemon.log().contains("target cannot be used").then_some(()));
     let queue = house.run(&["queue", "list"]).expect_code(0).out;
-    assert_eq!(queue.lines().filter(|line| line.contains("@cloud") && line.contains("waits")).count(), 6, "{queue}");
-    let why = "the secret is wrong: the store said 403 SignatureDoesNotMatch";
+    assert_eq!(queue.lines().filter(|line| line.contains("@cloud") && line.contains("pending")).count(), 6, "{queue}");
+    let why = "the secret is wrong: the store answered 403 SignatureDoesNotMatch";
     assert!(queue.contains(why) && queue.contains(". The recording is safe on the local disk."), "{queue}");
     house.put(&made("flv", 2), "later.flv");
     until("finishing goes on", || house.root().join("later.mp4").exists().then_some(()));
     assert!(server.listing("paused").is_empty());
-    assert_eq!(daemon.log().matches("The target cannot be used").count(), 1, "{}", daemon.log());
+    assert_eq!(daemon.log().matches("target cannot be used").count(), 1, "{}", daemon.log());
 
     std::fs::write(&cloud.credential_files["secret_access_key"], SECRET_KEY).unwrap();
     daemon.signal("HUP");
     until("all is delivered", || (server.listing("paused").len() == 7).then_some(()));
-    daemon.until_said("The target can be used again");
+    daemon.until_said("target available again");
     let log = daemon.log();
     assert!(!log.contains("hush-wrong-secret") && !log.contains(SECRET_KEY), "{log}");
     daemon.stop();

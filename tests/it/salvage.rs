@@ -192,7 +192,7 @@ fn no_packet_of_a_transport_stream_is_lost_that_ffmpeg_copies() {
         let (output, copy) = (house.path().join(format!("{}.mp4", hit.start)), house.path().join("copy.mp4"));
         let files = [&broken, &whole, &output].map(|path| path.to_str().unwrap().to_owned());
         let run = house.run(&["recover", &files[0], "--reference", &files[1], "--output", &files[2]]).expect_code(0);
-        assert_eq!(run.out.contains("what stood at its beginning"), hit.start == 0, "{}", run.out);
+        assert_eq!(run.out.contains("the beginning of the file"), hit.start == 0, "{}", run.out);
         ffmpeg(&["-i", &files[0], "-map", "0", "-c", "copy", copy.to_str().unwrap()]);
         let (ours, theirs) = (packets(&output), packets(&copy));
         for kind in ["video", "audio"] {
@@ -211,7 +211,7 @@ fn the_original_of_a_transport_stream_that_lost_its_beginning_stays() {
     let broken = house.put(&zeroed(&made("ts", 12), 0..4096), "yard/camera.ts");
     house.run(&["recover", broken.to_str().unwrap()]).expect_code(0);
     let vods = house.vods();
-    assert!(vods.len() == 1 && vods[0].to_string().contains("what stood at its beginning"), "{vods:?}");
+    assert!(vods.len() == 1 && vods[0].to_string().contains("the beginning of the file"), "{vods:?}");
     assert!(broken.exists(), "{vods:?}");
 }
 

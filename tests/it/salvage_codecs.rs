@@ -107,7 +107,7 @@ fn pictures_that_show_themselves_are_counted_where_nothing_tells_of_the_sound() 
     for (recipe, codec) in [("mov-mjpeg", "mjpeg"), ("mov-prores", "prores")] {
         let broken = house.put(&crashed(&made(recipe, 1), 75), &format!("{recipe}/room.mov"));
         let run = house.run(&["recover", broken.to_str().unwrap()]).expect_code(4);
-        let said = format!("{codec} pictures found, nothing says how they are coded");
+        let said = format!("{codec} pictures found, but their codec parameters are unknown");
         assert!(run.out.contains("needs parameters") && run.out.contains(&said), "{}", run.out);
     }
 }

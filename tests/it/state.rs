@@ -180,7 +180,7 @@ fn a_state_directory_of_another_user_is_refused_unless_its_owner_answers() {
     house.run(&["vod", "list"]).expect_code(0);
     daemon.stop();
     let refused = house.run(&["vod", "list"]).expect_code(5);
-    assert!(refused.err.contains("belongs to the user with id 4321"), "{}", refused.err);
+    assert!(refused.err.contains("belongs to user id 4321"), "{}", refused.err);
 }
 
 #[test]

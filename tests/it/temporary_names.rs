@@ -111,7 +111,7 @@ fn what_a_killed_writer_leaves_is_taken_once_its_process_is_seen_to_be_gone() {
     let daemon = start(&house);
     let temporary = house.root().join("room1.flv.tmp");
     let mut writer = half_a_recording(&made("flv", 4), &temporary);
-    daemon.until_said("Temporary file is being written");
+    daemon.until_said("temporary file is being written");
     assert!(house.vods().is_empty());
     writer.kill().unwrap();
     let vods = until("its orphan", || Some(house.vods()).filter(|vods| !vods.is_empty()));
@@ -129,7 +129,7 @@ fn a_closed_temporary_name_whose_writer_lives_waits_and_is_taken_by_recover() {
     fs::copy(made("flv", 2), &temporary).unwrap();
     let age = || fs::metadata(&temporary).and_then(|m| m.modified()).map(|written| written.elapsed());
     until("it is older than the grace", || age().unwrap().is_ok_and(|age| age.as_secs() > 2).then_some(()));
-    let scans = || daemon.log().matches("Scanned every root.").count();
+    let scans = || daemon.log().matches("all roots scanned").count();
     let scanned = scans();
     until("ten more scans", || (scans() >= scanned + 10).then_some(()));
     assert!(temporary.exists() && house.vods().is_empty());

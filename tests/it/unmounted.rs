@@ -145,7 +145,7 @@ fn a_delivery_waits_for_its_root_and_needs_no_person() {
     house.run(&["queue", "retry"]).expect_code(0);
     house.process();
     let queue = house.run(&["queue", "list"]).expect_code(0).out;
-    assert!(queue.contains("waits") && queue.contains("not available"), "{queue}");
+    assert!(queue.contains("pending") && queue.contains("not available"), "{queue}");
     bring_back(&house);
     house.run(&["queue", "retry"]).expect_code(0);
     house.process().expect_code(0);

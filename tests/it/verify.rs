@@ -33,7 +33,11 @@ fn a_copy_that_changed_is_sent_again_beside_it_and_never_proves_anything_again()
     let good = flip_a_bit(&copy);
     house.run(&["vod", "verify"]).expect_code(0);
     let said = house.run(&["vod", "verify", "--download"]).expect_code(4);
-    assert!(said.out.contains("its bytes are") && said.out.contains("it is sent again"), "{}", said.out);
+    assert!(
+        said.out.contains("the checksum of its content is") && said.out.contains("it is uploaded again"),
+        "{}",
+        said.out
+    );
     house.process().expect_code(0);
     let again = copy_of(&house);
     assert_eq!(again, copy.with_file_name("take_1.mp4"), "what stands there is not overwritten");
@@ -42,7 +46,7 @@ fn a_copy_that_changed_is_sent_again_beside_it_and_never_proves_anything_again()
 
     std::fs::remove_file(&again).unwrap();
     let missing = house.run(&["vod", "verify"]).expect_code(4);
-    assert!(missing.out.contains("it is missing; it is sent again"), "{}", missing.out);
+    assert!(missing.out.contains("it is missing; it is uploaded again"), "{}", missing.out);
     house.process().expect_code(0);
     assert_eq!(copy_of(&house), again, "its key is free again");
     assert_eq!(std::fs::read(&again).unwrap(), good);
@@ -63,7 +67,7 @@ fn what_reading_found_is_not_taken_back_by_what_the_store_says() {
     let good = flip_a_bit(&copy);
     for more in [&["--download"][..], &[], &["--download"]] {
         let said = house.run(&[&["vod", "verify"], more].concat()).expect_code(4);
-        assert!(said.out.contains("no local file is left to send"), "{}", said.out);
+        assert!(said.out.contains("no local file is left to upload"), "{}", said.out);
         assert!(house.vods()[0]["remote"][0]["differs"].is_string());
     }
     std::fs::write(&copy, &good).unwrap();
@@ -112,7 +116,7 @@ fn deleting_a_vod_removes_what_was_delivered_for_it_in_every_target_and_nothing_
     let other = crate::support::assets::asset(&house.path().join("other"), "other", &["room10.mp4"]);
     crate::support::assets::upload(&targets, &other).unwrap();
     let said = house.run(&["vod", "delete", &room10, "--yes"]).expect_code(4);
-    assert_eq!(said.err.matches("it is not what was delivered").count(), 2, "{}", said.err);
+    assert_eq!(said.err.matches("it differs from the delivered object").count(), 2, "{}", said.err);
     assert_eq!(std::fs::read(house.store().join("room10.mp4")).unwrap(), b"another's");
     assert_eq!(in_cloud(), ["pre/room10.mp4", "pre/room1_x.mp4"]);
     assert_eq!(house.vods().len(), 1);

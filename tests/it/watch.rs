@@ -280,7 +280,7 @@ fn ten_rescans_of_a_finished_tree_write_nothing() {
     });
     until_delivered(&house, 3);
     until_names(&house, &["a.mp4", "b.mp4", "live/c.mp4"]);
-    let scans = || daemon.log().matches("Scanned every root.").count();
+    let scans = || daemon.log().matches("all roots scanned").count();
     // The journal hears of the removal after it.
     let mut last = (written_bytes(&daemon), scans());
     until("the daemon rests", || {
@@ -335,7 +335,7 @@ fn sighup_reloads_and_a_broken_configuration_is_refused() {
 
     fs::write(&config, format!("{sound}[finish]\nkeep_orginal = true\n")).unwrap();
     daemon.signal("HUP");
-    daemon.until_said("The old configuration stays in force.");
+    daemon.until_said("configuration not reloaded; the old one stays in force");
     assert!(daemon.log().contains("keep_orginal") && daemon.log().contains("keep_original"), "names key and nearest");
     house.put(&made("flv", 2), "a.flv");
     fs::write(&config, &sound).unwrap();
@@ -344,7 +344,7 @@ fn sighup_reloads_and_a_broken_configuration_is_refused() {
 
     fs::write(&config, format!("{sound}[finish]\nkeep_original = true\nrecording_subfolder = \"vod\"\n")).unwrap();
     daemon.signal("HUP");
-    daemon.until_said("The new configuration is in force.");
+    daemon.until_said("configuration reloaded");
     house.put(&made("flv", 3), "b.flv");
     until_vods(&house, 2);
     until_names(&house, &["a.mp4", "b.flv", "vod/b.mp4"]);
@@ -354,11 +354,9 @@ fn sighup_reloads_and_a_broken_configuration_is_refused() {
     let first = format!("\"{}\"", house.root().display());
     let both = format!("{first}, \"{}\"", second.display());
     fs::write(&config, sound.replace(&first, &both)).unwrap();
-    let reloads = daemon.log().matches("The new configuration is in force.").count();
+    let reloads = daemon.log().matches("configuration reloaded").count();
     daemon.signal("HUP");
-    until("the second root", || {
-        (daemon.log().matches("The new configuration is in force.").count() > reloads).then_some(())
-    });
+    until("the second root", || (daemon.log().matches("configuration reloaded").count() > reloads).then_some(()));
     fs::copy(made("webm", 2), second.join("c.webm")).unwrap();
     until_vods(&house, 3);
     daemon.stop();

@@ -153,10 +153,7 @@ fn a_stored_record_speaks_ant_medias_names() {
     let stored = home.store().get(tree::In::Vods, &vod.vod_id).unwrap().unwrap();
     let json: serde_json::Value = serde_json::from_slice(&packing::unpack(&stored)).unwrap();
     assert_eq!((json["vodId"].as_str(), json["creationDate"].as_i64()), (Some(vod.vod_id.as_str()), Some(10)));
-    assert_eq!(
-        (json["type"].as_str(), json["version"].as_u64()),
-        (Some("streamVod"), Some(VOD_VERSION.into()))
-    );
+    assert_eq!((json["type"].as_str(), json["version"].as_u64()), (Some("streamVod"), Some(VOD_VERSION.into())));
 }
 
 #[test]

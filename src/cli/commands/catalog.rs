@@ -45,12 +45,12 @@ fn print(rebuilt: &RebuiltCatalog, out: &mut Output<'_>) -> io::Result<()> {
     }
     for target in unasked {
         let (name, reason) = (printable_text(&target.target), printable_text(&target.reason));
-        writeln!(out.out, "not asked         target {name}: {reason}")?;
+        writeln!(out.out, "not queried       target {name}: {reason}")?;
     }
-    writeln!(out.err, "{added} records made again, {known} were there, {} files are not finished.", unfinished.len())?;
+    writeln!(out.err, "Records recreated: {added}, already present: {known}. Unfinished files: {}.", unfinished.len())?;
     writeln!(
         out.err,
-        "{from_stores} records of freed recordings made again from the targets, {attached} copies added to records that were there."
+        "Records of freed recordings recreated from the targets: {from_stores}. Copies added to existing records: {attached}."
     )
 }
 
@@ -68,7 +68,7 @@ fn print_check(checked: &CatalogCheck, out: &mut Output<'_>) -> io::Result<()> {
     }
     writeln!(
         out.out,
-        "{vods} VoDs, {deliveries} deliveries; {missing_rows_added} index rows added, {dangling_rows_removed} removed, \
-         {unreadable} values unreadable."
+        "VoDs: {vods}, deliveries: {deliveries}. Index rows added: {missing_rows_added}, removed: \
+         {dangling_rows_removed}. Unreadable values: {unreadable}."
     )
 }

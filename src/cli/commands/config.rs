@@ -29,8 +29,8 @@ fn check(config: &Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let runtime = Runtime::start().map_err(PipelineError::Runtime)?;
     Targets::open(&config.deliver, &runtime).map_err(|e| OperationError::configuration(&e))?;
     let read = config.file.as_ref().map_or_else(
-        || "No configuration file; the defaults hold.".to_owned(),
-        |file| format!("`{}` is sound.", printable(file)),
+        || "No configuration file; using the defaults.".to_owned(),
+        |file| format!("`{}` is valid.", printable(file)),
     );
     if out.is_json {
         out.json(&json!({ "sound": true, "file": config.file })).map_err(Failure::output)?;

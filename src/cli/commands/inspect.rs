@@ -70,7 +70,7 @@ fn print(
             "writes": written_bytes(inspection, plan),
         }));
     }
-    let container = inspection.container.map_or("no container that is known here", |c| c.extension());
+    let container = inspection.container.map_or("unknown container format", |c| c.extension());
     let shape = shape.map(|s| format!(", {s}")).unwrap_or_default();
     let length = description.map(|d| format!(", {}", human::duration(d.duration_ms))).unwrap_or_default();
     writeln!(out.out, "{}: {container}{shape}, {}{length}", printable(file), human::size(inspection.size_bytes))?;
@@ -81,7 +81,7 @@ fn print(
         out.table(&tables_of(&movie.tracks), "No tables.")?;
         writeln!(out.out, "boxes: {}", boxes_in_words(&iso.layout))?;
         if let Some((start, end)) = iso.verdict.start_skew_ms.zip(iso.verdict.end_skew_ms) {
-            writeln!(out.out, "sound against pictures: begins {start:+} ms, ends {end:+} ms")?;
+            writeln!(out.out, "audio/video offset: start {start:+} ms, end {end:+} ms")?;
         }
     }
     if defects.is_empty() {
@@ -91,8 +91,10 @@ fn print(
         writeln!(out.out, "defect: {defect}")?;
     }
     let writes = written_bytes(inspection, plan).map(|bytes| match bytes {
-        0 => ", nothing is written".to_owned(),
-        bytes => format!(", {} of header are written and no media where the disk can do that", human::size(bytes)),
+        0 => ", no new data is written".to_owned(),
+        bytes => {
+            format!(", writes a {} header; media is not copied where the file system supports it", human::size(bytes))
+        }
     });
     let (action, becomes) = (plan.action.name(), plan.container.extension());
     writeln!(out.out, "plan: {action}, as {becomes}{}", writes.unwrap_or_default())
@@ -116,7 +118,7 @@ fn boxes_in_words(layout: &Layout) -> String {
     if groups.len() > MOST {
         words.push(format!("and {} more", layout.boxes.len() - groups[..MOST].iter().map(|g| g.len()).sum::<usize>()));
     }
-    words.extend(layout.garbage_at.map(|at| format!("no box from byte {at} on")));
+    words.extend(layout.garbage_at.map(|at| format!("no valid box from byte {at}")));
     words.join(" · ")
 }
 

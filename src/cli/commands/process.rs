@@ -97,7 +97,7 @@ fn print_ended(processed: &Processed, out: &mut Output<'_>) -> io::Result<()> {
     match ended {
         Ended::Finished { vod } => print_finished(out, &path, vod),
         Ended::AlreadyFinished { .. } => writeln!(out.out, "already finished  {path}"),
-        Ended::LeftOut => writeln!(out.out, "left out          {path}  (--again takes it)"),
+        Ended::LeftOut => writeln!(out.out, "left out          {path}  (use --again to process it)"),
         Ended::Quarantined { defects } => {
             writeln!(out.out, "quarantined       {path}")?;
             defects.iter().try_for_each(|d| writeln!(out.out, "                    {d}"))
@@ -116,7 +116,7 @@ fn print_finished(out: &mut Output<'_>, path: &str, vod: &VodRecord) -> io::Resu
     writeln!(out.out, "finished          {path} → {to}  {length}  {size}  {}", outcome(vod))?;
     vod.defects.iter().try_for_each(|d| writeln!(out.out, "                    {d}"))?;
     let original = vod.original_path.iter().map(|p| printable(p.as_path()));
-    original.into_iter().try_for_each(|p| writeln!(out.out, "                    the original stays: {p}"))
+    original.into_iter().try_for_each(|p| writeln!(out.out, "                    original kept: {p}"))
 }
 
 fn outcome(vod: &VodRecord) -> String {
@@ -161,7 +161,7 @@ fn print_sum(out: &mut Output<'_>, report: &ProcessReport, ends: &Ends) -> io::R
     let rest = [
         (report.not_settled.len(), "not settled"),
         (report.unhandled.len(), "not handled"),
-        (report.undelivered.len(), "deliveries wait"),
+        (report.undelivered.len(), "deliveries pending"),
     ];
     let all = ends.counts.iter().chain(&rest).filter(|(count, _)| *count > 0);
     let said: Vec<_> = all.map(|(count, state)| format!("{count} {state}")).collect();

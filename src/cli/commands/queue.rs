@@ -27,8 +27,11 @@ pub fn run(asked: &Asked, command: &QueueCommand, out: &mut Output<'_>) -> Resul
             // Files that the catalogue knows have names that are text.
             let directory = std::env::current_dir().ok().filter(|directory| directory.to_str().is_some());
             let retried = asked.ask(&RetryDeliveries { ids: ids.clone(), directory, ..RetryDeliveries::default() })?;
-            let printed =
-                if out.is_json { out.json(&retried) } else { writeln!(out.out, "{} due now.", retried.retried) };
+            let printed = if out.is_json {
+                out.json(&retried)
+            } else {
+                writeln!(out.out, "Deliveries queued for retry: {}.", retried.retried)
+            };
             printed.map_err(Failure::output)?;
         }
         QueueCommand::Gc { yes } => gc(asked, *yes, out)?,
@@ -43,7 +46,7 @@ pub fn next_try(state: &DeliveryState, target_waits_until: Option<i64>) -> (Stri
             when(target_waits_until.map_or(*due_ms, |until| until.max(*due_ms))),
             last_fault.as_ref().map_or_else(String::new, |(_, message)| message.clone()),
         ),
-        DeliveryState::Stuck { message } => ("by hand".to_owned(), message.clone()),
+        DeliveryState::Stuck { message } => ("manual".to_owned(), message.clone()),
         DeliveryState::Delivered { .. } => ("delivered".to_owned(), String::new()),
     }
 }
@@ -67,11 +70,11 @@ fn print(queue: &Queue, out: &mut Output<'_>) -> io::Result<()> {
         }
         return Ok(());
     }
-    let mut table = Table::new(&["WHAT", "STATE", ">TRIES", "NEXT TRY", "WHY"]);
+    let mut table = Table::new(&["ITEM", "STATE", ">TRIES", "NEXT TRY", "REASON"]);
     for queued in &queue.deliveries {
         let delivery = &queued.delivery;
         let (next, why) = next_try(&delivery.state, queued.paused_until_ms);
-        let state = if delivery.is_pending() { "waits" } else { "delivered" };
+        let state = if delivery.is_pending() { "pending" } else { "delivered" };
         table.row([&delivery.id, state, &delivery.attempts.to_string(), &next, &why]);
     }
     for recording in &queue.recordings {
@@ -82,7 +85,7 @@ fn print(queue: &Queue, out: &mut Output<'_>) -> io::Result<()> {
     for NotFreed { root, reason, .. } in &queue.not_freed {
         table.row([&root.to_string_lossy(), "not freed", "", "", reason]);
     }
-    out.table(&table, "Nothing waits.")
+    out.table(&table, "Queue is empty.")
 }
 
 fn reason_of(recording: &StoppedRecording) -> (String, String) {
@@ -91,12 +94,12 @@ fn reason_of(recording: &StoppedRecording) -> (String, String) {
     }
     match &recording.step {
         Some(Step::Failed { message, due_ms, .. }) => {
-            (due_ms.map_or_else(|| "by hand".to_owned(), when), message.clone())
+            (due_ms.map_or_else(|| "manual".to_owned(), when), message.clone())
         }
         Some(Step::Quarantined { defects }) => {
-            ("by hand".to_owned(), defects.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+            ("manual".to_owned(), defects.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
         }
-        _ => ("by hand".to_owned(), "there before the first start (`existing`)".to_owned()),
+        _ => ("manual".to_owned(), "existed before the first start (`existing`)".to_owned()),
     }
 }
 
@@ -104,9 +107,9 @@ fn reason_of(recording: &StoppedRecording) -> (String, String) {
 fn gc(asked: &Asked, is_confirmed: bool, out: &mut Output<'_>) -> Result<(), Failure> {
     let found = asked.perform(&CollectUploads { abort: is_confirmed }, |upload| print_upload(&upload, out))?.found;
     let printed = if !out.is_json && found == 0 {
-        writeln!(out.out, "No upload is open that nobody will continue.")
+        writeln!(out.out, "No abandoned uploads.")
     } else if !is_confirmed && found > 0 {
-        writeln!(out.err, "Nothing was aborted; --yes aborts. Other programs may still be writing to these.")
+        writeln!(out.err, "Nothing was aborted; use --yes to abort. Other programs may still be writing to these.")
     } else {
         Ok(())
     };

@@ -29,7 +29,7 @@ pub fn run(config: &Config, args: &RecoverArgs, out: &mut Output<'_>) -> Result<
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let (file, output) = (absolute(file), absolute(args.output.as_deref().unwrap_or(Path::new(""))));
     if output.exists() {
-        return Err(Failure::usage(format!("{} exists; it is not replaced", printable(&output))));
+        return Err(Failure::usage(format!("{} already exists; it is not overwritten", printable(&output))));
     }
     let given = args.reference.as_deref().map(given).transpose()?.flatten();
     match finished(config, &file, &output, given.as_ref())? {
@@ -48,14 +48,11 @@ pub fn run(config: &Config, args: &RecoverArgs, out: &mut Output<'_>) -> Result<
 /// What the operator's reference teaches. One that teaches nothing is in nobody's way.
 fn given(path: &Path) -> Result<Option<Reference>, Failure> {
     if !path.is_file() {
-        return Err(Failure::usage(format!("{} is no file; it cannot be a reference", printable(path))));
+        return Err(Failure::usage(format!("{} is not a file; it cannot be used as a reference", printable(path))));
     }
     let found = finish::reference_of(path, Origin::Given);
     if found.is_none() {
-        report::warn(&format!(
-            "{} tells nothing that a crashed recording may need; it is not used as a reference.",
-            printable(path)
-        ));
+        report::warn(&format!("{} has no usable codec parameters; it is not used as a reference.", printable(path)));
     }
     Ok(found)
 }
@@ -114,7 +111,7 @@ fn print_salvage(report: &SalvageReport, out: &mut Output<'_>) -> std::io::Resul
     let confidence = format!("{:?}", report.confidence).to_lowercase();
     writeln!(
         out.out,
-        "salvage: parameters from {source}, confidence {confidence}, picture times {}",
+        "salvage: parameters from {source}, confidence {confidence}, video timing {}",
         report.frame_rate
     )?;
     for track in &report.tracks {
@@ -128,23 +125,23 @@ fn print_salvage(report: &SalvageReport, out: &mut Output<'_>) -> std::io::Resul
     for gap in report.gaps.iter().take(MOST_GAPS) {
         let doubt = match gap.doubt_ms {
             _ if !gap.is_ambiguous => String::new(),
-            ms => format!("; other numbers fit as well, it may be {ms} ms longer or shorter"),
+            ms => format!("; ambiguous, it may be {ms} ms longer or shorter"),
         };
         let (bytes, at) = (gap.bytes, gap.offset);
         let (pictures, sounds) = (gap.lost_pictures, gap.lost_audio);
         writeln!(
             out.out,
-            "salvage: {bytes} bytes at {at} not explained, about {pictures} pictures and {sounds} audio frames{doubt}"
+            "salvage: {bytes} bytes at {at} not explained, about {pictures} video frames and {sounds} audio frames{doubt}"
         )?;
     }
     if report.guessed_pictures > 0 {
-        writeln!(out.out, "salvage: pictures at the end whose time is a guess: {}", report.guessed_pictures)?;
+        writeln!(out.out, "salvage: video frames at the end with estimated timestamps: {}", report.guessed_pictures)?;
     }
     if report.gap_count > MOST_GAPS {
-        writeln!(out.out, "salvage: {} more places in --json", report.gap_count - MOST_GAPS)?;
+        writeln!(out.out, "salvage: {} more places; use --json to list them", report.gap_count - MOST_GAPS)?;
     }
     match report.decode_errors {
-        Some(0) => writeln!(out.out, "salvage: beginning, middle and end decode without an error"),
+        Some(0) => writeln!(out.out, "salvage: no decoding errors at the beginning, middle and end"),
         Some(1) => writeln!(out.out, "salvage: 1 decoding error at the beginning, middle and end"),
         Some(errors) => writeln!(out.out, "salvage: {errors} decoding errors at the beginning, middle and end"),
         None => Ok(()),
@@ -155,6 +152,6 @@ fn print_hopeless(file: &Path, defects: &[Defect], out: &mut Output<'_>) -> std:
     if out.is_json {
         return out.json(&json!({ "path": file, "outcome": "quarantined", "defects": defects }));
     }
-    writeln!(out.out, "{}: nothing written; the file stays as it is", printable(file))?;
+    writeln!(out.out, "{}: nothing written; the file is unchanged", printable(file))?;
     defects.iter().try_for_each(|defect| writeln!(out.out, "defect: {defect}"))
 }

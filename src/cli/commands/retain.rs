@@ -17,7 +17,7 @@ pub fn run(asked: &Asked, args: &RetainArgs, out: &mut Output<'_>) -> Result<Exi
         print_plan(&asked.ask(&PlanRetention {})?, out)
     } else {
         let freed = asked.ask(&FreeLocal {})?;
-        if out.is_json { out.json(&freed) } else { writeln!(out.out, "{} files freed.", freed.freed) }
+        if out.is_json { out.json(&freed) } else { writeln!(out.out, "Files freed: {}.", freed.freed) }
     };
     printed.map_err(Failure::output)?;
     Ok(Exit::Done)
@@ -27,7 +27,7 @@ fn print_plan(plan: &RetentionPlan, out: &mut Output<'_>) -> std::io::Result<()>
     if plan.is_behind {
         writeln!(
             out.err,
-            "Nothing is freed before `aftercast catalog rebuild`: the catalogue is an older state of itself."
+            "The catalogue is in an older state: nothing is freed until you run `aftercast catalog rebuild`."
         )?;
     }
     if out.is_json {
@@ -45,5 +45,5 @@ fn print_plan(plan: &RetentionPlan, out: &mut Output<'_>) -> std::io::Result<()>
     for kept in &plan.kept {
         table.row([&kept.vod_id, "keep", "", &kept.reason]);
     }
-    out.table(&table, "There is no local file to decide on.")
+    out.table(&table, "No local files.")
 }

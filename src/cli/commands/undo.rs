@@ -34,9 +34,9 @@ pub fn run(asked: &Asked, paths: &[PathBuf], out: &mut Output<'_>) -> Result<Exi
 const fn said(undone: Option<Undone>) -> (&'static str, &'static str) {
     match undone {
         Some(Undone::AsBefore) => ("undone", ""),
-        Some(Undone::SameMedia) => ("undone", "  (the same media; the tables of its header are wider than they were)"),
-        Some(Undone::NotSpliced) => ("not undone", "  (it was not finished in place)"),
-        Some(Undone::Refused) => ("not undone", "  (it has changed since, has other names, or is open)"),
+        Some(Undone::SameMedia) => ("undone", "  (same media; the tables in its header are wider than before)"),
+        Some(Undone::NotSpliced) => ("not undone", "  (not finished in place)"),
+        Some(Undone::Refused) => ("not undone", "  (it has changed since, has other hard links, or is open)"),
         None => ("not undone", "  (the catalogue has no VoD at this path)"),
     }
 }

@@ -58,7 +58,7 @@ fn list(asked: &Asked, mut wanted: ListVods, zone: &TimeZone, out: &mut Output<'
     }
     print_list(&vods, zone, out).map_err(Failure::output)?;
     if let Some(next) = &wanted.after {
-        writeln!(out.err, "There is more: --after {next}").map_err(Failure::output)?;
+        writeln!(out.err, "More VoDs: --after {next}").map_err(Failure::output)?;
     }
     Ok(exit)
 }
@@ -116,10 +116,10 @@ fn show(asked: &Asked, id: &str, out: &mut Output<'_>) -> Result<Exit, Failure> 
 /// What will go is printed before anything goes: a deletion that fails halfway has said what it may have removed.
 fn delete(asked: &Asked, wanted: DeleteVod, is_confirmed: bool, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let planned = asked.ask(&wanted)?;
-    let verb = if is_confirmed { "Deletes" } else { "Would delete" };
+    let verb = if is_confirmed { "Deleting" } else { "Would delete" };
     print_planned(&planned, verb, out).map_err(Failure::output)?;
     if !is_confirmed {
-        writeln!(out.err, "Nothing was deleted; --yes deletes.").map_err(Failure::output)?;
+        writeln!(out.err, "Nothing was deleted; use --yes to delete.").map_err(Failure::output)?;
         return Ok(Exit::Done);
     }
     let deletion = asked.ask(&DeleteVod { dry_run: false, ..wanted })?;
@@ -134,7 +134,7 @@ fn print_planned(deletion: &Deletion, verb: &str, out: &mut Output<'_>) -> io::R
     for DeletedObject { url, also_of, .. } in &deletion.objects {
         let url = printable_text(url);
         match also_of {
-            Some(other) => writeln!(out.err, "Keeps {url}: VoD {other} names it, too"),
+            Some(other) => writeln!(out.err, "Keeping {url}: VoD {other} also references it"),
             None => writeln!(out.err, "{verb} {url}"),
         }?;
     }
@@ -146,12 +146,12 @@ fn print_what_was_left(deletion: &Deletion, out: &mut Output<'_>) -> io::Result<
     for DeletedObject { url, left, .. } in &deletion.objects {
         if let Some(difference) = left {
             let (url, difference) = (printable_text(url), printable_text(difference));
-            writeln!(out.err, "Left {url}: it is not what was delivered: {difference}")?;
+            writeln!(out.err, "Kept {url}: it differs from the delivered object: {difference}")?;
             exit = Exit::SomeFailed;
         }
     }
     if let Some(DeletedFile { path, left: Some(why) }) = &deletion.file {
-        writeln!(out.err, "Left {}: {why}", printable(path))?;
+        writeln!(out.err, "Kept {}: {why}", printable(path))?;
         exit = Exit::SomeFailed;
     }
     Ok(exit)

@@ -46,7 +46,9 @@ pub fn run(cli: &Cli, args: &WatchArgs, out: &mut Output<'_>) -> Result<Exit, Fa
     }
     // Without the socket the daemon works all the same.
     let served = Server::open(&socket, context.clone());
-    let served = served.inspect_err(|error| warn!(error = chain(error), "Other commands cannot talk to this daemon."));
+    let served = served.inspect_err(|error| {
+        warn!(error = chain(error), "cannot open the control socket; other commands cannot connect to this daemon")
+    });
     if let Ok(served) = &served {
         listen(served, &context.config())?;
     }
@@ -60,7 +62,7 @@ pub fn run(cli: &Cli, args: &WatchArgs, out: &mut Output<'_>) -> Result<Exit, Fa
     }
     engine.stop_working();
     drop(served);
-    info!("Stopped.");
+    info!("stopped");
     watched.map_err(|e| OperationError::of_pipeline(&e))?;
     Ok(Exit::Done)
 }
@@ -81,18 +83,18 @@ fn listen(server: &Server, config: &Config) -> Result<(), Failure> {
 /// Nothing here needs it, and what hostile recordings could do would be done with all rights.
 fn say_if_root() {
     if rustix::process::geteuid().is_root() {
-        warn!("running as root, which is not needed: use a user of its own in the recordings' group, with CAP_LEASE");
+        warn!("running as root, which is not needed: use a dedicated user in the recordings' group, with CAP_LEASE");
     }
 }
 
 fn ready() {
-    info!("Ready: the first scan is done, changes are heard.");
+    info!("ready; watching for changes");
     notify(&[sd_notify::NotifyState::Ready]);
 }
 
 fn notify(state: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        warn!(error = chain(&error), "The service manager could not be told.");
+        warn!(error = chain(&error), "cannot notify the service manager");
     }
 }
 
@@ -100,7 +102,7 @@ fn notify(state: &[sd_notify::NotifyState<'_>]) {
 fn reloader(cli: &Cli, orders: Sender<Control>, in_force: InForce) -> impl Fn() + Send + 'static {
     let file: Option<PathBuf> = cli.config.clone();
     move || {
-        info!("Reads the configuration again.");
+        info!("reloading configuration");
         match config::load(&Sources::of_process(file.as_deref(), &[])) {
             Ok(config) => {
                 let (settings, in_force) = (Box::new(settings_of(&config)), in_force.clone());
@@ -109,7 +111,7 @@ fn reloader(cli: &Cli, orders: Sender<Control>, in_force: InForce) -> impl Fn() 
             }
             Err(error) => {
                 report::print(&error);
-                warn!("The old configuration stays in force.");
+                warn!("configuration not reloaded; the old one stays in force");
             }
         }
     }

@@ -20,7 +20,7 @@ const URL: Shape = Shape {
 const ENDPOINT: Shape = Shape { unit: "URL", wants: r#"a URL with its scheme such as "https://minio.example:9000""# };
 const NAME: Shape = Shape { unit: "name", wants: r#"a name of letters, digits, `-`, `_` and `.`, such as "primary""# };
 const KEY: Shape = Shape { unit: "pattern", wants: r#"a pattern such as "{path}" or "{stream}/{date}/{name}.{ext}""# };
-const TABLE: Shape = Shape { unit: "table of texts", wants: r#"a table such as { team = "news" }"# };
+const TABLE: Shape = Shape { unit: "table of strings", wants: r#"a table such as { team = "news" }"# };
 const FILES: Shape = Shape {
     unit: "table of absolute paths",
     wants: r#"a table such as { secret_access_key_file = "/etc/aftercast/secret", access_key_id = "env:KEY_ID" }"#,
@@ -52,7 +52,8 @@ pub(super) static KEYS: [Key; 22] = [
             |c, v| put(&mut c.deliver.upload_extensions, kinds(v)),
             |c| Some(c.deliver.upload_extensions.bits().to_string()),
         ),
-        "Sum of 1 finished recordings, 2 HLS, 4 previews, 8 DASH, 16 kept originals, 32 sidecars; or names. For every store.",
+        "Kinds of files to upload: the sum of 1 (finished recordings), 2 (HLS), 4 (previews), 8 (DASH), 16 (kept \
+         originals), 32 (sidecars), or a list of names. For every store.",
     )
     .also(&["uploadExtensionsToS3", "upload_extensions_to_s3"])
     .or("7"),
@@ -61,7 +62,8 @@ pub(super) static KEYS: [Key; 22] = [
         "concurrency",
         COUNT,
         Access::Whole(|c, v| put(&mut c.deliver.concurrency, v.count()), |c| Some(c.deliver.concurrency.to_string())),
-        "Uploads at once over all targets, of which each leaves one to every other; 0: 4 to each target. Above 4, memory of 8 MiB for each.",
+        "Concurrent uploads over all targets; each target leaves one to every other target. 0: 4 per target. Above \
+         4, each upload needs 8 MiB of memory.",
     )
     .or("0"),
     Key::new(
@@ -69,7 +71,7 @@ pub(super) static KEYS: [Key; 22] = [
         "name",
         NAME,
         Access::Target(|t, v| put(&mut t.name, name(v)), |t| Some(quote(&t.name))),
-        "Its name in records, logs and commands; keep it when the rest changes.",
+        "Name of the target in records, logs and commands. Keep it when other settings change.",
     )
     .like(r#""primary""#),
     Key::new(
@@ -77,7 +79,7 @@ pub(super) static KEYS: [Key; 22] = [
         "url",
         URL,
         Access::Target(set_url, |t| Some(quote(&t.url))),
-        "s3://bucket/prefix, az://container/prefix, gs://bucket/prefix or file:///path; credentials never in it.",
+        "s3://bucket/prefix, az://container/prefix, gs://bucket/prefix or file:///path. Must not contain credentials.",
     )
     .like(r#""s3://bucket/streams""#),
     Key::new(
@@ -85,7 +87,7 @@ pub(super) static KEYS: [Key; 22] = [
         "required",
         SWITCH,
         Access::Target(|t, v| put(&mut t.required, v.boolean()), |t| Some(t.required.to_string())),
-        "Whether \"delivered\" needs this target.",
+        "Whether a recording must be in this target to count as \"delivered\".",
     )
     .or("true"),
     Key::new(
@@ -101,7 +103,7 @@ pub(super) static KEYS: [Key; 22] = [
         "endpoint",
         ENDPOINT,
         Access::Target(|t, v| put(&mut t.endpoint, endpoint(v).map(Some)), |t| t.endpoint.as_deref().map(quote)),
-        "Of an S3 compatible store or an emulator, with its scheme.",
+        "Endpoint of an S3-compatible store or an emulator, with its scheme.",
     )
     .like(r#""https://minio.example:9000""#),
     Key::new(
@@ -109,7 +111,7 @@ pub(super) static KEYS: [Key; 22] = [
         "region",
         text(r#"text in quotes, such as "eu-central-1""#),
         Access::Target(|t, v| put(&mut t.region, v.filled_text().map(Some)), |t| t.region.as_deref().map(quote)),
-        "Region; without: AWS_REGION, or us-east-1 where an endpoint is given.",
+        "Region. If not set: AWS_REGION, or us-east-1 if an endpoint is set.",
     )
     .like(r#""eu-central-1""#),
     Key::new(
@@ -117,7 +119,7 @@ pub(super) static KEYS: [Key; 22] = [
         "path_style",
         SWITCH,
         Access::Target(|t, v| put(&mut t.path_style, v.boolean().map(Some)), |t| t.path_style.map(|p| p.to_string())),
-        "Bucket in the path instead of the host name; without: true where an endpoint is given.",
+        "Put the bucket in the path instead of the host name. If not set: true if an endpoint is set.",
     )
     .like("true"),
     Key::new(
@@ -128,7 +130,7 @@ pub(super) static KEYS: [Key; 22] = [
             |t, v| put(&mut t.storage_class, v.filled_text().map(Some)),
             |t| t.storage_class.as_deref().map(quote),
         ),
-        "Storage class or access tier of new objects; without: the bucket's.",
+        "Storage class or access tier of new objects. If not set: the bucket's default.",
     )
     .like(r#""STANDARD_IA""#),
     Key::new(
@@ -150,7 +152,7 @@ pub(super) static KEYS: [Key; 22] = [
             |t, v| put(&mut t.content_type, v.filled_text().map(Some)),
             |t| t.content_type.as_deref().map(quote),
         ),
-        "Content type of every object; without: by its extension.",
+        "Content type of every object. If not set: by file extension.",
     )
     .like(r#""video/mp4""#),
     Key::new(
@@ -170,7 +172,7 @@ pub(super) static KEYS: [Key; 22] = [
         Access::Target(|t, v| put(&mut t.tags, v.table()), |t| {
             (!t.tags.is_empty()).then(|| quote_table(t.tags.iter().map(|(k, v)| (k.as_str(), v.clone()))))
         }),
-        "Tags of new objects (S3, Azure); S3 wants s3:PutObjectTagging for them.",
+        "Tags of new objects (S3, Azure). S3 requires the permission s3:PutObjectTagging.",
     )
     .like(r#"{ retention = "1y" }"#),
     Key::new(
@@ -178,7 +180,7 @@ pub(super) static KEYS: [Key; 22] = [
         "encryption",
         ENCRYPTION,
         Access::Target(|t, v| put(&mut t.encryption, encryption(v)), |t| Some(quote(&show_encryption(&t.encryption)))),
-        "Server-side encryption of new objects (S3): by the bucket's own setting, SSE-S3, or KMS.",
+        "Server-side encryption of new objects (S3): the bucket's own setting, SSE-S3, or KMS.",
     )
     .or(r#""bucket""#),
     Key::new(
@@ -186,7 +188,7 @@ pub(super) static KEYS: [Key; 22] = [
         "acl",
         text(r#"the name of a canned ACL, such as "bucket-owner-full-control""#),
         Access::Target(|t, v| put(&mut t.acl, acl(v).map(Some)), |t| t.acl.as_deref().map(quote)),
-        "Canned ACL of new objects (S3); without: none is said, as buckets with ACLs disabled want it.",
+        "Canned ACL of new objects (S3). If not set: none is sent, as buckets with ACLs disabled require.",
     )
     .like(r#""bucket-owner-full-control""#),
     Key::new(
@@ -194,7 +196,8 @@ pub(super) static KEYS: [Key; 22] = [
         "checksum",
         CHECKSUM,
         Access::Target(|t, v| put(&mut t.checksum, v.choice(&CHECKSUMS)), |t| Some(quote(checksum_name(t.checksum)))),
-        "How the store's copy is compared with what was read (S3); auto: CRC64NVME and what else is reported.",
+        "Checksum for comparing the stored copy with the data read from disk (S3). auto: CRC64NVME and any other \
+         that the store reports.",
     )
     .or(r#""auto""#),
     Key::new(
@@ -202,7 +205,8 @@ pub(super) static KEYS: [Key; 22] = [
         "concurrency",
         COUNT,
         Access::Target(|t, v| put(&mut t.concurrency, v.count()), |t| Some(t.concurrency.to_string())),
-        "Parts of one file, or files of one HLS or DASH directory, on the way at once, and memory for so many parts; 0: 4, as far as 32 MiB hold them.",
+        "Concurrent uploads of parts of one file, or of files of one HLS or DASH directory; memory is reserved for \
+         as many parts. 0: 4, or fewer if they do not fit into 32 MiB.",
     )
     .or("0"),
     Key::new(
@@ -210,7 +214,7 @@ pub(super) static KEYS: [Key; 22] = [
         "part_size",
         PART,
         Access::Target(|t, v| put(&mut t.part_bytes, part_size(v)), |t| Some(quote(&units::show_size(t.part_bytes)))),
-        "Size of a part of files above 16 MiB; larger by itself where 10,000 parts would not do.",
+        "Part size of files above 16 MiB. Increased automatically if 10,000 parts are not enough.",
     )
     .or(r#""8MiB""#),
     Key::new(
@@ -221,7 +225,7 @@ pub(super) static KEYS: [Key; 22] = [
             |t, v| put(&mut t.bandwidth, bandwidth(v).map(Some)),
             |t| t.bandwidth.as_ref().map(|b| quote(&b.to_string())),
         ),
-        "Limit on what is sent there, MiB a second with M; by the hour in rclone's form; without: none.",
+        "Upload bandwidth limit; M is MiB per second. A timetable uses the format of rclone. If not set: no limit.",
     )
     .like(r#""08:00,2M 19:00,off""#),
     Key::new(
@@ -232,7 +236,8 @@ pub(super) static KEYS: [Key; 22] = [
             |t, v| put(&mut t.stall_timeout, v.some_duration()),
             |t| Some(quote(&units::show_duration(t.stall_timeout))),
         ),
-        "How long no byte may move before a request counts as lost; a slow line is no reason.",
+        "Time without any transferred byte after which a request counts as failed. A slow connection does not \
+         count as a stall.",
     )
     .or(r#""60s""#),
     Key::new(
@@ -240,7 +245,7 @@ pub(super) static KEYS: [Key; 22] = [
         "credential_files",
         FILES,
         Access::Target(|t, v| put(&mut t.credential_files, credential_files(v)), show_credential_files),
-        "Files that hold the credentials (or env:NAME), instead of the environment and the cloud's own chain.",
+        "Files that contain the credentials (or env:NAME), instead of the environment and the cloud's own credential chain.",
     )
     .like(r#"{ access_key_id_file = "/etc/aftercast/key-id", secret_access_key_file = "/etc/aftercast/secret" }"#),
 ];
@@ -265,7 +270,7 @@ pub(super) static RETAIN: [Key; 3] = [
             |c, v| put(&mut c.retain.accept_size_only, v.boolean()),
             |c| Some(c.retain.accept_size_only.to_string()),
         ),
-        "Whether the size alone proves a copy in a store that reports no checksum.",
+        "Whether an equal size alone proves a copy in a store that reports no checksum.",
     )
     .or("false"),
     Key::new(
@@ -273,7 +278,7 @@ pub(super) static RETAIN: [Key; 3] = [
         "protect",
         STREAMS,
         Access::Whole(|c, v| put(&mut c.retain.protect, v.list()), |c| Some(quote_list(&c.retain.protect))),
-        "Streams whose local files are never freed, by id; a `*` at the end stands for the rest.",
+        "Ids of streams whose local files are never freed; a `*` at the end matches any rest.",
     )
     .or("[]"),
 ];
@@ -310,7 +315,7 @@ fn metadata(value: &Value) -> Result<BTreeMap<String, String>, Wrong> {
     let is_header = |key: &str| !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
     match table.keys().find(|key| !is_header(key)) {
         Some(key) => {
-            Err(Wrong::meaning(format!("`{key}` cannot be the name of metadata: use letters, digits, `-`, `_`")))
+            Err(Wrong::meaning(format!("`{key}` is not a valid metadata name: use letters, digits, `-`, `_`")))
         }
         None => Ok(table),
     }
@@ -359,7 +364,7 @@ const MIB: u64 = 1024 * 1024;
 fn part_size(value: &Value) -> Result<u64, Wrong> {
     let bytes = value.size()?;
     let is_possible = (5 * MIB..=5 * 1024 * MIB).contains(&bytes);
-    if is_possible { Ok(bytes) } else { Err(Wrong::meaning("stores take parts from 5 MiB to 5 GiB")) }
+    if is_possible { Ok(bytes) } else { Err(Wrong::meaning("stores accept parts from 5 MiB to 5 GiB")) }
 }
 
 fn bandwidth(value: &Value) -> Result<Bandwidth, Wrong> {
@@ -371,9 +376,9 @@ fn credential_files(value: &Value) -> Result<BTreeMap<String, PathBuf>, Wrong> {
     let is_name = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     let place = |text: &str| match text.strip_prefix("env:") {
         Some(name) if is_name(name) => Ok(PathBuf::from(text)),
-        Some(_) => Err(Wrong::meaning("`env:` is followed by the name of an environment variable")),
+        Some(_) => Err(Wrong::meaning("`env:` must be followed by the name of an environment variable")),
         None => absolute(text)
-            .map_err(|_| Wrong::meaning("each is an absolute path or `env:NAME`, never the secret itself")),
+            .map_err(|_| Wrong::meaning("each value must be an absolute path or `env:NAME`, never the secret itself")),
     };
     value.table()?.into_iter().map(|(key, text)| Ok((key, place(&text)?))).collect()
 }
@@ -391,7 +396,7 @@ fn delete_local(value: &Value) -> Result<DeleteLocal, Wrong> {
         Value::Table(entries) => match entries.as_slice() {
             [entry] if entry.key == "below_free" => entry.value.size().map(DeleteLocal::BelowFree),
             [entry] if entry.key == "max_bytes" => entry.value.size().map(DeleteLocal::MaxBytes),
-            _ => Err(Wrong::meaning("a table here holds `below_free` or `max_bytes` and nothing else")),
+            _ => Err(Wrong::meaning("the table must contain `below_free` or `max_bytes` and nothing else")),
         },
         _ => match value.text()?.trim() {
             "never" => Ok(DeleteLocal::Never),

@@ -12,7 +12,8 @@ pub(super) static KEYS: [Key; 2] = [
         "keep",
         SOME,
         Access::Whole(|c, v| put(&mut c.events.keep, some(v)), |c| Some(c.events.keep.to_string())),
-        "Events kept at most; a finished and delivered recording writes about six. Older ones are dropped, also if a consumer has not read them.",
+        "Maximum number of events to keep; a finished and delivered recording writes about six. Older events are \
+         dropped even if a consumer has not read them.",
     )
     .or("10000"),
     Key::new(
@@ -23,7 +24,7 @@ pub(super) static KEYS: [Key; 2] = [
             |c, v| put(&mut c.events.keep_for, v.some_duration()),
             |c| Some(quote(&units::show_duration(c.events.keep_for))),
         ),
-        "How long an event is kept at most.",
+        "Maximum age of an event.",
     )
     .or(r#""30d""#),
 ];

@@ -27,7 +27,7 @@ pub(super) static KEYS: [Key; 12] = [
             |c, v| put(&mut c.finish.mp4_muxing_enabled, v.boolean()),
             |c| Some(c.finish.mp4_muxing_enabled.to_string()),
         ),
-        "Other containers become MP4 where every track fits. MP4, MOV and WebM keep theirs.",
+        "Convert other containers to MP4 if every track fits. MP4, MOV and WebM keep their container.",
     )
     .also(&["mp4MuxingEnabled"])
     .or("true"),
@@ -39,7 +39,7 @@ pub(super) static KEYS: [Key; 12] = [
             |c, v| put(&mut c.finish.webm_muxing_enabled, v.boolean()),
             |c| Some(c.finish.webm_muxing_enabled.to_string()),
         ),
-        "Other containers become WebM where every track fits and MP4 was not made. If neither fits: Matroska; if that does not fit either, or both are off: the source container.",
+        "Convert other containers to WebM if every track fits and no MP4 was made. If neither fits: Matroska. If that does not fit either, or both are off: the source container.",
     )
     .also(&["webMMuxingEnabled"])
     .or("false"),
@@ -51,7 +51,7 @@ pub(super) static KEYS: [Key; 12] = [
             |c, v| put(&mut c.finish.add_date_time_to_mp4_file_name, v.boolean()),
             |c| Some(c.finish.add_date_time_to_mp4_file_name.to_string()),
         ),
-        "The start of the recording is added to names that have no date.",
+        "Add the start time of the recording to names that have no date.",
     )
     .also(&["addDateTimeToMp4FileName"])
     .or("false"),
@@ -60,7 +60,7 @@ pub(super) static KEYS: [Key; 12] = [
         "date_pattern",
         PATTERN,
         Access::Whole(|c, v| put(&mut c.finish.date_pattern, date_pattern(v)), |c| Some(quote(&c.finish.date_pattern))),
-        "How that date looks; \"-%Y-%m-%d_%H-%M-%S%.3f\" is Ant Media's own.",
+        "Format of that date; \"-%Y-%m-%d_%H-%M-%S%.3f\" is Ant Media's own.",
     )
     .or(r#""_%Y-%m-%d_%H-%M-%S""#),
     Key::new(
@@ -71,7 +71,7 @@ pub(super) static KEYS: [Key; 12] = [
             |c, v| put(&mut c.finish.recording_subfolder, subfolder(v)),
             |c| Some(quote(&c.finish.recording_subfolder)),
         ),
-        "Finished files go there, below the recording's directory; {stream} and {date} are filled in.",
+        "Directory for finished files, below the recording's directory; {stream} and {date} are replaced.",
     )
     .also(&["recordingSubfolder"])
     .or(r#""""#),
@@ -83,7 +83,7 @@ pub(super) static KEYS: [Key; 12] = [
             |c, v| put(&mut c.finish.time_zone, zone(v)),
             |c| Some(quote(&moment::zone_name(&c.finish.time_zone))),
         ),
-        "Of dates in names: local, UTC, or an IANA name. Catalogue and JSON are always UTC.",
+        "Time zone of dates in names: local, UTC, or an IANA name. The catalogue and JSON always use UTC.",
     )
     .or(r#""local""#),
     Key::new(
@@ -94,7 +94,8 @@ pub(super) static KEYS: [Key; 12] = [
             |c, v| put(&mut c.finish.validate, v.choice(&Validate::ALL.map(|v| (v.name(), v)))),
             |c| Some(quote(c.finish.validate.name())),
         ),
-        "How much is read before a recording counts as sound: structure (tables), packets (all read), decode (all decoded; what a decoder reports or conceals is the defect `undecodable`).",
+        "How a recording is validated: structure (its tables), packets (all packets are read), decode (all packets \
+         are decoded; errors that a decoder reports or conceals are the defect `undecodable`).",
     )
     .or(r#""structure""#),
     Key::new(
@@ -105,7 +106,8 @@ pub(super) static KEYS: [Key; 12] = [
             |c, v| put(&mut c.finish.splice, v.choice(&Splice::ALL.map(|s| (s.name(), s)))),
             |c| Some(quote(c.finish.splice.name())),
         ),
-        "How an MP4's header comes to its front: auto, in place (insert_range), or beside it (reflink, copy_range, copy).",
+        "How the header of an MP4 is moved to the front: auto, in place (insert_range), or in a new file beside it \
+         (reflink, copy_range, copy).",
     )
     .or(r#""auto""#),
     Key::new(
@@ -116,7 +118,8 @@ pub(super) static KEYS: [Key; 12] = [
             |c, v| put(&mut c.finish.salvage_in_place, v.choice(&SalvageInPlace::ALL.map(|s| (s.name(), s)))),
             |c| Some(quote(c.finish.salvage_in_place.name())),
         ),
-        "When a crashed MP4 gets its header where it stands: when_full (no room for a copy), never, always. See recover --undo.",
+        "When the header of a crashed MP4 is added in place: when_full (no space for a copy), never, always. See \
+         recover --undo.",
     )
     .or(r#""when_full""#),
     Key::new(
@@ -127,7 +130,7 @@ pub(super) static KEYS: [Key; 12] = [
             |c, v| put(&mut c.finish.keep_original, v.boolean()),
             |c| Some(c.finish.keep_original.to_string()),
         ),
-        "true: x.flv stays beside x.mp4, and nothing is finished in place.",
+        "true: x.flv is kept beside x.mp4, and nothing is finished in place.",
     )
     .or("false"),
     Key::new(
@@ -146,7 +149,8 @@ pub(super) static KEYS: [Key; 12] = [
             |c, v| put(&mut c.finish.background_nice, nice(v)),
             |c| Some(c.finish.background_nice.to_string()),
         ),
-        "Lowers the CPU and I/O priority of a backlog and of salvage, as nice(1) does; 0: the same as what has just ended.",
+        "Lower CPU and I/O priority for the backlog and for salvage, as with nice(1). 0: the same priority as \
+         recordings that have just ended.",
     )
     .or("10"),
 ];
@@ -156,9 +160,11 @@ fn date_pattern(value: &Value) -> Result<String, Wrong> {
     let formatted = format_time(0, &TimeZone::UTC, &pattern);
     match formatted {
         Some(date) if date != pattern && !date.contains('/') => Ok(pattern),
-        Some(date) if date.contains('/') => Err(Wrong::meaning("a `/` in it would make directories")),
-        Some(_) => Err(Wrong::meaning("it has no date in it")),
-        None => Err(Wrong::meaning(format!("`{pattern}` is no strftime pattern"))),
+        Some(date) if date.contains('/') => {
+            Err(Wrong::meaning("it must not contain `/`, which would create directories"))
+        }
+        Some(_) => Err(Wrong::meaning("it contains no date")),
+        None => Err(Wrong::meaning(format!("`{pattern}` is not a strftime pattern"))),
     }
 }
 
@@ -178,5 +184,5 @@ fn nice(value: &Value) -> Result<u8, Wrong> {
 
 fn zone(value: &Value) -> Result<TimeZone, Wrong> {
     let name = value.filled_text()?;
-    moment::zone(&name).ok_or_else(|| Wrong::Meaning(format!("`{name}` is no time zone known here")))
+    moment::zone(&name).ok_or_else(|| Wrong::Meaning(format!("`{name}` is not a known time zone")))
 }

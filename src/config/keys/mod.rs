@@ -203,7 +203,8 @@ static TOP: [Key; 1] = [Key::new(
     "state_dir",
     PATH,
     Access::Whole(|c, v| put(&mut c.state_dir, v.absolute_path()), |c| Some(quote_path(&c.state_dir))),
-    "Catalogue, journal, lock and socket; one process owns it. Default: $XDG_STATE_HOME/aftercast or ~/.local/state/aftercast.",
+    "Directory of the catalogue, journal, lock and socket; one process owns it. Default: $XDG_STATE_HOME/aftercast \
+     or ~/.local/state/aftercast.",
 )
 .like(r#""/var/lib/aftercast""#)];
 

@@ -19,7 +19,7 @@ const EXISTING: Shape =
     Shape { unit: "name or date", wants: r#""all", "orphans", "none", or a date such as "since:2026-01-01""# };
 const PATHS: Shape =
     Shape { unit: "list of absolute paths", wants: r#"a list of absolute paths such as ["/srv/recordings"]"# };
-const SUFFIXES: Shape = Shape { unit: "list of texts", wants: r#"a list of suffixes such as [".tmp", ".part"]"# };
+const SUFFIXES: Shape = Shape { unit: "list of strings", wants: r#"a list of suffixes such as [".tmp", ".part"]"# };
 const APP: Shape = Shape { unit: "name", wants: r#"a name without slashes such as "live""# };
 
 pub(super) static KEYS: [Key; 20] = [
@@ -28,7 +28,8 @@ pub(super) static KEYS: [Key; 20] = [
         "roots",
         PATHS,
         Access::Spread,
-        "Directories that the ingest server records into. Where they differ in server or template: [[watch.root]] instead.",
+        "Directories that the ingest server records into. If they need different servers or templates, use \
+         [[watch.root]] instead.",
     )
     .or("[]")
     .like(r#"["/usr/local/antmedia/webapps/live/streams"]"#),
@@ -40,7 +41,8 @@ pub(super) static KEYS: [Key; 20] = [
             |c, v| put(&mut c.root_defaults.server, server(v)),
             |c| Some(quote(c.root_defaults.server.name())),
         ),
-        "Whose file names they are: auto, antmedia, mediamtx, srs, ome, nginx-rtmp, livekit, obs. auto says what it chose and why.",
+        "Ingest server whose file names are read: auto, antmedia, mediamtx, srs, ome, nginx-rtmp, livekit, obs. \
+         auto logs its choice and the reason.",
     )
     .or(r#""auto""#),
     Key::new(
@@ -51,7 +53,7 @@ pub(super) static KEYS: [Key; 20] = [
             |c, v| put(&mut c.root_defaults.template, template(v).map(Some)),
             |c| c.root_defaults.template.as_deref().map(quote),
         ),
-        "How any other server names its files; overrides the preset's names.",
+        "File name template of any other server; overrides the preset's names.",
     )
     .like(r#""{stream}/{start:%Y-%m-%d_%H-%M-%S}_{part}.{ext}""#),
     Key::new(
@@ -62,7 +64,7 @@ pub(super) static KEYS: [Key; 20] = [
             |c, v| put(&mut c.root_defaults.fragmented, fragmented(v)),
             |c| Some(quote(c.root_defaults.fragmented.name())),
         ),
-        "Fragmented MP4: keep it as it is, make it progressive, or auto: keep where MediaMTX's playback reads it.",
+        "Fragmented MP4: keep it unchanged, make it progressive, or auto: keep it where MediaMTX's playback reads it.",
     )
     .or(r#""auto""#),
     Key::new(
@@ -81,7 +83,8 @@ pub(super) static KEYS: [Key; 20] = [
         "settle",
         DURATION,
         Access::Whole(|c, v| put(&mut c.watch.settle, v.duration()), |c| Some(show(c.watch.settle))),
-        "How long a finished name must stay unchanged when its close was not seen; after strong evidence none is needed.",
+        "How long a file with a final name must stay unchanged if its close was not seen. With strong evidence \
+         there is no wait.",
     )
     .or(r#""5s""#),
     Key::new(
@@ -89,7 +92,7 @@ pub(super) static KEYS: [Key; 20] = [
         "quiet",
         DURATION,
         Access::Whole(|c, v| put(&mut c.watch.quiet, v.some_duration()), |c| Some(show(c.watch.quiet))),
-        "How long a file must stay unchanged when nothing but its size and time can be seen.",
+        "How long a file must stay unchanged if only its size and modification time can be checked.",
     )
     .or(r#""120s""#),
     Key::new(
@@ -97,7 +100,7 @@ pub(super) static KEYS: [Key; 20] = [
         "orphan_after",
         DURATION,
         Access::Whole(|c, v| put(&mut c.watch.orphan_after, v.duration()), |c| Some(show(c.watch.orphan_after))),
-        "How old a temporary name must be before it counts as left behind while its writer may live.",
+        "How old a file with a temporary name must be to count as orphaned while its writer may still be running.",
     )
     .or(r#""10m""#),
     Key::new(
@@ -105,7 +108,7 @@ pub(super) static KEYS: [Key; 20] = [
         "orphan_grace",
         DURATION,
         Access::Whole(|c, v| put(&mut c.watch.orphan_grace, v.duration()), |c| Some(show(c.watch.orphan_grace))),
-        "A temporary name written this recently has a living writer, whatever the process list says.",
+        "A temporary name written this recently counts as being written, whatever the process list says.",
     )
     .or(r#""30s""#),
     Key::new(
@@ -113,7 +116,7 @@ pub(super) static KEYS: [Key; 20] = [
         "rescan",
         DURATION,
         Access::Whole(|c, v| put(&mut c.watch.rescan, v.some_duration()), |c| Some(show(c.watch.rescan))),
-        "Time between two full scans; notifications are hints, the scan is the truth.",
+        "Time between two full scans. Notifications are only hints; a scan also finds what they missed.",
     )
     .or(r#""60s""#),
     Key::new(
@@ -121,7 +124,7 @@ pub(super) static KEYS: [Key; 20] = [
         "existing",
         EXISTING,
         Access::Whole(set_existing, |c| Some(quote(&moment::show_existing(c.watch.existing, &c.finish.time_zone)))),
-        "Recordings that were there before the first start: all, orphans, none, or since:2026-01-01.",
+        "Which recordings from before the first start to process: all, orphans, none, or since:2026-01-01.",
     )
     .or(r#""all""#),
     Key::new(
@@ -132,7 +135,7 @@ pub(super) static KEYS: [Key; 20] = [
             |c, v| put(&mut c.watch.temporary_suffixes, suffixes(v)),
             |c| Some(quote_list(&c.watch.temporary_suffixes)),
         ),
-        "Suffixes that mark a file as still being written, besides the preset's own.",
+        "Suffixes that mark a file as still being written, in addition to the preset's own.",
     )
     .or(r#"[".tmp", ".tmp_extension"]"#),
     Key::new(
@@ -140,7 +143,7 @@ pub(super) static KEYS: [Key; 20] = [
         "poll",
         SWITCH,
         Access::Whole(|c, v| put(&mut c.watch.poll, v.boolean()), |c| Some(c.watch.poll.to_string())),
-        "Poll although notifications would work; file systems not known to be local are polled anyway.",
+        "Poll even if notifications would work. File systems not known to be local are always polled.",
     )
     .or("false"),
     Key::new(
@@ -156,7 +159,7 @@ pub(super) static KEYS: [Key; 20] = [
         "server",
         SERVER,
         Access::Root(|r, v| put(&mut r.server, server(v)), |r| Some(quote(r.server.name()))),
-        "Whose file names are in it; without: server of [watch].",
+        "Ingest server whose file names are read. If not set: server of [watch].",
     )
     .like(r#""mediamtx""#),
     Key::new(
@@ -164,7 +167,7 @@ pub(super) static KEYS: [Key; 20] = [
         "template",
         TEMPLATE,
         Access::Root(|r, v| put(&mut r.template, template(v).map(Some)), |r| r.template.as_deref().map(quote)),
-        "Its name template; without: template of [watch].",
+        "File name template. If not set: template of [watch].",
     )
     .like(r#""{stream}_{start:%s}.{ext}""#),
     Key::new(
@@ -172,7 +175,7 @@ pub(super) static KEYS: [Key; 20] = [
         "fragmented",
         FRAGMENTED,
         Access::Root(|r, v| put(&mut r.fragmented, fragmented(v)), |r| Some(quote(r.fragmented.name()))),
-        "What becomes of fragmented MP4 in it; without: fragmented of [watch].",
+        "How fragmented MP4 in it is handled. If not set: fragmented of [watch].",
     )
     .like(r#""keep""#),
     Key::new(
@@ -180,7 +183,7 @@ pub(super) static KEYS: [Key; 20] = [
         "deliver_progressive",
         SWITCH,
         Access::Root(|r, v| put(&mut r.deliver_progressive, v.boolean()), |r| Some(r.deliver_progressive.to_string())),
-        "Whether kept fragmented MP4 in it is uploaded as progressive MP4; without: deliver_progressive of [watch].",
+        "Whether kept fragmented MP4 in it is uploaded as progressive MP4. If not set: deliver_progressive of [watch].",
     )
     .like("true"),
     Key::new(
@@ -188,7 +191,7 @@ pub(super) static KEYS: [Key; 20] = [
         "stream",
         TEXT,
         Access::Root(|r, v| put(&mut r.stream, v.filled_text().map(Some)), |r| r.stream.as_deref().map(quote)),
-        "One stream id for every file in it, whatever the names say.",
+        "Stream id of every file in it, regardless of the names.",
     )
     .like(r#""studio-1""#),
     Key::new(
@@ -236,10 +239,10 @@ fn suffixes(value: &Value) -> Result<Vec<String>, Wrong> {
     let suffixes = value.list()?;
     for suffix in &suffixes {
         if suffix.is_empty() || suffix.contains('/') {
-            return Err(Wrong::meaning(format!("`{suffix}` is no suffix of a file name")));
+            return Err(Wrong::meaning(format!("`{suffix}` is not a valid file name suffix")));
         }
         if Container::from_extension(suffix.trim_start_matches('.')).is_some() {
-            return Err(Wrong::meaning(format!("`{suffix}` is what finished recordings end in")));
+            return Err(Wrong::meaning(format!("`{suffix}` is an extension of finished recordings")));
         }
     }
     Ok(suffixes)

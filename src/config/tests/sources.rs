@@ -115,7 +115,7 @@ fn an_unknown_variable_of_ours_is_a_warning() {
     let config = read(None, &env(&[("AFTERCAST_WATCH__QUITE", "1s"), ("AFTERCAST_LOG", "debug")]), &[]).unwrap();
     assert_eq!(
         config.warnings,
-        ["the environment variable `AFTERCAST_WATCH__QUITE` sets nothing; did you mean `watch.quiet`?"]
+        ["the environment variable `AFTERCAST_WATCH__QUITE` matches no setting; did you mean `watch.quiet`?"]
     );
 }
 

@@ -113,7 +113,7 @@ fn half_an_identity_is_said_and_does_not_become_that_of_the_machine() {
         let error = opened(options, provider, environment).unwrap_err();
         assert!(error.is_configuration(), "{error}");
         let said = error.to_string();
-        assert!(said.ends_with(&format!(" is set, and {missing} is not")) && !said.contains("hush"), "{said}");
+        assert!(said.ends_with(&format!(" is set, but {missing} is not")) && !said.contains("hush"), "{said}");
         assert!(said.contains(environment[0].0), "{said}");
     }
     for (options, provider, environment) in [

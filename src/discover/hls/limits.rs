@@ -70,7 +70,7 @@ impl Spent {
     /// Looks that came to nothing.
     pub(super) fn look_in_vain(&mut self, looks: u64) -> Result<(), Excess> {
         self.vain_looks = self.vain_looks.saturating_add(looks);
-        check(self.vain_looks, MAX_VAIN_LOOKS, "names without a file in the playlists of its directory")
+        check(self.vain_looks, MAX_VAIN_LOOKS, "missing files listed in the playlists of its directory")
     }
 
     /// So many more files may be mentioned.

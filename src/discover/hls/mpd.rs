@@ -117,7 +117,7 @@ impl Manifest {
         representations: &BTreeSet<(String, String)>,
     ) -> Result<(), Excess> {
         if templates.len().saturating_mul(representations.len()) > MAX_FILLED_NAMES {
-            return Err(Excess { what: "names filled from its templates", limit: MAX_FILLED_NAMES as u64 });
+            return Err(Excess { what: "file names generated from its templates", limit: MAX_FILLED_NAMES as u64 });
         }
         let mut patterns = BTreeSet::new();
         for template in templates {

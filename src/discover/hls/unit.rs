@@ -350,7 +350,7 @@ fn check_size(metadata: &fs::Metadata) -> Result<(), Excess> {
         return Err(Excess { what: "bytes", limit: MAX_PLAYLIST_BYTES });
     }
     if length > SPARSE_FROM_BYTES && length > on_disk.saturating_mul(MAX_SPARSE_RATIO) {
-        return Err(Excess { what: "bytes for each byte that is on the disk", limit: MAX_SPARSE_RATIO });
+        return Err(Excess { what: "bytes for each byte that is allocated on disk", limit: MAX_SPARSE_RATIO });
     }
     Ok(())
 }

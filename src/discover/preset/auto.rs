@@ -70,14 +70,14 @@ pub fn choose_server<'a>(names: impl IntoIterator<Item = &'a str>) -> Choice {
         [(first, server), rest @ ..] if rest.first().is_none_or(|second| second.0 < *first) => {
             Choice { server: *server, reason: reason(*server, seen, &hits) }
         }
-        [] => undecided(&format!("none of {seen} names bears the marks of a server we know")),
-        [(_, a), (_, b), ..] => undecided(&format!("names look as much like {} as like {}", a.name(), b.name())),
-        [_] => undecided("the names do not tell"),
+        [] => undecided(&format!("none of {seen} names matches a known server")),
+        [(_, a), (_, b), ..] => undecided(&format!("names match {} and {} equally", a.name(), b.name())),
+        [_] => undecided("the names are not conclusive"),
     }
 }
 
 fn undecided(why: &str) -> Choice {
-    Choice { server: Server::Auto, reason: format!("{why}; each name is read by the preset that fits it") }
+    Choice { server: Server::Auto, reason: format!("{why}; each name is read by the preset that matches it") }
 }
 
 fn reason(server: Server, seen: usize, hits: &[usize]) -> String {

@@ -18,22 +18,24 @@ pub enum TemplateError {
     )]
     UnknownField(String),
     /// A field that stands twice.
-    #[error("`{{{0}}}` stands twice")]
+    #[error("`{{{0}}}` appears twice")]
     Twice(String),
     /// A brace without its partner.
-    #[error("`{0}` has a brace without its partner")]
+    #[error("`{0}` has an unbalanced brace")]
     Unbalanced(String),
     /// A letter after `%` that is not read.
-    #[error("`%{0}` is not read in {{start}}: use %Y %y %m %b %d %H %M %S %f (fraction) %s (Unix time) %z (offset)")]
+    #[error(
+        "`%{0}` is not supported in {{start}}: use %Y %y %m %b %d %H %M %S %f (fraction) %s (Unix time) %z (offset)"
+    )]
     UnknownDirective(char),
     /// A date that lacks year, month or day, and is no Unix time.
-    #[error("`{0}` does not give a date: it needs %Y (or %y), %m (or %b) and %d, or %s")]
+    #[error("`{0}` does not define a date: it needs %Y (or %y), %m (or %b) and %d, or %s")]
     NoDate(String),
     /// A template without any field.
-    #[error("`{0}` has no field, so that only one name could match")]
+    #[error("`{0}` has no field and would match only one name")]
     NoField(String),
     /// What it compiles to is refused.
-    #[error("`{0}` is too long or too deep")]
+    #[error("`{0}` is too long or nested too deeply")]
     TooLarge(String),
 }
 

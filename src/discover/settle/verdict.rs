@@ -124,10 +124,12 @@ impl fmt::Display for Waiting {
         f.write_str(match self {
             Self::Writer => "it is being written",
             Self::Temporary => "a temporary file of its name is being written",
-            Self::Quiet => "it must rest longer, as nothing proves that nobody writes it",
+            Self::Quiet => "it must stay unchanged for longer, because a writer cannot be ruled out",
             Self::Settle => "it has just changed",
-            Self::Orphan => "a temporary name that its server may still come back to; `recover` takes it at once",
-            Self::Unreadable => "its state cannot be read",
+            Self::Orphan => {
+                "it has a temporary name and its server may still write to it; `recover` processes it immediately"
+            }
+            Self::Unreadable => "its metadata cannot be read",
         })
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn looks_indexable(path: &Path, file: &File, container: Container) ->
         return Ok(None);
     }
     let read_error = FileError::on("read", path);
-    let len = file.metadata().map_err(FileError::on("read the state of", path))?.len();
+    let len = file.metadata().map_err(FileError::on("read the metadata of", path))?.len();
     let declared = whole::flv::head(path, container).map_err(FileError::on("read", path))?;
     // One that is cut need not be read to its end to find that out.
     if declared.declared_bytes.is_some_and(|bytes| bytes > len) || !ends_whole(path)? {
@@ -169,7 +169,7 @@ pub(super) fn ends_whole(path: &Path) -> Result<bool, FinishError> {
 
 fn opened(path: &Path) -> Result<(File, u64), FileError> {
     let file = durable::open_to_read(path)?;
-    let len = file.metadata().map_err(FileError::on("read the state of", path))?.len();
+    let len = file.metadata().map_err(FileError::on("read the metadata of", path))?.len();
     Ok((file, len))
 }
 

@@ -50,14 +50,14 @@ impl Prepared {
     /// Does it. The intent is durable in the journal.
     pub(crate) fn perform(&self) -> Result<Performed, FinishError> {
         let Some(lease) = Lease::take(self.open.file()) else {
-            return Ok(Performed::Aside("others have it open, or leases are not allowed"));
+            return Ok(Performed::Aside("another process has it open, or leases are not permitted"));
         };
         let (state, links) = self.open.state()?;
         if state != self.intent.before || links != 1 {
             return Err(FinishError::Changed { path: self.intent.path.clone() });
         }
         if lease.is_broken() || lease.held() > DEADLINE {
-            return Ok(Performed::Aside("somebody opens it just now"));
+            return Ok(Performed::Aside("another process is opening it"));
         }
         let inserted = self.open.perform(Operation::Insert { at: 0, bytes: self.intent.inserted_bytes });
         if let Err(error) = inserted {
@@ -73,7 +73,7 @@ impl Prepared {
         }
         self.conclude()?;
         let held_ms = u64::try_from(lease.held().as_millis()).unwrap_or(u64::MAX);
-        tracing::debug!(path = %printable(&self.intent.path), held_ms, "Finished in place under a lease.");
+        tracing::debug!(path = %printable(&self.intent.path), held_ms, "finished in place under a lease");
         Ok(Performed::Done)
     }
 
@@ -83,7 +83,7 @@ impl Prepared {
         self.take_back(error.into()).or_else(|e| if is_half_done(&e) { Err(e) } else { Ok(()) })?;
         match errno {
             Some(Errno::INVAL) => Ok(Performed::OtherBlock),
-            _ => Ok(Performed::Aside("the file system does not insert blocks here")),
+            _ => Ok(Performed::Aside("the file system cannot insert blocks here")),
         }
     }
 
@@ -107,7 +107,7 @@ impl Prepared {
 
     fn compare_bytes(&self, payloads: io::Result<blake3::Hash>) -> Result<(), Unlike> {
         if !reads_as(self.open.file(), &self.header)? {
-            return Err(Unlike::Different("the header reads otherwise than it was written".into()));
+            return Err(Unlike::Different("the header read back differs from the header written".into()));
         }
         if payloads?.to_hex().as_str() == self.intent.payload_digest {
             return Ok(());

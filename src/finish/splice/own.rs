@@ -62,7 +62,7 @@ pub(crate) fn put_in_front_of_own(partial: &Path, own: &Own) -> Result<bool, Fin
     let header = planned.map_err(|e| Unlike::from(e).on(partial))?.header;
     let inserted_bytes = header.len() as u64;
     if let Err(error) = open.perform(Operation::Insert { at: 0, bytes: inserted_bytes }) {
-        tracing::debug!(error = crate::fault::chain(&error.source), "The header of a partial is not inserted.");
+        tracing::debug!(error = crate::fault::chain(&error.source), "header of a partial not inserted");
         return Ok(false);
     }
     let write_and_compare = || {

@@ -74,12 +74,12 @@ pub(crate) fn prepare(
         return Err(FinishError::Changed { path: source.to_owned() });
     }
     if links != 1 || !inserts_blocks(file_system) {
-        return Ok(not_here(source, "the file system inserts no blocks, or the file has other names"));
+        return Ok(not_here(source, "the file system cannot insert blocks, or the file has other hard links"));
     }
     let Some(retire) = retired_box(header.iso) else { return Ok(not_here(source, "more than one `moov`")) };
     // Asked for once before the work; it is taken again when the work is done.
     if Lease::take(open.file()).is_none() {
-        return Ok(not_here(source, "others have it open, or leases are not allowed"));
+        return Ok(not_here(source, "another process has it open, or leases are not permitted"));
     }
     let wanted = Wanted { at_least_block: block_bytes.max(wanted.at_least_block), ..wanted };
     let work_out = || plan(&open, header, retire, wanted);
@@ -132,7 +132,7 @@ impl Prepared {
 }
 
 fn not_here<T>(path: &Path, why: &str) -> Option<T> {
-    tracing::debug!(path = %printable(path), why, "Not finished in place.");
+    tracing::debug!(path = %printable(path), why, "not finished in place");
     None
 }
 

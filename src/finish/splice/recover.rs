@@ -68,12 +68,12 @@ fn carry_on(open: &InPlace, intent: &SpliceIntent) -> Result<Recovered, FinishEr
     if digest.is_ok_and(|digest| digest == intent.payload_digest) {
         retire(open, intent)?;
         let is_expected = open.state()?.0 == intent.after;
-        let unclear = || Recovered::Unclear("its length is not the one that was meant".into());
+        let unclear = || Recovered::Unclear("its length is not the expected one".into());
         return Ok(if is_expected { Recovered::Finished } else { unclear() });
     }
     let is_retired = open.state()?.0.size_bytes != intent.before.size_bytes + intent.inserted_bytes;
     if is_retired {
-        return Ok(Recovered::Unclear("its payloads are not those that were there before".into()));
+        return Ok(Recovered::Unclear("its payloads differ from before".into()));
     }
     Ok(match put_back(open, intent)? {
         Back::AsBefore => Recovered::AsBefore,
@@ -114,12 +114,12 @@ pub(super) fn put_back(open: &InPlace, intent: &SpliceIntent) -> Result<Back, Fi
         Some(at) if len == old_len + inserted && at + inserted < len => {
             open.perform(Operation::Collapse { at, bytes: inserted })?;
         }
-        _ => return Ok(Back::Unclear(format!("it is {len} bytes long, which no cut of the splice explains"))),
+        _ => return Ok(Back::Unclear(format!("it is {len} bytes long, which no interruption of the splice explains"))),
     }
     open.perform(Operation::SetModified { ns: intent.before.mtime_ns })?;
     open.perform(Operation::Sync)?;
     let is_back = open.state()?.0 == intent.before;
-    Ok(if is_back { Back::AsBefore } else { Back::Unclear("it is not what it was after all".into()) })
+    Ok(if is_back { Back::AsBefore } else { Back::Unclear("it still differs from its previous state".into()) })
 }
 
 /// Whether nothing was added to a file but a few zeros. XFS lengthens it before it moves a block, and writes the rest of
@@ -149,7 +149,11 @@ pub(super) fn moved_from(old: &[[u64; 3]], now: &[[u64; 3]], inserted: u64) -> R
             match (logical + (from - physical)).checked_sub(was_at) {
                 Some(0) => stayed_end = stayed_end.max(was_at + bytes),
                 Some(by) if by == inserted => moved = Some(moved.map_or(was_at, |m| m.min(was_at))),
-                _ => return Err(format!("the block of byte {was_at} is neither at its place nor {inserted} later")),
+                _ => {
+                    return Err(format!(
+                        "the block of byte {was_at} is neither at its old offset nor {inserted} bytes later"
+                    ));
+                }
             }
         }
     }

@@ -138,7 +138,7 @@ impl Assembly {
         let lane = index.and_then(|index| self.lanes.get_mut(index));
         let header = lane.as_ref().and_then(|lane| traf::header(traf, lane.trex));
         let (Some(lane), Some(header)) = (lane, header) else {
-            notes.malformed(traf.offset, "`traf` of no track that `moov` has (§8.8.6)");
+            notes.malformed(traf.offset, "`traf` of a track that `moov` does not have (§8.8.6)");
             return Ok(());
         };
         if let (Some(at), Some(index)) = (traf::decode_time(traf), index) {

@@ -92,7 +92,7 @@ pub fn file_defects(layout: &Layout) -> Vec<Defect> {
         defects.push(Defect::Truncated { missing });
     }
     if let Some(at) = layout.garbage_at.filter(|_| !layout.boxes.is_empty()) {
-        let detail = format!("{} bytes that are no box (ISO/IEC 14496-12 §4.2)", layout.len - at);
+        let detail = format!("{} bytes that are not a box (ISO/IEC 14496-12 §4.2)", layout.len - at);
         defects.push(Defect::Malformed { offset: Some(at), detail });
     }
     defects

@@ -65,7 +65,7 @@ fn samples_outside_the_media_are_counted() {
 fn tables_that_disagree_are_named_with_their_clause() {
     assert_found(|t| t.tables.durations.push(40), "`stts` times 5 samples of 4 (§8.6.1.2)");
     assert_found(|t| t.tables.compositions = Some(Runs::new(vec![Run { count: 3, value: 0 }])), "`ctts` composes 3");
-    assert_found(|t| t.tables.sync = Some(vec![1, 5]), "`stss` names a sample that there is not");
+    assert_found(|t| t.tables.sync = Some(vec![1, 5]), "`stss` names a sample that does not exist");
     assert_found(|t| t.tables.sync = Some(vec![3, 1]), "`stss` is not in ascending order");
     assert_found(|t| t.tables.chunk_offsets.push(60), "1 chunks hold no sample");
     assert_found(|t| t.tables.chunk_runs[0].description_index = 2, "`stsc` names a sample description");
@@ -76,7 +76,7 @@ fn tables_that_disagree_are_named_with_their_clause() {
 fn times_that_make_no_sense_are_found() {
     let jump = vec![Run { count: 3, value: 40 }, Run { count: 1, value: 9000 }];
     assert_found(|t| t.tables.durations = Runs::new(jump.clone()), "gap of 8960 ms at 120 ms");
-    assert_found(|t| t.tables.durations = Runs::new(jump), "the container says 160 ms, the samples say 9120 ms");
+    assert_found(|t| t.tables.durations = Runs::new(jump), "duration mismatch: container 160 ms, samples 9120 ms");
     assert_found(|t| t.tables.sync = Some(Vec::new()), "no keyframe");
     let empty = |t: &mut Track| t.tables = crate::isobmff::SampleTables::default();
     assert_found(empty, "no packets");

@@ -32,7 +32,7 @@ pub(super) fn defects(measured: &Measured<'_>, number: u32) -> Vec<Defect> {
         if sync.windows(2).any(|pair| pair[0] >= pair[1]) {
             defects.push(malformed("`stss` is not in ascending order (§8.6.2)".into()));
         } else if sync.iter().any(is_outside) {
-            defects.push(malformed("`stss` names a sample that there is not (§8.6.2)".into()));
+            defects.push(malformed("`stss` names a sample that does not exist (§8.6.2)".into()));
         }
     }
     defects.extend(media_duration(measured, number));

@@ -75,7 +75,7 @@ mod callback {
 
 #[cfg(target_arch = "x86_64")]
 fn keep(said: &str, is_error: bool) {
-    tracing::debug!(said, "FFmpeg says.");
+    tracing::debug!(said, "FFmpeg message");
     if is_error {
         let words = said.rsplit_once("] ").map_or(said, |(_, words)| words);
         // A thread that is ending may have no storage any more; then nobody asks for the words either.

@@ -173,11 +173,11 @@ fn attempts(request: &Remux<'_>) -> Result<(Remuxed, Vec<Entry>), MediaError> {
             Ended::LateTrack { at } => lessons.note_late(at),
             Ended::Silent { track } => drop(lessons.silent.insert(track)),
         }
-        tracing::debug!(source = %printable(request.source), ?lessons, "The remux begins again.");
+        tracing::debug!(source = %printable(request.source), ?lessons, "restarting the remux");
     }
     Err(MediaError::Refused {
         path: request.source.to_owned(),
-        action: "settle the tracks of",
+        action: "determine the tracks of",
         detail: format!("they changed in each of {ATTEMPTS} attempts"),
     })
 }

@@ -47,7 +47,7 @@ impl NextRecordings {
         let alike = opened.and_then(|source| Some((alike(tracks, &source.tracks())?, source)));
         let Some((map, source)) = alike else {
             self.begins.clear();
-            let missing = format!("the recording with other parameters that begins at byte {begin}");
+            let missing = format!("the recording with different parameters that begins at byte {begin}");
             self.defects.push(Defect::Truncated { missing });
             return Ok(None);
         };
@@ -57,7 +57,7 @@ impl NextRecordings {
 
     /// Notes what a recording that was joined holds, whose clock is shifted by so many microseconds.
     pub(super) fn note_joined(&mut self, source: &Source, begin: u64, shift_us: i64) {
-        let detail = "another recording begins here; it is joined to the one before".to_owned();
+        let detail = "another recording begins here; it is joined to the previous one".to_owned();
         self.defects.push(Defect::Malformed { offset: Some(begin), detail });
         let moved = |us: i64| us.saturating_add(shift_us);
         let shifted = |c: Chapter| Chapter { start_us: moved(c.start_us), end_us: moved(c.end_us), ..c };
@@ -93,7 +93,7 @@ impl NextRecordings {
         }
         if self.programmes > 1 {
             let what = format!("the assignment of tracks to {} programs", self.programmes);
-            let reason = format!("{to} has no place for it");
+            let reason = format!("{to} cannot store it");
             defects.push(Defect::ContentLeftOut { what, reason });
         }
         (chapters, defects)

@@ -416,7 +416,7 @@ impl Track {
             Why::NotCarried => format!("{} cannot carry it", to.extension()),
             Why::NotRead if self.facts.codec == "none" => "unknown codec".to_owned(),
             Why::NotRead => "no usable codec parameters".to_owned(),
-            Why::TooLate => "it begins after the other tracks were settled".to_owned(),
+            Why::TooLate => "it begins after the other tracks were determined".to_owned(),
         }
     }
 }

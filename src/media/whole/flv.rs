@@ -125,14 +125,14 @@ fn walk(file: &mut (impl Read + Seek), size_bytes: u64, near: u64) -> io::Result
     while let Some(tag) = read_tag(file, at)? {
         crate::stop::look();
         if !tag.is_known() {
-            return Ok(Some(format!("{} bytes from byte {at} on are no tag", size_bytes - at)));
+            return Ok(Some(format!("{} bytes from byte {at}, which are not a tag", size_bytes - at)));
         }
         if tag.end() > size_bytes {
             return Ok(Some(format!("{} bytes of the last tag", tag.end() - size_bytes)));
         }
         at = tag.end() + TRAILER_BYTES;
     }
-    Ok((size_bytes > at).then(|| format!("the last tag, of which {} bytes are there", size_bytes - at)))
+    Ok((size_bytes > at).then(|| format!("the last tag, of which {} bytes are present", size_bytes - at)))
 }
 
 #[cfg(test)]
@@ -166,7 +166,7 @@ mod tests {
     fn zeros_after_a_power_loss_are_no_tags() {
         let mut bytes = file(&[tag(9, b"\x17\x01abc")]);
         bytes.extend([0; 4096]);
-        assert!(missing(&bytes).unwrap().contains("are no tag"));
+        assert!(missing(&bytes).unwrap().contains("are not a tag"));
     }
 
     #[test]

@@ -94,9 +94,9 @@ fn walk(file: &mut (impl Read + Seek), size_bytes: u64, mut at: u64) -> io::Resu
         crate::stop::look();
         match element(file, size_bytes, at)? {
             Found::End(0) => return Ok(None),
-            Found::End(left) => return Ok(Some(format!("the last element, of which {left} bytes are there"))),
+            Found::End(left) => return Ok(Some(format!("the last element, of which {left} bytes are present"))),
             Found::NoElement => {
-                return Ok(Some(format!("{} bytes from byte {at} on are no element", size_bytes - at)));
+                return Ok(Some(format!("{} bytes from byte {at}, which are not an element", size_bytes - at)));
             }
             Found::Element(Element { id, body_at, body_bytes: None }) => {
                 in_open_cluster = id == CLUSTER;
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn zeros_after_a_power_loss_are_no_elements() {
         let bytes = [HEAD, OPEN_SEGMENT, OPEN_CLUSTER, b"\xA3\x84abcd", &[0; 64]].concat();
-        assert!(missing(&bytes).unwrap().contains("are no element"));
+        assert!(missing(&bytes).unwrap().contains("are not an element"));
     }
 
     #[test]

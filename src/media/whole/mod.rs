@@ -42,7 +42,7 @@ pub fn tail(path: &Path, container: Container, near: u64) -> io::Result<Tail> {
         }
     }?;
     if end < size_bytes {
-        let zeros = format!("what stood in the last {} bytes, which are zeros", size_bytes - end);
+        let zeros = format!("the data in the last {} bytes, which are zeros", size_bytes - end);
         tail.missing = Some(tail.missing.into_iter().chain([zeros]).collect::<Vec<_>>().join(", "));
     }
     Ok(tail)

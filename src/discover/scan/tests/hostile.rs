@@ -38,7 +38,7 @@ fn what_a_refused_manifest_may_name_is_not_taken_beside_it_or_below_and_everythi
         ("elsewhere/3.ts", ""),
     ]);
     let scan = tree.search().scan();
-    assert_eq!(refusals(&scan), [("names filled from its templates", 4096, true)], "said once for a directory");
+    assert_eq!(refusals(&scan), [("file names generated from its templates", 4096, true)], "said once for a directory");
     let said = scan.problems[0].to_string();
     assert!(said.contains("vod/a.mpd` and others in its directory"), "{said}");
     assert_eq!(waiting(&tree, &scan), ["vod/1.ts", "vod/below/2.ts"]);
@@ -66,8 +66,8 @@ fn a_playlist_that_is_too_long_or_a_hole_is_refused_and_not_taken_for_none() {
         |bytes: u64| fs::File::options().write(true).open(tree.path("long.m3u8")).unwrap().set_len(bytes).unwrap();
     for (bytes, expected) in [
         ((32 << 20) + 1, ("bytes", 32 << 20, false)),
-        (32 << 20, ("bytes for each byte that is on the disk", 64, false)),
-        ((1 << 20) + 1, ("bytes for each byte that is on the disk", 64, false)),
+        (32 << 20, ("bytes for each byte that is allocated on disk", 64, false)),
+        ((1 << 20) + 1, ("bytes for each byte that is allocated on disk", 64, false)),
     ] {
         resize(bytes);
         let scan = tree.search().scan();
@@ -114,7 +114,7 @@ fn names_without_a_file_are_looked_for_up_to_a_limit() {
     let names: Vec<_> = (0..7).map(|n| format!("{n}.m3u8")).collect();
     let mut files: Vec<_> = names.iter().map(|name| (name.as_str(), playlist.as_str())).collect();
     let tree = Tree::new(&files);
-    let expected = ("names without a file in the playlists of its directory", 1 << 20, true);
+    let expected = ("missing files listed in the playlists of its directory", 1 << 20, true);
     assert_eq!(refusals(&tree.search().scan()), [expected]);
     files.truncate(5);
     let scan = Tree::new(&files).search().scan();

@@ -101,7 +101,7 @@ fn in_words(error: &libloading::Error) -> String {
 /// Every door of this room has asked [`ready`] before, so this is for a door that forgot.
 extern "C" fn load_or_end() {
     if let Err(error) = ready() {
-        tracing::error!(error, "FFmpeg's libraries cannot be loaded; the process ends. No recording is lost.");
+        tracing::error!(error, "cannot load the FFmpeg libraries; exiting, no recording is lost");
         std::process::abort();
     }
 }
