@@ -76,9 +76,14 @@ impl Catalog {
                 return Ok(());
             }
             delivery.state = DeliveryState::Delivered { objects: objects.to_vec() };
-            let codecs = add_remote(tx, delivery, objects)?;
-            let objects = objects.iter().map(ObjectFacts::of).collect();
-            log.append(&Event::Delivered { delivery: DeliveryFacts::of(delivery), codecs, objects })?;
+            let vod = add_remote(tx, delivery, objects)?;
+            let codecs: Vec<_> = vod.iter().flat_map(|vod| &vod.tracks).map(|track| track.codec.clone()).collect();
+            let objects: Vec<_> = objects.iter().map(ObjectFacts::of).collect();
+            let (facts, first) = (DeliveryFacts::of(delivery), objects.first().cloned());
+            log.append(&Event::Delivered { delivery: facts, codecs: codecs.clone(), objects })?;
+            if let Some((vod, object)) = vod.as_ref().map(VodFacts::of).zip(first) {
+                log.append(&Event::Available { vod, codecs, object })?;
+            }
             targets::resume_in(tx, log, &delivery.target)
         })
     }
@@ -125,15 +130,19 @@ impl Catalog {
 }
 
 /// Notes the copies of a finished file in its VoD's record; those of posters and originals are not the VoD's own. Returns the
-/// codecs of its tracks.
-fn add_remote(tx: &Tx<'_>, delivery: &Delivery, objects: &[RemoteObject]) -> std::result::Result<Vec<String>, Stop> {
+/// record, if it is one.
+fn add_remote(
+    tx: &Tx<'_>,
+    delivery: &Delivery,
+    objects: &[RemoteObject],
+) -> std::result::Result<Option<VodRecord>, Stop> {
     let Some(vod_id) = delivery.asset.vod_id.as_deref().filter(|_| delivery.asset.kind == Kind::Recording) else {
-        return Ok(Vec::new());
+        return Ok(None);
     };
-    let Some(old) = tx.read::<VodRecord>(In::Vods, vod_id)? else { return Ok(Vec::new()) };
+    let Some(old) = tx.read::<VodRecord>(In::Vods, vod_id)? else { return Ok(None) };
     let mut new = old.clone();
     new.remote.retain(|object| object.target != delivery.target);
     new.remote.extend_from_slice(objects);
     write_vod(tx, Some(&old), &new)?;
-    Ok(new.tracks.into_iter().map(|track| track.codec).collect())
+    Ok(Some(new))
 }

@@ -6,10 +6,11 @@
 
 use std::ops::Bound;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::error::{CatalogError, Result};
-use super::log::{Consumer, EventLimits, FIRST_KEY, Read, consumer, consumers, key, number, number_in};
+use super::log::{Consumer, EventLimits, FIRST_KEY, Read, consumer, consumers, key, memory_of, number, number_in};
 use super::rows::decode;
 use super::shared::Shared;
 use super::store::{LAST_EVENT_KEY, stop};
@@ -17,7 +18,7 @@ use super::tree::In;
 use crate::recording::Event;
 
 /// An event in the log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Logged {
     /// Its number; later events have greater ones.
@@ -104,9 +105,49 @@ impl Shared {
         self.store().flush("event consumer added")
     }
 
-    /// Forgets a consumer and its cursor. Not flushed: one that comes back is forgotten again.
+    /// Forgets a consumer, its cursor and what it remembered. Not flushed: one that comes back is forgotten again.
     pub fn remove_consumer(&self, name: &str) -> Result<()> {
-        self.store().transact(|tx| tx.remove(In::Meta, consumer(name)))
+        self.store().transact(|tx| {
+            tx.remove(In::Meta, memory_of(name))?;
+            tx.remove(In::Meta, consumer(name))
+        })
+    }
+
+    /// The last event that a consumer is done with, and what else it remembered; `None` if there is no such consumer.
+    pub fn consumer(&self, name: &str) -> Result<Option<(u64, Option<Value>)>> {
+        let cursor = self.store().get(In::Meta, consumer(name))?.and_then(|cursor| number(&cursor));
+        let Some(cursor) = cursor else { return Ok(None) };
+        Ok(Some((cursor, self.store().read(In::Meta, memory_of(name))?)))
+    }
+
+    /// Sets a consumer's cursor, also back, together with what else it remembers. Durable on return if that is asked for.
+    pub fn note_consumer(&self, name: &str, up_to: u64, memory: Option<&Value>, is_durable: bool) -> Result<()> {
+        self.store().transact(|tx| {
+            tx.get(In::Meta, consumer(name))?.ok_or_else(|| stop(no_such_consumer(name)))?;
+            let up_to = up_to.min(number_in(tx, LAST_EVENT_KEY)?);
+            tx.put(In::Meta, consumer(name), &up_to.to_be_bytes())?;
+            match memory {
+                Some(memory) => tx.write(In::Meta, memory_of(name), memory),
+                None => tx.remove(In::Meta, memory_of(name)),
+            }
+        })?;
+        if is_durable { self.store().flush("event consumer noted") } else { Ok(()) }
+    }
+
+    /// Calls something whenever the log has grown, and whenever more of it is durable, for as long as the catalogue is open. It is
+    /// called by whoever wrote, and must only wake somebody.
+    pub fn when_heard(&self, listener: impl Fn() + Send + Sync + 'static) {
+        self.store().heard.add(listener);
+    }
+
+    /// The sequence number of the last event, and of the last that is known to be durable.
+    pub fn end_of_events(&self) -> Result<(u64, u64)> {
+        Ok((self.store().number(LAST_EVENT_KEY)?, self.store().durable_event()))
+    }
+
+    /// The sequence number of the oldest event that is kept; 1 if there was none yet.
+    pub fn first_event(&self) -> Result<u64> {
+        Ok(self.store().number(FIRST_KEY)?.max(1))
     }
 
     /// What a consumer has not read yet, from its cursor on, at most so many.

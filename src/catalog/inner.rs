@@ -40,11 +40,15 @@ impl Inner {
         change: impl Fn(&Tx<'_>, &Appender<'_>) -> std::result::Result<A, Stop>,
     ) -> Result<A> {
         let limits = *self.log.limits();
-        let dropped = Cell::new(0);
+        let (dropped, has_appended) = (Cell::new(0), Cell::new(false));
         let done = self.store.transact(|tx| {
             dropped.set(0);
-            change(tx, &Appender { tx, limits, now_ms, dropped: &dropped })
+            has_appended.set(false);
+            change(tx, &Appender { tx, limits, now_ms, dropped: &dropped, has_appended: &has_appended })
         })?;
+        if has_appended.get() {
+            self.store.heard.tell();
+        }
         if dropped.get() > 0 {
             self.log.name_the_slowest(&self.store, dropped.get());
         }

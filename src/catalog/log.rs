@@ -18,6 +18,8 @@ use crate::recording::{EVENT_VERSION, Event};
 pub(super) const FIRST_KEY: &[u8] = b"first_event";
 /// Before the name of a consumer, in `meta`; the value is the last sequence number that it is done with.
 const CONSUMER: &str = "consumer/";
+/// Before the name of a consumer, in `meta`; the value is what else it remembers.
+const MEMORY: &str = "consumer_memory/";
 /// Events dropped in one transaction at most.
 const MOST_DROPPED: u64 = 500;
 /// Where the log is longer than it may be, so much of it goes at once.
@@ -115,6 +117,8 @@ pub(super) struct Appender<'a> {
     pub now_ms: i64,
     /// The last event that was dropped, 0 if none.
     pub dropped: &'a Cell<u64>,
+    /// Whether anything was appended.
+    pub has_appended: &'a Cell<bool>,
 }
 
 impl Appender<'_> {
@@ -123,6 +127,7 @@ impl Appender<'_> {
         let sequence = number_in(self.tx, LAST_EVENT_KEY)?.saturating_add(1);
         self.tx.put(In::Meta, LAST_EVENT_KEY, &sequence.to_be_bytes())?;
         self.tx.write(In::Events, key(sequence), &Row { version: EVENT_VERSION, at_ms: self.now_ms, event })?;
+        self.has_appended.set(true);
         self.trim(sequence)
     }
 
@@ -169,6 +174,11 @@ pub(super) fn number_in(tx: &Tx<'_>, name: &[u8]) -> std::result::Result<u64, St
 
 pub(super) fn consumer(name: &str) -> String {
     format!("{CONSUMER}{name}")
+}
+
+/// Under which key what a consumer remembers besides its cursor is kept.
+pub(super) fn memory_of(name: &str) -> String {
+    format!("{MEMORY}{name}")
 }
 
 /// Every consumer, the slowest first.

@@ -27,6 +27,7 @@ mod ended;
 mod entry;
 mod error;
 mod events;
+mod heard;
 mod index;
 mod inner;
 mod journal;

@@ -35,6 +35,7 @@ use sled::{IVec, Transactional, Tree};
 
 use super::counter::FlushCounter;
 use super::error::{CatalogError, StorageError};
+use super::heard::Heard;
 use super::rows::{Stored, decode, encode};
 use super::shared_flush::SharedFlush;
 use super::state_dir;
@@ -126,6 +127,8 @@ pub(super) struct Store {
     pub(super) touched: Touched,
     /// Called once when it fails.
     pub(super) when_failed: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// Told when events were appended, and when they are durable.
+    pub(super) heard: Heard,
     /// Rows read so far.
     #[cfg(test)]
     pub(super) rows_read: std::sync::atomic::AtomicUsize,
@@ -163,6 +166,7 @@ impl Store {
             has_failed,
             touched: Touched::default(),
             when_failed: OnceLock::new(),
+            heard: Heard::default(),
             #[cfg(test)]
             rows_read: std::sync::atomic::AtomicUsize::new(0),
         };
@@ -321,7 +325,9 @@ impl Store {
         let synced = self.sync_blobs().and_then(|()| self.file.sync_data());
         synced.map_err(|e| self.give_up(sled::Error::Io(e)))?;
         durable::tell(durable::Event::JournalSynced(step));
-        self.durable_event.fetch_max(last_event, Ordering::SeqCst);
+        if self.durable_event.fetch_max(last_event, Ordering::SeqCst) < last_event {
+            self.heard.tell();
+        }
         if let Some((counter, number)) = self.counter.as_ref().zip(number) {
             counter.note(number);
         }

@@ -13,7 +13,7 @@ use super::{Defect, Delivery, Kind, Outcome, RemoteObject, VodRecord};
 use crate::fault::Class;
 
 /// Version of [`Event`] as stored.
-pub const EVENT_VERSION: u32 = 1;
+pub const EVENT_VERSION: u32 = 2;
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +95,17 @@ pub enum Event {
     Catalogued {
         /// Which one.
         vod: VodFacts,
+    },
+    /// A target holds the finished file of a VoD, and proved it. Told for each target, and again after a delivery that was repeated.
+    /// Since version 2.
+    #[serde(rename = "vod.available")]
+    Available {
+        /// Which one.
+        vod: VodFacts,
+        /// The codecs of its tracks in their order.
+        codecs: Vec<String>,
+        /// The object that holds it.
+        object: ObjectFacts,
     },
     /// A VoD is no more in the catalogue.
     #[serde(rename = "vod.deleted")]
@@ -327,6 +338,7 @@ impl Event {
             Self::Failed { .. } => "recording.failed",
             Self::Undone { .. } => "recording.undone",
             Self::Catalogued { .. } => "vod.catalogued",
+            Self::Available { .. } => "vod.available",
             Self::Deleted { .. } => "vod.deleted",
             Self::DeliveryStarted { .. } => "delivery.started",
             Self::Delivered { .. } => "delivery.completed",
@@ -350,6 +362,7 @@ impl Event {
             | Self::Failed { recording, .. } => Some(&recording.stream_id),
             Self::Undone { vod }
             | Self::Catalogued { vod }
+            | Self::Available { vod, .. }
             | Self::Deleted { vod }
             | Self::Differs { vod, .. }
             | Self::Freed { vod } => Some(&vod.stream_id),
@@ -360,20 +373,77 @@ impl Event {
         }
     }
 
-    /// The VoD it is about, if it is about one.
-    pub fn vod_id(&self) -> Option<&str> {
+    /// The journal's key of the recording it is about, if it names one.
+    pub fn recording_key(&self) -> Option<&str> {
+        match self {
+            Self::Seen { recording, .. }
+            | Self::Begun { recording, .. }
+            | Self::Finished { recording, .. }
+            | Self::Salvaged { recording, .. }
+            | Self::Quarantined { recording, .. }
+            | Self::Failed { recording, .. } => Some(&recording.key),
+            _ => None,
+        }
+    }
+
+    /// What it says of a VoD, if it is about one.
+    pub fn vod(&self) -> Option<&VodFacts> {
         match self {
             Self::Finished { vod, .. }
             | Self::Salvaged { vod, .. }
             | Self::Undone { vod }
             | Self::Catalogued { vod }
+            | Self::Available { vod, .. }
             | Self::Deleted { vod }
             | Self::Differs { vod, .. }
-            | Self::Freed { vod } => Some(&vod.vod_id),
-            Self::DeliveryStarted { delivery, .. }
-            | Self::Delivered { delivery, .. }
-            | Self::DeliveryFailed { delivery, .. } => delivery.vod_id.as_deref(),
+            | Self::Freed { vod } => Some(vod),
             _ => None,
         }
+    }
+
+    /// The file it is about: the finished one of a VoD, else the recording or what is delivered.
+    pub fn path(&self) -> Option<&std::path::Path> {
+        let other = || match self {
+            Self::Seen { recording, .. }
+            | Self::Begun { recording, .. }
+            | Self::Quarantined { recording, .. }
+            | Self::Failed { recording, .. } => Some(recording.path.as_path()),
+            _ => self.delivery()?.path.as_deref(),
+        };
+        self.vod().map(|vod| vod.path.as_path()).or_else(other)
+    }
+
+    /// What it says of a delivery, if it is about one.
+    pub const fn delivery(&self) -> Option<&DeliveryFacts> {
+        match self {
+            Self::DeliveryStarted { delivery, .. }
+            | Self::Delivered { delivery, .. }
+            | Self::DeliveryFailed { delivery, .. } => Some(delivery),
+            _ => None,
+        }
+    }
+
+    /// The target it is about, if it is about one.
+    pub fn target(&self) -> Option<&str> {
+        match self {
+            Self::Available { object, .. } | Self::Differs { object, .. } => Some(&object.target),
+            Self::TargetPaused { target, .. } | Self::TargetResumed { target } => Some(target),
+            _ => self.delivery().map(|delivery| delivery.target.as_str()),
+        }
+    }
+
+    /// The object of a finished file that it is about, if it is about one.
+    pub fn object(&self) -> Option<&ObjectFacts> {
+        match self {
+            Self::Available { object, .. } | Self::Differs { object, .. } => Some(object),
+            Self::Delivered { delivery, objects, .. } if delivery.kind == Kind::Recording => objects.first(),
+            _ => None,
+        }
+    }
+
+    /// The VoD it is about, if it is about one.
+    pub fn vod_id(&self) -> Option<&str> {
+        let of_delivery = || self.delivery()?.vod_id.as_deref();
+        self.vod().map(|vod| vod.vod_id.as_str()).or_else(of_delivery)
     }
 }

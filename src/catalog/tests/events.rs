@@ -48,12 +48,13 @@ fn every_transition_of_a_recording_is_an_event_in_its_order() {
         "delivery.failed",
         "delivery.started",
         "delivery.completed",
+        "vod.available",
         "local.freed",
         "vod.deleted",
     ];
     assert_eq!(names_of(&page), expected);
     let numbers = page.events.iter().map(|logged| (logged.sequence, logged.at_ms)).collect::<Vec<_>>();
-    assert_eq!(numbers, (1..).zip([10, 10, 10, 10, 20, 30, 40, 50, 60, 70]).collect::<Vec<_>>());
+    assert_eq!(numbers, (1..).zip([10, 10, 10, 10, 20, 30, 40, 50, 50, 60, 70]).collect::<Vec<_>>());
     assert!(page.events.iter().all(|logged| logged.event.stream_id() == Some("room1")));
     assert!(page.events[2..].iter().all(|logged| logged.event.vod_id() == Some(&vod.vod_id)));
 }
@@ -84,6 +85,9 @@ fn an_event_holds_what_a_consumer_needs_when_the_record_is_gone() {
     assert_eq!(completed["objects"][0]["url"], "s3://bucket/room1.mp4");
     assert_eq!(completed["delivery"]["durationMs"], 8_000);
     assert_eq!((&completed["type"], &completed["sequence"]), (&"delivery.completed".into(), &6.into()));
+    let available = json("vod.available");
+    assert_eq!((&available["codecs"], &available["vod"]["durationMs"]), (&completed["codecs"], &vod.duration.into()));
+    assert_eq!(available["object"], completed["objects"][0]);
 }
 
 fn track() -> TrackSummary {
@@ -171,7 +175,10 @@ fn a_target_is_paused_once_until_it_takes_a_delivery_and_so_is_a_disk_short_of_r
     home.begin_delivery(&id, 43).unwrap();
     home.delivered(&id, &[object(&vod, "primary")], 44).unwrap();
     let page = home.shared().events(before, 99).unwrap();
-    let others = names_of(&page).into_iter().filter(|name| !name.starts_with("delivery")).collect::<Vec<_>>();
+    let others = names_of(&page)
+        .into_iter()
+        .filter(|name| !name.starts_with("delivery") && *name != "vod.available")
+        .collect::<Vec<_>>();
     assert_eq!(others, ["target.paused", "disk.low", "disk.low", "target.resumed"]);
 }
 
@@ -283,6 +290,45 @@ fn the_slowest_consumer_is_named_when_it_loses_events() {
     assert!(said.contains("consumer=slow") && !said.contains("fast"), "{said}");
 }
 
+#[test]
+fn a_consumer_remembers_more_than_its_cursor_and_may_go_back() {
+    let mut home = Home::new();
+    write(&home, 5, 1);
+    assert_eq!(home.shared().consumer("hooks").unwrap(), None);
+    assert!(home.shared().note_consumer("hooks", 1, None, false).is_err());
+    home.shared().add_consumer("hooks", Beginning::Now).unwrap();
+    assert_eq!(home.shared().consumer("hooks").unwrap(), Some((5, None)));
+    let memory = serde_json::json!({ "failures": 3 });
+    home.shared().note_consumer("hooks", 2, Some(&memory), true).unwrap();
+    home.restart();
+    assert_eq!(home.shared().consumer("hooks").unwrap(), Some((2, Some(memory.clone()))));
+    assert_eq!(home.shared().event_consumers().unwrap().len(), 1, "what is remembered is no consumer");
+    home.shared().note_consumer("hooks", 99, None, false).unwrap();
+    assert_eq!(home.shared().consumer("hooks").unwrap(), Some((5, None)), "a cursor never passes the end");
+    home.shared().note_consumer("hooks", 1, Some(&memory), false).unwrap();
+    home.shared().remove_consumer("hooks").unwrap();
+    home.shared().add_consumer("hooks", Beginning::Oldest).unwrap();
+    assert_eq!(home.shared().consumer("hooks").unwrap(), Some((0, None)));
+}
+
+#[test]
+fn who_listens_is_told_of_every_event_and_when_it_is_durable() {
+    let home = Home::new();
+    let told = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = std::sync::Arc::clone(&told);
+    home.shared().when_heard(move || {
+        count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    });
+    let told = || told.load(std::sync::atomic::Ordering::SeqCst);
+    write(&home, 2, 1);
+    assert_eq!((told(), home.shared().end_of_events().unwrap()), (2, (2, 0)));
+    home.store().flush("test").unwrap();
+    assert_eq!((told(), home.shared().end_of_events().unwrap()), (3, (2, 2)));
+    home.store().flush("test").unwrap();
+    home.logged(1, |_, _| Ok(())).unwrap();
+    assert_eq!(told(), 3, "nothing was appended");
+}
+
 /// Collects log lines.
 #[derive(Clone, Default)]
 struct Said(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
@@ -335,6 +381,7 @@ fn every_event_says_its_name_and_is_read_back() {
         Event::Failed { recording, attempt: 1, class, message: message.clone(), due_ms: None },
         Event::Undone { vod: vod.clone() },
         Event::Catalogued { vod: vod.clone() },
+        Event::Available { vod: vod.clone(), codecs: vec!["h264".into()], object: object.clone() },
         Event::Deleted { vod: vod.clone() },
         Event::DeliveryStarted { delivery: delivery.clone(), attempt: 1 },
         Event::Delivered { delivery: delivery.clone(), codecs: Vec::new(), objects: vec![object.clone()] },

@@ -1,0 +1,28 @@
+//! Who is told that the event log has grown, or that more of it is durable.
+//!
+//! They are told on the thread that wrote, after its transaction: they must only wake somebody, and never wait.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+type Listener = Arc<dyn Fn() + Send + Sync>;
+
+/// The listeners of an open catalogue; nobody leaves before it is closed.
+#[derive(Default)]
+pub(super) struct Heard(RwLock<Vec<Listener>>);
+
+impl fmt::Debug for Heard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Heard")
+    }
+}
+
+impl Heard {
+    pub(super) fn add(&self, listener: impl Fn() + Send + Sync + 'static) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(listener));
+    }
+
+    pub(super) fn tell(&self) {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).iter().for_each(|listener| listener());
+    }
+}
