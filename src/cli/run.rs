@@ -104,6 +104,7 @@ pub fn settings_of(config: &Config) -> Settings {
         deliver: config.deliver.clone(),
         retain: config.retain.clone(),
         events: config.events,
+        announce: config.announce.clone(),
     }
 }
 

@@ -59,6 +59,29 @@ pub(super) fn endpoint(text: &str) -> Result<String, String> {
     Ok(text.trim_end_matches('/').to_owned())
 }
 
+/// Checks the URL of a webhook: http or https, a host, no credentials in front of it. A query is taken as it is.
+pub(super) fn webhook(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let unsuitable = |why: &str| Err(why.to_owned());
+    let Ok(url) = Url::parse(text) else { return unsuitable("it is no URL") };
+    match () {
+        () if !["http", "https"].contains(&url.scheme()) => {
+            unsuitable("it does not begin with `http://` or `https://`")
+        }
+        () if url.host_str().is_none_or(str::is_empty) => unsuitable("it names no host"),
+        () if !url.username().is_empty() || url.password().is_some() => {
+            unsuitable("credentials do not belong in it: requests are signed with `secret_file`")
+        }
+        () if url.fragment().is_some() => unsuitable("a `#` does not belong in it"),
+        () => Ok(text.to_owned()),
+    }
+}
+
+/// A URL as it may be shown: its query may hold a token.
+pub(super) fn without_query(url: &str) -> String {
+    url.split_once('?').map_or_else(|| url.to_owned(), |(place, _)| format!("{place}?…"))
+}
+
 /// The directory of a `file://` target.
 pub(super) fn file_path(url: &str) -> Option<PathBuf> {
     url.strip_prefix(FILE).map(|path| Path::new(path).components().collect())
@@ -115,6 +138,19 @@ mod tests {
         for url in ["https://AKIA:hunter2@host", "http://h/?token=hunter2", "http://[x?hunter2"] {
             assert!(!endpoint(url).unwrap_err().contains("hunter2"), "{url}");
         }
+    }
+
+    #[test]
+    fn a_webhook_has_a_host_and_no_credentials_and_its_query_is_not_shown() {
+        for url in ["http://127.0.0.1:8080/x", "https://site.example/hooks?app=live", "http://[::1]/"] {
+            assert_eq!(webhook(url), Ok(url.to_owned()));
+        }
+        for url in
+            ["site.example/x", "ftp://h/x", "http://", "http://u:hunter2@h/", "http://h/#hunter2", "http://[hunter2"]
+        {
+            assert!(!webhook(url).unwrap_err().contains("hunter2"), "{url}");
+        }
+        assert_eq!(without_query("https://h/a?token=hunter2"), "https://h/a?…");
     }
 
     #[test]

@@ -30,18 +30,31 @@ fn rule(config: &Config, key: String, text: String) -> Problem {
 }
 
 fn same_names(config: &Config, found: &mut Vec<Problem>) {
+    let targets = config.deliver.targets.iter().map(|target| target.name.as_str());
+    let webhooks = config.announce.webhooks.iter().map(|webhook| webhook.name.as_str());
+    let commands = config.announce.commands.iter().map(|command| command.name.as_str());
+    told_apart(config, ("targets", "deliver.target"), targets, "records could not distinguish them", found);
+    let why = "both would have the same place in the event log";
+    told_apart(config, ("webhooks", "announce.webhook"), webhooks, why, found);
+    told_apart(config, ("commands", "announce.command"), commands, why, found);
+}
+
+fn told_apart<'a>(
+    config: &Config,
+    (kind, section): (&str, &str),
+    names: impl Iterator<Item = &'a str>,
+    why: &str,
+    found: &mut Vec<Problem>,
+) {
     let mut first_of: BTreeMap<&str, usize> = BTreeMap::new();
-    for (index, target) in config.deliver.targets.iter().enumerate().filter(|(_, t)| !t.name.is_empty()) {
-        match first_of.get(target.name.as_str()) {
+    for (index, name) in names.enumerate().filter(|(_, name)| !name.is_empty()) {
+        match first_of.get(name) {
             Some(first) => {
-                let text = format!(
-                    "two targets are named `{}` (the other: {}): records could not distinguish them",
-                    target.name,
-                    config.origin(&format!("deliver.target.{first}.name"))
-                );
-                found.push(rule(config, format!("deliver.target.{index}.name"), text));
+                let other = config.origin(&format!("{section}.{first}.name"));
+                let text = format!("two {kind} are named `{name}` (the other: {other}): {why}");
+                found.push(rule(config, format!("{section}.{index}.name"), text));
             }
-            None => drop(first_of.insert(&target.name, index)),
+            None => drop(first_of.insert(name, index)),
         }
     }
 }

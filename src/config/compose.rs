@@ -9,6 +9,7 @@ use super::error::{Origin, Problem, What};
 use super::keys::{Access, Key, Section};
 use super::layer::{Layer, Setting, Slot};
 use super::{Config, keys};
+use crate::announce::{CommandOptions, WebhookOptions};
 use crate::deliver::TargetOptions;
 
 /// Makes the options, or says everything that is wrong.
@@ -18,6 +19,8 @@ pub(super) fn compose(mut layer: Layer) -> Result<Config, Vec<Problem>> {
     read_single(&mut config, &mut layer, &settings);
     read_roots(&mut config, &mut layer, &settings);
     read_targets(&mut config, &mut layer, &settings);
+    read_webhooks(&mut config, &mut layer, &settings);
+    read_commands(&mut config, &mut layer, &settings);
     let mut problems = layer.problems;
     if !problems.iter().any(|problem| matches!(problem.what, What::Syntax(_))) {
         let more = check::rules(&config, &problems);
@@ -83,6 +86,40 @@ fn read_targets(config: &mut Config, layer: &mut Layer, settings: &Settings) {
             need(layer, settings, Section::Target, index, &origin, name);
         }
         config.deliver.targets.push(target);
+    }
+}
+
+fn read_webhooks(config: &mut Config, layer: &mut Layer, settings: &Settings) {
+    for (position, (index, origin)) in layer.entries_of(Section::Webhook).into_iter().enumerate() {
+        let mut webhook = WebhookOptions::new("", "");
+        for (slot, setting) in of_entry(settings, Section::Webhook, index) {
+            let Access::Webhook(set, _) = slot.key.access else { continue };
+            match set(&mut webhook, &setting.value) {
+                Ok(()) => drop(config.origins.insert(slot.key.path_at(Some(position)), setting.origin.clone())),
+                Err(wrong) => layer.wrong(setting, slot.key, slot.index, wrong),
+            }
+        }
+        for name in ["name", "url"] {
+            need(layer, settings, Section::Webhook, index, &origin, name);
+        }
+        config.announce.webhooks.push(webhook);
+    }
+}
+
+fn read_commands(config: &mut Config, layer: &mut Layer, settings: &Settings) {
+    for (position, (index, origin)) in layer.entries_of(Section::Command).into_iter().enumerate() {
+        let mut command = CommandOptions::new("", Vec::new());
+        for (slot, setting) in of_entry(settings, Section::Command, index) {
+            let Access::Command(set, _) = slot.key.access else { continue };
+            match set(&mut command, &setting.value) {
+                Ok(()) => drop(config.origins.insert(slot.key.path_at(Some(position)), setting.origin.clone())),
+                Err(wrong) => layer.wrong(setting, slot.key, slot.index, wrong),
+            }
+        }
+        for name in ["name", "command"] {
+            need(layer, settings, Section::Command, index, &origin, name);
+        }
+        config.announce.commands.push(command);
     }
 }
 

@@ -7,8 +7,9 @@ use super::error::{Origin, What};
 use super::keys::{Key, Section, nearest, section_named};
 use super::layer::{ENV_PREFIX, Layer, Setting, key_of};
 use super::value::{Entry, Value};
+use crate::announce::VARIABLES;
 
-/// Variables that the program itself reads.
+/// Variables that the program itself reads. Those that it gives to hook commands, which may run it, set nothing either.
 const OWN: [&str; 4] = ["AFTERCAST_CONFIG", "AFTERCAST_LOG", "AFTERCAST_STEP_LOG", "AFTERCAST_KILL_AFTER"];
 
 /// A key by its dotted path: the key, the entry of a repeated section, and the name inside a table.
@@ -49,7 +50,7 @@ pub(super) fn overrides(settings: &[(String, String)]) -> Layer {
 }
 
 fn is_setting(name: &str) -> bool {
-    name.starts_with(ENV_PREFIX) && !OWN.contains(&name)
+    name.starts_with(ENV_PREFIX) && !OWN.contains(&name) && !VARIABLES.contains(&name)
 }
 
 fn unknown(name: &str, advice: Option<String>) -> String {

@@ -57,6 +57,11 @@ fn about(section: Section) -> &'static str {
         Section::Serve => {
             "The HTTP interface of `aftercast watch`. Reading needs no token on a loopback address; changing something always needs one."
         }
+        Section::Announce => "Telling others of events; at least once, and in order for each recording.",
+        Section::Webhook => "One receiver of HTTP requests; as often as needed.",
+        Section::Command => {
+            "One command that is run for events; as often as needed. It gets the event as JSON on standard input."
+        }
     }
 }
 

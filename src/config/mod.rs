@@ -33,7 +33,7 @@ use std::path::PathBuf;
 
 use crate::catalog::EventLimits;
 use crate::discover::{Fragmented, RootOptions, Server};
-use crate::{deliver, discover, finish, retain};
+use crate::{announce, deliver, discover, finish, retain};
 
 pub use error::{ConfigError, Origin, Problem, What};
 pub use example::{example, reference};
@@ -60,6 +60,8 @@ pub struct Config {
     pub events: EventLimits,
     /// `[serve]`.
     pub serve: ServeOptions,
+    /// `[announce]`.
+    pub announce: announce::Options,
     /// `server` and `template` of `[watch]`: they hold for roots without their own and for paths given to commands.
     pub root_defaults: RootDefaults,
     /// Where each value came from, by path; what is not here is the default.

@@ -38,7 +38,21 @@ fn of_key(config: &Config, key: &'static Key) -> Vec<Printed> {
                 _ => None,
             })
         }
-        Access::Spread | Access::Root(..) | Access::Target(..) => Vec::new(),
+        Access::Webhook(..) if is_first => {
+            entries(config, &config.announce.webhooks, key.section, |webhook, access| match access {
+                Access::Webhook(_, show) => show(webhook),
+                _ => None,
+            })
+        }
+        Access::Command(..) if is_first => {
+            entries(config, &config.announce.commands, key.section, |command, access| match access {
+                Access::Command(_, show) => show(command),
+                _ => None,
+            })
+        }
+        Access::Spread | Access::Root(..) | Access::Target(..) | Access::Webhook(..) | Access::Command(..) => {
+            Vec::new()
+        }
     }
 }
 

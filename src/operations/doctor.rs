@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::{Context, Nothing, Operation, OperationError, Tell};
+use crate::announce;
 use crate::catalog::{self, Access, CatalogError};
 use crate::config::Config;
 use crate::deliver::{self, NoLedger, ReadableSecret, Targets, readable_secrets};
@@ -72,6 +73,7 @@ pub fn checks(config: &Config, runtime: Option<&Runtime>, stop: &Stop) -> Vec<Ch
         checks.extend(unhandled(config, root));
     }
     checks.extend(secrets(config));
+    checks.extend(endpoints(config));
     checks.extend(targets(config, runtime, stop));
     checks
 }
@@ -130,6 +132,12 @@ fn secrets(config: &Config) -> Vec<Check> {
         Check::new(&secret.target, "credentials", true, secret.to_string()).hint(Some(secret.remedy()))
     };
     readable_secrets(&config.deliver).into_iter().map(check).collect()
+}
+
+/// The settings of webhooks and hook commands; nothing is sent and nothing is run.
+fn endpoints(config: &Config) -> Vec<Check> {
+    let check = |c: announce::Check| Check::new(c.subject, c.name, c.is_ok, c.detail).hint(c.hint);
+    announce::checks(&config.announce).into_iter().map(check).collect()
 }
 
 /// Writes and removes an empty partial, as finishing would.

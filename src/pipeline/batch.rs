@@ -69,6 +69,9 @@ pub fn run(engine: &Engine, batch: &Batch, hear: Hear<'_>) -> Result<Report, Pip
     let house = engine.house();
     house.own(batch.places.iter().map(|place| place.root.path.as_path()))?;
     engine.couriers().begin()?;
+    if batch.is_alone {
+        house.announcer.begin()?;
+    }
     let find = || stop::heeding(&batch.stop, || finding::find(house, &batch.places));
     let mut found = find().map_err(|Stopped| PipelineError::Stopped)??;
     if !found.asides.is_empty() {
@@ -84,11 +87,18 @@ pub fn run(engine: &Engine, batch: &Batch, hear: Hear<'_>) -> Result<Report, Pip
     let own = Own { units: queue_units(house, &found.units, &mut report)?, vods };
     house.bell.ring();
     deliver(engine, batch, &own, batch.wait)?;
+    tell_what_is_due(house, batch)?;
     own.free(house, batch);
     // Files that were touched since their delivery are compared with their copies, and freed by that.
     deliver(engine, batch, &own, false)?;
+    tell_what_is_due(house, batch)?;
     report.undelivered = own.undelivered(house)?;
     Ok(report)
+}
+
+/// Has endpoints told what they can be told now: they may be what keeps a file from being freed, and nobody else will tell them.
+fn tell_what_is_due(house: &House, batch: &Batch) -> Result<(), CatalogError> {
+    if batch.is_alone { house.announcer.wait_until_tried(&batch.stop) } else { Ok(()) }
 }
 
 struct Run<'a> {

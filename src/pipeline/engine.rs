@@ -83,5 +83,6 @@ impl Engine {
         self.pool.close();
         self.pool.wait_until_idle();
         self.couriers.join();
+        self.house.announcer.join();
     }
 }

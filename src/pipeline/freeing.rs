@@ -13,6 +13,7 @@ use super::leaving::{self, Leaving};
 use super::pruning;
 use super::roots;
 use super::views;
+use crate::announce::Awaits;
 use crate::catalog::CatalogError;
 use crate::durable;
 use crate::fault::chain;
@@ -113,10 +114,13 @@ impl<'a> Survey<'a> {
     }
 
     fn add(&mut self, planner: &mut Planner<'_>, records: &[VodRecord]) -> Result<(), CatalogError> {
-        let (mut deliveries, mut on_disk) = (BTreeMap::new(), BTreeMap::new());
+        let (mut deliveries, mut on_disk, mut awaited) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for vod in records {
             deliveries.insert(vod.vod_id.clone(), self.house.catalog.deliveries_of_vod(&vod.vod_id)?);
             on_disk.extend(durable::seen(&vod.file_path).ok().map(|now| (vod.vod_id.clone(), now)));
+            if let Awaits::Endpoint(endpoint) = awaits(self.house, vod)? {
+                awaited.insert(vod.vod_id.clone(), endpoint);
+            }
             self.measure(&vod.root);
         }
         planner.add(&Inventory {
@@ -128,6 +132,7 @@ impl<'a> Survey<'a> {
             on_disk: &on_disk,
             views: &self.views,
             volumes: &self.volumes,
+            awaited: &awaited,
             now_ms: now_ms(),
         });
         Ok(())
@@ -288,7 +293,12 @@ fn free_if_granted(house: &House, vod_id: &str, held_bytes: u64) -> Result<bool,
     let _one_at_a_time = house.freeing.lock().unwrap_or_else(PoisonError::into_inner);
     let decide = |facts: &Facts<'_>, options: &retain::Options| (facts.record.clone(), retain::permit(facts, options));
     match with_facts(house, vod_id, held_bytes, decide)? {
-        Some((_, Ok(permit))) => Ok(free_with(house, permit)),
+        Some((record, Ok(permit))) => {
+            if let Awaits::Overdue(endpoint) = awaits(house, &record)? {
+                warn!(vod_id, endpoint, "freed before this endpoint was told of it: `announce.hold` is over");
+            }
+            Ok(free_with(house, permit))
+        }
         Some((record, Err(Refusal::LocalMissing))) => note_what_is_gone(house, &record).map(|()| false),
         Some((_, Err(refusal))) => {
             tracing::debug!(vod_id, reason = %refusal, "local file kept");
@@ -312,6 +322,7 @@ fn with_facts<T>(
         return Ok(None);
     }
     let deliveries = house.catalog.deliveries_of_vod(vod_id)?;
+    let awaits = awaits(house, &record)?;
     let facts = Facts {
         record: &record,
         deliveries: &deliveries,
@@ -322,9 +333,15 @@ fn with_facts<T>(
         views: &house.views.about(house, &record.root)?,
         free_bytes: durable::free_bytes(&record.root).unwrap_or(u64::MAX),
         held_bytes,
+        awaited_by: awaits.by(),
         now_ms: now_ms(),
     };
     Ok(Some(decide(&facts, &settings.retain)))
+}
+
+/// Whether an endpoint is to see the local file.
+fn awaits(house: &House, record: &VodRecord) -> Result<Awaits, CatalogError> {
+    house.announcer.awaits(&record.vod_id, record.creation_date, now_ms())
 }
 
 fn objects_of(delivery: &Delivery) -> &[RemoteObject] {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use super::error::PipelineError;
+use crate::announce::{self, Announcer};
 use crate::catalog::{Catalog, CatalogError, EventLimits};
 use crate::deliver::Targets;
 use crate::discover::Settler;
@@ -29,6 +30,8 @@ pub struct Settings {
     pub retain: retain::Options,
     /// How much of the event log is kept.
     pub events: EventLimits,
+    /// Who is told of events.
+    pub announce: announce::Options,
 }
 
 impl Settings {
@@ -119,6 +122,8 @@ pub struct House {
     pub stop: Stop,
     /// How far what is under way has come.
     pub meters: super::meters::Meters,
+    /// Tells webhooks and hook commands of events.
+    pub announcer: Announcer,
     /// Wakes the couriers when something may be due.
     pub(super) bell: super::courier::Bell,
     /// What the stores have answered about their copies.
@@ -157,9 +162,11 @@ impl House {
         catalog.shared().limit_events(settings.events);
         let open = if opening.asks_no_store { Targets::open_to_look } else { Targets::open };
         let targets = open(&settings.deliver, &runtime)?.stopped_by(&stop);
+        let announcer = Announcer::new(catalog.shared(), &runtime, &stop, &settings.announce)?;
         Ok(Self {
             in_force: RwLock::new(InForce::of(settings, targets)),
             catalog,
+            announcer,
             runtime,
             stop,
             meters: super::meters::Meters::default(),
@@ -253,6 +260,7 @@ impl House {
         let settings = Settings { state_dir: self.settings().state_dir.clone(), ..settings };
         self.own_by(&settings, settings.watch.roots.iter().map(|root| root.path.as_path()))?;
         self.catalog.shared().limit_events(settings.events);
+        self.announcer.adjust(&settings.announce)?;
         *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = InForce::of(settings, targets);
         self.views.begin_anew();
         self.bell.ring();

@@ -63,6 +63,7 @@ pub fn watch(engine: &Engine, control: &Receiver<Control>, ready: &dyn Fn()) -> 
     engine.house().own(roots.iter().map(|root| root.path.as_path()))?;
     let mut watcher = Watcher::start(engine)?;
     engine.couriers().begin()?;
+    engine.house().announcer.begin()?;
     engine.resume()?;
     let mut views = views::Beside::default();
     // A scan that a stop cut short has nothing to take back.

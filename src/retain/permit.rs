@@ -32,6 +32,8 @@ pub struct Facts<'a> {
     pub free_bytes: u64,
     /// Bytes of all finished recordings that are still on disk.
     pub held_bytes: u64,
+    /// The endpoint that is to see the local file and is not done with it, if there is one.
+    pub awaited_by: Option<&'a str>,
     /// The time now, milliseconds since the Unix epoch.
     pub now_ms: i64,
 }
@@ -230,6 +232,9 @@ pub enum Refusal {
     /// It is not known whether the target's objects are the files of the root.
     #[error("target `{0}` is not yet verified to be separate from the recording directory")]
     NotApart(String),
+    /// An endpoint that is to see the local file is not done with it.
+    #[error("`{0}` has not been told of it yet, and is to find the local file (`announce.hold`)")]
+    Awaited(String),
     /// The time has not come.
     #[error("its retention time has not passed")]
     TooEarly {
@@ -319,6 +324,9 @@ pub(super) fn due(facts: &Facts<'_>, options: &Options) -> Result<Due, Refusal> 
         return Err(Refusal::View { target: view.target.clone(), root: view.root.clone() });
     }
     is_due(options.delete_local, facts, proven_ms)?;
+    if let Some(endpoint) = facts.awaited_by {
+        return Err(Refusal::Awaited(endpoint.to_owned()));
+    }
     let copies = facts.required.iter().filter_map(|target| record.remote_in(target));
     let question = |object: &RemoteObject| Question {
         delivery_id: Delivery::id_of(&record.vod_id, &object.target),

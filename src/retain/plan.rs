@@ -31,6 +31,8 @@ pub struct Inventory<'a> {
     pub volumes: &'a BTreeMap<PathBuf, Volume>,
     /// Bytes of all finished recordings that are still on disk and stay there.
     pub held_bytes: u64,
+    /// The endpoints that are to see local files and are not done with them, by the id of the VoD.
+    pub awaited: &'a BTreeMap<String, String>,
     /// The time now, milliseconds since the Unix epoch.
     pub now_ms: i64,
 }
@@ -242,6 +244,7 @@ impl<'a> Inventory<'a> {
             views: self.views,
             free_bytes: self.volume(&record.root).free_bytes,
             held_bytes,
+            awaited_by: self.awaited.get(&record.vod_id).map(String::as_str),
             now_ms: self.now_ms,
         }
     }

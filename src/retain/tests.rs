@@ -121,6 +121,7 @@ struct Case {
     views: Vec<Viewed>,
     free_bytes: u64,
     held_bytes: u64,
+    awaited_by: Option<String>,
     now_ms: i64,
     options: Options,
 }
@@ -138,6 +139,7 @@ fn good() -> Case {
         views: vec![apart("a"), apart("b")],
         free_bytes: 0,
         held_bytes: 100,
+        awaited_by: None,
         now_ms: PROVEN_MS,
         options: Options { delete_local: DeleteLocal::Delivered, accept_size_only: false, protect: Vec::new() },
     }
@@ -159,6 +161,7 @@ impl Case {
             views: &self.views,
             free_bytes: self.free_bytes,
             held_bytes: self.held_bytes,
+            awaited_by: self.awaited_by.as_deref(),
             now_ms: self.now_ms,
         })
     }
@@ -168,6 +171,19 @@ fn refused(spoil: impl FnOnce(&mut Case)) -> Refusal {
     let mut case = good();
     spoil(&mut case);
     case.decide().unwrap_err()
+}
+
+#[test]
+fn a_file_that_an_endpoint_is_to_see_stays_in_the_plan_too() {
+    let by = "command/index".to_owned();
+    assert_eq!(refused(|case| case.awaited_by = Some("command/index".into())), Refusal::Awaited(by.clone()));
+    let mut stock = Stock::of(three_records());
+    let all = freed(&stock.plan(DeleteLocal::Delivered)).len();
+    let first = stock.records[0].vod_id.clone();
+    stock.awaited.insert(first.clone(), by.clone());
+    let plan = stock.plan(DeleteLocal::Delivered);
+    assert_eq!((freed(&plan).len(), freed(&plan).contains(&first.as_str())), (all - 1, false));
+    assert!(plan.kept.contains(&(first, Refusal::Awaited(by))), "{:?}", plan.kept);
 }
 
 #[test]
@@ -324,13 +340,15 @@ struct Stock {
     volumes: BTreeMap<PathBuf, Volume>,
     views: Vec<Viewed>,
     required: Vec<String>,
+    awaited: BTreeMap<String, String>,
 }
 
 impl Stock {
     fn of(records: Vec<VodRecord>) -> Self {
         let on_disk = records.iter().map(|r| (r.vod_id.clone(), untouched(r.fingerprint))).collect();
         let volumes = [("/srv".into(), Volume { device: 1, free_bytes: 50 })].into();
-        Self { records, deliveries: BTreeMap::new(), on_disk, volumes, views: Vec::new(), required: vec!["a".into()] }
+        let (deliveries, awaited, required) = (BTreeMap::new(), BTreeMap::new(), vec!["a".into()]);
+        Self { records, deliveries, on_disk, volumes, views: Vec::new(), required, awaited }
     }
 
     fn plan(&self, delete_local: DeleteLocal) -> Plan {
@@ -343,6 +361,7 @@ impl Stock {
             on_disk: &self.on_disk,
             volumes: &self.volumes,
             views: &self.views,
+            awaited: &self.awaited,
             now_ms: PROVEN_MS,
         };
         plan(&inventory, &Options { delete_local, ..Options::default() })

@@ -291,7 +291,7 @@ fn kinds(value: &Value) -> Result<Kinds, Wrong> {
     }
 }
 
-fn name(value: &Value) -> Result<String, Wrong> {
+pub(super) fn name(value: &Value) -> Result<String, Wrong> {
     let name = value.filled_text()?;
     let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
     if is_plain { Ok(name) } else { Err(Wrong::Kind(format!("`{name}`"))) }

@@ -40,6 +40,7 @@ fn inner_sections(section: Section) -> impl Iterator<Item = (&'static str, Strin
         Section::Top => !s.name().is_empty() && !s.is_repeated(),
         Section::Watch => *s == Section::Root,
         Section::Deliver => *s == Section::Target,
+        Section::Announce => matches!(s, Section::Webhook | Section::Command),
         _ => false,
     });
     subsections.map(|s| (s.name().rsplit('.').next().unwrap_or_default(), s.header()))

@@ -3,6 +3,7 @@
 //! Everything about keys comes from here: reading, suggestions, environment names, `config print`, the check of
 //! `config.toml.example` and of `docs/configuration.md`. A setting that is not in the table does not exist.
 
+mod announce;
 mod deliver;
 mod events;
 mod finish;
@@ -10,6 +11,7 @@ mod lookup;
 mod serve;
 mod watch;
 
+use crate::announce::{CommandOptions, WebhookOptions};
 use crate::deliver::TargetOptions;
 use crate::discover::RootOptions;
 
@@ -39,11 +41,17 @@ pub enum Section {
     Events,
     /// `[serve]`.
     Serve,
+    /// `[announce]`.
+    Announce,
+    /// `[[announce.webhook]]`, several times.
+    Webhook,
+    /// `[[announce.command]]`, several times.
+    Command,
 }
 
 impl Section {
     /// All sections in the order of the example.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Top,
         Self::Watch,
         Self::Root,
@@ -53,6 +61,9 @@ impl Section {
         Self::Retain,
         Self::Events,
         Self::Serve,
+        Self::Announce,
+        Self::Webhook,
+        Self::Command,
     ];
 
     /// The path in front of its keys.
@@ -67,6 +78,9 @@ impl Section {
             Self::Retain => "retain",
             Self::Events => "events",
             Self::Serve => "serve",
+            Self::Announce => "announce",
+            Self::Webhook => "announce.webhook",
+            Self::Command => "announce.command",
         }
     }
 
@@ -74,14 +88,14 @@ impl Section {
     pub fn header(self) -> String {
         match self {
             Self::Top => String::new(),
-            Self::Root | Self::Target => format!("[[{}]]", self.name()),
+            _ if self.is_repeated() => format!("[[{}]]", self.name()),
             _ => format!("[{}]", self.name()),
         }
     }
 
     /// Whether the section may be there several times.
     pub const fn is_repeated(self) -> bool {
-        matches!(self, Self::Root | Self::Target)
+        matches!(self, Self::Root | Self::Target | Self::Webhook | Self::Command)
     }
 }
 
@@ -116,6 +130,8 @@ pub(super) enum Access {
     Whole(SetIn<Config>, ShowOf<Config>),
     Root(SetIn<RootOptions>, ShowOf<RootOptions>),
     Target(SetIn<TargetOptions>, ShowOf<TargetOptions>),
+    Webhook(SetIn<WebhookOptions>, ShowOf<WebhookOptions>),
+    Command(SetIn<CommandOptions>, ShowOf<CommandOptions>),
     /// Spread over other keys before the options are made.
     Spread,
 }
@@ -210,8 +226,16 @@ static TOP: [Key; 1] = [Key::new(
 
 /// All keys in the order of the example.
 pub fn keys() -> impl Iterator<Item = &'static Key> {
-    let tables: [&'static [Key]; 7] =
-        [&TOP, &watch::KEYS, &finish::KEYS, &deliver::KEYS, &deliver::RETAIN, &events::KEYS, &serve::KEYS];
+    let tables: [&'static [Key]; 8] = [
+        &TOP,
+        &watch::KEYS,
+        &finish::KEYS,
+        &deliver::KEYS,
+        &deliver::RETAIN,
+        &events::KEYS,
+        &serve::KEYS,
+        &announce::KEYS,
+    ];
     tables.into_iter().flatten()
 }
 

@@ -68,6 +68,10 @@ fn environment_names_set_the_keys_that_they_are_said_to_set() {
         let vars = env(&[
             ("AFTERCAST_DELIVER__TARGET__0__NAME", "n"),
             ("AFTERCAST_DELIVER__TARGET__0__URL", "s3://b"),
+            ("AFTERCAST_ANNOUNCE__WEBHOOK__0__NAME", "n"),
+            ("AFTERCAST_ANNOUNCE__WEBHOOK__0__URL", "http://localhost"),
+            ("AFTERCAST_ANNOUNCE__COMMAND__0__NAME", "n"),
+            ("AFTERCAST_ANNOUNCE__COMMAND__0__COMMAND", "[\"/bin/true\"]"),
             (&name, raw),
         ]);
         let config = read(None, &vars, &[]).unwrap();

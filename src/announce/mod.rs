@@ -1,0 +1,32 @@
+//! Events out: webhooks and hook commands, each a named consumer of the event log, at least once and in order per recording.
+//!
+//! ```text
+//! catalogue appends ─▶ Appended wakes ─▶ Endpoint: fills its Window from the log ─▶ attempts (webhook | command) ─▶ done | failed
+//!                                            ╰ cursor and failures are noted in the catalogue
+//! ```
+//!
+//! An endpoint remembers sequence numbers, not events: one that is down costs the same memory after a day as after a minute, and no
+//! other waits for it. Whether a local file may be freed is asked of [`Announcer::awaits`]. This room owns no clock and no settings;
+//! it must not change anything that an event tells of.
+
+mod announcer;
+mod appended;
+mod checks;
+mod command;
+mod endpoint;
+mod error;
+mod filter;
+mod message;
+mod options;
+mod secret;
+mod signature;
+mod webhook;
+mod window;
+
+pub use announcer::{Announcer, Awaits, Replayed};
+pub use appended::{Appended, Listener};
+pub use checks::{Check, checks};
+pub use command::VARIABLES;
+pub use error::AnnounceError;
+pub use filter::is_like;
+pub use options::{CommandOptions, DEFAULT_TYPES, Format, Options, Signature, WebhookOptions};
