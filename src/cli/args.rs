@@ -65,6 +65,9 @@ pub enum Command {
     /// Show or retry pending deliveries and failures
     #[command(subcommand)]
     Queue(QueueCommand),
+    /// List or follow what happened, or send it to a webhook or command again
+    #[command(subcommand)]
+    Events(EventsCommand),
     /// Free local files that are delivered and proven, by the configured policy
     Retain(RetainArgs),
     /// Rebuild or check the catalogue
@@ -245,6 +248,46 @@ pub enum QueueCommand {
         /// Abort them; without it, only list them
         #[arg(long)]
         yes: bool,
+    },
+}
+
+/// Commands on the event log.
+#[derive(Debug, Subcommand)]
+pub enum EventsCommand {
+    /// List events, the oldest first
+    List {
+        /// Only events after this number
+        #[arg(long, default_value_t = 0, value_name = "NUMBER")]
+        after: u64,
+        /// At most this many
+        #[arg(long, default_value_t = 100, value_name = "N")]
+        limit: usize,
+        /// Only these types, such as `recording.*`
+        #[arg(long = "type", value_name = "PATTERN")]
+        types: Vec<String>,
+        /// Only these streams, such as `court-*`
+        #[arg(long = "stream", value_name = "PATTERN")]
+        streams: Vec<String>,
+    },
+    /// Print events as they come, until interrupted
+    Tail {
+        /// Begin with the events after this number; 0: with the oldest
+        #[arg(long, value_name = "NUMBER")]
+        after: Option<u64>,
+        /// Only these types, such as `recording.*`
+        #[arg(long = "type", value_name = "PATTERN")]
+        types: Vec<String>,
+        /// Only these streams, such as `court-*`
+        #[arg(long = "stream", value_name = "PATTERN")]
+        streams: Vec<String>,
+    },
+    /// Send events to a webhook or command again
+    Replay {
+        /// Its name: webhook/NAME, command/NAME or NAME
+        endpoint: String,
+        /// Number of the first event to send
+        #[arg(long, value_name = "NUMBER")]
+        from: u64,
     },
 }
 

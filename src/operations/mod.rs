@@ -10,6 +10,7 @@ mod catalogue;
 mod context;
 mod doctor;
 mod error;
+mod events;
 mod histogram;
 mod media;
 mod notes;
@@ -30,6 +31,7 @@ pub use catalogue::{CatalogCheck, CheckCatalog, RebuildCatalog, RebuiltCatalog, 
 pub use context::{Context, InForce};
 pub use doctor::{Check, Doctor, checks};
 pub use error::{ErrorKind, OperationError};
+pub use events::{FollowEvents, Followed, ListEvents, LogPage, Replay, ReplayEvents, Wanted};
 pub use histogram::{CountVods, Histogram, Span};
 pub use media::{Copy, FileDigest, LinkToCopy, LocateMedia, Media, MediaOf, PathInRoot};
 pub use notes::EditVod;

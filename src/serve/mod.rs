@@ -16,6 +16,7 @@ mod antmedia;
 mod asking;
 mod client;
 mod error;
+mod events;
 mod listening;
 mod media;
 mod metrics;

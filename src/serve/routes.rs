@@ -6,10 +6,11 @@ use axum::response::Response;
 use axum::routing::{MethodFilter, on};
 
 use super::answering::{Service, answer, problem};
+use super::events;
 use crate::operations::{
-    CheckCatalog, CollectUploads, CountVods, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FreeLocal, ListQueue,
-    ListRecordings, ListVods, Operation, OperationError, Plan, PlanRetention, Process, RebuildCatalog, RetryDeliveries,
-    ShowSettings, ShowStatus, ShowVod, UndoSplice, VerifyVods,
+    CheckCatalog, CollectUploads, CountVods, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FollowEvents,
+    FreeLocal, ListEvents, ListQueue, ListRecordings, ListVods, Operation, OperationError, Plan, PlanRetention,
+    Process, RebuildCatalog, ReplayEvents, RetryDeliveries, ShowSettings, ShowStatus, ShowVod, UndoSplice, VerifyVods,
 };
 
 /// How an operation is asked for.
@@ -59,6 +60,7 @@ macro_rules! routes {
         pub(super) fn router(service: Service) -> Router {
             let router = Router::new().merge(super::antmedia::routes()).merge(super::media::routes());
             $(let router = router.route(<$operation>::PATH, on(Method::$method.filter(), answer::<$operation>));)*
+            let router = router.route(events::PATH, on(MethodFilter::GET, events::events));
             router.fallback(no_such_path).method_not_allowed_fallback(no_such_method).with_state(service)
         }
     };
@@ -87,6 +89,9 @@ routes! {
     Post "/catalog/rebuild" Whole RebuildCatalog;
     Post "/catalog/check" Whole CheckCatalog;
     Post "/doctor" Whole Doctor;
+    Get "/events/log" Whole ListEvents;
+    Get "/events/follow" Lines FollowEvents;
+    Post "/events/replay" Whole ReplayEvents;
 }
 
 impl Method {

@@ -9,6 +9,7 @@ mod support;
 
 mod accounted;
 mod alarms;
+mod announce;
 mod antmedia;
 mod architecture;
 mod bad_input;
@@ -38,6 +39,7 @@ mod deliver_storm;
 mod deliver_tags;
 mod differential;
 mod escapes;
+mod event_stream;
 mod extras;
 mod face;
 mod ffmpeg;

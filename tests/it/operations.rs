@@ -15,9 +15,9 @@ use aftercast::cli::run::settings_of;
 use aftercast::config::{self, Sources};
 use aftercast::discover::Mode;
 use aftercast::operations::{
-    CheckCatalog, CollectUploads, Context, CountVods, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FreeLocal,
-    InForce, ListQueue, ListRecordings, ListVods, Plan, PlanRetention, Process, RebuildCatalog, RetryDeliveries,
-    ShowSettings, ShowStatus, ShowVod, UndoSplice, VerifyVods, VodState,
+    CheckCatalog, CollectUploads, Context, CountVods, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FollowEvents,
+    FreeLocal, InForce, ListEvents, ListQueue, ListRecordings, ListVods, Plan, PlanRetention, Process, RebuildCatalog,
+    ReplayEvents, RetryDeliveries, ShowSettings, ShowStatus, ShowVod, UndoSplice, VerifyVods, VodState,
 };
 use aftercast::pipeline::{Engine, Opening, Stop};
 use aftercast::recording::Outcome;
@@ -76,11 +76,14 @@ impl Both {
 
 /// What is different in two houses that are alike: where they are, when things happened, which inodes they got.
 fn make_comparable(value: &mut Value, house: &str) {
-    const OF_THE_PLACE: [&str; 15] = [
+    const OF_THE_PLACE: &[&str] = &[
         // A daemon has done its first scan, this process does none.
         "isReady",
         "notReady",
         "freeBytes",
+        "sequence",
+        "atMs",
+        "last",
         "creationDate",
         "queuedMs",
         "dueMs",
@@ -216,6 +219,19 @@ fn every_operation_is_the_same_through_the_socket_and_directly() {
     both.same(|_| DeleteVods { ids: vec!["unknown".into(), id.clone()], dry_run: true, ..DeleteVods::default() });
     let deleted = both.same(|_| DeleteVod { id: id.clone(), ..DeleteVod::default() });
     assert_eq!(deleted["end"]["data"]["isDeleted"], true, "{deleted}");
+
+    let of_type = |name: &str| Some(name.to_owned());
+    let listed = both.same(|_| ListEvents { types: of_type("vod.deleted"), ..ListEvents::default() });
+    assert_eq!(listed["end"]["data"]["items"][0]["vod"]["vodId"], *id, "{listed}");
+    let followed = both.same(|_| FollowEvents {
+        after: Some(0),
+        types: of_type("vod.catalogued,vod.d*"),
+        streams: of_type("room?"),
+        ends: true,
+    });
+    assert_eq!(followed["items"].as_array().map(Vec::len), Some(3), "{followed}");
+    let unknown = both.same(|_| ReplayEvents { endpoint: "nobody".into(), from: 1 });
+    assert_eq!(unknown["end"]["error"]["kind"], "notFound", "{unknown}");
 
     let served: BTreeSet<_> = ROUTES.iter().copied().collect();
     assert_eq!(both.driven, served, "an operation is not compared");

@@ -14,6 +14,7 @@ pub mod identity;
 pub mod image;
 pub mod limited;
 pub mod memory;
+pub mod receiver;
 pub mod recordings;
 pub mod stores;
 pub mod tap;

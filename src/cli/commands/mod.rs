@@ -4,6 +4,7 @@
 pub mod catalog;
 pub mod config;
 pub mod doctor;
+pub mod events;
 pub mod help;
 pub mod inspect;
 pub mod process;

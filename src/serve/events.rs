@@ -1,0 +1,139 @@
+//! Events of the log as server-sent events (`text/event-stream`): `GET /api/v1/events`.
+//!
+//! Each has its sequence number as `id`, so that a client that was away goes on with `Last-Event-ID` by itself. What a client has
+//! not read is not held here but read from the log when it has: one that never reads costs a page of events and its connection.
+
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::HeaderMap;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse as _, Response};
+use futures::stream;
+use serde::Deserialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_blocking;
+
+use super::answering::{Service, problem};
+use crate::announce::Listener;
+use crate::catalog::{EventPage, Shared};
+use crate::fault::chain;
+use crate::operations::{OperationError, Wanted};
+use crate::pipeline::Stop;
+
+/// Where they are.
+pub(super) const PATH: &str = "/api/v1/events";
+/// Media type of server-sent events.
+const STREAM: &str = "text/event-stream";
+/// Time without an event after which a comment says that the connection lives.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// Events read at once.
+const PAGE: usize = 50;
+/// Readers at once.
+const MOST_READERS: usize = 64;
+
+static READERS: LazyLock<std::sync::Arc<Semaphore>> =
+    LazyLock::new(|| std::sync::Arc::new(Semaphore::new(MOST_READERS)));
+
+/// Arguments in the query.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct Query {
+    after: Option<u64>,
+    types: Option<String>,
+    streams: Option<String>,
+}
+
+/// Answers with events, from those after `Last-Event-ID` or `after` on, else with those that come.
+pub(super) async fn events(State(service): State<Service>, request: Request) -> Response {
+    let query = match serde_urlencoded::from_str::<Query>(request.uri().query().unwrap_or_default()) {
+        Ok(query) => query,
+        Err(error) => {
+            return problem(&OperationError::invalid(format!("the request is not understood: {}", chain(&error))));
+        }
+    };
+    let after = match last_seen(request.headers()) {
+        Ok(seen) => seen.or(query.after),
+        Err(error) => return problem(&error),
+    };
+    let Ok(permit) = std::sync::Arc::clone(&READERS).try_acquire_owned() else {
+        let busy = OperationError::transient("too many readers of events at once");
+        return problem(&busy.with_next_step("Try again later."));
+    };
+    let house = service.context.house();
+    let shared = house.catalog.shared().clone();
+    let read_to = match after.map_or_else(|| shared.end_of_events().map(|end| end.0), Ok) {
+        Ok(read_to) => read_to,
+        Err(error) => return problem(&error.into()),
+    };
+    let reader = Reader {
+        shared,
+        listener: house.announcer.appended().listen(),
+        wanted: Wanted::of(query.types.as_deref(), query.streams.as_deref()),
+        read_to,
+        stop: service.context.stop().clone(),
+        _permit: permit,
+    };
+    // The first piece is sent at once: a client waits for the head of the answer.
+    let pieces = stream::unfold((reader, true), |(mut reader, is_first)| async move {
+        let piece = if is_first { Some(Bytes::from_static(b": events follow\n\n")) } else { reader.next().await };
+        piece.map(|piece| (Ok::<_, Infallible>(piece), (reader, false)))
+    });
+    ([(CONTENT_TYPE, STREAM), (CACHE_CONTROL, "no-store")], Body::from_stream(pieces)).into_response()
+}
+
+fn last_seen(headers: &HeaderMap) -> Result<Option<u64>, OperationError> {
+    let Some(id) = headers.get("last-event-id") else { return Ok(None) };
+    let number = id.to_str().ok().and_then(|id| id.trim().parse().ok());
+    number.map(Some).ok_or_else(|| OperationError::invalid("`Last-Event-ID` takes the `id` of an event"))
+}
+
+struct Reader {
+    shared: Shared,
+    listener: Listener,
+    wanted: Wanted,
+    read_to: u64,
+    stop: Stop,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Reader {
+    /// The next events, or a sign of life; `None` when the daemon ends or the catalogue has failed.
+    async fn next(&mut self) -> Option<Bytes> {
+        let until = tokio::time::Instant::now() + HEARTBEAT;
+        loop {
+            tokio::select! {
+                () = self.stop.requested() => return None,
+                more = tokio::time::timeout_at(until, self.listener.after(self.read_to)) => match more {
+                    // The number is told as well: a client that wants few events does not look at all others again.
+                    Err(_) => return Some(format!(": alive\nid: {}\n\n", self.read_to).into()),
+                    Ok(more) => more.ok()?,
+                },
+            }
+            let (shared, after) = (self.shared.clone(), self.read_to);
+            let page = spawn_blocking(move || shared.events(after, PAGE)).await.ok()?.ok()?;
+            self.read_to = page.next;
+            let text = self.text(&page);
+            if !text.is_empty() {
+                return Some(text.into());
+            }
+        }
+    }
+
+    fn text(&self, page: &EventPage) -> String {
+        let mut text = String::new();
+        if page.lost > 0 {
+            let _ = write!(text, "event: lost\ndata: {{\"lost\":{}}}\n\n", page.lost);
+        }
+        for logged in page.events.iter().filter(|logged| self.wanted.wants(logged)) {
+            // JSON has no line breaks of its own.
+            let json = serde_json::to_string(logged).unwrap_or_default();
+            let _ = write!(text, "id: {}\ndata: {json}\n\n", logged.sequence);
+        }
+        text
+    }
+}
