@@ -18,7 +18,7 @@ use super::tree::In;
 use crate::recording::Event;
 
 /// An event in the log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Logged {
     /// Its number; later events have greater ones.

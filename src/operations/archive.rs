@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Context, Nothing, Operation, OperationError, Tell};
@@ -15,7 +16,7 @@ use crate::recording::VodRecord;
 pub const MOST_SELECTED: usize = 1000;
 
 /// VoDs of some roots from a position on.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct SelectVods {
     /// Which ones.
@@ -31,7 +32,7 @@ pub struct SelectVods {
 }
 
 /// Which VoDs.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct VodFilter {
     /// Those of these roots.
@@ -60,7 +61,7 @@ impl Operation for SelectVods {
 }
 
 /// How many VoDs there are.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CountVods {
     /// Which ones.
@@ -68,7 +69,7 @@ pub struct CountVods {
 }
 
 /// The number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VodCount {
     /// How many.
     pub number: usize,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Context, Nothing, Operation, OperationError, Tell};
@@ -9,7 +10,7 @@ use crate::fault::chain;
 use crate::pipeline::{self, NameOverrides, Rebuilt};
 
 /// Makes the records of finished files again from what is on disk, and of freed ones from the targets.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct RebuildCatalog {
     /// Directories, absolute; the configured roots if none is given.
@@ -19,7 +20,7 @@ pub struct RebuildCatalog {
 }
 
 /// What a rebuild did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RebuiltCatalog {
     /// Records that were made and were not there.
@@ -41,7 +42,7 @@ pub struct RebuiltCatalog {
 }
 
 /// A target that could not be asked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Unasked {
     /// Its name.
     pub target: String,
@@ -85,12 +86,12 @@ impl Operation for RebuildCatalog {
 }
 
 /// Compares the index with the records, and repairs it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CheckCatalog {}
 
 /// What a check found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CatalogCheck {
     /// VoDs that were read.

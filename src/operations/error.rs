@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::CatalogError;
@@ -11,7 +12,7 @@ use crate::fault::{Class, Fault, causes, chain};
 use crate::pipeline::PipelineError;
 
 /// What kind of answer an error is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ErrorKind {
     /// What was asked is not possible with these arguments; nothing was begun.
@@ -35,7 +36,7 @@ pub enum ErrorKind {
 }
 
 /// An operation's error. Its strings are as they came: whoever prints them escapes them.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize, JsonSchema)]
 #[error("{detail}")]
 #[serde(rename_all = "camelCase")]
 pub struct OperationError {

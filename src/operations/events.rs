@@ -1,5 +1,6 @@
 //! The event log: a page of it, its events as they come, and sending them to an endpoint again.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Context, Nothing, Operation, OperationError, Tell};
@@ -13,7 +14,7 @@ const PAGE_LIMIT: usize = 1_000;
 const READ_AT_ONCE: usize = 100;
 
 /// A page of the log, the oldest first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ListEvents {
     /// Only events after this sequence number; 0: from the oldest.
@@ -35,7 +36,7 @@ impl Default for ListEvents {
 }
 
 /// A part of the log.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LogPage {
     /// The events, the oldest first.
@@ -94,7 +95,7 @@ impl Operation for ListEvents {
 }
 
 /// The events of the log as they come, until the client goes away.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct FollowEvents {
     /// Only events after this sequence number; 0: from the oldest. Without: those that come.
@@ -111,7 +112,7 @@ pub struct FollowEvents {
 }
 
 /// How far a listener has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Followed {
     /// The last sequence number that was looked at.
@@ -149,7 +150,7 @@ impl Operation for FollowEvents {
 }
 
 /// Sends events to an endpoint again.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ReplayEvents {
     /// Its name: `webhook/NAME`, `command/NAME` or NAME.
@@ -159,7 +160,7 @@ pub struct ReplayEvents {
 }
 
 /// What is sent again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Replay {
     /// The endpoint.

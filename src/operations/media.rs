@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::vods::known;
@@ -15,7 +16,7 @@ use crate::recording::{Fingerprint, VodRecord};
 const VALID: Duration = Duration::from_secs(6 * 3600);
 
 /// Finds the media of a VoD in the catalogue. Nothing is looked up on a disk.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LocateMedia {
     /// What is wanted.
@@ -23,7 +24,7 @@ pub struct LocateMedia {
 }
 
 /// Which media.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum MediaOf {
     /// The recording of the VoD with this id.
@@ -42,7 +43,7 @@ pub enum MediaOf {
 }
 
 /// A path below a root.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PathInRoot {
     /// The root.
@@ -52,7 +53,7 @@ pub struct PathInRoot {
 }
 
 /// Media of a VoD.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Media {
     /// Id of the VoD.
@@ -68,7 +69,7 @@ pub struct Media {
 }
 
 /// Content of a file, known by its digest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FileDigest {
     /// The file that was read.
@@ -127,7 +128,7 @@ fn preview(vod: &VodRecord) -> Option<Media> {
 }
 
 /// Where a copy of a VoD can be had whose local file is freed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LinkToCopy {
     /// Its id.
@@ -139,7 +140,7 @@ pub struct LinkToCopy {
 }
 
 /// A copy of a VoD.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Copy {
     /// In a store, for a few hours under this address.

@@ -23,6 +23,9 @@ mod status;
 mod verify;
 mod vods;
 
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -51,11 +54,11 @@ pub use vods::{
 };
 
 /// Something that can be asked for. The value holds the arguments.
-pub trait Operation: Serialize + DeserializeOwned + Send + 'static {
+pub trait Operation: Serialize + DeserializeOwned + JsonSchema + Send + 'static {
     /// What is told on the way; [`Nothing`] where only the end is of interest.
-    type Item: Serialize + DeserializeOwned + Send + 'static;
+    type Item: Serialize + DeserializeOwned + JsonSchema + Send + 'static;
     /// What is answered at the end.
-    type Data: Serialize + DeserializeOwned + Send + 'static;
+    type Data: Serialize + DeserializeOwned + JsonSchema + Send + 'static;
 
     /// Does it. `tell` gets each item as it comes; its error means that nobody listens any more and ends the operation.
     fn run(&self, context: &Context, tell: Tell<'_, Self::Item>) -> Result<Self::Data, OperationError>;
@@ -67,3 +70,13 @@ pub type Tell<'a, T> = &'a mut dyn FnMut(T) -> Result<(), OperationError>;
 /// There is no such item.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub enum Nothing {}
+
+impl JsonSchema for Nothing {
+    fn schema_name() -> Cow<'static, str> {
+        "Nothing".into()
+    }
+
+    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
+        false.into()
+    }
+}

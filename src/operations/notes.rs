@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::vods::known;
@@ -18,7 +19,7 @@ const MOST_NAMES: usize = 100;
 const LONGEST_VALUE: usize = 1_000;
 
 /// Changes description and metadata of a VoD. What is not named stays as it is.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EditVod {
     /// Its id.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Context, Nothing, Operation, OperationError, Tell};
@@ -11,7 +12,7 @@ use crate::recording::Delivery;
 use crate::recording::name::{all_shown, printable, shown};
 
 /// Takes every finished recording in some paths to its end, once.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Process {
     /// Recordings, or directories of recordings, absolute.
@@ -36,7 +37,7 @@ pub struct Process {
 }
 
 /// How the journey of one recording ended.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Processed {
     /// The recording.
     pub path: PathBuf,
@@ -46,13 +47,14 @@ pub struct Processed {
 }
 
 /// What there is to say when every journey has ended.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProcessReport {
     /// Recordings that are still being written, or for which nothing proves that they are not.
     pub not_settled: Vec<NotSettled>,
     /// Media that is not handled, and files that were named and are no recordings.
     #[serde(serialize_with = "all_shown")]
+    #[schemars(with = "Vec<PathBuf>")]
     pub unhandled: Vec<PathBuf>,
     /// Places that could not be read.
     pub problems: Vec<OperationError>,
@@ -63,10 +65,11 @@ pub struct ProcessReport {
 }
 
 /// A recording that may still be written.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct NotSettled {
     /// The recording.
     #[serde(serialize_with = "shown")]
+    #[schemars(with = "PathBuf")]
     pub path: PathBuf,
     /// What is waited for.
     pub message: String,
@@ -153,12 +156,12 @@ impl Operation for Process {
 
 /// What a [`Process`] would do; without paths what the daemon would do in the configured roots. Nothing is journalled,
 /// written or asked of a store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Plan(pub Process);
 
 /// The plan.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PlannedRun {
     /// What would be done with each recording or unit.
     pub items: Vec<PlannedItem>,
@@ -183,7 +186,7 @@ impl Operation for Plan {
 }
 
 /// Takes back the splice of the VoD at a path: the recording is what it was, and the VoD is no more.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UndoSplice {
     /// Absolute path of the finished file.

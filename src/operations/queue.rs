@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Context, Nothing, Operation, OperationError, Tell};
@@ -17,7 +18,7 @@ use crate::retain::Refusal;
 const PAGE: usize = 500;
 
 /// What waits for delivery, what failed and what is quarantined.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ListQueue {
     /// Delivered ones, too.
@@ -25,7 +26,7 @@ pub struct ListQueue {
 }
 
 /// The queue.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Queue {
     /// Deliveries.
@@ -39,7 +40,7 @@ pub struct Queue {
 }
 
 /// A delivery.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct QueuedDelivery {
     /// As it stands in the queue.
@@ -50,7 +51,7 @@ pub struct QueuedDelivery {
 }
 
 /// A recording that failed, is quarantined, was left out or cannot be carried on yet.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StoppedRecording {
     /// Its file.
@@ -68,7 +69,7 @@ pub struct StoppedRecording {
 }
 
 /// A root of which nothing is freed by a target.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NotFreed {
     /// Name of the target.
     pub target: String,
@@ -146,7 +147,7 @@ impl NotFreed {
 }
 
 /// Makes deliveries due now, and paused targets with them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct RetryDeliveries {
     /// Delivery ids, or paths of delivered files; every pending delivery if none is given.
@@ -163,7 +164,7 @@ pub struct RetryDeliveries {
 }
 
 /// How many there were.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Retried {
     /// Deliveries that are due now.
     pub retried: usize,
@@ -243,7 +244,7 @@ impl RetryDeliveries {
 }
 
 /// Finds the unfinished uploads of every target that are not ours to continue, and aborts them if told so.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct CollectUploads {
     /// Abort them; otherwise they are only told.
@@ -251,7 +252,7 @@ pub struct CollectUploads {
 }
 
 /// One upload.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Upload {
     /// Name of the target.
@@ -267,7 +268,7 @@ pub struct Upload {
 }
 
 /// How many there were.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CollectedUploads {
     /// Uploads found.
     pub found: u64,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Context, Nothing, Operation, OperationError, Tell};
@@ -15,7 +16,7 @@ use crate::recording::{Defect, name};
 const PAGE_LIMIT: usize = 1000;
 
 /// A page of recordings, in no order that means anything.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ListRecordings {
     /// Only those in this state: `begun`, `splicing`, `publishing`, `catalogued`, `finished`, `quarantined`, `failed`, `left out`.
@@ -38,7 +39,7 @@ impl Default for ListRecordings {
 }
 
 /// The page.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RecordingPage {
     /// The recordings.
@@ -50,7 +51,7 @@ pub struct RecordingPage {
 }
 
 /// One recording.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RecordingStatus {
     /// Its file.

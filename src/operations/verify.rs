@@ -1,5 +1,6 @@
 //! Comparing the objects that records name with what the stores hold.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::vods::known;
@@ -10,7 +11,7 @@ use crate::recording::{RemoteObject, VodRecord};
 
 /// Asks every store for what the records name. A difference is noted in the record, where it keeps the local file from
 /// being freed, and the file is delivered again if it is there.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct VerifyVods {
     /// Only these VoDs; all if none is given.
@@ -23,7 +24,7 @@ pub struct VerifyVods {
 }
 
 /// One object.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Verified {
     /// Id of the VoD.
@@ -37,7 +38,7 @@ pub struct Verified {
 }
 
 /// How many objects were looked at.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Verification {
     /// Objects that are as proven.

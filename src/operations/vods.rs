@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Context, Nothing, Operation, OperationError, Tell};
@@ -16,7 +17,7 @@ use crate::recording::{Outcome, VodRecord};
 const PAGE_LIMIT: usize = 1000;
 
 /// A page of the catalogue.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ListVods {
     /// Only this stream, by start time; otherwise all, by creation date.
@@ -63,7 +64,7 @@ impl Default for ListVods {
 }
 
 /// What a VoD is or has, for [`ListVods`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum VodState {
     /// Its file is on this disk.
@@ -109,7 +110,7 @@ fn has_text(vod: &VodRecord, text: &str) -> bool {
 }
 
 /// The page.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VodPage {
     /// The VoDs in order.
@@ -147,7 +148,7 @@ impl Operation for ListVods {
 }
 
 /// One VoD.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ShowVod {
     /// Its id.
@@ -169,12 +170,12 @@ pub(super) fn known(house: &House, id: &str) -> Result<VodRecord, OperationError
 }
 
 /// Every VoD, the oldest first, one item each.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExportVods {}
 
 /// How many there were.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Exported {
     /// VoDs told.
     pub vods: u64,
@@ -196,7 +197,7 @@ impl Operation for ExportVods {
 }
 
 /// Deletes a VoD: the record, its local file, and exactly the objects that were delivered for it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DeleteVod {
     /// Its id.
@@ -213,7 +214,7 @@ pub struct DeleteVod {
 }
 
 /// What was deleted, or would be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Deletion {
     /// Id of the VoD.
@@ -227,7 +228,7 @@ pub struct Deletion {
 }
 
 /// An object in a store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeletedObject {
     /// Where it is, or was.
@@ -241,7 +242,7 @@ pub struct DeletedObject {
 }
 
 /// A local file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeletedFile {
     /// Its path.
@@ -280,7 +281,7 @@ impl Operation for DeleteVod {
 }
 
 /// Deletes several VoDs, one after the other. Those that fail are told and the rest go on.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DeleteVods {
     /// Their ids.
@@ -297,7 +298,7 @@ pub struct DeleteVods {
 }
 
 /// What became of one of several.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum DeletedOne {
     /// It is deleted, or would be.
@@ -313,7 +314,7 @@ pub enum DeletedOne {
 }
 
 /// How many there were.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeletedVods {
     /// VoDs that are deleted, or would be.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::house::House;
@@ -11,7 +12,7 @@ use crate::recording::journey::Step;
 use crate::recording::{Defect, Fingerprint, VodRecord};
 
 /// How a recording's journey ended, for now.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "state", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum Ended {
     /// It is finished and catalogued.

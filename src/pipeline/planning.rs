@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::finding::{self, Place};
@@ -24,10 +25,11 @@ pub struct Planned {
 }
 
 /// What would be done with one file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlannedItem {
     /// The file.
     #[serde(serialize_with = "shown")]
+    #[schemars(with = "PathBuf")]
     pub path: PathBuf,
     /// What would be done, in a few words.
     pub plan: String,

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
@@ -15,7 +16,7 @@ use crate::recording::name::printable;
 use crate::recording::{Container, Fingerprint, VodRecord};
 
 /// What became of it, and where the file stands now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Taken {
     /// What became of it.
     pub undone: Undone,

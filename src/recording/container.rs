@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Most recordings that are read behind one another in one file.
@@ -10,7 +11,7 @@ pub const MOST_IN_A_FILE: usize = 4096;
 /// A media container (ISO base media, EBML, …), told from the bytes and never from the name alone.
 ///
 /// Those from [`Ogg`](Self::Ogg) on are kept as they are: nothing is written into them, and they become nothing else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Container {
     /// ISO base media with an MP4 brand (ISO/IEC 14496-14).

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Fingerprint, Kind, RemoteObject};
@@ -11,7 +12,7 @@ use crate::fault::Class;
 pub const DELIVERY_VERSION: u32 = 1;
 
 /// One asset that goes to one target: the unit of the delivery queue.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Delivery {
     /// `<asset id>@<target>`: the same asset goes to the same target once.
@@ -29,7 +30,7 @@ pub struct Delivery {
 }
 
 /// Something that is delivered as a whole.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Asset {
     /// Id of the VoD, or a stable id made from the unit's playlist path and content.
@@ -56,7 +57,7 @@ pub struct Asset {
 }
 
 /// One file of an asset.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AssetFile {
     /// Absolute path.
@@ -88,7 +89,7 @@ impl AssetFile {
 }
 
 /// How far a delivery has come.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "state", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum DeliveryState {
     /// It waits for its time.

@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::journey::Candidate;
@@ -16,7 +17,7 @@ use crate::fault::Class;
 pub const EVENT_VERSION: u32 = 2;
 
 /// One thing that happened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all_fields = "camelCase")]
 pub enum Event {
     /// The journal has taken up a recording that no process writes any more.
@@ -188,7 +189,7 @@ pub enum Event {
 }
 
 /// What an event says of a recording.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RecordingFacts {
     /// The journal's key.
@@ -207,7 +208,7 @@ impl RecordingFacts {
 }
 
 /// What an event says of a VoD.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VodFacts {
     /// Its id.
@@ -239,7 +240,7 @@ impl VodFacts {
 }
 
 /// What an event says of a delivery.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeliveryFacts {
     /// Id of the asset: of a finished recording that of its VoD.
@@ -281,7 +282,7 @@ impl DeliveryFacts {
 }
 
 /// What an event says of an object in a store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectFacts {
     /// Name of the target in the configuration.

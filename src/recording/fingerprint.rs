@@ -3,10 +3,11 @@
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Tells whether a file is still the one that was seen. It is no identity of the content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Fingerprint {
     /// Device number of the file system.
     pub device: u64,
@@ -47,7 +48,7 @@ impl Fingerprint {
 }
 
 /// A file at one moment. Two that are equal had the same content, whoever put a modification time back meanwhile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Seen {
     /// Its fingerprint.

@@ -11,13 +11,14 @@
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Defect, Fingerprint, SpliceIntent, StartSource, VodRecord};
 use crate::fault::Class;
 
 /// What a file's name and place say about the recording, by the root's preset or template.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NameFacts {
     /// The ingest server's id of the stream, or the file name without its known suffixes.
@@ -33,7 +34,7 @@ pub struct NameFacts {
 }
 
 /// A file that may be a recording.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Candidate {
     /// Absolute path.
@@ -58,7 +59,7 @@ impl Candidate {
 }
 
 /// Why we believe that nobody writes a file any more, strongest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum Evidence {
     /// `IN_CLOSE_WRITE` was seen and nothing was written since.
@@ -84,7 +85,7 @@ impl Evidence {
 }
 
 /// A step that failed and is tried again from where the recording stands: the steps before it are not repeated.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Postponed {
     /// What to do about it.
@@ -98,7 +99,7 @@ pub struct Postponed {
 }
 
 /// The last durable step of a recording.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "step", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum Step {
     /// An attempt has begun. Nothing but our own partial may have been written.

@@ -1,12 +1,13 @@
 //! What is said of a recording whose sample tables were rebuilt from its media: everything that is in the result, and
 //! everything that is not.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::TrackKind;
 
 /// Where the codec configuration came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ParameterSource {
     /// A file that the operator named.
@@ -22,7 +23,7 @@ pub enum ParameterSource {
 }
 
 /// How far the result can be trusted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Confidence {
     /// Parts are guessed.
@@ -34,7 +35,7 @@ pub enum Confidence {
 }
 
 /// The report of one salvage.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SalvageReport {
     /// Where the codec configuration came from.
@@ -66,7 +67,7 @@ pub struct SalvageReport {
 }
 
 /// One track of the result.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SalvagedTrack {
     /// What it carries.
@@ -82,7 +83,7 @@ pub struct SalvagedTrack {
 }
 
 /// Bytes that nothing explains.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SalvageGap {
     /// Byte offset in the file.

@@ -3,12 +3,13 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Fingerprint;
 
 /// What is done with the old `moov` once the new header is durable; offsets are those of the new file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum Retirement {
     /// Nothing: it lies inside the new `mdat` as dead bytes.
@@ -26,7 +27,7 @@ pub enum Retirement {
 }
 
 /// A header that is about to be inserted in front of a file. Journalled and flushed before the first block moves.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SpliceIntent {
     /// The file.
@@ -48,7 +49,7 @@ pub struct SpliceIntent {
 }
 
 /// What it takes to undo a finished splice.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SpliceUndo {
     /// Length of the file before, in bytes.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -16,7 +17,7 @@ use super::{Container, Defect, Fingerprint, SalvageReport, SpliceUndo};
 pub const VOD_VERSION: u32 = 2;
 
 /// What was done to make the finished file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// It was complete; it was only renamed or moved, or not touched at all.
@@ -42,7 +43,7 @@ impl Outcome {
 }
 
 /// How a header came in front of the media.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SpliceMethod {
     /// `fallocate(FALLOC_FL_INSERT_RANGE)`.
@@ -56,7 +57,7 @@ pub enum SpliceMethod {
 }
 
 /// Where the start time was taken from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StartSource {
     /// The file's name.
@@ -68,7 +69,7 @@ pub enum StartSource {
 }
 
 /// What a VoD is, in Ant Media's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 pub enum VodType {
     /// A recorded stream.
     #[default]
@@ -77,7 +78,7 @@ pub enum VodType {
 }
 
 /// What kind of media a track carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TrackKind {
     /// Pictures.
@@ -91,7 +92,7 @@ pub enum TrackKind {
 }
 
 /// One track of the finished file.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TrackSummary {
     /// What it carries.
@@ -133,7 +134,7 @@ pub struct TrackSummary {
 }
 
 /// An object that holds the finished file, as the store reported it after the upload.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RemoteObject {
     /// Name of the target in the configuration.
@@ -175,7 +176,7 @@ pub struct RemoteObject {
 }
 
 /// What the catalogue keeps of one finished recording.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VodRecord {
     /// [`VOD_VERSION`] of the writer.

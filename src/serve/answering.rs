@@ -172,6 +172,7 @@ pub(super) fn problem(error: &OperationError) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use schemars::JsonSchema;
     use serde::Deserialize;
 
     use super::*;
@@ -179,7 +180,7 @@ mod tests {
     use crate::pipeline::{Engine, Opening, Settings};
 
     /// Ends when it is told to.
-    #[derive(Serialize, Deserialize)]
+    #[derive(Serialize, Deserialize, JsonSchema)]
     struct UntilStopped;
 
     impl Operation for UntilStopped {
@@ -196,7 +197,7 @@ mod tests {
     }
 
     /// Meets a fault of the program.
-    #[derive(Serialize, Deserialize)]
+    #[derive(Serialize, Deserialize, JsonSchema)]
     struct Panics;
 
     impl Operation for Panics {

@@ -20,6 +20,7 @@ mod events;
 mod listening;
 mod media;
 mod metrics;
+mod openapi;
 mod public;
 mod routes;
 #[cfg(test)]

@@ -4,9 +4,11 @@ use axum::Router;
 use axum::http::{Method as HttpMethod, Uri};
 use axum::response::Response;
 use axum::routing::{MethodFilter, on};
+use serde_json::Value;
 
 use super::answering::{Service, answer, problem};
 use super::events;
+use super::openapi::{self, Schemas};
 use crate::operations::{
     CheckCatalog, CollectUploads, CountVods, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FollowEvents,
     FreeLocal, ListEvents, ListQueue, ListRecordings, ListVods, Operation, OperationError, Plan, PlanRetention,
@@ -56,9 +58,14 @@ macro_rules! routes {
         /// Method and path of every operation.
         pub const ROUTES: &[(Method, &str)] = &[$((<$operation>::METHOD, <$operation>::PATH)),*];
 
+        /// Path, method and description of every operation.
+        pub(super) fn described(schemas: &mut Schemas) -> Vec<(String, &'static str, Value)> {
+            vec![$(openapi::operation::<$operation>(schemas)),*]
+        }
+
         /// Answers every operation.
         pub(super) fn router(service: Service) -> Router {
-            let router = Router::new().merge(super::antmedia::routes()).merge(super::media::routes());
+            let router = Router::new().merge(super::antmedia::routes()).merge(super::media::routes()).merge(openapi::routes());
             $(let router = router.route(<$operation>::PATH, on(Method::$method.filter(), answer::<$operation>));)*
             let router = router.route(events::PATH, on(MethodFilter::GET, events::events));
             router.fallback(no_such_path).method_not_allowed_fallback(no_such_method).with_state(service)
@@ -101,6 +108,16 @@ impl Method {
             Self::Post => MethodFilter::POST,
             Self::Patch => MethodFilter::PATCH,
             Self::Delete => MethodFilter::DELETE,
+        }
+    }
+
+    /// Its name in lower case.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::Post => "post",
+            Self::Patch => "patch",
+            Self::Delete => "delete",
         }
     }
 

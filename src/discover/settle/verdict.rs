@@ -11,7 +11,7 @@ use crate::discover::writers::ServerState;
 use crate::recording::journey::Evidence;
 
 /// On whose behalf is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Mode {
     /// The daemon.

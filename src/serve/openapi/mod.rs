@@ -1,0 +1,219 @@
+//! `/api/v1/openapi.json`: what the API takes and answers, as an `OpenAPI` 3.1 document, and `/api/v1/docs`, the same to read.
+//!
+//! Both are made from the types of the operations: their fields are the arguments, their documentation is the text.
+
+mod page;
+
+use std::sync::LazyLock;
+
+use axum::extract::State;
+use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::response::{IntoResponse as _, Response};
+use axum::{Json, Router};
+use schemars::generate::{SchemaGenerator, SchemaSettings};
+use schemars::{JsonSchema, Schema};
+use serde_json::{Map, Value, json};
+
+use super::answering::Service;
+use super::routes::{Answer, Method, Route, described};
+use super::wire::{JSON, LINES, PROBLEM};
+use crate::operations::OperationError;
+
+static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
+
+/// Where the document and its page are.
+pub(super) fn routes() -> Router<Service> {
+    use axum::routing::get;
+    Router::new().route("/api/v1/openapi.json", get(answer)).route("/api/v1/docs", get(read))
+}
+
+async fn answer(State(_): State<Service>) -> Json<&'static Value> {
+    Json(&DOCUMENT)
+}
+
+async fn read(State(_): State<Service>) -> Response {
+    let kind = (CONTENT_TYPE, "text/html; charset=utf-8");
+    let policy = (CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'");
+    ([kind, policy], page::of(&DOCUMENT)).into_response()
+}
+
+/// Makes the schemas of what is asked and of what is answered.
+pub(super) struct Schemas {
+    /// Of arguments, each whole in its place.
+    asked: SchemaGenerator,
+    /// Of answers, which share definitions.
+    answered: SchemaGenerator,
+}
+
+impl Schemas {
+    fn new() -> Self {
+        let asked = SchemaSettings::draft2020_12().for_deserialize().with(|s| {
+            s.meta_schema = None;
+            s.inline_subschemas = true;
+        });
+        let answered = SchemaSettings::draft2020_12().for_serialize().with(|s| {
+            s.meta_schema = None;
+            s.definitions_path = "/components/schemas".into();
+        });
+        Self { asked: asked.into_generator(), answered: answered.into_generator() }
+    }
+
+    fn of_answer<T: JsonSchema>(&mut self) -> Schema {
+        self.answered.subschema_for::<T>()
+    }
+}
+
+fn document() -> Value {
+    let mut schemas = Schemas::new();
+    let mut paths = Map::new();
+    for (path, method, operation) in described(&mut schemas) {
+        let item = paths.entry(path).or_insert_with(|| json!({}));
+        item[method] = operation;
+    }
+    // The error that every operation may answer, with what HTTP adds to it.
+    schemas.of_answer::<OperationError>();
+    let problem = json!({
+        "description": "An error (RFC 9457).",
+        "allOf": [
+            { "$ref": "#/components/schemas/OperationError" },
+            { "type": "object", "required": ["title", "status"], "properties": {
+                "title": { "type": "string" }, "status": { "type": "integer" } } },
+        ],
+    });
+    let mut definitions = schemas.answered.take_definitions(true);
+    definitions.insert("Problem".to_owned(), problem);
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "aftercast",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Recordings, VoDs and deliveries of an aftercast daemon. Times are milliseconds since the Unix epoch, sizes bytes.",
+        },
+        "servers": [{ "url": "../.." }],
+        "security": [{}, { "token": [] }],
+        "paths": paths,
+        "components": {
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+            "schemas": definitions,
+        },
+    })
+}
+
+/// Path, method and description of an operation.
+pub(super) fn operation<O: Route>(schemas: &mut Schemas) -> (String, &'static str, Value) {
+    let arguments: Value = schemas.asked.root_schema_for::<O>().into();
+    let (parameters, body) = of_arguments(O::PATH, O::METHOD, &arguments);
+    let data = schemas.of_answer::<O::Data>();
+    let content = match O::ANSWER {
+        Answer::Whole => json!({ JSON: { "schema": data } }),
+        Answer::Lines => json!({ LINES: { "schema": lines(&schemas.of_answer::<O::Item>(), &data) } }),
+    };
+    let problem = json!({ "description": "It was not done, or not to its end.",
+        "content": { PROBLEM: { "schema": { "$ref": "#/components/schemas/Problem" } } } });
+    let mut operation = json!({
+        "operationId": O::schema_name(),
+        "summary": arguments.get("description").cloned().unwrap_or_default(),
+        "parameters": parameters,
+        "responses": { "200": { "description": "Done.", "content": content }, "default": problem },
+    });
+    if O::METHOD != Method::Get {
+        operation["security"] = json!([{ "token": [] }]);
+    }
+    if let Some(schema) = body {
+        operation["requestBody"] = json!({ "content": { JSON: { "schema": schema } } });
+    }
+    (O::PATH.to_owned(), O::METHOD.name(), operation)
+}
+
+/// Each line of an answer in lines.
+fn lines(item: &Schema, data: &Schema) -> Value {
+    let line = |name: &str, schema: Value| json!({ "type": "object", "required": [name], "properties": { name: schema }, "additionalProperties": false });
+    json!({
+        "description": "One JSON value on each line: items as they come, then the data or the error.",
+        "oneOf": [
+            line("item", item.clone().into()),
+            line("data", data.clone().into()),
+            line("error", json!({ "$ref": "#/components/schemas/OperationError" })),
+        ],
+    })
+}
+
+/// Arguments in the path and the query, and the schema of those in the body.
+fn of_arguments(path: &str, method: Method, arguments: &Value) -> (Vec<Value>, Option<Value>) {
+    let required: Vec<_> = arguments["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let is_in_path = |name: &str| path.contains(&format!("{{{name}}}"));
+    let properties = arguments["properties"].as_object().cloned().unwrap_or_default();
+    let parameter = |name: &String, schema: &Value| {
+        let place = if is_in_path(name) { "path" } else { "query" };
+        let is_required = is_in_path(name) || required.contains(&name.as_str());
+        json!({ "name": name, "in": place, "required": is_required,
+            "description": schema.get("description").cloned().unwrap_or_default(), "schema": schema })
+    };
+    let listed = properties.iter().filter(|(name, _)| is_in_path(name) || !method.has_body());
+    let parameters = listed.map(|(name, schema)| parameter(name, schema)).collect();
+    let body = method.has_body().then(|| {
+        let mut body = arguments.clone();
+        if let Some(properties) = body["properties"].as_object_mut() {
+            properties.retain(|name, _| !is_in_path(name));
+        }
+        if let Some(required) = body.get_mut("required").and_then(Value::as_array_mut) {
+            required.retain(|name| !name.as_str().is_some_and(is_in_path));
+        }
+        body
+    });
+    (parameters, body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::routes::ROUTES;
+    use super::*;
+
+    #[test]
+    fn every_operation_is_described_with_its_arguments_and_its_answer() {
+        let document = document();
+        for (method, path) in ROUTES {
+            let operation = &document["paths"][*path][method.name()];
+            assert!(operation["summary"].as_str().is_some_and(|text| text.ends_with('.')), "{path}: {operation}");
+            assert!(operation["responses"]["200"]["content"].is_object(), "{path}");
+            for name in path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
+                let is_it = |p: &&Value| p["name"] == name && p["in"] == "path" && p["required"] == true;
+                assert_eq!(operation["parameters"].as_array().unwrap().iter().filter(is_it).count(), 1, "{path}");
+            }
+        }
+        let list = &document["paths"]["/api/v1/vods"]["get"]["parameters"];
+        let names: Vec<_> = list.as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
+        assert!(["stream", "limit", "after", "fromMs"].iter().all(|name| names.contains(name)), "{names:?}");
+        let edit = &document["paths"]["/api/v1/vods/{id}"]["patch"]["requestBody"]["content"][JSON]["schema"];
+        assert!(edit["properties"]["description"].is_object() && edit["properties"].get("id").is_none(), "{edit}");
+    }
+
+    #[test]
+    fn every_reference_of_the_document_leads_somewhere() {
+        fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+            match value {
+                Value::Object(fields) => {
+                    found.extend(fields.get("$ref").and_then(Value::as_str));
+                    fields.values().for_each(|value| references(value, found));
+                }
+                Value::Array(all) => all.iter().for_each(|value| references(value, found)),
+                _ => {}
+            }
+        }
+        let document = document();
+        let mut found = Vec::new();
+        references(&document, &mut found);
+        assert!(found.len() > 20, "{found:?}");
+        for reference in found {
+            assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+        }
+    }
+
+    #[test]
+    fn the_page_names_every_path_and_needs_no_other_host() {
+        let page = page::of(&document());
+        assert!(ROUTES.iter().all(|(_, path)| page.contains(path)));
+        assert_eq!(page.matches("href=").count(), page.matches("href=\"openapi.json\"").count());
+        assert!(!page.contains("src=") && !page.contains("<script"), "{page}");
+    }
+}
