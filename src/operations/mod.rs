@@ -19,6 +19,7 @@ mod queue;
 mod recordings;
 mod retention;
 mod settings;
+mod share;
 mod status;
 mod verify;
 mod vods;
@@ -46,6 +47,7 @@ pub use queue::{
 pub use recordings::{ListRecordings, RecordingPage, RecordingStatus};
 pub use retention::{FreeLocal, Freed, Kept, PlanRetention, RetentionPlan};
 pub use settings::{Setting, Settings, ShowSettings, settings_of};
+pub use share::{ShareVod, SharedLink, check_link};
 pub use status::{RootStatus, ShowStatus, Status, TargetStatus, UnderWay};
 pub use verify::{Verification, Verified, VerifyVods};
 pub use vods::{

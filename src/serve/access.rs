@@ -18,6 +18,7 @@ use blake3::Hash;
 
 use super::answering::problem;
 use super::error::ServeError;
+use super::sharing;
 use crate::config::ServeOptions;
 use crate::operations::OperationError;
 
@@ -114,7 +115,8 @@ impl Access {
 
     /// Whether a request may be answered.
     fn check(&self, request: &Request) -> Result<(), Refusal> {
-        if OPEN.contains(&request.uri().path()) {
+        let path = request.uri().path();
+        if OPEN.contains(&path) || (path.starts_with(sharing::PREFIX) && *request.method() != Method::POST) {
             return Ok(());
         }
         if has_token_in_query(request.uri().query().unwrap_or_default()) {
@@ -234,6 +236,7 @@ mod tests {
             (LOCAL, "GET", "/api/v1/vods?token=operator", None, Err(InQuery)),
             (LOCAL, "GET", "/api/v1/vods?limit=1&access_token=reader", Some("Bearer reader"), Err(InQuery)),
             (PUBLIC, "GET", "/healthz", None, Ok(())),
+            (PUBLIC, "GET", "/share/a/1/b", None, Ok(())),
             (PUBLIC, "GET", "/readyz", None, Err(Missing(Role::Read))),
             (PUBLIC, "GET", "/api/v1/vods", None, Err(Missing(Role::Read))),
             (PUBLIC, "GET", "/api/v1/vods", Some("Bearer reader"), Ok(())),

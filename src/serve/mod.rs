@@ -23,6 +23,7 @@ mod metrics;
 mod openapi;
 mod public;
 mod routes;
+mod sharing;
 #[cfg(test)]
 mod tests;
 mod tls;

@@ -12,7 +12,8 @@ use super::openapi::{self, Schemas};
 use crate::operations::{
     CheckCatalog, CollectUploads, CountVods, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FollowEvents,
     FreeLocal, ListEvents, ListQueue, ListRecordings, ListVods, Operation, OperationError, Plan, PlanRetention,
-    Process, RebuildCatalog, ReplayEvents, RetryDeliveries, ShowSettings, ShowStatus, ShowVod, UndoSplice, VerifyVods,
+    Process, RebuildCatalog, ReplayEvents, RetryDeliveries, ShareVod, ShowSettings, ShowStatus, ShowVod, UndoSplice,
+    VerifyVods,
 };
 
 /// How an operation is asked for.
@@ -65,7 +66,7 @@ macro_rules! routes {
 
         /// Answers every operation.
         pub(super) fn router(service: Service) -> Router {
-            let router = Router::new().merge(super::antmedia::routes()).merge(super::media::routes()).merge(openapi::routes());
+            let router = Router::new().merge(super::antmedia::routes()).merge(super::media::routes()).merge(openapi::routes()).merge(super::sharing::routes());
             $(let router = router.route(<$operation>::PATH, on(Method::$method.filter(), answer::<$operation>));)*
             let router = router.route(events::PATH, on(MethodFilter::GET, events::events));
             router.fallback(no_such_path).method_not_allowed_fallback(no_such_method).with_state(service)
@@ -78,6 +79,7 @@ routes! {
     Get "/vods/{id}" Whole ShowVod;
     Patch "/vods/{id}" Whole EditVod;
     Delete "/vods/{id}" Whole DeleteVod;
+    Post "/vods/{id}/share" Whole ShareVod;
     Post "/vods/delete" Lines DeleteVods;
     Get "/vods/histogram" Whole CountVods;
     Get "/export" Lines ExportVods;

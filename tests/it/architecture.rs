@@ -302,6 +302,7 @@ const OPENS_BY_PATH: &[(&str, &str)] = &[
     ("discover/mediamtx_playback.rs", "/proc, and the server's configuration"),
     ("discover/writers.rs", "/proc"),
     ("memory.rs", "/proc and control groups"),
+    ("operations/share.rs", "state directory"),
     ("serve/access.rs", "tokens"),
     ("serve/listening.rs", "state directory"),
 ];

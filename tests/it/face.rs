@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::TcpListener;
+use std::io::Write as _;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 
@@ -265,5 +266,84 @@ fn metrics_count_what_happens_and_the_dashboard_and_the_alerts_name_no_others() 
     }
     let (status, ready) = curl(&[&format!("{base}/readyz")]);
     assert_eq!((status, ready.as_str()), (200, "{\"isReady\":true,\"notReady\":[]}"));
+    daemon.stop();
+}
+
+#[test]
+fn a_shared_link_plays_its_vod_without_a_token_until_it_expires() {
+    let house = house_at("0.0.0.0:0");
+    let daemon = Daemon::start(&house);
+    let base = format!("http://{}", address_of(&daemon));
+    fs::copy(made("mp4-faststart", 2), house.path().join("root/room1.mp4")).unwrap();
+    let operator = format!("Authorization: Bearer {OPERATOR}");
+    let ask = |args: &[&str]| {
+        let (status, body) = curl(&[args, &["-H", &operator, "-H", "Content-Type: application/json"]].concat());
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str::<Value>(&body).unwrap()
+    };
+    let id = until("the recording is a VoD", || {
+        let page = ask(&[&format!("{base}/api/v1/vods")]);
+        page["items"][0]["vodId"].as_str().map(str::to_owned)
+    });
+    let share = |seconds: u32| {
+        let body = format!("{{\"expiresInS\":{seconds}}}");
+        let link = ask(&[&format!("{base}/api/v1/vods/{id}/share"), "-d", &body]);
+        format!("{base}/{}", link["path"].as_str().unwrap())
+    };
+    let link = share(3_600);
+    let (expected, got) = (fs::read(house.path().join("root/room1.mp4")).unwrap(), house.path().join("got"));
+    let (status, _) = curl(&["-o", got.to_str().unwrap(), &link]);
+    assert_eq!((status, fs::read(&got).unwrap() == expected), (200, true));
+    let (status, range) = curl(&["-o", "/dev/null", "-r", "0-99", &link]);
+    assert_eq!(status, 206, "{range}");
+
+    let (whole, signature) = link.rsplit_once('/').unwrap();
+    let other = if signature.starts_with('0') { "1" } else { "0" };
+    let later = format!("{whole}0/{signature}");
+    for wrong in
+        [format!("{whole}/{other}{}", &signature[1..]), later, format!("{whole}/zz"), format!("{base}/share/{id}/x/y")]
+    {
+        let (status, body) = curl(&[&wrong]);
+        assert_eq!(status, 404, "{wrong}: {body}");
+    }
+    let short = share(1);
+    until("the link has expired", || {
+        let (status, body) = curl(&["-o", "/dev/null", &short]);
+        (status == 404).then_some(body)
+    });
+    assert_eq!(curl(&["-o", "/dev/null", &link]).0, 200, "another link lives on");
+    daemon.stop();
+}
+
+#[test]
+fn requests_that_stall_or_ask_for_too_much_keep_no_recording_waiting() {
+    let house = house_at("127.0.0.1:0");
+    let daemon = Daemon::start(&house);
+    let address = address_of(&daemon);
+    let stalled: Vec<_> = (0..300)
+        .map(|n| {
+            let mut stream = TcpStream::connect(&address).unwrap();
+            let sent: &[u8] = match n % 4 {
+                0 => b"",
+                1 => b"GET /api/v1/vo",
+                2 => b"POST /api/v1/process HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{",
+                // Nobody reads what this one is sent.
+                _ => b"GET /api/v1/events HTTP/1.1\r\nhost: x\r\n\r\n",
+            };
+            stream.write_all(sent).unwrap();
+            stream
+        })
+        .collect();
+    fs::copy(made("mp4-faststart", 2), house.path().join("root/room1.mp4")).unwrap();
+    let id = until("the recording is a VoD all the same", || {
+        let (_, body) = curl(&[&format!("http://{address}/api/v1/vods")]);
+        let page: Value = serde_json::from_str(&body).ok()?;
+        page["items"][0]["vodId"].as_str().map(str::to_owned)
+    });
+    let ranges: Vec<_> = (0..1_000).map(|n| format!("{n}-{n}")).collect();
+    let media = format!("http://{address}/api/v1/vods/{id}/media");
+    let (status, _) = curl(&["-o", "/dev/null", "-r", &ranges.join(","), &media]);
+    assert_eq!(status, 200, "too many ranges: the whole file once");
+    drop(stalled);
     daemon.stop();
 }

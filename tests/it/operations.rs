@@ -17,7 +17,7 @@ use aftercast::discover::Mode;
 use aftercast::operations::{
     CheckCatalog, CollectUploads, Context, CountVods, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FollowEvents,
     FreeLocal, InForce, ListEvents, ListQueue, ListRecordings, ListVods, Plan, PlanRetention, Process, RebuildCatalog,
-    ReplayEvents, RetryDeliveries, ShowSettings, ShowStatus, ShowVod, UndoSplice, VerifyVods, VodState,
+    ReplayEvents, RetryDeliveries, ShareVod, ShowSettings, ShowStatus, ShowVod, UndoSplice, VerifyVods, VodState,
 };
 use aftercast::pipeline::{Engine, Opening, Stop};
 use aftercast::recording::Outcome;
@@ -216,6 +216,8 @@ fn every_operation_is_the_same_through_the_socket_and_directly() {
     assert_eq!(rebuilt["end"]["data"]["known"], 2, "{rebuilt}");
     both.same(|_| CheckCatalog {});
     both.same(|_| DeleteVod { id: id.clone(), dry_run: true, ..DeleteVod::default() });
+    both.same(|_| ShareVod { id: "unknown".into(), expires_in_s: 60 });
+    both.same(|_| ShareVod { id: id.clone(), expires_in_s: 0 });
     both.same(|_| DeleteVods { ids: vec!["unknown".into(), id.clone()], dry_run: true, ..DeleteVods::default() });
     let deleted = both.same(|_| DeleteVod { id: id.clone(), ..DeleteVod::default() });
     assert_eq!(deleted["end"]["data"]["isDeleted"], true, "{deleted}");

@@ -70,6 +70,7 @@ fn document() -> Value {
         let item = paths.entry(path).or_insert_with(|| json!({}));
         item[method] = operation;
     }
+    paths.extend(others());
     // The error that every operation may answer, with what HTTP adds to it.
     schemas.of_answer::<OperationError>();
     let problem = json!({
@@ -97,6 +98,75 @@ fn document() -> Value {
             "schemas": definitions,
         },
     })
+}
+
+/// What is no operation with one JSON answer.
+fn others() -> Map<String, Value> {
+    let text = |name: &str, place: &str, what: &str| {
+        json!({ "name": name, "in": place, "required": place == "path", "description": what,
+            "schema": { "type": "string" } })
+    };
+    let answer = |operation: &str, summary: &str, parameters: Value, codes: &[(&str, &str, &str)]| {
+        let responses: Map<_, _> = codes
+            .iter()
+            .map(|(code, what, kind)| {
+                let content = if kind.is_empty() { json!({}) } else { json!({ *kind: {} }) };
+                ((*code).to_owned(), json!({ "description": what, "content": content }))
+            })
+            .collect();
+        json!({ "get": { "operationId": operation, "summary": summary, "parameters": parameters, "responses": responses } })
+    };
+    let problem = ("default", "It was not done.", PROBLEM);
+    let media = [
+        ("200", "The whole file.", "application/octet-stream"),
+        ("206", "The range that was asked for.", "application/octet-stream"),
+        ("302", "The local file is freed: where a copy is.", ""),
+        ("304", "It is what the client has.", ""),
+        problem,
+    ];
+    let id = || text("id", "path", "Id of the VoD.");
+    let all = [
+        (
+            super::events::PATH,
+            answer(
+                "StreamEvents",
+                "Events as they happen (server-sent events); `id` is the sequence number.",
+                json!([
+                    text("Last-Event-ID", "header", "Continue after this sequence number."),
+                    text("after", "query", "The same."),
+                    text("types", "query", "Only these types, separated by commas; `*` and `?` stand for others."),
+                ]),
+                &[("200", "Until one side ends it.", "text/event-stream"), problem],
+            ),
+        ),
+        (
+            super::media::PATH,
+            answer(
+                "GetMedia",
+                "The media of a VoD, whole or in ranges (RFC 9110, 14).",
+                json!([
+                    id(),
+                    text("download", "query", "`1`: with a name to save it under."),
+                    text("Range", "header", "Bytes.")
+                ]),
+                &media,
+            ),
+        ),
+        (
+            "/share/{id}/{expires}/{signature}",
+            answer(
+                "GetShared",
+                "The media of a VoD for whoever has the link; it needs no token.",
+                json!([
+                    id(),
+                    text("expires", "path", "Part of the link."),
+                    text("signature", "path", "Part of the link.")
+                ]),
+                &media,
+            ),
+        ),
+    ];
+    all.into_iter().map(|(path, item)| (path.to_owned(), item)).collect()
 }
 
 /// Path, method and description of an operation.
