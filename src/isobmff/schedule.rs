@@ -46,7 +46,7 @@ impl Movie {
             !(u128::from(delay) * u128::from(old)).is_multiple_of(u128::from(track.timescale()))
         };
         let needed = self.tracks.iter().zip(openings).filter(is_inexact).map(|(track, _)| track.timescale());
-        let Some(fine) = needed.into_iter().try_fold(old, lcm).filter(|fine| *fine != old) else { return };
+        let Some(fine) = needed.into_iter().try_fold(old, common_timescale).filter(|fine| *fine != old) else { return };
         self.header.timescale = fine;
         for edit in self.tracks.iter_mut().flat_map(|track| &mut track.edits) {
             edit.segment_duration = edit.segment_duration.saturating_mul(u64::from(fine / old));
@@ -124,8 +124,8 @@ fn ceil_rescaled(value: u64, to: u64, from: u64) -> u64 {
     u64::try_from(product.div_ceil(u128::from(from.max(1)))).unwrap_or(u64::MAX)
 }
 
-/// Least common multiple, if 31 bits hold it.
-fn lcm(a: u32, b: u32) -> Option<u32> {
+/// The ticks per second of a clock on which the ticks of two clocks are whole, if 31 bits hold them: their least common multiple.
+pub fn common_timescale(a: u32, b: u32) -> Option<u32> {
     let (mut x, mut y) = (a, b);
     while y > 0 {
         (x, y) = (y, x % y);
@@ -157,8 +157,8 @@ mod tests {
 
     #[test]
     fn a_clock_is_refined_only_as_far_as_it_goes() {
-        assert_eq!(lcm(1000, 44_100), Some(441_000));
-        assert_eq!(lcm(1_000_000_007, 90_000), None);
+        assert_eq!(common_timescale(1000, 44_100), Some(441_000));
+        assert_eq!(common_timescale(1_000_000_007, 90_000), None);
     }
 
     #[test]

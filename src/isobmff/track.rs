@@ -138,6 +138,11 @@ impl Track {
         extent(&self.tables, self.tables.count_in_chunks()).map_or(0, |extent| extent.first_pts)
     }
 
+    /// The latest composition time of its samples with the duration of that sample, in ticks of the track; 0 without samples.
+    pub fn end_of_composition(&self) -> i64 {
+        extent(&self.tables, self.tables.count_in_chunks()).map_or(0, |extent| extent.end_pts)
+    }
+
     /// The same track with nothing in it: no samples, no edits, and none of the boxes that count samples.
     #[must_use]
     pub fn emptied(&self) -> Self {
@@ -154,6 +159,14 @@ impl Track {
             data_references,
             kept,
         }
+    }
+
+    /// The same with the boxes left out that name other tracks or describe the file that it was read from.
+    #[must_use]
+    pub fn alone(&self) -> Self {
+        let emptied = self.emptied();
+        let kept = KeptBoxes { trak: Vec::new(), ..emptied.kept };
+        Self { kept, ..emptied }
     }
 
     /// Reads a `trak` box; what is missing is noted, and `None` says that there is no track to speak of.

@@ -6,6 +6,7 @@
 use super::boxes::FourCc;
 use super::encode::{boxed, checked};
 use super::error::IsoError;
+use super::fragment;
 use super::movie::Movie;
 use super::tables::{ctts, elst, sdtp, stco, stsc, stss, stsz, stts};
 use super::track::Track;
@@ -27,6 +28,20 @@ impl Movie {
             out.extend(&self.kept);
         });
         checked(out)
+    }
+
+    /// Writes the `moov` box of a file whose samples are all in fragments, `duration` ticks of the movie long (§8.8.1).
+    pub fn to_fragmented_moov(&self, duration: u64) -> Result<Vec<u8>, IsoError> {
+        let mut out = Vec::new();
+        let last_track_id = self.tracks.iter().map(Track::id).max().unwrap_or(0);
+        boxed(&mut out, *b"moov", |out| {
+            self.header.write(out, last_track_id);
+            self.tracks.iter().for_each(|track| write_track(out, track, 0));
+            fragment::trex::write(out, duration, self.tracks.iter().map(Track::id));
+            out.extend(&self.kept);
+        });
+        checked(&out)?;
+        Ok(out)
     }
 
     /// Writes a file type box that fits the movie (§4.3): QuickTime's if the old one was, else `isom`, with `iso4` where

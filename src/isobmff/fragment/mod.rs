@@ -11,6 +11,7 @@ mod index;
 mod passing;
 mod traf;
 pub(super) mod trex;
+pub mod write;
 
 use std::io::{Read, Seek};
 

@@ -1,6 +1,7 @@
 //! `trex`: what the samples of a track's fragments are unless a fragment says otherwise (ISO/IEC 14496-12 §8.8.3).
 
 use crate::isobmff::cursor::{Child, Cursor, children_of};
+use crate::isobmff::encode::{boxed, full_boxed, put_u32, put_wide, version_for};
 use crate::isobmff::error::Notes;
 use crate::isobmff::movie::MAX_TRACKS;
 
@@ -36,4 +37,16 @@ fn read_one(body: &[u8]) -> Option<FragmentDefaults> {
         size_bytes: cursor.u32()?,
         flags: cursor.u32()?,
     })
+}
+
+/// Writes `mvex` (§8.8.1): how long all fragments are together, in ticks of the movie, and a `trex` for each track that says nothing but
+/// that the first description counts.
+pub(in super::super) fn write(out: &mut Vec<u8>, duration: u64, track_ids: impl Iterator<Item = u32>) {
+    boxed(out, *b"mvex", |out| {
+        let version = version_for(&[duration]);
+        full_boxed(out, *b"mehd", version, 0, |out| put_wide(out, version, duration));
+        for id in track_ids {
+            full_boxed(out, *b"trex", 0, 0, |out| [id, 1, 0, 0, 0].into_iter().for_each(|field| put_u32(out, field)));
+        }
+    });
 }

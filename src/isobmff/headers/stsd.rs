@@ -6,6 +6,7 @@ use super::esds::{self, Elementary};
 use super::pasp::Aspect;
 use crate::isobmff::boxes::FourCc;
 use crate::isobmff::cursor::{Child, Children, Cursor, children};
+use crate::isobmff::encode::{full_boxed, put_count};
 
 /// Most sample descriptions that are read; a recorder that changes parameters writes a handful.
 pub const MAX_DESCRIPTIONS: usize = 1024;
@@ -76,10 +77,63 @@ impl SampleDescriptions {
         self.entries == other.entries && configurations(self) == configurations(other)
     }
 
+    /// These descriptions with those of another track of this kind behind them, as far as they differ, and for each of the other's
+    /// its number here, from 1.
+    ///
+    /// `None` if the other has a coding name that is not here: no player takes two of them in one track.
+    pub fn joined(&self, other: &Self, handler: FourCc) -> Option<(Self, Vec<u32>)> {
+        let mut raw: Vec<Vec<u8>> = self.raw_entries().map(Child::to_vec).collect();
+        let mut entries = self.entries.clone();
+        let mut numbers = Vec::with_capacity(other.entries.len());
+        for (entry, said) in other.raw_entries().zip(&other.entries) {
+            if !entries.iter().any(|known| known.fourcc == said.fourcc) {
+                return None;
+            }
+            let said = SampleEntry { data_reference_index: 1, ..said.clone() };
+            let is_same = |(known, of): (&Vec<u8>, &SampleEntry)| {
+                let known = children(known, 0).next();
+                let like = SampleEntry { data_reference_index: 1, ..of.clone() };
+                like == said
+                    && known.is_some_and(|known| configuration(&known, handler) == configuration(&entry, handler))
+            };
+            let known = raw.iter().zip(&entries).position(is_same);
+            let at = known.unwrap_or(entries.len());
+            if known.is_none() {
+                raw.push(in_this_file(&entry));
+                entries.push(said);
+            }
+            numbers.push(u32::try_from(at + 1).ok()?);
+        }
+        if entries.len() > MAX_DESCRIPTIONS {
+            return None;
+        }
+        let mut table = Vec::new();
+        full_boxed(&mut table, *b"stsd", 0, 0, |out| {
+            put_count(out, raw.len());
+            out.extend(raw.concat());
+        });
+        Some((Self { raw: table, entries }, numbers))
+    }
+
+    fn raw_entries(&self) -> impl Iterator<Item = Child<'_>> {
+        let table = children(&self.raw, 0).next();
+        children(table.and_then(|table| table.body.get(8..)).unwrap_or_default(), 0).take(MAX_DESCRIPTIONS)
+    }
+
     /// Whether an entry says that its samples are encrypted (§8.12).
     pub fn is_encrypted(&self) -> bool {
         self.entries.iter().any(|e| matches!(&e.fourcc.0, b"encv" | b"enca" | b"enct" | b"encs" | b"drmi" | b"drms"))
     }
+}
+
+/// A sample entry whose samples lie in the first file of `dref` (§8.5.2.2).
+fn in_this_file(entry: &Child<'_>) -> Vec<u8> {
+    let mut bytes = entry.to_vec();
+    let at = entry.raw.len() - entry.body.len() + 6;
+    if let Some(index) = bytes.get_mut(at..at + 2) {
+        index.copy_from_slice(&1_u16.to_be_bytes());
+    }
+    bytes
 }
 
 fn read_entry(entry: &Child<'_>, handler: FourCc) -> SampleEntry {
@@ -178,4 +232,48 @@ fn take_elementary(said: &mut SampleEntry, elementary: Option<Elementary>) {
     said.object_type = Some(found.object_type);
     said.sample_rate_hz = found.sample_rate_hz.or(said.sample_rate_hz);
     said.channels = found.channels.or(said.channels);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isobmff::encode::{boxed, put_u16};
+
+    const VIDEO: FourCc = FourCc(*b"vide");
+
+    /// A description for each coding name with a configuration, its samples in the first file but one.
+    fn descriptions(entries: &[(&[u8; 4], u8)]) -> SampleDescriptions {
+        let mut raw = Vec::new();
+        full_boxed(&mut raw, *b"stsd", 0, 0, |out| {
+            put_count(out, entries.len());
+            for (name, configured) in entries {
+                boxed(out, **name, |out| {
+                    out.extend([0; 6]);
+                    put_u16(out, 2);
+                    out.extend([0; VISUAL_BYTES - 8]);
+                    boxed(out, *b"avcC", |out| out.extend([1, 0, 0, 0, 3, *configured]));
+                });
+            }
+        });
+        SampleDescriptions::new(&raw, VIDEO).unwrap()
+    }
+
+    #[test]
+    fn descriptions_of_two_tracks_are_joined_and_those_that_are_alike_are_one() {
+        let (first, second) = (descriptions(&[(b"avc1", 1)]), descriptions(&[(b"avc1", 7), (b"avc1", 1)]));
+        let (joined, numbers) = first.joined(&second, VIDEO).unwrap();
+        assert_eq!(numbers, [2, 1]);
+        let again = SampleDescriptions::new(joined.raw(), VIDEO).unwrap();
+        assert_eq!(again, joined, "what is said is what is written");
+        assert_eq!(again.entries()[1].data_reference_index, 1, "there is one file only");
+        assert_eq!(
+            joined.joined(&second, VIDEO).map(|(all, numbers)| (all.entries().len(), numbers)),
+            Some((2, vec![2, 1]))
+        );
+    }
+
+    #[test]
+    fn another_coding_name_is_not_joined() {
+        assert_eq!(descriptions(&[(b"avc1", 1)]).joined(&descriptions(&[(b"avc3", 1)]), VIDEO), None);
+    }
 }
