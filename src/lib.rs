@@ -4,6 +4,7 @@
 pub mod announce;
 pub mod catalog;
 pub mod cli;
+pub mod clip;
 pub mod config;
 pub mod deliver;
 pub mod discover;

@@ -63,6 +63,25 @@ impl Shared {
         Ok(if page.newest_first { Box::new(rows.rev()) } else { Box::new(rows) })
     }
 
+    /// VoDs of a stream that begin before a time (milliseconds since the Unix epoch), the latest first, one at a time.
+    pub fn begun_before(
+        &self,
+        stream: &str,
+        before_ms: i64,
+    ) -> Result<impl Iterator<Item = Result<VodRecord>> + use<'_>> {
+        let stream = stream.to_owned();
+        let end = [&index::stream_prefix(&stream)[..], &index::ordered(before_ms)].concat();
+        let rows =
+            self.store().range(In::ByStream, (Bound::Included(index::stream_prefix(&stream)), Bound::Excluded(end)))?;
+        let read = |row: Result<(sled::IVec, sled::IVec)>| {
+            row.and_then(|(_, id)| self.store().read::<VodRecord>(In::Vods, &id)).transpose()
+        };
+        Ok(rows
+            .rev()
+            .filter_map(read)
+            .filter(move |vod| vod.as_ref().is_ok_and(|vod| vod.stream_id == stream) || vod.is_err()))
+    }
+
     /// Where a record stands in the listing of all VoDs, or in that of its stream: the page after it begins there.
     pub fn place_of(&self, vod: &VodRecord, in_its_stream: bool) -> Cursor {
         Cursor(if in_its_stream { index::stream_key(vod) } else { index::created_key(vod) })

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::OperationError;
+use crate::clip::Clips;
 use crate::config::Config;
 use crate::pipeline::{Engine, House, Stop};
 use crate::stop::{self, Stopped};
@@ -33,6 +34,7 @@ impl InForce {
 #[derive(Debug, Clone)]
 pub struct Context {
     engine: Arc<Engine>,
+    clips: Arc<Clips>,
     config: InForce,
     stop: Stop,
     is_alone: bool,
@@ -44,7 +46,7 @@ impl Context {
     /// For operations on a running house whose settings came from this configuration.
     pub fn new(engine: Arc<Engine>, config: InForce) -> Self {
         let stop = engine.house().stop.clone();
-        Self { engine, config, stop, is_alone: true, is_ready: Arc::default() }
+        Self { engine, clips: Arc::default(), config, stop, is_alone: true, is_ready: Arc::default() }
     }
 
     /// The same for one request among others, which can be stopped alone.
@@ -76,6 +78,11 @@ impl Context {
     /// The running house.
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// Clips, and what is kept to make them.
+    pub fn clips(&self) -> &Clips {
+        &self.clips
     }
 
     /// The wish that this request, or the whole process, ends.

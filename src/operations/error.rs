@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::CatalogError;
+use crate::clip::ClipError;
 use crate::durable::RootError;
 use crate::fault::{Class, Fault, causes, chain};
 use crate::pipeline::PipelineError;
@@ -115,6 +116,17 @@ impl OperationError {
         }
     }
 
+    /// A clip that cannot be made; what was asked wrongly, and what is not recorded, is told apart from every other failure.
+    pub fn of_clip(error: &ClipError) -> Self {
+        let said = Self::of(error);
+        let kind = match error {
+            ClipError::Reversed { .. } | ClipError::TooLong { .. } => ErrorKind::Invalid,
+            ClipError::NoStream { .. } | ClipError::Gap { .. } => ErrorKind::NotFound,
+            _ => said.kind,
+        };
+        Self { kind, ..said }
+    }
+
     fn of(error: &dyn Fault) -> Self {
         let next_step = error.hint();
         Self { causes: causes(error), next_step, ..Self::new(ErrorKind::Failed, error.class(), error.to_string()) }
@@ -134,8 +146,12 @@ impl OperationError {
 
 impl<E: Fault + 'static> From<E> for OperationError {
     fn from(error: E) -> Self {
-        match (&error as &dyn Any).downcast_ref() {
-            Some(error) => Self::of_pipeline(error),
+        let any = &error as &dyn Any;
+        if let Some(error) = any.downcast_ref() {
+            return Self::of_pipeline(error);
+        }
+        match any.downcast_ref() {
+            Some(error) => Self::of_clip(error),
             None => Self::of(&error),
         }
     }

@@ -21,6 +21,7 @@ mod listening;
 mod media;
 mod metrics;
 mod openapi;
+mod playback;
 mod public;
 mod routes;
 mod sharing;

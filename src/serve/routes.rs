@@ -12,8 +12,8 @@ use super::openapi::{self, Schemas};
 use crate::operations::{
     CheckCatalog, CollectUploads, CountVods, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FollowEvents,
     FreeLocal, ListEvents, ListQueue, ListRecordings, ListVods, Operation, OperationError, Plan, PlanRetention,
-    Process, RebuildCatalog, ReplayEvents, RetryDeliveries, ShareVod, ShowSettings, ShowStatus, ShowVod, UndoSplice,
-    VerifyVods,
+    Process, RebuildCatalog, ReplayEvents, RetryDeliveries, ShareVod, ShowSettings, ShowStatus, ShowTimeline, ShowVod,
+    UndoSplice, VerifyVods,
 };
 
 /// How an operation is asked for.
@@ -69,6 +69,7 @@ macro_rules! routes {
             let router = Router::new().merge(super::antmedia::routes()).merge(super::media::routes()).merge(openapi::routes()).merge(super::sharing::routes());
             $(let router = router.route(<$operation>::PATH, on(Method::$method.filter(), answer::<$operation>));)*
             let router = router.route(events::PATH, on(MethodFilter::GET, events::events));
+            let router = router.merge(super::playback::routes());
             router.fallback(no_such_path).method_not_allowed_fallback(no_such_method).with_state(service)
         }
     };
@@ -90,6 +91,7 @@ routes! {
     Post "/queue/gc" Lines CollectUploads;
     Get "/retention" Whole PlanRetention;
     Post "/retention" Whole FreeLocal;
+    Get "/streams/{id}/timeline" Whole ShowTimeline;
     Get "/settings" Whole ShowSettings;
     Get "/status" Whole ShowStatus;
     Post "/process" Lines Process;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, top of the house first. A room may import from those before it.
-const ORDER: [&str; 27] = [
+const ORDER: [&str; 28] = [
     "printable",
     "human",
     "fault",
@@ -24,6 +24,7 @@ const ORDER: [&str; 27] = [
     "salvage",
     "finish",
     "catalog",
+    "clip",
     "deliver",
     "retain",
     "announce",

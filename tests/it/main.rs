@@ -16,6 +16,7 @@ mod bad_input;
 mod beside;
 mod carried;
 mod catalogue_failure;
+mod clips;
 mod crash;
 mod damage;
 mod decoding;

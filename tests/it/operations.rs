@@ -17,7 +17,8 @@ use aftercast::discover::Mode;
 use aftercast::operations::{
     CheckCatalog, CollectUploads, Context, CountVods, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FollowEvents,
     FreeLocal, InForce, ListEvents, ListQueue, ListRecordings, ListVods, Plan, PlanRetention, Process, RebuildCatalog,
-    ReplayEvents, RetryDeliveries, ShareVod, ShowSettings, ShowStatus, ShowVod, UndoSplice, VerifyVods, VodState,
+    ReplayEvents, RetryDeliveries, ShareVod, ShowSettings, ShowStatus, ShowTimeline, ShowVod, UndoSplice, VerifyVods,
+    VodState,
 };
 use aftercast::pipeline::{Engine, Opening, Stop};
 use aftercast::recording::Outcome;
@@ -209,6 +210,9 @@ fn every_operation_is_the_same_through_the_socket_and_directly() {
     both.same(|_| PlanRetention {});
     both.same(|_| FreeLocal {});
     both.same(|_| ShowSettings {});
+    let timeline = both.same(|_| ShowTimeline { id: "room1".into(), ..ShowTimeline::default() });
+    assert_eq!(timeline["end"]["data"]["spans"].as_array().map(Vec::len), Some(1), "{timeline}");
+    both.same(|_| ShowTimeline { id: "nothing".into(), from: Some("yesterday".into()), ..ShowTimeline::default() });
     both.same(|_| Doctor {});
     both.same(|house| UndoSplice { path: beside(house).join("room1.mp4") });
     both.same(|_| UndoSplice { path: "relative".into() });

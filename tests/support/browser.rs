@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::str::FromStr;
 
 use super::daemon::until;
 
@@ -20,12 +21,28 @@ const OPTIONS: [&str; 10] = [
     "--enable-logging=stderr",
 ];
 
+/// Lets Chromium play a file, go to a time of it and play on: the time it then says, seconds. `None`, and a word about it, where there is
+/// no Chromium. Fails with what Chromium says if it does not.
+pub fn seek_in_chromium(video: &Path, directory: &Path, to_s: f64) -> Option<f64> {
+    let script = format!(
+        "let gone=false;v.onerror=()=>console.log('error '+v.error.message);\
+         v.ontimeupdate=()=>{{if(!gone&&v.currentTime>0.1){{gone=true;v.currentTime={to_s}}}\
+         else if(gone&&!v.seeking&&v.currentTime>{to_s}+0.2)console.log('played '+v.currentTime+' ')}}"
+    );
+    said_in_chromium(video, directory, &script)
+}
+
 /// Lets Chromium play a file for a while: how wide its pictures are, in pixels; `None`, and a word about it, where there is no
 /// Chromium. Fails with what Chromium says if it does not play.
 pub fn width_in_chromium(video: &Path, directory: &Path) -> Option<u32> {
-    let page = directory.join("page.html");
     let script = "v.onerror=()=>console.log('error '+v.error.message);\
                   v.ontimeupdate=()=>{if(v.currentTime>0.4)console.log('played '+v.videoWidth+' ')}";
+    said_in_chromium(video, directory, script)
+}
+
+/// What the page of a recording says behind "played ".
+fn said_in_chromium<T: FromStr>(video: &Path, directory: &Path, script: &str) -> Option<T> {
+    let page = directory.join("page.html");
     let source = format!("file://{}", video.display());
     let body = format!(
         "<title>a recording</title><video id=v src='{source}' muted autoplay></video><script>{script}</script>"
@@ -49,6 +66,6 @@ pub fn width_in_chromium(video: &Path, directory: &Path) -> Option<u32> {
     });
     chromium.kill().unwrap();
     chromium.wait().unwrap();
-    let width = said.split("played ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
-    Some(width.unwrap_or_else(|| panic!("{}: {said}", video.display())))
+    let number = said.split("played ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+    Some(number.unwrap_or_else(|| panic!("{}: {said}", video.display())))
 }

@@ -57,6 +57,25 @@ fn pages_join_into_the_whole_in_both_orders() {
 }
 
 #[test]
+fn what_a_stream_began_before_a_time_comes_latest_first() {
+    let home = Home::new();
+    for (n, stream, start) in [(0, "room1", 30), (1, "room1", -10), (2, "room10", 20), (3, "room1", 20), (4, "room", 5)]
+    {
+        let name = format!("f{n}");
+        let key = attempt(&home, &settled(&name, n), 1);
+        let vod = VodRecord { stream_id: stream.into(), start_time: start, ..record(&name, n, 1) };
+        home.commit_vod(&key, &vod, &[], false, 1).unwrap();
+    }
+    let starts = |before| {
+        let vods = home.shared().begun_before("room1", before).unwrap();
+        vods.map(|vod| vod.unwrap().start_time).collect::<Vec<_>>()
+    };
+    assert_eq!(starts(31), [30, 20, -10]);
+    assert_eq!(starts(30), [20, -10]);
+    assert_eq!((starts(i64::MIN), starts(i64::MAX)), (vec![], vec![30, 20, -10]));
+}
+
+#[test]
 fn a_stream_lists_its_own_recordings_by_start() {
     let home = Home::new();
     for (n, stream) in ["room1", "room10", "room1", "room", "room1\0x"].into_iter().enumerate() {

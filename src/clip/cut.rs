@@ -1,0 +1,172 @@
+//! The samples of one file that a span needs.
+//!
+//! Pictures are taken from the keyframe before the span, so that they can be decoded, everything else from the moment at which that
+//! keyframe is decoded: a player that does not heed edit lists shows more than was asked for, but pictures and sound together.
+//! Everything is taken up to the first sample that is decoded at the end of the span.
+
+use super::error::ClipError;
+use super::indexed::{Indexed, Lane};
+use crate::isobmff::Sample;
+use crate::memory;
+use crate::recording::TrackKind;
+
+/// Bytes that a sample of a clip takes while the clip is made.
+const MEMORY_BYTES_PER_SAMPLE: u64 = 160;
+/// The part of this process's memory that samples of a clip may take.
+const MEMORY_PARTS: u64 = 8;
+const MOST_MEMORY_BYTES: u64 = 2 << 30;
+/// Keyframes that are looked at for the one that is shown in time. No codec shows more pictures than these between the decoding of
+/// one and its presentation.
+const MOST_REORDERED: usize = 64;
+
+/// What of a file is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// From this presentation time on, milliseconds; not negative.
+    pub from_ms: i64,
+    /// The first presentation time that is not wanted, milliseconds.
+    pub to_ms: i64,
+    /// Whether samples before may be taken to decode the first one. If not, the first picture is the first keyframe of the span.
+    pub may_precede: bool,
+}
+
+/// Samples of one lane in decoding order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// Which lane of the file.
+    pub lane: usize,
+    /// As the tables have them.
+    pub samples: Vec<Sample>,
+}
+
+/// Cuts a file; lanes without samples in the span are left out.
+pub fn cut(file: &Indexed, wanted: Wanted, budget: &mut Budget) -> Result<Vec<Cut>, ClipError> {
+    let anchor = file.lanes.iter().find(|lane| is_video(lane)).and_then(|lane| Anchor::of(lane, wanted));
+    let mut cuts = Vec::new();
+    for (index, lane) in file.lanes.iter().enumerate() {
+        let Some(first) = first_sample(lane, wanted, anchor) else { continue };
+        let samples = samples_from(lane, first, wanted, budget)?;
+        if !samples.is_empty() {
+            cuts.push(Cut { lane: index, samples });
+        }
+    }
+    Ok(cuts)
+}
+
+fn is_video(lane: &Lane) -> bool {
+    lane.track.kind() == TrackKind::Video
+}
+
+/// When the first picture is decoded: ticks on the clock of the presentation, and how many of them are a second.
+#[derive(Debug, Clone, Copy)]
+struct Anchor {
+    at: i64,
+    timescale: u32,
+}
+
+impl Anchor {
+    fn of(lane: &Lane, wanted: Wanted) -> Option<Self> {
+        let first = keyframe(lane, wanted)?;
+        let sample = nth(lane, first)?;
+        let at = if wanted.may_precede { lane.decoded_at(&sample) } else { lane.shown_at(&sample) };
+        Some(Self { at, timescale: lane.track.timescale() })
+    }
+
+    fn ticks_of(self, lane: &Lane) -> i64 {
+        let ticks = i128::from(self.at) * i128::from(lane.track.timescale());
+        i64::try_from(ticks.div_euclid(i128::from(self.timescale))).unwrap_or(i64::MAX)
+    }
+}
+
+fn nth(lane: &Lane, number: u64) -> Option<Sample> {
+    lane.track.samples().nth(usize::try_from(number).ok()?)
+}
+
+/// Number of the first sample that is taken.
+fn first_sample(lane: &Lane, wanted: Wanted, anchor: Option<Anchor>) -> Option<u64> {
+    if wanted.from_ms <= 0 && wanted.may_precede {
+        return Some(0);
+    }
+    if is_video(lane) {
+        return keyframe(lane, wanted);
+    }
+    let from = lane.ticks(wanted.from_ms);
+    let from = match anchor {
+        Some(anchor) if wanted.may_precede => anchor.ticks_of(lane).min(from),
+        Some(anchor) if wanted.from_ms > 0 => anchor.ticks_of(lane).max(from),
+        _ => from,
+    };
+    let tables = &lane.track.tables;
+    let number = tables.last_decoded_by(from.saturating_sub(lane.shift));
+    let ends_before = |sample: &Sample| lane.shown_at(sample).saturating_add(i64::from(sample.duration)) <= from;
+    // Sound that is there for the decoder only is not presented.
+    let skipped = !wanted.may_precede && nth(lane, number).is_some_and(|sample| ends_before(&sample));
+    Some(number + u64::from(skipped)).filter(|number| *number < tables.count())
+}
+
+/// Number of the keyframe that the pictures begin with.
+fn keyframe(lane: &Lane, wanted: Wanted) -> Option<u64> {
+    let from = lane.ticks(wanted.from_ms);
+    let decoded = lane.track.tables.last_decoded_by(from.saturating_sub(lane.decoding_shift()));
+    if wanted.may_precede { Some(keyframe_before(lane, from, decoded)) } else { keyframe_from(lane, from, decoded) }
+}
+
+/// A keyframe is shown after it is decoded, so one that is decoded in time may be shown too late.
+fn keyframe_before(lane: &Lane, from: i64, decoded: u64) -> u64 {
+    let tables = &lane.track.tables;
+    let before = |last: &u64| last.checked_sub(1).and_then(|number| tables.sync_until(number));
+    let candidates = std::iter::successors(tables.sync_until(decoded), before).take(MOST_REORDERED);
+    let mut earliest = tables.sync_from(0).unwrap_or(0);
+    for number in candidates {
+        earliest = number;
+        if nth(lane, number).is_some_and(|sample| lane.shown_at(&sample) <= from) {
+            break;
+        }
+    }
+    earliest
+}
+
+fn keyframe_from(lane: &Lane, from: i64, decoded: u64) -> Option<u64> {
+    let tables = &lane.track.tables;
+    let first = tables.sync_until(decoded).unwrap_or(0);
+    let behind = |last: &u64| tables.sync_from(last + 1);
+    let mut candidates = std::iter::successors(tables.sync_from(first), behind).take(MOST_REORDERED);
+    candidates.find(|number| nth(lane, *number).is_some_and(|sample| lane.shown_at(&sample) >= from))
+}
+
+fn samples_from(lane: &Lane, first: u64, wanted: Wanted, budget: &mut Budget) -> Result<Vec<Sample>, ClipError> {
+    let to = lane.ticks_up(wanted.to_ms).min(lane.limit);
+    let mut samples = lane.track.samples();
+    let mut next = usize::try_from(first).ok().and_then(|first| samples.nth(first));
+    let mut taken = Vec::new();
+    while let Some(sample) = next.filter(|sample| lane.decoded_at(sample) < to) {
+        budget.take()?;
+        taken.push(sample);
+        next = samples.next();
+    }
+    Ok(taken)
+}
+
+/// How many samples may still be taken.
+#[derive(Debug)]
+pub struct Budget {
+    taken: u64,
+    limit: u64,
+}
+
+impl Budget {
+    /// As many as this process has memory for.
+    pub fn of_process() -> Self {
+        let limit = memory::share(MEMORY_PARTS, MOST_MEMORY_BYTES) / MEMORY_BYTES_PER_SAMPLE;
+        Self { taken: 0, limit }
+    }
+
+    /// Takes one; an error if there is none left.
+    pub fn take(&mut self) -> Result<(), ClipError> {
+        self.taken += 1;
+        if self.taken > self.limit {
+            return Err(ClipError::Limit { what: "samples", found: self.taken, limit: self.limit });
+        }
+        Ok(())
+    }
+}

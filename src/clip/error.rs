@@ -1,0 +1,157 @@
+//! Why a clip cannot be made.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use crate::catalog::CatalogError;
+use crate::durable::FileError;
+use crate::fault::{Class, Fault};
+use crate::isobmff::IsoError;
+use crate::recording::Container;
+use crate::recording::name::{printable, printable_text};
+
+/// Why a clip cannot be made. Nothing was begun.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClipError {
+    /// It would have no length.
+    #[error("the clip ends ({}) at or before its start ({})", at(*end_ms), at(*start_ms))]
+    Reversed {
+        /// Milliseconds since the Unix epoch.
+        start_ms: i64,
+        /// Milliseconds since the Unix epoch.
+        end_ms: i64,
+    },
+    /// It would be longer than clips can be.
+    #[error("the clip is longer than {limit_hours} hours")]
+    TooLong {
+        /// The limit.
+        limit_hours: i64,
+    },
+    /// The stream has no recordings.
+    #[error("no recording of the stream `{}`", printable_text(stream))]
+    NoStream {
+        /// Its id.
+        stream: String,
+    },
+    /// No recording covers the span.
+    #[error("no recording of `{}` between {} and {}{}", printable_text(stream), at(*start_ms), at(*end_ms), last(*before_ms))]
+    Gap {
+        /// Id of the stream.
+        stream: String,
+        /// Milliseconds since the Unix epoch.
+        start_ms: i64,
+        /// Milliseconds since the Unix epoch.
+        end_ms: i64,
+        /// Where the last recording before it ends.
+        before_ms: Option<i64>,
+    },
+    /// A recording is in a container that clips are not made of.
+    #[error("the recording `{}` is {}; clips are made of MP4 and MOV only", printable(path), container.extension())]
+    Container {
+        /// Its file.
+        path: PathBuf,
+        /// What it is.
+        container: Container,
+    },
+    /// The file of a recording was freed or removed.
+    #[error("`{}` is not on the local disk; clips are made of local files only", printable(path))]
+    NotLocal {
+        /// Where it was.
+        path: PathBuf,
+        /// Where it is now, without secrets.
+        urls: Vec<String>,
+    },
+    /// A recording is of a form that cannot be cut.
+    #[error("cannot cut `{}`: {reason}", printable(path))]
+    Uncut {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        reason: &'static str,
+    },
+    /// One track would change its codec.
+    #[error("the codec changes from {was} to {is} at {}", at(*at_ms))]
+    Codec {
+        /// Codec of the first recording.
+        was: String,
+        /// Codec from there on.
+        is: String,
+        /// Start of the recording that differs, milliseconds since the Unix epoch.
+        at_ms: i64,
+    },
+    /// More than this process cuts at once, or than a file can hold.
+    #[error("the clip has too many {what}: {found}, limit {limit}")]
+    Limit {
+        /// What there is too much of.
+        what: &'static str,
+        /// How many.
+        found: u64,
+        /// How many can be.
+        limit: u64,
+    },
+    /// A file was replaced or changed meanwhile.
+    #[error("`{}` changed while the clip was made", printable(path))]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file cannot be opened or read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The header of a file cannot be read, or that of the clip not be written.
+    #[error("cannot read the header of `{}`", printable(path))]
+    Header {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: IsoError,
+    },
+    /// The header of the clip cannot be written.
+    #[error("cannot write the header of the clip")]
+    Written(#[source] IsoError),
+    /// The catalogue cannot be read.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+}
+
+/// A time for people, in UTC.
+fn at(ms: i64) -> String {
+    Timestamp::from_millisecond(ms).map_or_else(|_| format!("{ms} ms"), |at| at.to_string())
+}
+
+fn last(before_ms: Option<i64>) -> String {
+    before_ms.map_or_else(String::new, |ms| format!("; the last recording before ends at {}", at(ms)))
+}
+
+impl Fault for ClipError {
+    fn class(&self) -> Class {
+        match self {
+            Self::File(error) => error.class(),
+            Self::Header { source, .. } => source.class(),
+            Self::Catalog(error) => error.class(),
+            Self::Changed { .. } => Class::Transient,
+            _ => Class::Permanent,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Reversed { .. } => Some("The end must be after the start.".into()),
+            Self::Gap { .. } => Some("The timeline of the stream lists what is recorded.".into()),
+            Self::Container { .. } => Some("Download the whole VoD instead.".into()),
+            Self::NotLocal { urls, .. } if urls.is_empty() => None,
+            Self::NotLocal { urls, .. } => Some(format!("The whole recording is at {}.", urls.join(" and "))),
+            Self::Codec { at_ms, .. } => {
+                Some(format!("Make one clip that ends at {0} and one that starts there.", at(*at_ms)))
+            }
+            Self::TooLong { .. } | Self::Limit { .. } => Some("Make a shorter clip.".into()),
+            Self::Changed { .. } => Some("Try again.".into()),
+            Self::File(error) => error.hint(),
+            Self::Header { source, .. } => source.hint(),
+            Self::Catalog(error) => error.hint(),
+            Self::NoStream { .. } | Self::Uncut { .. } | Self::Written(_) => None,
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! A file with its sample tables, ready to be cut.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::error::ClipError;
+use crate::durable::{self, FileError};
+use crate::isobmff::{IsoError, Movie, Sample, Shape, Track, fragment, top_level};
+use crate::recording::{Fingerprint, TrackKind};
+
+/// What a sample takes in the tables of a track, bytes: its size, and runs of durations and composition offsets as long as the tables.
+const BYTES_PER_SAMPLE: u64 = 12;
+/// What a chunk takes there.
+const BYTES_PER_CHUNK: u64 = 8;
+
+/// A track whose samples can be presented.
+#[derive(Debug)]
+pub struct Lane {
+    /// The track as its file has it.
+    pub track: Track,
+    /// From a composition time to when it is presented, in ticks of the track.
+    pub shift: i64,
+    /// Presentation time from which on the edit list shows nothing, in ticks of the track.
+    pub limit: i64,
+    /// The smallest composition offset if it is negative: decoding times are so much later than they need to be.
+    pub least_composition: i64,
+}
+
+impl Lane {
+    fn of(track: Track, movie_timescale: u32) -> Self {
+        Self {
+            shift: track.presentation_shift(movie_timescale),
+            limit: track.presentation_limit(movie_timescale).unwrap_or(i64::MAX),
+            least_composition: track.tables.least_composition(),
+            track,
+        }
+    }
+
+    /// From a decoding time of the tables to one on the clock of the presentation, not later than any presentation time.
+    pub const fn decoding_shift(&self) -> i64 {
+        self.shift.saturating_add(self.least_composition)
+    }
+
+    /// When a sample is presented, ticks on the clock of the presentation.
+    pub const fn shown_at(&self, sample: &Sample) -> i64 {
+        sample.pts.saturating_add(self.shift)
+    }
+
+    /// When it is decoded at the latest, on the same clock.
+    pub const fn decoded_at(&self, sample: &Sample) -> i64 {
+        sample.dts.saturating_add(self.decoding_shift())
+    }
+
+    /// Milliseconds in ticks of the track, rounded down.
+    pub fn ticks(&self, ms: i64) -> i64 {
+        let ticks = (i128::from(ms) * i128::from(self.track.timescale())).div_euclid(1000);
+        i64::try_from(ticks).unwrap_or(if ms < 0 { i64::MIN } else { i64::MAX })
+    }
+
+    /// Milliseconds in ticks of the track, rounded up.
+    pub fn ticks_up(&self, ms: i64) -> i64 {
+        self.ticks(ms.saturating_neg()).saturating_neg()
+    }
+
+    /// Ticks of the track in milliseconds, rounded up.
+    fn ms_up(&self, ticks: i64) -> i64 {
+        let ms = -(-i128::from(ticks) * 1000).div_euclid(i128::from(self.track.timescale()));
+        i64::try_from(ms).unwrap_or(i64::MAX)
+    }
+
+    /// When its last sample ends on the clock of the presentation, in ticks of the track.
+    fn end(&self) -> i64 {
+        let end = self.track.end_of_composition().saturating_add(self.shift);
+        end.min(self.limit)
+    }
+}
+
+/// A file of the catalogue with its tables.
+#[derive(Debug)]
+pub struct Indexed {
+    /// The file.
+    pub path: PathBuf,
+    /// It as it was when its tables were read.
+    pub fingerprint: Fingerprint,
+    /// Tracks of pictures, sound and text, those without samples left out.
+    pub lanes: Vec<Lane>,
+    /// When the last sample ends on the clock of the presentation, milliseconds.
+    pub end_ms: i64,
+    /// What it takes in memory, bytes, about.
+    pub memory_bytes: u64,
+}
+
+impl Indexed {
+    /// Reads the tables of a file.
+    pub fn read(path: &Path) -> Result<Self, ClipError> {
+        let file = durable::open_to_read(path)?;
+        let metadata = file.metadata().map_err(FileError::on("read the state of", path))?;
+        let fingerprint = Fingerprint::of(&metadata);
+        let movie = movie_of(&file, metadata.size()).map_err(|error| error.of(path))?;
+        let after = file.metadata().map_err(FileError::on("read the state of", path))?;
+        if Fingerprint::of(&after) != fingerprint {
+            return Err(ClipError::Changed { path: path.to_owned() });
+        }
+        Self::of(path, fingerprint, movie)
+    }
+
+    fn of(path: &Path, fingerprint: Fingerprint, movie: Movie) -> Result<Self, ClipError> {
+        let uncut = |reason| ClipError::Uncut { path: path.to_owned(), reason };
+        if movie.is_encrypted() {
+            return Err(uncut("its samples are encrypted"));
+        }
+        let timescale = movie.header.timescale;
+        let is_used = |track: &Track| track.kind() != TrackKind::Data && track.tables.count_in_chunks() > 0;
+        let lanes: Vec<_> = movie.tracks.into_iter().filter(is_used).map(|track| Lane::of(track, timescale)).collect();
+        if lanes.iter().any(|lane| lane.track.is_external()) {
+            return Err(uncut("samples of it lie in other files"));
+        }
+        if lanes.iter().any(|lane| !lane.track.has_simple_edits()) {
+            return Err(uncut("its edit list has several parts"));
+        }
+        let end_ms = lanes.iter().map(|lane| lane.ms_up(lane.end())).max().unwrap_or(0);
+        let memory = |lane: &Lane| {
+            let tables = &lane.track.tables;
+            tables.count() * BYTES_PER_SAMPLE + tables.chunk_offsets.len() as u64 * BYTES_PER_CHUNK
+        };
+        let memory_bytes = lanes.iter().map(memory).sum();
+        Ok(Self { path: path.to_owned(), fingerprint, lanes, end_ms, memory_bytes })
+    }
+}
+
+/// What stops the reading of a header.
+enum Unread {
+    Iso(IsoError),
+    Uncut(&'static str),
+}
+
+impl From<IsoError> for Unread {
+    fn from(error: IsoError) -> Self {
+        Self::Iso(error)
+    }
+}
+
+impl Unread {
+    fn of(self, path: &Path) -> ClipError {
+        match self {
+            Self::Iso(source) => ClipError::Header { path: path.to_owned(), source },
+            Self::Uncut(reason) => ClipError::Uncut { path: path.to_owned(), reason },
+        }
+    }
+}
+
+fn movie_of(file: &File, len: u64) -> Result<Movie, Unread> {
+    let mut reader = BufReader::new(file);
+    let layout = top_level(&mut reader, len)?;
+    let movie = match layout.shape() {
+        Shape::HeaderFirst | Shape::HeaderLast => return Ok(Movie::read(&mut reader, &layout)?),
+        Shape::Fragmented => Movie::read(&mut reader, &layout)?,
+        Shape::NoMovieHeader | Shape::Empty | Shape::NotMedia => return Err(Unread::Uncut("it has no movie header")),
+    };
+    let read = fragment::read(&mut reader, &layout, movie)?;
+    if read.movie.is_encrypted() { Err(Unread::Uncut("its samples are encrypted")) } else { Ok(read.movie) }
+}

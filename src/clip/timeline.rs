@@ -1,0 +1,81 @@
+//! What of a stream is recorded when, and where nothing is.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::choose::{Asked, chosen, end_of};
+use super::error::ClipError;
+use crate::catalog::Shared;
+use crate::recording::VodRecord;
+
+/// Recordings that are so close to one another are one span. Names have whole seconds at worst, `MediaMTX` itself takes half a second.
+const CLOSE_MS: i64 = 500;
+
+/// Recordings that follow one another without a gap.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Span {
+    /// When the first begins, milliseconds since the Unix epoch.
+    pub start_ms: i64,
+    /// When the last ends, milliseconds since the Unix epoch.
+    pub end_ms: i64,
+    /// Ids of their VoDs, by start time.
+    pub vods: Vec<String>,
+    /// Whether all of it can be clipped: local files, MP4 or MOV.
+    pub is_clippable: bool,
+}
+
+/// A time without recordings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Blank {
+    /// Milliseconds since the Unix epoch.
+    pub start_ms: i64,
+    /// Milliseconds since the Unix epoch.
+    pub end_ms: i64,
+}
+
+/// The timeline of a stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Timeline {
+    /// Id of the stream.
+    pub stream: String,
+    /// What is recorded, by time.
+    pub spans: Vec<Span>,
+    /// The times between spans.
+    pub gaps: Vec<Blank>,
+}
+
+/// The timeline of a stream: every recording of which a part lies in the asked time, whole.
+pub fn timeline(shared: &Shared, asked: &Asked) -> Result<Timeline, ClipError> {
+    if asked.end_ms <= asked.start_ms {
+        return Err(ClipError::Reversed { start_ms: asked.start_ms, end_ms: asked.end_ms });
+    }
+    let vods = match chosen(shared, asked) {
+        Err(ClipError::Gap { .. }) => Vec::new(),
+        chosen => chosen?,
+    };
+    Ok(of_vods(asked.stream.clone(), &vods))
+}
+
+fn of_vods(stream: String, vods: &[VodRecord]) -> Timeline {
+    let mut spans: Vec<Span> = Vec::new();
+    for vod in vods.iter().filter(|vod| vod.duration > 0) {
+        let is_clippable = vod.container.is_iso() && vod.freed_at.is_none();
+        match spans.last_mut() {
+            Some(last) if vod.start_time <= last.end_ms.saturating_add(CLOSE_MS) => {
+                last.end_ms = last.end_ms.max(end_of(vod));
+                last.vods.push(vod.vod_id.clone());
+                last.is_clippable &= is_clippable;
+            }
+            _ => {
+                let (start_ms, end_ms) = (vod.start_time, end_of(vod));
+                spans.push(Span { start_ms, end_ms, vods: vec![vod.vod_id.clone()], is_clippable });
+            }
+        }
+    }
+    let gap = |pair: &[Span]| Blank { start_ms: pair[0].end_ms, end_ms: pair[1].start_ms };
+    let gaps = spans.windows(2).map(gap).collect();
+    Timeline { stream, spans, gaps }
+}

@@ -1,0 +1,408 @@
+//! Clips, asked of a real daemon: the packets are those that ffmpeg copies, the pictures and the sound those of the span and in time.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::browser::seek_in_chromium;
+use crate::support::daemon::Daemon;
+use crate::support::recordings::{decode_errors, duration_s, ffmpeg, made, packets, without_moov};
+use crate::support::{House, standard_config};
+
+/// 2026-03-04T14:30:15Z, as the names below say it.
+const START_MS: i64 = 1_772_634_615_000;
+const NAME: &str = "2026-03-04_14-30-15-000000";
+
+/// A house next to MediaMTX, its daemon, and a place for what it answers.
+struct Playing {
+    house: House,
+    _daemon: Daemon,
+}
+
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+}
+
+impl Playing {
+    fn new(house: House) -> Self {
+        let daemon = Daemon::start(&house);
+        Self { house, _daemon: daemon }
+    }
+
+    fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut stream = UnixStream::connect(self.house.path().join("state/aftercast.sock")).unwrap();
+        let mut request = format!("{method} {target} HTTP/1.1\r\nhost: playback.test\r\nconnection: close\r\n");
+        headers.iter().for_each(|(name, value)| request += &format!("{name}: {value}\r\n"));
+        stream.write_all((request + "\r\n").as_bytes()).unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).unwrap();
+        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+        let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Answer { status, head, body: bytes[end + 4..].to_vec() }
+    }
+
+    fn get(&self, target: &str) -> Answer {
+        self.ask("GET", target, &[])
+    }
+
+    /// The clip of a stream between two times in seconds from the start of the recordings, in a file.
+    fn clip(&self, stream: &str, span: (f64, f64), format: &str) -> PathBuf {
+        let answer = self.get(&target(stream, span, format));
+        assert_eq!(answer.status, 200, "{stream} {span:?}: {}", String::from_utf8_lossy(&answer.body));
+        let said: usize = answer.header("content-length").unwrap().parse().unwrap();
+        assert_eq!(said, answer.body.len());
+        let path = self.house.path().join(format!("{stream}-{}-{}.{format}.mp4", span.0, span.1));
+        fs::write(&path, answer.body).unwrap();
+        path
+    }
+}
+
+fn at_ms(seconds: f64) -> i64 {
+    #[expect(clippy::cast_possible_truncation, reason = "seconds of a test")]
+    let ms = (seconds * 1000.0).round() as i64;
+    START_MS + ms
+}
+
+fn target(stream: &str, (from, to): (f64, f64), format: &str) -> String {
+    format!("/api/v1/streams/{stream}/clip?start={}&end={}&format={format}", at_ms(from), at_ms(to))
+}
+
+fn next_to_mediamtx(watch: &str) -> House {
+    let watch = format!("[watch]\nserver = \"mediamtx\"\n{watch}\n");
+    House::with_config(|dir| standard_config(dir, "").replace("[watch]\n", &watch))
+}
+
+/// The local file of a stream's latest VoD.
+fn file_of(house: &House, stream: &str) -> PathBuf {
+    let vods = house.vods();
+    let vod = vods.iter().rfind(|vod| vod["streamId"] == stream && vod["startTime"] == START_MS);
+    PathBuf::from(vod.unwrap_or_else(|| panic!("{stream}: {vods:?}"))["filePath"].as_str().unwrap())
+}
+
+/// Digests of the packets of a kind.
+fn payloads(path: &Path, kind: &str) -> Vec<String> {
+    let lines = packets(path).into_iter().filter(|line| line.contains(kind));
+    lines.map(|line| line.rsplit(['|', ',', ' ']).next().unwrap().to_owned()).collect()
+}
+
+/// What ffmpeg copies of a span: from the keyframe before.
+fn copied(source: &Path, (from, to): (f64, f64), into: &Path) {
+    let [from, to] = [from, to].map(|seconds| seconds.to_string());
+    ffmpeg(&[
+        "-ss",
+        &from,
+        "-to",
+        &to,
+        "-i",
+        source.to_str().unwrap(),
+        "-map",
+        "0",
+        "-c",
+        "copy",
+        into.to_str().unwrap(),
+    ]);
+}
+
+fn decoded(input: &[&str], path: &Path, output: &[&str]) -> Vec<u8> {
+    let mut command = Command::new("ffmpeg");
+    command.args(["-nostdin", "-v", "error"]).args(input).arg("-i").arg(path).args(output).arg("-");
+    let run = command.output().unwrap();
+    assert!(run.status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&run.stderr));
+    run.stdout
+}
+
+/// Digests of the pictures that are shown.
+fn pictures(input: &[&str], path: &Path) -> Vec<String> {
+    let text = decoded(input, path, &["-map", "0:v", "-fps_mode", "passthrough", "-f", "framemd5"]);
+    let text = String::from_utf8(text).unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines.map(|line| line.rsplit(' ').next().unwrap().to_owned()).collect()
+}
+
+fn sound(input: &[&str], path: &Path) -> Vec<u8> {
+    decoded(input, path, &["-map", "0:a", "-f", "s16le"])
+}
+
+/// How far samples are apart, of 32,768.
+fn mean_difference(a: &[u8], b: &[u8]) -> u64 {
+    let samples = |bytes: &[u8]| bytes.chunks_exact(2).map(|s| i16::from_le_bytes([s[0], s[1]])).collect::<Vec<_>>();
+    let (a, b) = (samples(a), samples(b));
+    let sum: u64 = a.iter().zip(&b).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+    sum / (a.len().min(b.len()) as u64).max(1)
+}
+
+const SPANS: [(f64, f64); 5] = [(0.0, 2.0), (3.41, 7.25), (5.0, 6.0), (6.99, 7.01), (10.2, 30.0)];
+
+/// Compares clips of a recording with what ffmpeg copies, and what is decoded of them with the span of the source.
+fn compare(playing: &Playing, stream: &str) {
+    let source = file_of(&playing.house, stream);
+    for span in SPANS {
+        let copy = playing.house.path().join("copy.mp4");
+        copied(&source, span, &copy);
+        for format in ["mp4", "fmp4"] {
+            let clip = playing.clip(stream, span, format);
+            for kind in ["video", "audio"] {
+                let (got, truth) = (payloads(&clip, kind), payloads(&copy, kind));
+                assert_eq!(got, truth, "{stream} {span:?} {format} {kind}");
+                assert!(!truth.is_empty());
+            }
+        }
+        let clip = playing.clip(stream, span, "mp4");
+        assert_eq!(decode_errors(&clip), "", "{stream} {span:?}");
+        let [from, to] = [span.0, span.1].map(|seconds| seconds.to_string());
+        let of_span = ["-ss", &from[..], "-to", &to];
+        assert_eq!(pictures(&[], &clip), pictures(&of_span, &source), "{stream} {span:?}: pictures");
+        let (got, truth) = (sound(&[], &clip), sound(&of_span, &source));
+        // A decoder that begins elsewhere fills in other noise; half a sample later the tone would be further off than that.
+        assert!(got.len().abs_diff(truth.len()) <= 4096, "{stream} {span:?}: {} and {}", got.len(), truth.len());
+        let off = mean_difference(&got, &truth);
+        assert!(off < 100, "{stream} {span:?}: the sound is another, or at another time: {off}");
+    }
+}
+
+#[test]
+fn clips_hold_the_packets_that_ffmpeg_copies_and_show_the_span() {
+    let house = next_to_mediamtx("fragmented = \"progressive\"");
+    for (stream, recipe) in [("flv", "flv"), ("pieces", "mp4-fragmented"), ("last", "mp4"), ("hevc", "mp4-h265")] {
+        let from = made(recipe, 12);
+        let extension = from.extension().unwrap().to_str().unwrap().to_owned();
+        house.put(&from, &format!("{stream}/{NAME}.{extension}"));
+    }
+    house.put(&made("mp4", 2), "crashed/2026-03-03_14-30-15-000000.mp4");
+    house.process().expect_code(0);
+    let outcome = |stream: &str| house.vods().iter().find(|v| v["streamId"] == stream).unwrap()["outcome"].clone();
+    assert_eq!([outcome("flv"), outcome("pieces"), outcome("last")], ["spliced"; 3]);
+    let crashed = house.put(&without_moov(&made("mp4", 12)), &format!("crashed/{NAME}.mp4"));
+    house.run(&["recover", crashed.to_str().unwrap()]).expect_code(0);
+    assert!(house.vods().iter().any(|vod| vod["streamId"] == "crashed" && vod["salvaged"] == true));
+    let playing = Playing::new(house);
+    for stream in ["flv", "pieces", "last", "hevc", "crashed"] {
+        compare(&playing, stream);
+    }
+}
+
+#[test]
+fn a_clip_is_a_file_with_ranges_conditions_and_a_name() {
+    let house = next_to_mediamtx("");
+    house.put(&made("mp4", 12), &format!("cam/{NAME}.mp4"));
+    house.process().expect_code(0);
+    let playing = Playing::new(house);
+    for format in ["mp4", "fmp4"] {
+        let target = target("cam", (3.4, 7.25), format);
+        let whole = playing.get(&target);
+        let tag = whole.header("etag").unwrap().to_owned();
+        assert_eq!((whole.status, whole.header("accept-ranges")), (200, Some("bytes")));
+        assert_eq!(whole.header("content-type"), Some("video/mp4"));
+        let mut joined = Vec::new();
+        while joined.len() < whole.body.len() {
+            let range = format!("bytes={}-{}", joined.len(), joined.len() + 10_006);
+            let piece = playing.ask("GET", &target, &[("range", &range), ("if-range", &tag)]);
+            let end = (joined.len() + 10_007).min(whole.body.len());
+            let said = format!("bytes {}-{}/{}", joined.len(), end - 1, whole.body.len());
+            assert_eq!((piece.status, piece.header("content-range")), (206, Some(&said[..])));
+            joined.extend(piece.body);
+        }
+        assert!(joined == whole.body, "{format}: pieces are not the whole");
+        let head = playing.ask("HEAD", &target, &[]);
+        assert_eq!(
+            (head.status, head.header("content-length"), head.body.len()),
+            (200, whole.header("content-length"), 0)
+        );
+        assert_eq!(playing.ask("GET", &target, &[("if-none-match", &tag)]).status, 304);
+        let behind = playing.ask("GET", &target, &[("range", "bytes=99999999-")]);
+        let said = format!("bytes */{}", whole.body.len());
+        assert_eq!((behind.status, behind.header("content-range")), (416, Some(&said[..])));
+        let stale = playing.ask("GET", &target, &[("range", "bytes=0-9"), ("if-range", "\"other\"")]);
+        assert_eq!((stale.status, stale.body.len()), (200, whole.body.len()));
+        let named = playing.get(&format!("{target}&download=1"));
+        let disposition = "attachment; filename=\"cam_2026-03-04_14-30-18.mp4\"";
+        assert_eq!(named.header("content-disposition"), Some(disposition));
+    }
+}
+
+/// Two recordings of four seconds, the second ten seconds behind the first one's start, and what is between them.
+#[test]
+fn a_gap_stays_a_gap_and_what_follows_is_in_time() {
+    let house = next_to_mediamtx("");
+    let first = house.put(&made("mp4-fragmented", 4), &format!("gap/{NAME}.mp4"));
+    let second = house.put(&made("mp4-fragmented", 5), "gap/2026-03-04_14-30-25-000000.mp4");
+    house.process().expect_code(0);
+    let playing = Playing::new(house);
+    for format in ["mp4", "fmp4"] {
+        let clip = playing.clip("gap", (2.0, 12.0), format);
+        assert!((duration_s(&clip) - 10.0).abs() < 0.3, "{format}: {}", duration_s(&clip));
+        for kind in ["video", "audio"] {
+            let of_second = payloads(&second, kind);
+            let all = payloads(&clip, kind);
+            let from =
+                all.iter().position(|digest| all.len() > 1 && digest == &of_second[usize::from(kind == "audio")]);
+            let lines: Vec<_> = packets(&clip).into_iter().filter(|line| line.contains(kind)).collect();
+            let line = &lines[from.unwrap_or_else(|| panic!("{format} {kind}: nothing of the second"))];
+            let pts: f64 = line.split("pts_time=").nth(1).unwrap().split('|').next().unwrap().parse().unwrap();
+            assert!((pts - 8.0).abs() < 0.03, "{format} {kind}: {line}");
+        }
+    }
+    for format in ["mp4", "fmp4"] {
+        let heard = sound(&[], &playing.clip("gap", (2.0, 12.0), format));
+        let second = |at: usize| &heard[at * 96_000..(at + 1) * 96_000];
+        let loudest = |bytes: &[u8]| bytes.chunks(2).map(|s| i16::from_le_bytes([s[0], s[1]]).unsigned_abs()).max();
+        assert!(heard.len().abs_diff(960_000) < 28_800, "{format}: the gap is filled: {}", heard.len());
+        assert!(loudest(second(0)) > Some(1000) && loudest(second(8)) > Some(1000), "{format}: the sound is there");
+        assert_eq!(loudest(second(4)), Some(0), "{format}: nothing is heard in the gap");
+    }
+    let clip = playing.clip("gap", (2.0, 12.0), "mp4");
+    assert_eq!(decode_errors(&clip), "");
+    let shown = pictures(&[], &clip);
+    let truth = [pictures(&["-ss", "2"], &first), pictures(&["-to", "2"], &second)].concat();
+    assert_eq!(shown, truth);
+
+    let timeline = playing.get("/api/v1/streams/gap/timeline").json();
+    assert_eq!(timeline["spans"].as_array().unwrap().len(), 2, "{timeline}");
+    assert_eq!(timeline["gaps"][0]["endMs"], START_MS + 10_000);
+    let later = format!("/api/v1/streams/gap/timeline?from={}", START_MS + 6000);
+    assert_eq!(playing.get(&later).json()["spans"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn mediamtx_clients_find_what_they_call() {
+    let house = next_to_mediamtx("");
+    house.put(&made("mp4-fragmented", 4), &format!("site/cam 1/{NAME}.mp4"));
+    house.put(&made("mp4-fragmented", 5), "site/cam 1/2026-03-04_14-30-19-010000.mp4");
+    house.put(&made("mp4-fragmented", 2), "site/cam 1/2026-03-04_15-00-00-000000.mp4");
+    house.process().expect_code(0);
+    let playing = Playing::new(house);
+    let list = playing.get("/list?path=site%2Fcam%201").json();
+    let entries = list.as_array().unwrap();
+    assert_eq!(entries.len(), 2, "{list}");
+    assert_eq!(entries[0]["start"], "2026-03-04T14:30:15Z");
+    assert!((entries[0]["duration"].as_f64().unwrap() - 9.0).abs() < 0.1, "{list}");
+    assert_eq!(playing.get("/list?path=site/cam%201&start=2026-03-04T14:50:00Z").json().as_array().unwrap().len(), 1);
+    let url = entries[0]["url"].as_str().unwrap().strip_prefix("http://playback.test").unwrap();
+    let whole = playing.get(url);
+    assert_eq!((whole.status, &whole.body[4..8]), (200, &b"ftyp"[..]));
+    let path = playing.house.path().join("whole.mp4");
+    fs::write(&path, &whole.body).unwrap();
+    assert!((duration_s(&path) - 9.0).abs() < 0.2, "{}", duration_s(&path));
+    assert_eq!(pictures(&[], &path).len(), 9 * 15);
+    let mp4 = playing.get("/get?path=site/cam%201&start=2026-03-04T15:30:16%2B01:00&duration=2.5&format=mp4");
+    assert_eq!(mp4.status, 200);
+    for (target, status) in [
+        ("/list?path=other", 404),
+        ("/list", 400),
+        ("/get?path=other&start=2026-03-04T14:30:16Z&duration=1", 404),
+        ("/get?path=site/cam%201&start=2026-03-04T14:40:00Z&duration=1", 404),
+        ("/get?path=site/cam%201&start=now&duration=1", 400),
+        ("/get?path=site/cam%201&start=2026-03-04T14:30:16Z&duration=0", 400),
+        ("/get?path=site/cam%201&start=2026-03-04T14:30:16Z&duration=soon", 400),
+        ("/get?path=site/cam%201&start=2026-03-04T14:30:16Z&duration=1&format=avi", 400),
+    ] {
+        let answer = playing.get(target);
+        assert_eq!(answer.status, status, "{target}: {answer:?}");
+        assert!(answer.json()["error"].as_str().is_some_and(|words| !words.is_empty()), "{answer:?}");
+    }
+}
+
+#[test]
+fn sound_alone_and_what_cannot_be_clipped() {
+    let house = next_to_mediamtx("");
+    let audio = house.path().join("audio.mp4");
+    ffmpeg(&["-i", made("mp4", 12).to_str().unwrap(), "-vn", "-c", "copy", audio.to_str().unwrap()]);
+    house.put(&audio, &format!("radio/{NAME}.mp4"));
+    house.put(&made("webm", 2), &format!("web/{NAME}.webm"));
+    house.put(&made("mp4", 4), &format!("change/{NAME}.mp4"));
+    house.put(&made("mp4-h265", 4), "change/2026-03-04_14-30-19-000000.mp4");
+    house.put(&made("mp4", 2), &format!("away/{NAME}.mp4"));
+    house.process().expect_code(0);
+    let source = file_of(&house, "radio");
+    fs::remove_file(file_of(&house, "away")).unwrap();
+    let playing = Playing::new(house);
+    for span in [(0.0, 2.0), (3.41, 7.25), (10.2, 30.0)] {
+        let copy = playing.house.path().join("copy.mp4");
+        copied(&source, span, &copy);
+        let clip = playing.clip("radio", span, "mp4");
+        assert_eq!(payloads(&clip, "audio"), payloads(&copy, "audio"), "{span:?}");
+    }
+    let cases = [
+        (target("nobody", (0.0, 1.0), "mp4"), 404, "no recording of the stream"),
+        (target("radio", (5.0, 5.0), "mp4"), 400, "at or before its start"),
+        (target("radio", (5.0, 4.0), "mp4"), 400, "at or before its start"),
+        (target("radio", (50.0, 60.0), "mp4"), 404, "the last recording before ends at 2026-03-04T14:30:27"),
+        (target("radio", (-9.0, -1.0), "mp4"), 404, "no recording"),
+        (target("radio", (0.0, 1e7), "mp4"), 400, "longer than"),
+        (target("radio", (0.0, 1.0), "avi"), 400, "unknown format"),
+        (target("web", (0.0, 1.0), "mp4"), 422, "webm"),
+        (target("away", (0.0, 1.0), "mp4"), 422, "not on the local disk"),
+        (target("change", (0.0, 7.0), "mp4"), 422, "changes from h264 to hevc at 2026-03-04T14:30:19Z"),
+        ("/api/v1/streams/radio/clip?start=1".to_owned(), 400, "end"),
+        ("/api/v1/streams/radio/clip?start=1&end=never".to_owned(), 400, "no time"),
+        ("/api/v1/streams/radio/timeline?from=9&to=3".to_owned(), 400, "at or before"),
+        ("/api/v1/streams/nobody/timeline".to_owned(), 404, "no recording"),
+    ];
+    for (target, status, words) in cases {
+        let answer = playing.get(&target);
+        assert_eq!(
+            (answer.status, answer.header("content-type")),
+            (status, Some("application/problem+json")),
+            "{target}: {answer:?}"
+        );
+        assert!(answer.json()["detail"].as_str().unwrap().contains(words), "{target}: {answer:?}");
+    }
+    let part = playing.clip("change", (4.5, 7.0), "mp4");
+    assert_eq!(decode_errors(&part), "");
+}
+
+#[test]
+fn a_picture_size_that_changes_between_recordings_is_another_description() {
+    let house = next_to_mediamtx("");
+    let other = house.path().join("other.mp4");
+    let pictures_of = ["-f", "lavfi", "-i", "testsrc2=s=320x180:r=15:d=4", "-f", "lavfi", "-i", "sine=r=48000:d=4"];
+    let codecs =
+        ["-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-g", "15", "-pix_fmt", "yuv420p", "-c:a", "aac"];
+    ffmpeg(&[&pictures_of[..], &codecs, &[other.to_str().unwrap()]].concat());
+    house.put(&made("mp4", 4), &format!("size/{NAME}.mp4"));
+    house.put(&other, "size/2026-03-04_14-30-19-100000.mp4");
+    house.process().expect_code(0);
+    let playing = Playing::new(house);
+    for format in ["mp4", "fmp4"] {
+        let clip = playing.clip("size", (2.0, 6.0), format);
+        assert_eq!(decode_errors(&clip), "", "{format}");
+        let shown = decoded(&[], &clip, &["-map", "0:v", "-fps_mode", "passthrough", "-vf", "showinfo", "-f", "null"]);
+        assert!(shown.is_empty());
+    }
+}
+
+#[test]
+fn chromium_plays_a_clip_and_goes_to_a_time_in_it() {
+    let house = next_to_mediamtx("");
+    house.put(&made("mp4-fragmented", 12), &format!("cam/{NAME}.mp4"));
+    house.put(&made("mp4-fragmented", 5), "cam/2026-03-04_14-30-30-000000.mp4");
+    house.process().expect_code(0);
+    let playing = Playing::new(house);
+    for format in ["mp4", "fmp4"] {
+        for (span, to) in [((3.41, 9.25), 4.0), ((8.41, 19.0), 8.0)] {
+            let clip = playing.clip("cam", span, format);
+            if let Some(at) = seek_in_chromium(&clip, playing.house.path(), to) {
+                assert!(at > to && at < span.1 - span.0 + 0.2, "{format} {span:?}: {at}");
+            }
+        }
+    }
+}
