@@ -3,6 +3,7 @@
 //! The index is made at the first request: until then it takes no memory and no time. Afterwards a request first reads again what was
 //! changed since the last one. If more was changed than is remembered, it is made anew.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{PoisonError, RwLockReadGuard};
 
@@ -27,6 +28,10 @@ struct Facts {
     vod_name: String,
     root: PathBuf,
     creation_date: i64,
+    #[serde(default)]
+    description: Option<String>,
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
 }
 
 impl Stored for Facts {
@@ -40,6 +45,8 @@ impl Facts {
             name: &self.vod_name,
             stream_id: &self.stream_id,
             stream_name: &self.stream_name,
+            description: self.description.as_deref(),
+            metadata: Some(&self.metadata),
         };
         Known { words, created_ms: self.creation_date, root: &self.root }
     }

@@ -11,6 +11,7 @@
 //! upper-case is in `case`; an id that this does not tell is written once more behind the other fields.
 
 use memchr::memmem::Finder;
+use std::collections::BTreeMap;
 
 /// Places of a block. With texts of 70 bytes a change moves some 20 KB at most.
 const IN_BLOCK: usize = 512;
@@ -26,6 +27,10 @@ pub(super) struct Words<'a> {
     pub name: &'a str,
     pub stream_id: &'a str,
     pub stream_name: &'a str,
+    /// What a person wrote about it.
+    pub description: Option<&'a str>,
+    /// Names and values that it was given; values are searched.
+    pub metadata: Option<&'a BTreeMap<String, String>>,
 }
 
 /// A packed entry.
@@ -52,6 +57,10 @@ pub(super) fn folded(text: &str) -> String {
     text.to_lowercase().replace(END, "\u{1}")
 }
 
+fn values(metadata: &BTreeMap<String, String>) -> impl Iterator<Item = &str> {
+    metadata.values().map(String::as_str)
+}
+
 fn pack(words: Words<'_>) -> (Box<[u8]>, u32) {
     let mut text = String::with_capacity(words.id.len() + words.name.len() + 2);
     let is_told_by_case = words.id.is_ascii() && words.id.len() <= CASE_BITS;
@@ -70,6 +79,11 @@ fn pack(words: Words<'_>) -> (Box<[u8]>, u32) {
     }
     if is_new(&stream_name, &[&name, &stream_id]) {
         field(&stream_name);
+    }
+    let notes: Vec<_> = words.description.into_iter().chain(words.metadata.into_iter().flat_map(values)).collect();
+    let notes = folded(&notes.join(" "));
+    if !notes.is_empty() {
+        field(&notes);
     }
     if text.len() > TEXT_BYTES {
         let end = (0..=TEXT_BYTES).rev().find(|at| text.is_char_boundary(*at));
@@ -267,7 +281,7 @@ mod tests {
     use super::*;
 
     fn packed(id: &str, name: &str, stream_id: &str, stream_name: &str) -> Packed {
-        Packed::new(Words { id, name, stream_id, stream_name }, 0, 0, 0)
+        Packed::new(Words { id, name, stream_id, stream_name, description: None, metadata: None }, 0, 0, 0)
     }
 
     fn found(texts: &Texts, words: &str) -> Vec<u32> {

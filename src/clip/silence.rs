@@ -33,7 +33,7 @@ impl Silence {
         let (payload, duration) = match (&track.codec()[..], channels) {
             ("aac", Some(1)) => (AAC_MONO, usual),
             ("aac", Some(2)) => (AAC_STEREO, usual),
-            ("opus", _) => (OPUS, i64::from(track.timescale()) / OPUS_PER_SECOND),
+            ("opus", Some(1 | 2)) => (OPUS, i64::from(track.timescale()) / OPUS_PER_SECOND),
             _ => return None,
         };
         (duration > 0).then_some(Self { payload, duration })

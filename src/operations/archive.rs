@@ -39,7 +39,7 @@ pub struct VodFilter {
     pub roots: Vec<PathBuf>,
     /// Only those of this stream.
     pub stream: Option<String>,
-    /// Only those whose id, name, stream id or stream name contains this, whatever the case.
+    /// Only those whose id, name, stream id, stream name, description or metadata contains this, whatever the case.
     pub search: Option<String>,
 }
 

@@ -11,7 +11,7 @@ use crate::recording::name::format_time;
 /// Counts VoDs by the time at which their recording began, in the configured time zone.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct CountVods {
+pub struct VodHistogram {
     /// Length of a span.
     pub by: Span,
     /// Only this stream.
@@ -49,7 +49,7 @@ pub struct Histogram {
     pub counts: BTreeMap<String, u64>,
 }
 
-impl Operation for CountVods {
+impl Operation for VodHistogram {
     type Item = Nothing;
     type Data = Histogram;
 

@@ -38,7 +38,7 @@ pub use context::{Context, InForce};
 pub use doctor::{Check, Doctor, checks};
 pub use error::{ErrorKind, OperationError};
 pub use events::{FollowEvents, Followed, ListEvents, LogPage, Replay, ReplayEvents, Wanted};
-pub use histogram::{CountVods, Histogram, Span};
+pub use histogram::{Histogram, Span, VodHistogram};
 pub use media::{Copy, FileDigest, LinkToCopy, LocateMedia, Media, MediaOf, PathInRoot};
 pub use notes::EditVod;
 pub use process::{NotSettled, Plan, PlannedRun, Process, ProcessReport, Processed, UndoSplice};

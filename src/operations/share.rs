@@ -99,7 +99,7 @@ fn key(path: &Path) -> io::Result<Vec<u8>> {
 /// Written aside and linked: of two that make it at once one wins, and it is there whole or not at all.
 fn made(path: &Path) -> io::Result<Vec<u8>> {
     let mut key = vec![0; KEY_BYTES];
-    rustix::rand::getrandom(&mut key, rustix::rand::GetRandomFlags::empty())?;
+    getrandom::fill(&mut key).map_err(io::Error::other)?;
     let aside = path.with_extension(format!("{}.new", hex::encode(&key[..8])));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
     file.write_all(&key)?;

@@ -7,13 +7,13 @@ use axum::routing::{MethodFilter, on};
 use serde_json::Value;
 
 use super::answering::{Service, answer, problem};
-use super::events;
 use super::openapi::{self, Schemas};
+use super::{antmedia, events, media, playback, sharing};
 use crate::operations::{
-    CheckCatalog, CollectUploads, CountVods, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FollowEvents,
-    FreeLocal, ListEvents, ListQueue, ListRecordings, ListVods, Operation, OperationError, Plan, PlanRetention,
-    Process, RebuildCatalog, ReplayEvents, RetryDeliveries, ShareVod, ShowSettings, ShowStatus, ShowTimeline, ShowVod,
-    UndoSplice, VerifyVods,
+    CheckCatalog, CollectUploads, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FollowEvents, FreeLocal,
+    ListEvents, ListQueue, ListRecordings, ListVods, Operation, OperationError, Plan, PlanRetention, Process,
+    RebuildCatalog, ReplayEvents, RetryDeliveries, ShareVod, ShowSettings, ShowStatus, ShowTimeline, ShowVod,
+    UndoSplice, VerifyVods, VodHistogram,
 };
 
 /// How an operation is asked for.
@@ -66,10 +66,10 @@ macro_rules! routes {
 
         /// Answers every operation.
         pub(super) fn router(service: Service) -> Router {
-            let router = Router::new().merge(super::antmedia::routes()).merge(super::media::routes()).merge(openapi::routes()).merge(super::sharing::routes());
+            let router = Router::new().merge(antmedia::routes()).merge(media::routes()).merge(openapi::routes());
+            let router = router.merge(sharing::routes()).merge(playback::routes());
             $(let router = router.route(<$operation>::PATH, on(Method::$method.filter(), answer::<$operation>));)*
             let router = router.route(events::PATH, on(MethodFilter::GET, events::events));
-            let router = router.merge(super::playback::routes());
             router.fallback(no_such_path).method_not_allowed_fallback(no_such_method).with_state(service)
         }
     };
@@ -82,7 +82,7 @@ routes! {
     Delete "/vods/{id}" Whole DeleteVod;
     Post "/vods/{id}/share" Whole ShareVod;
     Post "/vods/delete" Lines DeleteVods;
-    Get "/vods/histogram" Whole CountVods;
+    Get "/vods/histogram" Whole VodHistogram;
     Get "/export" Lines ExportVods;
     Post "/verify" Lines VerifyVods;
     Get "/queue" Whole ListQueue;

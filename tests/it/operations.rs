@@ -15,10 +15,10 @@ use aftercast::cli::run::settings_of;
 use aftercast::config::{self, Sources};
 use aftercast::discover::Mode;
 use aftercast::operations::{
-    CheckCatalog, CollectUploads, Context, CountVods, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FollowEvents,
-    FreeLocal, InForce, ListEvents, ListQueue, ListRecordings, ListVods, Plan, PlanRetention, Process, RebuildCatalog,
+    CheckCatalog, CollectUploads, Context, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FollowEvents, FreeLocal,
+    InForce, ListEvents, ListQueue, ListRecordings, ListVods, Plan, PlanRetention, Process, RebuildCatalog,
     ReplayEvents, RetryDeliveries, ShareVod, ShowSettings, ShowStatus, ShowTimeline, ShowVod, UndoSplice, VerifyVods,
-    VodState,
+    VodHistogram, VodState,
 };
 use aftercast::pipeline::{Engine, Opening, Stop};
 use aftercast::recording::Outcome;
@@ -187,7 +187,7 @@ fn every_operation_is_the_same_through_the_socket_and_directly() {
     ] {
         assert_eq!(found(&both.same(|_| filter.clone())), Some(count), "{filter:?}");
     }
-    assert_eq!(both.same(|_| CountVods::default())["end"]["data"]["total"], 2);
+    assert_eq!(both.same(|_| VodHistogram::default())["end"]["data"]["total"], 2);
     let quarantined = ListRecordings { state: Some("quarantined".into()), ..ListRecordings::default() };
     assert_eq!(found(&both.same(|_| quarantined.clone())), Some(1));
     both.same(|_| ListRecordings { state: Some("lost".into()), ..ListRecordings::default() });

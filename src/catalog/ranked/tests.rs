@@ -1,3 +1,5 @@
+//! Pages and counts, compared with what sorting everything gives.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -23,7 +25,14 @@ impl Vod {
     }
 
     fn known(&self) -> Known<'_> {
-        let words = Words { id: &self.id, name: &self.name, stream_id: &self.stream, stream_name: &self.stream };
+        let words = Words {
+            id: &self.id,
+            name: &self.name,
+            stream_id: &self.stream,
+            stream_name: &self.stream,
+            description: None,
+            metadata: None,
+        };
         Known { words, created_ms: self.created_ms, root: &self.root }
     }
 }

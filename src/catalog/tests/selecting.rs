@@ -27,6 +27,12 @@ fn every_change_is_seen_by_the_next_request() {
     home.shared().update_vod(&first.vod_id, |vod| vod.stream_name = "Evening Show".into()).unwrap();
     assert_ne!(home.shared().vod_changes(), changes);
     assert_eq!(count(&home, "evening"), 1);
+    let noted = |vod: &mut VodRecord| {
+        vod.description = Some("Grüße".into());
+        vod.metadata = [("room".to_owned(), "Blue Hall".to_owned())].into();
+    };
+    home.edit_notes(&first.vod_id, noted).unwrap();
+    assert_eq!((count(&home, "GRÜSSE"), count(&home, "grüße"), count(&home, "blue hall")), (0, 1, 1));
     home.delete_vod(&first.vod_id, 2).unwrap();
     assert_eq!((count(&home, "evening"), count(&home, "")), (0, 2));
     assert_eq!(names(&home, &all, (0, 9)), ["c.mp4", "a.mp4"]);

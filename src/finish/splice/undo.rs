@@ -16,7 +16,7 @@ use crate::isobmff;
 use crate::recording::{Retirement, SpliceUndo, VodRecord};
 
 /// What became of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Undone {
     /// The file is what it was, byte for byte.
