@@ -144,5 +144,7 @@ fn vod(root: &Path, name: &str, fingerprint: Fingerprint) -> VodRecord {
         fingerprint,
         remote: Vec::new(),
         freed_at: None,
+        description: None,
+        metadata: std::collections::BTreeMap::default(),
     }
 }
