@@ -119,8 +119,13 @@ mod tests {
     use crate::salvage::nal::Picture;
 
     pub(in crate::salvage) fn frames(orders: &[i64]) -> Vec<Frame> {
-        let picture =
-            |order: i64| Picture { order, begins_sequence: order == 0, is_second_field: false, is_consistent: true };
+        let picture = |order: i64| Picture {
+            order,
+            begins_sequence: order == 0,
+            is_second_field: false,
+            is_consistent: true,
+            is_next: true,
+        };
         orders.iter().map(|order| Frame::new(0..1, 0, *order == 0, Some(picture(*order)))).collect()
     }
 

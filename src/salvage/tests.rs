@@ -1,6 +1,7 @@
 //! A recording whose header is taken away gets the same samples again; hostile bytes end soon and soundly.
 
 mod shape;
+mod unframed;
 
 use std::io::Cursor;
 

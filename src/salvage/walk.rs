@@ -232,8 +232,14 @@ impl<'a, R: Read + Seek> Walker<'a, R> {
 
     /// The element at a place and its end, or where to go on if there is none.
     fn choose(&mut self, at: u64) -> Result<(usize, u64), u64> {
-        if self.unframed.is_some() && !self.is_certain(at) {
-            return self.run_or_gap(at);
+        if self.unframed.is_some() {
+            if !self.is_certain(at) {
+                return self.run_or_gap(at);
+            }
+            // Any bytes may be packets without a length: what lies inside of it says nothing more.
+            if let Some(end) = self.parse(0, at) {
+                return Ok((0, end));
+            }
         }
         let all = 0..self.lanes();
         let Some(best @ Best { lane, end, .. }) = self.best(at, all.clone()) else { return self.run_or_gap(at) };

@@ -300,8 +300,13 @@ impl Parameters {
         let sequence = self.sequence?;
         let (_, header) = payload(unit)?;
         let continues = self.waits;
-        let shared =
-            |order, is_consistent| Picture { order, begins_sequence: false, is_second_field: continues, is_consistent };
+        let shared = |order, is_consistent| Picture {
+            order,
+            begins_sequence: false,
+            is_second_field: continues,
+            is_consistent,
+            is_next: is_consistent,
+        };
         let mut bits = Bits::new(header);
         if !sequence.is_reduced && bits.flag()? {
             // One that was hidden is shown: the next in order.
@@ -312,7 +317,13 @@ impl Parameters {
         self.waits = !frame.is_shown;
         if frame.is_shown && frame.is_key {
             (self.shown, self.hint) = (0, frame.order);
-            return Some(Picture { order: 0, begins_sequence: true, is_second_field: continues, is_consistent: true });
+            return Some(Picture {
+                order: 0,
+                begins_sequence: true,
+                is_second_field: continues,
+                is_consistent: true,
+                is_next: true,
+            });
         }
         let period = self.order_period();
         let step = if period == 0 { 1 } else { (frame.order - self.hint).rem_euclid(period) };

@@ -2,9 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::{Picture, Role, SLICE_PREFIX_BYTES, aspect, unwrapped};
+mod header;
+mod reference_sets;
+mod sets;
+
+use super::recent::Recent;
+use super::whole::{are_messages, is_filler};
+use super::{Picture, Role, SLICE_PREFIX_BYTES, unwrapped};
 use crate::isobmff::Aspect;
 use crate::salvage::bits::{Bits, unescaped};
+use sets::{Pps, Sps};
 
 const VPS: u8 = 32;
 const SPS: u8 = 33;
@@ -13,15 +20,23 @@ const PPS: u8 = 34;
 const RANDOM_ACCESS: std::ops::RangeInclusive<u8> = 16..=23;
 /// Leading pictures that may be skipped: RADL and RASL.
 const LEADING: std::ops::RangeInclusive<u8> = 6..=9;
-/// Most sets of reference pictures (§7.4.3.2.1), pictures in one of them (§A.4.2: `MaxDpbSize`), and long-term ones.
-const MOST_REFERENCE_SETS: u32 = 64;
-const MOST_REFERENCE_PICTURES: u32 = 16;
-const MOST_LONG_TERM_PICTURES: u32 = 32;
-/// Largest width or height that is believed.
-const MOST_PIXELS: u32 = 16_384;
-
 const fn kind_of(header: u8) -> u8 {
     header >> 1 & 0x3F
+}
+
+/// Whether a unit that is no slice is what its header says, up to its last bit.
+pub fn is_whole(unit: &[u8]) -> bool {
+    let (Some(header), Some(payload)) = (unit.first(), unit.get(2..)) else { return false };
+    match kind_of(*header) {
+        // Sixteen bits that are ones behind four numbers (§7.3.2.1).
+        VPS => matches!(payload, [_, _, 0xFF, 0xFF, ..]),
+        SPS => Sps::read(unit).is_some_and(|sps| sps.aspect.is_some()),
+        PPS => Pps::read(unit).is_some_and(|pps| pps.is_whole()),
+        35 => matches!(payload, [kind] if kind & 0x1F == 0x10),
+        38 => is_filler(payload),
+        39 | 40 => are_messages(payload),
+        _ => true,
+    }
 }
 
 /// The role of a unit by its header (§7.3.1.2, §7.4.2.4.4).
@@ -54,150 +69,23 @@ fn slice_role(payload: &[u8], kind: u8) -> Option<Role> {
     (bits.ue()? < 64).then_some(Role::Slice { is_first, is_sync })
 }
 
-/// What a slice header needs of a sequence parameter set (§7.3.2.2).
+/// What a slice header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Sps {
-    id: u32,
-    has_separate_planes: bool,
-    order_bits: u32,
-    reorder: u32,
-    width: u32,
-    height: u32,
-    /// `None` if what stands in front of it cannot be read.
-    aspect: Option<Aspect>,
+struct Slice {
+    kind: u8,
+    is_first: bool,
+    pps: u32,
+    /// Of those that say it themselves.
+    own: Option<OwnSlice>,
 }
 
-impl Sps {
-    fn read(unit: &[u8]) -> Option<Self> {
-        let payload = unescaped(unit.get(2..)?);
-        let mut bits = Bits::new(&payload);
-        bits.u(4)?;
-        let layers = bits.u(3)?;
-        bits.u(1)?;
-        profile_tier_level(&mut bits, layers)?;
-        let id = bits.ue().filter(|id| *id < 16)?;
-        let chroma = bits.ue().filter(|c| *c <= 3)?;
-        let has_separate_planes = chroma == 3 && bits.flag()?;
-        let (width, height) = (bits.ue().filter(|n| *n <= MOST_PIXELS)?, bits.ue().filter(|n| *n <= MOST_PIXELS)?);
-        let (mut cut_x, mut cut_y) = (0, 0);
-        if bits.flag()? {
-            cut_x = bits.ue()?.checked_add(bits.ue()?)?;
-            cut_y = bits.ue()?.checked_add(bits.ue()?)?;
-        }
-        let (unit_x, unit_y) = (if matches!(chroma, 1 | 2) { 2 } else { 1 }, if chroma == 1 { 2 } else { 1 });
-        (bits.ue()? <= 8 && bits.ue()? <= 8).then_some(())?;
-        let order_bits = bits.ue().filter(|n| *n <= 12)? + 4;
-        let first = if bits.flag()? { 0 } else { layers };
-        let mut reorder = 0;
-        for _ in first..=layers {
-            bits.ue()?;
-            reorder = bits.ue().filter(|n| *n <= 16)?;
-            bits.ue()?;
-        }
-        // Cropping leaves something of the picture (§7.4.3.2.1).
-        let width = width.checked_sub(cut_x.checked_mul(unit_x)?).filter(|width| *width > 0)?;
-        let height = height.checked_sub(cut_y.checked_mul(unit_y)?).filter(|height| *height > 0)?;
-        let has_usability = reach_usability(&mut bits, order_bits);
-        let aspect = has_usability.and_then(|has| if has { aspect(&mut bits) } else { Some(Aspect::SQUARE) });
-        Some(Self { id, has_separate_planes, order_bits, reorder, width, height, aspect })
-    }
-}
-
-/// Reads on from the sizes of coding blocks to the VUI parameters (§7.3.2.2.1), and says whether there are any.
-fn reach_usability(bits: &mut Bits<'_>, order_bits: u32) -> Option<bool> {
-    for _ in 0..6 {
-        bits.ue()?;
-    }
-    if bits.flag()? && bits.flag()? {
-        scaling_lists(bits)?;
-    }
-    bits.u(2)?;
-    if bits.flag()? {
-        bits.u(8)?;
-        bits.ue()?;
-        bits.ue()?;
-        bits.u(1)?;
-    }
-    let mut pictures = 0;
-    for set in 0..bits.ue().filter(|sets| *sets <= MOST_REFERENCE_SETS)? {
-        pictures = reference_set(bits, set, pictures)?;
-    }
-    if bits.flag()? {
-        for _ in 0..bits.ue().filter(|pictures| *pictures <= MOST_LONG_TERM_PICTURES)? {
-            bits.u(order_bits + 1)?;
-        }
-    }
-    bits.u(2)?;
-    bits.flag()
-}
-
-/// `scaling_list_data()` (§7.3.4).
-fn scaling_lists(bits: &mut Bits<'_>) -> Option<()> {
-    for size in 0..4 {
-        for _ in 0..if size == 3 { 2 } else { 6 } {
-            if !bits.flag()? {
-                bits.ue()?;
-                continue;
-            }
-            let coefficients = 64.min(1 << (4 + 2 * size)) + u32::from(size > 1);
-            (0..coefficients).try_for_each(|_| bits.se().map(drop))?;
-        }
-    }
-    Some(())
-}
-
-/// `st_ref_pic_set()` (§7.3.7) of a sequence parameter set: the pictures in it. Before it stands one with `before` pictures.
-fn reference_set(bits: &mut Bits<'_>, set: u32, before: u32) -> Option<u32> {
-    let most = |pictures: &u32| *pictures <= MOST_REFERENCE_PICTURES;
-    if set > 0 && bits.flag()? {
-        bits.u(1)?;
-        bits.ue()?;
-        let mut pictures = 0;
-        for _ in 0..=before {
-            pictures += u32::from(bits.flag()? || bits.flag()?);
-        }
-        return Some(pictures).filter(most);
-    }
-    let pictures = bits.ue().filter(most)? + bits.ue().filter(most)?;
-    for _ in 0..pictures {
-        bits.ue()?;
-        bits.u(1)?;
-    }
-    Some(pictures).filter(most)
-}
-
-/// `profile_tier_level()` (§7.3.3).
-fn profile_tier_level(bits: &mut Bits<'_>, layers: u32) -> Option<()> {
-    bits.skip(88);
-    bits.skip(8);
-    let present: Vec<(bool, bool)> = (0..layers).map(|_| Some((bits.flag()?, bits.flag()?))).collect::<Option<_>>()?;
-    if layers > 0 {
-        bits.skip(2 * (8 - layers as usize));
-    }
-    for (has_profile, has_level) in present {
-        bits.skip(if has_profile { 88 } else { 0 } + if has_level { 8 } else { 0 });
-    }
-    (!bits.is_over()).then_some(())
-}
-
-/// What a slice header needs of a picture parameter set (§7.3.2.3).
+/// What slices say that do not depend on another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Pps {
-    id: u32,
-    sps: u32,
-    has_output_flag: bool,
-    extra_bits: u32,
-}
-
-impl Pps {
-    fn read(unit: &[u8]) -> Option<Self> {
-        let payload = unescaped(unit.get(2..unit.len().min(64))?);
-        let mut bits = Bits::new(&payload);
-        let id = bits.ue().filter(|id| *id < 64)?;
-        let sps = bits.ue().filter(|id| *id < 16)?;
-        bits.u(1)?;
-        Some(Self { id, sps, has_output_flag: bits.flag()?, extra_bits: bits.u(3)? })
-    }
+struct OwnSlice {
+    slice_type: u32,
+    order_lsb: i64,
+    /// Whether a header with these parameter sets may look so.
+    is_possible: bool,
 }
 
 /// Parameter sets by id, and where the picture order stands (§8.3.1).
@@ -205,9 +93,12 @@ impl Pps {
 pub struct Parameters {
     sps: BTreeMap<u32, Sps>,
     pps: BTreeMap<u32, Pps>,
+    /// The first slice of the picture before.
+    last: Option<Slice>,
     /// Order count of the last picture of the lowest sublayer that is no leading picture.
     reference_order: i64,
     has_begun: bool,
+    recent: Recent,
 }
 
 impl Parameters {
@@ -215,10 +106,35 @@ impl Parameters {
     pub fn take(&mut self, unit: &[u8]) -> bool {
         match unit.first().map(|header| kind_of(*header)) {
             Some(VPS) => true,
-            Some(SPS) => Sps::read(unit).map(|sps| self.sps.insert(sps.id, sps)).is_some(),
-            Some(PPS) => Pps::read(unit).map(|pps| self.pps.insert(pps.id, pps)).is_some(),
+            Some(SPS) => {
+                let new = Sps::read(unit).filter(|sps| sps.aspect.is_some() || !self.sps.contains_key(&sps.id));
+                new.map(|sps| self.sps.insert(sps.id, sps)).is_some()
+            }
+            Some(PPS) => {
+                let new = Pps::read(unit).filter(|pps| is_whole(unit) || !self.pps.contains_key(&pps.id));
+                new.map(|pps| self.pps.insert(pps.id, pps)).is_some()
+            }
             _ => false,
         }
+    }
+
+    /// Whether a slice header can be read as one of a first slice.
+    pub fn may_be(&self, unit: &[u8]) -> bool {
+        self.slice(unit).is_some_and(|(slice, _)| slice.is_first && slice.own.is_some_and(|own| own.is_possible))
+    }
+
+    /// See [`super::Parameters::forget`].
+    pub fn forget(&mut self) {
+        self.last = None;
+        self.recent = Recent::default();
+    }
+
+    /// See [`super::Parameters::may_continue`].
+    pub fn may_continue(&self, unit: &[u8]) -> bool {
+        let Some((last, (slice, ..))) = self.last.zip(self.slice(unit)) else { return false };
+        let is_of_picture =
+            |own: OwnSlice| own.is_possible && last.own.is_some_and(|first| first.order_lsb == own.order_lsb);
+        (slice.kind, slice.pps) == (last.kind, last.pps) && !slice.is_first && slice.own.is_none_or(is_of_picture)
     }
 
     /// Whether there is a picture parameter set with its sequence parameter set.
@@ -251,19 +167,26 @@ impl Parameters {
         self.any()?.aspect
     }
 
-    /// See [`super::Parameters::picture`].
-    pub fn picture(&mut self, unit: &[u8]) -> Option<Picture> {
-        let [first, second, ..] = *unit else { return None };
-        let kind = kind_of(first);
+    /// Reads a slice header as far as the sets allow.
+    fn slice(&self, unit: &[u8]) -> Option<(Slice, &Sps)> {
+        let kind = kind_of(*unit.first()?);
         let payload = unescaped(unit.get(2..unit.len().min(SLICE_PREFIX_BYTES))?);
         let mut bits = Bits::new(&payload);
-        let is_random_access = RANDOM_ACCESS.contains(&kind);
-        bits.flag().filter(|is_first| *is_first)?;
-        if is_random_access {
+        let is_first = bits.flag()?;
+        if RANDOM_ACCESS.contains(&kind) {
             bits.u(1)?;
         }
         let pps = self.pps.get(&bits.ue()?)?;
         let sps = self.sps.get(&pps.sps)?;
+        let slice = |own| Slice { kind, is_first, pps: pps.id, own };
+        if !is_first {
+            let is_dependent = pps.has_dependent_slices && bits.flag()?;
+            let blocks = sps.tools.as_ref()?.blocks;
+            bits.u(header::bits_for(blocks)).filter(|address| (1..blocks).contains(address))?;
+            if is_dependent {
+                return Some((slice(None), sps));
+            }
+        }
         bits.u(pps.extra_bits)?;
         let slice_type = bits.ue().filter(|kind| *kind <= 2)?;
         if pps.has_output_flag {
@@ -273,103 +196,43 @@ impl Parameters {
             bits.u(2)?;
         }
         let is_refresh = matches!(kind, 19 | 20);
-        let period = 1_i64 << sps.order_bits;
-        let low = if is_refresh { 0 } else { i64::from(bits.u(sps.order_bits)?) };
+        let order_lsb = if is_refresh { 0 } else { i64::from(bits.u(sps.order_bits)?) };
+        let said = header::Said { slice_type, is_refresh };
+        let is_possible = header::is_possible(said, &mut bits, sps, pps.tools) != Some(false);
+        Some((slice(Some(OwnSlice { slice_type, order_lsb, is_possible })), sps))
+    }
+
+    /// See [`super::Parameters::picture`].
+    pub fn picture(&mut self, unit: &[u8]) -> Option<Picture> {
+        let second = *unit.get(1)?;
+        let (slice, sps) = self.slice(unit).filter(|(slice, _)| slice.is_first)?;
+        let (own, kind, period) = (slice.own?, slice.kind, 1_i64 << sps.order_bits);
+        let is_random_access = RANDOM_ACCESS.contains(&kind);
         // A CRA or BLA picture begins a sequence where nothing came before it (§8.1.3, NoRaslOutputFlag).
-        let begins_sequence = is_random_access && (is_refresh || kind < 19 || !self.has_begun);
-        let order = if begins_sequence { low } else { unwrapped(low, self.reference_order, period) };
+        let begins_sequence = is_random_access && (kind <= 20 || !self.has_begun);
+        let order =
+            if begins_sequence { own.order_lsb } else { unwrapped(own.order_lsb, self.reference_order, period) };
+        if begins_sequence {
+            self.recent = Recent::default();
+        }
+        let is_new = self.recent.may_take(order, self.reference_order);
+        self.recent.take(order);
         let is_lowest = second & 7 == 1;
         let is_disposable = kind <= 14 && kind.is_multiple_of(2);
         if is_lowest && !is_disposable && !LEADING.contains(&kind) {
             self.reference_order = order;
         }
         self.has_begun = true;
-        let is_consistent = !is_random_access || slice_type == 2;
-        Some(Picture { order, begins_sequence, is_second_field: false, is_consistent })
+        self.last = Some(slice);
+        let is_consistent = !is_random_access || own.slice_type == 2;
+        let is_next = is_consistent && own.is_possible && is_new;
+        Some(Picture { order, begins_sequence, is_second_field: false, is_consistent, is_next })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Writes what [`Bits`] reads.
-    #[derive(Default)]
-    struct Written(Vec<bool>);
-
-    impl Written {
-        fn u(&mut self, count: u32, value: u64) -> &mut Self {
-            self.0.extend((0..count).rev().map(|bit| value >> bit & 1 == 1));
-            self
-        }
-
-        fn ue(&mut self, values: &[u64]) -> &mut Self {
-            for value in values {
-                let bits = u64::BITS - (value + 1).leading_zeros();
-                self.u(bits - 1, 0).u(bits, value + 1);
-            }
-            self
-        }
-
-        /// The unit, its emulation prevention bytes included.
-        fn unit(&mut self) -> Vec<u8> {
-            self.u(1, 1);
-            let bytes = self
-                .0
-                .chunks(8)
-                .map(|byte| byte.iter().enumerate().fold(0_u8, |found, (at, bit)| found | u8::from(*bit) << (7 - at)));
-            let mut unit = vec![0x42, 0x01];
-            for byte in bytes {
-                if unit.ends_with(&[0, 0]) && byte <= 3 {
-                    unit.push(3);
-                }
-                unit.push(byte);
-            }
-            unit
-        }
-    }
-
-    /// A sequence parameter set with everything in it that may stand in front of the VUI parameters.
-    fn full_set() -> Written {
-        let mut set = Written::default();
-        set.u(8, 1).u(8, 0x01).u(32, 0x6000_0000).u(48, 0xB000_0000_0000).u(8, 93);
-        // 320 × 240 in 4:2:0 and 8 bits, order counts of 8 bits, all sizes of blocks.
-        set.ue(&[0, 1, 320, 240]).u(1, 0).ue(&[0, 0, 4]).u(1, 1).ue(&[4, 2, 0]).ue(&[0, 3, 0, 3, 0, 0]);
-        // Scaling lists: each as the one before but the first of each size, which is written out.
-        set.u(2, 3);
-        for size in 0..4_u32 {
-            for matrix in 0..if size == 3 { 2 } else { 6 } {
-                if matrix > 0 {
-                    set.u(1, 0).ue(&[1]);
-                    continue;
-                }
-                set.u(1, 1).ue(&vec![0; if size == 0 { 16 } else { 64 } + usize::from(size > 1)]);
-            }
-        }
-        // PCM, then three sets of reference pictures, the second and third by the one before.
-        set.u(2, 3).u(1, 1).u(8, 0x77).ue(&[0, 2]).u(1, 1);
-        set.ue(&[3, 2, 1, 0]).u(1, 1).ue(&[1]).u(1, 0).ue(&[0]).u(1, 1);
-        set.u(1, 1).u(1, 1).ue(&[0]).u(2, 0b11).u(2, 0b00).u(1, 1);
-        set.u(1, 1).u(1, 0).ue(&[1]).u(2, 0b01).u(3, 0b111);
-        // Two long-term pictures.
-        set.u(1, 1).ue(&[2]).u(9, 0x1FF).u(9, 0x0AA).u(2, 3);
-        set
-    }
-
-    #[test]
-    fn the_shape_of_samples_is_found_behind_all_that_may_stand_before_it() {
-        let shape = |unit: &[u8]| Sps::read(unit).map(|sps| (sps.width, sps.height, sps.aspect));
-        let mut set = full_set();
-        let said = set.u(1, 1).u(1, 1).u(8, 255).u(16, 64).u(16, 45).u(32, 0).unit();
-        assert_eq!(shape(&said), Some((320, 240, Aspect::new(64, 45))));
-        assert_eq!(shape(&full_set().u(1, 0).unit()), Some((320, 240, Some(Aspect::SQUARE))));
-        assert_eq!(shape(&full_set().u(2, 3).u(8, 14).unit()), Some((320, 240, Aspect::new(4, 3))));
-        assert_eq!(shape(&full_set().u(2, 3).u(8, 200).unit()), Some((320, 240, Some(Aspect::SQUARE))), "reserved");
-        // The sizes stand whatever is cut off behind them, and what cannot be read is not guessed.
-        for length in 60..said.len() - 9 {
-            assert_eq!(shape(&said[..length]), Some((320, 240, None)), "{length}");
-        }
-    }
 
     #[test]
     fn headers_that_contradict_themselves_are_no_units() {

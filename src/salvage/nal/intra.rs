@@ -107,7 +107,7 @@ impl Parameters {
             _ => prores_size(sample)?,
         };
         let is_consistent = *self.size.get_or_insert(size) == size;
-        Some(Picture { order: 0, begins_sequence: true, is_second_field: false, is_consistent })
+        Some(Picture { order: 0, begins_sequence: true, is_second_field: false, is_consistent, is_next: is_consistent })
     }
 }
 

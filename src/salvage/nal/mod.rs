@@ -8,10 +8,13 @@ pub mod av1;
 pub mod avc;
 pub mod hevc;
 pub mod intra;
+mod recent;
 pub mod visual;
+mod whole;
 
 use super::bits::Bits;
 use crate::isobmff::Aspect;
+pub use whole::unescaped_at;
 
 /// Bytes of a unit that are looked at; parameter sets are shorter, slice headers as far as the picture order much so.
 pub const PREFIX_BYTES: usize = 1024;
@@ -79,6 +82,7 @@ pub enum Role {
 
 /// What a slice header says about the order of its picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Picture {
     /// `PicOrderCnt` within the coded video sequence.
     pub order: i64,
@@ -88,6 +92,9 @@ pub struct Picture {
     pub is_second_field: bool,
     /// Whether the numbers follow on those of the picture before it (the consistency test).
     pub is_consistent: bool,
+    /// Whether they are besides those that only the very next picture can have. What some encoders get wrong is not held against a
+    /// picture by the test before.
+    pub is_next: bool,
 }
 
 /// Parameter sets of a track, and the state of picture order.
@@ -168,8 +175,35 @@ impl Parameters {
 
     /// Whether a slice may come next, read without taking it: its parameter sets are known and its numbers follow.
     pub fn may_follow(&self, unit: &[u8]) -> bool {
-        let mut ahead = self.clone();
-        ahead.picture(unit).is_some_and(|picture| picture.is_consistent)
+        // At most places none stands, and a copy is dear.
+        self.may_be(unit) && self.clone().picture(unit).is_some_and(|picture| picture.is_next)
+    }
+
+    /// Whether the first slice of any picture may begin so.
+    pub fn may_be(&self, unit: &[u8]) -> bool {
+        match self {
+            Self::Avc(sets) => sets.may_be(unit),
+            Self::Hevc(sets) => sets.may_be(unit),
+            Self::Visual(_) | Self::Av1(_) | Self::Intra(_) => true,
+        }
+    }
+
+    /// Whether a slice that is not the first of its picture may belong to the one of the call before.
+    pub fn may_continue(&self, unit: &[u8]) -> bool {
+        match self {
+            Self::Avc(sets) => sets.may_continue(unit),
+            Self::Hevc(sets) => sets.may_continue(unit),
+            Self::Visual(_) | Self::Av1(_) | Self::Intra(_) => true,
+        }
+    }
+
+    /// Forgets the picture of the call before: some may be lost between it and the next.
+    pub fn forget(&mut self) {
+        match self {
+            Self::Avc(sets) => sets.forget(),
+            Self::Hevc(sets) => sets.forget(),
+            Self::Visual(_) | Self::Av1(_) | Self::Intra(_) => {}
+        }
     }
 
     /// After how many pictures the order count begins again, in its own units; 0 if that is not known.
@@ -228,6 +262,15 @@ pub fn role(standard: Standard, unit: &[u8], length: u64) -> Option<Role> {
         Standard::Avc => avc::role(unit, length),
         Standard::Hevc => hevc::role(unit, length),
         Standard::Visual | Standard::Av1 | Standard::Jpeg | Standard::ProRes => None,
+    }
+}
+
+/// Whether a unit that is no slice is what its header says, up to its last bit.
+pub fn is_whole(standard: Standard, unit: &[u8]) -> bool {
+    match standard {
+        Standard::Avc => avc::is_whole(unit),
+        Standard::Hevc => hevc::is_whole(unit),
+        Standard::Visual | Standard::Av1 | Standard::Jpeg | Standard::ProRes => true,
     }
 }
 

@@ -130,7 +130,7 @@ impl Parameters {
         let step = if self.resolution.is_multiple_of(1000) && self.resolution > 1000 { 1001 } else { 1 };
         let begins_sequence = !std::mem::replace(&mut self.has_begun, true);
         let order = (second * i64::from(self.resolution) + ticks) / step;
-        Some(Picture { order, begins_sequence, is_second_field: false, is_consistent: true })
+        Some(Picture { order, begins_sequence, is_second_field: false, is_consistent: true, is_next: true })
     }
 }
 

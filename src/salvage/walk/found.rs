@@ -162,7 +162,8 @@ mod tests {
 
     #[test]
     fn what_is_known_of_a_picture_is_kept_in_few_bytes() {
-        let picture = Picture { order: -3, begins_sequence: true, is_second_field: false, is_consistent: true };
+        let picture =
+            Picture { order: -3, begins_sequence: true, is_second_field: false, is_consistent: true, is_next: true };
         let at = (1 << OFFSET_BITS) - 100;
         let frame = Frame::new(at..at + 70, 9, true, Some(picture));
         assert_eq!((frame.offset(), frame.size_bytes, frame.audio_before), (at, 70, 9));

@@ -3,9 +3,9 @@
 
 use std::io::{Read, Seek};
 
-use super::{RESUME_CHAIN, Walker};
+use super::{PARSE_BYTES, RESUME_CHAIN, Walker};
 use crate::salvage::element::{LOOK_BYTES, Sound};
-use crate::salvage::nal::{Parameters, Role};
+use crate::salvage::nal::{self, Parameters, Role};
 
 /// Longest run that is believed: seconds of sound, or what a writer collects.
 const MOST_RUN_BYTES: u64 = 4 << 20;
@@ -17,6 +17,8 @@ const MOST_GROWTH: u64 = 8;
 const ANY_UNIT_BYTES: u64 = 512 << 10;
 /// Most units in front of the first slice of a picture.
 const MOST_OPENING: u32 = 16;
+/// So many bytes of a slice are looked through for what no unit can contain.
+const ESCAPED_BYTES: usize = 64 << 10;
 /// The sound behind the last picture is at most so many times as long as the longest run between two.
 const MOST_TAIL_RUNS: u64 = 8;
 /// Runs after which their first bytes are known.
@@ -46,6 +48,16 @@ impl FirstBytes {
         let count = self.counts[usize::from(byte)];
         if self.total < KNOWN_RUNS { byte > 1 } else { count * 256 >= self.total }
     }
+}
+
+/// What comes behind a picture.
+enum Follower {
+    /// One that follows on it by its numbers, from here to here.
+    At(u64, u64),
+    /// None up to the end of the media.
+    CutOff,
+    /// None that is near.
+    None,
 }
 
 impl<R: Read + Seek> Walker<'_, R> {
@@ -138,23 +150,28 @@ impl<R: Read + Seek> Walker<'_, R> {
         if self.video.is_some_and(|video| video.standard.is_intra()) {
             return self.parse(0, at).is_some();
         }
+        // What opens a picture may change its parameters.
+        let mut ahead = None;
         let mut at = at;
         for _ in 0..MOST_OPENING {
-            let Some(end) = self.parse(0, at) else { return false };
-            let most = self.largest_unit_bytes.saturating_mul(MOST_GROWTH).max(ANY_UNIT_BYTES);
-            if end - at > most || self.chain(end, 1) == 0 {
+            let role = self.role_at(at);
+            self.budget.spend(PARSE_BYTES);
+            if matches!(role, Some(Role::Slice { is_first: true, .. })) && !self.may_be_slice(at, ahead.as_ref()) {
                 return false;
             }
-            match self.role_at(at) {
-                Some(Role::Opens) => at = end,
-                Some(Role::Slice { is_first: true, .. }) => {
-                    let is_next = self.follows(at);
-                    if is_next && self.is_followed(at, end) {
-                        return true;
+            let Some(end) = self.parse(0, at).filter(|end| self.goes_on(*end)) else { return false };
+            match role {
+                Some(Role::Opens) if !self.is_whole(at) => return false,
+                Some(Role::Opens) => {
+                    let mut sets = ahead.take().or_else(|| self.parameters.clone());
+                    if let Some(sets) = &mut sets {
+                        sets.take(self.body(at));
                     }
-                    // Packets may look like a unit that swallows the true ones behind it.
-                    let swallows = self.parameters_are_known() && self.another_is_inside(at, end);
-                    return !swallows && self.another_follows(end, if is_next { 1 } else { RESUME_CHAIN });
+                    (ahead, at) = (sets, end);
+                }
+                Some(Role::Slice { is_first: true, .. }) => {
+                    let sets = ahead.or_else(|| self.parameters.clone());
+                    return sets.is_some_and(|sets| self.slice_stands(at, end, sets));
                 }
                 _ => return false,
             }
@@ -162,20 +179,113 @@ impl<R: Read + Seek> Walker<'_, R> {
         false
     }
 
+    /// Whether a slice may have the header that stands here, with sets that came with it or those that are known. Most places where
+    /// a unit may begin are told by that, and nothing far away needs to be looked at.
+    fn may_be_slice(&mut self, at: u64, sets: Option<&Parameters>) -> bool {
+        let known = if sets.is_none() { self.parameters.take() } else { None };
+        let may_be = sets.or(known.as_ref()).is_none_or(|sets| !sets.is_usable() || sets.may_be(self.body(at)));
+        self.parameters = known.or_else(|| self.parameters.take());
+        may_be
+    }
+
+    /// Whether something may stand behind a unit.
+    fn goes_on(&mut self, end: u64) -> bool {
+        end == self.limit || self.run_may_begin(end) || self.parse(0, end).is_some()
+    }
+
+    /// Whether a first slice is to be believed, which was opened with these parameter sets.
+    fn slice_stands(&mut self, at: u64, end: u64, sets: Parameters) -> bool {
+        let most = self.largest_unit_bytes.saturating_mul(MOST_GROWTH).max(ANY_UNIT_BYTES);
+        if !sets.is_usable() {
+            return end - at <= most && self.another_follows(end, RESUME_CHAIN);
+        }
+        if self.begins_with(at, |body| sets.may_follow(body)) {
+            let is_escaped = self.is_escaped(at, end);
+            let mut next = sets.clone();
+            self.begins_with(at, |body| next.picture(body).is_some());
+            match self.follower(end, &next) {
+                Follower::At(..) if is_escaped => return true,
+                // A hole in a picture, or packets that look like a unit and swallow the true ones behind it.
+                Follower::At(..) => return end - at <= most && !self.another_is_inside(at, end),
+                Follower::CutOff if is_escaped && end - at <= most => return true,
+                Follower::CutOff | Follower::None => {}
+            }
+        }
+        // Pictures may be lost in front of it. Packets may look like a unit that swallows the true ones behind it.
+        end - at <= most && self.resumes(at, end, sets) && !self.another_is_inside(at, end)
+    }
+
+    /// Whether pictures follow on one another by their numbers from a slice on, whatever came before it.
+    fn resumes(&mut self, at: u64, end: u64, mut sets: Parameters) -> bool {
+        sets.forget();
+        let is_read = self.begins_with(at, |body| sets.picture(body).is_some_and(|picture| picture.is_next));
+        if !is_read || !self.is_escaped(at, end) {
+            return false;
+        }
+        let mut end = end;
+        for _ in 0..RESUME_CHAIN {
+            match self.follower(end, &sets) {
+                Follower::At(next, behind) => {
+                    self.begins_with(next, |body| sets.picture(body).is_some());
+                    end = behind;
+                }
+                Follower::CutOff => return true,
+                Follower::None => return false,
+            }
+        }
+        true
+    }
+
     /// Whether a unit here belongs to the access unit that ends here.
     pub(super) fn continues(&mut self, at: u64) -> bool {
-        let is_part = matches!(self.role_at(at), Some(Role::Slice { is_first: false, .. } | Role::Closes));
+        let role = self.role_at(at);
+        let is_part = matches!(role, Some(Role::Slice { is_first: false, .. } | Role::Closes));
         let ends_here = self.open.is_some_and(|open| open.has_picture && open.range.1 == at);
         let Some(end) = self.parse(0, at).filter(|_| is_part && ends_here) else { return false };
-        end - at <= self.largest_unit_bytes.saturating_mul(MOST_GROWTH) && self.chain(end, 1) > 0
+        if end - at > self.largest_unit_bytes.saturating_mul(MOST_GROWTH) || !self.goes_on(end) {
+            return false;
+        }
+        match self.parameters.take() {
+            Some(sets) if matches!(role, Some(Role::Slice { .. })) => {
+                let continues = !sets.is_usable() || sets.may_continue(self.body(at));
+                self.parameters = Some(sets);
+                continues
+            }
+            sets => {
+                self.parameters = sets;
+                self.is_whole(at)
+            }
+        }
+    }
+
+    /// The beginning of the unit at a place, without its length.
+    fn body(&mut self, at: u64) -> &[u8] {
+        let Some(video) = self.video else { return &[] };
+        let bytes = self.source.at(at, LOOK_BYTES);
+        let Some(unit) = video.unit(bytes) else { return &[] };
+        let end = bytes.len().min(usize::try_from(unit.bytes).unwrap_or(usize::MAX));
+        bytes.get(video.length_bytes..end).unwrap_or_default()
+    }
+
+    /// Whether nothing stands in the unit that none can contain, as far as it is looked through.
+    fn is_escaped(&mut self, at: u64, end: u64) -> bool {
+        let most = usize::try_from(end - at).unwrap_or(usize::MAX).min(ESCAPED_BYTES);
+        let length_bytes = self.video.map_or(0, |video| video.length_bytes);
+        let bytes = self.source.at(at, most);
+        let found = nal::unescaped_at(bytes.get(length_bytes..most.min(bytes.len())).unwrap_or_default());
+        self.budget.spend(found.unwrap_or(most) as u64);
+        found.is_none()
+    }
+
+    /// Whether a unit that is no slice is one up to its end, as far as that is seen.
+    fn is_whole(&mut self, at: u64) -> bool {
+        let Some(standard) = self.video.map(|video| video.standard) else { return false };
+        let is_seen = self.parse(0, at).is_some_and(|end| end - at <= LOOK_BYTES as u64);
+        !is_seen || nal::is_whole(standard, self.body(at))
     }
 
     fn role_at(&mut self, at: u64) -> Option<Role> {
         self.video?.unit(self.source.at(at, LOOK_BYTES)).map(|unit| unit.role)
-    }
-
-    fn parameters_are_known(&self) -> bool {
-        self.parameters.as_ref().is_some_and(Parameters::is_usable)
     }
 
     fn follows(&mut self, at: u64) -> bool {
@@ -187,29 +297,33 @@ impl<R: Read + Seek> Walker<'_, R> {
 
     /// Whether the first slice of a picture stands at a place, and what is asked of it is so.
     fn begins_with(&mut self, at: u64, is_so: impl FnOnce(&[u8]) -> bool) -> bool {
-        let Some(video) = self.video else { return false };
-        let bytes = self.source.at(at, LOOK_BYTES);
-        let Some(unit) = video.unit(bytes) else { return false };
-        let body = &bytes[video.length_bytes..bytes.len().min(usize::try_from(unit.bytes).unwrap_or(usize::MAX))];
-        matches!(unit.role, Role::Slice { is_first: true, .. }) && is_so(body)
+        matches!(self.role_at(at), Some(Role::Slice { is_first: true, .. })) && is_so(self.body(at))
+    }
+
+    /// The picture that follows by its numbers on the one that was read last with these parameter sets, if it comes soon.
+    fn follower(&mut self, from: u64, sets: &Parameters) -> Follower {
+        let until = self.limit.min(from.saturating_add(NEXT_UNIT_BYTES));
+        let mut at = from;
+        while at < until {
+            let before = at;
+            at += self.glance(at, until);
+            if at < until
+                && let Some(end) = self.parse(0, at)
+                && self.begins_with(at, |body| sets.may_follow(body))
+            {
+                return Follower::At(at, end);
+            }
+            at += 1;
+            self.budget.spend(at - before);
+        }
+        if until == self.limit { Follower::CutOff } else { Follower::None }
     }
 
     /// Whether a picture that follows on the one of the slice `at..end` by its numbers comes soon behind it.
     fn is_followed(&mut self, at: u64, end: u64) -> bool {
         let Some(mut ahead) = self.parameters.clone() else { return false };
         self.begins_with(at, |body| ahead.picture(body).is_some());
-        let until = self.limit.min(end.saturating_add(NEXT_UNIT_BYTES));
-        let mut at = end;
-        while at < until {
-            let before = at;
-            at += self.glance(at, until);
-            if at < until && self.parse(0, at).is_some() && self.begins_with(at, |body| ahead.may_follow(body)) {
-                return true;
-            }
-            at += 1;
-            self.budget.spend(at - before);
-        }
-        until == self.limit
+        !matches!(self.follower(end, &ahead), Follower::None)
     }
 
     /// Whether a picture stands inside of what looks like a slice that follows on the picture before as well, and that

@@ -1,7 +1,7 @@
 //! The rest of a slice header of H.264 (§7.3.3), held against the parameter sets: read with others it rarely comes out at
 //! values that the standard allows, and hardly ever at bits that are all one up to the next byte, where CABAC begins (§7.3.4).
 
-use super::{Pps, Sps};
+use super::sets::{Pps, Sps};
 use crate::salvage::bits::Bits;
 
 /// Most reference pictures in a list, of frames and of fields (§7.4.3).
