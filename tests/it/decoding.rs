@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::recordings::{decode_errors, made};
+use crate::support::recordings::{decode_errors, ffmpeg, made};
 use crate::support::{House, standard_config};
 
 /// Offset and size of the packets of a stream that are no keyframes, in the file.
@@ -102,5 +102,23 @@ fn a_sound_recording_has_no_decoding_errors() {
         house.put(&whole, &format!("room.{}", whole.extension().unwrap().to_str().unwrap()));
         house.process().expect_code(0);
         assert_eq!(named(&house), [], "{recipe}");
+    }
+}
+
+#[test]
+fn pictures_in_front_of_the_first_of_a_recording_that_joins_a_stream_are_no_errors() {
+    // From its second key picture on, which has pictures behind it that refer to those before it, in three slices each.
+    let slices = "log-level=none:keyint=15:min-keyint=15:bframes=3:open-gop=1:slices=3";
+    for (name, format) in [("mp4", "mp4"), ("ts", "mpegts"), ("mkv", "matroska")] {
+        let house = that_decodes();
+        let (whole, joined) = (house.path().join("whole.mp4"), house.path().join(format!("joined.{name}")));
+        let pictures = ["-f", "lavfi", "-i", "testsrc2=s=320x240:r=25:d=4", "-c:v", "libx265", "-preset", "ultrafast"];
+        let tail = ["-x265-params", slices, "-pix_fmt", "yuv420p", whole.to_str().unwrap()];
+        ffmpeg(&[&pictures[..], &tail].concat());
+        let seek = ["-ss", "1.0", "-i", whole.to_str().unwrap(), "-c", "copy", "-f", format, joined.to_str().unwrap()];
+        ffmpeg(&seek);
+        house.put(&joined, &format!("room.{name}"));
+        house.process().expect_code(0);
+        assert_eq!(named(&house), [], "{name}");
     }
 }

@@ -159,6 +159,26 @@ fn parameters_that_do_not_decode_make_no_recording_whoever_named_them() {
 }
 
 #[test]
+fn pictures_that_refer_to_what_came_before_the_first_are_no_errors() {
+    // Open GOPs of several slices: libavcodec skips the first slice of each such picture, and misses it at the others.
+    let slices = "log-level=none:keyint=15:min-keyint=15:bframes=3:open-gop=1:slices=3";
+    let codecs = format!("-c:v libx265 -preset ultrafast -x265-params {slices} -pix_fmt yuv420p -tag:v hvc1 -c:a aac");
+    let house = House::new();
+    let of = |look, to: &Path, seconds| {
+        Broadcast { size: "320x240", look, codecs: &codecs }.write(to, seconds);
+    };
+    let (whole, reference) = (house.path().join("whole.mp4"), house.path().join("reference.mp4"));
+    of(1, &whole, 6);
+    of(0, &reference, 2);
+    let (crashed, output) = (house.path().join("crashed.mp4"), house.path().join("out.mp4"));
+    crash(&whole, 75, &crashed);
+    let args = ["--json", "recover", text(&crashed), "--reference", text(&reference), "--output", text(&output)];
+    let run = house.run(&args).expect_code(0);
+    assert!(run.out.contains("\"decodeErrors\":0"), "{}", run.out);
+    assert_is(&output, &whole, 75);
+}
+
+#[test]
 fn flat_pictures_do_not_pass_for_those_of_another_size() {
     // A decoder goes through them without an error whatever their size: they say next to nothing.
     for codecs in [H264, H265] {

@@ -13,6 +13,7 @@ use ffmpeg_next::decoder::{Check, Opened};
 use ffmpeg_next::ffi::AVCodecContext;
 use ffmpeg_next::{Discard, Error, Packet, frame};
 
+use super::leading::Leading;
 use super::source::Source;
 
 /// Most errors in a row that a decoder is asked to go on behind.
@@ -45,6 +46,7 @@ pub(in crate::media) struct Decoder {
     opened: Opened,
     said: Box<AtomicU64>,
     frame: frame::Video,
+    leading: Option<Leading>,
     refused: u64,
     shown: u64,
 }
@@ -69,11 +71,15 @@ impl Decoder {
         // It smooths pictures that nobody looks at, and meets no error that reading them does not.
         decoder.skip_loop_filter(Discard::All);
         let opened = decoder.open_as(codec).ok()?;
-        Some(Self { opened, said, frame: frame::Video::empty(), refused: 0, shown: 0 })
+        let leading = source.track(track).and_then(|facts| Leading::of(&facts.codec, &facts.extradata));
+        Some(Self { opened, said, frame: frame::Video::empty(), leading, refused: 0, shown: 0 })
     }
 
-    /// Decodes a packet and hands on what comes out.
+    /// Decodes a packet, if it is none that is skipped where decoding begins, and hands on what comes out.
     pub(in crate::media) fn decode(&mut self, packet: &Packet, take: impl FnMut(&frame::Video)) {
+        if self.leading.as_mut().is_some_and(|leading| leading.skips(packet.data().unwrap_or_default())) {
+            return;
+        }
         self.refused += u64::from(self.opened.send_packet(packet).is_err());
         self.drain(take);
     }

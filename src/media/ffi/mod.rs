@@ -10,6 +10,7 @@ mod extras;
 mod facts;
 mod headed;
 mod late;
+mod leading;
 pub(in crate::media) mod library;
 pub(in crate::media) mod log;
 pub(in crate::media) mod sink;
