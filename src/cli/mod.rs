@@ -17,6 +17,7 @@ pub mod output;
 pub mod progress;
 pub mod report;
 pub mod run;
+mod sheet;
 pub mod signals;
 pub mod table;
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Write};
 
 use serde::Serialize;
-use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
+use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
 use super::table::{Style, Table};
 use crate::printable::{Printable, is_misleading};
@@ -32,12 +32,6 @@ impl Output<'_> {
     pub fn json(&mut self, value: &impl Serialize) -> io::Result<()> {
         let line = json_text(value, CompactFormatter)?;
         writeln!(self.out.as_it_is(), "{line}")
-    }
-
-    /// Prints one result as JSON for people, on several lines.
-    pub fn pretty_json(&mut self, value: &impl Serialize) -> io::Result<()> {
-        let text = json_text(value, PrettyFormatter::new())?;
-        writeln!(self.out.as_it_is(), "{text}")
     }
 
     /// Prints a table, or what to say instead of an empty one.
@@ -154,12 +148,9 @@ mod tests {
     #[test]
     fn json_is_safe_to_print_and_means_the_same() {
         let value = serde_json::json!({ "name": "x\u{7f}\u{9b}\n\u{202e}\u{e0041}\"é", "list": [1, { "b": null }], "none": {} });
-        for pretty in [false, true] {
-            let text = printed(|output| if pretty { output.pretty_json(&value) } else { output.json(&value) });
-            assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
-            assert!(text.contains("x\\u007f\\u009b\\n\\u202e\\udb40\\udc41\\\"é"), "{text}");
-            let plain = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) };
-            assert_eq!(text.lines().count(), plain.unwrap().lines().count());
-        }
+        let text = printed(|output| output.json(&value));
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
+        assert!(text.contains("x\\u007f\\u009b\\n\\u202e\\udb40\\udc41\\\"é"), "{text}");
+        assert_eq!(text.lines().count(), 1);
     }
 }

@@ -379,6 +379,18 @@ fn vods_are_listed_shown_exported_and_deleted() {
     let id = text(&one[0], "vodId");
     let shown = house.run(&["--json", "vod", "show", id]).expect_code(0).json_lines();
     assert_eq!(shown, one);
+    let sheet = house.run(&["vod", "show", id]).expect_code(0).out;
+    assert!(sheet.starts_with("room2.mp4\n"), "{sheet}");
+    let store = house.store().display().to_string();
+    for fact in [
+        "stream        room2",
+        "video         h264, 160x120, 15 fps, 30 packets",
+        &store,
+        "checksum compared 20",
+        "kept as it was",
+    ] {
+        assert!(sheet.contains(fact), "`{fact}` is not in\n{sheet}");
+    }
     let exported = house.run(&["vod", "export"]).expect_code(0).json_lines();
     assert_eq!(exported.len(), 2);
     let csv = house.run(&["vod", "export", "--format", "csv"]).expect_code(0).out;

@@ -10,6 +10,7 @@ use super::super::args::{ExportFormat, VodCommand};
 use super::super::asked::Asked;
 use super::super::exit::Exit;
 use super::super::output::Output;
+use super::super::sheet;
 use super::super::table::Table;
 use super::Failure;
 use crate::human;
@@ -27,7 +28,7 @@ pub fn run(asked: &Asked, command: &VodCommand, zone: &TimeZone, out: &mut Outpu
             let wanted = ListVods { stream, limit: *limit, after, oldest_first: *oldest_first, ..ListVods::default() };
             list(asked, wanted, zone, out)
         }
-        VodCommand::Show { id } => show(asked, id, out),
+        VodCommand::Show { id } => show(asked, id, zone, out),
         VodCommand::Delete { ids, yes, keep_file, keep_objects } => ids.iter().try_fold(Exit::Done, |exit, id| {
             let (id, keep_file, keep_objects) = (id.clone(), *keep_file, *keep_objects);
             let wanted = DeleteVod { id, keep_file, keep_objects, dry_run: true };
@@ -106,9 +107,9 @@ fn places_of(vod: &VodRecord) -> String {
     places.join(", ")
 }
 
-fn show(asked: &Asked, id: &str, out: &mut Output<'_>) -> Result<Exit, Failure> {
+fn show(asked: &Asked, id: &str, zone: &TimeZone, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let vod = asked.ask(&ShowVod { id: id.to_owned() })?;
-    let printed = if out.is_json { out.json(&vod) } else { out.pretty_json(&vod) };
+    let printed = if out.is_json { out.json(&vod) } else { sheet::print(&vod, zone, out) };
     printed.map_err(Failure::output)?;
     Ok(Exit::Done)
 }
