@@ -114,7 +114,7 @@ fn tried(source: &Path, mut salvaged: Salvaged) -> Result<Salvaged, FinishError>
     salvaged.report.decode_errors = Some(proof.errors);
     if !proof.is_clean {
         let parameters = salvaged.report.source;
-        info!(path = %printable(source), ?parameters, errors = proof.errors, "the parameters do not decode the recording");
+        info!(path = %printable(source), parameters = parameters.name(), errors = proof.errors, "the parameters do not decode the recording");
         salvaged.verdict = Verdict::NeedsParameters;
     }
     Ok(salvaged)
@@ -143,10 +143,10 @@ fn foreign(
         let mut defects = clusters_made_whole(&whole, container, &offset)?;
         if rest.start > 0 {
             if !begins_clean(whole.path(), container)? {
-                info!(path = %printable(source), parameters = ?mended.source, "the parameters do not decode the recording");
+                info!(path = %printable(source), parameters = mended.source.name(), "the parameters do not decode the recording");
                 continue;
             }
-            info!(path = %printable(source), parameters = ?mended.source, from = rest.start, "restored the beginning of the recording");
+            info!(path = %printable(source), parameters = mended.source.name(), from = rest.start, "restored the beginning of the recording");
             defects.push(Defect::Truncated { missing: format!("the first {} bytes", rest.start) });
         }
         return found_whole(whole, defects);
@@ -231,9 +231,9 @@ fn log(path: &Path, salvaged: &Salvaged) {
     let report = &salvaged.report;
     info!(
         path = %printable(path),
-        verdict = ?salvaged.verdict,
-        confidence = ?report.confidence,
-        parameters = ?report.source,
+        verdict = salvaged.verdict.name(),
+        confidence = report.confidence.name(),
+        parameters = report.source.name(),
         packets = report.packets(),
         lost_packets = report.lost(),
         unexplained_bytes = report.unexplained_bytes,

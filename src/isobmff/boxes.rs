@@ -112,6 +112,20 @@ pub enum Shape {
     NotMedia,
 }
 
+impl Shape {
+    /// What it is, for people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::HeaderFirst => "header first",
+            Self::HeaderLast => "header last",
+            Self::Fragmented => "fragmented",
+            Self::NoMovieHeader => "no header",
+            Self::Empty => "empty",
+            Self::NotMedia => "not media",
+        }
+    }
+}
+
 /// The top-level boxes of a file, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {

@@ -81,7 +81,7 @@ fn give_up(
         return house.catalog.cancel(&position.key, now_ms());
     }
     let due_ms = next_try_ms(attempt, *class, now_ms(), 0);
-    warn!(path = %printable(settled.path()), ?class, error = message, "not finished; the recording is unchanged");
+    warn!(path = %printable(settled.path()), class = class.name(), error = message, "not finished; the recording is unchanged");
     position.advance(house, Step::Failed { class: *class, message: message.clone(), due_ms })
 }
 

@@ -89,7 +89,7 @@ impl<'a> FirstScan<'a> {
         }
         let settings = self.house.settings();
         let targets = settings.deliver.targets.len();
-        info!(targets, uploads = %settings.deliver.upload_extensions, frees = ?settings.retain.delete_local, "upload and retention policy");
+        info!(targets, uploads = %settings.deliver.upload_extensions, frees = %settings.retain.delete_local, "upload and retention policy");
     }
 }
 

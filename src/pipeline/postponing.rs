@@ -184,7 +184,7 @@ fn say(entry: &Entry, why: &Postponed) {
     if entry.postponed.as_ref().is_some_and(|before| before.message == why.message) {
         debug!(%path, tries = why.tries, error = why.message, "still postponed");
     } else {
-        warn!(%path, class = ?why.class, error = why.message, "postponed; it will be retried from its last step");
+        warn!(%path, class = why.class.name(), error = why.message, "postponed; it will be retried from its last step");
     }
 }
 

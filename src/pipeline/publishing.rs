@@ -80,7 +80,7 @@ pub(super) fn commit(
         path = %printable(&record.file_path),
         stream = record.stream_id,
         duration_ms = record.duration,
-        outcome = ?record.outcome,
+        outcome = record.outcome.name(),
         defects = record.defects.len(),
         "finished and catalogued",
     );

@@ -212,7 +212,8 @@ impl<'a> Watcher<'a> {
             Event::Changed(path) => self.look_at(&path, None),
             Event::Removed(path) => self.forget(&path),
             Event::Rescan { directory, reason } => {
-                debug!(?directory, reason, "rescanning");
+                let scanned = directory.as_deref().map(printable).unwrap_or_default();
+                debug!(directory = scanned, reason, "rescanning");
                 self.rescan(directory.as_deref());
             }
             Event::Problem(problem) => self.tell(&problem),

@@ -22,6 +22,19 @@ pub enum ParameterSource {
     Media,
 }
 
+impl ParameterSource {
+    /// Its name, as JSON and logs call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Given => "given",
+            Self::Stream => "stream",
+            Self::Sibling => "sibling",
+            Self::Other => "other",
+            Self::Media => "media",
+        }
+    }
+}
+
 /// How far the result can be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -32,6 +45,17 @@ pub enum Confidence {
     Medium,
     /// Packets, order and times are proven by the media.
     High,
+}
+
+impl Confidence {
+    /// Its name, as JSON and logs call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+        }
+    }
 }
 
 /// The report of one salvage.

@@ -91,6 +91,18 @@ pub enum TrackKind {
     Data,
 }
 
+impl TrackKind {
+    /// Its name, as JSON and logs call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Video => "video",
+            Self::Audio => "audio",
+            Self::Subtitle => "subtitle",
+            Self::Data => "data",
+        }
+    }
+}
+
 /// One track of the finished file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -1,8 +1,10 @@
 //! What an operator can set about freeing local files.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::deliver;
+use crate::human;
 
 /// Settings of `[retain]`.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -40,6 +42,18 @@ pub enum DeleteLocal {
     BelowFree(u64),
     /// Oldest first, while the finished recordings on disk are more than this many bytes.
     MaxBytes(u64),
+}
+
+impl fmt::Display for DeleteLocal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Never => f.write_str("never"),
+            Self::Delivered => f.write_str("when delivered"),
+            Self::After(time) => write!(f, "{} s after delivery", time.as_secs()),
+            Self::BelowFree(bytes) => write!(f, "below {} free", human::size(*bytes)),
+            Self::MaxBytes(bytes) => write!(f, "above {} of recordings", human::size(*bytes)),
+        }
+    }
 }
 
 /// A retention that could never be safe.

@@ -91,6 +91,18 @@ pub enum Verdict {
     Nothing,
 }
 
+impl Verdict {
+    /// Its name, as JSON and logs call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Playable => "playable",
+            Self::NeedsParameters => "needs_parameters",
+            Self::NotCovered => "not_covered",
+            Self::Nothing => "nothing",
+        }
+    }
+}
+
 /// Further looks into the file that is salvaged: for each a thread looks through what is ahead.
 #[expect(missing_debug_implementations, reason = "a closure has none")]
 pub struct Others<'a, R> {

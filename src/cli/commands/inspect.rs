@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::discover;
 use crate::finish::{self, Action, Description, Header, Inspection, Plan, Validate};
 use crate::human;
-use crate::isobmff::{BoxHeader, Layout, Track};
+use crate::isobmff::{BoxHeader, Layout, Shape, Track};
 use crate::media::{self, Watch};
 use crate::recording::name::printable;
 use crate::recording::{Defect, TrackSummary};
@@ -57,7 +57,7 @@ fn print(
     defects: &[Defect],
     out: &mut Output<'_>,
 ) -> std::io::Result<()> {
-    let shape = inspection.shape().map(|s| format!("{s:?}"));
+    let shape = inspection.shape().map(Shape::name);
     if out.is_json {
         return out.json(&json!({
             "path": file, "size": inspection.size_bytes, "container": inspection.container, "shape": shape,
@@ -172,7 +172,7 @@ fn table_of(tracks: &[TrackSummary]) -> Table {
     for (number, track) in (1..).zip(tracks) {
         table.row([
             format!("{number}"),
-            format!("{:?}", track.kind).to_lowercase(),
+            track.kind.name().to_owned(),
             track.codec.clone(),
             track.packets.to_string(),
             human::size(track.bytes),

@@ -88,7 +88,7 @@ fn print(record: &VodRecord, output: &Path, out: &mut Output<'_>) -> std::io::Re
         }));
     }
     let (size, length) = (human::size(record.file_size), human::duration(record.duration));
-    let outcome = format!("{:?}", record.outcome).to_lowercase();
+    let outcome = record.outcome.name();
     writeln!(out.out, "{}: {outcome}, {size}, {length}", printable(output))?;
     for (number, track) in (1..).zip(&record.tracks) {
         let length = human::duration(track.duration_ms);
@@ -108,7 +108,7 @@ fn print_salvage(report: &SalvageReport, out: &mut Output<'_>) -> std::io::Resul
         ParameterSource::Other => "a recording of another stream",
         ParameterSource::Media => "the recording itself",
     };
-    let confidence = format!("{:?}", report.confidence).to_lowercase();
+    let confidence = report.confidence.name();
     writeln!(
         out.out,
         "salvage: parameters from {source}, confidence {confidence}, video timing {}",
