@@ -161,7 +161,7 @@ mod tests {
     fn a_refusal_without_an_end_is_cut_off_and_any_other_answer_is_an_error() {
         assert_eq!(read(Limited::new(Endless, false, 1 << 40)).unwrap() as u64, REFUSAL_MAX_BYTES);
         let said = crate::fault::chain(&read(Limited::new(Endless, true, 5_000)).unwrap_err());
-        assert!(said.contains("more than 5000 bytes"), "{said}");
+        assert!(said.contains("longer than 5000 bytes"), "{said}");
     }
 
     #[test]
