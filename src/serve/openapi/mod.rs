@@ -118,8 +118,8 @@ fn others() -> Map<String, Value> {
     };
     let problem = ("default", "It was not done.", PROBLEM);
     let media = [
-        ("200", "The whole file.", "application/octet-stream"),
-        ("206", "The range that was asked for.", "application/octet-stream"),
+        ("200", "The whole file.", "*/*"),
+        ("206", "The ranges that were asked for.", "*/*"),
         ("302", "The local file is freed: where a copy is.", ""),
         ("304", "It is what the client has.", ""),
         problem,
