@@ -5,13 +5,14 @@
 //! Only digests of the tokens are kept, and they are compared in constant time.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, Method};
+use axum::http::header::{AUTHORIZATION, HOST, WWW_AUTHENTICATE};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::Response;
 use blake3::Hash;
@@ -124,7 +125,8 @@ impl Access {
         }
         let needed = Role::needed_for(request.method());
         let Some(presented) = request.headers().get(AUTHORIZATION) else {
-            return if needed == Role::Read && self.reads_are_free { Ok(()) } else { Err(self.missing(needed)) };
+            let is_free = needed == Role::Read && self.reads_are_free && names_this_machine(request.headers());
+            return if is_free { Ok(()) } else { Err(self.missing(needed)) };
         };
         let role = bearer(presented).and_then(|token| self.tokens.role_of(token)).ok_or(Refusal::Unknown)?;
         if role >= needed { Ok(()) } else { Err(Refusal::ReadOnly) }
@@ -133,6 +135,15 @@ impl Access {
     const fn missing(&self, needed: Role) -> Refusal {
         if self.tokens.is_empty() { Refusal::NoneConfigured } else { Refusal::Missing(needed) }
     }
+}
+
+/// Whether a request was made to a loopback name. A page of another site whose name leads to 127.0.0.1 (DNS rebinding), or a proxy that
+/// serves everybody, sends another name.
+fn names_this_machine(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(HOST).map(HeaderValue::to_str) else { return true };
+    let Some(authority) = host.ok().and_then(|host| host.parse::<Authority>().ok()) else { return false };
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 /// The token of `Authorization: Bearer TOKEN`; the scheme's case does not matter (RFC 9110, 11.1).
@@ -249,6 +260,17 @@ mod tests {
         }
         let none = Access::of(LOCAL.parse().unwrap(), Tokens::default());
         assert_eq!(none.check(&asked("POST", "/api/v1/process", None)), Err(Refusal::NoneConfigured));
+    }
+
+    #[test]
+    fn reading_is_free_only_for_who_asks_this_machine_by_its_own_name() {
+        let free = |host: &str| {
+            let mut request = asked("GET", "/api/v1/vods", None);
+            request.headers_mut().insert(HOST, host.parse().unwrap());
+            access("127.0.0.1:8420").check(&request).is_ok()
+        };
+        assert!(["127.0.0.1:8420", "localhost", "LOCALHOST:80", "[::1]:8420", "127.1.2.3"].into_iter().all(free));
+        assert!(!["rebound.example:8420", "192.0.2.1", "localhost.example", ":::", ""].into_iter().any(free));
     }
 
     #[test]
