@@ -277,10 +277,10 @@ fn a_reload_changes_endpoints_and_replay_sends_events_again_with_the_same_ids() 
     let plain = fs::read_to_string(house.path().join("config.toml")).unwrap();
     let reload = |endpoint: &str| {
         fs::write(house.path().join("config.toml"), format!("{plain}{endpoint}")).unwrap();
-        let said = daemon.log().matches("The new configuration is in force").count();
+        let said = daemon.log().matches("configuration reloaded").count();
         daemon.signal("HUP");
         until("the reload", || {
-            (daemon.log().matches("The new configuration is in force").count() > said).then_some(())
+            (daemon.log().matches("configuration reloaded").count() > said).then_some(())
         });
     };
     reload(&webhook("site", &first.url(), ""));

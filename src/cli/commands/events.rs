@@ -80,7 +80,7 @@ fn print(events: &[Logged], zone: &TimeZone, out: &mut Output<'_>) -> io::Result
     if out.is_json {
         return events.iter().try_for_each(|logged| out.json(logged));
     }
-    let mut table = Table::new(&[">NUMBER", "TIME", "TYPE", "STREAM", "WHAT"]);
+    let mut table = Table::new(&[">NUMBER", "TIME", "TYPE", "STREAM", "SUBJECT"]);
     for logged in events {
         table.row(row(logged, zone));
     }
