@@ -51,9 +51,10 @@ fn read(sets: &mut Parameters, body: &[u8], role: Role) {
     match role {
         Role::Opens | Role::Closes => drop(sets.take(body)),
         Role::Slice { .. } => {
-            let follows = sets.may_follow(body);
+            let (may_be, follows) = (sets.may_be(body), sets.may_follow(body));
             let picture = sets.picture(body);
-            assert_eq!(follows, picture.is_some_and(|picture| picture.is_consistent), "to look ahead takes nothing");
+            assert_eq!(follows, may_be && picture.is_some_and(|p| p.is_next), "to look ahead takes nothing");
+            assert!(picture.is_none_or(|p| p.is_consistent || !p.is_next), "{picture:?}");
             assert!(picture.is_none_or(|picture| picture.order.abs() < 1 << 48), "{picture:?}");
         }
     }

@@ -279,9 +279,7 @@ fn a_reload_changes_endpoints_and_replay_sends_events_again_with_the_same_ids() 
         fs::write(house.path().join("config.toml"), format!("{plain}{endpoint}")).unwrap();
         let said = daemon.log().matches("configuration reloaded").count();
         daemon.signal("HUP");
-        until("the reload", || {
-            (daemon.log().matches("configuration reloaded").count() > said).then_some(())
-        });
+        until("the reload", || (daemon.log().matches("configuration reloaded").count() > said).then_some(()));
     };
     reload(&webhook("site", &first.url(), ""));
     house.put(&made("flv", 2), "after.flv");

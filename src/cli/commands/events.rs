@@ -13,7 +13,7 @@ use super::Failure;
 use crate::catalog::Logged;
 use crate::operations::{FollowEvents, ListEvents, LogPage, ReplayEvents};
 use crate::recording::Event;
-use crate::recording::name::format_time;
+use crate::recording::name::{format_time, printable};
 
 /// Runs one of them; times are shown in a zone.
 pub fn run(asked: &Asked, command: &EventsCommand, zone: &TimeZone, out: &mut Output<'_>) -> Result<Exit, Failure> {
@@ -109,11 +109,11 @@ fn row(logged: &Logged, zone: &TimeZone) -> [String; 5] {
 fn subject(event: &Event) -> String {
     match event {
         Event::Available { object, .. } => object.url.clone(),
-        Event::Failed { recording, message, .. } => format!("{}: {message}", recording.path.display()),
+        Event::Failed { recording, message, .. } => format!("{}: {message}", printable(&recording.path)),
         Event::DeliveryFailed { delivery, message, .. } => format!("{}: {message}", delivery.target),
         Event::TargetPaused { target, message, .. } => format!("{target}: {message}"),
         Event::TargetResumed { target } => target.clone(),
         Event::DiskLow { short_bytes } => format!("{} short", crate::human::size(*short_bytes)),
-        other => other.path().map(|path| path.display().to_string()).unwrap_or_default(),
+        other => other.path().map(printable).unwrap_or_default(),
     }
 }

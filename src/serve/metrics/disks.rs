@@ -47,7 +47,7 @@ impl Disks {
         let roots: Vec<_> = settings.watch.roots.iter().map(|root| root.path.clone()).collect();
         self.seen.retain(|root, _| roots.contains(root));
         for root in roots {
-            let of = ByRoot { root: root.display().to_string() };
+            let of = ByRoot { root: root.to_string_lossy().into_owned() };
             let Ok(free_bytes) = durable::free_bytes(&root) else {
                 self.free.remove(&of);
                 self.lasts.remove(&of);
