@@ -117,7 +117,7 @@ fn a_thousand_manifests_that_multiply_and_hostile_recordings_keep_nobody_waiting
     let log = daemon.log();
     let said: Vec<_> = log.lines().filter(|line| line.contains(".mpd")).collect();
     assert_eq!(said.len(), 1, "said once: {said:?}");
-    assert!(said[0].contains("and others in its directory not read: more than 4096 names"), "{said:?}");
+    assert!(said[0].contains("and others in its directory not read: more than 4096 file names"), "{said:?}");
     assert!(directory.join("segment.ts").exists(), "what a refused manifest may name is no recording");
     assert_eq!(limit.kills().unwrap_or(0), 0);
     daemon.stop();
