@@ -81,6 +81,14 @@ pub enum ClipError {
         /// Start of the recording that differs, milliseconds since the Unix epoch.
         at_ms: i64,
     },
+    /// One track would change its parameters in a format whose fragments players decode with the first ones only.
+    #[error("the parameters of the {codec} track change at {}; players do not follow that in `fmp4`", at(*at_ms))]
+    Parameters {
+        /// Codec of the track.
+        codec: String,
+        /// When the first sample with other parameters is presented, milliseconds since the Unix epoch.
+        at_ms: i64,
+    },
     /// More than this process cuts at once, or than a file can hold.
     #[error("the clip has too many {what}: {found}, limit {limit}")]
     Limit {
@@ -146,6 +154,7 @@ impl Fault for ClipError {
             Self::Codec { at_ms, .. } => {
                 Some(format!("Make one clip that ends at {0} and one that starts there.", at(*at_ms)))
             }
+            Self::Parameters { .. } => Some("Use format=mp4, which holds both parameters.".into()),
             Self::TooLong { .. } | Self::Limit { .. } => Some("Make a shorter clip.".into()),
             Self::Changed { .. } => Some("Try again.".into()),
             Self::File(error) => error.hint(),

@@ -4,7 +4,7 @@
 //! together in a player that does not heed edit lists.
 
 use super::error::ClipError;
-use super::join::{Joined, JoinedTrack};
+use super::join::{Joined, JoinedTrack, scaled};
 use super::layout::Laying;
 use super::progressive::{present, timed, timescale};
 use crate::isobmff::{FragmentSample, IndexEntry, Movie, TrackFragment, fragment, segment_index};
@@ -17,6 +17,7 @@ const MOST_SECONDS: i64 = 10;
 
 /// Lays a clip out.
 pub fn lay(tracks: &[JoinedTrack], start_ms: i64) -> Result<Laying, ClipError> {
+    tracks.iter().try_for_each(|joined| check_parameters(joined, start_ms))?;
     let leading = tracks.iter().position(|joined| joined.track.kind() == TrackKind::Video).unwrap_or(0);
     let Some(lead) = tracks.get(leading) else { return Ok(Laying::default()) };
     let cuts = cuts(lead);
@@ -27,6 +28,16 @@ pub fn lay(tracks: &[JoinedTrack], start_ms: i64) -> Result<Laying, ClipError> {
         fragments.add(number, until, lead.samples[*from].is_sync, leading)?;
     }
     fragments.finish(leading, start_ms)
+}
+
+/// Refuses a track with several descriptions: FFmpeg (5.1, `mov_read_trun`), and Chromium with it, decodes all fragments of a track with the
+/// first one, whatever `tfhd` says.
+fn check_parameters(joined: &JoinedTrack, start_ms: i64) -> Result<(), ClipError> {
+    let mut samples = joined.samples.iter().zip(joined.samples.iter().skip(1));
+    let changed = samples.find(|(before, sample)| before.description_index != sample.description_index);
+    let Some((_, sample)) = changed else { return Ok(()) };
+    let at_ms = start_ms.saturating_add(scaled(sample.pts, 1000, joined.track.timescale()));
+    Err(ClipError::Parameters { codec: joined.track.codec(), at_ms })
 }
 
 /// The moment at which the first sample of all is decoded, in ticks of each track.
@@ -77,9 +88,9 @@ impl Fragments<'_> {
             let from = self.used[index];
             let is_before = |sample: &Joined| until.is_none_or(|until| is_earlier(sample, joined, until));
             let to = from + joined.samples[from..].iter().take_while(|sample| is_before(sample)).count();
-            for group in groups(&joined.samples, from, to) {
-                fragments.push(track_fragment(joined, (index, self.origins[index]), group.clone())?);
-                ranges.extend(&joined.samples[group]);
+            if from < to {
+                fragments.push(track_fragment(joined, (index, self.origins[index]), from..to)?);
+                ranges.extend(&joined.samples[from..to]);
             }
             if index == leading {
                 duration = (from..to).map(|at| joined.duration(at)).sum();
@@ -129,20 +140,6 @@ impl Fragments<'_> {
 
 fn is_earlier(sample: &Joined, joined: &JoinedTrack, (until, timescale): (i64, u32)) -> bool {
     i128::from(sample.dts) * i128::from(timescale) < i128::from(until) * i128::from(joined.track.timescale())
-}
-
-/// Ranges of samples that share a description.
-fn groups(samples: &[Joined], from: usize, to: usize) -> Vec<std::ops::Range<usize>> {
-    let mut groups = Vec::new();
-    let mut begun = from;
-    for index in from..to {
-        let is_last = index + 1 == to;
-        if is_last || samples[index + 1].description_index != samples[index].description_index {
-            groups.push(begun..index + 1);
-            begun = index + 1;
-        }
-    }
-    groups
 }
 
 fn track_fragment(

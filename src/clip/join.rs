@@ -137,10 +137,19 @@ fn begun(lane: &Lane, timescale: u32) -> (JoinedTrack, Vec<u32>) {
 /// Adds the descriptions of another file; says which number each of them has in the clip.
 fn described(mut into: JoinedTrack, lane: &Lane, piece: &Piece) -> Result<(JoinedTrack, Vec<u32>), ClipError> {
     let joined = into.track.descriptions.joined(&lane.track.descriptions, into.track.handler);
-    let changed = || ClipError::Codec { was: into.track.codec(), is: lane.track.codec(), at_ms: piece.start_ms };
-    let (descriptions, numbers) = joined.ok_or_else(changed)?;
+    // One coding name can stand for several codecs (`mp4a`: AAC, MP3).
+    let joined = joined.filter(|_| into.track.codec() == lane.track.codec());
+    let refused = || changed(&into.track, &lane.track, piece.start_ms);
+    let (descriptions, numbers) = joined.ok_or_else(refused)?;
     into.track.descriptions = descriptions;
     Ok((into, numbers))
+}
+
+/// Says what changes: the codec, or else its coding name (`avc1`, `avc3`).
+fn changed(was: &Track, is: &Track, at_ms: i64) -> ClipError {
+    let coding_name = |track: &Track| track.entry().map_or_else(|| track.codec(), |entry| entry.fourcc.to_string());
+    let said = if was.codec() == is.codec() { coding_name } else { Track::codec };
+    ClipError::Codec { was: said(was), is: said(is), at_ms }
 }
 
 impl JoinedTrack {
@@ -188,21 +197,23 @@ impl JoinedTrack {
     /// Fills the time to the next sample with silence, packet by packet; less than a packet is left over.
     fn fill(&mut self, until: i64, piece: u32, budget: &mut Budget) -> Result<(), ClipError> {
         let Some(last) = self.samples.last().copied() else { return Ok(()) };
-        let Some(Silence { payload, duration }) = Silence::of(&self.track, last.duration) else { return Ok(()) };
-        let mut at = last.dts.saturating_add(last.duration);
-        while until.saturating_sub(at) >= duration {
+        let Some(silence) = Silence::of(&self.track, last.description_index) else { return Ok(()) };
+        let begun = last.dts.saturating_add(last.duration);
+        // Each from the beginning of the gap, so that rounding does not add up.
+        let timescale = self.track.timescale();
+        let at = |number: i64| begun.saturating_add(scaled(number * silence.samples, timescale, silence.rate_hz));
+        for number in (0..).take_while(|number| at(number + 1) <= until) {
             budget.take()?;
             self.samples.push(Joined {
                 piece,
-                silence: Some(payload),
+                silence: Some(silence.payload),
                 offset: 0,
-                size_bytes: u32::try_from(payload.len()).unwrap_or(0),
-                dts: at,
-                pts: at,
-                duration,
+                size_bytes: u32::try_from(silence.payload.len()).unwrap_or(0),
+                dts: at(number),
+                pts: at(number),
+                duration: at(number + 1) - at(number),
                 ..last
             });
-            at += duration;
         }
         Ok(())
     }
@@ -213,16 +224,69 @@ impl JoinedTrack {
         let last = self.samples.iter().map(|sample| sample.pts.saturating_add(sample.duration)).max()?;
         self.begins = self.begins.max(first).max(0);
         self.ends = self.ends.min(last).min(scaled(length_ms, self.track.timescale(), 1000));
+        self.describe_alone();
         (self.ends > self.begins).then_some(self)
     }
 }
 
+impl JoinedTrack {
+    /// Leaves out all other descriptions if all samples have one: some players take the first description for the one of the track.
+    fn describe_alone(&mut self) {
+        let Some(used) = self.samples.first().map(|sample| sample.description_index) else { return };
+        if self.samples.iter().any(|sample| sample.description_index != used) {
+            return;
+        }
+        if let Some(only) = self.track.descriptions.only(used, self.track.handler) {
+            self.track.descriptions = only;
+            self.samples.iter_mut().for_each(|sample| sample.description_index = 1);
+        }
+    }
+}
+
 /// `value · to / from`, rounded to nearest.
-fn scaled(value: i64, to: u32, from: u32) -> i64 {
+pub fn scaled(value: i64, to: u32, from: u32) -> i64 {
     if to == from {
         return value;
     }
     let (to, from) = (i128::from(to), i128::from(from.max(1)));
     let ticks = (i128::from(value) * to * 2 + from).div_euclid(from * 2);
     i64::try_from(ticks).unwrap_or(if value < 0 { i64::MIN } else { i64::MAX })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isobmff::FourCc;
+
+    /// A sound track whose sample entry says nothing but its name, two channels and 48 kHz.
+    fn track(timescale: u32) -> Track {
+        let mut stsd = b"\0\0\0\x34stsd\0\0\0\0\0\0\0\x01\0\0\0\x24Opus".to_vec();
+        stsd.extend(*b"\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\x02\0\x10\0\0\0\0\xBB\x80\0\0");
+        Track::new(1, FourCc(*b"soun"), timescale, &stsd, (0, 0)).unwrap()
+    }
+
+    /// What a packet of the recording is said to last is rounded, or the end of a recording: silence lasts as long as it sounds.
+    #[test]
+    fn silence_is_as_long_as_the_gap_whatever_the_last_packet_is_said_to_last() {
+        for said in [1, 20, 21, 500] {
+            let last = Joined {
+                piece: 0,
+                silence: None,
+                offset: 0,
+                size_bytes: 1,
+                dts: 0,
+                pts: 0,
+                duration: said,
+                is_sync: true,
+                description_index: 1,
+            };
+            let mut joined = JoinedTrack { track: track(1024), samples: vec![last], begins: 0, ends: 0 };
+            let mut budget = Budget::of_process();
+            joined.fill(said + 10 * 1024 + 19, 1, &mut budget).unwrap();
+            let silence = &joined.samples[1..];
+            assert_eq!(silence.len(), 500, "20 ms each, and less than a packet is left over");
+            assert_eq!(silence.iter().map(|sample| sample.duration).sum::<i64>(), 10 * 1024);
+            assert!(silence.iter().all(|s| s.piece == 1 && s.pts == s.dts && matches!(s.duration, 20 | 21)));
+        }
+    }
 }

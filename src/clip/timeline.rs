@@ -1,21 +1,23 @@
 //! What of a stream is recorded when, and where nothing is.
 
+use std::collections::HashMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::choose::{Asked, chosen, end_of};
 use super::error::ClipError;
 use crate::catalog::Shared;
-use crate::recording::VodRecord;
+use crate::recording::{TrackKind, VodRecord};
 
 /// Recordings that are so close to one another are one span. Names have whole seconds at worst, `MediaMTX` itself takes half a second.
 const CLOSE_MS: i64 = 500;
 
-/// Recordings that follow one another without a gap.
+/// Recordings that follow one another without a gap and with the same codecs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Span {
-    /// When the first begins, milliseconds since the Unix epoch.
+    /// When the first begins, milliseconds since the Unix epoch; after a change of codec not before the end of the span before.
     pub start_ms: i64,
     /// When the last ends, milliseconds since the Unix epoch.
     pub end_ms: i64,
@@ -60,22 +62,42 @@ pub fn timeline(shared: &Shared, asked: &Asked) -> Result<Timeline, ClipError> {
 }
 
 fn of_vods(stream: String, vods: &[VodRecord]) -> Timeline {
-    let mut spans: Vec<Span> = Vec::new();
+    let (mut spans, mut codecs): (Vec<Span>, Codecs) = (Vec::new(), Codecs::new());
     for vod in vods.iter().filter(|vod| vod.duration > 0) {
         let is_clippable = vod.container.is_iso() && vod.freed_at.is_none();
-        match spans.last_mut() {
-            Some(last) if vod.start_time <= last.end_ms.saturating_add(CLOSE_MS) => {
+        let own = codecs_of(vod);
+        let is_close = |span: &&mut Span| vod.start_time <= span.end_ms.saturating_add(CLOSE_MS);
+        let is_alike = own.iter().all(|(track, codec)| codecs.get(track).is_none_or(|known| known == codec));
+        match spans.last_mut().filter(is_close) {
+            Some(last) if is_alike => {
                 last.end_ms = last.end_ms.max(end_of(vod));
                 last.vods.push(vod.vod_id.clone());
                 last.is_clippable &= is_clippable;
+                codecs.extend(own);
             }
-            _ => {
-                let (start_ms, end_ms) = (vod.start_time, end_of(vod));
-                spans.push(Span { start_ms, end_ms, vods: vec![vod.vod_id.clone()], is_clippable });
+            last => {
+                let before_ms = last.map_or(i64::MIN, |last| last.end_ms);
+                let (start_ms, end_ms) = (vod.start_time.max(before_ms), end_of(vod));
+                if start_ms < end_ms {
+                    spans.push(Span { start_ms, end_ms, vods: vec![vod.vod_id.clone()], is_clippable });
+                    codecs = own;
+                }
             }
         }
     }
     let gap = |pair: &[Span]| Blank { start_ms: pair[0].end_ms, end_ms: pair[1].start_ms };
-    let gaps = spans.windows(2).map(gap).collect();
+    let gaps = spans.windows(2).map(gap).filter(|gap| gap.start_ms < gap.end_ms).collect();
     Timeline { stream, spans, gaps }
+}
+
+/// Codecs by kind and number of the track among those of its kind: a clip joins tracks by them.
+type Codecs = HashMap<(TrackKind, usize), String>;
+
+fn codecs_of(vod: &VodRecord) -> Codecs {
+    let mut codecs = Codecs::new();
+    for track in vod.tracks.iter().filter(|track| track.kind != TrackKind::Data) {
+        let number = codecs.keys().filter(|(kind, _)| *kind == track.kind).count();
+        codecs.insert((track.kind, number), track.codec.clone());
+    }
+    codecs
 }

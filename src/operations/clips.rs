@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Context, Nothing, Operation, OperationError, Tell};
-use crate::clip::{Asked, Clip, Format, Timeline, timeline};
+use crate::clip::{Asked, Clip, ClipError, Format, Timeline, timeline};
 use crate::recording::name::printable_text;
 
 /// When a stream is recorded.
@@ -84,6 +84,14 @@ impl MakeClip {
 /// Makes a clip, or finds the one that was made for the same request.
 pub fn clip(context: &Context, asked: &Asked) -> Result<Arc<Clip>, OperationError> {
     Ok(context.clips().clip(context.house().catalog.shared(), asked)?)
+}
+
+/// The same in another format if the parameters of a track change, which clips in fragments cannot hold.
+pub fn clip_of_any_format(context: &Context, asked: &Asked) -> Result<Arc<Clip>, OperationError> {
+    match context.clips().clip(context.house().catalog.shared(), asked) {
+        Err(ClipError::Parameters { .. }) => clip(context, &Asked { format: Format::Mp4, ..asked.clone() }),
+        made => Ok(made?),
+    }
 }
 
 /// The spans of a stream in a time.

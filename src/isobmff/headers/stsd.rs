@@ -107,12 +107,14 @@ impl SampleDescriptions {
         if entries.len() > MAX_DESCRIPTIONS {
             return None;
         }
-        let mut table = Vec::new();
-        full_boxed(&mut table, *b"stsd", 0, 0, |out| {
-            put_count(out, raw.len());
-            out.extend(raw.concat());
-        });
-        Some((Self { raw: table, entries }, numbers))
+        Some((Self { raw: table_of(&raw), entries }, numbers))
+    }
+
+    /// One of these descriptions alone, by its number from 1; `None` if there is none of that number.
+    pub fn only(&self, number: u32, handler: FourCc) -> Option<Self> {
+        let index = usize::try_from(number).ok()?.checked_sub(1)?;
+        let entry = self.raw_entries().nth(index)?.to_vec();
+        Self::new(&table_of(&[entry]), handler)
     }
 
     fn raw_entries(&self) -> impl Iterator<Item = Child<'_>> {
@@ -124,6 +126,16 @@ impl SampleDescriptions {
     pub fn is_encrypted(&self) -> bool {
         self.entries.iter().any(|e| matches!(&e.fourcc.0, b"encv" | b"enca" | b"enct" | b"encs" | b"drmi" | b"drms"))
     }
+}
+
+/// `stsd` of whole entries.
+fn table_of(entries: &[Vec<u8>]) -> Vec<u8> {
+    let mut table = Vec::new();
+    full_boxed(&mut table, *b"stsd", 0, 0, |out| {
+        put_count(out, entries.len());
+        out.extend(entries.concat());
+    });
+    table
 }
 
 /// A sample entry whose samples lie in the first file of `dref` (§8.5.2.2).
@@ -270,6 +282,16 @@ mod tests {
             joined.joined(&second, VIDEO).map(|(all, numbers)| (all.entries().len(), numbers)),
             Some((2, vec![2, 1]))
         );
+    }
+
+    #[test]
+    fn one_description_is_taken_out_of_several() {
+        let both = descriptions(&[(b"avc1", 7), (b"avc1", 1)]);
+        assert_eq!(
+            [1, 2].map(|number| both.only(number, VIDEO)),
+            [7, 1].map(|of| Some(descriptions(&[(b"avc1", of)])))
+        );
+        assert_eq!([0, 3].map(|number| both.only(number, VIDEO)), [None, None]);
     }
 
     #[test]

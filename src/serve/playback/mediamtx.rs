@@ -87,7 +87,8 @@ async fn got(service: &Service, query: RawQuery, headers: &HeaderMap) -> Result<
     let named = query.format.as_deref().filter(|name| !name.is_empty());
     let format = named.map_or(Ok(Format::Fragmented), format_of)?;
     let asked = asked(query.path, start_ms, end_ms, format)?;
-    let clip = made(service, move |context| operations::clip(context, &asked)).await?;
+    let make = if named.is_some() { operations::clip } else { operations::clip_of_any_format };
+    let clip = made(service, move |context| make(context, &asked)).await?;
     Ok(serve(Served { clip, name: None, headers }))
 }
 
@@ -117,11 +118,17 @@ fn duration_ms(text: &str) -> Result<i64, OperationError> {
 
 fn entry(base: &str, path: &str, span: &Span) -> Entry {
     let start = Timestamp::from_millisecond(span.start_ms).map(|at| at.to_string()).unwrap_or_default();
-    let length_ms = span.end_ms.saturating_sub(span.start_ms);
-    let duration = SignedDuration::from_millis(length_ms).as_secs_f64();
-    let query = [("duration", duration.to_string()), ("path", path.to_owned()), ("start", start.clone())];
+    let length = seconds(span.end_ms.saturating_sub(span.start_ms));
+    let duration = length.parse().unwrap_or_default();
+    let query = [("duration", length), ("path", path.to_owned()), ("start", start.clone())];
     let url = format!("{base}/get?{}", serde_urlencoded::to_string(query).unwrap_or_default());
     Entry { start, duration, url }
+}
+
+/// Milliseconds (not negative) as seconds, with no more digits than they have.
+fn seconds(ms: i64) -> String {
+    let text = format!("{}.{:03}", ms.div_euclid(1000), ms.rem_euclid(1000));
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// Scheme, host and prefix under which the client sees this server, as a proxy in front of it says.
@@ -175,6 +182,15 @@ mod tests {
             [("host", "a"), ("x-forwarded-proto", "https"), ("x-forwarded-host", "b"), ("x-forwarded-prefix", "/vod/")];
         assert_eq!(of(&proxied), "https://b/vod");
         assert_eq!(of(&[("host", "a\"><script>"), ("x-forwarded-proto", "javascript")]), "http://localhost");
+    }
+
+    #[test]
+    fn lengths_are_exact() {
+        assert_eq!([0, 5, 100, 2139, 90_000].map(seconds), ["0", "0.005", "0.1", "2.139", "90"]);
+        let span = Span { start_ms: 0, end_ms: 2139, vods: Vec::new(), is_clippable: true };
+        let entry = serde_json::to_value(entry("", "x", &span)).unwrap();
+        assert_eq!(entry["duration"].to_string(), "2.139");
+        assert_eq!(duration_ms("2.139").ok(), Some(2139));
     }
 
     #[test]
