@@ -46,7 +46,7 @@ fn facts(vod: &VodRecord, time: &dyn Fn(i64) -> String) -> Facts {
 
 fn stream(vod: &VodRecord) -> String {
     let name = if vod.stream_name == vod.stream_id { String::new() } else { format!(" ({})", vod.stream_name) };
-    let rendition = vod.rendition.iter().map(|rendition| format!(", {rendition}")).collect::<String>();
+    let rendition = vod.rendition.as_ref().map(|rendition| format!(", {rendition}")).unwrap_or_default();
     format!("{}{name}{rendition}", vod.stream_id)
 }
 

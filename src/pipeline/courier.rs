@@ -306,7 +306,7 @@ fn take_back(house: &House, delivery: &Delivery, objects: &[RemoteObject]) {
         match house.targets().remove(&delivery.asset.id, object) {
             Ok(_) => info!(url = object.url, "object removed: its VoD was deleted during the upload"),
             Err(error) => {
-                warn!(url = object.url, error = chain(&error), "object of a deleted VoD could not be removed")
+                warn!(url = object.url, error = chain(&error), "object of a deleted VoD could not be removed");
             }
         }
     }

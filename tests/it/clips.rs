@@ -336,10 +336,10 @@ fn mediamtx_clients_find_what_they_call() {
     let entries = list.as_array().unwrap();
     assert_eq!(entries.len(), 2, "{list}");
     assert_eq!(entries[0]["start"], "2026-03-04T14:30:15Z");
-    let length_s = format!("{:.3}", 4.01 + seconds(lengths[1]));
-    let length_s = length_s.trim_end_matches('0');
-    assert_eq!(entries[0]["duration"].to_string(), length_s, "{list}");
-    assert!(entries[0]["url"].as_str().unwrap().contains(&format!("?duration={length_s}&path=")), "{list}");
+    let whole_s = format!("{:.3}", 4.01 + seconds(lengths[1]));
+    let whole_s = whole_s.trim_end_matches('0');
+    assert_eq!(entries[0]["duration"].to_string(), whole_s, "{list}");
+    assert!(entries[0]["url"].as_str().unwrap().contains(&format!("?duration={whole_s}&path=")), "{list}");
     assert_eq!(entries[1]["duration"].as_f64(), Some(seconds(lengths[2])), "{list}");
     assert_eq!(playing.get("/list?path=site/cam%201&start=2026-03-04T14:50:00Z").json().as_array().unwrap().len(), 1);
     let url = entries[0]["url"].as_str().unwrap().strip_prefix("http://playback.test").unwrap();
@@ -348,7 +348,7 @@ fn mediamtx_clients_find_what_they_call() {
     let path = playing.house.path().join("whole.mp4");
     fs::write(&path, &whole.body).unwrap();
     // Pictures that are decoded before the end and shown behind it are in the fragments.
-    let behind = duration_s(&path) - length_s.parse::<f64>().unwrap();
+    let behind = duration_s(&path) - whole_s.parse::<f64>().unwrap();
     assert!(behind > -0.01 && behind < 0.2, "{behind}");
     assert_eq!(pictures(&path).len(), 9 * 15);
     let mp4 = playing.get("/get?path=site/cam%201&start=2026-03-04T15:30:16%2B01:00&duration=2.5&format=mp4");

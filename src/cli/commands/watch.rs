@@ -47,7 +47,7 @@ pub fn run(cli: &Cli, args: &WatchArgs, out: &mut Output<'_>) -> Result<Exit, Fa
     // Without the socket the daemon works all the same.
     let served = Server::open(&socket, context.clone());
     let served = served.inspect_err(|error| {
-        warn!(error = chain(error), "cannot open the control socket; other commands cannot connect to this daemon")
+        warn!(error = chain(error), "cannot open the control socket; other commands cannot connect to this daemon");
     });
     if let Ok(served) = &served {
         listen(served, &context.config())?;

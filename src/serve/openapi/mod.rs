@@ -102,71 +102,47 @@ fn document() -> Value {
 
 /// What is no operation with one JSON answer.
 fn others() -> Map<String, Value> {
-    let text = |name: &str, place: &str, what: &str| {
-        json!({ "name": name, "in": place, "required": place == "path", "description": what,
-            "schema": { "type": "string" } })
-    };
-    let answer = |operation: &str, summary: &str, parameters: Value, codes: &[(&str, &str, &str)]| {
-        let responses: Map<_, _> = codes
-            .iter()
-            .map(|(code, what, kind)| {
-                let content = if kind.is_empty() { json!({}) } else { json!({ *kind: {} }) };
-                ((*code).to_owned(), json!({ "description": what, "content": content }))
-            })
-            .collect();
-        json!({ "get": { "operationId": operation, "summary": summary, "parameters": parameters, "responses": responses } })
-    };
-    let problem = ("default", "It was not done.", PROBLEM);
     let media = [
         ("200", "The whole file.", "*/*"),
         ("206", "The ranges that were asked for.", "*/*"),
         ("302", "The local file is freed: where a copy is.", ""),
         ("304", "It is what the client has.", ""),
-        problem,
+        ("default", "It was not done.", PROBLEM),
     ];
+    let events = [("200", "Until one side ends it.", "text/event-stream"), ("default", "It was not done.", PROBLEM)];
     let id = || text("id", "path", "Id of the VoD.");
-    let all = [
-        (
-            super::events::PATH,
-            answer(
-                "StreamEvents",
-                "Events as they happen (server-sent events); `id` is the sequence number.",
-                json!([
-                    text("Last-Event-ID", "header", "Continue after this sequence number."),
-                    text("after", "query", "The same."),
-                    text("types", "query", "Only these types, separated by commas; `*` and `?` stand for others."),
-                ]),
-                &[("200", "Until one side ends it.", "text/event-stream"), problem],
-            ),
-        ),
-        (
-            super::media::PATH,
-            answer(
-                "GetMedia",
-                "The media of a VoD, whole or in ranges (RFC 9110, 14).",
-                json!([
-                    id(),
-                    text("download", "query", "`1`: with a name to save it under."),
-                    text("Range", "header", "Bytes.")
-                ]),
-                &media,
-            ),
-        ),
-        (
-            "/share/{id}/{expires}/{signature}",
-            answer(
-                "GetShared",
-                "The media of a VoD for whoever has the link; it needs no token.",
-                json!([
-                    id(),
-                    text("expires", "path", "Part of the link."),
-                    text("signature", "path", "Part of the link.")
-                ]),
-                &media,
-            ),
-        ),
-    ];
+    let parameters = json!([
+        text("Last-Event-ID", "header", "Continue after this sequence number."),
+        text("after", "query", "The same."),
+        text("types", "query", "Only these types, separated by commas; `*` and `?` stand for others."),
+    ]);
+    let what = "Events as they happen (server-sent events); `id` is the sequence number.";
+    let stream = get("StreamEvents", what, &parameters, &events);
+    let download = text("download", "query", "`1`: with a name to save it under.");
+    let parameters = json!([id(), download, text("Range", "header", "Bytes.")]);
+    let whole = get("GetMedia", "The media of a VoD, whole or in ranges (RFC 9110, 14).", &parameters, &media);
+    let part = |name| text(name, "path", "Part of the link.");
+    let parameters = json!([id(), part("expires"), part("signature")]);
+    let shared =
+        get("GetShared", "The media of a VoD for whoever has the link; it needs no token.", &parameters, &media);
+    let all =
+        [(super::events::PATH, stream), (super::media::PATH, whole), ("/share/{id}/{expires}/{signature}", shared)];
     all.into_iter().map(|(path, item)| (path.to_owned(), item)).collect()
+}
+
+/// A parameter that is text.
+fn text(name: &str, place: &str, what: &str) -> Value {
+    json!({ "name": name, "in": place, "required": place == "path", "description": what, "schema": { "type": "string" } })
+}
+
+/// A path with GET, and its answers: code, meaning, media type if it has a body.
+fn get(operation: &str, summary: &str, parameters: &Value, answers: &[(&str, &str, &str)]) -> Value {
+    let answer = |(code, what, kind): &(&str, &str, &str)| {
+        let content = if kind.is_empty() { json!({}) } else { json!({ *kind: {} }) };
+        ((*code).to_owned(), json!({ "description": what, "content": content }))
+    };
+    let answers: Map<_, _> = answers.iter().map(answer).collect();
+    json!({ "get": { "operationId": operation, "summary": summary, "parameters": parameters, "responses": answers } })
 }
 
 /// Path, method and description of an operation.
