@@ -50,7 +50,9 @@ impl Playing {
     fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)]) -> Answer {
         let mut stream = UnixStream::connect(self.house.path().join("state/aftercast.sock")).unwrap();
         let mut request = format!("{method} {target} HTTP/1.1\r\nhost: playback.test\r\nconnection: close\r\n");
-        headers.iter().for_each(|(name, value)| request += &format!("{name}: {value}\r\n"));
+        for (name, value) in headers {
+            request += &[*name, ": ", *value, "\r\n"].concat();
+        }
         stream.write_all((request + "\r\n").as_bytes()).unwrap();
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).unwrap();

@@ -169,44 +169,10 @@ fn every_operation_is_the_same_through_the_socket_and_directly() {
         let said = both.same(|_| ShowVod { id: unknown.into() });
         assert_eq!(said["end"]["error"]["kind"], "notFound", "{said}");
     }
-    let named = BTreeMap::from([("room".to_owned(), Some("ä".to_owned())), ("gone".to_owned(), None)]);
-    let edit = || EditVod { id: id.clone(), description: Some("The opening".into()), metadata: named.clone() };
-    let edited = both.same(|_| edit());
-    assert_eq!(edited["end"]["data"]["metadata"], json!({ "room": "ä" }), "{edited}");
-    both.same(|_| EditVod { id: "unknown".into(), ..edit() });
-    both.same(|_| EditVod { description: Some("x".repeat(20_000)), ..edit() });
-    let filters = || ListVods { oldest_first: true, ..ListVods::default() };
-    let found = |page: &Value| page["end"]["data"]["items"].as_array().map(Vec::len);
-    for (filter, count) in [
-        (ListVods { text: Some("OPENING".into()), ..filters() }, 1),
-        (ListVods { text: Some("ä".into()), ..filters() }, 1),
-        (ListVods { state: Some(VodState::Delivered), ..filters() }, 2),
-        (ListVods { state: Some(VodState::Freed), ..filters() }, 0),
-        (ListVods { to_ms: Some(0), ..filters() }, 0),
-        (ListVods { outcome: Some(Outcome::Kept), ..filters() }, 1),
-    ] {
-        assert_eq!(found(&both.same(|_| filter.clone())), Some(count), "{filter:?}");
-    }
-    assert_eq!(both.same(|_| VodHistogram::default())["end"]["data"]["total"], 2);
-    let quarantined = ListRecordings { state: Some("quarantined".into()), ..ListRecordings::default() };
-    assert_eq!(found(&both.same(|_| quarantined.clone())), Some(1));
-    both.same(|_| ListRecordings { state: Some("lost".into()), ..ListRecordings::default() });
-    both.same(|_| ShowStatus {});
-    assert_eq!(both.same(|_| ExportVods {})["items"].as_array().map(Vec::len), Some(2));
+    edits(&mut both, &id);
+    finds(&mut both);
 
-    let queue = both.same(|_| ListQueue { all: true });
-    assert_eq!(queue["end"]["data"]["recordings"][0]["state"], "quarantined", "{queue}");
-    both.same(|_| RetryDeliveries::default());
-    both.same(|house| RetryDeliveries {
-        ids: vec!["room1.mp4".into()],
-        directory: Some(beside(house)),
-        ..RetryDeliveries::default()
-    });
-    both.same(|_| RetryDeliveries { ids: vec!["nothing".into()], ..RetryDeliveries::default() });
-    both.same(|_| RetryDeliveries { message: Some("nothing".into()), ..RetryDeliveries::default() });
-    both.same(|_| CollectUploads { abort: true });
-    let verified = both.same(|_| VerifyVods { download: true, ..VerifyVods::default() });
-    assert_eq!(verified["end"]["data"], json!({ "same": 2, "different": 0 }));
+    works_off_the_queue(&mut both);
     both.same(|_| PlanRetention {});
     both.same(|_| FreeLocal {});
     both.same(|_| ShowSettings {});
@@ -226,9 +192,64 @@ fn every_operation_is_the_same_through_the_socket_and_directly() {
     let deleted = both.same(|_| DeleteVod { id: id.clone(), ..DeleteVod::default() });
     assert_eq!(deleted["end"]["data"]["isDeleted"], true, "{deleted}");
 
+    tells_events(&mut both, &id);
+
+    let served: BTreeSet<_> = ROUTES.iter().copied().collect();
+    assert_eq!(both.driven, served, "an operation is not compared");
+    both.context.engine().stop_working();
+    daemon.stop();
+}
+
+fn edits(both: &mut Both, id: &str) {
+    let named = BTreeMap::from([("room".to_owned(), Some("ä".to_owned())), ("gone".to_owned(), None)]);
+    let edit = || EditVod { id: id.to_owned(), description: Some("The opening".into()), metadata: named.clone() };
+    let edited = both.same(|_| edit());
+    assert_eq!(edited["end"]["data"]["metadata"], json!({ "room": "ä" }), "{edited}");
+    both.same(|_| EditVod { id: "unknown".into(), ..edit() });
+    both.same(|_| EditVod { description: Some("x".repeat(20_000)), ..edit() });
+}
+
+fn finds(both: &mut Both) {
+    let filters = || ListVods { oldest_first: true, ..ListVods::default() };
+    let found = |page: &Value| page["end"]["data"]["items"].as_array().map(Vec::len);
+    for (filter, count) in [
+        (ListVods { text: Some("OPENING".into()), ..filters() }, 1),
+        (ListVods { text: Some("ä".into()), ..filters() }, 1),
+        (ListVods { state: Some(VodState::Delivered), ..filters() }, 2),
+        (ListVods { state: Some(VodState::Freed), ..filters() }, 0),
+        (ListVods { to_ms: Some(0), ..filters() }, 0),
+        (ListVods { outcome: Some(Outcome::Kept), ..filters() }, 1),
+    ] {
+        assert_eq!(found(&both.same(|_| filter.clone())), Some(count), "{filter:?}");
+    }
+    assert_eq!(both.same(|_| VodHistogram::default())["end"]["data"]["total"], 2);
+    let quarantined = ListRecordings { state: Some("quarantined".into()), ..ListRecordings::default() };
+    assert_eq!(found(&both.same(|_| quarantined.clone())), Some(1));
+    both.same(|_| ListRecordings { state: Some("lost".into()), ..ListRecordings::default() });
+    both.same(|_| ShowStatus {});
+    assert_eq!(both.same(|_| ExportVods {})["items"].as_array().map(Vec::len), Some(2));
+}
+
+fn works_off_the_queue(both: &mut Both) {
+    let queue = both.same(|_| ListQueue { all: true });
+    assert_eq!(queue["end"]["data"]["recordings"][0]["state"], "quarantined", "{queue}");
+    both.same(|_| RetryDeliveries::default());
+    both.same(|house| RetryDeliveries {
+        ids: vec!["room1.mp4".into()],
+        directory: Some(beside(house)),
+        ..RetryDeliveries::default()
+    });
+    both.same(|_| RetryDeliveries { ids: vec!["nothing".into()], ..RetryDeliveries::default() });
+    both.same(|_| RetryDeliveries { message: Some("nothing".into()), ..RetryDeliveries::default() });
+    both.same(|_| CollectUploads { abort: true });
+    let verified = both.same(|_| VerifyVods { download: true, ..VerifyVods::default() });
+    assert_eq!(verified["end"]["data"], json!({ "same": 2, "different": 0 }));
+}
+
+fn tells_events(both: &mut Both, id: &str) {
     let of_type = |name: &str| Some(name.to_owned());
     let listed = both.same(|_| ListEvents { types: of_type("vod.deleted"), ..ListEvents::default() });
-    assert_eq!(listed["end"]["data"]["items"][0]["vod"]["vodId"], *id, "{listed}");
+    assert_eq!(listed["end"]["data"]["items"][0]["vod"]["vodId"], id, "{listed}");
     let followed = both.same(|_| FollowEvents {
         after: Some(0),
         types: of_type("vod.catalogued,vod.d*"),
@@ -238,11 +259,6 @@ fn every_operation_is_the_same_through_the_socket_and_directly() {
     assert_eq!(followed["items"].as_array().map(Vec::len), Some(3), "{followed}");
     let unknown = both.same(|_| ReplayEvents { endpoint: "nobody".into(), from: 1 });
     assert_eq!(unknown["end"]["error"]["kind"], "notFound", "{unknown}");
-
-    let served: BTreeSet<_> = ROUTES.iter().copied().collect();
-    assert_eq!(both.driven, served, "an operation is not compared");
-    both.context.engine().stop_working();
-    daemon.stop();
 }
 
 /// Sends bytes to the daemon and reads until it closes the connection, or has answered.
