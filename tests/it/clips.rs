@@ -114,7 +114,8 @@ fn payloads(path: &Path, kind: &str) -> Vec<String> {
 
 /// The packets of a kind as ffprobe reads them with options. In JSON: in other formats side data tears the fields of a packet apart.
 fn packets_of(path: &Path, kind: &str, options: &[&str]) -> Vec<Value> {
-    let show = ["-show_packets", "-show_data_hash", "md5", "-show_entries", "packet=codec_type,pts_time,data_hash"];
+    let show =
+        ["-show_packets", "-show_data_hash", "md5", "-show_entries", "packet=codec_type,pts_time,flags,data_hash"];
     let said: Value = serde_json::from_str(&probed(path, &[&["-of", "json"], &show[..], options].concat())).unwrap();
     said["packets"].as_array().unwrap().iter().filter(|packet| packet["codec_type"] == kind).cloned().collect()
 }
@@ -183,12 +184,15 @@ fn compare(playing: &Playing, stream: &str) {
     let source = file_of(&playing.house, stream);
     // FLV has whole milliseconds: where ffmpeg begins in it is by as much beside where the samples are.
     let shift = if stream == "flv" { 48 } else { 0 };
-    // ffmpeg looks for the keyframe that is decoded in time. Without an edit list that is shown later: the one before is needed.
-    let first: f64 = packets_of(&source, "video", &[])[0]["pts_time"].as_str().unwrap().parse().unwrap();
-    let late = if first > 0.0 { first + 0.001 } else { 0.0 };
+    let packets = packets_of(&source, "video", &[]);
+    let time = |packet: &Value, name: &str| packet[name].as_str().unwrap().parse::<f64>().unwrap();
     for span in SPANS {
         let copy = playing.house.path().join("copy.mp4");
-        copied(&source, ((span.0 - late).max(0.0), span.1), &copy);
+        // ffmpeg rounds both to microseconds, so that a packet at the very end would be copied or not by chance; none is that close before it.
+        // It looks for a keyframe by when that is decoded; what is shown from the beginning of the span on needs the last one shown before it.
+        let is_key = |p: &&Value| p["flags"].as_str().unwrap().starts_with('K') && time(p, "pts_time") <= span.0;
+        let key = packets.iter().rfind(is_key).unwrap_or(&packets[0]);
+        copied(&source, (time(key, "pts_time") + 0.001, span.1 - 0.002), &copy);
         for format in ["mp4", "fmp4"] {
             let clip = playing.clip(stream, span, format);
             for kind in ["video", "audio"] {
