@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::support::browser::seek_in_chromium;
 use crate::support::daemon::Daemon;
-use crate::support::recordings::{decode_errors, duration_s, ffmpeg, made, without_moov};
+use crate::support::recordings::{decode_errors, duration_s, ffmpeg, made, packets_with, without_moov};
 use crate::support::{House, standard_config};
 
 /// 2026-03-04T14:30:15Z, as the names below say it.
@@ -112,12 +112,10 @@ fn payloads(path: &Path, kind: &str) -> Vec<String> {
     packets.iter().map(|packet| packet["data_hash"].as_str().unwrap().to_owned()).collect()
 }
 
-/// The packets of a kind as ffprobe reads them with options. In JSON: in other formats side data tears the fields of a packet apart.
+/// The packets of a kind as ffprobe reads them with options.
 fn packets_of(path: &Path, kind: &str, options: &[&str]) -> Vec<Value> {
-    let show =
-        ["-show_packets", "-show_data_hash", "md5", "-show_entries", "packet=codec_type,pts_time,flags,data_hash"];
-    let said: Value = serde_json::from_str(&probed(path, &[&["-of", "json"], &show[..], options].concat())).unwrap();
-    said["packets"].as_array().unwrap().iter().filter(|packet| packet["codec_type"] == kind).cloned().collect()
+    let packets = packets_with(path, &["codec_type", "pts_time", "flags", "data_hash"], options);
+    packets.into_iter().filter(|packet| packet["codec_type"] == kind).collect()
 }
 
 /// What ffmpeg copies of a span: from the keyframe before.

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, OnceLock};
 
+use serde_json::Value;
+
 /// Where made recordings are kept for one test process.
 fn workshop() -> &'static Path {
     static DIR: OnceLock<tempfile::TempDir> = OnceLock::new();
@@ -107,17 +109,29 @@ pub fn zeroed(path: &Path, range: std::ops::Range<usize>) -> PathBuf {
     to
 }
 
-/// One line per packet of a file, by ffprobe: stream kind, pts, dts, flags, size and payload hash.
+/// One line per packet of a file, by ffprobe: stream kind, pts, dts, size and payload hash.
 pub fn packets(path: &Path) -> Vec<String> {
-    let show = "packet=codec_type,pts_time,dts_time,size,data_hash";
+    const FIELDS: [&str; 5] = ["codec_type", "pts_time", "dts_time", "size", "data_hash"];
+    let line = |packet: &Value| {
+        let field = |name: &str| format!("{name}={}", packet[name].as_str().unwrap_or("N/A"));
+        FIELDS.map(field).join("|")
+    };
+    packets_with(path, &FIELDS, &[]).iter().map(line).collect()
+}
+
+/// Fields of the packets of a file as ffprobe reads it with options. By JSON: in other formats side data tears the fields of a packet
+/// apart.
+pub fn packets_with(path: &Path, fields: &[&str], options: &[&str]) -> Vec<Value> {
     let run = Command::new("ffprobe")
-        .args(["-v", "error", "-show_packets", "-show_data_hash", "md5", "-show_entries", show, "-of", "compact=p=0"])
+        .args(["-v", "error", "-show_packets", "-show_data_hash", "md5", "-of", "json"])
+        .args(["-show_entries", &format!("packet={}", fields.join(","))])
+        .args(options)
         .arg(path)
         .output()
         .unwrap();
     assert!(run.status.success(), "ffprobe {}: {}", path.display(), String::from_utf8_lossy(&run.stderr));
-    // Side data stands on lines of its own.
-    String::from_utf8_lossy(&run.stdout).lines().filter(|l| l.starts_with("codec_type=")).map(str::to_owned).collect()
+    let said: Value = serde_json::from_slice(&run.stdout).unwrap();
+    said["packets"].as_array().cloned().unwrap_or_default()
 }
 
 /// What ffmpeg says while it decodes everything; empty when all is well.
