@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::check;
 use super::error::{Origin, Problem, What};
-use super::keys::{Access, Key, Section};
+use super::keys::{Access, Key, Section, SetIn};
 use super::layer::{Layer, Setting, Slot};
 use super::{Config, keys};
 use crate::announce::{CommandOptions, WebhookOptions};
@@ -46,19 +46,16 @@ fn read_single(config: &mut Config, layer: &mut Layer, settings: &Settings) {
 }
 
 fn read_roots(config: &mut Config, layer: &mut Layer, settings: &Settings) {
-    for (position, (index, origin)) in layer.entries_of(Section::Root).into_iter().enumerate() {
-        let mut root = config.root_at(std::path::PathBuf::new());
+    for entry in Entry::all(layer, Section::Root) {
         for name in ["server", "template", "fragmented", "deliver_progressive"] {
-            inherit(config, position, name);
+            inherit(config, entry.position, name);
         }
-        for (slot, setting) in of_entry(settings, Section::Root, index) {
-            let Access::Root(set, _) = slot.key.access else { continue };
-            match set(&mut root, &setting.value) {
-                Ok(()) => drop(config.origins.insert(slot.key.path_at(Some(position)), setting.origin.clone())),
-                Err(wrong) => layer.wrong(setting, slot.key, slot.index, wrong),
-            }
-        }
-        need(layer, settings, Section::Root, index, &origin, "path");
+        let root = config.root_at(std::path::PathBuf::new());
+        let root = entry.read(config, layer, settings, root, |access| match access {
+            Access::Root(set, _) => Some(set),
+            _ => None,
+        });
+        entry.need(layer, settings, &["path"]);
         if !root.path.as_os_str().is_empty() {
             config.watch.roots.push(root);
         }
@@ -73,66 +70,82 @@ fn inherit(config: &mut Config, position: usize, name: &str) {
 }
 
 fn read_targets(config: &mut Config, layer: &mut Layer, settings: &Settings) {
-    for (position, (index, origin)) in layer.entries_of(Section::Target).into_iter().enumerate() {
-        let mut target = TargetOptions::new("", "");
-        for (slot, setting) in of_entry(settings, Section::Target, index) {
-            let Access::Target(set, _) = slot.key.access else { continue };
-            match set(&mut target, &setting.value) {
-                Ok(()) => drop(config.origins.insert(slot.key.path_at(Some(position)), setting.origin.clone())),
-                Err(wrong) => layer.wrong(setting, slot.key, slot.index, wrong),
-            }
-        }
-        for name in ["name", "url"] {
-            need(layer, settings, Section::Target, index, &origin, name);
-        }
+    for entry in Entry::all(layer, Section::Target) {
+        let target = entry.read(config, layer, settings, TargetOptions::new("", ""), |access| match access {
+            Access::Target(set, _) => Some(set),
+            _ => None,
+        });
+        entry.need(layer, settings, &["name", "url"]);
         config.deliver.targets.push(target);
     }
 }
 
 fn read_webhooks(config: &mut Config, layer: &mut Layer, settings: &Settings) {
-    for (position, (index, origin)) in layer.entries_of(Section::Webhook).into_iter().enumerate() {
-        let mut webhook = WebhookOptions::new("", "");
-        for (slot, setting) in of_entry(settings, Section::Webhook, index) {
-            let Access::Webhook(set, _) = slot.key.access else { continue };
-            match set(&mut webhook, &setting.value) {
-                Ok(()) => drop(config.origins.insert(slot.key.path_at(Some(position)), setting.origin.clone())),
-                Err(wrong) => layer.wrong(setting, slot.key, slot.index, wrong),
-            }
-        }
-        for name in ["name", "url"] {
-            need(layer, settings, Section::Webhook, index, &origin, name);
-        }
+    for entry in Entry::all(layer, Section::Webhook) {
+        let webhook = entry.read(config, layer, settings, WebhookOptions::new("", ""), |access| match access {
+            Access::Webhook(set, _) => Some(set),
+            _ => None,
+        });
+        entry.need(layer, settings, &["name", "url"]);
         config.announce.webhooks.push(webhook);
     }
 }
 
 fn read_commands(config: &mut Config, layer: &mut Layer, settings: &Settings) {
-    for (position, (index, origin)) in layer.entries_of(Section::Command).into_iter().enumerate() {
-        let mut command = CommandOptions::new("", Vec::new());
-        for (slot, setting) in of_entry(settings, Section::Command, index) {
-            let Access::Command(set, _) = slot.key.access else { continue };
-            match set(&mut command, &setting.value) {
-                Ok(()) => drop(config.origins.insert(slot.key.path_at(Some(position)), setting.origin.clone())),
-                Err(wrong) => layer.wrong(setting, slot.key, slot.index, wrong),
-            }
-        }
-        for name in ["name", "command"] {
-            need(layer, settings, Section::Command, index, &origin, name);
-        }
+    for entry in Entry::all(layer, Section::Command) {
+        let command = entry.read(config, layer, settings, CommandOptions::new("", Vec::new()), |access| match access {
+            Access::Command(set, _) => Some(set),
+            _ => None,
+        });
+        entry.need(layer, settings, &["name", "command"]);
         config.announce.commands.push(command);
     }
 }
 
-fn of_entry(settings: &Settings, section: Section, index: usize) -> impl Iterator<Item = (&Slot, &Setting)> {
-    settings.iter().filter(move |(slot, _)| slot.section == section && slot.index == Some(index))
+/// One of the sections of a name that may be there several times.
+struct Entry {
+    section: Section,
+    /// Among those that are there.
+    position: usize,
+    /// As it was written.
+    index: usize,
+    origin: Origin,
 }
 
-/// Notes that an entry lacks a key it cannot do without.
-fn need(layer: &mut Layer, settings: &Settings, section: Section, index: usize, origin: &Origin, name: &str) {
-    let Some(key) = keys::find(section, name) else { return };
-    let is_there = settings.contains_key(&Slot::new(key, Some(index)));
-    if !is_there {
-        layer.problem(origin.clone(), key.path_at(Some(index)), What::Rule(missing(section, key)));
+impl Entry {
+    fn all(layer: &Layer, section: Section) -> Vec<Self> {
+        let entries = layer.entries_of(section).into_iter().enumerate();
+        entries.map(|(position, (index, origin))| Self { section, position, index, origin }).collect()
+    }
+
+    /// Sets what it says on top of what holds without it.
+    fn read<T>(
+        &self,
+        config: &mut Config,
+        layer: &mut Layer,
+        settings: &Settings,
+        mut options: T,
+        access: impl Fn(Access) -> Option<SetIn<T>>,
+    ) -> T {
+        let own = settings.iter().filter(|(slot, _)| slot.section == self.section && slot.index == Some(self.index));
+        for (slot, setting) in own {
+            let Some(set) = access(slot.key.access) else { continue };
+            match set(&mut options, &setting.value) {
+                Ok(()) => drop(config.origins.insert(slot.key.path_at(Some(self.position)), setting.origin.clone())),
+                Err(wrong) => layer.wrong(setting, slot.key, slot.index, wrong),
+            }
+        }
+        options
+    }
+
+    /// Notes which keys it lacks and cannot do without.
+    fn need(&self, layer: &mut Layer, settings: &Settings, names: &[&str]) {
+        for key in names.iter().filter_map(|name| keys::find(self.section, name)) {
+            if !settings.contains_key(&Slot::new(key, Some(self.index))) {
+                let what = What::Rule(missing(self.section, key));
+                layer.problem(self.origin.clone(), key.path_at(Some(self.index)), what);
+            }
+        }
     }
 }
 

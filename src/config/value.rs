@@ -169,6 +169,17 @@ fn text_entry(entry: &Entry) -> Read<(String, String)> {
     Ok((entry.key.clone(), entry.value.text().map_err(named)?.to_owned()))
 }
 
+/// Reads where a secret is: an absolute path, or `env:NAME` for an environment variable. `otherwise` is said of anything else, which may be
+/// the secret itself.
+pub(super) fn secret_place(text: &str, otherwise: &str) -> Read<PathBuf> {
+    let is_name = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    match text.strip_prefix("env:") {
+        Some(name) if is_name(name) => Ok(PathBuf::from(text)),
+        Some(_) => Err(Wrong::meaning("`env:` must be followed by the name of an environment variable")),
+        None => absolute(text).map_err(|_| Wrong::meaning(otherwise)),
+    }
+}
+
 /// Checks that a path is absolute and has no `..`; never repeats it in the message where it is neither.
 pub(super) fn absolute(text: &str) -> Read<PathBuf> {
     let path = Path::new(text);

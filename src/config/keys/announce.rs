@@ -1,8 +1,6 @@
 //! Keys of `[announce]`, `[[announce.webhook]]` and `[[announce.command]]`.
 
-use std::path::PathBuf;
-
-use super::{Access, DURATION, Key, SWITCH, Section, Shape, put};
+use super::{Access, DURATION, Key, SWITCH, Section, Shape, put, secret};
 use crate::announce::{Format, Signature};
 use crate::config::address;
 use crate::config::units;
@@ -191,18 +189,6 @@ fn command(value: &Value) -> Result<Vec<String>, Wrong> {
     match words.first() {
         None => Err(Wrong::meaning("it is empty")),
         Some(program) => absolute(program).map(|_| words.clone()),
-    }
-}
-
-fn secret(value: &Value) -> Result<PathBuf, Wrong> {
-    let text = value.filled_text()?;
-    let is_name = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    match text.strip_prefix("env:") {
-        Some(name) if is_name(name) => Ok(PathBuf::from(text)),
-        Some(_) => Err(Wrong::meaning("`env:` is followed by the name of an environment variable")),
-        None => {
-            absolute(&text).map_err(|_| Wrong::meaning("it is an absolute path or `env:NAME`, never the secret itself"))
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::{Access, COUNT, DURATION, Key, SWITCH, Section, Shape, put};
 use crate::config::address;
 use crate::config::units;
-use crate::config::value::{Value, Wrong, absolute, quote, quote_list, quote_table};
+use crate::config::value::{Value, Wrong, quote, quote_list, quote_table, secret_place};
 use crate::deliver::{Bandwidth, ChecksumMode, Encryption, TargetOptions};
 use crate::recording::{KeyPattern, Kinds};
 use crate::retain::DeleteLocal;
@@ -373,14 +373,9 @@ fn bandwidth(value: &Value) -> Result<Bandwidth, Wrong> {
 
 /// Each is an absolute path, or `env:NAME` for an environment variable.
 fn credential_files(value: &Value) -> Result<BTreeMap<String, PathBuf>, Wrong> {
-    let is_name = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    let place = |text: &str| match text.strip_prefix("env:") {
-        Some(name) if is_name(name) => Ok(PathBuf::from(text)),
-        Some(_) => Err(Wrong::meaning("`env:` must be followed by the name of an environment variable")),
-        None => absolute(text)
-            .map_err(|_| Wrong::meaning("each value must be an absolute path or `env:NAME`, never the secret itself")),
-    };
-    value.table()?.into_iter().map(|(key, text)| Ok((key, place(&text)?))).collect()
+    const OTHERWISE: &str = "each value must be an absolute path or `env:NAME`, never the secret itself";
+    let place = |(key, text): (String, String)| Ok((key, secret_place(&text, OTHERWISE)?));
+    value.table()?.into_iter().map(place).collect()
 }
 
 fn show_credential_files(target: &TargetOptions) -> Option<String> {

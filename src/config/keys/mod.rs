@@ -121,7 +121,8 @@ pub struct Key {
     pub(super) access: Access,
 }
 
-type SetIn<T> = fn(&mut T, &Value) -> Result<(), Wrong>;
+/// Sets a value in options.
+pub(super) type SetIn<T> = fn(&mut T, &Value) -> Result<(), Wrong>;
 type ShowOf<T> = fn(&T) -> Option<String>;
 
 /// How a value goes into the options, and out again as TOML.
@@ -242,6 +243,11 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
 fn put<T>(place: &mut T, value: Result<T, Wrong>) -> Result<(), Wrong> {
     *place = value?;
     Ok(())
+}
+
+/// Where one secret is.
+fn secret(value: &Value) -> Result<std::path::PathBuf, Wrong> {
+    value::secret_place(&value.filled_text()?, "it is an absolute path or `env:NAME`, never the secret itself")
 }
 
 fn quote_path(path: &std::path::Path) -> String {

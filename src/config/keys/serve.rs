@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::{Access, Key, PATH, Section, Shape, put, quote_path};
+use super::{Access, Key, PATH, Section, Shape, put, quote_path, secret};
 use crate::config::ServeOptions;
 use crate::config::value::{Value, Wrong, quote, quote_list};
 
@@ -41,7 +41,7 @@ pub(super) static KEYS: [Key; 6] = [
     file(
         "read_token_file",
         SECRET,
-        |c, v| put(&mut c.serve.read_token_file, secret(v)),
+        |c, v| put(&mut c.serve.read_token_file, secret(v).map(Some)),
         |c| path(c.serve.read_token_file.as_ref()),
         "File whose first line is the token for requests that only read. \"env:NAME\" takes it from the environment.",
     )
@@ -49,7 +49,7 @@ pub(super) static KEYS: [Key; 6] = [
     file(
         "operate_token_file",
         SECRET,
-        |c, v| put(&mut c.serve.operate_token_file, secret(v)),
+        |c, v| put(&mut c.serve.operate_token_file, secret(v).map(Some)),
         |c| path(c.serve.operate_token_file.as_ref()),
         "File whose first line is the token for every request, also those that change something. \"env:NAME\" takes it from the environment.",
     )
@@ -86,15 +86,6 @@ fn address(value: &Value) -> Result<Option<SocketAddr>, Wrong> {
         return Ok(None);
     }
     text.parse().map(Some).map_err(|_| Wrong::Kind(format!("`{text}`")))
-}
-
-/// A file, or the name of an environment variable, as in `credential_files`.
-fn secret(value: &Value) -> Result<Option<PathBuf>, Wrong> {
-    let text = value.text()?;
-    if text.strip_prefix("env:").is_some_and(|name| !name.is_empty()) {
-        return Ok(Some(PathBuf::from(text)));
-    }
-    value.absolute_path().map(Some)
 }
 
 fn shown(options: &ServeOptions) -> String {
