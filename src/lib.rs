@@ -23,6 +23,7 @@ pub mod recording;
 pub mod retain;
 pub mod runtime;
 pub mod salvage;
+mod secret;
 pub mod serve;
 pub mod stop;
 pub mod threads;

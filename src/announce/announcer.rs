@@ -117,12 +117,11 @@ impl Announcer {
         inner.hold = options.hold;
         let mut before = std::mem::take(&mut inner.running);
         for means in Means::all(options) {
-            let former = before.remove(&means.consumer());
-            if let Some(former) = former.as_ref().filter(|former| former.endpoint.means == means) {
-                former.endpoint.forgive();
-            }
-            let mut running = match former {
-                Some(same) if same.endpoint.means == means => same,
+            let mut running = match before.remove(&means.consumer()) {
+                Some(same) if same.endpoint.means == means => {
+                    same.endpoint.forgive();
+                    same
+                }
                 former => {
                     let endpoint = Arc::new(Endpoint::open(means, &self.shared)?);
                     let mut running = Running { endpoint, stop: self.stop.part(), task: None };

@@ -1,12 +1,12 @@
 //! The secret of an endpoint: read for each attempt, so that one that was changed is used at once. Kept nowhere and never shown.
 
-use std::io;
 use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::error::AnnounceError;
+use crate::secret;
 
 /// What Standard Webhooks puts in front of a secret in base64.
 const PREFIX: &str = "whsec_";
@@ -14,11 +14,7 @@ const PREFIX: &str = "whsec_";
 /// Reads a secret from a file or, as `env:NAME`, from the environment. What follows `whsec_` is base64.
 pub(super) fn read(from: &Path) -> Result<Vec<u8>, AnnounceError> {
     let bad = |what| AnnounceError::BadSecret { from: from.to_owned(), what };
-    let unreadable = |source| AnnounceError::Secret { from: from.to_owned(), source };
-    let text = match from.to_str().and_then(|from| from.strip_prefix("env:")) {
-        Some(name) => std::env::var(name).map_err(|_| unreadable(io::Error::other("the variable is not set"))),
-        None => std::fs::read_to_string(from).map_err(unreadable),
-    }?;
+    let text = secret::read(from).map_err(|source| AnnounceError::Secret { from: from.to_owned(), source })?;
     match (text.trim(), text.trim().strip_prefix(PREFIX)) {
         ("", _) => Err(bad("empty")),
         (_, Some(coded)) => STANDARD.decode(coded).map_err(|_| bad("not base64 after `whsec_`")),

@@ -4,9 +4,7 @@
 //! as everybody on the machine could read the files as well. The Unix socket asks for none: its file belongs to the daemon's user.
 //! Only digests of the tokens are kept, and they are compared in constant time.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -22,6 +20,7 @@ use super::error::ServeError;
 use super::sharing;
 use crate::config::ServeOptions;
 use crate::operations::OperationError;
+use crate::secret;
 
 /// What a token allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,11 +63,12 @@ impl Tokens {
         let files = [(&options.read_token_file, Role::Read), (&options.operate_token_file, Role::Operate)];
         for (file, role) in files {
             let Some(path) = file else { continue };
-            let token = token_in(path).map_err(|source| ServeError::Token { path: path.clone(), source })?;
+            let text = secret::read(path).map_err(|source| ServeError::Token { path: path.clone(), source })?;
+            let token = text.lines().next().unwrap_or_default().trim();
             if token.len() < SHORTEST_TOKEN {
                 return Err(ServeError::ShortToken(path.clone()));
             }
-            tokens.add(&token, role);
+            tokens.add(token, role);
         }
         Ok(tokens)
     }
@@ -88,15 +88,6 @@ impl Tokens {
 
 /// Fewer characters are guessed or typed for fun.
 const SHORTEST_TOKEN: usize = 16;
-
-/// The first line of a file, or an environment variable (`env:NAME`).
-fn token_in(path: &Path) -> io::Result<String> {
-    let text = match path.to_str().and_then(|text| text.strip_prefix("env:")) {
-        Some(name) => std::env::var(name).map_err(io::Error::other)?,
-        None => std::fs::read_to_string(path)?,
-    };
-    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
-}
 
 /// What requests that come in on an address are held against.
 #[derive(Debug, Clone)]
