@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::json;
 
 use super::counter::Counted;
-use super::error::{CatalogError, Result};
+use super::error::Result;
+use super::state_dir::on;
 use crate::durable;
 
 /// Its name in the state directory.
@@ -69,9 +70,4 @@ fn set(path: &Path, counted: Counted, in_database: u64) -> Result<()> {
     let written = opened.and_then(|mut file: File| file.write_all(said.as_bytes()).and_then(|()| file.sync_all()));
     written.map_err(on("write", path))?;
     durable::sync_parent(path).map_err(|e| on("sync", &e.path.clone())(e.source))
-}
-
-fn on(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CatalogError {
-    let path = path.to_owned();
-    move |source| CatalogError::StateDirectory { verb, path, source }
 }

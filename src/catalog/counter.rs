@@ -6,15 +6,15 @@
 //! the loss of what was flushed since is not seen.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::error::CatalogError;
-use crate::durable;
+use super::state_dir::{on, write_whole};
 
 /// Its name in the state directory.
 const FILE: &str = "catalog.flushes";
@@ -72,7 +72,7 @@ impl FlushCounter {
             Counted::Nothing | Counted::Unreadable => in_database,
         };
         if !matches!(counted, Counted::Flushes(_)) {
-            make(&path, last)?;
+            write_whole(&path, &bytes_of(last))?;
         }
         let file = OpenOptions::new().write(true).open(&path).map_err(on("open", &path))?;
         Ok(Self { file, last: AtomicU64::new(last), synced: Mutex::new(Instant::now()) })
@@ -102,19 +102,6 @@ impl Drop for FlushCounter {
     }
 }
 
-/// Written aside and renamed: it is there whole or not at all.
-fn make(path: &Path, number: u64) -> Result<(), CatalogError> {
-    let aside = aside_of(path);
-    let written = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside);
-    let written = written.and_then(|mut file| file.write_all(&bytes_of(number)).and_then(|()| file.sync_all()));
-    written.and_then(|()| std::fs::rename(&aside, path)).map_err(on("write", path))?;
-    durable::sync_parent(path).map_err(|e| on("sync", &e.path.clone())(e.source))
-}
-
-fn aside_of(path: &Path) -> PathBuf {
-    path.with_extension("new")
-}
-
 fn bytes_of(number: u64) -> [u8; NUMBER_BYTES + SUM_BYTES] {
     let mut bytes = [0; NUMBER_BYTES + SUM_BYTES];
     let number = number.to_be_bytes();
@@ -126,9 +113,4 @@ fn bytes_of(number: u64) -> [u8; NUMBER_BYTES + SUM_BYTES] {
 fn number_in(bytes: &[u8]) -> Option<u64> {
     let number = u64::from_be_bytes(*bytes.first_chunk()?);
     (bytes == bytes_of(number)).then_some(number)
-}
-
-fn on(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CatalogError {
-    let path = path.to_owned();
-    move |source| CatalogError::StateDirectory { verb, path, source }
 }

@@ -12,6 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::error::CatalogError;
 use super::index::JournalKey;
+use super::state_dir::on;
 use crate::durable;
 
 /// Notes that fit. Whatever is beyond them counts as a death.
@@ -72,11 +73,6 @@ impl EndedAttempts {
         *noted = kept.len();
         durable::sync_parent(&self.path).map_err(|e| on("sync", &e.path.clone())(e.source))
     }
-}
-
-fn on(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CatalogError {
-    let path = path.to_owned();
-    move |source| CatalogError::StateDirectory { verb, path, source }
 }
 
 fn note_of(key: JournalKey, attempt: u32) -> [u8; NOTE_BYTES] {

@@ -4,16 +4,16 @@
 //! edited VoD has a small file `notes/ID.json` in the state directory, from which a rebuilt record gets them back.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::error::{CatalogError, Result};
+use super::error::Result;
 use super::opened::Catalog;
-use crate::durable;
+use super::state_dir::{on, write_whole};
 use crate::recording::VodRecord;
 
 /// What the file of a VoD holds.
@@ -32,8 +32,9 @@ impl Catalog {
         let vod = self.shared().update_vod(id, change)?;
         let notes = Notes { description: vod.description.clone(), metadata: vod.metadata.clone() };
         let path = self.notes_path(id);
-        write(&path, &notes).map_err(on("write", &path))?;
-        durable::sync_parent(&path).map_err(|e| on("sync", &e.path.clone())(e.source))?;
+        make_directory_of(&path).map_err(on("write", &path))?;
+        let json = serde_json::to_vec_pretty(&notes).map_err(|e| on("write", &path)(e.into()))?;
+        write_whole(&path, &json)?;
         Ok(vod)
     }
 
@@ -62,18 +63,7 @@ fn read(path: &Path) -> Option<Notes> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
-/// Written aside and renamed: it is there whole or not at all.
-fn write(path: &Path, notes: &Notes) -> io::Result<()> {
-    if let Some(directory) = path.parent() {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    }
-    let aside = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
-    file.write_all(&serde_json::to_vec_pretty(notes)?)?;
-    file.sync_all()?;
-    fs::rename(&aside, path)
-}
-
-fn on<'a>(verb: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> CatalogError + 'a {
-    move |source| CatalogError::StateDirectory { verb, path: path.to_owned(), source }
+fn make_directory_of(path: &Path) -> io::Result<()> {
+    let Some(directory) = path.parent() else { return Ok(()) };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }

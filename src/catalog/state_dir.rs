@@ -3,12 +3,13 @@
 //! Whoever can write it can replace what this program believes: that an object was proven, that a file may be freed. Modes are
 //! set explicitly and not through the umask of the process, which would also change those of finished recordings.
 
-use std::fs::{self, DirBuilder, Metadata, Permissions};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::fs::{self, DirBuilder, Metadata, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt as _, PermissionsExt};
 use std::path::Path;
 
 use super::error::{CatalogError, Distrust, Result};
+use crate::durable;
 
 const PRIVATE_DIRECTORY: u32 = 0o700;
 const PRIVATE_FILE: u32 = 0o600;
@@ -82,9 +83,19 @@ fn restrict(path: &Path, metadata: &Metadata) -> io::Result<()> {
     if metadata.mode() & SHARED == 0 { Ok(()) } else { fs::set_permissions(path, Permissions::from_mode(wanted)) }
 }
 
-fn on(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CatalogError {
+/// An error of the operating system about something in a state directory.
+pub(super) fn on(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CatalogError {
     let path = path.to_owned();
     move |source| CatalogError::StateDirectory { verb, path, source }
+}
+
+/// Writes a file aside and renames it: it is there whole or not at all, also after a power cut.
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let aside = path.with_extension("new");
+    let written = OpenOptions::new().write(true).create(true).truncate(true).mode(PRIVATE_FILE).open(&aside);
+    let written = written.and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
+    written.and_then(|()| fs::rename(&aside, path)).map_err(on("write", path))?;
+    durable::sync_parent(path).map_err(|e| on("sync", &e.path.clone())(e.source))
 }
 
 #[cfg(test)]
