@@ -113,14 +113,10 @@ fn print_ended(processed: &Processed, out: &mut Output<'_>) -> io::Result<()> {
 fn print_finished(out: &mut Output<'_>, path: &str, vod: &VodRecord) -> io::Result<()> {
     let (length, size) = (human::duration(vod.duration), human::size(vod.file_size));
     let to = printable(Path::new(&vod.vod_name));
-    writeln!(out.out, "finished          {path} → {to}  {length}  {size}  {}", outcome(vod))?;
+    writeln!(out.out, "finished          {path} → {to}  {length}  {size}  {}", vod.outcome.name())?;
     vod.defects.iter().try_for_each(|d| writeln!(out.out, "                    {d}"))?;
     let original = vod.original_path.iter().map(|p| printable(p.as_path()));
     original.into_iter().try_for_each(|p| writeln!(out.out, "                    original kept: {p}"))
-}
-
-fn outcome(vod: &VodRecord) -> String {
-    serde_json::to_value(vod.outcome).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 fn print_rest(out: &mut Output<'_>, report: &ProcessReport, ends: &Ends) -> io::Result<()> {

@@ -82,7 +82,7 @@ fn table_of(vods: &[VodRecord], zone: &TimeZone) -> Table {
             human::duration(vod.duration),
             human::size(vod.file_size),
             media_of(vod),
-            format!("{}{}", word(&vod.outcome), if vod.defects.is_empty() { "" } else { ", with defects" }),
+            format!("{}{}", vod.outcome.name(), if vod.defects.is_empty() { "" } else { ", with defects" }),
             places_of(vod),
         ]);
     }
@@ -213,7 +213,7 @@ fn csv_row(vod: &VodRecord) -> [String; 14] {
         vod.file_size.to_string(),
         word(&vod.container),
         join(vod.tracks.iter().map(|t| t.codec.clone()).collect(), "+"),
-        word(&vod.outcome),
+        vod.outcome.name().to_owned(),
         join(vod.defects.iter().map(ToString::to_string).collect(), "; "),
         vod.freed_at.map(|ms| ms.to_string()).unwrap_or_default(),
         join(vod.remote.iter().map(|r| r.url.clone()).collect(), " "),
