@@ -31,6 +31,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::catalog::Cursor;
+
 pub use archive::{CountVods, MOST_SELECTED, SelectVods, VodCount, VodFilter};
 pub use catalogue::{CatalogCheck, CheckCatalog, RebuildCatalog, RebuiltCatalog, Unasked};
 pub use clips::{MakeClip, ShowTimeline, clip, clip_of_any_format, format_of, spans, time_ms};
@@ -66,6 +68,12 @@ pub trait Operation: Serialize + DeserializeOwned + JsonSchema + Send + 'static 
 
     /// Does it. `tell` gets each item as it comes; its error means that nobody listens any more and ends the operation.
     fn run(&self, context: &Context, tell: Tell<'_, Self::Item>) -> Result<Self::Data, OperationError>;
+}
+
+/// Where a page begins: the `next` of the one before.
+fn cursor(after: Option<&str>) -> Result<Option<Cursor>, OperationError> {
+    let wrong = |_| OperationError::invalid("`after` takes the `next` value of the previous page");
+    after.map(str::parse).transpose().map_err(wrong)
 }
 
 /// Takes the items of an operation.

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Nothing, Operation, OperationError, Tell};
-use crate::catalog::{CatalogError, Cursor, Entry, JournalKey, Listing};
+use super::{Context, Nothing, Operation, OperationError, Tell, cursor};
+use crate::catalog::Entry;
 use crate::fault::{Class, chain};
-use crate::pipeline::House;
 use crate::recording::journey::{Evidence, Stage, Step};
 use crate::recording::{Defect, name};
 
@@ -128,15 +127,14 @@ impl Operation for ListRecordings {
     type Data = RecordingPage;
 
     fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<RecordingPage, OperationError> {
-        let not_a_cursor = |_| OperationError::invalid("`after` takes the `next` of the page before");
-        let mut after: Option<Cursor> = self.after.as_deref().map(str::parse).transpose().map_err(not_a_cursor)?;
+        let mut after = cursor(self.after.as_deref())?;
         self.state.as_deref().map(known_state).transpose()?;
         let limit = self.limit.clamp(1, PAGE_LIMIT);
         let (mut items, mut unreadable) = (Vec::new(), Vec::new());
         loop {
             context.go_on()?;
             // No more than is still missing is read at once, so that the cursor stands behind the last item.
-            let page = page(context.house(), after.as_ref(), limit - items.len())?;
+            let page = context.house().catalog.entries(after.as_ref(), limit - items.len())?;
             items.extend(page.items.into_iter().map(|(_, entry)| RecordingStatus::of(entry)).filter(|s| self.wants(s)));
             unreadable.extend(page.unreadable.iter().map(|error| chain(error)));
             after = page.next;
@@ -145,12 +143,6 @@ impl Operation for ListRecordings {
             }
         }
     }
-}
-
-type Entries = Listing<(JournalKey, Entry)>;
-
-fn page(house: &House, after: Option<&Cursor>, limit: usize) -> Result<Entries, CatalogError> {
-    house.catalog.entries(after, limit)
 }
 
 impl ListRecordings {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Nothing, Operation, OperationError, Tell};
+use super::{Context, Nothing, Operation, OperationError, Tell, cursor};
 use crate::catalog::Page;
 use crate::deliver::{DeliverError, Removal};
 use crate::fault::chain;
@@ -126,8 +126,7 @@ impl Operation for ListVods {
     type Data = VodPage;
 
     fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<VodPage, OperationError> {
-        let not_a_cursor = |_| OperationError::invalid("`after` takes the `next` value of the previous page");
-        let after = self.after.as_deref().map(str::parse).transpose().map_err(not_a_cursor)?;
+        let after = cursor(self.after.as_deref())?;
         let limit = self.limit.min(PAGE_LIMIT);
         let mut page = Page { after, limit, newest_first: !self.oldest_first, stream: self.stream.as_deref() };
         let mut found = VodPage { items: Vec::new(), next: None, unreadable: Vec::new() };

@@ -69,8 +69,7 @@ impl Drop for Until {
 
 impl Service {
     fn begin<O: Operation>(&self, operation: O) -> Result<Running, OperationError> {
-        let busy = |_| OperationError::transient("too many operations at once").with_next_step("Try again later.");
-        let permit = Arc::clone(&self.operations).try_acquire_owned().map_err(busy)?;
+        let permit = Arc::clone(&self.operations).try_acquire_owned().map_err(|_| busy())?;
         let context = self.context.for_request();
         let (say, said) = mpsc::channel(UNREAD);
         let until = Until(context.stop().clone());
@@ -137,6 +136,11 @@ impl Said {
         };
         [b"{\"", name.as_bytes(), b"\":", &json, b"}\n"].concat().into()
     }
+}
+
+/// What a request is answered with that gets no turn.
+pub(super) fn busy() -> OperationError {
+    OperationError::transient("too many operations at once").with_next_step("Try again later.")
 }
 
 /// What an operation that panicked is answered with.

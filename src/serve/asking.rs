@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::answering::{Service, fault};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::answering::{Service, busy, fault};
 use crate::operations::{Context, Operation, OperationError};
 
 /// How long a request waits for its turn.
@@ -21,10 +23,24 @@ impl Service {
         work: impl FnOnce(&Context) -> Result<T, OperationError> + Send + 'static,
     ) -> Result<T, OperationError> {
         let permit = tokio::time::timeout(PATIENCE, Arc::clone(&self.operations).acquire_owned()).await;
-        let Ok(Ok(permit)) = permit else {
-            let busy = OperationError::transient("too many operations at once");
-            return Err(busy.with_next_step("Try again later."));
-        };
+        let Ok(Ok(permit)) = permit else { return Err(busy()) };
+        self.work(permit, work).await
+    }
+
+    /// The same, refused at once where no turn is free: for work that takes a while, of which no queue should form.
+    pub(super) async fn ask_now<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Context) -> Result<T, OperationError> + Send + 'static,
+    ) -> Result<T, OperationError> {
+        let permit = Arc::clone(&self.operations).try_acquire_owned().map_err(|_| busy())?;
+        self.work(permit, work).await
+    }
+
+    async fn work<T: Send + 'static>(
+        &self,
+        permit: OwnedSemaphorePermit,
+        work: impl FnOnce(&Context) -> Result<T, OperationError> + Send + 'static,
+    ) -> Result<T, OperationError> {
         let context = self.context.for_request();
         let worked = tokio::task::spawn_blocking(move || {
             let _until_done = permit;

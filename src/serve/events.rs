@@ -8,20 +8,22 @@ use std::fmt::Write as _;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
 use futures::stream;
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
 use super::answering::{Service, problem};
+use super::wire::arguments;
 use crate::announce::Listener;
 use crate::catalog::{EventPage, Shared};
-use crate::fault::chain;
 use crate::operations::{OperationError, Wanted};
 use crate::pipeline::Stop;
 
@@ -48,13 +50,16 @@ struct Query {
     streams: Option<String>,
 }
 
+/// Where the stream is.
+pub(super) fn routes() -> Router<Service> {
+    Router::new().route(PATH, get(events))
+}
+
 /// Answers with events, from those after `Last-Event-ID` or `after` on, else with those that come.
-pub(super) async fn events(State(service): State<Service>, request: Request) -> Response {
-    let query = match serde_urlencoded::from_str::<Query>(request.uri().query().unwrap_or_default()) {
+async fn events(State(service): State<Service>, request: Request) -> Response {
+    let query: Query = match arguments(Vec::new(), request.uri().query().unwrap_or_default()) {
         Ok(query) => query,
-        Err(error) => {
-            return problem(&OperationError::invalid(format!("the request is not understood: {}", chain(&error))));
-        }
+        Err(error) => return problem(&error),
     };
     let after = match last_seen(request.headers()) {
         Ok(seen) => seen.or(query.after),

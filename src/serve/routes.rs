@@ -67,9 +67,8 @@ macro_rules! routes {
         /// Answers every operation.
         pub(super) fn router(service: Service) -> Router {
             let router = Router::new().merge(antmedia::routes()).merge(media::routes()).merge(openapi::routes());
-            let router = router.merge(sharing::routes()).merge(playback::routes());
+            let router = router.merge(sharing::routes()).merge(playback::routes()).merge(events::routes());
             $(let router = router.route(<$operation>::PATH, on(Method::$method.filter(), answer::<$operation>));)*
-            let router = router.route(events::PATH, on(MethodFilter::GET, events::events));
             router.fallback(no_such_path).method_not_allowed_fallback(no_such_method).with_state(service)
         }
     };

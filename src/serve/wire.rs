@@ -7,6 +7,7 @@ use axum::body::to_bytes;
 use axum::extract::{FromRequestParts as _, RawPathParams, Request};
 use hyper::header::{CONTENT_TYPE, HOST};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::routes::Route;
@@ -25,7 +26,7 @@ pub(super) const PROBLEM: &str = "application/problem+json";
 /// Media type of items and data on lines.
 pub(super) const LINES: &str = "application/x-ndjson";
 
-type Pairs = Vec<(String, String)>;
+pub(super) type Pairs = Vec<(String, String)>;
 
 /// The request that asks for an operation.
 pub(super) fn request_of<O: Route>(operation: &O) -> Result<hyper::Request<String>, OperationError> {
@@ -76,27 +77,33 @@ fn target_of(path: &str, mut arguments: Pairs) -> Result<String, OperationError>
 
 /// The operation that a request asks for.
 pub(super) async fn operation_of<O: Route>(request: Request) -> Result<O, OperationError> {
-    let not_understood =
-        |error: &dyn std::error::Error| OperationError::invalid(format!("the request is not valid: {}", chain(error)));
     let (mut parts, body) = request.into_parts();
-    let in_path = RawPathParams::from_request_parts(&mut parts, &()).await.map_err(|e| not_understood(&e))?;
+    let in_path = RawPathParams::from_request_parts(&mut parts, &()).await.map_err(|e| not_valid(&e))?;
     let in_path = in_path.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
     if O::METHOD.has_body() {
         let late = |_| OperationError::invalid("the body of the request did not arrive in time");
         let body = tokio::time::timeout(BODY_PATIENCE, to_bytes(body, BODY_LIMIT_BYTES)).await.map_err(late)?;
-        let body = body.map_err(|e| not_understood(&e))?;
+        let body = body.map_err(|e| not_valid(&e))?;
         let body = if body.is_empty() { &b"{}"[..] } else { &body };
-        let mut arguments: Value = serde_json::from_slice(body).map_err(|e| not_understood(&e))?;
+        let mut arguments: Value = serde_json::from_slice(body).map_err(|e| not_valid(&e))?;
         if let Value::Object(fields) = &mut arguments {
             fields.extend(in_path.map(|(name, value)| (name, Value::String(value))));
         }
-        return serde_json::from_value(arguments).map_err(|e| not_understood(&e));
+        return serde_json::from_value(arguments).map_err(|e| not_valid(&e));
     }
-    let mut arguments: Pairs = in_path.collect();
-    let query = serde_urlencoded::from_str::<Pairs>(parts.uri.query().unwrap_or_default());
-    arguments.extend(query.map_err(|e| not_understood(&e))?);
-    let arguments = serde_urlencoded::to_string(&arguments).map_err(|e| not_understood(&e))?;
-    serde_urlencoded::from_str(&arguments).map_err(|e| not_understood(&e))
+    arguments(in_path.collect(), parts.uri.query().unwrap_or_default())
+}
+
+/// Arguments that are known from elsewhere, and those of a query.
+pub(super) fn arguments<T: DeserializeOwned>(mut known: Pairs, query: &str) -> Result<T, OperationError> {
+    known.extend(serde_urlencoded::from_str::<Pairs>(query).map_err(|e| not_valid(&e))?);
+    let all = serde_urlencoded::to_string(&known).map_err(|e| not_valid(&e))?;
+    serde_urlencoded::from_str(&all).map_err(|e| not_valid(&e))
+}
+
+/// What a request is answered with that cannot be read.
+pub(super) fn not_valid(error: &dyn std::error::Error) -> OperationError {
+    OperationError::invalid(format!("the request is not valid: {}", chain(error)))
 }
 
 #[cfg(test)]

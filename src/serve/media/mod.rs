@@ -7,6 +7,8 @@ mod naming;
 mod ranges;
 mod sending;
 
+pub(super) use ranges::{Wanted, wanted};
+
 use std::fs::File;
 use std::path::Path;
 

@@ -10,7 +10,7 @@ const MOST: usize = 16;
 
 /// What is to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(in crate::serve) enum Wanted {
     /// The whole file: no range is asked for, or none that is understood, or too many.
     Whole,
     /// These bytes, in the order of the request.
@@ -20,7 +20,7 @@ pub(super) enum Wanted {
 }
 
 /// Reads the header for a file of this size.
-pub(super) fn wanted(header: &str, size: u64) -> Wanted {
+pub(in crate::serve) fn wanted(header: &str, size: u64) -> Wanted {
     let unit = header.split_once('=').filter(|(unit, _)| unit.trim().eq_ignore_ascii_case("bytes"));
     let Some((_, set)) = unit else { return Wanted::Whole };
     let mut parts = Vec::new();

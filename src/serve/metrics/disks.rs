@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -10,6 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::Seconds;
 use crate::durable;
 use crate::operations::Context;
 
@@ -20,8 +20,6 @@ const LOOKS: usize = 120;
 struct ByRoot {
     root: String,
 }
-
-type Seconds = Gauge<f64, AtomicU64>;
 
 /// What was seen of late.
 #[derive(Debug)]

@@ -1,7 +1,6 @@
 //! What is read when it is asked for.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -10,6 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::{ByTarget, Seconds};
 use crate::catalog::{Backlog, CatalogError};
 use crate::media;
 use crate::operations::{Context, OperationError};
@@ -26,16 +26,9 @@ struct ByState {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByTarget {
-    target: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByConsumer {
     consumer: String,
 }
-
-type Seconds = Gauge<f64, AtomicU64>;
 
 /// The gauges.
 #[derive(Debug, Default)]

@@ -6,7 +6,6 @@ mod page;
 
 use std::sync::LazyLock;
 
-use axum::extract::State;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Json, Router};
@@ -27,11 +26,11 @@ pub(super) fn routes() -> Router<Service> {
     Router::new().route("/api/v1/openapi.json", get(answer)).route("/api/v1/docs", get(read))
 }
 
-async fn answer(State(_): State<Service>) -> Json<&'static Value> {
+async fn answer() -> Json<&'static Value> {
     Json(&DOCUMENT)
 }
 
-async fn read(State(_): State<Service>) -> Response {
+async fn read() -> Response {
     let kind = (CONTENT_TYPE, "text/html; charset=utf-8");
     let policy = (CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'");
     ([kind, policy], page::of(&DOCUMENT)).into_response()

@@ -11,11 +11,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::file::{Served, serve};
-use super::{arguments, made, text};
+use super::text;
 use crate::clip::{Asked, Format, Span};
 use crate::operations::{self, OperationError, format_of, time_ms};
 use crate::serve::answering::{Service, problem};
-use crate::serve::wire::JSON;
+use crate::serve::wire::{JSON, arguments};
 
 /// Name of the preset.
 const SERVER: &str = "mediamtx";
@@ -66,7 +66,7 @@ async fn listed(service: &Service, query: RawQuery, headers: &HeaderMap) -> Resu
     let start_ms = bound("start", &query.start)?.unwrap_or(i64::MIN);
     let end_ms = bound("end", &query.end)?.unwrap_or(i64::MAX);
     let asked = asked(query.path.clone(), start_ms, end_ms, Format::Fragmented)?;
-    let timeline = made(service, move |context| operations::spans(context, &asked)).await?;
+    let timeline = service.ask_now(move |context| operations::spans(context, &asked)).await?;
     if timeline.spans.is_empty() {
         return Err(OperationError::not_found("no recording segments found"));
     }
@@ -88,7 +88,7 @@ async fn got(service: &Service, query: RawQuery, headers: &HeaderMap) -> Result<
     let format = named.map_or(Ok(Format::Fragmented), format_of)?;
     let asked = asked(query.path, start_ms, end_ms, format)?;
     let make = if named.is_some() { operations::clip } else { operations::clip_of_any_format };
-    let clip = made(service, move |context| make(context, &asked)).await?;
+    let clip = service.ask_now(move |context| make(context, &asked)).await?;
     Ok(serve(Served { clip, name: None, headers }))
 }
 

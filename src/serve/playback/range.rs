@@ -1,6 +1,8 @@
-//! Which bytes of a file a request wants (RFC 9110 §14).
+//! Which bytes of a clip a request wants (RFC 9110 §14): one range at most.
 
 use std::ops::Range;
+
+use crate::serve::media::{Wanted, wanted};
 
 /// What a `Range` header comes to for a file of some length.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,20 +17,11 @@ pub(super) enum Ranged {
 
 /// Reads the header's value.
 pub(super) fn ranged(value: Option<&str>, len: u64) -> Ranged {
-    let is_bytes = |value: &&str| value.get(..6).is_some_and(|unit| unit.eq_ignore_ascii_case("bytes="));
-    let Some(spec) = value.filter(is_bytes).map(|value| value[6..].trim()) else { return Ranged::Whole };
-    let Some((first, last)) = spec.split_once('-') else { return Ranged::Whole };
-    let number = |digits: &str| {
-        let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-        is_number.then(|| digits.parse().unwrap_or(u64::MAX))
-    };
-    let range = match (number(first), number(last), last.is_empty()) {
-        (Some(first), _, true) => first..len,
-        (Some(first), Some(last), _) if first <= last => first..last.saturating_add(1).min(len),
-        (None, Some(suffix), _) if first.is_empty() => len.saturating_sub(suffix)..len,
-        _ => return Ranged::Whole,
-    };
-    if range.start < range.end { Ranged::Part(range) } else { Ranged::Unsatisfiable }
+    match value.map_or(Wanted::Whole, |value| wanted(value, len)) {
+        Wanted::Parts(parts) => <[_; 1]>::try_from(parts).map_or(Ranged::Whole, |[part]| Ranged::Part(part)),
+        Wanted::Nothing => Ranged::Unsatisfiable,
+        Wanted::Whole => Ranged::Whole,
+    }
 }
 
 #[cfg(test)]
