@@ -14,7 +14,7 @@ use crate::human;
 use crate::operations::{NotSettled, OperationError, Plan, Process, ProcessReport, Processed};
 use crate::pipeline::Ended;
 use crate::recording::name::{printable, printable_text};
-use crate::recording::{Delivery, DeliveryState, VodRecord};
+use crate::recording::{Delivery, DeliveryState, VodRecord, counted};
 
 /// Runs the batch and prints each recording's end as it comes.
 pub fn run(asked: &Asked, process: &Process, out: &mut Output<'_>) -> Result<Exit, Failure> {
@@ -160,10 +160,12 @@ fn print_sum(out: &mut Output<'_>, report: &ProcessReport, ends: &Ends) -> io::R
     let rest = [
         (report.not_settled.len(), "not settled"),
         (report.unhandled.len(), "not handled"),
-        (report.undelivered.len(), "deliveries pending"),
     ];
     let all = ends.counts.iter().chain(&rest).filter(|(count, _)| *count > 0);
-    let said: Vec<_> = all.map(|(count, state)| format!("{count} {state}")).collect();
+    let mut said: Vec<_> = all.map(|(count, state)| format!("{count} {state}")).collect();
+    if !report.undelivered.is_empty() {
+        said.push(format!("{} pending", counted(report.undelivered.len() as u64, "delivery")));
+    }
     if said.is_empty() {
         return writeln!(out.err, "No recording found.");
     }
