@@ -84,7 +84,8 @@ fn ids(house: &House) -> BTreeSet<String> {
 
 #[test]
 fn the_plan_of_a_cut_recording_that_is_kept_has_the_name_that_it_keeps() {
-    let house = House::with_config(|dir| standard_config(dir, "").replace("settle =", "fragmented = \"keep\"\nsettle ="));
+    let house =
+        House::with_config(|dir| standard_config(dir, "").replace("settle =", "fragmented = \"keep\"\nsettle ="));
     let path = house.put(&cut(&made("mp4-fragmented", 4), 0.9), "room1.mp4");
     let root = house.root();
     let plan = house.run(&["--json", "process", "--dry-run", root.to_str().unwrap()]).expect_code(0).json_lines();
@@ -102,7 +103,9 @@ fn a_finished_file_beside_its_kept_original_of_a_temporary_name_is_finished_and_
     let place = root.to_str().unwrap();
     house.run(&["recover", place]).expect_code(0);
     assert!(original.exists() && file.exists(), "the original of what was salvaged is kept");
-    for args in [vec!["recover", place], vec!["process", place, file.to_str().unwrap()], vec!["process", "--dry-run", place]] {
+    for args in
+        [vec!["recover", place], vec!["process", place, file.to_str().unwrap()], vec!["process", "--dry-run", place]]
+    {
         let again = house.run(&args).expect_code(0);
         let is_finished = |line: &str| line.starts_with("already finished");
         assert!(again.out.lines().count() >= 3 && again.out.lines().all(is_finished), "{args:?}: {}", again.out);

@@ -157,10 +157,7 @@ fn print_rest(out: &mut Output<'_>, report: &ProcessReport, ends: &Ends) -> io::
 }
 
 fn print_sum(out: &mut Output<'_>, report: &ProcessReport, ends: &Ends) -> io::Result<()> {
-    let rest = [
-        (report.not_settled.len(), "not settled"),
-        (report.unhandled.len(), "not handled"),
-    ];
+    let rest = [(report.not_settled.len(), "not settled"), (report.unhandled.len(), "not handled")];
     let all = ends.counts.iter().chain(&rest).filter(|(count, _)| *count > 0);
     let mut said: Vec<_> = all.map(|(count, state)| format!("{count} {state}")).collect();
     if !report.undelivered.is_empty() {

@@ -10,8 +10,8 @@ use super::shapes::{Outcome, Program, Refused, Shown};
 use crate::operations::{
     CountVods, DeleteVod, MOST_SELECTED, Operation as _, OperationError, SelectVods, ShowVod, VodFilter,
 };
-use crate::recording::{VodRecord, counted};
 use crate::recording::name::printable_text;
+use crate::recording::{VodRecord, counted};
 use crate::serve::answering::Service;
 
 /// The body of an answer, and whether it is the same until a VoD changes.
