@@ -6,12 +6,7 @@ use std::process::{Command, Output};
 
 fn check(args: &[&str]) -> Output {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/check-docs");
-    Command::new("python3")
-        .arg(script)
-        .args(["--aftercast", env!("CARGO_BIN_EXE_aftercast")])
-        .args(args)
-        .output()
-        .unwrap()
+    Command::new(script).args(["--aftercast", env!("CARGO_BIN_EXE_aftercast")]).args(args).output().unwrap()
 }
 
 fn said(output: &Output) -> String {
