@@ -19,17 +19,26 @@ machine may differ. Paths such as /srv/… are below the sandbox. --update write
 """
 
 import argparse, re, sys, time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from comparing import any_order, difference, same
 from pages import CONSOLE, REPOSITORY, SHELL, TOGETHER, all_pages, anchors, is_work, prose, read_page, write_back
 from sandbox import PATIENCE_S, Sandbox, has_program
 
+# Pages that are run beside each other; most of their time they wait.
+AT_ONCE = 3
+
 
 class Checker:
     def __init__(self, options):
         self.options = options
         self.failures, self.not_run, self.counts = [], [], {"commands": 0, "blocks": 0, "links": 0, "pages": 0}
+
+    def add(self, other):
+        self.failures += other.failures
+        self.not_run += other.not_run
+        self.counts = {name: count + other.counts[name] for name, count in self.counts.items()}
 
     def fail(self, page, line, message):
         self.failures.append(f"{page}:{line}: {message}")
@@ -175,6 +184,21 @@ class Checker:
                 self.fail("docs/SUMMARY.md", 1, f"{page} does not exist")
 
 
+def check_page(asked):
+    """What is found in one page."""
+    page, pages, options = asked
+    begun, checker = time.monotonic(), Checker(options)
+    checker.counts["pages"] += 1
+    checker.links_of(page, pages)
+    checker.labels_of(page)
+    if not options.links_only:
+        checker.commands_of(page)
+        took_s = time.monotonic() - begun
+        if took_s > 0.2:
+            print(f"{page}: {took_s:.1f} s", flush=True)
+    return checker
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--aftercast", default=str(REPOSITORY / "target/debug/aftercast"), help="the program to run")
@@ -187,16 +211,9 @@ def main():
     options.update |= options.refresh
     options.aftercast = str(Path(options.aftercast).resolve())
     checker, pages = Checker(options), all_pages()
-    for page in options.pages or pages:
-        begun = time.monotonic()
-        checker.counts["pages"] += 1
-        checker.links_of(page, pages)
-        checker.labels_of(page)
-        if not options.links_only:
-            checker.commands_of(page)
-            took_s = time.monotonic() - begun
-            if took_s > 0.2:
-                print(f"{page}: {took_s:.1f} s", flush=True)
+    with ProcessPoolExecutor(AT_ONCE) as pool:
+        for of_page in pool.map(check_page, [(page, pages, options) for page in options.pages or pages]):
+            checker.add(of_page)
     checker.contents(pages)
     checker.tests_of("SECURITY.md")
     for line in checker.not_run:
