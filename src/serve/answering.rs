@@ -37,7 +37,7 @@ pub(super) struct Service {
 /// Answers a request for an operation.
 pub(super) async fn answer<O: Route>(State(service): State<Service>, request: Request) -> Response {
     let running = match operation_of::<O>(request).await {
-        Ok(operation) => service.begin(operation),
+        Ok(operation) => service.begin(operation).await,
         Err(error) => Err(error),
     };
     match (running, O::ANSWER) {
@@ -68,8 +68,8 @@ impl Drop for Until {
 }
 
 impl Service {
-    fn begin<O: Operation>(&self, operation: O) -> Result<Running, OperationError> {
-        let permit = Arc::clone(&self.operations).try_acquire_owned().map_err(|_| busy())?;
+    async fn begin<O: Operation>(&self, operation: O) -> Result<Running, OperationError> {
+        let permit = self.turn().await?;
         let context = self.context.for_request();
         let (say, said) = mpsc::channel(UNREAD);
         let until = Until(context.stop().clone());
@@ -220,13 +220,13 @@ mod tests {
         Service { context, operations: Arc::new(Semaphore::new(operations)) }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn an_operation_ends_when_its_answer_is_not_wanted_any_more() {
         let dir = tempfile::tempdir().unwrap();
         let service = service(&dir, 1);
-        let mut running = service.begin(UntilStopped).unwrap();
+        let mut running = service.begin(UntilStopped).await.unwrap();
         assert!(matches!(running.next().await, Said::Item(item) if item == b"7"));
-        let refused = service.begin(UntilStopped).err().unwrap();
+        let refused = service.begin(UntilStopped).await.err().unwrap();
         assert_eq!(problem(&refused).status(), StatusCode::SERVICE_UNAVAILABLE, "{refused}");
         drop(running);
         drop(service.operations.acquire().await.unwrap());
@@ -237,7 +237,7 @@ mod tests {
     async fn a_stop_of_the_daemon_ends_operations_and_their_answers_arrive() {
         let dir = tempfile::tempdir().unwrap();
         let service = service(&dir, 1);
-        let lines = service.begin(UntilStopped).unwrap().lines().await;
+        let lines = service.begin(UntilStopped).await.unwrap().lines().await;
         service.context.stop().request();
         let text = axum::body::to_bytes(lines.into_body(), 1 << 10).await.unwrap();
         assert_eq!(text, "{\"item\":7}\n{\"data\":8}\n");
@@ -246,7 +246,7 @@ mod tests {
     #[tokio::test]
     async fn a_fault_of_the_program_is_an_answer() {
         let dir = tempfile::tempdir().unwrap();
-        let answer = service(&dir, 1).begin(Panics).unwrap().whole().await;
+        let answer = service(&dir, 1).begin(Panics).await.unwrap().whole().await;
         assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let text = axum::body::to_bytes(answer.into_body(), 1 << 10).await.unwrap();
         let said: serde_json::Value = serde_json::from_slice(&text).unwrap();

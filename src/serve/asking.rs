@@ -12,6 +12,12 @@ use crate::operations::{Context, Operation, OperationError};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Service {
+    /// A turn, as soon as one is free: clients that come together are served one after the other.
+    pub(super) async fn turn(&self) -> Result<OwnedSemaphorePermit, OperationError> {
+        let permit = tokio::time::timeout(PATIENCE, Arc::clone(&self.operations).acquire_owned()).await;
+        permit.ok().and_then(Result::ok).ok_or_else(busy)
+    }
+
     /// Does an operation and gives its data; what it tells on the way is left out. It is not stopped when the client goes away.
     pub(super) async fn ask<O: Operation>(&self, operation: O) -> Result<O::Data, OperationError> {
         self.ask_for(move |context| operation.run(context, &mut |_| Ok(()))).await
@@ -22,9 +28,7 @@ impl Service {
         &self,
         work: impl FnOnce(&Context) -> Result<T, OperationError> + Send + 'static,
     ) -> Result<T, OperationError> {
-        let permit = tokio::time::timeout(PATIENCE, Arc::clone(&self.operations).acquire_owned()).await;
-        let Ok(Ok(permit)) = permit else { return Err(busy()) };
-        self.work(permit, work).await
+        self.work(self.turn().await?, work).await
     }
 
     /// The same, refused at once where no turn is free: for work that takes a while, of which no queue should form.
