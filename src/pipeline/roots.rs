@@ -22,6 +22,7 @@ use crate::durable;
 use crate::fault::chain;
 use crate::recording::name::printable;
 use crate::recording::{Fingerprint, VodRecord};
+use crate::stop;
 
 /// Where the identities are remembered.
 const ROWS: &str = "root/";
@@ -129,17 +130,29 @@ fn holds_records(house: &House, root: &Path) -> Result<bool, CatalogError> {
     any_record(house, root, |_| true)
 }
 
+/// Local files that are looked for at a root that has changed. Where it was restored, most are there; where it is not mounted none is,
+/// and a look at a million of them would take half a minute, each time.
+const MOST_FILES: usize = 10_000;
+
 /// Whether one of them is there as it was, told without device and inode: it may have been restored.
 fn holds_a_recording(house: &House, root: &Path) -> Result<bool, CatalogError> {
     let is_there =
         |path: &Path, as_it_was: &Fingerprint| durable::fingerprint(path).is_ok_and(|now| now.same_state(as_it_was));
-    any_record(house, root, |vod| is_there(&vod.file_path, &vod.fingerprint))
+    let mut left = MOST_FILES;
+    let mut found = false;
+    any_record(house, root, |vod| {
+        left -= 1;
+        found = is_there(&vod.file_path, &vod.fingerprint);
+        found || left == 0
+    })?;
+    Ok(found)
 }
 
 /// Whether some VoD whose local file is not freed lies there and is such a one.
-fn any_record(house: &House, root: &Path, is_it: impl Fn(&VodRecord) -> bool) -> Result<bool, CatalogError> {
+fn any_record(house: &House, root: &Path, mut is_it: impl FnMut(&VodRecord) -> bool) -> Result<bool, CatalogError> {
     for vod in house.catalog.shared().unfreed()? {
         let vod = vod?;
+        stop::look();
         if vod.root == root && is_it(&vod) {
             return Ok(true);
         }

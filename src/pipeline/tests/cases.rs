@@ -299,11 +299,12 @@ impl Expected {
 }
 
 /// Whether the recording is in our hands, so that what its writer never made durable must be there all the same: once
-/// the journal says that it is changed where it stands, or that another file holds it.
+/// the journal says that it is changed where it stands, that its place is taken, or that another file holds it.
 pub(super) fn is_in_our_hands(house: &House, source: &Settled, case: Case) -> bool {
     let entry = house.catalog.entry_for(source.path(), &source.candidate().fingerprint).unwrap();
     entry.is_some_and(|entry| match entry.step {
-        Step::Splicing { .. } | Step::Publishing { .. } => case.is_in_place,
+        Step::Splicing { .. } => case.is_in_place,
+        Step::Publishing { record, .. } => case.is_in_place || record.file_path == record.source_path,
         step => matches!(step, Step::Catalogued { .. } | Step::Done { .. }),
     })
 }
