@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The rows of scripts/bench about the HTTP interface: pages of a large archive, media, clips, webhooks, memory and start-up."""
 
-import glob
+import atexit
 import http.server
 import importlib.util
 import json
@@ -46,14 +46,15 @@ def free_port():
 class Served:
     """A daemon with `[serve]` on a free port of loopback."""
 
-    def __init__(self, options, more="", serve=True, server="antmedia", fresh=True):
+    def __init__(self, options, more="", serve=True, server="antmedia", first=None):
         self.root = os.path.join(options.directory, "webapps", "live", "streams")
         self.state = options.state or os.path.join(options.directory, "state")
-        if fresh:
-            shutil.rmtree(self.root, ignore_errors=True)
-            if not options.state:
-                shutil.rmtree(self.state, ignore_errors=True)
-        os.makedirs(self.root, exist_ok=True)
+        shutil.rmtree(self.root, ignore_errors=True)
+        if not options.state:
+            shutil.rmtree(self.state, ignore_errors=True)
+        os.makedirs(self.root)
+        if first:
+            first(self.root)
         self.port = free_port()
         config = os.path.join(options.directory, "served.toml")
         with open(config, "w") as file:
@@ -61,6 +62,7 @@ class Served:
                        + (f'[serve]\nlisten = "127.0.0.1:{self.port}"\n' if serve else '[serve]\nlisten = "off"\n') + more)
         self.daemon = tools.Daemon(config)
         self.ready_s = self.daemon.wait_for(tools.READY) - self.daemon.begun
+        atexit.register(self.daemon.process.terminate)
         self.pid = self.daemon.process.pid
         self.url = f"http://127.0.0.1:{self.port}"
 
@@ -81,18 +83,25 @@ def got(url):
 
 
 def wrk(url):
-    """Requests a second and the 99th percentile of the latency in ms, by wrk. Every answer must be a success."""
+    """Requests a second and the 99th percentile of the latency in ms, by wrk; how many answers were no success, if any."""
     said = subprocess.run(["wrk", "-t2", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--latency", url], check=True, capture_output=True,
                           text=True).stdout
-    if "Non-2xx" in said or "Socket errors" in said:
-        sys.exit(f"wrk {url}:\n{said}")
+    failed = sum(int(count) for count in re.findall(r"(?:Non-2xx or 3xx responses: |timeout )(\d+)", said))
     number, unit = re.search(r"99%\s+([\d.]+)(us|ms|s)", said).groups()
-    return float(re.search(r"Requests/sec:\s+([\d.]+)", said)[1]), float(number) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
+    return float(re.search(r"Requests/sec:\s+([\d.]+)", said)[1]), float(number) * {"us": 0.001, "ms": 1, "s": 1000}[unit], failed
+
+
+def first_of_archive(root):
+    """The file of the first VoD of `examples/archive.rs`: a root without any of its recordings counts as not mounted."""
+    path = os.path.join(root, "room-0-2026-03-04_14-30-15.000000.mp4")
+    with open(path, "wb") as file:
+        file.truncate(40_000_000)
+    os.utime(path, ns=(1_600_000_000_000 * 1_000_000,) * 2)
 
 
 def pages(options):
     """Pages of an archive under load, counts with a search, start-up and memory."""
-    served = Served(options)
+    served = Served(options, first=first_of_archive)
     idle = resident_mib(served.pid)
     deep = options.count // 10 * 9
     after = {}
@@ -107,9 +116,10 @@ def pages(options):
     cursor = json.loads(got(after["API"]))["next"]
     after["API, next page"] = f"{served.url}/api/v1/vods?limit=50&after={cursor}"
     rates = {name: wrk(url) for name, url in after.items()}
-    said = ", ".join(f"{name} {rate:.0f}/s (p99 {p99:.1f} ms)" for name, (rate, p99) in rates.items())
+    said = ", ".join(f"{name} {rate:.0f}/s (p99 {p99:.1f} ms{f', {failed} FAILED' if failed else ''})"
+                     for name, (rate, p99, failed) in rates.items())
     tools.write(options, {"name": "pages", "what": options.what, "goal": ">= 5,000 requests/s each",
-                          "met": min(rate for rate, _ in rates.values()) >= 5000, "ours": {"said": said}})
+                          "met": all(rate >= 5000 and not failed for rate, _, failed in rates.values()), "ours": {"said": said}})
     took_ms = []
     for word in ("room-42", "mp4", "2026-03-04_14", "nothing-like-it"):
         began = time.monotonic()
