@@ -170,6 +170,21 @@ class Checker:
             if f"fn {name}()" not in (REPOSITORY / file).read_text():
                 self.fail(page, 1, f"`{name}`: there is no such test in {file}")
 
+    def defects(self):
+        """Every kind of defect is described, with what it leads to."""
+        source = (REPOSITORY / "src/recording/defect.rs").read_text()
+        in_function = lambda name: set(re.findall(r"Self::(\w+)", source.split(f"fn {name}")[1].split("\n    }\n")[0]))
+        fatal, left_out = in_function("is_fatal"), in_function("leaves_something_out")
+        kinds = re.findall(r"(?m)^    ([A-Z]\w+)(?: \{|,)$", source.split("pub enum Defect")[1].split("\n}\n")[0])
+        rows = dict(re.findall(r"(?m)^\| `(\w+)` \| [^|]* \| ([^|]*) \|", (REPOSITORY / "docs/defects.md").read_text()))
+        for kind in kinds:
+            name = re.sub(r"(?<!^)([A-Z])", r"_\1", kind).lower()
+            then = "quarantined" if kind in fatal else "original kept" if kind in left_out else "reported"
+            if rows.pop(name, None) != then:
+                self.fail("docs/defects.md", 1, f"`{name}` is not there with `{then}`")
+        for name in rows:
+            self.fail("docs/defects.md", 1, f"`{name}` is no kind of defect")
+
     def contents(self, pages):
         """Every page below docs/ is in the table of contents."""
         summary = (REPOSITORY / "docs/SUMMARY.md").read_text()
@@ -216,6 +231,7 @@ def main():
             checker.add(of_page)
     checker.contents(pages)
     checker.tests_of("SECURITY.md")
+    checker.defects()
     for line in checker.not_run:
         print(f"not run: {line}")
     counts = checker.counts
