@@ -11,9 +11,9 @@ use super::openapi::{self, Schemas};
 use super::{antmedia, events, media, playback, sharing};
 use crate::operations::{
     CheckCatalog, CollectUploads, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FollowEvents, FreeLocal,
-    ListEvents, ListLive, ListQueue, ListRecordings, ListStreams, ListVods, MakeLogin, Operation, OperationError, Plan, PlanRetention, Process,
-    RebuildCatalog, ReplayEvents, RetryDeliveries, ShareVod, ShowSettings, ShowStatus, ShowTimeline, ShowVod,
-    UndoSplice, VerifyVods, VodHistogram,
+    ListEvents, ListLive, ListQueue, ListRecordings, ListStreams, ListVods, MakeLogin, Operation, OperationError, Plan,
+    PlanRetention, Process, RebuildCatalog, ReplayEvents, RetryDeliveries, ShareVod, ShowSettings, ShowStatus,
+    ShowTimeline, ShowVod, UndoSplice, VerifyVods, VodHistogram,
 };
 
 /// How an operation is asked for.

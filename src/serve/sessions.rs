@@ -138,14 +138,12 @@ async fn begin(
     request: Request,
 ) -> Response {
     let is_secure = request.headers().get("x-forwarded-proto").is_some_and(|scheme| scheme == "https");
-    match asked(&service, asker, request).await.and_then(|role| Ok((role, sessions.begin(role, now_ms())?))) {
+    match role_for(&service, asker, request).await.and_then(|role| Ok((role, sessions.begin(role, now_ms())?))) {
         Err(error) => problem(&error),
         Ok((role, given)) => {
             let secure = if is_secure { "; Secure" } else { "" };
-            let cookie = format!(
-                "{COOKIE_NAME}={}; HttpOnly; SameSite=Strict; Max-Age={LIVES_S}{secure}",
-                given.cookie
-            );
+            let cookie =
+                format!("{COOKIE_NAME}={}; HttpOnly; SameSite=Strict; Max-Age={LIVES_S}{secure}", given.cookie);
             let said = json!({ "token": given.token, "role": role.name(), "expiresMs": given.expires_ms });
             (no_store(&cookie), Json(said)).into_response()
         }
@@ -153,14 +151,14 @@ async fn begin(
 }
 
 /// The role that a session is made with: of the token that was sent, else that of a code.
-async fn asked(service: &Service, asker: Asker, request: Request) -> Result<Role, OperationError> {
+async fn role_for(service: &Service, by: Asker, request: Request) -> Result<Role, OperationError> {
     let body = axum::body::to_bytes(request.into_body(), BODY_LIMIT_BYTES).await.unwrap_or_default();
-    let asked: Asked = if body.is_empty() {
+    let wish: Asked = if body.is_empty() {
         Asked::default()
     } else {
         serde_json::from_slice(&body).map_err(|e| OperationError::invalid(format!("the request is not valid: {e}")))?
     };
-    match (asker.role, asked.code) {
+    match (by.role, wish.code) {
         (_, Some(code)) if service.context.logins().redeem(&code, now_ms()) => Ok(Role::Operate),
         (_, Some(_)) => Err(OperationError::unauthorized("this login link was used before or has expired")
             .with_next_step("Run `aftercast open` for a new one.")),

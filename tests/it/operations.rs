@@ -16,9 +16,9 @@ use aftercast::config::{self, Sources};
 use aftercast::discover::Mode;
 use aftercast::operations::{
     CheckCatalog, CollectUploads, Context, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FollowEvents, FreeLocal,
-    InForce, ListEvents, ListLive, ListQueue, ListRecordings, ListStreams, ListVods, MakeLogin, Plan, PlanRetention, Process, RebuildCatalog,
-    ReplayEvents, RetryDeliveries, ShareVod, ShowSettings, ShowStatus, ShowTimeline, ShowVod, UndoSplice, VerifyVods,
-    VodHistogram, VodState,
+    InForce, ListEvents, ListLive, ListQueue, ListRecordings, ListStreams, ListVods, MakeLogin, Plan, PlanRetention,
+    Process, RebuildCatalog, ReplayEvents, RetryDeliveries, ShareVod, ShowSettings, ShowStatus, ShowTimeline, ShowVod,
+    UndoSplice, VerifyVods, VodHistogram, VodState,
 };
 use aftercast::pipeline::{Engine, Opening, Stop};
 use aftercast::recording::Outcome;
@@ -85,6 +85,7 @@ fn make_comparable(value: &mut Value, house: &str) {
         "address",
         "notReady",
         "freeBytes",
+        "timeZone",
         "sequence",
         "atMs",
         "last",

@@ -222,7 +222,7 @@ async function byKeyboard(tab) {
 async function withAToken(browser) {
   const tab = await visit(browser, job.guarded);
   await tab.page.goto(tab.base);
-  await tab.page.getByText('This server asks for a token.').waitFor();
+  await tab.page.getByRole('dialog').getByText('This server asks for a token.').waitFor();
   await shoot(tab, 'login');
   await tab.page.getByLabel('Token', { exact: true }).fill('a wrong token, really');
   await tab.page.keyboard.press('Enter');
@@ -239,14 +239,15 @@ async function withAToken(browser) {
 
 async function byLink(browser) {
   const link = execFileSync(job.aftercast, ['--config', job.config, 'open', '--print'], { encoding: 'utf8' }).trim();
-  const tab = await visit(browser, base);
+  const own = `${new URL(link).origin}/`;
+  const tab = await visit(browser, own);
   await tab.page.goto(link);
   await tab.page.getByText('Logged in.').waitFor();
   assert(!tab.page.url().includes('login'), tab.page.url());
   await tab.page.getByRole('button', { name: 'Log out' }).waitFor();
   await check(tab);
   await tab.context.close();
-  const again = await visit(browser, base);
+  const again = await visit(browser, own);
   await again.page.goto(link);
   await again.page.getByText('was used before or has expired').waitFor();
   await again.context.close();

@@ -34,7 +34,7 @@ const unreachable = () => new Problem(0, {
 
 const observers = new Set();
 /** What this tab may do: `role` is `read`, `operate` or `null`; it is unknown until the first answer. */
-export const session = { role: undefined, hasTokens: true, wants: null };
+export const session = { role: undefined, hasTokens: true, wants: null, epoch: 0 };
 
 function changed(change) {
   Object.assign(session, change);
@@ -68,13 +68,14 @@ export async function logIn(by) {
   const said = await answer.json().catch(() => ({}));
   if (!answer.ok) throw new Problem(answer.status, said);
   sessionStorage.setItem(TOKEN, said.token);
-  changed({ role: said.role, wants: null });
+  changed({ role: said.role, wants: null, epoch: session.epoch + 1 });
   events.restart();
 }
 
 export async function logOut() {
   await request('DELETE', 'session').catch(() => {});
   sessionStorage.removeItem(TOKEN);
+  changed({ role: null, epoch: session.epoch + 1 });
   await learnRole().catch(() => {});
   events.restart();
 }
@@ -99,8 +100,11 @@ async function answered(method, path, { query, body, signal } = {}) {
   const problem = new Problem(answer.status, await answer.json().catch(() => ({})));
   if (answer.status === 401) {
     if (token()) {
+      // Where reading needs no token, the page goes on without one.
       sessionStorage.removeItem(TOKEN);
       wantLogin('Your session has ended.');
+      changed({ epoch: session.epoch + 1 });
+      learnRole().then(() => events.restart(), () => {});
     } else {
       wantLogin(method === 'GET' ? 'This server asks for a token.' : 'This needs the operate token.');
     }
@@ -301,7 +305,11 @@ export function useAnswer(ask, dependencies) {
     set({});
     reload();
     return () => { turn.current += 1; };
-  }, [...dependencies, session.role]);
+  }, [...dependencies, session.epoch]);
+  // What could not be had, or changed unseen, is asked for when the connection is back.
+  const latest = useRef(reload);
+  latest.current = reload;
+  useEffect(() => events.listen((event) => event.type === 'page.reconnected' && latest.current()), []);
   return { ...state, isLoading: !state.data && !state.error, reload };
 }
 

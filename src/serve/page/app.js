@@ -152,7 +152,7 @@ const App = () => {
     </nav>
     <main id="main" ref=${main} tabIndex="-1">
       <${Connection} />
-      ${isClosed ? html`<${Closed} title="aftercast"><${Fault} error=${status.error} retry=${status.reload} /><${Button} kind="main" icon="key-round" onClick=${() => wantLogin('This server asks for a token.')}>Log in</${Button}></${Closed}>`
+      ${isClosed ? html`<${Closed} title="aftercast">${status.error.status === 401 ? html`<p>This server asks for a token.</p>` : html`<${Fault} error=${status.error} retry=${status.reload} />`}<${Button} kind="main" icon="key-round" onClick=${() => wantLogin('This server asks for a token.')}>Log in</${Button}></${Closed}>`
     : shown}
     </main>
     ${session.wants && html`<${LoginDialog} why=${session.wants} />`}

@@ -19,9 +19,9 @@ const KNOWN = {
   corrupt_packets: (d) => [`${counted(d.packets, 'corrupt packet')} left out`, `${track(d)}: expect a short disturbance there.`, 'Check the disk and the network of the ingest server if it happens again.'],
   timestamps_repaired: (d) => [`${counted(d.packets, 'timestamp')} repaired`, `${track(d)}: moved by ${span(d.worstMs)} at most.`, 'Nothing to do.'],
   presentation_moved: (d) => [`${counted(d.packets, 'packet')} shown at another time`, `${track(d)}: by up to ${span(d.worstMs)}.`, 'Check audio and video at the marked place. The original is kept.'],
-  timestamp_gap: (d) => (d.lengthMs < 0
+  timestamp_gap: (d, isSalvaged) => (d.lengthMs < 0
     ? [`The clock goes back by ${span(d.lengthMs)}`, `${track(d)}: another clock was joined to the one before.`, 'Nothing to do.']
-    : [`A gap of ${span(d.lengthMs)}`, `${track(d)}: nothing was recorded there; the publisher paused or its connection broke.`, 'Nothing to do. The gap is kept, so that audio and video stay in sync.']),
+    : [`A gap of ${span(d.lengthMs)}`, isSalvaged ? `${track(d)}: media was lost there, or nothing was recorded.` : `${track(d)}: nothing was recorded there; the publisher paused or its connection broke.`, 'Nothing to do. The gap is kept, so that audio and video stay in sync.']),
   track_left_out: (d) => [`Track ${d.track} (${codec(d.codec)}) left out`, d.reason, 'The original is kept and holds it.'],
   content_left_out: (d) => [`${d.what} left out`, d.reason, 'The original is kept and holds it.'],
   empty_track: (d) => [`Track ${d.track} (${codec(d.codec)}) is empty`, 'It was declared, but nothing was recorded in it.', 'Nothing to do.'],

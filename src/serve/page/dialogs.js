@@ -100,7 +100,7 @@ export const DeleteDialog = ({ vods, onClose }) => {
         <label><input type="checkbox" checked=${keep.keepFile} onChange=${(event) => setKeep({ ...keep, keepFile: event.target.checked })} /> Keep files on this disk</label>
         <label><input type="checkbox" checked=${keep.keepObjects} onChange=${(event) => setKeep({ ...keep, keepObjects: event.target.checked })} /> Keep objects in stores</label>
       </div>
-      <form onSubmit=${submit}><label class="field">Type <code>${word}</code> to confirm<input value=${typed} autocomplete="off" onInput=${(event) => setTyped(event.target.value)} /></label></form>
+      <form onSubmit=${submit}><label class="field"><span>Type <code>${word}</code> to confirm</span><input value=${typed} autocomplete="off" onInput=${(event) => setTyped(event.target.value)} /></label></form>
     </${Dialog}>`;
 };
 

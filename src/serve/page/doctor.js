@@ -14,7 +14,7 @@ const Hint = ({ text }) => {
 
 export const Doctor = () => {
   const [isRunning, setRunning] = useState(false);
-  const { data, error, reload } = useAnswer(() => (session.role === 'operate' ? post('doctor') : Promise.resolve(null)), []);
+  const { data, error, reload } = useAnswer(() => (session.role === 'operate' ? post('doctor') : Promise.resolve(null)), [session.role]);
   const run = async () => {
     if (session.role !== 'operate') return wantLogin('The checks write and delete a probe object in each store: they need the operate token.');
     setRunning(true);

@@ -64,6 +64,9 @@ export function serverTime(ms) {
   }
 }
 
+/** A time in the viewer's zone and in the server's. */
+export const bothTimes = (ms) => `${whole(ms)} · ${serverTime(ms)}`;
+
 /** A distance in time in its largest unit: what is read at a glance. */
 function about(ms) {
   const hours = Math.abs(ms) / 3_600_000;

@@ -32,7 +32,7 @@ function stepsOf(vod, logged) {
   ];
   if (vod.originalPath) steps.push({ icon: 'archive', title: 'Original kept', text: 'It holds what the finished file does not.', path: vod.originalPath });
   for (const copy of vod.remote ?? []) {
-    const proof = copy.checksumCompared ? `Checksum compared: ${copy.checksum}.` : 'Size compared.';
+    const proof = copy.checksumCompared ? `Checksum compared (${copy.checksum?.split(':')[0] ?? 'of the store'}).` : 'Size compared.';
     steps.push({
       icon: copy.differs ? 'triangle-alert' : 'cloud-upload', kind: copy.differs ? 'bad' : 'ok', title: copy.differs ? `Differs in ${copy.target}` : `Delivered to ${copy.target}`,
       at: copy.verifiedMs, text: copy.differs ?? `${size(copy.sizeBytes)}. ${proof}`, path: copy.url,
@@ -84,10 +84,10 @@ export const Salvage = ({ report }) => {
     <p><${Badge} kind=${kind}>Confidence: ${report.confidence}</${Badge}> ${words} Codec parameters came from ${SOURCES[report.source] ?? report.source}.</p>
     <${LossMap} report=${report} />
     <ul class="legend"><li><i class="good"></i>explained by packets</li>${report.gaps.length > 0 && html`<li><i class="gap"></i>no packet: ${size(report.unexplainedBytes)}</li>`}${report.zeroTailBytes > 0 && html`<li><i class="zeros"></i>zeros at the end: ${size(report.zeroTailBytes)}</li>`}</ul>
-    <table><thead><tr><th scope="col">Track</th><th scope="col">Packets found</th><th scope="col">Lost, about</th><th scope="col">Duration</th></tr></thead>
+    <table><thead><tr><th scope="col">Track</th><th scope="col" class="number">Packets found</th><th scope="col" class="number">Lost, about</th><th scope="col" class="number">Duration</th></tr></thead>
       <tbody>${report.tracks.map((track) => html`<tr><td>${track.kind} · ${track.codec}</td><td class="number">${track.packets.toLocaleString()}</td><td class="number">${track.lost.toLocaleString()}</td><td class="number">${span(track.durationMs)}</td></tr>`)}</tbody></table>
     ${report.gaps.length > 0 && html`<details><summary>${counted(report.gapCount, 'gap')}</summary>
-      <table><thead><tr><th scope="col">At byte</th><th scope="col">Bytes</th><th scope="col">Pictures lost</th><th scope="col">Audio frames lost</th><th scope="col">Certainty</th></tr></thead>
+      <table><thead><tr><th scope="col" class="number">At byte</th><th scope="col" class="number">Bytes</th><th scope="col" class="number">Pictures lost</th><th scope="col" class="number">Audio frames lost</th><th scope="col">Certainty</th></tr></thead>
       <tbody>${report.gaps.map((gap) => html`<tr><td class="number">${gap.offset.toLocaleString()}</td><td class="number">${size(gap.bytes)}</td><td class="number">${gap.lostPictures}</td><td class="number">${gap.lostAudio}</td><td>${gap.isAmbiguous ? `ambiguous by ${span(gap.doubtMs)}` : 'clear'}</td></tr>`)}</tbody></table></details>`}
     ${report.decodeErrors !== undefined && html`<p class="fade">Decoding samples from the beginning, the middle and the end: ${report.decodeErrors ? counted(report.decodeErrors, 'error') : 'no errors'}.</p>`}`;
 };

@@ -3,9 +3,10 @@
 import { useEffect, useMemo, useRef, useState } from './vendor/hooks.mjs';
 import { at, get, session, useAnswer, useEvents, vodPath, wantLogin, post, useEvery } from './api.js';
 import { Badge, Button, Empty, Fault, Icon, Loading, Time, attempt, copyText, html, say, useLate } from './parts.js';
-import { clock, codec, container, counted, dayAndTime, month, size } from './format.js';
+import { bothTimes, clock, codec, container, counted, dayAndTime, month, size } from './format.js';
 import { Pages, Scroller } from './grid.js';
 import { isTruncated } from './defects.js';
+import { cellAt, posterOf, spriteOf } from './pictures.js';
 import { DeleteDialog, VerifyDialog } from './dialogs.js';
 
 const TILE_PX = 248;
@@ -18,7 +19,6 @@ const TABLE_ROW_PX = 44;
 const OUTCOMES = [['', 'Any outcome'], ['kept', 'Kept'], ['spliced', 'Spliced'], ['remuxed', 'Remuxed'], ['salvaged', 'Salvaged']];
 const STATES = [['', 'Anywhere'], ['local', 'On this disk'], ['freed', 'Freed'], ['delivered', 'Delivered'], ['defective', 'With defects']];
 
-export const posterOf = (vod) => (vod.poster || vod.previewFilePath ? at(vodPath(vod.vodId, '/poster')) : null);
 export const videoOf = (vod) => vod.tracks?.find((track) => track.kind === 'video');
 
 /** A hue that is always the same for a stream. */
@@ -39,13 +39,26 @@ export const Badges = ({ vod, all }) => {
 
 const Poster = ({ vod }) => {
   const [isBroken, setBroken] = useState(false);
-  const poster = posterOf(vod);
+  const [cell, setCell] = useState(null);
+  const [poster, sprite] = [posterOf(vod), spriteOf(vod)];
   useEffect(() => setBroken(false), [vod.vodId]);
   const video = videoOf(vod);
   const kind = video ? codec(video.codec) : codec(vod.tracks?.[0]?.codec ?? container(vod.container));
+  // The pointer goes through the recording from left to right.
+  const scrub = (event) => {
+    const { left, width } = event.currentTarget.getBoundingClientRect();
+    setCell(cellAt(sprite.tiles, ((event.clientX - left) / width) * sprite.tiles.durationMs));
+  };
+  const rows = sprite && Math.ceil(sprite.tiles.count / sprite.tiles.columns);
+  const part = (place, of) => `${of > 1 ? (100 * place) / (of - 1) : 0}%`;
+  const sheet = cell && {
+    backgroundImage: `url("${sprite.image}")`, backgroundSize: `${100 * sprite.tiles.columns}% ${100 * rows}%`,
+    backgroundPosition: `${part(cell.column, sprite.tiles.columns)} ${part(cell.row, rows)}`,
+  };
   return html`
-    <div class="poster" data-initial=${[...(vod.streamName || '?')][0]} data-kind=${kind} style=${{ '--hue': hueOf(vod.streamId) }}>
+    <div class="poster" onPointerMove=${sprite && scrub} onPointerLeave=${sprite && (() => setCell(null))} data-initial=${[...(vod.streamName || '?')][0]} data-kind=${kind} style=${{ '--hue': hueOf(vod.streamId) }}>
       ${poster && !isBroken && html`<img src=${poster} alt="" loading="lazy" decoding="async" onError=${() => setBroken(true)} />`}
+      ${cell && html`<span class="scrub" style=${sheet}></span>`}
       <span class="length">${clock(vod.duration)}</span>
     </div>`;
 };
@@ -58,7 +71,7 @@ const Tile = ({ vod, index, total, place, isPicked, isCurrent, onPick, onKey }) 
       <a class="tile-link" href=${`#/vod/${vod.vodId}`} data-at=${index} tabIndex=${isCurrent ? 0 : -1} onKeyDown=${onKey}>
         <${Poster} vod=${vod} />
         <span class="tile-name" title=${vod.vodName}>${name}</span>
-        <span class="tile-meta">${dayAndTime(vod.startTime)} · ${size(vod.fileSize)}</span>
+        <span class="tile-meta" title=${bothTimes(vod.startTime)}>${dayAndTime(vod.startTime)} · ${size(vod.fileSize)}</span>
         <span class="tile-badges"><${Badges} vod=${vod} /></span>
       </a>
       <input type="checkbox" class="pick" aria-label=${`Select ${vod.vodName}`} checked=${isPicked} tabIndex=${isCurrent ? 0 : -1} onClick=${(event) => onPick(index, vod, event.shiftKey)} />
@@ -76,7 +89,7 @@ const Row = ({ vod, index, place, isPicked, isCurrent, onPick, onKey }) => {
       <span role="cell" class="check"><input type="checkbox" class="pick" aria-label=${`Select ${vod.vodName}`} checked=${isPicked} tabIndex=${isCurrent ? 0 : -1} onClick=${(event) => onPick(index, vod, event.shiftKey)} /></span>
       <span role="cell" class="main"><a href=${`#/vod/${vod.vodId}`} data-at=${index} tabIndex=${isCurrent ? 0 : -1} onKeyDown=${onKey} title=${vod.vodName}>${vod.vodName}</a></span>
       <span role="cell">${vod.streamName}</span>
-      <span role="cell">${dayAndTime(vod.startTime)}</span>
+      <span role="cell" title=${bothTimes(vod.startTime)}>${dayAndTime(vod.startTime)}</span>
       <span role="cell" class="number">${clock(vod.duration)}</span>
       <span role="cell" class="number">${size(vod.fileSize)}</span>
       <span role="cell">${video ? `${codec(video.codec)} ${video.height ?? ''}` : codec(vod.tracks?.[0]?.codec ?? '')}</span>
@@ -138,7 +151,7 @@ const Scrubber = ({ months, total, position, onJump }) => {
 const LiveStrip = () => {
   const [live, setLive] = useState([]);
   const look = () => get('live').then(({ items }) => setLive(items.filter((item) => item.isWritten)), () => {});
-  useEffect(() => { look(); }, [session.role]);
+  useEffect(() => { look(); }, [session.epoch]);
   useEvery(4000, look);
   useEvents(['recording.'], look);
   if (!live.length) return null;
@@ -163,7 +176,7 @@ export const Library = ({ query, go }) => {
   const choice = choiceOf(query);
   const isTable = query.get('view') === 'table';
   const oldestFirst = query.get('order') === 'oldest';
-  const key = JSON.stringify([choice, oldestFirst, session.role]);
+  const key = JSON.stringify([choice, oldestFirst, session.epoch]);
   const [, redraw] = useState(0);
   const [position, setPosition] = useState(0);
   const [picked, setPicked] = useState(new Map());

@@ -3,7 +3,7 @@
 import { h } from './vendor/preact.mjs';
 import { useEffect, useRef, useState } from './vendor/hooks.mjs';
 import htm from './vendor/htm.mjs';
-import { dayAndTime, serverTime, time, whole } from './format.js';
+import { bothTimes, dayAndTime, time } from './format.js';
 
 export const html = htm.bind(h);
 
@@ -26,7 +26,7 @@ export const LinkButton = ({ icon, children, kind = '', label, ...rest }) => htm
 
 /** A time in the viewer's zone, with the server's on hover. */
 export const Time = ({ ms, short, children }) => html`
-  <time dateTime=${new Date(ms).toISOString()} title=${`${whole(ms)} · ${serverTime(ms)}`}>
+  <time dateTime=${new Date(ms).toISOString()} title=${bothTimes(ms)}>
     ${children ?? (short ? time(ms) : dayAndTime(ms))}
   </time>`;
 
@@ -55,6 +55,8 @@ export const Empty = ({ icon = 'info', title, children }) => html`
 export const Loading = ({ what }) => html`
   <div class="empty" role="status"><span class="spinner"></span><p class="empty-title">Loading ${what} …</p></div>`;
 
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
 /** In place of a view that cannot be shown. */
 export const Closed = ({ title, children }) => html`<div class="closed"><h1>${title}</h1>${children}</div>`;
 
@@ -63,7 +65,7 @@ export const Fault = ({ error, retry }) => html`
   <div class="fault" role="alert">
     <${Icon} name="circle-alert" />
     <div>
-      <p class="fault-title"><${Words} text=${error.message} /></p>
+      <p class="fault-title"><${Words} text=${capital(error.message)} /></p>
       ${error.causes?.map((cause) => html`<p class="fault-cause">${cause}</p>`)}
       ${error.nextStep && html`<p><${Words} text=${error.nextStep} /></p>`}
     </div>

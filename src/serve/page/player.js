@@ -3,6 +3,7 @@
 import { useEffect, useRef, useState } from './vendor/hooks.mjs';
 import { Button, Icon, html } from './parts.js';
 import { clock } from './format.js';
+import { cellAt } from './pictures.js';
 
 const SPEEDS = [0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 4, 8];
 const SHUTTLE = [1, 2, 4, 8];
@@ -13,23 +14,6 @@ const FAILURES = {
   3: 'A part of the recording does not decode in this browser.',
   4: 'This browser cannot play it: the file is not here any more, or its codec is not supported. Download it to play it elsewhere.',
 };
-
-/** Cues of a WebVTT file that names parts of a sprite sheet: `sprite#xywh=0,0,160,90`. */
-export function cuesOf(text) {
-  const seconds = (time) => time.split(':').reduce((sum, part) => sum * 60 + Number(part), 0);
-  const found = [...text.matchAll(/([\d:.]+)\s+-->\s+([\d:.]+)[^\n]*\n([^\n#]*)#xywh=(\d+),(\d+),(\d+),(\d+)/g)];
-  return found.map(([, from, to, , x, y, width, height]) => ({ from: seconds(from), to: seconds(to), x: +x, y: +y, width: +width, height: +height }));
-}
-
-/** The picture of a moment, where there is a sprite sheet. */
-function useSprite(sprite) {
-  const [cues, setCues] = useState([]);
-  useEffect(() => {
-    if (!sprite) return;
-    fetch(sprite.vtt).then((answer) => (answer.ok ? answer.text() : '')).then((text) => setCues(cuesOf(text)), () => {});
-  }, [sprite?.vtt]);
-  return (second) => cues.find((cue) => second >= cue.from && second < cue.to);
-}
 
 export const Player = ({ src, poster, durationMs, frameRate, marks = [], sprite, startAtMs, points, setPoints, actions, onTime, isAudio, name, onFailure }) => {
   const video = useRef(null);
@@ -45,7 +29,6 @@ export const Player = ({ src, poster, durationMs, frameRate, marks = [], sprite,
   const [failure, setFailure] = useState(null);
   const [hover, setHover] = useState(null);
   const rewind = useRef(null);
-  const cueAt = useSprite(sprite);
 
   const seek = (second) => {
     const to = Math.min(Math.max(0, second), length || second);
@@ -146,7 +129,7 @@ export const Player = ({ src, poster, durationMs, frameRate, marks = [], sprite,
   const look = (event) => {
     const { left, width } = bar.current.getBoundingClientRect();
     const second = (Math.min(Math.max(0, event.clientX - left), width) / width) * length;
-    setHover({ second, part: part(second), cue: cueAt(second) });
+    setHover({ second, part: part(second), cell: sprite && cellAt(sprite.tiles, second * 1000) });
   };
   const [inMs, outMs] = [points?.in, points?.out];
   return html`
@@ -166,7 +149,7 @@ export const Player = ({ src, poster, durationMs, frameRate, marks = [], sprite,
         ${marks.map((mark) => html`<span class=${`mark ${mark.level}`} title=${mark.title} style=${{ left: part(mark.atMs / 1000), width: mark.lengthMs ? part(mark.lengthMs / 1000) : '3px' }}></span>`)}
         <input type="range" min="0" max=${length || 0} step="0.01" value=${now} aria-label="Position" aria-valuetext=${`${clock(now * 1000)} of ${clock(length * 1000)}`} onInput=${(event) => seek(Number(event.target.value))} />
         ${hover && html`<span class="bubble" style=${{ left: hover.part }}>
-          ${hover.cue && sprite && html`<span class="cue" style=${{ width: `${hover.cue.width}px`, height: `${hover.cue.height}px`, backgroundImage: `url("${sprite.image}")`, backgroundPosition: `-${hover.cue.x}px -${hover.cue.y}px` }}></span>`}
+          ${hover.cell && html`<span class="cue" style=${{ width: `${sprite.tiles.width}px`, height: `${sprite.tiles.height}px`, backgroundImage: `url("${sprite.image}")`, backgroundPosition: `-${hover.cell.column * sprite.tiles.width}px -${hover.cell.row * sprite.tiles.height}px` }}></span>`}
           ${clock(hover.second * 1000)}</span>`}
       </div>
       <div class="controls">

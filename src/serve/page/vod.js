@@ -4,13 +4,13 @@ import { useState } from './vendor/hooks.mjs';
 import { at, faultOf, get, session, useAnswer, useEvents, vodPath, wantLogin } from './api.js';
 import { Badge, Button, Closed, Copy, Facts, Fault, Icon, LinkButton, Loading, Section, Time, Words, attempt, copyText, html, say } from './parts.js';
 import { clock, codec, container, counted, rate, size, span } from './format.js';
-import { Badges, downloadVod, posterOf, videoOf } from './library.js';
+import { Badges, downloadVod, videoOf } from './library.js';
+import { posterOf, spriteOf } from './pictures.js';
 import { explain, placeOf } from './defects.js';
 import { Journey, Salvage } from './journey.js';
 import { Player } from './player.js';
 import { DeleteDialog, EditDialog, ShareDialog, VerifyDialog } from './dialogs.js';
 
-const spriteOf = (vod) => (vod.sprite || vod.spriteFilePath ? { image: at(vodPath(vod.vodId, '/sprite')), vtt: at(vodPath(vod.vodId, '/sprite.vtt')) } : null);
 const CLIPPABLE = new Set(['mp4', 'mov']);
 
 const clipAt = (vod, points) => at(`streams/${encodeURIComponent(vod.streamId)}/clip`, {
@@ -52,7 +52,7 @@ const Cut = ({ vod, points, setPoints, now }) => {
 };
 
 const Tracks = ({ vod }) => html`
-  <table><thead><tr><th scope="col">#</th><th scope="col">Kind</th><th scope="col">Codec</th><th scope="col">Format</th><th scope="col">Packets</th><th scope="col">Size</th><th scope="col">Duration</th></tr></thead>
+  <table><thead><tr><th scope="col">#</th><th scope="col">Kind</th><th scope="col">Codec</th><th scope="col">Format</th><th scope="col" class="number">Packets</th><th scope="col" class="number">Size</th><th scope="col" class="number">Duration</th></tr></thead>
     <tbody>${vod.tracks.map((track, index) => html`<tr><td>${index + 1}</td><td>${track.kind}${track.language && ` (${track.language})`}</td><td>${codec(track.codec)}</td>
       <td>${track.width ? `${track.width} × ${track.height}${track.frameRate ? `, ${track.frameRate.toFixed(2)} fps` : ''}${track.keyframeIntervalMs ? `, keyframe every ${span(track.keyframeIntervalMs)}` : ''}` : track.sampleRateHz ? `${(track.sampleRateHz / 1000).toFixed(1)} kHz, ${counted(track.channels ?? 1, 'channel')}` : ''}</td>
       <td class="number">${track.packets.toLocaleString()}</td><td class="number">${size(track.bytes)}</td><td class="number">${clock(track.durationMs)}</td></tr>`)}</tbody></table>`;
