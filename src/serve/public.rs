@@ -28,7 +28,7 @@ pub(super) fn router(service: Service, access: Access, options: &ServeOptions) -
     let (has_page, origins) = (options.page, options.origins.as_slice());
     let access = access.with_page(has_page);
     let metrics = Metrics::begin(&service.context);
-    let sessions = sessions::routes(access.sessions().clone());
+    let sessions = sessions::routes(access.sessions().clone(), options.tls_cert.is_some());
     let page = if has_page { page::routes() } else { Router::new() };
     routes::router(service.clone())
         .merge(page.merge(sessions).with_state(service.clone()))

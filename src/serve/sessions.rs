@@ -120,9 +120,14 @@ struct Asked {
     code: Option<String>,
 }
 
+/// Whether this server does TLS itself.
+#[derive(Debug, Clone, Copy)]
+struct IsTls(bool);
+
 /// The path of sessions.
-pub(super) fn routes(sessions: Sessions) -> Router<Service> {
-    Router::new().route(PATH, get(show).post(begin).delete(end)).layer(Extension(sessions))
+pub(super) fn routes(sessions: Sessions, is_tls: bool) -> Router<Service> {
+    let paths = Router::new().route(PATH, get(show).post(begin).delete(end));
+    paths.layer(Extension(sessions)).layer(Extension(IsTls(is_tls)))
 }
 
 /// What the one who asks may do.
@@ -134,10 +139,11 @@ async fn show(Extension(asker): Extension<Asker>) -> Response {
 async fn begin(
     State(service): State<Service>,
     Extension(sessions): Extension<Sessions>,
+    Extension(IsTls(is_tls)): Extension<IsTls>,
     Extension(asker): Extension<Asker>,
     request: Request,
 ) -> Response {
-    let is_secure = request.headers().get("x-forwarded-proto").is_some_and(|scheme| scheme == "https");
+    let is_secure = is_tls || request.headers().get("x-forwarded-proto").is_some_and(|scheme| scheme == "https");
     match role_for(&service, asker, request).await.and_then(|role| Ok((role, sessions.begin(role, now_ms())?))) {
         Err(error) => problem(&error),
         Ok((role, given)) => {

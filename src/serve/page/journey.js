@@ -1,8 +1,7 @@
 // What happened to a recording, step by step, and what was lost where.
 
-import { useAnswer, get } from './api.js';
-import { Badge, Icon, Time, Words, html } from './parts.js';
-import { base, counted, size, span } from './format.js';
+import { Badge, Icon, Time, html } from './parts.js';
+import { counted, size, span } from './format.js';
 
 const EVIDENCE = {
   close_seen: 'The writer closed the file.',
@@ -23,11 +22,11 @@ const METHODS = {
   copy_range: 'The media was copied inside the kernel.', copy: 'The media was copied.',
 };
 
-function stepsOf(vod, logged) {
+function stepsOf(vod) {
   const [title, meaning] = OUTCOMES[vod.outcome] ?? [vod.outcome, ''];
   const steps = [
     { icon: 'radio', title: 'Recorded', at: vod.startTime, text: `${span(vod.duration)}, by ${vod.server}. Start time ${STARTS[vod.startSource] ?? ''}.` },
-    { icon: 'search', title: 'Found finished', at: logged['recording.seen'] ?? Math.round(vod.source.mtime_ns / 1e6), text: EVIDENCE[vod.evidence.kind] ?? '', path: vod.sourcePath },
+    { icon: 'search', title: 'Writing ended', at: Math.round(vod.source.mtime_ns / 1e6), text: EVIDENCE[vod.evidence.kind] ?? '', path: vod.sourcePath },
     { icon: vod.salvaged ? 'wrench' : 'circle-check', title, at: vod.creationDate, kind: vod.salvaged ? 'warn' : 'ok', text: `${meaning}${METHODS[vod.splice] ? ` ${METHODS[vod.splice]}` : ''}`, path: vod.filePath },
   ];
   if (vod.originalPath) steps.push({ icon: 'archive', title: 'Original kept', text: 'It holds what the finished file does not.', path: vod.originalPath });
@@ -43,23 +42,12 @@ function stepsOf(vod, logged) {
   return steps;
 }
 
-/** When steps happened that the record does not say, as far as the log reaches back. */
-async function loggedTimes(vod) {
-  if (/[*?,]/.test(vod.streamId)) return {};
-  const { items } = await get('events/log', { limit: 1000, types: 'recording.seen', streams: vod.streamId });
-  const seen = items.findLast((event) => event.recording.path === vod.sourcePath);
-  return seen ? { 'recording.seen': seen.atMs } : {};
-}
-
-export const Journey = ({ vod }) => {
-  const { data } = useAnswer(() => loggedTimes(vod), [vod.vodId]);
-  return html`<ol class="journey">${stepsOf(vod, data ?? {}).map((step) => html`
+export const Journey = ({ vod }) => html`<ol class="journey">${stepsOf(vod).map((step) => html`
     <li class=${step.kind ?? ''}>
       <span class="step-icon"><${Icon} name=${step.icon} /></span>
       <div><p class="step-title">${step.title}${step.at !== undefined && html`<span class="step-time"><${Time} ms=${step.at} /></span>`}</p>
         <p>${step.text}</p>${step.path && html`<p class="path"><code>${step.path}</code></p>`}</div>
     </li>`)}</ol>`;
-};
 
 const SOURCES = { given: 'a file that was given', stream: 'an earlier recording of the stream', sibling: 'a recording beside it', other: 'a recording of another stream', media: 'the recording itself' };
 const TRUST = { high: ['ok', 'Packets, order and times are proven by the media.'], medium: ['warn', 'Packets are certain; times are within a frame of sound or so, or a gap has more than one explanation.'], low: ['bad', 'Parts are guessed.'] };

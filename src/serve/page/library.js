@@ -195,8 +195,20 @@ export const Library = ({ query, go }) => {
     else next.delete(name);
     go(`/?${next}`, true);
   };
-  useLate(text, 250, (value) => value !== choice.text && change('text', value));
-  useLate(stream, 250, (value) => value !== choice.stream && change('stream', value));
+  // The address follows what is typed, and the fields follow an address that came from elsewhere.
+  const sent = useRef(choice);
+  const follow = (name) => (value) => {
+    if (value === choice[name]) return;
+    sent.current = { ...sent.current, [name]: value };
+    change(name, value);
+  };
+  useLate(text, 250, follow('text'));
+  useLate(stream, 250, follow('stream'));
+  useEffect(() => {
+    if (choice.text !== sent.current.text) setText(choice.text);
+    if (choice.stream !== sent.current.stream) setStream(choice.stream);
+    sent.current = choice;
+  }, [choice.text, choice.stream]);
 
   const pages = useMemo(() => new Pages(
     (offset, limit) => get('vods', { offset, limit, ...choice, oldestFirst: oldestFirst || undefined }),

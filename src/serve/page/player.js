@@ -99,11 +99,16 @@ export const Player = ({ src, poster, durationMs, frameRate, marks = [], sprite,
     return () => {
       stopRewind();
       for (const [type, listener] of Object.entries(reads)) element.removeEventListener(type, listener);
+    };
+  }, [src]);
+  useEffect(() => {
+    const element = video.current;
+    return () => {
       // A player that is gone must not go on reading.
       element.removeAttribute('src');
       element.load();
     };
-  }, [src]);
+  }, []);
 
   useEffect(() => {
     const keys = {
