@@ -66,7 +66,7 @@ pub(super) struct Found {
 
 impl Found {
     /// Those that both have found.
-    fn and(mut self, other: Self) -> Self {
+    fn and(mut self, other: &Self) -> Self {
         self.bits.iter_mut().zip(&other.bits).for_each(|(one, other)| *one &= other);
         self.count = self.bits.iter().map(|bits| bits.count_ones() as usize).sum();
         self
@@ -79,9 +79,9 @@ impl Found {
 
 #[derive(Debug, Default)]
 struct Part {
-    by_created: Vec<u32>,
-    by_start: Vec<u32>,
-    by_name: Vec<u32>,
+    created: Vec<u32>,
+    start: Vec<u32>,
+    name: Vec<u32>,
 }
 
 /// The index.
@@ -103,21 +103,21 @@ impl Ranked {
         let entry = self.packed(known);
         let place = self.put(&entry);
         let part = &mut self.parts[entry.part as usize];
-        part.by_created.push(place);
-        part.by_start.push(place);
-        part.by_name.push(place);
+        part.created.push(place);
+        part.start.push(place);
+        part.name.push(place);
     }
 
     /// Puts everything in order.
     pub(super) fn sort(&mut self) {
         let texts = &self.texts;
         for part in &mut self.parts {
-            part.by_created.sort_unstable_by(|a, b| by_created(texts, *a, *b));
-            part.by_start.sort_unstable_by(|a, b| by_start(texts, *a, *b));
-            part.by_name.sort_unstable_by(|a, b| by_name(texts, *a, *b));
-            part.by_created.shrink_to_fit();
-            part.by_start.shrink_to_fit();
-            part.by_name.shrink_to_fit();
+            part.created.sort_unstable_by(|a, b| by_created(texts, *a, *b));
+            part.start.sort_unstable_by(|a, b| by_start(texts, *a, *b));
+            part.name.sort_unstable_by(|a, b| by_name(texts, *a, *b));
+            part.created.shrink_to_fit();
+            part.start.shrink_to_fit();
+            part.name.shrink_to_fit();
         }
     }
 
@@ -133,24 +133,24 @@ impl Ranked {
         let Some(entry) = entry else { return };
         let place = self.put(&entry);
         let (texts, part) = (&self.texts, &mut self.parts[entry.part as usize]);
-        let at = part.by_created.partition_point(|other| by_created(texts, *other, place) == Ordering::Less);
-        part.by_created.insert(at, place);
-        let at = part.by_start.partition_point(|other| by_start(texts, *other, place) == Ordering::Less);
-        part.by_start.insert(at, place);
-        let at = part.by_name.partition_point(|other| by_name(texts, *other, place) == Ordering::Less);
-        part.by_name.insert(at, place);
+        let at = part.created.partition_point(|other| by_created(texts, *other, place) == Ordering::Less);
+        part.created.insert(at, place);
+        let at = part.start.partition_point(|other| by_start(texts, *other, place) == Ordering::Less);
+        part.start.insert(at, place);
+        let at = part.name.partition_point(|other| by_name(texts, *other, place) == Ordering::Less);
+        part.name.insert(at, place);
     }
 
     fn remove(&mut self, id: &str, place: u32) {
         let (texts, part) = (&self.texts, &mut self.parts[self.texts.part(place) as usize]);
-        if let Ok(at) = part.by_created.binary_search_by(|other| by_created(texts, *other, place)) {
-            part.by_created.remove(at);
+        if let Ok(at) = part.created.binary_search_by(|other| by_created(texts, *other, place)) {
+            part.created.remove(at);
         }
-        if let Ok(at) = part.by_start.binary_search_by(|other| by_start(texts, *other, place)) {
-            part.by_start.remove(at);
+        if let Ok(at) = part.start.binary_search_by(|other| by_start(texts, *other, place)) {
+            part.start.remove(at);
         }
-        if let Ok(at) = part.by_name.binary_search_by(|other| by_name(texts, *other, place)) {
-            part.by_name.remove(at);
+        if let Ok(at) = part.name.binary_search_by(|other| by_name(texts, *other, place)) {
+            part.name.remove(at);
         }
         if let Ok(entry) = self.ids.find_entry(self.hasher.hash_one(id), |other| *other == place) {
             entry.remove();
@@ -211,7 +211,7 @@ impl Ranked {
         });
         let marked = (!selection.marks.is_any())
             .then(|| self.collect(&parts, |found| self.texts.marked(selection.marks, found)));
-        [of_stream, searched, marked].into_iter().flatten().reduce(Found::and)
+        [of_stream, searched, marked].into_iter().flatten().reduce(|one, other| one.and(&other))
     }
 
     fn collect(&self, parts: &[u32], look: impl FnOnce(&mut dyn FnMut(u32))) -> Found {
@@ -232,7 +232,7 @@ impl Ranked {
 
     /// How many there are below the roots.
     pub(super) fn count(&self, selection: &Selection<'_>) -> usize {
-        self.parts_of(selection).iter().map(|part| self.parts[*part as usize].by_created.len()).sum()
+        self.parts_of(selection).iter().map(|part| self.parts[*part as usize].created.len()).sum()
     }
 
     /// Ids of a page; `found` is what [`Ranked::find`] gave for the selection.
@@ -266,9 +266,9 @@ impl Ranked {
     fn order(&self, part: u32, selection: &Selection<'_>) -> &[u32] {
         let part = &self.parts[part as usize];
         match selection.order {
-            Order::Created => &part.by_created,
-            Order::Start => &part.by_start,
-            Order::Name => &part.by_name,
+            Order::Created => &part.created,
+            Order::Start => &part.start,
+            Order::Name => &part.name,
         }
     }
 }

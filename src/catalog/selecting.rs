@@ -95,7 +95,7 @@ impl Shared {
     /// When the recordings of a selection began, milliseconds since the Unix epoch, the earliest first.
     pub fn starts(&self, selection: &Selection<'_>) -> Result<Vec<i64>> {
         let selection = &Selection { order: Order::Start, descending: false, ..*selection };
-        self.with_index(selection, |ranked, selection, found| ranked.starts(selection, found))
+        self.with_index(selection, Ranked::starts)
     }
 
     fn with_index<T>(

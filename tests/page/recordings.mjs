@@ -180,6 +180,8 @@ async function otherViews(tab) {
   await accessible(tab, 'streams');
   await shoot(tab, 'streams');
   await go(tab, '#/doctor');
+  await accessible(tab, 'doctor before its checks');
+  await page.getByRole('button', { name: 'Check', exact: true }).click();
   await page.locator('.checks-list li').first().waitFor();
   await accessible(tab, 'doctor');
   await shoot(tab, 'doctor');
@@ -299,10 +301,12 @@ async function otherSizes(browser) {
     assert(across <= 0, 'nothing is wider than the screen');
     await go(tab, '#/pipeline');
     await heading(tab.page, 'Targets').waitFor();
+    await accessible(tab, `pipeline ${size}`);
     await shoot(tab, `pipeline-${size}-${theme}`);
     await go(tab, '#/');
     await tile(tab.page, 'lesson').first().click();
     await tab.page.waitForFunction(() => document.querySelector('[data-player]')?.readyState > 1);
+    await accessible(tab, `recording ${size}`);
     await shoot(tab, `recording-${size}-${theme}`);
     await check(tab);
     await tab.context.close();

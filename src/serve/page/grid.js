@@ -104,7 +104,9 @@ export const Scroller = ({ total, columns, rowHeight, draw, onSee, control, labe
 
   useLayoutEffect(() => {
     const element = box.current;
-    const measure = () => setView({ top: element.scrollTop, height: element.clientHeight, width: element.clientWidth - sides(element) });
+    // A head that stays at the top covers no row.
+    const covered = () => element.querySelector('.head')?.offsetHeight ?? 0;
+    const measure = () => setView({ top: element.scrollTop, height: element.clientHeight - covered(), width: element.clientWidth - sides(element) });
     const watch = new ResizeObserver(measure);
     watch.observe(element);
     let isDue = false;

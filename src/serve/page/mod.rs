@@ -150,7 +150,7 @@ async fn file(Path((_, path)): Path<(String, String)>, headers: HeaderMap) -> Re
 
 /// What the page may load: its own files, and media from the stores to which freed recordings are redirected.
 fn policy(config: &Config) -> String {
-    let stores: String = origins(config).iter().map(|origin| format!(" {origin}")).collect();
+    let stores = origins(config).into_iter().fold(String::new(), |stores, origin| stores + " " + &origin);
     format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:{stores}; media-src 'self' blob:{stores}; \
          connect-src 'self'{stores}; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \

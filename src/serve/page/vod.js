@@ -52,10 +52,10 @@ const Cut = ({ vod, points, setPoints, now }) => {
 };
 
 const Tracks = ({ vod }) => html`
-  <table><thead><tr><th scope="col">#</th><th scope="col">Kind</th><th scope="col">Codec</th><th scope="col">Format</th><th scope="col" class="number">Packets</th><th scope="col" class="number">Size</th><th scope="col" class="number">Duration</th></tr></thead>
+  <div class="sideways" tabIndex="0" role="group" aria-label="Tracks"><table><thead><tr><th scope="col">#</th><th scope="col">Kind</th><th scope="col">Codec</th><th scope="col">Format</th><th scope="col" class="number">Packets</th><th scope="col" class="number">Size</th><th scope="col" class="number">Duration</th></tr></thead>
     <tbody>${vod.tracks.map((track, index) => html`<tr><td>${index + 1}</td><td>${track.kind}${track.language && ` (${track.language})`}</td><td>${codec(track.codec)}</td>
       <td>${track.width ? `${track.width} × ${track.height}${track.frameRate ? `, ${track.frameRate.toFixed(2)} fps` : ''}${track.keyframeIntervalMs ? `, keyframe every ${span(track.keyframeIntervalMs)}` : ''}` : track.sampleRateHz ? `${(track.sampleRateHz / 1000).toFixed(1)} kHz, ${counted(track.channels ?? 1, 'channel')}` : ''}</td>
-      <td class="number">${track.packets.toLocaleString()}</td><td class="number">${size(track.bytes)}</td><td class="number">${clock(track.durationMs)}</td></tr>`)}</tbody></table>`;
+      <td class="number">${track.packets.toLocaleString()}</td><td class="number">${size(track.bytes)}</td><td class="number">${clock(track.durationMs)}</td></tr>`)}</tbody></table></div>`;
 
 export const Defects = ({ defects, onSeek, isSalvaged }) => html`
   <ul class="defects">${defects.map((defect) => {
