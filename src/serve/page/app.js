@@ -150,7 +150,7 @@ const App = () => {
         </div>
       </div>
     </nav>
-    <main id="main" ref=${main} tabIndex="-1">
+    <main id="main" ref=${main} tabIndex="0">
       <${Connection} />
       ${isClosed ? html`<${Closed} title="aftercast">${status.error.status === 401 ? html`<p>This server asks for a token.</p>` : html`<${Fault} error=${status.error} retry=${status.reload} />`}<${Button} kind="main" icon="key-round" onClick=${() => wantLogin('This server asks for a token.')}>Log in</${Button}></${Closed}>`
     : shown}
