@@ -71,7 +71,8 @@ fn drive(script: &str, mut job: Value, more: Value) {
     let mut node = Command::new("node");
     node.arg(manifest.join("tests/page").join(script)).env("PAGE_TEST", job.to_string()).env_remove("TZ");
     let run = node.output().unwrap();
-    println!("{}", String::from_utf8_lossy(&run.stdout));
+    // The times that it measured.
+    let _ = write!(std::io::stderr(), "{}", String::from_utf8_lossy(&run.stdout));
     assert!(run.status.success(), "{}{}", String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
 }
 
