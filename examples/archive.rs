@@ -5,21 +5,19 @@
 
 use std::error::Error;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
-use aftercast::catalog::{Catalog, Selection};
-use aftercast::recording::{VodRecord, vod_id};
+use aftercast::catalog::{Catalog, Order, Selection};
 use serde_json::json;
 
-type Outcome<T> = Result<T, Box<dyn Error>>;
+#[path = "../tests/support/archive.rs"]
+mod archive;
+
+use archive::Outcome;
 
 const DEFAULT_VODS: u64 = 1_000_000;
-const STREAMS: u64 = 5_000;
-const FIRST_MS: i64 = 1_600_000_000_000;
 const APART_MS: i64 = 61_000;
-/// VoDs that are added together.
-const BATCH: u64 = 10_000;
 const PAGE: usize = 50;
 const RUNS: u32 = 20;
 
@@ -33,7 +31,7 @@ fn main() -> Outcome<()> {
     let catalog = Catalog::open(&dir)?;
     let opened_s = begun.elapsed().as_secs_f64();
     let begun = Instant::now();
-    fill(&catalog, &root, vods)?;
+    archive::fill(&catalog, &root, vods, APART_MS)?;
     let filled_s = begun.elapsed().as_secs_f64();
     let (shared, roots) = (catalog.shared(), [root]);
     let all = Selection { roots: &roots, ..Selection::default() };
@@ -44,7 +42,7 @@ fn main() -> Outcome<()> {
     let after_mib = resident_mib()?;
     let page = |selection: &Selection<'_>, offset| timed(|| shared.select(selection, offset, PAGE).map(drop));
     let deep = count / 10 * 9;
-    let by_name = Selection { by_name: true, descending: true, ..all };
+    let by_name = Selection { order: Order::Name, descending: true, ..all };
     let search = |text: &str| {
         // A change in between: what was found before is not kept.
         let id = shared.select(&all, 0, 1)?.first().map(|vod| vod.vod_id.clone()).ok_or("there is no VoD")?;
@@ -78,36 +76,4 @@ fn resident_mib() -> Outcome<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).ok_or("no VmRSS")?;
     Ok(line.split_whitespace().nth(1).ok_or("no number")?.parse::<u64>()? / 1024)
-}
-
-fn fill(catalog: &Catalog, root: &Path, vods: u64) -> Outcome<()> {
-    if catalog.shared().all_vods()?.next().is_some() {
-        return Ok(());
-    }
-    for first in (0..vods).step_by(usize::try_from(BATCH)?) {
-        let batch: Vec<_> = (first..vods.min(first + BATCH)).map(|number| vod(root, number)).collect::<Outcome<_>>()?;
-        catalog.merge_rebuilt(&batch)?;
-    }
-    Ok(())
-}
-
-fn vod(root: &Path, number: u64) -> Outcome<VodRecord> {
-    let digest = blake3::hash(&number.to_be_bytes());
-    let stream = format!("room-{}", number % STREAMS);
-    let name = format!("{stream}-2026-03-04_14-30-15.{number:06}.mp4");
-    let now_ms = FIRST_MS + APART_MS * number.cast_signed();
-    let fingerprint = json!({ "device": 2_049, "inode": 1_000_000 + number, "size_bytes": 40_000_000, "mtime_ns": now_ms * 1_000_000 });
-    let track = |kind: &str, codec: &str| {
-        json!({
-            "kind": kind, "codec": codec, "packets": 108_000, "bytes": 30_000_000, "durationMs": 3_600_000, "startMs": 0,
-            "digest": digest.to_hex().to_string(),
-        })
-    };
-    Ok(serde_json::from_value(json!({
-        "version": 1, "vodId": vod_id(&stream, &name, &[(number, *digest.as_bytes())]), "streamId": stream, "streamName": stream,
-        "vodName": name, "filePath": root.join(&name), "root": root, "duration": 3_600_000, "creationDate": now_ms,
-        "startTime": now_ms - 3_600_000, "startSource": "name", "fileSize": 40_000_000, "type": "streamVod", "container": "mp4",
-        "tracks": [track("video", "h264"), track("audio", "aac")], "bitrate": 88_888, "outcome": "remuxed", "server": "antmedia",
-        "sourcePath": root.join(&name), "source": fingerprint, "evidence": { "kind": "lease" }, "fingerprint": fingerprint,
-    }))?)
 }

@@ -1,7 +1,7 @@
-//! VoDs in memory in the order of creation and of names, so that a page begins at any position at once. Pure.
+//! VoDs in memory in the order of creation, start and name, so that a page begins at any position at once. Pure.
 //!
-//! Memory for each VoD: 26 bytes, 8 bytes for the two orders, 5 to 10 bytes to find it by its id, and its text (see `texts`: id, name and
-//! what of the stream the name does not say; some 70 bytes). A million VoDs take about 110 MB.
+//! Memory for each VoD: 35 bytes, 12 bytes for the three orders, 5 to 10 bytes to find it by its id, and its text (see `texts`: id, name and
+//! what of the stream the name does not say; some 70 bytes). A million VoDs take about 125 MB.
 //!
 //! The orders are sorted arrays of 4 bytes a VoD: what comes last, as new VoDs do, is appended, and a change anywhere else moves
 //! 4 MB at most for a million.
@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use hashbrown::HashTable;
 
+use super::marks::Marks;
 use super::texts::{Packed, Texts, Words, folded};
 
 /// What is known of a VoD.
@@ -20,6 +21,8 @@ use super::texts::{Packed, Texts, Words, folded};
 pub(super) struct Known<'a> {
     pub words: Words<'a>,
     pub created_ms: i64,
+    pub started_ms: i64,
+    pub marks: u8,
     pub root: &'a Path,
 }
 
@@ -28,14 +31,30 @@ pub(super) struct Known<'a> {
 pub struct Selection<'a> {
     /// Those of these roots.
     pub roots: &'a [PathBuf],
+    /// Those of all roots instead.
+    pub everywhere: bool,
     /// Only those of this stream.
     pub stream: Option<&'a str>,
     /// Only those whose id, name, stream id or stream name contains this, whatever the case.
     pub search: Option<&'a str>,
-    /// By name instead of by creation date; the same name by creation date.
-    pub by_name: bool,
+    /// Only those that are or have this.
+    pub marks: Marks,
+    /// In which order.
+    pub order: Order,
     /// The last first.
     pub descending: bool,
+}
+
+/// What VoDs are sorted by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Creation date.
+    #[default]
+    Created,
+    /// Start of the recording; the same start by creation date.
+    Start,
+    /// Name; the same name by creation date.
+    Name,
 }
 
 /// Those that were found, as a bit for each place.
@@ -46,6 +65,13 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// Those that both have found.
+    fn and(mut self, other: &Self) -> Self {
+        self.bits.iter_mut().zip(&other.bits).for_each(|(one, other)| *one &= other);
+        self.count = self.bits.iter().map(|bits| bits.count_ones() as usize).sum();
+        self
+    }
+
     fn holds(&self, place: u32) -> bool {
         self.bits.get(place as usize / 64).is_some_and(|bits| bits >> (place % 64) & 1 == 1)
     }
@@ -53,8 +79,9 @@ impl Found {
 
 #[derive(Debug, Default)]
 struct Part {
-    by_created: Vec<u32>,
-    by_name: Vec<u32>,
+    created: Vec<u32>,
+    start: Vec<u32>,
+    name: Vec<u32>,
 }
 
 /// The index.
@@ -76,18 +103,21 @@ impl Ranked {
         let entry = self.packed(known);
         let place = self.put(&entry);
         let part = &mut self.parts[entry.part as usize];
-        part.by_created.push(place);
-        part.by_name.push(place);
+        part.created.push(place);
+        part.start.push(place);
+        part.name.push(place);
     }
 
     /// Puts everything in order.
     pub(super) fn sort(&mut self) {
         let texts = &self.texts;
         for part in &mut self.parts {
-            part.by_created.sort_unstable_by(|a, b| by_created(texts, *a, *b));
-            part.by_name.sort_unstable_by(|a, b| by_name(texts, *a, *b));
-            part.by_created.shrink_to_fit();
-            part.by_name.shrink_to_fit();
+            part.created.sort_unstable_by(|a, b| by_created(texts, *a, *b));
+            part.start.sort_unstable_by(|a, b| by_start(texts, *a, *b));
+            part.name.sort_unstable_by(|a, b| by_name(texts, *a, *b));
+            part.created.shrink_to_fit();
+            part.start.shrink_to_fit();
+            part.name.shrink_to_fit();
         }
     }
 
@@ -103,19 +133,24 @@ impl Ranked {
         let Some(entry) = entry else { return };
         let place = self.put(&entry);
         let (texts, part) = (&self.texts, &mut self.parts[entry.part as usize]);
-        let at = part.by_created.partition_point(|other| by_created(texts, *other, place) == Ordering::Less);
-        part.by_created.insert(at, place);
-        let at = part.by_name.partition_point(|other| by_name(texts, *other, place) == Ordering::Less);
-        part.by_name.insert(at, place);
+        let at = part.created.partition_point(|other| by_created(texts, *other, place) == Ordering::Less);
+        part.created.insert(at, place);
+        let at = part.start.partition_point(|other| by_start(texts, *other, place) == Ordering::Less);
+        part.start.insert(at, place);
+        let at = part.name.partition_point(|other| by_name(texts, *other, place) == Ordering::Less);
+        part.name.insert(at, place);
     }
 
     fn remove(&mut self, id: &str, place: u32) {
         let (texts, part) = (&self.texts, &mut self.parts[self.texts.part(place) as usize]);
-        if let Ok(at) = part.by_created.binary_search_by(|other| by_created(texts, *other, place)) {
-            part.by_created.remove(at);
+        if let Ok(at) = part.created.binary_search_by(|other| by_created(texts, *other, place)) {
+            part.created.remove(at);
         }
-        if let Ok(at) = part.by_name.binary_search_by(|other| by_name(texts, *other, place)) {
-            part.by_name.remove(at);
+        if let Ok(at) = part.start.binary_search_by(|other| by_start(texts, *other, place)) {
+            part.start.remove(at);
+        }
+        if let Ok(at) = part.name.binary_search_by(|other| by_name(texts, *other, place)) {
+            part.name.remove(at);
         }
         if let Ok(entry) = self.ids.find_entry(self.hasher.hash_one(id), |other| *other == place) {
             entry.remove();
@@ -133,7 +168,8 @@ impl Ranked {
 
     fn packed(&mut self, known: Known<'_>) -> Packed {
         let stream = self.hasher.hash_one(known.words.stream_id);
-        Packed::new(known.words, known.created_ms, stream, self.part_of(known.root))
+        let packed = Packed::new(known.words, known.created_ms, stream, self.part_of(known.root));
+        packed.marked(known.started_ms, known.marks)
     }
 
     fn part_of(&mut self, root: &Path) -> u32 {
@@ -150,8 +186,10 @@ impl Ranked {
         self.ids.find(self.hasher.hash_one(id), |place| self.texts.id(*place) == id).copied()
     }
 
-    fn parts_of(&self, roots: &[PathBuf]) -> Vec<u32> {
-        let mut parts: Vec<_> = roots.iter().filter_map(|root| self.roots.get(root).copied()).collect();
+    fn parts_of(&self, selection: &Selection<'_>) -> Vec<u32> {
+        let named = selection.roots.iter().filter_map(|root| self.roots.get(root).copied());
+        let mut parts: Vec<_> =
+            if selection.everywhere { self.roots.values().copied().collect() } else { named.collect() };
         parts.sort_unstable();
         parts.dedup();
         parts
@@ -159,10 +197,10 @@ impl Ranked {
 
     /// Those that are wanted; `None` if these are all below the roots.
     pub(super) fn find(&self, selection: &Selection<'_>) -> Option<Found> {
-        if selection.stream.is_none() && selection.search.is_none() {
+        if selection.stream.is_none() && selection.search.is_none() && selection.marks.is_any() {
             return None;
         }
-        let parts = self.parts_of(selection.roots);
+        let parts = self.parts_of(selection);
         let of_stream = selection.stream.map(|stream| {
             let digest = self.hasher.hash_one(stream);
             self.collect(&parts, |found| self.texts.of_stream(digest, found))
@@ -171,14 +209,9 @@ impl Ranked {
             let words = folded(words);
             self.collect(&parts, |found| self.texts.find(&words, found))
         });
-        match (of_stream, searched) {
-            (Some(mut one), Some(other)) => {
-                one.bits.iter_mut().zip(&other.bits).for_each(|(one, other)| *one &= other);
-                one.count = one.bits.iter().map(|bits| bits.count_ones() as usize).sum();
-                Some(one)
-            }
-            (one, other) => one.or(other),
-        }
+        let marked = (!selection.marks.is_any())
+            .then(|| self.collect(&parts, |found| self.texts.marked(selection.marks, found)));
+        [of_stream, searched, marked].into_iter().flatten().reduce(|one, other| one.and(&other))
     }
 
     fn collect(&self, parts: &[u32], look: impl FnOnce(&mut dyn FnMut(u32))) -> Found {
@@ -198,38 +231,45 @@ impl Ranked {
     }
 
     /// How many there are below the roots.
-    pub(super) fn count(&self, roots: &[PathBuf]) -> usize {
-        self.parts_of(roots).iter().map(|part| self.parts[*part as usize].by_created.len()).sum()
+    pub(super) fn count(&self, selection: &Selection<'_>) -> usize {
+        self.parts_of(selection).iter().map(|part| self.parts[*part as usize].created.len()).sum()
     }
 
     /// Ids of a page; `found` is what [`Ranked::find`] gave for the selection.
-    pub(super) fn page(
-        &self,
-        selection: &Selection<'_>,
-        found: Option<&Found>,
-        (offset, limit): (usize, usize),
-    ) -> Vec<String> {
-        let orders: Vec<&[u32]> =
-            self.parts_of(selection.roots).iter().map(|part| self.order(*part, selection)).collect();
-        let places = match (&orders[..], found) {
+    pub(super) fn page(&self, selection: &Selection<'_>, found: Option<&Found>, page: (usize, usize)) -> Vec<String> {
+        self.places(selection, found, page).into_iter().map(|place| self.texts.id(place)).collect()
+    }
+
+    /// Starts of all recordings, in the order of the selection.
+    pub(super) fn starts(&self, selection: &Selection<'_>, found: Option<&Found>) -> Vec<i64> {
+        let all = self.places(selection, found, (0, usize::MAX));
+        all.into_iter().map(|place| self.texts.started_ms(place)).collect()
+    }
+
+    fn places(&self, selection: &Selection<'_>, found: Option<&Found>, (offset, limit): (usize, usize)) -> Vec<u32> {
+        let orders: Vec<&[u32]> = self.parts_of(selection).iter().map(|part| self.order(*part, selection)).collect();
+        match (&orders[..], found) {
             ([order], None) => slice(order, selection.descending, (offset, limit)),
             ([order], Some(found)) => {
                 let order = from_end(order, selection.descending);
                 order.filter(|place| found.holds(*place)).skip(offset).take(limit).collect()
             }
             _ => {
-                let Selection { by_name, descending, .. } = *selection;
-                let merged = Merged { orders, texts: &self.texts, by_name, descending };
+                let Selection { order, descending, .. } = *selection;
+                let merged = Merged { orders, texts: &self.texts, order, descending };
                 let wanted = merged.filter(|place| found.is_none_or(|found| found.holds(*place)));
                 wanted.skip(offset).take(limit).collect()
             }
-        };
-        places.into_iter().map(|place| self.texts.id(place)).collect()
+        }
     }
 
     fn order(&self, part: u32, selection: &Selection<'_>) -> &[u32] {
         let part = &self.parts[part as usize];
-        if selection.by_name { &part.by_name } else { &part.by_created }
+        match selection.order {
+            Order::Created => &part.created,
+            Order::Start => &part.start,
+            Order::Name => &part.name,
+        }
     }
 }
 
@@ -249,7 +289,7 @@ fn slice(order: &[u32], descending: bool, (offset, limit): (usize, usize)) -> Ve
 struct Merged<'a> {
     orders: Vec<&'a [u32]>,
     texts: &'a Texts,
-    by_name: bool,
+    order: Order,
     descending: bool,
 }
 
@@ -259,7 +299,12 @@ impl Iterator for Merged<'_> {
     fn next(&mut self) -> Option<u32> {
         let (texts, descending) = (self.texts, self.descending);
         let first = |order: &[u32]| if descending { order.last().copied() } else { order.first().copied() };
-        let compare = |a: u32, b: u32| if self.by_name { by_name(texts, a, b) } else { by_created(texts, a, b) };
+        let by = match self.order {
+            Order::Created => by_created,
+            Order::Start => by_start,
+            Order::Name => by_name,
+        };
+        let compare = |a: u32, b: u32| by(texts, a, b);
         let heads = self.orders.iter().enumerate().filter_map(|(at, order)| Some((at, first(order)?)));
         let next = heads.min_by(|(_, a), (_, b)| if descending { compare(*b, *a) } else { compare(*a, *b) });
         let (at, place) = next?;
@@ -272,6 +317,10 @@ impl Iterator for Merged<'_> {
 fn by_created(texts: &Texts, a: u32, b: u32) -> Ordering {
     let of = |place| (texts.created_ms(place), texts.folded_id(place), texts.case(place));
     texts.created_ms(a).cmp(&texts.created_ms(b)).then_with(|| of(a).cmp(&of(b))).then_with(|| a.cmp(&b))
+}
+
+fn by_start(texts: &Texts, a: u32, b: u32) -> Ordering {
+    texts.started_ms(a).cmp(&texts.started_ms(b)).then_with(|| by_created(texts, a, b))
 }
 
 fn by_name(texts: &Texts, a: u32, b: u32) -> Ordering {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use super::marks::Marks;
 use super::ranked::{Found, Ranked, Selection};
 
 /// Results of searches that are kept for the next page: a bit for each VoD.
@@ -21,6 +22,8 @@ struct Searched {
     roots: Vec<PathBuf>,
     stream: Option<String>,
     search: Option<String>,
+    marks: Marks,
+    is_everywhere: bool,
     found: Arc<Found>,
 }
 
@@ -30,6 +33,7 @@ impl Searched {
             && self.roots == selection.roots
             && self.stream.as_deref() == selection.stream
             && self.search.as_deref() == selection.search
+            && (self.marks, self.is_everywhere) == (selection.marks, selection.everywhere)
     }
 }
 
@@ -51,6 +55,8 @@ impl Selecting {
             roots: selection.roots.to_vec(),
             stream: selection.stream.map(str::to_owned),
             search: selection.search.map(str::to_owned),
+            marks: selection.marks,
+            is_everywhere: selection.everywhere,
             found: Arc::clone(&found),
         });
         Some(found)

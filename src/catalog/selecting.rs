@@ -8,15 +8,17 @@ use std::path::PathBuf;
 use std::sync::{PoisonError, RwLockReadGuard};
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::error::{CatalogError, Result};
-use super::ranked::{Found, Known, Ranked, Selection};
+use super::marks;
+use super::ranked::{Found, Known, Order, Ranked, Selection};
 use super::rows::{Stored, decode};
 use super::shared::Shared;
 use super::texts::Words;
 use super::touched::Ids;
 use super::tree::In;
-use crate::recording::{VOD_VERSION, VodRecord};
+use crate::recording::{Outcome, VOD_VERSION, VodRecord};
 
 /// What of a record the index needs.
 #[derive(Debug, Deserialize)]
@@ -28,6 +30,15 @@ struct Facts {
     vod_name: String,
     root: PathBuf,
     creation_date: i64,
+    start_time: i64,
+    outcome: Outcome,
+    #[serde(default)]
+    freed_at: Option<i64>,
+    /// Only whether there are any.
+    #[serde(default)]
+    remote: Vec<IgnoredAny>,
+    #[serde(default)]
+    defects: Vec<IgnoredAny>,
     #[serde(default)]
     description: Option<String>,
     #[serde(default)]
@@ -48,7 +59,8 @@ impl Facts {
             description: self.description.as_deref(),
             metadata: Some(&self.metadata),
         };
-        Known { words, created_ms: self.creation_date, root: &self.root }
+        let marks = marks::of(self.outcome, self.freed_at.is_some(), !self.remote.is_empty(), !self.defects.is_empty());
+        Known { words, created_ms: self.creation_date, started_ms: self.start_time, marks, root: &self.root }
     }
 }
 
@@ -76,8 +88,14 @@ impl Shared {
     /// How many VoDs a selection has. The first call reads the whole catalogue.
     pub fn count_selected(&self, selection: &Selection<'_>) -> Result<usize> {
         self.with_index(selection, |ranked, selection, found| {
-            found.map_or_else(|| ranked.count(selection.roots), |found| found.count)
+            found.map_or_else(|| ranked.count(selection), |found| found.count)
         })
+    }
+
+    /// When the recordings of a selection began, milliseconds since the Unix epoch, the earliest first.
+    pub fn starts(&self, selection: &Selection<'_>) -> Result<Vec<i64>> {
+        let selection = &Selection { order: Order::Start, descending: false, ..*selection };
+        self.with_index(selection, Ranked::starts)
     }
 
     fn with_index<T>(

@@ -13,6 +13,8 @@
 use memchr::memmem::Finder;
 use std::collections::BTreeMap;
 
+use super::marks::Marks;
+
 /// Places of a block. With texts of 70 bytes a change moves some 20 KB at most.
 const IN_BLOCK: usize = 512;
 /// Bytes of a text that are kept; the rest is not searched. Names of files are shorter.
@@ -39,6 +41,10 @@ pub(super) struct Packed {
     pub text: Box<[u8]>,
     pub case: u32,
     pub created_ms: i64,
+    /// Start of the recording, milliseconds since the Unix epoch.
+    pub started_ms: i64,
+    /// What it is and has (see `marks`).
+    pub marks: u8,
     /// Digest of the stream id.
     pub stream: u64,
     /// Number of the root.
@@ -48,7 +54,12 @@ pub(super) struct Packed {
 impl Packed {
     pub(super) fn new(words: Words<'_>, created_ms: i64, stream: u64, part: u32) -> Self {
         let (text, case) = pack(words);
-        Self { text, case, created_ms, stream, part }
+        Self { text, case, created_ms, started_ms: created_ms, marks: 0, stream, part }
+    }
+
+    /// With the start of the recording and what it is.
+    pub(super) fn marked(self, started_ms: i64, marks: u8) -> Self {
+        Self { started_ms, marks, ..self }
     }
 }
 
@@ -104,6 +115,8 @@ struct Block {
     ends: Vec<u32>,
     case: Vec<u32>,
     created_ms: Vec<i64>,
+    started_ms: Vec<i64>,
+    marks: Vec<u8>,
     stream: Vec<u64>,
     part: Vec<u32>,
 }
@@ -128,6 +141,7 @@ impl Texts {
         let length = u32::try_from(entry.text.len()).unwrap_or(0);
         block.ends[at..].iter_mut().for_each(|end| *end += length);
         (block.case[at], block.created_ms[at]) = (entry.case, entry.created_ms);
+        (block.started_ms[at], block.marks[at]) = (entry.started_ms, entry.marks);
         (block.stream[at], block.part[at]) = (entry.stream, entry.part);
         place
     }
@@ -155,6 +169,8 @@ impl Texts {
         block.ends.push(end);
         block.case.push(0);
         block.created_ms.push(0);
+        block.started_ms.push(0);
+        block.marks.push(0);
         block.stream.push(0);
         block.part.push(0);
         u32::try_from(at_block * IN_BLOCK + block.ends.len() - 1).unwrap_or(u32::MAX)
@@ -173,6 +189,11 @@ impl Texts {
     pub(super) fn created_ms(&self, place: u32) -> i64 {
         let (block, at) = self.block(place);
         block.created_ms[at]
+    }
+
+    pub(super) fn started_ms(&self, place: u32) -> i64 {
+        let (block, at) = self.block(place);
+        block.started_ms[at]
     }
 
     pub(super) fn part(&self, place: u32) -> u32 {
@@ -194,6 +215,7 @@ impl Texts {
     pub(super) fn holds(&self, place: u32, entry: &Packed) -> bool {
         let (block, at) = self.block(place);
         (block.case[at], block.created_ms[at]) == (entry.case, entry.created_ms)
+            && (block.started_ms[at], block.marks[at]) == (entry.started_ms, entry.marks)
             && (block.stream[at], block.part[at]) == (entry.stream, entry.part)
             && self.text(place) == &*entry.text
     }
@@ -249,6 +271,15 @@ impl Texts {
         }
     }
 
+    /// Tells every place whose marks are wanted.
+    pub(super) fn marked(&self, wanted: Marks, mut found: impl FnMut(u32)) {
+        for (number, block) in self.blocks.iter().enumerate() {
+            for at in (0..block.ends.len()).filter(|at| wanted.wants(block.marks[*at]) && !block.is_free(*at)) {
+                found(u32::try_from(number * IN_BLOCK + at).unwrap_or(u32::MAX));
+            }
+        }
+    }
+
     /// Places, free ones included.
     pub(super) fn len(&self) -> usize {
         self.blocks.last().map_or(0, |last| (self.blocks.len() - 1) * IN_BLOCK + last.ends.len())
@@ -262,6 +293,8 @@ impl Block {
             ends: Vec::with_capacity(IN_BLOCK),
             case: Vec::with_capacity(IN_BLOCK),
             created_ms: Vec::with_capacity(IN_BLOCK),
+            started_ms: Vec::with_capacity(IN_BLOCK),
+            marks: Vec::with_capacity(IN_BLOCK),
             stream: Vec::with_capacity(IN_BLOCK),
             part: Vec::with_capacity(IN_BLOCK),
         }

@@ -28,6 +28,11 @@ pub struct Page<'a> {
     pub stream: Option<&'a str>,
 }
 
+/// The first key of `by_stream` behind those of a stream.
+fn behind(stream: &str) -> Vec<u8> {
+    [stream.as_bytes(), &[1]].concat()
+}
+
 impl Shared {
     /// The record of a VoD.
     pub fn vod(&self, id: &str) -> Result<Option<VodRecord>> {
@@ -47,8 +52,7 @@ impl Shared {
         let (tree, first, end) = match page.stream {
             Some(stream) => {
                 let first = index::stream_prefix(stream);
-                let end = [stream.as_bytes(), &[1]].concat();
-                (In::ByStream, first, Bound::Excluded(end))
+                (In::ByStream, first, Bound::Excluded(behind(stream)))
             }
             None => (In::ByCreated, Vec::new(), Bound::Unbounded),
         };
@@ -61,6 +65,27 @@ impl Shared {
         let rows = self.store().range(tree, bounds)?;
         let rows = rows.map(|row| row.map(|(key, id)| (key.to_vec(), id.to_vec())));
         Ok(if page.newest_first { Box::new(rows.rev()) } else { Box::new(rows) })
+    }
+
+    /// The last recording of each stream, in the order of stream ids, those of streams behind a given one, one at a time: a step
+    /// reads two rows, however many recordings a stream has.
+    pub fn last_of_streams(&self, after: Option<&str>) -> impl Iterator<Item = Result<VodRecord>> + use<'_> {
+        let mut from = after.map_or(Bound::Unbounded, |stream| Bound::Included(behind(stream)));
+        std::iter::from_fn(move || self.next_stream(&mut from).transpose())
+    }
+
+    fn next_stream(&self, from: &mut Bound<Vec<u8>>) -> Result<Option<VodRecord>> {
+        while let Some(row) = self.store().range(In::ByStream, (from.clone(), Bound::Unbounded))?.next() {
+            let (key, id) = row?;
+            let known = self.store().read::<VodRecord>(In::Vods, &id);
+            let Some(first) = known.ok().flatten().filter(|vod| behind(&vod.stream_id)[..] > key[..]) else {
+                *from = Bound::Excluded(key.to_vec());
+                continue;
+            };
+            *from = Bound::Included(behind(&first.stream_id));
+            return Ok(Some(self.begun_before(&first.stream_id, i64::MAX)?.find_map(Result::ok).unwrap_or(first)));
+        }
+        Ok(None)
     }
 
     /// VoDs of a stream that begin before a time (milliseconds since the Unix epoch), the latest first, one at a time.

@@ -73,6 +73,8 @@ pub enum Command {
     /// Rebuild or check the catalogue
     #[command(subcommand)]
     Catalog(CatalogCommand),
+    /// Open the daemon's page in a browser, logged in, or print the link
+    Open(OpenArgs),
     /// Check directories, permissions, leases, disk, FFmpeg and every target
     Doctor,
     /// Check, print or import the configuration
@@ -85,6 +87,14 @@ pub enum Command {
     },
     /// Print the manual page
     Man,
+}
+
+/// Options of `open`.
+#[derive(Debug, Args)]
+pub struct OpenArgs {
+    /// Print the link even if a browser could be opened
+    #[arg(short, long)]
+    pub print: bool,
 }
 
 /// Options of `watch`.

@@ -65,6 +65,7 @@ fn run(cli: &Cli, out: &mut Output<'_>) -> Result<Exit, Failure> {
         Command::Config(command) => commands::config::run(&configured(cli)?, command, out),
         Command::Inspect(args) => commands::inspect::run(&configured(cli)?, &args.file, out),
         Command::Doctor => commands::doctor::run(&configured(cli)?, out),
+        Command::Open(args) => commands::open::run(cli, args, out),
         Command::Watch(args) => commands::watch::run(cli, args, out),
         Command::Recover(args) if args.output.is_some() => commands::recover::run(&configured(cli)?, args, out),
         _ => with_house(cli, out),

@@ -16,6 +16,8 @@ pub struct ServeOptions {
     pub tls_cert: Option<PathBuf>,
     /// Its private key, PEM.
     pub tls_key: Option<PathBuf>,
+    /// Whether the page is served at `/`.
+    pub page: bool,
     /// Origins whose pages may read answers (CORS).
     pub origins: Vec<String>,
 }
@@ -28,6 +30,7 @@ impl Default for ServeOptions {
             operate_token_file: None,
             tls_cert: None,
             tls_key: None,
+            page: true,
             origins: Vec::new(),
         }
     }

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Context, Nothing, Operation, OperationError, Tell};
-use crate::catalog::Selection;
+use crate::catalog::{Order, Selection};
 use crate::recording::VodRecord;
 
 /// VoDs of a page at most.
@@ -55,7 +55,8 @@ impl Operation for SelectVods {
     type Data = Vec<VodRecord>;
 
     fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<Vec<VodRecord>, OperationError> {
-        let selection = Selection { by_name: self.by_name, descending: self.descending, ..self.of.selection() };
+        let order = if self.by_name { Order::Name } else { Order::Created };
+        let selection = Selection { order, descending: self.descending, ..self.of.selection() };
         Ok(context.house().catalog.shared().select(&selection, self.offset, self.limit.min(MOST_SELECTED))?)
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::OperationError;
+use super::{Logins, OperationError};
 use crate::clip::Clips;
 use crate::config::Config;
 use crate::pipeline::{Engine, House, Stop};
@@ -35,6 +35,7 @@ impl InForce {
 pub struct Context {
     engine: Arc<Engine>,
     clips: Arc<Clips>,
+    logins: Logins,
     config: InForce,
     stop: Stop,
     is_alone: bool,
@@ -46,7 +47,15 @@ impl Context {
     /// For operations on a running house whose settings came from this configuration.
     pub fn new(engine: Arc<Engine>, config: InForce) -> Self {
         let stop = engine.house().stop.clone();
-        Self { engine, clips: Arc::default(), config, stop, is_alone: true, is_ready: Arc::default() }
+        Self {
+            engine,
+            clips: Arc::default(),
+            logins: Logins::default(),
+            config,
+            stop,
+            is_alone: true,
+            is_ready: Arc::default(),
+        }
     }
 
     /// The same for one request among others, which can be stopped alone.
@@ -83,6 +92,11 @@ impl Context {
     /// Clips, and what is kept to make them.
     pub fn clips(&self) -> &Clips {
         &self.clips
+    }
+
+    /// Codes with which a browser logs in, and where the page is.
+    pub const fn logins(&self) -> &Logins {
+        &self.logins
     }
 
     /// The wish that this request, or the whole process, ends.

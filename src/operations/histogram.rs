@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan as _, Zoned};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::vods::{Chosen, VodState};
 use super::{Context, Nothing, Operation, OperationError, Tell};
-use crate::recording::name::format_time;
+use crate::recording::Outcome;
 
 /// Counts VoDs by the time at which their recording began, in the configured time zone.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -17,6 +20,15 @@ pub struct VodHistogram {
     /// Only this stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
+    /// Only those that were made this way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// Only those in this state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<VodState>,
+    /// Only those with this text, in any case, in id, name, stream, description or metadata.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
 }
 
 /// What is counted together.
@@ -28,15 +40,6 @@ pub enum Span {
     Month,
     /// A day.
     Day,
-}
-
-impl Span {
-    const fn pattern(self) -> &'static str {
-        match self {
-            Self::Month => "%Y-%m",
-            Self::Day => "%Y-%m-%d",
-        }
-    }
 }
 
 /// The counts.
@@ -54,18 +57,66 @@ impl Operation for VodHistogram {
     type Data = Histogram;
 
     fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<Histogram, OperationError> {
-        let zone = context.config().finish.time_zone.clone();
-        let mut histogram = Histogram::default();
-        for vod in context.house().catalog.shared().all_vods()? {
-            context.go_on()?;
-            // One record that cannot be read does not hide the others; `catalog check` names it.
-            let Ok(vod) = vod else { continue };
-            if self.stream.as_ref().is_none_or(|stream| *stream == vod.stream_id) {
-                let span = format_time(vod.start_time, &zone, self.by.pattern()).unwrap_or_default();
-                *histogram.counts.entry(span).or_default() += 1;
-                histogram.total += 1;
-            }
-        }
-        Ok(histogram)
+        let chosen = Chosen {
+            stream: self.stream.as_deref(),
+            text: self.text.as_deref(),
+            outcome: self.outcome,
+            state: self.state,
+        };
+        let starts = context.house().catalog.shared().starts(&chosen.selection())?;
+        Ok(counted(&starts, self.by, &context.config().finish.time_zone))
+    }
+}
+
+/// Counts times that are in order: the calendar is asked once for each span.
+fn counted(starts: &[i64], by: Span, zone: &TimeZone) -> Histogram {
+    let mut histogram = Histogram { total: starts.len() as u64, counts: BTreeMap::new() };
+    let mut rest = starts;
+    while let Some(first_ms) = rest.first() {
+        let (name, end_ms) = by.of(*first_ms, zone).unwrap_or_else(|| (String::new(), i64::MAX));
+        let inside = rest.partition_point(|start| *start < end_ms).max(1);
+        *histogram.counts.entry(name).or_default() += inside as u64;
+        rest = &rest[inside..];
+    }
+    histogram
+}
+
+impl Span {
+    /// The span that holds a time: its name, and where it ends, milliseconds since the Unix epoch.
+    fn of(self, at_ms: i64, zone: &TimeZone) -> Option<(String, i64)> {
+        let at: Zoned = Timestamp::from_millisecond(at_ms).ok()?.to_zoned(zone.clone());
+        let (pattern, first, length) = match self {
+            Self::Month => ("%Y-%m", at.date().first_of_month(), 1.month()),
+            Self::Day => ("%Y-%m-%d", at.date(), 1.day()),
+        };
+        let end = first.checked_add(length).ok()?.to_zoned(zone.clone()).ok()?;
+        Some((at.strftime(pattern).to_string(), end.timestamp().as_millisecond()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_counted_in_the_spans_of_the_zone() {
+        let zone = TimeZone::get("Europe/Berlin").unwrap();
+        let at = |text: &str| text.parse::<Timestamp>().unwrap().as_millisecond();
+        // 23:30 UTC is the next day in Berlin; the clock goes forward on 29 March 2026.
+        let starts = [
+            "2026-02-28T22:30:00Z",
+            "2026-02-28T23:30:00Z",
+            "2026-03-29T00:30:00Z",
+            "2026-03-29T01:30:00Z",
+            "2026-12-31T23:30:00Z",
+        ]
+        .map(at);
+        let named = |by| {
+            let histogram = counted(&starts, by, &zone);
+            assert_eq!(histogram.total, 5);
+            histogram.counts.into_iter().map(|(name, count)| format!("{name}={count}")).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(named(Span::Month), "2026-02=1 2026-03=3 2027-01=1");
+        assert_eq!(named(Span::Day), "2026-02-28=1 2026-03-01=1 2026-03-29=2 2027-01-01=1");
     }
 }

@@ -13,6 +13,8 @@ mod doctor;
 mod error;
 mod events;
 mod histogram;
+mod live;
+mod login;
 mod media;
 mod notes;
 mod process;
@@ -22,6 +24,7 @@ mod retention;
 mod settings;
 mod share;
 mod status;
+mod streams;
 mod verify;
 mod vods;
 
@@ -41,6 +44,8 @@ pub use doctor::{Check, Doctor, checks};
 pub use error::{ErrorKind, OperationError};
 pub use events::{FollowEvents, Followed, ListEvents, LogPage, Replay, ReplayEvents, Wanted};
 pub use histogram::{Histogram, Span, VodHistogram};
+pub use live::{ListLive, LivePage, LiveRecording};
+pub use login::{LoginCode, Logins, MakeLogin};
 pub use media::{Copy, FileDigest, LinkToCopy, LocateMedia, Media, MediaOf, PathInRoot};
 pub use notes::EditVod;
 pub use process::{NotSettled, Plan, PlannedRun, Process, ProcessReport, Processed, UndoSplice};
@@ -53,6 +58,7 @@ pub use retention::{FreeLocal, Freed, Kept, PlanRetention, RetentionPlan};
 pub use settings::{Setting, Settings, ShowSettings, settings_of};
 pub use share::{ShareVod, SharedLink, check_link};
 pub use status::{RootStatus, ShowStatus, Status, TargetStatus, UnderWay};
+pub use streams::{ListStreams, StreamPage, StreamSummary};
 pub use verify::{Verification, Verified, VerifyVods};
 pub use vods::{
     DeleteVod, DeleteVods, DeletedFile, DeletedObject, DeletedOne, DeletedVods, Deletion, ExportVods, Exported,

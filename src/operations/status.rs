@@ -25,6 +25,9 @@ pub struct Status {
     pub is_ready: bool,
     /// Why it cannot, in words.
     pub not_ready: Vec<String>,
+    /// Name of the configured time zone, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub time_zone: Option<String>,
     /// The configured roots.
     pub roots: Vec<RootStatus>,
     /// The configured targets.
@@ -87,6 +90,7 @@ impl Operation for ShowStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             is_ready: not_ready.is_empty(),
             not_ready,
+            time_zone: context.config().finish.time_zone.iana_name().map(str::to_owned),
             roots,
             targets: house.targets().names().map(|name| TargetStatus::of(house, name)).collect(),
             under_way: reading

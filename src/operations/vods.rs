@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Context, Nothing, Operation, OperationError, Tell, cursor};
-use crate::catalog::Page;
+use crate::catalog::{Marks, Order, Page, Selection};
 use crate::deliver::{DeliverError, Removal};
 use crate::fault::chain;
 use crate::pipeline::{self, House, Owned, now_ms};
@@ -28,6 +28,9 @@ pub struct ListVods {
     /// The `next` of the page before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
+    /// From this position on, by start time whatever the stream: the answer then has the `total`. Not with `after`, `fromMs`, `toMs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<usize>,
     /// The oldest first instead of the newest.
     pub oldest_first: bool,
     /// Only those that were made this way: `kept`, `spliced`, `remuxed` or `salvaged`.
@@ -53,6 +56,7 @@ impl Default for ListVods {
             stream: None,
             limit: 100,
             after: None,
+            offset: None,
             oldest_first: false,
             outcome: None,
             state: None,
@@ -117,6 +121,9 @@ pub struct VodPage {
     pub items: Vec<VodRecord>,
     /// Where the next page begins, if there is more.
     pub next: Option<String>,
+    /// How many there are in all, if the page was asked for by its `offset`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub total: Option<usize>,
     /// Records that cannot be read, in words; they count as items of the page.
     pub unreadable: Vec<String>,
 }
@@ -126,10 +133,13 @@ impl Operation for ListVods {
     type Data = VodPage;
 
     fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<VodPage, OperationError> {
+        if let Some(offset) = self.offset {
+            return self.at(context, offset);
+        }
         let after = cursor(self.after.as_deref())?;
         let limit = self.limit.min(PAGE_LIMIT);
         let mut page = Page { after, limit, newest_first: !self.oldest_first, stream: self.stream.as_deref() };
-        let mut found = VodPage { items: Vec::new(), next: None, unreadable: Vec::new() };
+        let mut found = VodPage { items: Vec::new(), next: None, total: None, unreadable: Vec::new() };
         loop {
             context.go_on()?;
             let listing = context.house().catalog.shared().vods(&page)?;
@@ -143,6 +153,51 @@ impl Operation for ListVods {
             }
             page = Page { after: listing.next, limit: missing, ..page };
         }
+    }
+}
+
+impl ListVods {
+    /// The page at a position, through the index in memory.
+    fn at(&self, context: &Context, offset: usize) -> Result<VodPage, OperationError> {
+        if self.after.is_some() || self.from_ms.is_some() || self.to_ms.is_some() {
+            return Err(OperationError::invalid("`offset` cannot be combined with `after`, `fromMs` or `toMs`"));
+        }
+        let chosen = Chosen {
+            stream: self.stream.as_deref(),
+            text: self.text.as_deref(),
+            outcome: self.outcome,
+            state: self.state,
+        };
+        let selection = Selection { descending: !self.oldest_first, ..chosen.selection() };
+        let shared = context.house().catalog.shared();
+        let items = shared.select(&selection, offset, self.limit.min(PAGE_LIMIT))?;
+        let total = Some(shared.count_selected(&selection)?);
+        Ok(VodPage { items, next: None, total, unreadable: Vec::new() })
+    }
+}
+
+/// What VoDs are chosen by where the index in memory is asked.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Chosen<'a> {
+    pub stream: Option<&'a str>,
+    pub text: Option<&'a str>,
+    pub outcome: Option<Outcome>,
+    pub state: Option<VodState>,
+}
+
+impl<'a> Chosen<'a> {
+    /// All of these, by start time.
+    pub(super) fn selection(self) -> Selection<'a> {
+        let marks = self.outcome.map_or_else(Marks::default, |outcome| Marks::default().outcome(outcome));
+        let marks = match self.state {
+            None => marks,
+            Some(VodState::Local) => marks.freed(false),
+            Some(VodState::Freed) => marks.freed(true),
+            Some(VodState::Delivered) => marks.delivered(),
+            Some(VodState::Defective) => marks.defective(),
+        };
+        let (stream, search) = (self.stream, self.text);
+        Selection { everywhere: true, stream, search, marks, order: Order::Start, ..Selection::default() }
     }
 }
 

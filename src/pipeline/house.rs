@@ -140,6 +140,8 @@ pub struct House {
     pub(super) naming: Mutex<()>,
     /// Crashed recordings that wait for a sound one of their stream.
     pub(super) waiting: super::teaching::Waiting,
+    /// Recordings that were seen and are not taken yet.
+    pub unsettled: super::unsettled::Unsettled,
     /// Recordings that came too far to begin again and cannot go on yet.
     pub(super) postponed: super::postponing::Postponements,
     /// The roots that no other process may work in meanwhile.
@@ -178,6 +180,7 @@ impl House {
             unavailable: super::roots::Unavailable::default(),
             naming: Mutex::default(),
             waiting: super::teaching::Waiting::default(),
+            unsettled: super::unsettled::Unsettled::default(),
             postponed: super::postponing::Postponements::default(),
             company: RwLock::default(),
             roots: super::owning::OwnedRoots::default(),

@@ -39,6 +39,7 @@ mod teaching;
 #[cfg(test)]
 mod tests;
 mod undoing;
+mod unsettled;
 mod views;
 mod watching;
 
@@ -57,4 +58,5 @@ pub use rebuilding::{Rebuilt, rebuild};
 pub use redelivering::{Looked, note_look};
 pub use removing::{Owned, objects_of, remove_local};
 pub use undoing::{Taken, undo};
+pub use unsettled::{Awaited, Unsettled};
 pub use watching::{Control, watch};

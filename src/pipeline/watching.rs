@@ -18,6 +18,7 @@ use super::leaving;
 use super::pool::Urgency;
 use super::queueing;
 use super::roots;
+use super::unsettled::Awaited;
 use super::views;
 use crate::catalog::JournalKey;
 use crate::discover::{DiscoverError, Event, Mode, Newest, Problem, SeenEvent, Settling, Unit, Watch};
@@ -226,6 +227,7 @@ impl<'a> Watcher<'a> {
             self.due.remove(&(gone.due_ms, path.to_owned()));
         }
         self.house().settler().forget(path);
+        self.house().unsettled.remove(path);
         let name = path.as_os_str().to_string_lossy().into_owned();
         let settings = self.house().settings();
         for suffix in &settings.watch.temporary_suffixes {
@@ -377,6 +379,7 @@ impl<'a> Watcher<'a> {
             return;
         }
         if !self.may_be_taken(&candidate) {
+            self.house().unsettled.remove(&candidate.path);
             return;
         }
         let known = self.pending.remove(&candidate.path);
@@ -385,19 +388,25 @@ impl<'a> Watcher<'a> {
         }
         let seen = seen.or(known.as_ref().and_then(|k| k.seen));
         let urgency = known.map_or(urgency, |k| urgency.max(k.urgency));
+        let path = candidate.path.clone();
         let mut candidate = candidate;
         for _look in 0..LOOKS {
             match self.house().settler().settle(candidate.clone(), seen, Mode::Watch, now_ms()) {
                 Settling::Settled(settled) => {
+                    self.house().unsettled.remove(&path);
                     self.engine.submit(settled, urgency, None);
                     return;
                 }
-                Settling::Wait { until_ms, .. } => {
+                Settling::Wait { until_ms, reason } => {
+                    self.house().unsettled.set(Awaited { candidate: candidate.clone(), reason, until_ms });
                     self.wait(candidate, seen, urgency, until_ms);
                     return;
                 }
                 Settling::Changed(now) => candidate = now,
-                Settling::Gone | Settling::InUnit => return,
+                Settling::Gone | Settling::InUnit => {
+                    self.house().unsettled.remove(&path);
+                    return;
+                }
             }
         }
     }

@@ -17,7 +17,8 @@ use blake3::Hash;
 
 use super::answering::problem;
 use super::error::ServeError;
-use super::sharing;
+use super::sessions::{self, Asker, Sessions};
+use super::{page, sharing};
 use crate::config::ServeOptions;
 use crate::operations::OperationError;
 use crate::secret;
@@ -93,7 +94,9 @@ const SHORTEST_TOKEN: usize = 16;
 #[derive(Debug, Clone)]
 pub struct Access {
     tokens: Tokens,
+    sessions: Sessions,
     reads_are_free: bool,
+    has_page: bool,
 }
 
 /// Paths that are answered without a token everywhere: they say nothing but that the program runs.
@@ -101,26 +104,57 @@ const OPEN: [&str; 1] = ["/healthz"];
 
 impl Access {
     /// For an address that is listened on.
-    pub const fn of(address: SocketAddr, tokens: Tokens) -> Self {
-        Self { tokens, reads_are_free: address.ip().is_loopback() }
+    pub const fn of(address: SocketAddr, tokens: Tokens, sessions: Sessions) -> Self {
+        Self { tokens, sessions, reads_are_free: address.ip().is_loopback(), has_page: false }
     }
 
-    /// Whether a request may be answered.
-    fn check(&self, request: &Request) -> Result<(), Refusal> {
+    /// The page is served, too; its files need no token.
+    #[must_use]
+    pub fn with_page(self, has_page: bool) -> Self {
+        Self { has_page, ..self }
+    }
+
+    /// The sessions of the page.
+    pub(super) const fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// With which role a request may be answered, if it may; none where nothing is to be known of who asks.
+    fn check(&self, request: &Request) -> Result<Option<Role>, Refusal> {
         let path = request.uri().path();
-        if OPEN.contains(&path) || (path.starts_with(sharing::PREFIX) && *request.method() != Method::POST) {
-            return Ok(());
+        let is_reading = Role::needed_for(request.method()) == Role::Read;
+        let is_open = OPEN.contains(&path)
+            || (path.starts_with(sharing::PREFIX) && *request.method() != Method::POST)
+            || (self.has_page && is_reading && page::is_part(path));
+        if is_open {
+            return Ok(None);
         }
         if has_token_in_query(request.uri().query().unwrap_or_default()) {
             return Err(Refusal::InQuery);
         }
-        let needed = Role::needed_for(request.method());
+        // A session is begun with any token or with a code, and ended by whoever has it.
+        let is_session = path == sessions::PATH && !is_reading;
+        let needed = if is_session { Role::Read } else { Role::needed_for(request.method()) };
         let Some(presented) = request.headers().get(AUTHORIZATION) else {
             let is_free = needed == Role::Read && self.reads_are_free && names_this_machine(request.headers());
-            return if is_free { Ok(()) } else { Err(self.missing(needed)) };
+            return match () {
+                () if is_session => Ok(None),
+                () if is_free => Ok(Some(Role::Read)),
+                () if self.sessions.may_read_media(request) => Ok(Some(Role::Read)),
+                () => Err(self.missing(needed)),
+            };
         };
-        let role = bearer(presented).and_then(|token| self.tokens.role_of(token)).ok_or(Refusal::Unknown)?;
-        if role >= needed { Ok(()) } else { Err(Refusal::ReadOnly) }
+        let role = bearer(presented).and_then(|token| self.role_of(token)).ok_or(Refusal::Unknown)?;
+        if role >= needed { Ok(Some(role)) } else { Err(Refusal::ReadOnly) }
+    }
+
+    fn role_of(&self, token: &str) -> Option<Role> {
+        self.tokens.role_of(token).max(self.sessions.role_of(blake3::hash(token.as_bytes())))
+    }
+
+    /// What a request is answered knowing of who asks.
+    const fn asker(&self, role: Option<Role>) -> Asker {
+        Asker { role, has_tokens: !self.tokens.is_empty() }
     }
 
     const fn missing(&self, needed: Role) -> Refusal {
@@ -138,7 +172,7 @@ fn names_this_machine(headers: &HeaderMap) -> bool {
 }
 
 /// The token of `Authorization: Bearer TOKEN`; the scheme's case does not matter (RFC 9110, 11.1).
-fn bearer(header: &HeaderValue) -> Option<&str> {
+pub(super) fn bearer(header: &HeaderValue) -> Option<&str> {
     let (scheme, token) = header.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
@@ -195,9 +229,12 @@ impl Refusal {
 }
 
 /// Answers what may be answered.
-pub(super) async fn guard(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
+pub(super) async fn guard(State(access): State<Arc<Access>>, mut request: Request, next: Next) -> Response {
     match access.check(&request) {
-        Ok(()) => next.run(request).await,
+        Ok(role) => {
+            request.extensions_mut().insert(access.asker(role));
+            next.run(request).await
+        }
         Err(refusal) => refusal.response(),
     }
 }
@@ -210,7 +247,7 @@ mod tests {
         let mut tokens = Tokens::default();
         tokens.add("reader", Role::Read);
         tokens.add("operator", Role::Operate);
-        Access::of(address.parse().unwrap(), tokens)
+        Access::of(address.parse().unwrap(), tokens, Sessions::default()).with_page(true)
     }
 
     fn asked(method: &str, uri: &str, token: Option<&str>) -> Request {
@@ -244,12 +281,24 @@ mod tests {
             (PUBLIC, "GET", "/api/v1/vods", Some("Bearer reader"), Ok(())),
             (PUBLIC, "PUT", "/live/rest/v2/broadcasts/a/recording/true", Some("Bearer reader"), Err(ReadOnly)),
             (PUBLIC, "PATCH", "/api/v1/vods/a", Some("Bearer operator"), Ok(())),
+            (PUBLIC, "GET", "/", None, Ok(())),
+            (PUBLIC, "HEAD", "/_page/0/app.js", None, Ok(())),
+            (PUBLIC, "POST", "/", None, Err(Missing(Role::Operate))),
+            (PUBLIC, "GET", "/page", None, Err(Missing(Role::Read))),
+            (PUBLIC, "GET", "/api/v1/session", None, Err(Missing(Role::Read))),
+            (PUBLIC, "POST", "/api/v1/session", None, Ok(())),
+            (PUBLIC, "POST", "/api/v1/session", Some("Bearer reader"), Ok(())),
+            (PUBLIC, "POST", "/api/v1/session", Some("Bearer wrong"), Err(Unknown)),
+            (LOCAL, "POST", "/api/v1/login", None, Err(Missing(Role::Operate))),
+            (LOCAL, "POST", "/api/v1/login", Some("Bearer reader"), Err(ReadOnly)),
         ];
         for (address, method, uri, token, answer) in cases {
-            let said = access(address).check(&asked(method, uri, token));
+            let said = access(address).check(&asked(method, uri, token)).map(drop);
             assert_eq!(said, answer, "{address} {method} {uri} {token:?}");
         }
-        let none = Access::of(LOCAL.parse().unwrap(), Tokens::default());
+        let without_page = access(PUBLIC).with_page(false);
+        assert_eq!(without_page.check(&asked("GET", "/", None)), Err(Missing(Role::Read)));
+        let none = Access::of(LOCAL.parse().unwrap(), Tokens::default(), Sessions::default());
         assert_eq!(none.check(&asked("POST", "/api/v1/process", None)), Err(Refusal::NoneConfigured));
     }
 

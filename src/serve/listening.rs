@@ -26,6 +26,7 @@ use super::access::{Access, Tokens};
 use super::answering::{MOST_OPERATIONS, Service};
 use super::error::ServeError;
 use super::routes::router;
+use super::sessions::Sessions;
 use super::{public, tls};
 use crate::config::ServeOptions;
 use crate::fault::chain;
@@ -98,7 +99,10 @@ impl Server {
         let unusable = |source| ServeError::Address { address, source };
         let listener = self.runtime.block_on(TcpListener::bind(address)).map_err(unusable)?;
         let address = listener.local_addr().map_err(unusable)?;
-        let router = public::router(self.service.clone(), Access::of(address, tokens), &options.origins);
+        let router = public::router(self.service.clone(), Access::of(address, tokens, Sessions::default()), options);
+        if options.page {
+            self.service.context.logins().say_address(page_address(address, tls.is_some()));
+        }
         self.answer_on(Door::Tcp(listener, tls), router, &self.on_tcp);
         Ok(Some(address))
     }
@@ -130,6 +134,17 @@ impl Drop for Server {
             let _closed = tokio::time::timeout(FLUSH, all).await;
         });
     }
+}
+
+/// Where a browser on this machine finds the page.
+fn page_address(address: SocketAddr, is_tls: bool) -> String {
+    let scheme = if is_tls { "https" } else { "http" };
+    let host = if address.ip().is_unspecified() { "localhost".to_owned() } else { host_of(address) };
+    format!("{scheme}://{host}:{}/", address.port())
+}
+
+fn host_of(address: SocketAddr) -> String {
+    if address.is_ipv6() { format!("[{}]", address.ip()) } else { address.ip().to_string() }
 }
 
 fn bind(path: &Path) -> io::Result<UnixListener> {

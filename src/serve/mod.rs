@@ -21,9 +21,11 @@ mod listening;
 mod media;
 mod metrics;
 mod openapi;
+mod page;
 mod playback;
 mod public;
 mod routes;
+mod sessions;
 mod sharing;
 #[cfg(test)]
 mod tests;

@@ -16,16 +16,22 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use super::access::{Access, guard};
 use super::answering::{Service, problem};
 use super::metrics::{self, Metrics};
-use super::routes;
+use super::{page, routes, sessions};
+use crate::config::ServeOptions;
 use crate::operations::ShowStatus;
 
 /// How long a browser may remember what CORS allows.
 const CORS_MAX_AGE: Duration = Duration::from_secs(600);
 
 /// Answers requests that come in on TCP.
-pub(super) fn router(service: Service, access: Access, origins: &[String]) -> Router {
+pub(super) fn router(service: Service, access: Access, options: &ServeOptions) -> Router {
+    let (has_page, origins) = (options.page, options.origins.as_slice());
+    let access = access.with_page(has_page);
     let metrics = Metrics::begin(&service.context);
+    let sessions = sessions::routes(access.sessions().clone(), options.tls_cert.is_some());
+    let page = if has_page { page::routes() } else { Router::new() };
     routes::router(service.clone())
+        .merge(page.merge(sessions).with_state(service.clone()))
         .merge(
             Router::new().route("/healthz", get(health)).route("/readyz", get(readiness)).with_state(service.clone()),
         )

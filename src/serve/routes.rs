@@ -11,9 +11,9 @@ use super::openapi::{self, Schemas};
 use super::{antmedia, events, media, playback, sharing};
 use crate::operations::{
     CheckCatalog, CollectUploads, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FollowEvents, FreeLocal,
-    ListEvents, ListQueue, ListRecordings, ListVods, Operation, OperationError, Plan, PlanRetention, Process,
-    RebuildCatalog, ReplayEvents, RetryDeliveries, ShareVod, ShowSettings, ShowStatus, ShowTimeline, ShowVod,
-    UndoSplice, VerifyVods, VodHistogram,
+    ListEvents, ListLive, ListQueue, ListRecordings, ListStreams, ListVods, MakeLogin, Operation, OperationError, Plan,
+    PlanRetention, Process, RebuildCatalog, ReplayEvents, RetryDeliveries, ShareVod, ShowSettings, ShowStatus,
+    ShowTimeline, ShowVod, UndoSplice, VerifyVods, VodHistogram,
 };
 
 /// How an operation is asked for.
@@ -86,11 +86,14 @@ routes! {
     Post "/verify" Lines VerifyVods;
     Get "/queue" Whole ListQueue;
     Get "/recordings" Whole ListRecordings;
+    Get "/live" Whole ListLive;
     Post "/queue/retry" Whole RetryDeliveries;
     Post "/queue/gc" Lines CollectUploads;
     Get "/retention" Whole PlanRetention;
     Post "/retention" Whole FreeLocal;
+    Get "/streams" Whole ListStreams;
     Get "/streams/{id}/timeline" Whole ShowTimeline;
+    Post "/login" Whole MakeLogin;
     Get "/settings" Whole ShowSettings;
     Get "/status" Whole ShowStatus;
     Post "/process" Lines Process;

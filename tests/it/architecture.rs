@@ -294,6 +294,7 @@ const OPENS_BY_PATH: &[(&str, &str)] = &[
     ("catalog/notes.rs", "state directory"),
     ("catalog/state_dir.rs", "state directory"),
     ("catalog/store.rs", "state directory"),
+    ("cli/commands/open.rs", "runtime directory of the user"),
     ("config/import_antmedia.rs", "the server's configuration, named on the command line"),
     ("config/load.rs", "configuration"),
     ("deliver/credentials.rs", "credentials"),

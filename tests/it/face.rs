@@ -91,6 +91,17 @@ fn each_route_asks_for_the_role_that_its_method_needs() {
             ("PATCH", "/api/v1/vods/nobody", "{\"description\":\"x\"}", [401, 401, 403, 404]),
             ("DELETE", "/api/v1/vods/nobody", "", [401, 401, 403, 404]),
             ("PUT", "/api/v1/vods/nobody", "", [401, 401, 403, 400]),
+            ("GET", "/", "", [200, 200, 200, 200]),
+            ("GET", "/_page/0/app.js", "", [200, 200, 200, 200]),
+            ("GET", "/_page/0/../../etc/passwd", "", [404, 401, 404, 404]),
+            ("GET", "/_page/0/nothing", "", [404, 404, 404, 404]),
+            ("POST", "/", "", [401, 401, 403, 405]),
+            ("GET", "/api/v1/session", "", [200, 401, 200, 200]),
+            ("POST", "/api/v1/session", "{}", [401, 401, 200, 200]),
+            ("POST", "/api/v1/session", "{\"code\":\"0\"}", [401, 401, 401, 401]),
+            ("POST", "/api/v1/login", "{}", [401, 401, 403, 200]),
+            ("GET", "/api/v1/live", "", [200, 401, 200, 200]),
+            ("GET", "/api/v1/streams", "", [200, 401, 200, 200]),
         ],
     );
     daemon.stop();
@@ -106,8 +117,59 @@ fn each_route_asks_for_the_role_that_its_method_needs() {
             ("GET", "/api/v1/vods", "", [401, 401, 200, 200]),
             ("GET", "/api/v1/nothing", "", [401, 401, 404, 404]),
             ("POST", "/api/v1/queue/retry", "{}", [401, 401, 403, 200]),
+            ("GET", "/", "", [200, 200, 200, 200]),
+            ("GET", "/_page/0/style.css", "", [200, 200, 200, 200]),
+            ("GET", "/api/v1/session", "", [401, 401, 200, 200]),
+            ("POST", "/api/v1/session", "{}", [401, 401, 200, 200]),
         ],
     );
+    daemon.stop();
+}
+
+#[test]
+fn a_code_gives_one_session_whose_cookie_reads_media_until_it_ends() {
+    let house = house_at("0.0.0.0:0");
+    house.put(&made("mp4-faststart", 1), "room1.mp4");
+    house.process().expect_code(0);
+    let id = house.vods()[0]["vodId"].as_str().unwrap().to_owned();
+    let daemon = Daemon::start(&house);
+    let base = format!("http://{}", address_of(&daemon));
+    let json = |said: &str| serde_json::from_str::<Value>(said).unwrap();
+    let operator = format!("Authorization: Bearer {OPERATOR}");
+    let (status, made) = curl(&["-X", "POST", &format!("{base}/api/v1/login"), "-H", &operator, "--data", "{}"]);
+    assert_eq!(status, 200, "{made}");
+    let code = json(&made)["code"].as_str().unwrap().to_owned();
+    let jar = house.path().join("cookies");
+    let jar = jar.to_str().unwrap();
+    let body = format!("{{\"code\":\"{code}\"}}");
+    let session = format!("{base}/api/v1/session");
+    let (status, given) = curl(&["-X", "POST", &session, "-c", jar, "--data", &body]);
+    assert_eq!((status, &json(&given)["role"]), (200, &"operate".into()), "{given}");
+    assert_eq!(curl(&["-X", "POST", &session, "--data", &body]).0, 401, "the code was used");
+
+    let token = format!("Authorization: Bearer {}", json(&given)["token"].as_str().unwrap());
+    let retry = format!("{base}/api/v1/queue/retry");
+    assert_eq!(curl(&["-X", "POST", &retry, "-H", &token, "--data", "{}"]).0, 200);
+    let media = format!("{base}/api/v1/vods/{id}/media");
+    let seen = |args: &[&str]| curl(&[args, &["-o", "/dev/null"]].concat()).0;
+    assert_eq!(seen(&[&media]), 401);
+    assert_eq!(seen(&[&media, "-b", jar]), 200);
+    assert_eq!(seen(&[&format!("{base}/api/v1/vods"), "-b", jar]), 401, "a cookie lists nothing");
+    assert_eq!(curl(&["-X", "POST", &retry, "-b", jar, "--data", "{}"]).0, 401, "a cookie changes nothing");
+    assert_eq!(curl(&["-X", "DELETE", &session, "-H", &token]).0, 200);
+    assert_eq!((seen(&[&media, "-b", jar]), seen(&[&media, "-H", &token])), (401, 401), "the session has ended");
+    daemon.stop();
+}
+
+#[test]
+fn without_the_page_its_address_is_nothing() {
+    let house =
+        House::with_config(|dir| standard_config(dir, "") + "\n[serve]\nlisten = \"127.0.0.1:0\"\npage = false\n");
+    let daemon = Daemon::start(&house);
+    let base = format!("http://{}", address_of(&daemon));
+    assert_eq!(curl(&[&format!("{base}/")]).0, 404);
+    assert_eq!(curl(&[&format!("{base}/_page/0/app.js")]).0, 404);
+    assert!(house.run(&["open", "--print"]).err.contains("does not serve the page"));
     daemon.stop();
 }
 

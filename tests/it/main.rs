@@ -56,6 +56,7 @@ mod nginx_rtmp;
 mod nothing_lost;
 mod operations;
 mod owners;
+mod page;
 mod players;
 mod presentation;
 mod priority;

@@ -16,9 +16,9 @@ use aftercast::config::{self, Sources};
 use aftercast::discover::Mode;
 use aftercast::operations::{
     CheckCatalog, CollectUploads, Context, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FollowEvents, FreeLocal,
-    InForce, ListEvents, ListQueue, ListRecordings, ListVods, Plan, PlanRetention, Process, RebuildCatalog,
-    ReplayEvents, RetryDeliveries, ShareVod, ShowSettings, ShowStatus, ShowTimeline, ShowVod, UndoSplice, VerifyVods,
-    VodHistogram, VodState,
+    InForce, ListEvents, ListLive, ListQueue, ListRecordings, ListStreams, ListVods, MakeLogin, Plan, PlanRetention,
+    Process, RebuildCatalog, ReplayEvents, RetryDeliveries, ShareVod, ShowSettings, ShowStatus, ShowTimeline, ShowVod,
+    UndoSplice, VerifyVods, VodHistogram, VodState,
 };
 use aftercast::pipeline::{Engine, Opening, Stop};
 use aftercast::recording::Outcome;
@@ -80,8 +80,12 @@ fn make_comparable(value: &mut Value, house: &str) {
     const OF_THE_PLACE: &[&str] = &[
         // A daemon has done its first scan, this process does none.
         "isReady",
+        "code",
+        "expiresMs",
+        "address",
         "notReady",
         "freeBytes",
+        "timeZone",
         "sequence",
         "atMs",
         "last",
@@ -227,6 +231,15 @@ fn finds(both: &mut Both) {
     assert_eq!(found(&both.same(|_| quarantined.clone())), Some(1));
     both.same(|_| ListRecordings { state: Some("lost".into()), ..ListRecordings::default() });
     both.same(|_| ShowStatus {});
+    assert_eq!(both.same(|_| ListLive {})["end"]["data"]["total"], 0);
+    both.same(|_| MakeLogin {});
+    assert_eq!(found(&both.same(|_| ListStreams::default())), Some(2));
+    let second = ListStreams { after: Some("room1".into()), text: Some("ROOM".into()), ..ListStreams::default() };
+    assert_eq!(found(&both.same(|_| second.clone())), Some(1));
+    let at = |offset| ListVods { offset: Some(offset), limit: 1, ..ListVods::default() };
+    let second = both.same(|_| at(1));
+    assert_eq!(second["end"]["data"]["total"], 2, "{second}");
+    both.same(|_| ListVods { from_ms: Some(0), ..at(0) });
     assert_eq!(both.same(|_| ExportVods {})["items"].as_array().map(Vec::len), Some(2));
 }
 

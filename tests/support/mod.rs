@@ -1,5 +1,6 @@
 //! What several integration tests need: the real binary, a scratch house, recordings made by ffmpeg.
 
+pub mod archive;
 pub mod assets;
 pub mod boxes;
 pub mod browser;

@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 
+use super::super::marks;
 use super::*;
+use crate::recording::Outcome;
 
 #[derive(Debug, Clone)]
 struct Vod {
@@ -10,6 +12,8 @@ struct Vod {
     name: String,
     stream: String,
     created_ms: i64,
+    started_ms: i64,
+    outcome: Outcome,
     root: PathBuf,
 }
 
@@ -20,6 +24,8 @@ impl Vod {
             name: format!("{}{}.mp4", if name.is_multiple_of(2) { "Room" } else { "rOOm" }, name / 2),
             stream: format!("s{stream}"),
             created_ms,
+            started_ms: 10 - created_ms / 2,
+            outcome: if name.is_multiple_of(3) { Outcome::Salvaged } else { Outcome::Kept },
             root: format!("/root{}", id % 3).into(),
         }
     }
@@ -33,7 +39,8 @@ impl Vod {
             description: None,
             metadata: None,
         };
-        Known { words, created_ms: self.created_ms, root: &self.root }
+        let marks = marks::of(self.outcome, false, true, false);
+        Known { words, created_ms: self.created_ms, started_ms: self.started_ms, marks, root: &self.root }
     }
 }
 
@@ -41,13 +48,18 @@ impl Vod {
 fn expected(vods: &[Vod], selection: &Selection<'_>, (offset, limit): (usize, usize)) -> (usize, Vec<String>) {
     let is_found = |vod: &&Vod| {
         let words = [&vod.id, &vod.name, &vod.stream].map(|text| text.to_lowercase());
-        selection.roots.contains(&vod.root)
+        (selection.everywhere || selection.roots.contains(&vod.root))
+            && (selection.marks.is_any() || vod.outcome == Outcome::Salvaged)
             && selection.stream.is_none_or(|stream| vod.stream == stream)
             && selection.search.is_none_or(|search| words.iter().any(|text| text.contains(&search.to_lowercase())))
     };
     let mut wanted: Vec<_> = vods.iter().filter(is_found).collect();
     let by_created = |vod: &Vod| (vod.created_ms, vod.id.to_lowercase());
-    wanted.sort_by_key(|vod| (selection.by_name.then(|| vod.name.to_lowercase()), by_created(vod)));
+    wanted.sort_by_key(|vod| {
+        let name = (selection.order == Order::Name).then(|| vod.name.to_lowercase());
+        let start = (selection.order == Order::Start).then_some(vod.started_ms);
+        (name, start, by_created(vod))
+    });
     if selection.descending {
         wanted.reverse();
     }
@@ -56,7 +68,7 @@ fn expected(vods: &[Vod], selection: &Selection<'_>, (offset, limit): (usize, us
 
 fn asked(ranked: &Ranked, selection: &Selection<'_>, page: (usize, usize)) -> (usize, Vec<String>) {
     let found = ranked.find(selection);
-    let count = found.as_ref().map_or_else(|| ranked.count(selection.roots), |found| found.count);
+    let count = found.as_ref().map_or_else(|| ranked.count(selection), |found| found.count);
     (count, ranked.page(selection, found.as_ref(), page))
 }
 
@@ -66,18 +78,25 @@ fn compare(ranked: &Ranked, vods: &[Vod]) {
         for (stream, search) in
             [(None, None), (Some("s1"), None), (None, Some("OOM1")), (Some("s0"), Some("d1")), (None, Some("zz"))]
         {
-            for (by_name, descending) in [(false, false), (false, true), (true, false), (true, true)] {
-                let selection = Selection { roots, stream, search, by_name, descending };
-                for page in [(0, 50), (1, 2), (3, 0), (usize::MAX, usize::MAX), (1000, 1)] {
-                    assert_eq!(
-                        asked(ranked, &selection, page),
-                        expected(vods, &selection, page),
-                        "{selection:?} {page:?}"
-                    );
-                }
+            for order in [Order::Created, Order::Start, Order::Name] {
+                let plain = Selection { roots, stream, search, order, ..Selection::default() };
+                compare_pages(ranked, vods, &plain);
+                compare_pages(ranked, vods, &Selection { descending: true, everywhere: true, ..plain });
+                let marks = Marks::default().outcome(Outcome::Salvaged).delivered();
+                compare_pages(ranked, vods, &Selection { marks, descending: true, ..plain });
             }
         }
     }
+}
+
+fn compare_pages(ranked: &Ranked, vods: &[Vod], selection: &Selection<'_>) {
+    for page in [(0, 50), (1, 2), (3, 0), (usize::MAX, usize::MAX), (1000, 1)] {
+        assert_eq!(asked(ranked, selection, page), expected(vods, selection, page), "{selection:?} {page:?}");
+    }
+    let start = |id: &String| vods.iter().find(|vod| vod.id == *id).map(|vod| vod.started_ms);
+    let ids = asked(ranked, selection, (0, usize::MAX)).1;
+    let starts = ranked.starts(selection, ranked.find(selection).as_ref());
+    assert_eq!(starts, ids.iter().filter_map(start).collect::<Vec<_>>());
 }
 
 proptest! {

@@ -17,7 +17,7 @@ fn every_change_is_seen_by_the_next_request() {
     let first = catalogue(&home, "b", 1, 10);
     assert_eq!(home.merge_rebuilt(&[record("a", 2, 20)]).unwrap().added, 1);
     assert_eq!(names(&home, &all, (0, 9)), ["b.mp4", "a.mp4"]);
-    assert_eq!(names(&home, &Selection { by_name: true, ..all }, (0, 9)), ["a.mp4", "b.mp4"]);
+    assert_eq!(names(&home, &Selection { order: Order::Name, ..all }, (0, 9)), ["a.mp4", "b.mp4"]);
     assert_eq!(names(&home, &Selection { descending: true, ..all }, (1, 1)), ["b.mp4"]);
     assert_eq!((count(&home, "MP4"), count(&home, "a.m"), count(&home, "")), (2, 1, 2));
 

@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod events;
 pub mod help;
 pub mod inspect;
+pub mod open;
 pub mod process;
 pub mod queue;
 pub mod recover;

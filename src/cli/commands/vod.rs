@@ -45,7 +45,7 @@ pub fn run(asked: &Asked, command: &VodCommand, zone: &TimeZone, out: &mut Outpu
 fn list(asked: &Asked, mut wanted: ListVods, zone: &TimeZone, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let (mut vods, mut exit) = (Vec::new(), Exit::Done);
     loop {
-        let VodPage { items, next, unreadable } = asked.ask(&wanted)?;
+        let VodPage { items, next, unreadable, .. } = asked.ask(&wanted)?;
         for words in &unreadable {
             writeln!(out.err, "Warning: {words}").map_err(Failure::output)?;
             exit = Exit::SomeFailed;

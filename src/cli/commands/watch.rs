@@ -1,5 +1,6 @@
 //! `watch`: the daemon. Owns the house, answers other commands through the socket, tells systemd when it is ready.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -51,6 +52,9 @@ pub fn run(cli: &Cli, args: &WatchArgs, out: &mut Output<'_>) -> Result<Exit, Fa
     });
     if let Ok(served) = &served {
         listen(served, &context.config())?;
+        if let Some(address) = context.logins().address().filter(|_| std::io::stderr().is_terminal()) {
+            writeln!(out.err, "The page: {address} (`aftercast open` logs a browser in)").map_err(Failure::output)?;
+        }
     }
     let watched = pipeline::watch(&engine, &control, &|| {
         context.say_ready();

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::{Access, Key, PATH, Section, Shape, put, quote_path, secret};
+use super::{Access, Key, PATH, SWITCH, Section, Shape, put, quote_path, secret};
 use crate::config::ServeOptions;
 use crate::config::value::{Value, Wrong, quote, quote_list};
 
@@ -29,7 +29,7 @@ const fn file(
     Key::new(Section::Serve, name, shape, Access::Whole(set, show), why)
 }
 
-pub(super) static KEYS: [Key; 6] = [
+pub(super) static KEYS: [Key; 7] = [
     Key::new(
         Section::Serve,
         "listen",
@@ -70,6 +70,14 @@ pub(super) static KEYS: [Key; 6] = [
         "Private key (PEM) of `tls_cert`.",
     )
     .like(r#""/etc/aftercast/tls.key""#),
+    Key::new(
+        Section::Serve,
+        "page",
+        SWITCH,
+        Access::Whole(|c, v| put(&mut c.serve.page, v.boolean()), |c| Some(c.serve.page.to_string())),
+        "Whether the page for browsers is served at `/`.",
+    )
+    .or("true"),
     Key::new(
         Section::Serve,
         "origins",

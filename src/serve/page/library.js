@@ -1,0 +1,360 @@
+// The library: every VoD as a grid or a table, found by words, filters and months.
+
+import { useEffect, useMemo, useRef, useState } from './vendor/hooks.mjs';
+import { at, get, session, useAnswer, useEvents, vodPath, wantLogin, post, useEvery } from './api.js';
+import { Badge, Button, Empty, Fault, Icon, Loading, Time, attempt, copyText, html, say, useLate } from './parts.js';
+import { bothTimes, clock, codec, container, counted, dayAndTime, month, size } from './format.js';
+import { Pages, Scroller } from './grid.js';
+import { isTruncated } from './defects.js';
+import { cellAt, posterOf, spriteOf } from './pictures.js';
+import { DeleteDialog, VerifyDialog } from './dialogs.js';
+
+const TILE_PX = 248;
+const TEXT_PX = 56;
+const GAP_PX = 16;
+const PHONE_PX = 560;
+const PHONE_ROW_PX = 88;
+const TABLE_ROW_PX = 44;
+
+const OUTCOMES = [['', 'Any outcome'], ['kept', 'Kept'], ['spliced', 'Spliced'], ['remuxed', 'Remuxed'], ['salvaged', 'Salvaged']];
+const STATES = [['', 'Anywhere'], ['local', 'On this disk'], ['freed', 'Freed'], ['delivered', 'Delivered'], ['defective', 'With defects']];
+
+export const videoOf = (vod) => vod.tracks?.find((track) => track.kind === 'video');
+
+/** A hue that is always the same for a stream. */
+export const hueOf = (text) => [...text].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 7);
+
+/** What is worth knowing at a glance. */
+export const Badges = ({ vod, all }) => {
+  const stores = vod.remote ?? [];
+  const isPaused = stores.some((copy) => copy.differs);
+  return html`
+    ${vod.salvaged && html`<${Badge} kind="warn" icon=${all ? 'wrench' : undefined} title="Rebuilt after a crash">Salvaged</${Badge}>`}
+    ${isTruncated(vod) && html`<${Badge} kind="warn" title="The end is missing">Truncated</${Badge}>`}
+    ${isPaused && html`<${Badge} kind="bad" title="A copy in a store is not what was delivered">Copy differs</${Badge}>`}
+    ${vod.freedAt && html`<${Badge} title="The local file was freed; it plays from the store">Freed</${Badge}>`}
+    ${all && stores.map((copy) => html`<${Badge} kind="ok" icon="cloud" title=${copy.url}>${copy.target}</${Badge}>`)}
+    ${all && !vod.freedAt && html`<${Badge} icon="hard-drive" title=${vod.filePath}>On this disk</${Badge}>`}`;
+};
+
+const Poster = ({ vod }) => {
+  const [isBroken, setBroken] = useState(false);
+  const [cell, setCell] = useState(null);
+  const [poster, sprite] = [posterOf(vod), spriteOf(vod)];
+  useEffect(() => setBroken(false), [vod.vodId]);
+  const video = videoOf(vod);
+  const kind = video ? codec(video.codec) : codec(vod.tracks?.[0]?.codec ?? container(vod.container));
+  // The pointer goes through the recording from left to right.
+  const scrub = (event) => {
+    const { left, width } = event.currentTarget.getBoundingClientRect();
+    setCell(cellAt(sprite.tiles, ((event.clientX - left) / width) * sprite.tiles.durationMs));
+  };
+  const rows = sprite && Math.ceil(sprite.tiles.count / sprite.tiles.columns);
+  const part = (place, of) => `${of > 1 ? (100 * place) / (of - 1) : 0}%`;
+  const sheet = cell && {
+    backgroundImage: `url("${sprite.image}")`, backgroundSize: `${100 * sprite.tiles.columns}% ${100 * rows}%`,
+    backgroundPosition: `${part(cell.column, sprite.tiles.columns)} ${part(cell.row, rows)}`,
+  };
+  return html`
+    <div class="poster" onPointerMove=${sprite && scrub} onPointerLeave=${sprite && (() => setCell(null))} data-initial=${[...(vod.streamName || '?')][0]} data-kind=${kind} style=${{ '--hue': hueOf(vod.streamId) }}>
+      ${poster && !isBroken && html`<img src=${poster} alt="" loading="lazy" decoding="async" onError=${() => setBroken(true)} />`}
+      ${cell && html`<span class="scrub" style=${sheet}></span>`}
+      <span class="length">${clock(vod.duration)}</span>
+    </div>`;
+};
+
+const Tile = ({ vod, index, total, place, isPicked, isCurrent, onPick, onKey }) => {
+  if (!vod) return html`<div class="tile waiting" style=${place}><div class="poster"></div></div>`;
+  const name = vod.description || vod.streamName;
+  return html`
+    <div class=${`tile ${isPicked ? 'picked' : ''}`} style=${place} role="listitem" aria-setsize=${total} aria-posinset=${index + 1}>
+      <a class="tile-link" href=${`#/vod/${vod.vodId}`} data-at=${index} tabIndex=${isCurrent ? 0 : -1} onKeyDown=${onKey}>
+        <${Poster} vod=${vod} />
+        <span class="tile-name" title=${vod.vodName}>${name}</span>
+        <span class="tile-meta" title=${bothTimes(vod.startTime)}>${dayAndTime(vod.startTime)} · ${size(vod.fileSize)}</span>
+        <span class="tile-badges"><${Badges} vod=${vod} /></span>
+      </a>
+      <input type="checkbox" class="pick" aria-label=${`Select ${vod.vodName}`} checked=${isPicked} tabIndex=${isCurrent ? 0 : -1} onClick=${(event) => onPick(index, vod, event.shiftKey)} />
+    </div>`;
+};
+
+const COLUMNS = ['Name', 'Stream', 'Started', 'Duration', 'Size', 'Codec', 'Outcome', 'Stored'];
+
+const Row = ({ vod, index, place, isPicked, isCurrent, onPick, onKey }) => {
+  if (!vod) return html`<div class="row waiting" role="row" style=${place}><span role="cell"></span></div>`;
+  const video = videoOf(vod);
+  const stored = [...(vod.freedAt ? [] : ['disk']), ...(vod.remote ?? []).map((copy) => copy.target)];
+  return html`
+    <div class=${`row ${isPicked ? 'picked' : ''}`} role="row" aria-rowindex=${index + 2} style=${place}>
+      <span role="cell" class="check"><input type="checkbox" class="pick" aria-label=${`Select ${vod.vodName}`} checked=${isPicked} tabIndex=${isCurrent ? 0 : -1} onClick=${(event) => onPick(index, vod, event.shiftKey)} /></span>
+      <span role="cell" class="main"><a href=${`#/vod/${vod.vodId}`} data-at=${index} tabIndex=${isCurrent ? 0 : -1} onKeyDown=${onKey} title=${vod.vodName}>${vod.vodName}</a></span>
+      <span role="cell">${vod.streamName}</span>
+      <span role="cell" title=${bothTimes(vod.startTime)}>${dayAndTime(vod.startTime)}</span>
+      <span role="cell" class="number">${clock(vod.duration)}</span>
+      <span role="cell" class="number">${size(vod.fileSize)}</span>
+      <span role="cell">${video ? `${codec(video.codec)} ${video.height ?? ''}` : codec(vod.tracks?.[0]?.codec ?? '')}</span>
+      <span role="cell">${vod.salvaged ? html`<${Badge} kind="warn">Salvaged</${Badge}>` : isTruncated(vod) ? html`<${Badge} kind="warn">Truncated</${Badge}>` : vod.outcome}</span>
+      <span role="cell" class="stored" title=${(vod.remote ?? []).map((copy) => copy.url).join('\n')}>${stored.join(', ') || '–'}</span>
+    </div>`;
+};
+
+/** Months and how many VoDs each has; a slider down the side. */
+const Scrubber = ({ months, total, position, onJump }) => {
+  const bar = useRef(null);
+  const [hover, setHover] = useState(null);
+  const starts = useMemo(() => {
+    let before = 0;
+    return months.map(([key, count]) => {
+      const start = before;
+      before += count;
+      return { key, start, count };
+    });
+  }, [months]);
+  if (starts.length < 2) return null;
+  const found = starts.findLastIndex((entry) => entry.start <= position);
+  const current = Math.max(0, found);
+  const atPointer = (event) => {
+    const { top, height } = bar.current.getBoundingClientRect();
+    const part = Math.min(0.9999, Math.max(0, (event.clientY - top) / height));
+    return starts.findLast((entry) => entry.start <= part * total) ?? starts[0];
+  };
+  const years = [];
+  for (const { key, start } of starts) {
+    const part = start / total;
+    const year = key.slice(0, 4);
+    const before = years.at(-1);
+    if (before?.year !== year && (!before || part - before.part > 0.035)) years.push({ year, part });
+  }
+  const onKey = (event) => {
+    const step = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1, PageDown: 12, PageUp: -12 }[event.key];
+    const to = event.key === 'Home' ? 0 : event.key === 'End' ? starts.length - 1 : step ? Math.min(starts.length - 1, Math.max(0, current + step)) : null;
+    if (to === null) return;
+    event.preventDefault();
+    onJump(starts[to].start);
+  };
+  const drag = (event) => {
+    if (event.type === 'pointerdown') bar.current.setPointerCapture(event.pointerId);
+    const entry = atPointer(event);
+    setHover({ entry, part: entry.start / total });
+    if (event.type === 'pointerdown' || event.buttons) onJump(entry.start);
+  };
+  return html`
+    <div class="scrubber" ref=${bar} role="slider" tabIndex="0" aria-label="Month" aria-orientation="vertical" aria-valuemin="0" aria-valuemax=${starts.length - 1}
+      aria-valuenow=${current} aria-valuetext=${`${month(starts[current].key)}, ${counted(starts[current].count, 'recording')}`}
+      onKeyDown=${onKey} onPointerDown=${drag} onPointerMove=${drag} onPointerLeave=${() => setHover(null)}>
+      ${years.map(({ year, part }) => html`<span key=${year} class="year" style=${{ top: `${part * 100}%` }}>${year}</span>`)}
+      <span class="thumb" style=${{ top: `${(position / total) * 100}%` }}></span>
+      ${hover && html`<span class="tip" style=${{ top: `${hover.part * 100}%` }}>${month(hover.entry.key, 'short')} · ${hover.entry.count.toLocaleString()}</span>`}
+    </div>`;
+};
+
+const LiveStrip = () => {
+  const [live, setLive] = useState([]);
+  const look = () => get('live').then(({ items }) => setLive(items.filter((item) => item.isWritten)), () => {});
+  useEffect(() => { look(); }, [session.epoch]);
+  useEvery(4000, look);
+  useEvents(['recording.'], look);
+  if (!live.length) return null;
+  return html`<a class="live-strip" href="#/pipeline"><span class="dot rec"></span><b>${counted(live.length, 'recording')} being made</b>
+    <span class="fade">${live.slice(0, 4).map((item) => item.streamId).join(', ')}${live.length > 4 ? ' …' : ''}</span></a>`;
+};
+
+const FirstRun = () => {
+  const { data } = useAnswer(() => get('status'), []);
+  return html`<${Empty} icon="film" title="No recordings yet">
+    <p>aftercast watches these directories and shows each recording as soon as it is finished:</p>
+    <ul class="plain">${data?.roots.map((root) => html`<li><code>${root.path}</code> ${!root.isAvailable && html`<${Badge} kind="bad">not available</${Badge}>`}</li>`)}</ul>
+    <p>Make one with your ingest server, or copy one there. Recordings that are somewhere else: <code>aftercast process DIRECTORY</code>.</p>
+    <p><a href="#/doctor">Doctor</a> checks permissions, disks and stores. <a href="#/pipeline">Pipeline</a> shows what waits, and why.</p>
+  </${Empty}>`;
+};
+
+/** The choice of the library as it is in the address. */
+const choiceOf = (query) => Object.fromEntries(['text', 'stream', 'outcome', 'state'].map((name) => [name, query.get(name) ?? '']));
+
+export const Library = ({ query, go }) => {
+  const choice = choiceOf(query);
+  const isTable = query.get('view') === 'table';
+  const oldestFirst = query.get('order') === 'oldest';
+  const key = JSON.stringify([choice, oldestFirst, session.epoch]);
+  const [, redraw] = useState(0);
+  const [position, setPosition] = useState(0);
+  const [picked, setPicked] = useState(new Map());
+  const [current, setCurrent] = useState(0);
+  const [dialog, setDialog] = useState(null);
+  const [months, setMonths] = useState([]);
+  const [news, setNews] = useState(0);
+  const lastPicked = useRef(null);
+  const control = useRef(null);
+  const [text, setText] = useState(choice.text);
+  const [stream, setStream] = useState(choice.stream);
+
+  const change = (name, value) => {
+    const next = new URLSearchParams(query);
+    if (value) next.set(name, value);
+    else next.delete(name);
+    go(`/?${next}`, true);
+  };
+  // The address follows what is typed, and the fields follow an address that came from elsewhere.
+  const sent = useRef(choice);
+  const follow = (name) => (value) => {
+    if (value === choice[name]) return;
+    sent.current = { ...sent.current, [name]: value };
+    change(name, value);
+  };
+  useLate(text, 250, follow('text'));
+  useLate(stream, 250, follow('stream'));
+  useEffect(() => {
+    if (choice.text !== sent.current.text) setText(choice.text);
+    if (choice.stream !== sent.current.stream) setStream(choice.stream);
+    sent.current = choice;
+  }, [choice.text, choice.stream]);
+
+  const pages = useMemo(() => new Pages(
+    (offset, limit) => get('vods', { offset, limit, ...choice, oldestFirst: oldestFirst || undefined }),
+    () => redraw((count) => count + 1),
+  ), [key]);
+  const readMonths = () => get('vods/histogram', { by: 'month', ...choice }).then(({ counts }) => {
+    const all = Object.entries(counts).sort(([a], [b]) => (a < b ? -1 : 1));
+    setMonths(oldestFirst ? all : all.reverse());
+  }, () => {});
+  useEffect(() => {
+    pages.want(0, 60);
+    setPosition(0);
+    setCurrent(0);
+    setNews(0);
+    readMonths();
+    return () => pages.end();
+  }, [pages]);
+  const refresh = () => {
+    setNews(0);
+    pages.refresh();
+    readMonths();
+  };
+  useEvents(['vod.', 'local.freed', 'delivery.completed'], (all) => {
+    const added = all.filter((event) => event.type === 'vod.catalogued').length;
+    // Nothing moves under the eyes of who reads further down.
+    if ((control.current?.top ?? 0) > 40 && added) setNews((count) => count + added);
+    else refresh();
+  }, 500);
+
+  const total = pages.total ?? 0;
+  const hasFilter = Object.values(choice).some(Boolean);
+  const pick = (index, vod, isRange) => {
+    const next = new Map(picked);
+    if (isRange && lastPicked.current !== null) {
+      const [from, to] = [lastPicked.current, index].sort((a, b) => a - b);
+      for (let each = from; each <= to; each += 1) {
+        const found = pages.item(each);
+        if (found) next.set(found.vodId, found);
+      }
+    } else if (next.has(vod.vodId)) next.delete(vod.vodId);
+    else next.set(vod.vodId, vod);
+    lastPicked.current = index;
+    setPicked(next);
+  };
+  const onKey = (index) => (event) => {
+    const across = isTable ? 1 : control.current.columns;
+    const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: across, ArrowUp: -across, PageDown: across * 4, PageUp: -across * 4 }[event.key];
+    let to = event.key === 'Home' ? 0 : event.key === 'End' ? total - 1 : step ? index + step : null;
+    if (event.key === ' ') {
+      event.preventDefault();
+      const vod = pages.item(index);
+      if (vod) pick(index, vod, event.shiftKey);
+      return;
+    }
+    if (to === null) return;
+    event.preventDefault();
+    to = Math.min(total - 1, Math.max(0, to));
+    setCurrent(to);
+    control.current.focus(to);
+  };
+  const see = (firstRow, first, last) => {
+    setPosition(firstRow);
+    if (current < first || current > last) setCurrent(first);
+    pages.want(first, last);
+  };
+  const draw = (index, place) => {
+    const vod = pages.item(index);
+    const shared = { key: `${index}`, vod, index, total, place, isPicked: vod && picked.has(vod.vodId), isCurrent: index === current, onPick: pick, onKey: onKey(index) };
+    return isTable ? html`<${Row} ...${shared} />` : html`<${Tile} ...${shared} />`;
+  };
+  const columns = (width) => (isTable || width < PHONE_PX ? 1 : Math.max(2, Math.floor((width + GAP_PX) / TILE_PX)));
+  const rowHeight = (width, across) => {
+    if (isTable) return TABLE_ROW_PX;
+    return width < PHONE_PX ? PHONE_ROW_PX : Math.round((((width + GAP_PX) / across - GAP_PX) * 9) / 16) + TEXT_PX + GAP_PX;
+  };
+
+  return html`
+    <div class=${`library ${picked.size ? 'picking' : ''}`}>
+      <header class="bar-top">
+        <h1>Library</h1>
+        <label class="search"><${Icon} name="search" /><input type="search" placeholder="Search name, stream, description" aria-label="Search" value=${text} onInput=${(event) => setText(event.target.value)} data-search /></label>
+        <input class="stream-filter" type="text" placeholder="Stream" aria-label="Stream" value=${stream} onInput=${(event) => setStream(event.target.value)} />
+        <select aria-label="Outcome" value=${choice.outcome} onChange=${(event) => change('outcome', event.target.value)}>${OUTCOMES.map(([value, name]) => html`<option value=${value}>${name}</option>`)}</select>
+        <select aria-label="State" value=${choice.state} onChange=${(event) => change('state', event.target.value)}>${STATES.map(([value, name]) => html`<option value=${value}>${name}</option>`)}</select>
+        <select aria-label="Order" value=${oldestFirst ? 'oldest' : ''} onChange=${(event) => change('order', event.target.value)}><option value="">Newest first</option><option value="oldest">Oldest first</option></select>
+        <div class="toggle" role="group" aria-label="View">
+          <${Button} icon="grid-2x2" label="Grid" aria-pressed=${!isTable} onClick=${() => change('view', '')} />
+          <${Button} icon="table-2" label="Table" aria-pressed=${isTable} onClick=${() => change('view', 'table')} />
+        </div>
+        <span class="total" role="status">${pages.total === null ? '' : counted(total, 'recording')}</span>
+      </header>
+      <${LiveStrip} />
+      ${news > 0 && html`<button type="button" class="pill" onClick=${() => { control.current.jump(0); refresh(); }}>${counted(news, 'new recording')}: show</button>`}
+      ${pages.error && html`<${Fault} error=${pages.error} retry=${() => pages.refresh()} />`}
+      ${pages.total === null && !pages.error && html`<${Loading} what="recordings" />`}
+      ${pages.total === 0 && (hasFilter ? html`<${Empty} icon="search" title="Nothing found"><p>No recording has all of this.</p><${Button} onClick=${() => { setText(''); setStream(''); go('/', true); }}>Clear filters</${Button}></${Empty}>` : html`<${FirstRun} />`)}
+      <div class=${`shelf ${isTable ? 'as-table' : ''}`} hidden=${!total}>
+        <${Scroller} key=${`${key}${isTable}`} total=${total} count=${total + 1} columns=${columns} rowHeight=${rowHeight} gap=${isTable ? 0 : GAP_PX} draw=${draw} onSee=${see} control=${control}
+          role=${isTable ? 'table' : 'list'} label="Recordings"
+          head=${isTable && html`<div class="row head" aria-hidden="true"><span class="check"></span>${COLUMNS.map((name) => html`<span>${name}</span>`)}</div>`} />
+        <${Scrubber} months=${months} total=${total} position=${position} onJump=${(index) => control.current.jump(index)} />
+      </div>
+      ${picked.size > 0 && html`<${Picked} picked=${[...picked.values()]} clear=${() => setPicked(new Map())} open=${setDialog} />`}
+      ${dialog === 'delete' && html`<${DeleteDialog} vods=${[...picked.values()]} onClose=${(isDone) => { setDialog(null); if (isDone) { setPicked(new Map()); refresh(); } }} />`}
+      ${dialog === 'verify' && html`<${VerifyDialog} vods=${[...picked.values()]} onClose=${() => setDialog(null)} />`}
+    </div>`;
+};
+
+/** What can be done with those that are selected. */
+const Picked = ({ picked, clear, open }) => {
+  const mayOperate = (then) => (session.role === 'operate' ? then() : wantLogin('This needs the operate token.'));
+  const copyUrls = () => attempt(async () => {
+    await copyText(picked.map((vod) => new URL(at(vodPath(vod.vodId, '/media')), document.baseURI).href).join('\n'));
+    say(`${counted(picked.length, 'URL')} copied.`);
+  });
+  const download = async () => {
+    for (const vod of picked) {
+      downloadVod(vod);
+      // Browsers drop downloads that begin at once.
+      await new Promise((done) => setTimeout(done, 400));
+    }
+  };
+  const again = () => mayOperate(() => attempt(async () => {
+    const ids = new Set(picked.map((vod) => vod.vodId));
+    const { deliveries } = await get('queue');
+    const waiting = deliveries.map(({ delivery }) => delivery).filter((delivery) => ids.has(delivery.asset.vodId));
+    if (!waiting.length) return say('Nothing of these waits for delivery. “Verify” uploads again what differs in a store.');
+    const { retried } = await post('queue/retry', { ids: waiting.map((delivery) => delivery.id) });
+    return say(`${counted(retried, 'delivery', 'deliveries')} tried again now.`);
+  }));
+  const bytes = picked.reduce((sum, vod) => sum + vod.fileSize, 0);
+  return html`
+    <div class="picked-bar" role="toolbar" aria-label="Selected recordings">
+      <b>${picked.length.toLocaleString()} selected</b><span class="fade">${size(bytes)}</span>
+      <${Button} icon="shield-check" onClick=${() => mayOperate(() => open('verify'))}>Verify</${Button}>
+      <${Button} icon="download" onClick=${download}>Download</${Button}>
+      <${Button} icon="link" onClick=${copyUrls}>Copy URLs</${Button}>
+      <${Button} icon="cloud-upload" onClick=${again}>Deliver again</${Button}>
+      <${Button} icon="trash-2" kind="danger" onClick=${() => mayOperate(() => open('delete'))}>Delete</${Button}>
+      <${Button} icon="x" label="Clear selection" onClick=${clear} />
+    </div>`;
+};
+
+export function downloadVod(vod) {
+  const link = document.createElement('a');
+  link.href = at(vodPath(vod.vodId, '/media'), { download: 1 });
+  link.download = vod.vodName;
+  link.click();
+}
