@@ -15,6 +15,7 @@ use futures::stream;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use super::kept::Kept;
 use super::routes::{Answer, Route};
 use super::wire::{JSON, LINES, PROBLEM, operation_of};
 use crate::fault::{Class, chain};
@@ -32,19 +33,39 @@ pub(super) struct Service {
     pub context: Context,
     /// One permit for each operation under way.
     pub operations: Arc<Semaphore>,
+    /// Lists that were asked for before.
+    pub kept: Arc<Kept>,
 }
 
 /// Answers a request for an operation.
 pub(super) async fn answer<O: Route>(State(service): State<Service>, request: Request) -> Response {
+    let target = request.uri().path_and_query().map(ToString::to_string).filter(|_| O::ANSWER == Answer::Kept);
+    let (config, changes) = (service.context.config(), service.context.house().catalog.shared().vod_changes());
+    if let Some(body) = target.as_ref().and_then(|target| service.kept.get(target, &config, changes)) {
+        return data(body);
+    }
     let running = match operation_of::<O>(request).await {
         Ok(operation) => service.begin(operation).await,
         Err(error) => Err(error),
     };
-    match (running, O::ANSWER) {
-        (Err(error), _) => problem(&error),
-        (Ok(running), Answer::Whole) => running.whole().await,
-        (Ok(running), Answer::Lines) => running.lines().await,
+    let whole = match (running, O::ANSWER) {
+        (Err(error), _) => Err(error),
+        (Ok(running), Answer::Lines) => return running.lines().await,
+        (Ok(running), Answer::Whole | Answer::Kept) => running.whole().await,
+    };
+    match whole {
+        Ok(body) => {
+            if let Some(target) = target {
+                service.kept.put(&target, &config, changes, &body);
+            }
+            data(body)
+        }
+        Err(error) => problem(&error),
     }
+}
+
+fn data(body: Bytes) -> Response {
+    ([(CONTENT_TYPE, JSON)], body).into_response()
 }
 
 /// JSON that an operation says.
@@ -68,6 +89,11 @@ impl Drop for Until {
 }
 
 impl Service {
+    /// With so many operations at once.
+    pub(super) fn new(context: Context, operations: u32) -> Self {
+        Self { context, operations: Arc::new(Semaphore::new(operations as usize)), kept: Arc::default() }
+    }
+
     async fn begin<O: Operation>(&self, operation: O) -> Result<Running, OperationError> {
         let permit = self.turn().await?;
         let context = self.context.for_request();
@@ -98,12 +124,11 @@ impl Running {
         self.said.recv().await.unwrap_or_else(|| Said::End(Err(fault())))
     }
 
-    async fn whole(mut self) -> Response {
+    async fn whole(mut self) -> Result<Bytes, OperationError> {
         loop {
             match self.next().await {
                 Said::Item(_) => {}
-                Said::End(Ok(data)) => return ([(CONTENT_TYPE, JSON)], data).into_response(),
-                Said::End(Err(error)) => return problem(&error),
+                Said::End(ended) => return ended.map(Bytes::from),
             }
         }
     }
@@ -213,11 +238,11 @@ mod tests {
         }
     }
 
-    fn service(dir: &tempfile::TempDir, operations: usize) -> Service {
+    fn service(dir: &tempfile::TempDir, operations: u32) -> Service {
         let settings = Settings { state_dir: dir.path().join("state"), ..Settings::default() };
         let engine = Engine::start(settings, Stop::default(), Opening::default()).unwrap();
         let context = Context::new(Arc::new(engine), InForce::new(crate::config::Config::default()));
-        Service { context, operations: Arc::new(Semaphore::new(operations)) }
+        Service::new(context, operations)
     }
 
     #[tokio::test(start_paused = true)]
@@ -246,7 +271,7 @@ mod tests {
     #[tokio::test]
     async fn a_fault_of_the_program_is_an_answer() {
         let dir = tempfile::tempdir().unwrap();
-        let answer = service(&dir, 1).begin(Panics).await.unwrap().whole().await;
+        let answer = problem(&service(&dir, 1).begin(Panics).await.unwrap().whole().await.unwrap_err());
         assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let text = axum::body::to_bytes(answer.into_body(), 1 << 10).await.unwrap();
         let said: serde_json::Value = serde_json::from_slice(&text).unwrap();

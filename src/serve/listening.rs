@@ -75,7 +75,7 @@ impl Server {
             let _inside = runtime.handle().enter();
             tokio::net::UnixListener::from_std(socket)?
         };
-        let service = Service { context, operations: Arc::new(Semaphore::new(MOST_OPERATIONS as usize)) };
+        let service = Service::new(context, MOST_OPERATIONS);
         let server = Self {
             path: path.to_owned(),
             runtime,

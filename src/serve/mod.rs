@@ -17,6 +17,7 @@ mod asking;
 mod client;
 mod error;
 mod events;
+mod kept;
 mod listening;
 mod media;
 mod metrics;

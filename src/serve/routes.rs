@@ -34,6 +34,8 @@ pub enum Method {
 pub enum Answer {
     /// Its data, when it has ended.
     Whole,
+    /// The same, kept for the same request until a VoD or the configuration changes: its arguments are all in the path and the query.
+    Kept,
     /// Its items as they come, then its data, each on a line of its own (`application/x-ndjson`).
     Lines,
 }
@@ -75,13 +77,13 @@ macro_rules! routes {
 }
 
 routes! {
-    Get "/vods" Whole ListVods;
+    Get "/vods" Kept ListVods;
     Get "/vods/{id}" Whole ShowVod;
     Patch "/vods/{id}" Whole EditVod;
     Delete "/vods/{id}" Whole DeleteVod;
     Post "/vods/{id}/share" Whole ShareVod;
     Post "/vods/delete" Lines DeleteVods;
-    Get "/vods/histogram" Whole VodHistogram;
+    Get "/vods/histogram" Kept VodHistogram;
     Get "/export" Lines ExportVods;
     Post "/verify" Lines VerifyVods;
     Get "/queue" Whole ListQueue;

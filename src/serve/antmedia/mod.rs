@@ -13,10 +13,7 @@
 mod answering;
 mod apps;
 mod asked;
-mod kept;
 mod shapes;
-
-use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
@@ -27,7 +24,6 @@ use axum::routing::{any, get};
 
 use self::apps::Apps;
 use self::asked::Asked;
-use self::kept::Kept;
 use super::answering::{Service, problem};
 use super::media;
 use crate::operations::OperationError;
@@ -35,11 +31,7 @@ use crate::recording::name::printable_text;
 
 /// Everything that is served in Ant Media's shapes.
 pub(super) fn routes() -> Router<Service> {
-    let kept = Arc::new(Kept::default());
-    let rest = any(move |State(service): State<Service>, request: Parts| {
-        let kept = Arc::clone(&kept);
-        async move { answer(&service, &kept, &request).await }
-    });
+    let rest = any(async |State(service): State<Service>, request: Parts| answer(&service, &request).await);
     Router::new()
         .route("/rest/v2/{*rest}", rest.clone())
         .route("/{app}/rest/v2/{*rest}", rest)
@@ -47,18 +39,18 @@ pub(super) fn routes() -> Router<Service> {
         .route("/{app}/previews/{*path}", get(media_of_app))
 }
 
-async fn answer(service: &Service, kept: &Kept, request: &Parts) -> Response {
+async fn answer(service: &Service, request: &Parts) -> Response {
     let is_reading = matches!(request.method, Method::GET | Method::HEAD);
     let key = is_reading.then(|| request.uri.path_and_query().map_or("", |target| target.as_str()));
     let (config, changes) = (service.context.config(), service.context.house().catalog.shared().vod_changes());
-    if let Some(body) = key.and_then(|key| kept.get(key, &config, changes)) {
+    if let Some(body) = key.and_then(|key| service.kept.get(key, &config, changes)) {
         return shapes::json(body);
     }
     let asked = Asked::of(&request.method, &request.uri);
     match answering::answer(service, &Apps::of(&config), asked).await {
         Ok((body, is_list)) => {
             if let Some(key) = key.filter(|_| is_list) {
-                kept.put(key, &config, changes, &body);
+                service.kept.put(key, &config, changes, &body);
             }
             shapes::json(body)
         }

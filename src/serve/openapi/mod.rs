@@ -150,7 +150,7 @@ pub(super) fn operation<O: Route>(schemas: &mut Schemas) -> (String, &'static st
     let (parameters, body) = of_arguments(O::PATH, O::METHOD, &arguments);
     let data = schemas.of_answer::<O::Data>();
     let content = match O::ANSWER {
-        Answer::Whole => json!({ JSON: { "schema": data } }),
+        Answer::Whole | Answer::Kept => json!({ JSON: { "schema": data } }),
         Answer::Lines => json!({ LINES: { "schema": lines(&schemas.of_answer::<O::Item>(), &data) } }),
     };
     let problem = json!({ "description": "It was not done, or not to its end.",

@@ -10,7 +10,6 @@ use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use serde_json::Value;
-use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
 
 use super::answering::Service;
@@ -70,7 +69,7 @@ impl Stage {
         let settings = Settings { state_dir, watch, deliver: config.deliver.clone(), ..Settings::default() };
         let engine = Arc::new(Engine::start(settings, Stop::default(), Opening::default()).unwrap());
         let context = Context::new(Arc::clone(&engine), InForce::new(config));
-        let router = router(Service { context, operations: Arc::new(Semaphore::new(64)) });
+        let router = router(Service::new(context, 64));
         Self { dir, engine, router }
     }
 
