@@ -147,6 +147,7 @@ impl Store {
         require_room(path)?;
         state_dir::create(path)?;
         state_dir::make_private(path)?;
+        sync_left(path)?;
         let db = open_patiently(path)?;
         state_dir::make_private(path)?;
         let trees = In::ALL.iter().map(|tree| db.open_tree(tree.name())).collect::<sled::Result<Vec<_>>>();
@@ -335,25 +336,7 @@ impl Store {
     }
 
     fn sync_blobs(&self) -> io::Result<()> {
-        let directory = self.path.join("blobs");
-        let mut synced = self.synced_blobs.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut there = HashSet::new();
-        for blob in std::fs::read_dir(&directory)? {
-            there.insert(blob?.file_name());
-        }
-        for blob in there.difference(&synced) {
-            let blob = directory.join(blob);
-            match File::open(&blob).and_then(|file| file.sync_all()) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-                _ => durable::tell(durable::Event::Synced(&blob)),
-            }
-        }
-        if there.iter().any(|blob| !synced.contains(blob)) {
-            File::open(&directory)?.sync_all()?;
-            durable::tell(durable::Event::DirectorySynced(&directory));
-        }
-        *synced = there;
-        Ok(())
+        sync_blobs(&self.path, &mut self.synced_blobs.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// An error once the database has failed.
@@ -386,6 +369,41 @@ pub(super) fn write_marker(database: &Path) -> Result<(), CatalogError> {
     durable::sync_parent(marker)
         .and_then(|()| durable::sync_parent(database))
         .map_err(|e| on(&e.path.clone())(e.source))
+}
+
+/// Makes durable what a killed process left in the page cache: sled builds its snapshot on it and syncs that alone. After a power cut
+/// the snapshot would name what the database has not, and sled refuses such a database as damaged.
+fn sync_left(path: &Path) -> Result<(), CatalogError> {
+    let db = path.join("db");
+    let synced = sync_blobs(path, &mut HashSet::new()).and_then(|()| File::open(&db)).and_then(|file| file.sync_all());
+    match synced {
+        Ok(()) => durable::tell(durable::Event::Synced(&db)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(state_dir::on("sync", &db)(e)),
+    }
+    Ok(())
+}
+
+/// Makes durable the values that have files of their own, but for those that are known to be.
+fn sync_blobs(database: &Path, synced: &mut HashSet<OsString>) -> io::Result<()> {
+    let directory = database.join("blobs");
+    let mut there = HashSet::new();
+    for blob in std::fs::read_dir(&directory)? {
+        there.insert(blob?.file_name());
+    }
+    for blob in there.difference(synced) {
+        let blob = directory.join(blob);
+        match File::open(&blob).and_then(|file| file.sync_all()) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => durable::tell(durable::Event::Synced(&blob)),
+        }
+    }
+    if there.iter().any(|blob| !synced.contains(blob)) {
+        File::open(&directory)?.sync_all()?;
+        durable::tell(durable::Event::DirectorySynced(&directory));
+    }
+    *synced = there;
+    Ok(())
 }
 
 fn require_room(path: &Path) -> Result<(), CatalogError> {

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use super::output::Output;
 use crate::human;
 use crate::recording::name::{format_time, printable, printable_text};
-use crate::recording::{Outcome, SpliceMethod, StartSource, TrackKind, TrackSummary, VodRecord};
+use crate::recording::{Outcome, SpliceMethod, StartSource, TrackKind, TrackSummary, VodRecord, counted};
 
 /// Columns that names have.
 const NAMES: usize = 13;
@@ -81,8 +81,8 @@ fn of_track(track: &TrackSummary) -> String {
     let rate = track.frame_rate.map(|rate| format!("{rate:.5} fps").replace(".00000", ""));
     let every = track.keyframe_interval_ms.map(|ms| format!("keyframe every {} at most", human::duration(ms)));
     let sampled = track.sample_rate_hz.map(|hz| format!("{hz} Hz"));
-    let channels = track.channels.map(|channels| format!("{channels} channel{}", if channels == 1 { "" } else { "s" }));
-    let packets = Some(format!("{} packets", track.packets));
+    let channels = track.channels.map(|channels| counted(u64::from(channels), "channel"));
+    let packets = Some(counted(track.packets, "packet"));
     let all = [size, rate, sampled, channels, track.language.clone(), packets, every];
     let parts: Vec<_> = std::iter::once(track.codec.clone()).chain(all.into_iter().flatten()).collect();
     parts.join(", ")

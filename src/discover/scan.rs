@@ -29,8 +29,10 @@ pub enum Finding {
     Candidate(Box<Candidate>),
     /// An HLS or DASH unit.
     Unit(Box<Unit>),
-    /// What cannot be judged yet: a finished name beside a live temporary of the same name (the server is still writing it), or
-    /// what may be a segment beside or below a playlist that cannot be read or is refused.
+    /// A finished name beside a live temporary of the same name: the server is still writing it, unless it is a finished file whose
+    /// original is kept under the temporary name.
+    Beside(Box<Candidate>),
+    /// What cannot be judged yet: what may be a segment beside or below a playlist that cannot be read or is refused.
     Waiting(PathBuf),
     /// Media that nothing is done with, and that no playlist names.
     Unhandled(PathBuf),
@@ -64,6 +66,7 @@ impl Scan {
         match finding {
             Finding::Candidate(candidate) => self.candidates.push(*candidate),
             Finding::Unit(unit) => self.units.push(*unit),
+            Finding::Beside(candidate) => self.waiting.push(candidate.path),
             Finding::Waiting(path) => self.waiting.push(path),
             Finding::Unhandled(path) => self.unhandled.push(path),
             Finding::Problem(problem) => self.problems.push(problem),
@@ -115,7 +118,7 @@ pub enum Look {
     /// A file that may be a recording.
     Candidate(Box<Candidate>),
     /// A finished name beside a live temporary of the same name.
-    Waiting,
+    Beside(Box<Candidate>),
     /// The head or a part of a unit: scan its directory.
     Unit,
     /// Media that nothing is done with.
@@ -318,7 +321,7 @@ impl Search<'_> {
         };
         match self.candidate(path.clone(), is_temporary, &found) {
             Ok(Look::Candidate(candidate)) => hearer.tell(Finding::Candidate(candidate)),
-            Ok(Look::Waiting) => hearer.tell(Finding::Waiting(path)),
+            Ok(Look::Beside(candidate)) => hearer.tell(Finding::Beside(candidate)),
             Ok(_) => {}
             Err(problem) => hearer.tell(Finding::Problem(problem)),
         }
@@ -328,19 +331,18 @@ impl Search<'_> {
         if path.to_str().is_none() {
             return Err(DiscoverError::NotUtf8 { path });
         }
-        if !is_temporary && self.has_live_temporary(&path) {
-            return Ok(Look::Waiting);
-        }
         let relative = path.strip_prefix(&self.root.path).unwrap_or(&path);
         let reading = self.namer.read(relative);
-        Ok(Look::Candidate(Box::new(Candidate {
+        let candidate = Box::new(Candidate {
             root: self.root.path.clone(),
             server: reading.server,
             is_temporary: is_temporary || reading.is_temporary,
             facts: reading.facts,
             fingerprint: Fingerprint::of(found),
             path,
-        })))
+        });
+        let is_beside = !is_temporary && self.has_live_temporary(&candidate.path);
+        Ok(if is_beside { Look::Beside(candidate) } else { Look::Candidate(candidate) })
     }
 
     /// Whether `x.mp4.tmp_extension` (or another temporary name of it) stands beside `x.mp4` and is in use.

@@ -149,7 +149,7 @@ fn written(directory: &Path) -> Result<String, durable::FileError> {
 }
 
 fn root_checks(root: &Path) -> Vec<Check> {
-    let read = fs::read_dir(root).map(|entries| format!("{} entries", entries.count()));
+    let read = fs::read_dir(root).map(|entries| counted(entries.count() as u64, "entry"));
     let read = of_result(root, "read", read.map_err(durable::FileError::on("read", root)));
     if !read.is_ok {
         return vec![read];

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::house::{House, Settings};
 use super::owning::Foreign;
 use super::roots;
+use crate::catalog::Known;
 use crate::discover::{
     self, DiscoverError, Finding, Fragmented, Fragments, Look, NameReading, Namer, Problem, RootOptions, Search,
     Server, Unit,
@@ -158,18 +159,19 @@ impl Reader {
         };
         let mut ours = Ours { foreign: Foreign::new(&self.root.path, house.catalog.owner()), said: HashSet::new() };
         if path.is_dir() {
-            search.visit_below(path, &mut |finding| self.take(finding, &mut ours, hear));
+            search.visit_below(path, &mut |finding| self.take(house, finding, &mut ours, hear));
         } else if ours.has(path, hear) {
-            self.look_at(&search, path, hear);
+            self.look_at(house, &search, path, hear);
         }
     }
 
     /// Passes on what is ours.
-    fn take(&self, finding: Finding, ours: &mut Ours<'_>, hear: &mut dyn FnMut(Item)) {
+    fn take(&self, house: &House, finding: Finding, ours: &mut Ours<'_>, hear: &mut dyn FnMut(Item)) {
         match finding {
             Finding::Candidate(candidate) if ours.has(&candidate.path, hear) => hear(Item::Candidate(*candidate)),
             Finding::Unit(unit) if ours.has(&unit.playlist, hear) => hear(self.unit(*unit)),
             Finding::Candidate(_) | Finding::Unit(_) => {}
+            Finding::Beside(candidate) => hear(beside(house, *candidate)),
             Finding::Waiting(path) => hear(Item::Waiting(path)),
             Finding::Unhandled(path) => hear(Item::Unhandled(path)),
             Finding::Problem(problem) => hear(Item::Problem(problem)),
@@ -177,10 +179,10 @@ impl Reader {
         }
     }
 
-    fn look_at(&self, search: &Search<'_>, path: &Path, hear: &mut dyn FnMut(Item)) {
+    fn look_at(&self, house: &House, search: &Search<'_>, path: &Path, hear: &mut dyn FnMut(Item)) {
         match search.look_at(path) {
             Ok(Look::Candidate(candidate)) => hear(Item::Candidate(*candidate)),
-            Ok(Look::Waiting) => hear(Item::Waiting(path.to_owned())),
+            Ok(Look::Beside(candidate)) => hear(beside(house, *candidate)),
             Ok(Look::Unit) => {
                 let scan = search.scan_directory(path.parent().unwrap_or(path));
                 scan.units.into_iter().for_each(|unit| hear(self.unit(unit)));
@@ -195,6 +197,15 @@ impl Reader {
         let relative = unit.playlist.strip_prefix(&self.root.path).unwrap_or(&unit.playlist);
         let stream_id = self.namer.read(relative).facts.stream_id;
         Item::Unit(unit, stream_id)
+    }
+}
+
+/// A final name beside a temporary: its server is still writing it, unless the catalogue knows it as a finished file. Then the temporary is
+/// the original that is kept.
+fn beside(house: &House, candidate: Candidate) -> Item {
+    match house.catalog.knows(&candidate.path, &candidate.fingerprint) {
+        Ok(Known::Finished { .. }) => Item::Candidate(candidate),
+        _ => Item::Waiting(candidate.path),
     }
 }
 

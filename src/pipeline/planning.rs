@@ -95,7 +95,8 @@ fn plan_settled(house: &House, settled: &Settled) -> PlannedItem {
     let to = (!matches!(plan.action, Action::Quarantine(_))).then(|| {
         let start =
             finish::start_of(settled.candidate(), inspection.created_ms(), inspection.declared_ms().unwrap_or(0));
-        let may_be_own = !inspection.defects.iter().any(Defect::leaves_something_out);
+        let is_kept = plan.action == Action::Keep;
+        let may_be_own = is_kept || !inspection.defects.iter().any(Defect::leaves_something_out);
         let wish = Wish { extension: plan.container.extension(), start_ms: start.0, may_be_own };
         let suffixes = &settings.watch.temporary_suffixes;
         let mut free = finish::free_paths(settled.candidate(), &wish, &settings.finish, suffixes);

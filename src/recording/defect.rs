@@ -284,9 +284,13 @@ fn needs_parameters(f: &mut fmt::Formatter<'_>, pictures: u64, codec: &str) -> f
     )
 }
 
-/// A number with what it counts.
+/// A number with what it counts: `1 packet`, `2 packets`, `2 entries`.
 pub(crate) fn counted(number: u64, one: &str) -> String {
-    if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
+    match (number, one.strip_suffix('y')) {
+        (1, _) => format!("1 {one}"),
+        (_, Some(stem)) => format!("{number} {stem}ies"),
+        (_, None) => format!("{number} {one}s"),
+    }
 }
 
 /// What is said of bytes that no packet explains, with where the first of them are.
@@ -332,6 +336,7 @@ mod tests {
             (said(1), said(2)),
             ("track 2: 1 corrupt packet left out".into(), "track 2: 2 corrupt packets left out".into())
         );
+        assert_eq!([0, 1, 2].map(|n| counted(n, "delivery")), ["0 deliveries", "1 delivery", "2 deliveries"]);
     }
 
     #[test]

@@ -39,6 +39,7 @@ mod deliver_secrets;
 mod deliver_storm;
 mod deliver_tags;
 mod differential;
+mod documentation;
 mod escapes;
 mod event_stream;
 mod extras;

@@ -83,6 +83,36 @@ fn ids(house: &House) -> BTreeSet<String> {
 }
 
 #[test]
+fn the_plan_of_a_cut_recording_that_is_kept_has_the_name_that_it_keeps() {
+    let house =
+        House::with_config(|dir| standard_config(dir, "").replace("settle =", "fragmented = \"keep\"\nsettle ="));
+    let path = house.put(&cut(&made("mp4-fragmented", 4), 0.9), "room1.mp4");
+    let root = house.root();
+    let plan = house.run(&["--json", "process", "--dry-run", root.to_str().unwrap()]).expect_code(0).json_lines();
+    assert_eq!((text(&plan[0], "plan"), text(&plan[0], "to")), ("keep", path.to_str().unwrap()), "{plan:?}");
+    house.process().expect_code(0);
+    assert_eq!(text(&house.vods()[0], "filePath"), path.to_str().unwrap());
+}
+
+#[test]
+fn a_finished_file_beside_its_kept_original_of_a_temporary_name_is_finished_and_not_waited_for() {
+    let house = House::new();
+    house.put(&made("mp4", 2), "room1.mp4");
+    let original = house.put(&without_moov(&made("mp4", 2)), "room2.mp4.tmp_extension");
+    let (root, file) = (house.root(), house.root().join("room2.mp4"));
+    let place = root.to_str().unwrap();
+    house.run(&["recover", place]).expect_code(0);
+    assert!(original.exists() && file.exists(), "the original of what was salvaged is kept");
+    for args in
+        [vec!["recover", place], vec!["process", place, file.to_str().unwrap()], vec!["process", "--dry-run", place]]
+    {
+        let again = house.run(&args).expect_code(0);
+        let is_finished = |line: &str| line.starts_with("already finished");
+        assert!(again.out.lines().count() >= 3 && again.out.lines().all(is_finished), "{args:?}: {}", again.out);
+    }
+}
+
+#[test]
 fn again_takes_what_was_quarantined() {
     let house = House::new();
     let path = house.put(&without_moov(&made("mp4", 2)), "room1.mp4");

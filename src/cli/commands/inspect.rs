@@ -15,7 +15,7 @@ use crate::human;
 use crate::isobmff::{BoxHeader, Layout, Shape, Track};
 use crate::media::{self, Watch};
 use crate::recording::name::printable;
-use crate::recording::{Defect, TrackSummary};
+use crate::recording::{Defect, TrackSummary, counted};
 
 /// Runs it.
 pub fn run(config: &Config, file: &Path, out: &mut Output<'_>) -> Result<Exit, Failure> {
@@ -189,7 +189,7 @@ fn detail_of(track: &TrackSummary) -> String {
     let rate = track.frame_rate.map(|r| format!("{r:.2} fps"));
     let keyframes = track.keyframe_interval_ms.map(|ms| format!("keyframe every {ms} ms at most"));
     let sound = track.sample_rate_hz.map(|hz| format!("{hz} Hz"));
-    let channels = track.channels.map(|n| format!("{n} channels"));
+    let channels = track.channels.map(|n| counted(u64::from(n), "channel"));
     let language = track.language.clone();
     [picture, rate, keyframes, sound, channels, language].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

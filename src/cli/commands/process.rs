@@ -14,7 +14,7 @@ use crate::human;
 use crate::operations::{NotSettled, OperationError, Plan, Process, ProcessReport, Processed};
 use crate::pipeline::Ended;
 use crate::recording::name::{printable, printable_text};
-use crate::recording::{Delivery, DeliveryState, VodRecord};
+use crate::recording::{Delivery, DeliveryState, VodRecord, counted};
 
 /// Runs the batch and prints each recording's end as it comes.
 pub fn run(asked: &Asked, process: &Process, out: &mut Output<'_>) -> Result<Exit, Failure> {
@@ -51,6 +51,9 @@ impl Ends {
     }
 }
 
+/// The longest plan is as long.
+const PLAN_WIDTH: usize = "move sample tables to front".len();
+
 /// Prints what a run would do; nothing is journalled, written or asked of a store.
 pub fn dry_run(asked: &Asked, plan: &Plan, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let planned = asked.ask(plan)?;
@@ -60,14 +63,14 @@ pub fn dry_run(asked: &Asked, plan: &Plan, out: &mut Output<'_>) -> Result<Exit,
             continue;
         }
         let to = item.to.as_deref().map(|to| format!(" → {}", printable(to))).unwrap_or_default();
-        writeln!(out.out, "{:<19}  {}{to}", item.plan, printable(&item.path)).map_err(Failure::output)?;
+        writeln!(out.out, "{:<PLAN_WIDTH$}  {}{to}", item.plan, printable(&item.path)).map_err(Failure::output)?;
         for defect in &item.defects {
-            writeln!(out.out, "                     {defect}").map_err(Failure::output)?;
+            writeln!(out.out, "{:PLAN_WIDTH$}  {defect}", "").map_err(Failure::output)?;
         }
     }
     for problem in &planned.problems {
         let (message, hint) = (&problem.detail, problem.next_step.as_deref().unwrap_or_default());
-        writeln!(out.err, "unreadable           {}  {}", printable_text(message), printable_text(hint))
+        writeln!(out.err, "{:<PLAN_WIDTH$}  {}  {}", "unreadable", printable_text(message), printable_text(hint))
             .map_err(Failure::output)?;
     }
     writeln!(out.err, "Nothing was done.").map_err(Failure::output)?;
@@ -154,13 +157,12 @@ fn print_rest(out: &mut Output<'_>, report: &ProcessReport, ends: &Ends) -> io::
 }
 
 fn print_sum(out: &mut Output<'_>, report: &ProcessReport, ends: &Ends) -> io::Result<()> {
-    let rest = [
-        (report.not_settled.len(), "not settled"),
-        (report.unhandled.len(), "not handled"),
-        (report.undelivered.len(), "deliveries pending"),
-    ];
+    let rest = [(report.not_settled.len(), "not settled"), (report.unhandled.len(), "not handled")];
     let all = ends.counts.iter().chain(&rest).filter(|(count, _)| *count > 0);
-    let said: Vec<_> = all.map(|(count, state)| format!("{count} {state}")).collect();
+    let mut said: Vec<_> = all.map(|(count, state)| format!("{count} {state}")).collect();
+    if !report.undelivered.is_empty() {
+        said.push(format!("{} pending", counted(report.undelivered.len() as u64, "delivery")));
+    }
     if said.is_empty() {
         return writeln!(out.err, "No recording found.");
     }

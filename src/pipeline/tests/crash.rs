@@ -137,10 +137,14 @@ impl Tape<'_> {
         }
         let database = Path::new("catalog/db");
         if let (Some(new), Some(old)) = (kept.get(database), durable.get(database)) {
-            for (torn, what) in torn(old, new) {
+            let torn = torn(old, new);
+            let of = torn.len();
+            for (number, (torn, what)) in torn.into_iter().enumerate() {
                 let mut files = (**kept).clone();
                 files.insert(database.to_owned(), Rc::new(torn));
-                choices.push(Choice::new(Rc::new(files), format!("the journal torn {what}"), false));
+                // The first and the last are tried even where time is short.
+                let is_extreme = number < 2 || number + 2 >= of;
+                choices.push(Choice::new(Rc::new(files), format!("the journal torn {what}"), is_extreme));
             }
         }
         choices.push(Choice::new(Rc::new(durable), "the journal dropped", true));

@@ -10,8 +10,8 @@ use super::shapes::{Outcome, Program, Refused, Shown};
 use crate::operations::{
     CountVods, DeleteVod, MOST_SELECTED, Operation as _, OperationError, SelectVods, ShowVod, VodFilter,
 };
-use crate::recording::VodRecord;
 use crate::recording::name::printable_text;
+use crate::recording::{VodRecord, counted};
 use crate::serve::answering::Service;
 
 /// The body of an answer, and whether it is the same until a VoD changes.
@@ -137,7 +137,7 @@ async fn delete(service: &Service, app: &App, ids: Vec<String>) -> Answer {
         })
         .await?;
     if failed.is_empty() {
-        let message = format!("{deleted} {} deleted", if deleted == 1 { "VoD" } else { "VoDs" });
+        let message = format!("{} deleted", counted(deleted as u64, "VoD"));
         return Ok((body(&Outcome { success: true, message: Some(&message), data_id: None, error_id: 0 })?, false));
     }
     let also = if deleted == 0 { String::new() } else { format!("{deleted} deleted; ") };

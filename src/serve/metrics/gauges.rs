@@ -1,9 +1,11 @@
 //! What is read when it is asked for.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::{Duration, Instant};
 
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
@@ -47,7 +49,7 @@ pub(super) struct Gauges {
 impl Gauges {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let gauges = Self::default();
-        registry.register("build", "Version of the program and of the FFmpeg libraries", Info::new(build()));
+        registry.register_collector(Box::new(Build));
         let help = "Recordings that the journal knows, by state";
         registry.register("recordings", help, gauges.recordings.clone());
         registry.register("recordings_active", "Recordings that are being finished", gauges.active.clone());
@@ -120,7 +122,15 @@ fn of_count(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-fn build() -> Vec<(&'static str, String)> {
-    let ffmpeg = media::versions().map(|versions| versions.libraries.join(", ")).unwrap_or_default();
-    vec![("version", env!("CARGO_PKG_VERSION").to_owned()), ("ffmpeg", ffmpeg)]
+/// Said when it is asked for: it loads FFmpeg, which a daemon without recordings does not need.
+#[derive(Debug)]
+struct Build;
+
+impl Collector for Build {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let ffmpeg = media::versions().map(|versions| versions.libraries.join(", ")).unwrap_or_default();
+        let info = Info::new(vec![("version", env!("CARGO_PKG_VERSION").to_owned()), ("ffmpeg", ffmpeg)]);
+        let help = "Version of the program and of the FFmpeg libraries";
+        info.encode(encoder.encode_descriptor("build", help, None, info.metric_type())?)
+    }
 }
