@@ -21,7 +21,7 @@ pub fn is_possible() -> bool {
     io::stdin().is_terminal() && Term::stderr().is_term()
 }
 
-impl<'a> Answers<'a> {
+impl Answers<'_> {
     /// The person at the terminal.
     pub const fn of_terminal() -> Self {
         Self { known: None }
@@ -29,8 +29,8 @@ impl<'a> Answers<'a> {
 
     /// Answers that are known already.
     #[cfg(test)]
-    pub fn known(text: &'a str) -> Self {
-        Self { known: Some(Box::new(text.as_bytes())) }
+    pub fn known(text: &str) -> Answers<'_> {
+        Answers { known: Some(Box::new(text.as_bytes())) }
     }
 
     /// Asks for a line; an empty answer is the default. Asks again until `check` takes the answer.
@@ -81,7 +81,7 @@ impl<'a> Answers<'a> {
     }
 
     /// Asks for a secret; what is typed is not shown.
-    pub fn secret(&mut self, question: &str, out: &mut Output<'_>) -> io::Result<String> {
+    pub fn secret(question: &str, out: &mut Output<'_>) -> io::Result<String> {
         loop {
             write!(out.err, "{question} (not shown): ")?;
             out.err.as_it_is().flush()?;

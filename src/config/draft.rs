@@ -189,9 +189,9 @@ pub fn comment(text: &str) -> String {
     let mut lines = String::new();
     let mut line = String::from("#");
     for word in printable_text(text).split(' ') {
-        if line.chars().count() + 1 + word.chars().count() > WIDTH && line.len() > 1 {
+        if line.chars().count() + 1 + word.chars().count() > WIDTH && line.len() > 2 {
             let _ = writeln!(lines, "{line}");
-            line = String::from("#  ");
+            line = String::from("# ");
         }
         line.push(' ');
         line.push_str(word);

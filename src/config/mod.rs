@@ -39,7 +39,8 @@ pub use draft::{DraftRoot, DraftTarget, comment as draft_comment, watch as draft
 pub use error::{ConfigError, Origin, Problem, What};
 pub use example::{example, reference};
 pub use import::{
-    Naming, check_target, import, import_antmedia, import_antmedia_file, import_server, naming, roots_of, target_of,
+    Naming, check_target, import, import_antmedia, import_antmedia_file, import_server, naming, outermost, roots_of,
+    target_of,
 };
 pub use keys::{Key, Section, keys};
 pub use load::{FileText, Sources, default_state_dir, load, locate, read};

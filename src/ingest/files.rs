@@ -110,7 +110,8 @@ fn fits(pattern: &str, name: &str) -> bool {
             '[' => {
                 let set: String = rest.by_ref().take_while(|c| *c != ']').collect();
                 let (negation, set) = set.strip_prefix('!').map_or(("", set.as_str()), |set| ("^", set));
-                expression.push_str(&format!("[{negation}{}]", set.replace(['\\', '[', '&', '~'], "")));
+                let set = set.replace(['\\', '[', '&', '~'], "");
+                expression.extend(["[", negation, &set, "]"]);
             }
             other => expression.push_str(&regex::escape(other.encode_utf8(&mut [0; 4]))),
         }

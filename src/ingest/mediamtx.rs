@@ -26,6 +26,9 @@ pub const DEFAULT_PATHS: [&str; 6] = [
 
 const DEFAULT_RECORD_PATH: &str = "./recordings/%path/%Y-%m-%d_%H-%M-%S-%f";
 
+/// What to do about recordings that it deletes itself.
+const DECIDE: &str = "uploaded or not; set it to 0s there and decide with delete_local of [retain]";
+
 /// Where the configuration of a process may be, the first that exists counts.
 pub fn places(started: &Started) -> Vec<PathBuf> {
     let named = started.arguments.iter().find(|argument| !argument.is_empty() && !argument.starts_with('-'));
@@ -142,7 +145,6 @@ impl<'a> Configuration<'a> {
                 None => (key.to_owned(), self.of_path(None, key)),
             }
         };
-        const DECIDE: &str = "uploaded or not; set it to 0s there and decide with delete_local of [retain]";
         match setting("recordDeleteAfter") {
             (_, Some(value)) if is_zero(value) => {}
             (name, Some(value)) => {
@@ -171,15 +173,12 @@ fn pattern(path: &str, extension: &str) -> Pattern {
         pattern.push_text(&rest[..at]);
         rest = &rest[at..];
         let known = VARIABLES.iter().find(|(name, _)| rest.starts_with(name));
-        match known {
-            Some((name, piece)) => {
-                pattern.push(piece.clone());
-                rest = &rest[name.len()..];
-            }
-            None => {
-                pattern.push_text("%");
-                rest = &rest[1..];
-            }
+        if let Some((name, piece)) = known {
+            pattern.push(piece.clone());
+            rest = &rest[name.len()..];
+        } else {
+            pattern.push_text("%");
+            rest = &rest[1..];
         }
     }
     pattern.push_text(rest);

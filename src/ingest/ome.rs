@@ -20,13 +20,11 @@ const DEFAULT_NAME: &str = "${TransactionId}_${VirtualHost}_${Application}_${Str
 
 /// Where the configuration of a process may be, the first that exists counts.
 pub fn places(started: &Started) -> Vec<PathBuf> {
-    match started.option(&["-c"]) {
-        Some(directory) => vec![started.resolve(directory).join(FILE_NAME)],
-        None => {
-            let beside = started.program.parent().map(|directory| directory.join("conf").join(FILE_NAME));
-            beside.into_iter().chain(installed()).collect()
-        }
+    if let Some(directory) = started.option(&["-c"]) {
+        return vec![started.resolve(directory).join(FILE_NAME)];
     }
+    let beside = started.program.parent().map(|directory| directory.join("conf").join(FILE_NAME));
+    beside.into_iter().chain(installed()).collect()
 }
 
 /// Where packages and images install it.
@@ -189,15 +187,12 @@ fn times(pattern: &mut Pattern, format: &str) {
     ];
     let mut rest = format;
     while let Some(c) = rest.chars().next() {
-        match PARTS.iter().find(|(letters, _)| rest.starts_with(letters)) {
-            Some((letters, time)) => {
-                pattern.push(Piece::Start(*time));
-                rest = &rest[letters.len()..];
-            }
-            None => {
-                pattern.push_text(&rest[..c.len_utf8()]);
-                rest = &rest[c.len_utf8()..];
-            }
+        if let Some((letters, time)) = PARTS.iter().find(|(letters, _)| rest.starts_with(letters)) {
+            pattern.push(Piece::Start(*time));
+            rest = &rest[letters.len()..];
+        } else {
+            pattern.push_text(&rest[..c.len_utf8()]);
+            rest = &rest[c.len_utf8()..];
         }
     }
 }

@@ -107,7 +107,7 @@ fn notes<'a>(found: &mut Recordings, of: &str, host: &[Directive], setting: impl
             found.note(format!("dvr_plan of {of}"), text);
         }
         Some(plan) => {
-            found.note(format!("dvr_plan of {of}"), format!("`{plan}` is not known here; files are read as they are"))
+            found.note(format!("dvr_plan of {of}"), format!("`{plan}` is not known here; files are read as they are"));
         }
     }
     if setting("dvr_apply").is_some_and(|streams| streams != "all") {
@@ -144,15 +144,12 @@ fn pattern(path: &str) -> Pattern {
         pattern.push_text(&rest[..at]);
         let known =
             VARIABLES.iter().find(|(name, _)| rest[at + 1..].strip_prefix(name).is_some_and(|r| r.starts_with(']')));
-        match known {
-            Some((name, piece)) => {
-                pattern.push(piece.clone());
-                rest = &rest[at + name.len() + 2..];
-            }
-            None => {
-                pattern.push_text("[");
-                rest = &rest[at + 1..];
-            }
+        if let Some((name, piece)) = known {
+            pattern.push(piece.clone());
+            rest = &rest[at + name.len() + 2..];
+        } else {
+            pattern.push_text("[");
+            rest = &rest[at + 1..];
         }
     }
     pattern.push_text(rest);

@@ -91,7 +91,8 @@ fn begun(start: &BytesStart<'_>) -> Element {
 }
 
 fn close(open: &mut [Element], mut element: Element) {
-    element.text = element.text.trim().to_owned();
+    element.text.truncate(element.text.trim_end().len());
+    element.text.drain(..element.text.len() - element.text.trim_start().len());
     if let Some(parent) = open.last_mut() {
         parent.children.push(element);
     }

@@ -307,6 +307,7 @@ const OPENS_BY_PATH: &[(&str, &str)] = &[
     ("discover/writers.rs", "/proc"),
     ("ingest/files.rs", "the server's configuration"),
     ("memory.rs", "/proc and control groups"),
+    ("operations/setup/accounts.rs", "/etc/passwd and /etc/group"),
     ("operations/share.rs", "state directory"),
     ("secret.rs", "secrets"),
     ("serve/listening.rs", "state directory"),

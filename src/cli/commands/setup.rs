@@ -352,7 +352,7 @@ fn ask_credentials(
             let directory = run.config.parent().unwrap_or(Path::new("/"));
             let default = directory.join(format!("{}.{}", target.name, name.trim_end_matches("_file")));
             let path = answers.line(&format!("{what}, file to write"), default.to_str(), out, unused)?;
-            let value = answers.secret(what, out)?;
+            let value = Answers::secret(what, out)?;
             secrets.push(Credential { name: (*name).to_owned(), path: path.clone(), value });
             path
         };

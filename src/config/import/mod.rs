@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::draft::{DraftRoot, DraftTarget, comment};
+use super::value::quote;
 use super::{address, draft};
 use crate::discover::{Configured, RunningServer, Server, configuration_at, configuration_of, installed_configuration};
 use crate::ingest::{Directory, IngestError, Upload};
@@ -50,12 +51,12 @@ pub fn import(configured: &Configured) -> String {
     let mut text = format!("# From {from} ({})\n", server.title());
     let (roots, unsure) = roots_of(server, &configured.recordings.directories);
     text.push_str(&draft::watch(server, &roots));
-    unsure.iter().for_each(|line| text.push_str(&comment(line)));
+    text.extend(unsure.iter().map(|line| comment(line)));
     text.push_str(&deliver(&configured.recordings.uploads));
     let notes = &configured.recordings.notes;
     if !notes.is_empty() {
         text.push_str("\n# Not carried over, or with another meaning here:\n");
-        notes.iter().for_each(|note| text.push_str(&comment(&format!("{}: {}.", note.setting, note.why))));
+        text.extend(notes.iter().map(|note| comment(&format!("{}: {}.", note.setting, note.why))));
     }
     text
 }
@@ -69,15 +70,11 @@ pub fn roots_of(server: Server, directories: &[Directory]) -> (Vec<DraftRoot>, V
             Err(line) => unsure.push(line),
         }
     }
-    // A root finds everything below it.
-    let all = roots.clone();
-    let is_within = |root: &DraftRoot, other: &DraftRoot| {
-        root.path != other.path && root.path.starts_with(&other.path) && root.template == other.template
-    };
-    roots.retain(|root| root.is_on && !all.iter().any(|other| other.is_on && is_within(root, other)));
-    if roots.is_empty() {
-        // Where nothing is recorded now, the directory is shown as an example.
-        roots = all.into_iter().filter(|root| !root.is_on).take(1).collect();
+    if roots.iter().any(|root| root.is_on) {
+        roots.retain(|root| root.is_on);
+    } else {
+        // Where nothing is recorded now, the first directory is shown as an example.
+        roots.truncate(1);
     }
     let mut once: Vec<DraftRoot> = Vec::new();
     for root in roots {
@@ -92,7 +89,34 @@ pub fn roots_of(server: Server, directories: &[Directory]) -> (Vec<DraftRoot>, V
             None => once.push(root),
         }
     }
-    (once, unsure)
+    let roots = outermost(&once, |root| &root.path, |inner, outer| unsure.push(inside(inner, outer)));
+    (roots, unsure)
+}
+
+/// Leaves out what lies in another: roots must not overlap, and a root finds everything below it.
+pub fn outermost<T: Clone>(all: &[T], path: impl Fn(&T) -> &Path, mut left_out: impl FnMut(&T, &T)) -> Vec<T> {
+    let around =
+        |inner: &T| all.iter().find(|outer| path(inner) != path(outer) && path(inner).starts_with(path(outer)));
+    all.iter()
+        .filter(|inner| match around(inner) {
+            Some(outer) => {
+                left_out(inner, outer);
+                false
+            }
+            None => true,
+        })
+        .cloned()
+        .collect()
+}
+
+fn inside(inner: &DraftRoot, outer: &DraftRoot) -> String {
+    let names = match (&inner.template, inner.template == outer.template) {
+        (_, true) => String::new(),
+        (Some(template), _) => format!("; its names would need the template {}", quote(template)),
+        (None, _) => "; its names are not those of the template".to_owned(),
+    };
+    let (path, of) = (printable(&inner.path), inner.of.join(", "));
+    format!("`{path}` ({of}) is within `{}` and is watched with it{names}.", printable(&outer.path))
 }
 
 fn root_of(server: Server, directory: &Directory) -> Result<DraftRoot, String> {

@@ -43,8 +43,8 @@ fn is_read(server: Server, template: Option<&str>, names: &Pattern) -> bool {
         deliver_progressive: false,
         app: None,
     };
-    let Ok(namer) = Namer::new(&root, &[], TimeZone::UTC) else { return false };
-    let read = namer.read(Path::new(&names.example()));
+    let Ok(reader) = Namer::new(&root, &[], TimeZone::UTC) else { return false };
+    let read = reader.read(Path::new(&names.example()));
     let has_stream = names.0.contains(&Piece::Stream);
     let is_stream = !has_stream || read.facts.stream_id == EXAMPLE_STREAM;
     read.matched && is_stream && (!names.has_start() || is_start(names, read.facts.start_ms))
@@ -65,7 +65,9 @@ mod tests {
 
     fn pattern(pieces: &[Piece]) -> Pattern {
         let mut pattern = Pattern::default();
-        pieces.iter().for_each(|piece| pattern.push(piece.clone()));
+        for piece in pieces {
+            pattern.push(piece.clone());
+        }
         pattern
     }
 

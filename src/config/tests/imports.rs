@@ -101,7 +101,8 @@ fn nginx_rtmp() {
     let text = "\
 rtmp { server { listen 1935;
   application live { live on; record all; record_path /var/rec; record_unique on; exec_record_done sh -c 'x hunter2'; }
-  application day { live on; record all; record_path /var/rec/day; record_suffix _%Y-%m-%d.flv;
+  application within { live on; record all; record_path /var/rec/within; record_suffix _%s.flv; }
+  application day { live on; record all; record_path /var/day; record_suffix _%Y-%m-%d.flv;
     recorder sound { record audio; record_path '/var/with space'; record_interval 1h; } }
 } }";
     let (made, config) = imported(Server::NginxRtmp, "nginx.conf", text);
@@ -110,7 +111,7 @@ rtmp { server { listen 1935;
         roots(&config),
         [
             ("/var/rec", Server::NginxRtmp, None),
-            ("/var/rec/day", Server::NginxRtmp, template),
+            ("/var/day", Server::NginxRtmp, template),
             ("/var/with space", Server::NginxRtmp, template),
         ]
     );

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::accounts::Accounts;
 use super::find::{FoundRoot, FoundServer, Place};
-use crate::config::{DraftRoot, DraftTarget};
+use crate::config::{DraftRoot, DraftTarget, outermost};
 use crate::discover::Server;
 use crate::recording::name::printable;
 
@@ -69,6 +69,14 @@ pub fn propose(found: &[FoundServer], wishes: &Wishes, accounts: &Accounts) -> R
     if chosen.is_empty() {
         return Err(NoProposal::NoRoot(proposal.notes));
     }
+    let chosen = outermost(
+        &chosen,
+        |chosen| &chosen.root.path,
+        |inner, outer| {
+            let (inner, outer) = (printable(&inner.root.path), printable(&outer.root.path));
+            proposal.notes.push(format!("`{inner}` is within `{outer}` and is watched with it"));
+        },
+    );
     for FoundRoot { root, place } in &chosen {
         if let Place::Directory { group, is_open_to_group } = place {
             let group = wishes.group.clone().unwrap_or_else(|| accounts.group_name(*group));
@@ -139,7 +147,7 @@ fn named(found: &[FoundServer], wishes: &Wishes) -> Result<Vec<FoundRoot>, NoPro
     wishes.roots.iter().map(one).collect()
 }
 
-/// What was found, in one line for each server and directory.
+/// What was found, in one line for each server, directory and note.
 pub fn summary(found: &[FoundServer]) -> Vec<String> {
     let mut lines = Vec::new();
     for server in found {
@@ -157,6 +165,7 @@ pub fn summary(found: &[FoundServer]) -> Vec<String> {
             };
             lines.push(format!("  {}: {state}", printable(&root.root.path)));
         }
+        lines.extend(server.notes.iter().map(|note| format!("    note: {note}")));
     }
     if lines.is_empty() {
         lines.push("No ingest server was found on this machine.".to_owned());
@@ -230,6 +239,14 @@ mod tests {
                 "{path}"
             );
         }
+    }
+
+    #[test]
+    fn roots_that_lie_in_another_are_watched_with_it() {
+        let roots = ["/rec/b", "/rec", "/rec/a/x", "/record"].map(|path| (PathBuf::from(path), OPEN)).to_vec();
+        let proposal = propose(&[], &Wishes { roots, ..Wishes::default() }, &Accounts::default()).unwrap();
+        let paths: Vec<_> = proposal.roots.iter().map(|root| root.path.to_str().unwrap()).collect();
+        assert_eq!((paths, proposal.notes.len()), (vec!["/rec", "/record"], 2));
     }
 
     #[test]

@@ -87,7 +87,7 @@ fn of_service(proposal: &Proposal, surroundings: &Surroundings<'_>) -> Vec<Strin
     for path in by_name {
         let path = shell(path);
         commands.push(format!(
-            "setfacl -R -m u:{USER}:rwX -m d:u:{USER}:rwX {path}  # its group may not read and write it"
+            "setfacl -R -m u:{USER}:rwX -m d:u:{USER}:rwX {path}  # let the user of the service read and write it"
         ));
     }
     if surroundings.has_unit {
