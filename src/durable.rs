@@ -18,6 +18,7 @@ mod give_up;
 pub(crate) mod image;
 mod in_place;
 mod lease;
+mod new_file;
 mod partial;
 mod probe;
 mod root;
@@ -46,6 +47,7 @@ pub use give_up::{GivenUp, Keeping, Wanted, aside_path, give_up, is_aside, put_b
 pub(crate) use in_place::tape;
 pub use in_place::{InPlace, Operation};
 pub use lease::{BTRFS, EXT4, F_SETSIG, NoLease, ReadLease, TMPFS, XFS, lease_control, leases_count_on};
+pub use new_file::{NewFile, create_new};
 pub use partial::{Owner, PARTIAL_PREFIX, Partial, Sealed, is_partial, random_id, remove_partials};
 pub use probe::{Probe, find_beneath, probe_name, remove_probes};
 pub use root::{ROOT_FILE, RootError, RootLock, RootOwner, foreign_owner, owner_of};

@@ -12,6 +12,7 @@ pub mod durable;
 pub mod fault;
 pub mod finish;
 pub mod human;
+pub mod ingest;
 pub mod isobmff;
 pub mod media;
 pub mod memory;

@@ -80,6 +80,8 @@ pub enum Command {
     /// Check, print or import the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Find ingest servers, propose a configuration and write it: the first run
+    Setup(SetupArgs),
     /// Print shell completions
     Completions {
         /// The shell
@@ -336,4 +338,61 @@ pub enum ConfigCommand {
         /// The properties file
         file: PathBuf,
     },
+    /// Create a configuration from MediaMTX's mediamtx.yml
+    ImportMediamtx(ImportArgs),
+    /// Create a configuration from SRS's configuration (dvr)
+    ImportSrs(ImportArgs),
+    /// Create a configuration from nginx.conf (record of the RTMP module)
+    ImportNginxRtmp(ImportArgs),
+    /// Create a configuration from OvenMediaEngine's Server.xml (FILE publishers)
+    ImportOme(ImportArgs),
+    /// Create a configuration from LiveKit egress's YAML
+    ImportLivekit(ImportArgs),
+}
+
+/// Options of `config import-…`.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// The server's configuration [default: that of the running server, else the installed one]
+    pub file: Option<PathBuf>,
+}
+
+/// Options of `setup`.
+#[derive(Debug, Args, Default)]
+pub struct SetupArgs {
+    /// Take the proposal without questions
+    #[arg(short, long)]
+    pub yes: bool,
+
+    /// Print what would be written, and write nothing
+    #[arg(short = 'n', long, conflicts_with = "yes")]
+    pub dry_run: bool,
+
+    /// Directory of recordings, instead of those that are found; may be repeated
+    #[arg(long, value_name = "DIR")]
+    pub root: Vec<PathBuf>,
+
+    /// Ingest server that writes there, or the only one to look for
+    #[arg(long, value_name = "SERVER")]
+    pub server: Option<String>,
+
+    /// Upload to this URL (s3://, az://, gs://, file://)
+    #[arg(long, value_name = "URL")]
+    pub target: Option<String>,
+
+    /// Endpoint of an S3-compatible store
+    #[arg(long, value_name = "URL", requires = "target")]
+    pub endpoint: Option<String>,
+
+    /// Region of the bucket
+    #[arg(long, value_name = "REGION", requires = "target")]
+    pub region: Option<String>,
+
+    /// File with a credential, such as `access_key_id_file=/etc/aftercast/key-id`, or `…=env:NAME`; may be repeated
+    #[arg(long, value_name = "NAME=FILE", requires = "target")]
+    pub credential_file: Vec<String>,
+
+    /// Group that owns the recordings, for the commands that come next
+    #[arg(long, value_name = "GROUP")]
+    pub group: Option<String>,
 }

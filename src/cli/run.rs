@@ -61,8 +61,11 @@ fn run(cli: &Cli, out: &mut Output<'_>) -> Result<Exit, Failure> {
     match &cli.command {
         Command::Completions { shell } => commands::help::completions(*shell, out),
         Command::Man => commands::help::man(out),
-        Command::Config(ConfigCommand::ImportAntmedia { file }) => commands::config::import(file, out),
-        Command::Config(command) => commands::config::run(&configured(cli)?, command, out),
+        Command::Config(command @ (ConfigCommand::Check | ConfigCommand::Print)) => {
+            commands::config::run(&configured(cli)?, command, out)
+        }
+        Command::Config(command) => commands::config::import(command, out),
+        Command::Setup(args) => commands::setup::run(cli, args, out),
         Command::Inspect(args) => commands::inspect::run(&configured(cli)?, &args.file, out),
         Command::Doctor => commands::doctor::run(&configured(cli)?, out),
         Command::Open(args) => commands::open::run(cli, args, out),

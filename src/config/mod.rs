@@ -9,17 +9,17 @@ mod address;
 mod check;
 mod compose;
 mod document;
+mod draft;
 mod env;
 mod error;
 mod example;
 mod file;
-mod import_antmedia;
+mod import;
 mod keys;
 mod layer;
 mod load;
 mod moment;
 mod print;
-mod properties;
 mod serve;
 mod template;
 mod units;
@@ -35,13 +35,18 @@ use crate::catalog::EventLimits;
 use crate::discover::{Fragmented, RootOptions, Server};
 use crate::{announce, deliver, discover, finish, retain};
 
+pub use draft::{DraftRoot, DraftTarget, comment as draft_comment, watch as draft_watch};
 pub use error::{ConfigError, Origin, Problem, What};
 pub use example::{example, reference};
-pub use import_antmedia::{import_antmedia, import_antmedia_file};
+pub use import::{
+    Naming, check_target, import, import_antmedia, import_antmedia_file, import_server, naming, outermost, roots_of,
+    target_of,
+};
 pub use keys::{Key, Section, keys};
 pub use load::{FileText, Sources, default_state_dir, load, locate, read};
 pub use print::{Printed, print};
 pub use serve::ServeOptions;
+pub use value::quote;
 
 /// Everything an operator has set, checked.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{document, units};
+use crate::printable::is_misleading;
 
 /// A value as found.
 #[derive(Debug, Clone, PartialEq)]
@@ -192,18 +193,20 @@ pub(super) fn absolute(text: &str) -> Read<PathBuf> {
     Ok(path.components().collect())
 }
 
-/// Writes text as a TOML basic string.
-pub(super) fn quote(text: &str) -> String {
+/// Writes text as a TOML basic string; what could mislead its reader on a terminal is escaped.
+pub fn quote(text: &str) -> String {
     use std::fmt::Write as _;
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
+    let mut before = None;
     for c in text.chars() {
+        let is_misleading = is_misleading(c, before.replace(c));
         match c {
             '"' | '\\' => quoted.extend(['\\', c]),
             '\n' => quoted.push_str("\\n"),
             '\t' => quoted.push_str("\\t"),
-            _ if c.is_control() => {
-                let _ = write!(quoted, "\\u{:04X}", u32::from(c));
+            _ if is_misleading => {
+                let _ = write!(quoted, "\\U{:08X}", u32::from(c));
             }
             _ => quoted.push(c),
         }
@@ -262,7 +265,8 @@ mod tests {
 
     #[test]
     fn quoted_text_reads_back() {
-        for text in ["plain", "with \"quotes\" and \\", "tab\tnew\nline", "\u{1b}[31m"] {
+        for text in ["plain", "with \"quotes\" and \\", "tab\tnew\nline", "\u{1b}[31m", "x\u{202e}4pm\u{e0041}é"] {
+            assert!(quote(text).chars().all(|c| !is_misleading(c, Some('ü'))), "{text:?}");
             assert_eq!(document::parse_value(&quote(text)), Ok(Value::Text(text.into())));
         }
         assert_eq!(document::parse_value(&quote_table([("a b", "c".into())])).unwrap().table().unwrap()["a b"], "c");

@@ -2,11 +2,16 @@
 //! from where packages install it.
 //!
 //! Assumes that the file may be missing, unreadable, encrypted or overruled by the environment. Whatever cannot be read counts
-//! as "may be on". It must not be taken for a YAML parser: it reads one key at the top level.
+//! as "may be on".
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+
+use super::options::Server;
+use super::running::{RunningServer, servers_at};
+use crate::ingest::mediamtx::{Configuration, DEFAULT_PATHS, places};
+use crate::ingest::{Files, Started, flag};
 
 /// The answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,33 +22,14 @@ pub(super) enum Playback {
     Unknown(&'static str),
 }
 
-/// Names of its process; the kernel cuts them after 15 bytes.
-const PROCESS_NAMES: [&str; 2] = ["mediamtx", "rtsp-simple-ser"];
-
-/// Where MediaMTX looks for its configuration if it is given none; the first two below its working directory.
-const DEFAULT_PATHS: [&str; 6] = [
-    "rtsp-simple-server.yml",
-    "mediamtx.yml",
-    "/usr/local/etc/mediamtx.yml",
-    "/usr/pkg/etc/mediamtx.yml",
-    "/usr/etc/mediamtx.yml",
-    "/etc/mediamtx/mediamtx.yml",
-];
-
-/// A longer configuration is not read.
-const LONGEST_BYTES: u64 = 4 << 20;
-
 /// Asks every MediaMTX that runs; without one, the installed configuration.
 pub(super) fn read() -> Playback {
     read_at(Path::new("/proc"), Path::new("/"))
 }
 
 fn read_at(proc: &Path, root: &Path) -> Playback {
-    let entries = fs::read_dir(proc).into_iter().flatten().flatten().map(|e| e.path());
-    let is_mediamtx = |process: &PathBuf| {
-        fs::read_to_string(process.join("comm")).is_ok_and(|name| PROCESS_NAMES.contains(&name.trim_end()))
-    };
-    let running: Vec<Playback> = entries.filter(is_mediamtx).map(|process| of_process(&process)).collect();
+    let servers = servers_at(proc).into_iter().filter(|running| running.server == Server::MediaMtx);
+    let running: Vec<Playback> = servers.map(|running| of_process(&running)).collect();
     if running.is_empty() { installed(root) } else { worst(&running) }
 }
 
@@ -54,8 +40,9 @@ fn worst(all: &[Playback]) -> Playback {
 }
 
 fn installed(root: &Path) -> Playback {
-    let paths = DEFAULT_PATHS.iter().filter_map(|path| path.strip_prefix('/')).map(|path| root.join(path));
-    let found: Vec<_> = paths.filter(|path| path.exists()).map(|path| of_file(&path)).collect();
+    let files = Files::below(root);
+    let paths = DEFAULT_PATHS.iter().map(Path::new).filter(|path| path.is_absolute() && files.reach(path).exists());
+    let found: Vec<_> = paths.map(|path| of_file(path, &files, &Started::default())).collect();
     if found.is_empty() {
         Playback::Unknown("MediaMTX is not running here and no configuration of it is installed")
     } else {
@@ -63,29 +50,23 @@ fn installed(root: &Path) -> Playback {
     }
 }
 
-fn of_process(process: &Path) -> Playback {
+fn of_process(running: &RunningServer) -> Playback {
     const HIDDEN: Playback = Playback::Unknown(
         "permission denied reading its process; run aftercast with CAP_SYS_PTRACE, or set `fragmented`",
     );
-    let (Ok(environment), Ok(command)) = (fs::read(process.join("environ")), fs::read(process.join("cmdline"))) else {
+    let started = &running.started;
+    if running.is_hidden {
         return HIDDEN;
-    };
-    let variable = |name: &str| {
-        let lines = environment.split(|b| *b == 0).map(String::from_utf8_lossy);
-        lines.filter_map(|line| line.strip_prefix(name)?.strip_prefix('=').map(str::to_owned)).next_back()
-    };
-    if let Some(value) = variable("MTX_PLAYBACK").or_else(|| variable("RTSP_PLAYBACK")) {
-        return of_value(&value);
     }
-    if variable("MTX_CONFKEY").is_some() {
+    if let Some(value) = ["MTX_PLAYBACK", "RTSP_PLAYBACK"].iter().find_map(|name| started.environment.get(*name)) {
+        return if flag(value) == Some(false) { Playback::Off } else { Playback::On };
+    }
+    if Configuration::is_encrypted(started) {
         return Playback::Unknown("its configuration is encrypted");
     }
-    let command = String::from_utf8_lossy(&command).into_owned();
-    let named = command.split('\0').skip(1).find(|argument| !argument.is_empty() && !argument.starts_with('-'));
-    let paths: Vec<&str> = named.map_or_else(|| DEFAULT_PATHS.to_vec(), |path| vec![path]);
-    let paths = paths.into_iter().map(|path| within(process, path));
-    match paths.map(|path| fs::metadata(&path).map(|_| path)).find(|p| !is_missing(p)) {
-        Some(Ok(path)) => of_file(&path),
+    let look = |path: PathBuf| fs::metadata(running.files.reach(&path)).map(|_| path);
+    match places(started).into_iter().map(look).find(|path| !is_missing(path)) {
+        Some(Ok(path)) => of_file(&path, &running.files, started),
         Some(Err(_)) => HIDDEN,
         None => Playback::Unknown("its configuration was not found"),
     }
@@ -95,34 +76,15 @@ fn is_missing(path: &io::Result<PathBuf>) -> bool {
     path.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
 }
 
-/// A path as the process sees it, which may run in a container.
-fn within(process: &Path, path: &str) -> PathBuf {
-    match path.strip_prefix('/') {
-        Some(below) => process.join("root").join(below),
-        None => process.join("cwd").join(path),
+/// Without a setting it is off (MediaMTX's default).
+fn of_file(path: &Path, files: &Files, started: &Started) -> Playback {
+    let Ok(text) = files.read(path) else { return Playback::Unknown("its configuration cannot be read") };
+    match Configuration::parse(&text, path, started) {
+        Err(_) => Playback::Unknown("its configuration is not valid YAML"),
+        Ok(read) if read.is_empty() => Playback::Unknown("its configuration has no readable keys"),
+        Ok(read) if read.has_playback() => Playback::On,
+        Ok(_) => Playback::Off,
     }
-}
-
-fn of_file(path: &Path) -> Playback {
-    let is_short = fs::metadata(path).is_ok_and(|m| m.is_file() && m.len() <= LONGEST_BYTES);
-    let text = is_short.then(|| fs::read_to_string(path).ok()).flatten();
-    text.map_or(Playback::Unknown("its configuration cannot be read"), |text| of_text(&text))
-}
-
-/// The last `playback:` at the top level counts; without one it is off (MediaMTX's default).
-fn of_text(text: &str) -> Playback {
-    let is_key = |line: &&str| line.starts_with(|c: char| c.is_ascii_alphabetic() || c == '"' || c == '\'');
-    let keys: Vec<(&str, &str)> = text.lines().filter(is_key).filter_map(|line| line.split_once(':')).collect();
-    if keys.is_empty() {
-        return Playback::Unknown("its configuration has no readable keys");
-    }
-    let unquoted = |key: &str| key.trim().trim_matches(['"', '\'']) == "playback";
-    keys.iter().rev().find(|(key, _)| unquoted(key)).map_or(Playback::Off, |(_, value)| of_value(value))
-}
-
-fn of_value(value: &str) -> Playback {
-    let value = value.split(" #").next().unwrap_or(value).trim().trim_matches(['"', '\'']).to_ascii_lowercase();
-    if ["no", "false", "off", "n"].contains(&value.as_str()) { Playback::Off } else { Playback::On }
 }
 
 #[cfg(test)]
@@ -163,7 +125,8 @@ mod tests {
             ("playback: no", Playback::Off),
             ("playback: false # not yet", Playback::Off),
             ("playbackAddress: :9996", Playback::Off),
-            ("playback: *other", Playback::On),
+            ("playback: maybe", Playback::On),
+            ("playback:", Playback::Off),
         ] {
             for arguments in [&["mediamtx"][..], &["/opt/mediamtx", "mine.yml"], &["mediamtx", "/cwd/mine.yml"]] {
                 assert_eq!(with_process(arguments, "HOME=/root", Some(&text(line))), expected, "{line} {arguments:?}");
@@ -185,6 +148,8 @@ mod tests {
         assert!(is_unknown(with_process(&["mediamtx", "/none.yml"], "", Some("playback: no"))));
         assert!(is_unknown(with_process(&["mediamtx"], "MTX_CONFKEY=secret", Some("playback: no"))));
         assert!(is_unknown(with_process(&["mediamtx"], "", Some("c2VjcmV0"))));
+        assert!(is_unknown(with_process(&["mediamtx"], "", Some("# nothing is set\n"))));
+        assert!(is_unknown(with_process(&["mediamtx"], "", Some("playback: *other\n"))));
         assert!(is_unknown(read_at(Path::new("/nowhere"), Path::new("/nowhere"))));
     }
 

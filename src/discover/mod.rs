@@ -10,22 +10,26 @@
 //! keep one open: another process may want to write it.
 
 mod candidate;
+mod configured;
 mod error;
 mod existing;
 mod fragments;
 mod hls;
 mod lease;
 mod mediamtx_playback;
+mod mounts;
 mod newest;
 mod options;
 mod preset;
 mod root;
+mod running;
 mod scan;
 mod settle;
 mod watch;
 mod writers;
 
 pub use candidate::{NameClass, NameRules};
+pub use configured::{Configured, configuration_at, configuration_of, installed_configuration};
 pub use error::{DiscoverError, Problem};
 pub use existing::{KindCount, Summary};
 pub use fragments::{Fragments, fragments_of};
@@ -35,6 +39,7 @@ pub use newest::{Newest, newest_first};
 pub use options::*;
 pub use preset::{Choice, NameReading, Namer, TemplateError, check_template, choose_for_root, choose_server};
 pub use root::{Placed, root_of};
+pub use running::{RunningServer, running_servers};
 pub use scan::{Finding, Look, Scan, Search};
 pub use settle::{Facts, Mode, Processes, SeenEvent, Settled, Settler, Settling, Verdict, Waiting, Writer, judge};
 pub use watch::{Event, Watch};

@@ -129,6 +129,20 @@ impl Server {
         }
     }
 
+    /// The name of the product.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Auto => "unknown server",
+            Self::AntMedia => "Ant Media Server",
+            Self::MediaMtx => "MediaMTX",
+            Self::Srs => "SRS",
+            Self::Ome => "OvenMediaEngine",
+            Self::NginxRtmp => "nginx-rtmp",
+            Self::LiveKit => "LiveKit egress",
+            Self::Obs => "OBS Studio",
+        }
+    }
+
     /// The server of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|s| s.name() == name)

@@ -228,7 +228,7 @@ fn boot_ms(proc: &Path) -> i64 {
     seconds.and_then(|s| s.trim().parse::<i64>().ok()).unwrap_or(0).saturating_mul(1000)
 }
 
-fn server_of(name: &str, command: &str) -> Option<Server> {
+pub(super) fn server_of(name: &str, command: &str) -> Option<Server> {
     let name = name.to_ascii_lowercase();
     // Of the command line only programs and classes count, not the paths of recordings in later arguments.
     let is_java = name == "java" || command.split('\0').next().is_some_and(|program| program.ends_with("java"));

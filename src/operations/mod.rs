@@ -22,6 +22,7 @@ mod queue;
 mod recordings;
 mod retention;
 mod settings;
+pub mod setup;
 mod share;
 mod status;
 mod streams;

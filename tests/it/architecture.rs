@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, top of the house first. A room may import from those before it.
-const ORDER: [&str; 29] = [
+const ORDER: [&str; 30] = [
     "printable",
     "human",
     "fault",
@@ -19,6 +19,7 @@ const ORDER: [&str; 29] = [
     "secret",
     "recording",
     "durable",
+    "ingest",
     "isobmff",
     "discover",
     "media",
@@ -39,7 +40,7 @@ const ORDER: [&str; 29] = [
 ];
 
 /// Outside crates and the rooms in which their names may appear.
-const OWNERS: [(&str, &[&str]); 19] = [
+const OWNERS: [(&str, &[&str]); 21] = [
     ("notify", &["discover"]),
     ("ffmpeg_next", &["media"]),
     ("sled", &["catalog"]),
@@ -47,7 +48,9 @@ const OWNERS: [(&str, &[&str]); 19] = [
     ("memchr", &["catalog"]),
     ("object_store", &["deliver"]),
     ("base64", &["announce", "deliver"]),
-    ("quick_xml", &["deliver"]),
+    ("quick_xml", &["deliver", "ingest"]),
+    ("saphyr_parser", &["ingest"]),
+    ("console", &["cli"]),
     ("comfy_table", &["cli"]),
     ("tokio", &["announce", "stop", "runtime", "deliver", "serve"]),
     ("futures", &["announce", "deliver", "serve"]),
@@ -295,15 +298,17 @@ const OPENS_BY_PATH: &[(&str, &str)] = &[
     ("catalog/state_dir.rs", "state directory"),
     ("catalog/store.rs", "state directory"),
     ("cli/commands/open.rs", "runtime directory of the user"),
-    ("config/import_antmedia.rs", "the server's configuration, named on the command line"),
+    ("config/import/antmedia.rs", "the server's configuration, named on the command line"),
     ("config/load.rs", "configuration"),
     ("deliver/credentials.rs", "credentials"),
     ("deliver/doctor.rs", "a partial of our own in a `file://` target"),
     ("deliver/google.rs", "credentials"),
     ("deliver/profile.rs", "credentials"),
-    ("discover/mediamtx_playback.rs", "/proc, and the server's configuration"),
+    ("discover/running.rs", "/proc"),
     ("discover/writers.rs", "/proc"),
+    ("ingest/files.rs", "the server's configuration"),
     ("memory.rs", "/proc and control groups"),
+    ("operations/setup/accounts.rs", "/etc/passwd and /etc/group"),
     ("operations/share.rs", "state directory"),
     ("secret.rs", "secrets"),
     ("serve/listening.rs", "state directory"),

@@ -69,6 +69,7 @@ mod salvage_codecs;
 mod salvage_media;
 mod salvage_proof;
 mod service;
+mod setup;
 mod state;
 mod stop;
 mod stuck;

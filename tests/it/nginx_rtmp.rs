@@ -16,7 +16,7 @@ use crate::support::{House, config_with_targets, tree};
 const PUBLISHED_S: u32 = 4;
 
 /// nginx in the foreground; its worker ends with it.
-struct Nginx {
+pub struct Nginx {
     child: Child,
     port: u16,
 }
@@ -35,7 +35,7 @@ fn module() -> &'static str {
     found.expect("nginx's RTMP module is missing: install libnginx-mod-rtmp")
 }
 
-fn nginx(directory: &Path, records_into: &Path) -> Nginx {
+pub fn nginx(directory: &Path, records_into: &Path) -> Nginx {
     let port = free_port();
     let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
     let (dir, root) = (directory.display(), records_into.display());

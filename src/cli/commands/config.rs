@@ -1,16 +1,16 @@
-//! `config check | print | import-antmedia`.
-
-use std::path::Path;
+//! `config check | print | import-…`.
 
 use serde_json::json;
 
-use super::super::args::ConfigCommand;
+use super::super::args::{ConfigCommand, ImportArgs};
 use super::super::exit::Exit;
 use super::super::output::Output;
 use super::super::table::Table;
 use super::Failure;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Sources};
 use crate::deliver::Targets;
+use crate::discover::{Server, running_servers};
+use crate::ingest::IngestError;
 use crate::operations::{OperationError, settings_of};
 use crate::pipeline::PipelineError;
 use crate::recording::name::printable;
@@ -21,7 +21,7 @@ pub fn run(config: &Config, command: &ConfigCommand, out: &mut Output<'_>) -> Re
     match command {
         ConfigCommand::Print => print(config, out),
         ConfigCommand::Check => check(config, out),
-        ConfigCommand::ImportAntmedia { file } => import(file, out),
+        _ => import(command, out),
     }
 }
 
@@ -57,9 +57,22 @@ fn print(config: &Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Prints a configuration made from Ant Media's properties.
-pub fn import(file: &Path, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    let text = config::import_antmedia_file(file).map_err(|e| OperationError::configuration(&e))?;
+/// Prints a configuration made from that of an ingest server; needs no configuration of ours.
+pub fn import(command: &ConfigCommand, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let text = match command {
+        ConfigCommand::ImportAntmedia { file } => config::import_antmedia_file(file),
+        ConfigCommand::ImportMediamtx(args) => of_server(Server::MediaMtx, args),
+        ConfigCommand::ImportSrs(args) => of_server(Server::Srs, args),
+        ConfigCommand::ImportNginxRtmp(args) => of_server(Server::NginxRtmp, args),
+        ConfigCommand::ImportOme(args) => of_server(Server::Ome, args),
+        ConfigCommand::ImportLivekit(args) => of_server(Server::LiveKit, args),
+        ConfigCommand::Check | ConfigCommand::Print => return Err(Failure::usage("this command imports nothing")),
+    };
+    let text = text.map_err(|e| OperationError::configuration(&e))?;
     out.out.as_it_is().write_all(text.as_bytes()).map_err(Failure::output)?;
     Ok(Exit::Done)
+}
+
+fn of_server(server: Server, args: &ImportArgs) -> Result<String, IngestError> {
+    config::import_server(server, args.file.as_deref(), &running_servers(), Sources::of_process(None, &[]).env)
 }

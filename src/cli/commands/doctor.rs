@@ -16,7 +16,8 @@ pub fn run(config: &Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
     Ok(if checks.iter().all(|check| check.is_ok) { Exit::Done } else { Exit::Environment })
 }
 
-fn print(checks: &[Check], out: &mut Output<'_>) -> std::io::Result<()> {
+/// Prints what was checked.
+pub fn print(checks: &[Check], out: &mut Output<'_>) -> std::io::Result<()> {
     if out.is_json {
         return checks.iter().try_for_each(|check| out.json(check));
     }

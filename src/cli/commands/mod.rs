@@ -12,6 +12,7 @@ pub mod process;
 pub mod queue;
 pub mod recover;
 pub mod retain;
+pub mod setup;
 pub mod undo;
 pub mod vod;
 pub mod watch;

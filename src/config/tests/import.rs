@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::{import_antmedia, import_antmedia_file};
 use crate::discover::Server;
+use crate::ingest::IngestError;
 
 const PLACE: &str = "/usr/local/antmedia/webapps/live/WEB-INF/red5-web.properties";
 
@@ -88,5 +89,5 @@ fn a_file_tells_its_root_by_its_place() {
     std::fs::write(web_inf.join("red5-web.properties"), b"s3BucketName=\xfc\n").unwrap();
     let text = import_antmedia_file(&web_inf.join("red5-web.properties")).unwrap();
     assert!(text.contains("webapps/live/streams\"]"), "{text}");
-    assert!(matches!(import_antmedia_file(Path::new("/nowhere")), Err(ConfigError::Unreadable { .. })));
+    assert!(matches!(import_antmedia_file(Path::new("/nowhere")), Err(IngestError::Unreadable { .. })));
 }

@@ -2,6 +2,7 @@
 
 mod documents;
 mod import;
+mod imports;
 mod samples;
 mod sources;
 

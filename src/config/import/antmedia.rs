@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::error::ConfigError;
-use super::value::quote;
-use super::{address, keys, properties};
+use super::super::value::quote;
+use super::super::{address, keys};
+use super::properties;
+use crate::ingest::IngestError;
 use crate::recording::Kinds;
 use crate::recording::name::printable;
 
@@ -31,19 +32,22 @@ const LEFT_OUT: [(&str, &str); 22] = [
     ("addDateTimeToHlsFileName", "names of HLS files are kept as they are"),
     ("generatePreview", "previews that Ant Media made are uploaded (bit 4 of upload_extensions)"),
     ("previewFormat", "previews are uploaded as Ant Media made them"),
-    ("listenerHookURL", "Ant Media still calls it; aftercast has no webhooks yet"),
-    ("webhookRetryCount", "aftercast has no webhooks yet"),
-    ("webhookRetryDelay", "aftercast has no webhooks yet"),
-    ("muxerFinishScript", "Ant Media still runs it; aftercast runs no scripts yet"),
-    ("vodUploadFinishScript", "Ant Media still runs it; aftercast runs no scripts yet"),
+    (
+        "listenerHookURL",
+        "Ant Media still calls it; for finished files use [[announce.webhook]] with format = \"antmedia\"",
+    ),
+    ("webhookRetryCount", "webhooks of aftercast are retried until they are taken"),
+    ("webhookRetryDelay", "webhooks of aftercast are retried until they are taken"),
+    ("muxerFinishScript", "Ant Media still runs it; for finished files use [[announce.command]]"),
+    ("vodUploadFinishScript", "Ant Media still runs it; for uploaded files use [[announce.command]]"),
     ("httpForwardingExtension", "Ant Media still serves playback from the bucket"),
     ("httpForwardingBaseURL", "Ant Media still serves playback from the bucket"),
     ("vodFolder", "add it as a root of its own if recordings are written there"),
 ];
 
 /// Reads a file and returns the text of a configuration. `path` may be relative; the root is told from where it lies.
-pub fn import_antmedia_file(path: &Path) -> Result<String, ConfigError> {
-    let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+pub fn import_antmedia_file(path: &Path) -> Result<String, IngestError> {
+    let unreadable = |source| IngestError::Unreadable { path: path.to_owned(), source };
     let whole = std::fs::canonicalize(path).map_err(unreadable)?;
     let bytes = std::fs::read(&whole).map_err(unreadable)?;
     Ok(import_antmedia(&properties::decode(bytes), &whole))
