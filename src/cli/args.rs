@@ -73,6 +73,8 @@ pub enum Command {
     /// Rebuild or check the catalogue
     #[command(subcommand)]
     Catalog(CatalogCommand),
+    /// Ask the running daemon whether it is ready and what it is doing
+    Status,
     /// Check directories, permissions, leases, disk, FFmpeg and every target
     Doctor,
     /// Check, print or import the configuration
@@ -84,7 +86,11 @@ pub enum Command {
         shell: clap_complete::Shell,
     },
     /// Print the manual page
-    Man,
+    Man {
+        /// Write a page for each command to this directory instead
+        #[arg(long, value_name = "DIR")]
+        output: Option<PathBuf>,
+    },
 }
 
 /// Options of `watch`.

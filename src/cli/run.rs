@@ -60,10 +60,12 @@ fn explain(failure: &Failure, out: &mut Output<'_>) -> Exit {
 fn run(cli: &Cli, out: &mut Output<'_>) -> Result<Exit, Failure> {
     match &cli.command {
         Command::Completions { shell } => commands::help::completions(*shell, out),
-        Command::Man => commands::help::man(out),
+        Command::Man { output: Some(directory) } => commands::help::man_pages(directory),
+        Command::Man { output: None } => commands::help::man(out),
         Command::Config(ConfigCommand::ImportAntmedia { file }) => commands::config::import(file, out),
         Command::Config(command) => commands::config::run(&configured(cli)?, command, out),
         Command::Inspect(args) => commands::inspect::run(&configured(cli)?, &args.file, out),
+        Command::Status => commands::status::run(&configured(cli)?, out),
         Command::Doctor => commands::doctor::run(&configured(cli)?, out),
         Command::Watch(args) => commands::watch::run(cli, args, out),
         Command::Recover(args) if args.output.is_some() => commands::recover::run(&configured(cli)?, args, out),

@@ -302,6 +302,7 @@ const OPENS_BY_PATH: &[(&str, &str)] = &[
     ("deliver/profile.rs", "credentials"),
     ("discover/mediamtx_playback.rs", "/proc, and the server's configuration"),
     ("discover/writers.rs", "/proc"),
+    ("media/ffi/late/places.rs", "the configuration of the system's loader"),
     ("memory.rs", "/proc and control groups"),
     ("operations/share.rs", "state directory"),
     ("secret.rs", "secrets"),
