@@ -95,6 +95,8 @@ fn the_debian_package_holds_what_an_operator_expects() {
         said(Command::new("sh").arg("-n").arg(&script));
         assert_ne!(fs::metadata(&script).unwrap().permissions().mode() & 0o111, 0);
     }
+    let prerm = fs::read_to_string(control.join("prerm")).unwrap();
+    assert!(prerm.contains("stop aftercast.service"), "{prerm}");
     let postinst = fs::read_to_string(control.join("postinst")).unwrap();
     for words in ["aftercast config check", "aftercast doctor", "systemctl enable --now aftercast", "try-restart"] {
         assert!(postinst.contains(words), "{words}: {postinst}");
