@@ -55,7 +55,7 @@ fn the_debian_package_holds_what_an_operator_expects() {
     assert_eq!(field("Package"), "aftercast");
     assert!(field("Version").starts_with(concat!(env!("CARGO_PKG_VERSION"), "+")), "{}", field("Version"));
     // Although the program names none of them in its header.
-    for library in ["libavutil", "libavcodec", "libavformat", "libswscale", "libc6", "adduser"] {
+    for library in ["libavutil", "libavcodec", "libavformat", "libswscale", "libc6", "adduser", "ca-certificates"] {
         assert!(field("Depends").contains(library), "{library}: {}", field("Depends"));
     }
 
