@@ -75,6 +75,8 @@ pub enum Command {
     Catalog(CatalogCommand),
     /// Open the daemon's page in a browser, logged in, or print the link
     Open(OpenArgs),
+    /// Ask the running daemon whether it is ready and what it is doing
+    Status,
     /// Check directories, permissions, leases, disk, FFmpeg and every target
     Doctor,
     /// Check, print or import the configuration
@@ -88,7 +90,11 @@ pub enum Command {
         shell: clap_complete::Shell,
     },
     /// Print the manual page
-    Man,
+    Man {
+        /// Write a page for each command to this directory instead
+        #[arg(long, value_name = "DIR")]
+        output: Option<PathBuf>,
+    },
 }
 
 /// Options of `open`.

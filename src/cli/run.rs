@@ -60,13 +60,15 @@ fn explain(failure: &Failure, out: &mut Output<'_>) -> Exit {
 fn run(cli: &Cli, out: &mut Output<'_>) -> Result<Exit, Failure> {
     match &cli.command {
         Command::Completions { shell } => commands::help::completions(*shell, out),
-        Command::Man => commands::help::man(out),
+        Command::Man { output: Some(directory) } => commands::help::man_pages(directory),
+        Command::Man { output: None } => commands::help::man(out),
         Command::Config(command @ (ConfigCommand::Check | ConfigCommand::Print)) => {
             commands::config::run(&configured(cli)?, command, out)
         }
         Command::Config(command) => commands::config::import(command, out),
         Command::Setup(args) => commands::setup::run(cli, args, out),
         Command::Inspect(args) => commands::inspect::run(&configured(cli)?, &args.file, out),
+        Command::Status => commands::status::run(&configured(cli)?, out),
         Command::Doctor => commands::doctor::run(&configured(cli)?, out),
         Command::Open(args) => commands::open::run(cli, args, out),
         Command::Watch(args) => commands::watch::run(cli, args, out),

@@ -46,5 +46,5 @@ pub use probe::{Probe, ProbedTrack, probe};
 pub use reading::{Reading, read};
 pub use remux::{Begins, Header, Remux, Remuxed, remux};
 pub use tables::read_by_tables;
-pub use versions::{Versions, versions};
+pub use versions::{Versions, is_installed, versions};
 pub use watch::Watch;

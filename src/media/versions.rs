@@ -1,7 +1,7 @@
 //! Which FFmpeg is there and whether it has what is needed, for `doctor`.
 
 use super::MediaError;
-use super::ffi::library::{has_decoder, has_demuxer, has_muxer, ready};
+use super::ffi::library::{has_decoder, has_demuxer, has_muxer, present, ready};
 use crate::recording::Container;
 
 /// The FFmpeg that is there.
@@ -36,6 +36,14 @@ pub fn versions() -> Result<Versions, MediaError> {
         configuration: ffmpeg_next::format::configuration().to_owned(),
         missing: missing(),
     })
+}
+
+/// Whether the FFmpeg that this program was built for is installed, without loading it; for the start of a daemon.
+///
+/// `Ok` is no promise that it can be loaded: only names of files were looked at. The error names the version that is needed and
+/// those that are installed.
+pub fn is_installed() -> Result<(), MediaError> {
+    present()
 }
 
 fn named(library: &str, version: u32) -> String {

@@ -307,6 +307,7 @@ const OPENS_BY_PATH: &[(&str, &str)] = &[
     ("discover/running.rs", "/proc"),
     ("discover/writers.rs", "/proc"),
     ("ingest/files.rs", "the server's configuration"),
+    ("media/ffi/late/places.rs", "the configuration of the system's loader"),
     ("memory.rs", "/proc and control groups"),
     ("operations/setup/accounts.rs", "/etc/passwd and /etc/group"),
     ("operations/share.rs", "state directory"),

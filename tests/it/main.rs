@@ -57,6 +57,7 @@ mod nothing_lost;
 mod operations;
 mod owners;
 mod page;
+mod packages;
 mod players;
 mod presentation;
 mod priority;

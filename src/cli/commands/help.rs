@@ -1,5 +1,7 @@
 //! `completions` and `man`: the arguments' own description in other forms.
 
+use std::path::Path;
+
 use clap::CommandFactory as _;
 
 use super::super::args::Cli;
@@ -23,5 +25,12 @@ pub fn man(out: &mut Output<'_>) -> Result<Exit, Failure> {
     for sub in command.get_subcommands().filter(|c| c.get_name() != "help") {
         clap_mangen::Man::new(sub.clone()).render(&mut out.out.as_it_is()).map_err(Failure::output)?;
     }
+    Ok(Exit::Done)
+}
+
+/// Writes a manual page for each command, `aftercast-vod-list.1` and the like, as packages ship them.
+pub fn man_pages(directory: &Path) -> Result<Exit, Failure> {
+    let command = Cli::command().disable_help_subcommand(true);
+    clap_mangen::generate_to(command, directory).map_err(Failure::output)?;
     Ok(Exit::Done)
 }

@@ -13,6 +13,7 @@ pub mod queue;
 pub mod recover;
 pub mod retain;
 pub mod setup;
+pub mod status;
 pub mod undo;
 pub mod vod;
 pub mod watch;

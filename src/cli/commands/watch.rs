@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crossbeam_channel::{Sender, unbounded};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::super::args::{Cli, WatchArgs};
 use super::super::asked::Asked;
@@ -17,6 +17,7 @@ use super::Failure;
 use crate::config::{self, Config, Origin, Sources};
 use crate::discover::Mode;
 use crate::fault::{Fault as _, chain};
+use crate::media;
 use crate::operations::{Context, InForce, OperationError, Plan, Process};
 use crate::pipeline::{self, Control, Engine, House, Opening, Stop};
 use crate::serve::{ServeError, Server};
@@ -33,6 +34,7 @@ pub fn run(cli: &Cli, args: &WatchArgs, out: &mut Output<'_>) -> Result<Exit, Fa
     let engine = Engine::start(settings, stop, opening).map_err(|e| OperationError::of_pipeline(&e))?;
     let engine = Arc::new(engine);
     say_if_root();
+    say_if_ffmpeg_is_missing();
     let catalog = engine.house().catalog.clone();
     let stop = engine.house().stop.clone();
     catalog.when_failed(move || {
@@ -88,6 +90,14 @@ fn listen(server: &Server, config: &Config) -> Result<(), Failure> {
 fn say_if_root() {
     if rustix::process::geteuid().is_root() {
         warn!("running as root, which is not needed: use a dedicated user in the recordings' group, with CAP_LEASE");
+    }
+}
+
+/// Recordings that need no FFmpeg are finished all the same, and the others are retried: no reason not to start.
+fn say_if_ffmpeg_is_missing() {
+    if let Err(error) = media::is_installed() {
+        let hint = error.hint().unwrap_or_default();
+        error!(error = chain(&error), hint, "FFmpeg is not usable; recordings that need it wait");
     }
 }
 

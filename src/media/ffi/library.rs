@@ -21,6 +21,11 @@ pub(in crate::media) fn ready() -> Result<(), MediaError> {
     Ok(())
 }
 
+/// Whether FFmpeg can be called, as far as that can be told without loading it: its memory is only taken when it is needed.
+pub(in crate::media) fn present() -> Result<(), MediaError> {
+    late::present().map_err(|detail| MediaError::NotLoaded { detail })
+}
+
 /// Largest block of memory that FFmpeg may take for one purpose; sizes that a file states are believed up to here.
 const MAX_BLOCK_BYTES: u64 = 1 << 30;
 /// And not more than this part of the memory that the process may have, but for [`LEAST_BLOCK_BYTES`].

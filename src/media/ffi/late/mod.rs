@@ -14,8 +14,17 @@ pub(super) fn ready() -> Result<(), String> {
     Ok(())
 }
 
+/// Whether FFmpeg can be called, as far as that can be told without loading it.
+#[cfg(not(ffmpeg_late))]
+pub(super) fn present() -> Result<(), String> {
+    Ok(())
+}
+
 #[cfg(ffmpeg_late)]
-pub(in crate::media::ffi) use table::ready;
+pub(in crate::media::ffi) use table::{present, ready};
+
+#[cfg(ffmpeg_late)]
+mod places;
 
 #[cfg(ffmpeg_late)]
 mod symbols {

@@ -2,17 +2,19 @@
 
 use std::arch::{global_asm, naked_asm};
 use std::error::Error as _;
-use std::ffi::c_void;
+use std::ffi::{c_uint, c_void};
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::{io, ptr};
 
 use ffmpeg_next::ffi::{
-    LIBAVCODEC_VERSION_MAJOR, LIBAVFORMAT_VERSION_MAJOR, LIBAVUTIL_VERSION_MAJOR, LIBSWSCALE_VERSION_MAJOR,
+    LIBAVCODEC_VERSION_MAJOR, LIBAVCODEC_VERSION_MINOR, LIBAVFORMAT_VERSION_MAJOR, LIBAVFORMAT_VERSION_MINOR,
+    LIBAVUTIL_VERSION_MAJOR, LIBAVUTIL_VERSION_MINOR, LIBSWSCALE_VERSION_MAJOR, LIBSWSCALE_VERSION_MINOR,
 };
 use libloading::Library;
 
+use super::places::{self, Place, Wanted};
 use super::symbols::{LIBRARIES, SYMBOLS};
 use crate::fault::chain;
 
@@ -44,7 +46,9 @@ pub(in crate::media::ffi) fn ready() -> Result<(), String> {
 
 /// Nothing is entered unless everything is found.
 fn load() -> Result<(), String> {
-    let libraries = LIBRARIES.iter().map(|name| open(name)).collect::<Result<Vec<_>, _>>()?;
+    let wanted = LIBRARIES.map(wanted);
+    let place = Place::of_this_program(&wanted)?;
+    let libraries = wanted.iter().map(|library| open(&place, *library)).collect::<Result<Vec<_>, _>>()?;
     let found =
         SYMBOLS.iter().map(|(library, name)| find(&libraries[*library], name)).collect::<Result<Vec<_>, _>>()?;
     for (entry, address) in TABLE.iter().zip(found) {
@@ -71,18 +75,53 @@ fn protect() -> io::Result<()> {
     }
 }
 
+/// Whether FFmpeg can be loaded as far as names of files tell; loads it only if they say that it is missing.
+pub(in crate::media::ffi) fn present() -> Result<(), String> {
+    let wanted = LIBRARIES.map(wanted);
+    let is_there = match Place::of_this_program(&wanted)? {
+        Place::Beside(_) => true,
+        Place::System => places::are_in(&places::of_the_loader(), &wanted),
+    };
+    if is_there { Ok(()) } else { ready() }
+}
+
+fn wanted(name: &'static str) -> Wanted {
+    Wanted { name, major: built_for(name).0 }
+}
+
+/// Major and minor version of the headers that the bindings were made from.
+fn built_for(name: &str) -> (u32, u32) {
+    match name {
+        "avutil" => (LIBAVUTIL_VERSION_MAJOR.unsigned_abs(), LIBAVUTIL_VERSION_MINOR.unsigned_abs()),
+        "avcodec" => (LIBAVCODEC_VERSION_MAJOR.unsigned_abs(), LIBAVCODEC_VERSION_MINOR.unsigned_abs()),
+        "avformat" => (LIBAVFORMAT_VERSION_MAJOR.unsigned_abs(), LIBAVFORMAT_VERSION_MINOR.unsigned_abs()),
+        _ => (LIBSWSCALE_VERSION_MAJOR.unsigned_abs(), LIBSWSCALE_VERSION_MINOR.unsigned_abs()),
+    }
+}
+
 /// The library of the version that the bindings were made for. It is never unloaded: others may hold its functions.
-fn open(name: &str) -> Result<ManuallyDrop<Library>, String> {
-    let major = match name {
-        "avutil" => LIBAVUTIL_VERSION_MAJOR,
-        "avcodec" => LIBAVCODEC_VERSION_MAJOR,
-        "avformat" => LIBAVFORMAT_VERSION_MAJOR,
-        _ => LIBSWSCALE_VERSION_MAJOR,
+fn open(place: &Place, wanted: Wanted) -> Result<ManuallyDrop<Library>, String> {
+    let name = match place {
+        Place::Beside(directory) => directory.join(wanted.soname()),
+        Place::System => wanted.soname().into(),
     };
     // SAFETY: it is the library that the program would be bound to otherwise, and the loader would run the same
-    // initialisers before `main`.
-    let library = unsafe { Library::new(format!("lib{name}.so.{major}")) };
-    library.map(ManuallyDrop::new).map_err(|error| in_words(&error))
+    // initialisers before `main`. Beside the program it is one that only root and the program's owner can change.
+    let library = unsafe { Library::new(name) };
+    let library = library
+        .map(ManuallyDrop::new)
+        .map_err(|error| places::lacking(wanted, &places::of_the_loader(), &in_words(&error)))?;
+    let version = version(&library, wanted.name)?;
+    places::differing(wanted, built_for(wanted.name).1, version).map_or(Ok(library), Err)
+}
+
+/// What a library says of itself: structures of another major version are laid out differently, whatever the file is called.
+fn version(library: &Library, name: &str) -> Result<u32, String> {
+    let function = format!("{name}_version");
+    // SAFETY: every version of these libraries has it with this type (`unsigned avformat_version(void)`).
+    let function = unsafe { library.get::<unsafe extern "C" fn() -> c_uint>(function) };
+    // SAFETY: takes nothing and returns a constant.
+    function.map(|function| unsafe { function() }).map_err(|error| in_words(&error))
 }
 
 fn find(library: &Library, name: &str) -> Result<*mut c_void, String> {

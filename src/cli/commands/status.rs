@@ -1,0 +1,41 @@
+//! `status`: asks the daemon whether it is ready, for people and for the health check of a container. It never opens the
+//! catalogue, and does not start what is not running.
+
+use super::super::asked::Asked;
+use super::super::exit::Exit;
+use super::super::output::Output;
+use super::Failure;
+use crate::config::Config;
+use crate::operations::{OperationError, ShowStatus, Status};
+use crate::pipeline::House;
+use crate::printable::Printable;
+use crate::serve::Client;
+use crate::stop::Stop;
+
+/// Prints the state of the daemon; exit code 5 if none runs or if it is not ready.
+pub fn run(config: &Config, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let socket = House::socket_path(&config.state_dir);
+    let daemon = Client::connect(&socket, &Stop::default()).map_err(|error| {
+        let state_dir = Printable::path(&config.state_dir);
+        OperationError::transient(format!("no daemon answers in the state directory `{state_dir}`: {error}"))
+            .with_next_step(
+                "Start it with `aftercast watch` or `systemctl start aftercast`. No recording is lost meanwhile.",
+            )
+    })?;
+    let status = Asked::Daemon(daemon).ask(&ShowStatus {})?;
+    let printed = if out.is_json { out.json(&status) } else { print(&status, out) };
+    printed.map_err(Failure::output)?;
+    Ok(if status.is_ready { Exit::Done } else { Exit::Environment })
+}
+
+fn print(status: &Status, out: &mut Output<'_>) -> std::io::Result<()> {
+    let ready = if status.is_ready { "ready" } else { "not ready" };
+    writeln!(out.out, "aftercast {} is {ready}: {} active, {} queued.", status.version, status.active, status.queued)?;
+    for reason in &status.not_ready {
+        writeln!(out.out, "not ready: {reason}")?;
+    }
+    for target in status.targets.iter().filter(|target| target.paused_until_ms.is_some()) {
+        writeln!(out.out, "target {}: paused", target.name)?;
+    }
+    Ok(())
+}
