@@ -66,6 +66,7 @@ pub fn watch(engine: &Engine, control: &Receiver<Control>, ready: &dyn Fn()) -> 
     engine.house().announcer.begin()?;
     engine.resume()?;
     let mut views = views::Beside::default();
+    engine.house().unsettled.begin();
     // A scan that a stop cut short has nothing to take back.
     let _ended = stop::heeding(&engine.house().stop, || {
         watcher.rescan(None);
@@ -226,6 +227,7 @@ impl<'a> Watcher<'a> {
             self.due.remove(&(gone.due_ms, path.to_owned()));
         }
         self.house().settler().forget(path);
+        self.house().unsettled.end(path, now_ms());
         let name = path.as_os_str().to_string_lossy().into_owned();
         let settings = self.house().settings();
         for suffix in &settings.watch.temporary_suffixes {
@@ -385,10 +387,11 @@ impl<'a> Watcher<'a> {
         }
         let seen = seen.or(known.as_ref().and_then(|k| k.seen));
         let urgency = known.map_or(urgency, |k| urgency.max(k.urgency));
-        let mut candidate = candidate;
+        let (mut candidate, path) = (candidate.clone(), candidate.path);
         for _look in 0..LOOKS {
             match self.house().settler().settle(candidate.clone(), seen, Mode::Watch, now_ms()) {
                 Settling::Settled(settled) => {
+                    self.house().unsettled.settle(settled.candidate(), now_ms());
                     self.engine.submit(settled, urgency, None);
                     return;
                 }
@@ -397,14 +400,19 @@ impl<'a> Watcher<'a> {
                     return;
                 }
                 Settling::Changed(now) => candidate = now,
-                Settling::Gone | Settling::InUnit => return,
+                Settling::Gone | Settling::InUnit => {
+                    self.house().unsettled.end(&path, now_ms());
+                    return;
+                }
             }
         }
+        self.house().unsettled.put(&candidate);
     }
 
     /// Considers a candidate again later, in place of what was to be considered under its path.
     fn wait(&mut self, candidate: Candidate, seen: Option<SeenEvent>, urgency: Urgency, due_ms: i64) {
         let path = candidate.path.clone();
+        self.house().unsettled.put(&candidate);
         if let Some(before) = self.pending.insert(path.clone(), Pending { candidate, seen, urgency, due_ms }) {
             self.due.remove(&(before.due_ms, path.clone()));
         }
