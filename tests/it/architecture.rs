@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, top of the house first. A room may import from those before it.
-const ORDER: [&str; 29] = [
+const ORDER: [&str; 30] = [
     "printable",
     "human",
     "fault",
@@ -29,6 +29,7 @@ const ORDER: [&str; 29] = [
     "deliver",
     "retain",
     "announce",
+    "control",
     "pipeline",
     "config",
     "operations",
@@ -46,10 +47,10 @@ const OWNERS: [(&str, &[&str]); 19] = [
     ("hashbrown", &["catalog"]),
     ("memchr", &["catalog"]),
     ("object_store", &["deliver"]),
-    ("base64", &["announce", "deliver"]),
+    ("base64", &["announce", "control", "deliver"]),
     ("quick_xml", &["deliver"]),
     ("comfy_table", &["cli"]),
-    ("tokio", &["announce", "stop", "runtime", "deliver", "serve"]),
+    ("tokio", &["announce", "control", "stop", "runtime", "deliver", "serve"]),
     ("futures", &["announce", "deliver", "serve"]),
     ("hyper", &["deliver", "serve"]),
     ("hyper_util", &["serve"]),
