@@ -22,6 +22,7 @@ mod retention;
 mod settings;
 mod share;
 mod status;
+mod stream_recording;
 mod verify;
 mod vods;
 
@@ -53,6 +54,10 @@ pub use retention::{FreeLocal, Freed, Kept, PlanRetention, RetentionPlan};
 pub use settings::{Setting, Settings, ShowSettings, settings_of};
 pub use share::{ShareVod, SharedLink, check_link};
 pub use status::{RootStatus, ShowStatus, Status, TargetStatus, UnderWay};
+pub use stream_recording::{
+    Basis, RecordingState, RootRecording, ShowRecording, StreamRecording, SwitchRecording, SwitchedRecording,
+    container_of, recording_of, switch_recording,
+};
 pub use verify::{Verification, Verified, VerifyVods};
 pub use vods::{
     DeleteVod, DeleteVods, DeletedFile, DeletedObject, DeletedOne, DeletedVods, Deletion, ExportVods, Exported,

@@ -12,8 +12,8 @@ use super::{antmedia, events, media, playback, sharing};
 use crate::operations::{
     CheckCatalog, CollectUploads, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FollowEvents, FreeLocal,
     ListEvents, ListQueue, ListRecordings, ListVods, Operation, OperationError, Plan, PlanRetention, Process,
-    RebuildCatalog, ReplayEvents, RetryDeliveries, ShareVod, ShowSettings, ShowStatus, ShowTimeline, ShowVod,
-    UndoSplice, VerifyVods, VodHistogram,
+    RebuildCatalog, ReplayEvents, RetryDeliveries, ShareVod, ShowRecording, ShowSettings, ShowStatus, ShowTimeline,
+    ShowVod, SwitchRecording, UndoSplice, VerifyVods, VodHistogram,
 };
 
 /// How an operation is asked for.
@@ -23,6 +23,8 @@ pub enum Method {
     Get,
     /// It changes something; its arguments are in the path and the body.
     Post,
+    /// It sets what the path names; its arguments are in the path and the body.
+    Put,
     /// It changes what the path names; its arguments are in the path and the body.
     Patch,
     /// It deletes what the path names; its arguments are in the path and the query.
@@ -91,6 +93,8 @@ routes! {
     Get "/retention" Whole PlanRetention;
     Post "/retention" Whole FreeLocal;
     Get "/streams/{id}/timeline" Whole ShowTimeline;
+    Get "/streams/{id}/recording" Whole ShowRecording;
+    Put "/streams/{id}/recording" Whole SwitchRecording;
     Get "/settings" Whole ShowSettings;
     Get "/status" Whole ShowStatus;
     Post "/process" Lines Process;
@@ -109,6 +113,7 @@ impl Method {
         match self {
             Self::Get => MethodFilter::GET,
             Self::Post => MethodFilter::POST,
+            Self::Put => MethodFilter::PUT,
             Self::Patch => MethodFilter::PATCH,
             Self::Delete => MethodFilter::DELETE,
         }
@@ -119,6 +124,7 @@ impl Method {
         match self {
             Self::Get => "get",
             Self::Post => "post",
+            Self::Put => "put",
             Self::Patch => "patch",
             Self::Delete => "delete",
         }
@@ -126,13 +132,14 @@ impl Method {
 
     /// Whether arguments are in the body.
     pub(super) const fn has_body(self) -> bool {
-        matches!(self, Self::Post | Self::Patch)
+        matches!(self, Self::Post | Self::Put | Self::Patch)
     }
 
     pub(super) const fn of_http(self) -> HttpMethod {
         match self {
             Self::Get => HttpMethod::GET,
             Self::Post => HttpMethod::POST,
+            Self::Put => HttpMethod::PUT,
             Self::Patch => HttpMethod::PATCH,
             Self::Delete => HttpMethod::DELETE,
         }
@@ -149,5 +156,5 @@ async fn no_such_path(uri: Uri) -> Response {
 }
 
 async fn no_such_method(method: HttpMethod, uri: Uri) -> Response {
-    problem(&OperationError::invalid(format!("`{}` does not support the method {method}", uri.path())))
+    problem(&OperationError::wrong_method(format!("`{}` does not support the method {method}", uri.path())))
 }

@@ -90,7 +90,10 @@ fn each_route_asks_for_the_role_that_its_method_needs() {
             ("POST", "/api/v1/process", "no JSON", [401, 401, 403, 400]),
             ("PATCH", "/api/v1/vods/nobody", "{\"description\":\"x\"}", [401, 401, 403, 404]),
             ("DELETE", "/api/v1/vods/nobody", "", [401, 401, 403, 404]),
-            ("PUT", "/api/v1/vods/nobody", "", [401, 401, 403, 400]),
+            ("PUT", "/api/v1/vods/nobody", "", [401, 401, 403, 405]),
+            ("GET", "/api/v1/streams/room1/recording", "", [200, 401, 200, 200]),
+            ("PUT", "/api/v1/streams/room1/recording", "{\"record\":true}", [401, 401, 403, 501]),
+            ("PUT", "/root/rest/v2/broadcasts/room1/recording/true", "", [401, 401, 403, 501]),
         ],
     );
     daemon.stop();

@@ -11,6 +11,7 @@ pub mod process;
 pub mod queue;
 pub mod recover;
 pub mod retain;
+pub mod stream;
 pub mod undo;
 pub mod vod;
 pub mod watch;
