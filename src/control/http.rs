@@ -16,8 +16,10 @@ use crate::secret;
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a request may take. Ant Media writes the end of a recording before it answers.
-const TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a question may take.
+pub(super) const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an order may take. Ant Media writes the end of a recording before it answers.
+pub(super) const SWITCH_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest answer that is read, bytes: a list of recordings under way is the longest.
 const ANSWER_BYTES: usize = 1 << 20;
 /// Of an error's text so much is shown, characters.
@@ -59,13 +61,18 @@ pub(super) struct Answer {
 }
 
 impl Http {
-    pub(super) fn new(url: Url, credentials: Option<&Path>, with: Authorization) -> Result<Self, ControlError> {
+    pub(super) fn new(
+        url: Url,
+        credentials: Option<&Path>,
+        with: Authorization,
+        timeout: Duration,
+    ) -> Result<Self, ControlError> {
         let client = Client::builder()
             .user_agent(concat!("aftercast/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TIMEOUT);
+            .timeout(timeout);
         let authorization = credentials.map(|from| header(from, with)).transpose()?;
         Ok(Self { client: client.build().map_err(ControlError::Request)?, url, authorization })
     }
@@ -158,7 +165,7 @@ mod tests {
     use super::*;
 
     fn http(url: &str) -> Http {
-        Http::new(Url::parse(url).unwrap(), None, as_it_is).unwrap()
+        Http::new(Url::parse(url).unwrap(), None, as_it_is, ASK_TIMEOUT).unwrap()
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod nginx_rtmp;
 mod ome;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use url::Url;
 
@@ -103,7 +104,7 @@ impl Control {
     /// What the server says of a stream's recording; ends early when a stop is asked for.
     pub async fn ask(&self, stream: &str, stop: &Stop) -> Result<Said, ControlError> {
         let asked = async {
-            let http = self.http()?;
+            let http = self.http(http::ASK_TIMEOUT)?;
             match self.kind {
                 Kind::AntMedia => antmedia::ask(&http, &self.app, stream).await,
                 Kind::MediaMtx => mediamtx::ask(&http, stream).await,
@@ -117,7 +118,7 @@ impl Control {
     /// Tells the server to record a stream, or not to; ends early when a stop is asked for.
     pub async fn switch(&self, stream: &str, on: bool, format: Format, stop: &Stop) -> Result<Switched, ControlError> {
         let switched = async {
-            let http = self.http()?;
+            let http = self.http(http::SWITCH_TIMEOUT)?;
             match self.kind {
                 Kind::AntMedia => antmedia::switch(&http, &self.app, stream, on, format).await,
                 Kind::MediaMtx => mediamtx::switch(&http, stream, on).await,
@@ -128,13 +129,13 @@ impl Control {
         until(stop, switched).await
     }
 
-    fn http(&self) -> Result<Http, ControlError> {
+    fn http(&self, timeout: Duration) -> Result<Http, ControlError> {
         let authorization = match self.kind {
             Kind::AntMedia => http::as_it_is,
             Kind::MediaMtx | Kind::NginxRtmp => http::basic_or_bearer,
             Kind::Ome => http::basic,
         };
-        Http::new(self.url.clone(), self.credentials_file.as_deref(), authorization)
+        Http::new(self.url.clone(), self.credentials_file.as_deref(), authorization, timeout)
     }
 }
 

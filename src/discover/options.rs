@@ -82,7 +82,7 @@ impl RootOptions {
         let names: Vec<_> = self.path.iter().map(|name| name.to_string_lossy()).filter(|name| name != "/").collect();
         let streams = names.iter().rposition(|name| name == STREAMS).filter(|at| *at > 0);
         let name = streams.map_or_else(|| names.last(), |at| names.get(at - 1));
-        name.map_or_else(|| "root".to_owned(), |name| name.to_string())
+        name.map_or_else(|| "root".to_owned(), ToString::to_string)
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Context, Nothing, Operation, OperationError, Tell};
 use crate::control::{self, Control, Format, Said, Switched};
-use crate::discover::{GROWS_WITHIN, Growth, RootOptions};
+use crate::discover::{Growth, RootOptions, Server};
 use crate::fault::chain;
 use crate::pipeline::{Growing, growing};
 use crate::recording::name::{printable, printable_text};
@@ -119,7 +119,7 @@ impl Operation for ShowRecording {
     type Data = StreamRecording;
 
     fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<StreamRecording, OperationError> {
-        let roots = roots_of(context, &self.id, self.root.as_ref())?;
+        let roots = roots_of(context, self.root.as_ref())?;
         recording_of(context, &self.id, &roots)
     }
 }
@@ -130,16 +130,13 @@ impl Operation for SwitchRecording {
 
     fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<SwitchedRecording, OperationError> {
         let format = self.format.as_deref().map(container_of).transpose()?.unwrap_or_default();
-        let roots = roots_of(context, &self.id, self.root.as_ref())?;
+        let roots = roots_of(context, self.root.as_ref())?;
         switch_recording(context, &self.id, self.record, format, &roots)
     }
 }
 
 /// The configured roots, or the one that is named.
-fn roots_of(context: &Context, id: &str, named: Option<&PathBuf>) -> Result<Vec<RootOptions>, OperationError> {
-    if id.is_empty() {
-        return Err(OperationError::invalid("the id of the stream is empty"));
-    }
+fn roots_of(context: &Context, named: Option<&PathBuf>) -> Result<Vec<RootOptions>, OperationError> {
     let mut roots = context.house().settings().watch.roots.clone();
     if let Some(named) = named {
         roots.retain(|root| root.path == *named);
@@ -148,6 +145,16 @@ fn roots_of(context: &Context, id: &str, named: Option<&PathBuf>) -> Result<Vec<
         }
     }
     Ok(roots)
+}
+
+/// An id may have several levels, and they become those of an address: none of them may lead elsewhere.
+fn check(stream: &str) -> Result<(), OperationError> {
+    if stream.split('/').any(|level| matches!(level, "" | "." | "..")) {
+        let shown = printable_text(stream);
+        let detail = format!("`{shown}` is not the id of a stream: it has an empty, `.` or `..` segment");
+        return Err(OperationError::invalid(detail));
+    }
+    Ok(())
 }
 
 /// The container that a request names.
@@ -164,6 +171,7 @@ pub fn container_of(name: &str) -> Result<Format, OperationError> {
 
 /// Whether a stream is being recorded in these roots. A server is asked only where no file of the stream grows.
 pub fn recording_of(context: &Context, stream: &str, roots: &[RootOptions]) -> Result<StreamRecording, OperationError> {
+    check(stream)?;
     let mut told = Vec::new();
     for root in roots {
         context.go_on()?;
@@ -190,11 +198,13 @@ fn of_all(roots: &[RootRecording]) -> RecordingState {
     }
 }
 
+/// What is said where nothing proves a recording, and nothing its absence.
+const UNSEEN: &str = "no file of the stream is seen growing in this root";
+
 /// What files and server together tell. A growing file is proof. That a server means to record is none: a disk may be full, or the
 /// stream may carry nothing that it records.
 fn judge(seen: &Growing, said: Option<&Result<Said, String>>) -> (RecordingState, Basis, String) {
     let nothing = |detail: String| (RecordingState::Unknown, Basis::Nothing, detail);
-    let within_s = GROWS_WITHIN.as_secs();
     if seen.is_growing {
         return (RecordingState::Recording, Basis::Files, "a file of the stream is growing".to_owned());
     }
@@ -203,8 +213,7 @@ fn judge(seen: &Growing, said: Option<&Result<Said, String>>) -> (RecordingState
     {
         let detail = format!("the ingest server {}", said.detail);
         return if is_recording {
-            let unseen = format!("{detail}, but no file of the stream has grown in this root in the last {within_s} s");
-            (RecordingState::Unknown, Basis::Server, unseen)
+            (RecordingState::Unknown, Basis::Server, format!("{detail}, but {UNSEEN}"))
         } else {
             (RecordingState::NotRecording, Basis::Server, detail)
         };
@@ -213,11 +222,10 @@ fn judge(seen: &Growing, said: Option<&Result<Said, String>>) -> (RecordingState
         let detail = "no process has a file of the stream open for writing".to_owned();
         return (RecordingState::NotRecording, Basis::Processes, detail);
     }
-    let unseen = format!("no file of the stream has grown in this root in the last {within_s} s");
     match said {
-        None => nothing(unseen),
-        Some(Ok(said)) => nothing(format!("{unseen}, and the ingest server {}", said.detail)),
-        Some(Err(error)) => nothing(format!("{unseen}, and the ingest server cannot be asked: {error}")),
+        None => nothing(UNSEEN.to_owned()),
+        Some(Ok(said)) => nothing(format!("{UNSEEN}, and the ingest server {}", said.detail)),
+        Some(Err(error)) => nothing(format!("{UNSEEN}, and the ingest server cannot be asked: {error}")),
     }
 }
 
@@ -229,6 +237,7 @@ pub fn switch_recording(
     format: Format,
     roots: &[RootOptions],
 ) -> Result<SwitchedRecording, OperationError> {
+    check(stream)?;
     let (root, control) = switch_of(roots)?;
     let server = root.server.name();
     let switched = context.house().runtime.block_on(control.switch(stream, record, format, context.stop()))?;
@@ -255,7 +264,7 @@ fn switch_of(roots: &[RootOptions]) -> Result<(&RootOptions, Control), Operation
 
 /// Why none of these roots has a switch.
 fn no_switch(roots: &[RootOptions]) -> OperationError {
-    let could = |root: &&RootOptions| control::has_switch(root.server) || root.server == crate::discover::Server::Auto;
+    let could = |root: &&RootOptions| control::has_switch(root.server) || root.server == Server::Auto;
     if let Some(root) = roots.iter().find(could) {
         let detail = format!("`control` is not set for the root `{}`", printable(&root.path));
         return OperationError::not_supported(detail).with_next_step(
@@ -295,8 +304,8 @@ fn require_so(context: &Context, stream: &str, record: bool, root: &RootOptions)
 mod tests {
     use super::*;
 
-    fn said(is_recording: Option<bool>) -> Result<Said, String> {
-        Ok(Said { is_recording, detail: "says so".into() })
+    fn said(is_recording: Option<bool>) -> Said {
+        Said { is_recording, detail: "says so".into() }
     }
 
     #[test]
@@ -308,13 +317,13 @@ mod tests {
         let fails = Err("no route".to_owned());
         for (seen, said, state, basis) in [
             (&grows, None, Recording, Basis::Files),
-            (&grows, Some(said(Some(false))), Recording, Basis::Files),
+            (&grows, Some(Ok(said(Some(false)))), Recording, Basis::Files),
             (&none, None, Unknown, Basis::Nothing),
             (&none, Some(fails.clone()), Unknown, Basis::Nothing),
-            (&none, Some(said(None)), Unknown, Basis::Nothing),
-            (&none, Some(said(Some(false))), NotRecording, Basis::Server),
-            (&none, Some(said(Some(true))), Unknown, Basis::Server),
-            (&certain, Some(said(Some(true))), Unknown, Basis::Server),
+            (&none, Some(Ok(said(None))), Unknown, Basis::Nothing),
+            (&none, Some(Ok(said(Some(false)))), NotRecording, Basis::Server),
+            (&none, Some(Ok(said(Some(true)))), Unknown, Basis::Server),
+            (&certain, Some(Ok(said(Some(true)))), Unknown, Basis::Server),
             (&certain, None, NotRecording, Basis::Processes),
             (&certain, Some(fails), NotRecording, Basis::Processes),
         ] {
@@ -322,6 +331,12 @@ mod tests {
             assert_eq!((told, on), (state, basis), "{seen:?} {said:?}: {detail}");
             assert!(!detail.is_empty());
         }
+    }
+
+    #[test]
+    fn an_id_has_levels_that_lead_nowhere_else() {
+        assert!(["room1", "live/cam1", "...", "a.b", "ä b"].iter().all(|id| check(id).is_ok()));
+        assert!(["", "/a", "a/", "a//b", "..", "a/../b", "./a"].iter().all(|id| check(id).is_err()));
     }
 
     #[test]

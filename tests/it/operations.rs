@@ -218,7 +218,7 @@ fn switches(both: &mut Both) {
     let refused = both.same(|_| switch());
     assert_eq!(refused["end"]["error"]["kind"], "notSupported", "{refused}");
     both.same(|_| SwitchRecording { format: Some("avi".into()), ..switch() });
-    both.same(|_| SwitchRecording { id: String::new(), ..switch() });
+    both.same(|_| SwitchRecording { id: "a/../b".into(), ..switch() });
 }
 
 fn finds(both: &mut Both) {

@@ -6,7 +6,7 @@ mod mediamtx;
 mod ome;
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::Command;

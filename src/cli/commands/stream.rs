@@ -1,7 +1,6 @@
 //! `stream recording`: whether a stream is being recorded, and the switch of its ingest server.
 
 use std::io;
-use std::path::Path;
 
 use jiff::tz::TimeZone;
 
@@ -49,7 +48,7 @@ fn print(told: &StreamRecording, zone: &TimeZone, out: &mut Output<'_>) -> io::R
             OpenFor::Nobody => "no",
             OpenFor::Unknown => "unknown",
         };
-        table.row([&shown(&file.path), &human::size(file.size_bytes), &written, open]);
+        table.row([&printable(&file.path), &human::size(file.size_bytes), &written, open]);
     }
     out.table(&table, "No unfinished files of the stream.")
 }
@@ -75,8 +74,4 @@ const fn name(state: RecordingState) -> &'static str {
         RecordingState::NotRecording => "not recording",
         RecordingState::Unknown => "unknown",
     }
-}
-
-fn shown(path: &Path) -> String {
-    printable(path).to_string()
 }

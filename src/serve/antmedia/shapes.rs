@@ -7,7 +7,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 
 use super::apps::App;
-use crate::discover::Growth;
+use crate::discover::{Growth, OpenFor};
 use crate::fault::Class;
 use crate::operations::{ErrorKind, OperationError, RecordingState, StreamRecording};
 use crate::recording::{VodRecord, VodType};
@@ -95,7 +95,8 @@ impl<'a> Broadcast<'a> {
         };
         let is_webm =
             |file: &Growth| file.path.file_name().is_some_and(|name| name.to_string_lossy().contains(".webm"));
-        let has = |webm: bool| told.roots.iter().flat_map(|root| &root.files).any(|file| is_webm(file) == webm);
+        let open = || told.roots.iter().flat_map(|root| &root.files).filter(|file| file.writer != OpenFor::Nobody);
+        let has = |webm: bool| open().any(|file| is_webm(file) == webm);
         Self {
             stream_id: &told.stream_id,
             kind: "liveStream",

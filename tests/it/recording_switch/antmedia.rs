@@ -1,6 +1,13 @@
 //! Ant Media Server's REST interface.
 
-use super::*;
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::{Exchange, Ingest, ROOM1, ask, assert_state, assert_unproven, house, switch};
+use crate::support::House;
+use crate::support::daemon::Daemon;
+use crate::support::http::Answer;
 
 /// A JWT, as it is sent.
 const TOKEN: &str = "eyJ.hunter2.x";
@@ -26,7 +33,7 @@ fn put(on: bool, kind: &str, answer: Value) -> Exchange {
 }
 
 /// `io.antmedia.rest.model.Result`.
-fn result(success: bool, message: Value) -> Value {
+fn result(success: bool, message: Option<&str>) -> Value {
     json!({ "success": success, "message": message, "dataId": "x", "errorId": 0 })
 }
 
@@ -37,7 +44,7 @@ fn ant_media_is_asked_whether_it_records() {
     for (told, expected, words) in [
         (broadcast("finished", 1, 0), "notRecording", "does not receive the stream (status `finished`)"),
         (broadcast("broadcasting", -1, -1), "notRecording", "switched off"),
-        (broadcast("broadcasting", 1, 0), "unknown", "but no file of the stream has grown"),
+        (broadcast("broadcasting", 1, 0), "unknown", "but no file of the stream is seen growing"),
     ] {
         ingest.hears([told], || assert_state(&house, ROOM1, expected, "server", words));
     }
@@ -56,7 +63,7 @@ fn ant_media_is_told_to_record_and_to_stop() {
     let ingest = Ingest::start();
     let (house, daemon) = antmedia(&ingest);
     let asked = |path: &str| ask(&house, "PUT", path, "");
-    let done = || result(true, Value::Null);
+    let done = || result(true, None);
     let webm = format!("{BROADCAST}/recording/true?recordType=webm");
     let (status, said) = ingest.hears([put(true, "webm", done())], || asked(&webm));
     assert_eq!((status, said), (200, json!({ "success": true, "message": null, "dataId": null, "errorId": 0 })));
@@ -67,7 +74,7 @@ fn ant_media_is_told_to_record_and_to_stop() {
         .hears([put(true, "mp4", done())], || house.run(&["stream", "recording", "room1", "on"]).expect_code(0).out);
     assert_eq!(printed, "room1: recording switched on at `antmedia`\n");
 
-    let refused = || put(false, "mp4", result(false, "no stream for this id".into()));
+    let refused = || put(false, "mp4", result(false, Some("no stream for this id")));
     let proxied = format!("/rest/v2/request?_path={}/recording/false", &BROADCAST[1..]);
     let (status, said) = ingest.hears([refused(), broadcast("broadcasting", -1, 0)], || asked(&proxied));
     assert_eq!((status, &said["success"], &said["message"]), (200, &json!(true), &json!("it was so before")));

@@ -1,6 +1,12 @@
 //! `MediaMTX`'s API.
 
-use super::*;
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::{Exchange, Ingest, assert_state, assert_unproven, house, switch};
+use crate::support::House;
+use crate::support::daemon::Daemon;
 
 const CAM1: &str = "/api/v1/streams/live%2Fcam1/recording";
 const CREDENTIALS: &str = "Basic YWRtaW46aHVudGVyMg==";

@@ -1,6 +1,14 @@
 //! `OvenMediaEngine`'s API.
 
-use super::*;
+use std::fs;
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+
+use super::{Exchange, Ingest, ROOM1, assert_state, house, switch};
+use crate::support::House;
+use crate::support::daemon::Daemon;
+use crate::support::http::{Answer, read_request, reply, serve};
 
 fn ome(ingest: &Ingest) -> (House, Daemon) {
     let control = "control = \"http://{control}\"\ncontrol_credentials_file = \"{dir}/token\"";
