@@ -6,6 +6,7 @@ pub mod catalog;
 pub mod cli;
 pub mod clip;
 pub mod config;
+pub mod control;
 pub mod deliver;
 pub mod discover;
 pub mod durable;

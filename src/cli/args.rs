@@ -68,6 +68,9 @@ pub enum Command {
     /// List or follow what happened, or send it to a webhook or command again
     #[command(subcommand)]
     Events(EventsCommand),
+    /// Show whether a stream is being recorded, or switch that at its ingest server
+    #[command(subcommand)]
+    Stream(StreamCommand),
     /// Free local files that are delivered and proven, by the configured policy
     Retain(RetainArgs),
     /// Rebuild or check the catalogue
@@ -307,6 +310,33 @@ pub enum EventsCommand {
         #[arg(long, value_name = "NUMBER")]
         from: u64,
     },
+}
+
+/// Commands on live streams.
+#[derive(Debug, Subcommand)]
+pub enum StreamCommand {
+    /// Show whether a stream is being recorded; with on or off: tell its ingest server
+    Recording {
+        /// Id of the stream
+        stream: String,
+        /// What to tell the ingest server
+        switch: Option<Switch>,
+        /// Only this root; needed to switch if several have `control`
+        #[arg(long, value_name = "DIR")]
+        root: Option<PathBuf>,
+        /// Container that Ant Media Server records into: mp4 or webm
+        #[arg(long, value_name = "FORMAT", requires = "switch")]
+        format: Option<String>,
+    },
+}
+
+/// What an ingest server is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// Record the stream
+    On,
+    /// Stop recording the stream
+    Off,
 }
 
 /// Options of `retain`.

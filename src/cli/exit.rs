@@ -75,8 +75,12 @@ impl Exit {
 impl From<&OperationError> for Exit {
     fn from(error: &OperationError) -> Self {
         match error.kind {
-            ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Unauthorized | ErrorKind::Forbidden => Self::Usage,
-            ErrorKind::Configuration => Self::Configuration,
+            ErrorKind::Invalid
+            | ErrorKind::NotFound
+            | ErrorKind::Unauthorized
+            | ErrorKind::Forbidden
+            | ErrorKind::WrongMethod => Self::Usage,
+            ErrorKind::Configuration | ErrorKind::NotSupported => Self::Configuration,
             ErrorKind::StateInUse | ErrorKind::RootInUse => Self::StateInUse,
             ErrorKind::Failed => Self::of_class(error.class),
             ErrorKind::Internal => Self::Internal,

@@ -61,19 +61,32 @@ pub(super) fn endpoint(text: &str) -> Result<String, String> {
 
 /// Checks the URL of a webhook: http or https, a host, no credentials in front of it. A query is taken as it is.
 pub(super) fn webhook(text: &str) -> Result<String, String> {
-    let text = text.trim();
+    let signed = "credentials do not belong in it: requests are signed with `secret_file`";
+    place(text, signed).map(|_| text.trim().to_owned())
+}
+
+/// Checks the address of an ingest server's control interface: http or https, a host, no credentials. Of a query only what names a
+/// recorder is taken.
+pub(super) fn control(text: &str) -> Result<String, String> {
+    let url = place(text, "credentials do not belong in it: name their file in `control_credentials_file`")?;
+    if url.query_pairs().any(|(name, _)| name != "rec" && name != "srv") {
+        return Err("its query may have `rec` and `srv` only, the recorder and the server of nginx-rtmp".to_owned());
+    }
+    Ok(text.trim().to_owned())
+}
+
+/// Checks an address that requests are sent to; `credentials` is said where it has some. It is never repeated.
+fn place(text: &str, credentials: &str) -> Result<Url, String> {
     let unsuitable = |why: &str| Err(why.to_owned());
-    let Ok(url) = Url::parse(text) else { return unsuitable("it is no URL") };
+    let Ok(url) = Url::parse(text.trim()) else { return unsuitable("it is no URL") };
     match () {
         () if !["http", "https"].contains(&url.scheme()) => {
             unsuitable("it does not begin with `http://` or `https://`")
         }
         () if url.host_str().is_none_or(str::is_empty) => unsuitable("it names no host"),
-        () if !url.username().is_empty() || url.password().is_some() => {
-            unsuitable("credentials do not belong in it: requests are signed with `secret_file`")
-        }
+        () if !url.username().is_empty() || url.password().is_some() => unsuitable(credentials),
         () if url.fragment().is_some() => unsuitable("a `#` does not belong in it"),
-        () => Ok(text.to_owned()),
+        () => Ok(url),
     }
 }
 
@@ -151,6 +164,17 @@ mod tests {
             assert!(!webhook(url).unwrap_err().contains("hunter2"), "{url}");
         }
         assert_eq!(without_query("https://h/a?token=hunter2"), "https://h/a?…");
+    }
+
+    #[test]
+    fn a_control_interface_has_a_host_and_no_secret() {
+        for url in ["http://127.0.0.1:5080", "https://ome:8082/v1/vhosts/x", "http://h/control?srv=0&rec=r1"] {
+            assert_eq!(control(url), Ok(url.to_owned()));
+        }
+        for url in ["h:5080", "ftp://h", "http://", "http://u:hunter2@h", "http://h#hunter2", "http://h?token=hunter2"]
+        {
+            assert!(!control(url).unwrap_err().contains("hunter2"), "{url}");
+        }
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::path::Path;
 
 use super::error::{Origin, Problem, What};
 use super::{Config, address};
+use crate::control;
+use crate::discover::{RootOptions, Server};
 use crate::recording::name::printable;
 use crate::retain::DeleteLocal;
 
@@ -17,6 +19,7 @@ pub(super) fn rules(config: &Config, known: &[Problem]) -> Vec<Problem> {
     same_names(config, &mut found);
     overlapping_roots(config, &mut found);
     targets_in_roots(config, &mut found);
+    switches_of_servers(config, &mut found);
     let is_known = |prefix: &str| known.iter().any(|problem| problem.key.starts_with(prefix));
     if !is_known("deliver") {
         deleting_without_delivery(config, &mut found);
@@ -74,6 +77,25 @@ fn overlapping_roots(config: &Config, found: &mut Vec<Problem>) {
             };
             found.push(rule(config, format!("watch.root.{index}.path"), text));
         }
+    }
+}
+
+/// The address of a switch says nothing without the server whose it is.
+fn switches_of_servers(config: &Config, found: &mut Vec<Problem>) {
+    let without = |root: &RootOptions| root.control.url.is_some() && !control::has_switch(root.server);
+    for (index, root) in config.watch.roots.iter().enumerate().filter(|(_, root)| without(root)) {
+        let text = match root.server {
+            Server::Auto => {
+                "`control` needs `server`: \"antmedia\", \"mediamtx\", \"nginx-rtmp\" or \"ome\"".to_owned()
+            }
+            server => {
+                let name = server.name();
+                format!(
+                    "the server `{name}` has no interface that switches the recording of a stream: remove `control`"
+                )
+            }
+        };
+        found.push(rule(config, format!("watch.root.{index}.control"), text));
     }
 }
 

@@ -32,7 +32,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::catalog::EventLimits;
-use crate::discover::{Fragmented, RootOptions, Server};
+use crate::discover::{ControlOptions, Fragmented, RootOptions, Server};
 use crate::{announce, deliver, discover, finish, retain};
 
 pub use draft::{DraftRoot, DraftTarget, comment as draft_comment, watch as draft_watch};
@@ -94,6 +94,7 @@ impl Config {
     /// A root at that path with the section's server and template, as a path given to `process` gets it.
     pub fn root_at(&self, path: PathBuf) -> RootOptions {
         let RootDefaults { server, template, fragmented, deliver_progressive } = self.root_defaults.clone();
-        RootOptions { path, server, template, stream: None, fragmented, deliver_progressive, app: None }
+        let control = ControlOptions::default();
+        RootOptions { path, server, template, stream: None, fragmented, deliver_progressive, app: None, control }
     }
 }

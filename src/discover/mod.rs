@@ -14,6 +14,7 @@ mod configured;
 mod error;
 mod existing;
 mod fragments;
+mod growing;
 mod hls;
 mod lease;
 mod mediamtx_playback;
@@ -33,6 +34,7 @@ pub use configured::{Configured, configuration_at, configuration_of, installed_c
 pub use error::{DiscoverError, Problem};
 pub use existing::{KindCount, Summary};
 pub use fragments::{Fragments, fragments_of};
+pub use growing::{GROWS_WITHIN, Growth, OpenFor, OpenHere, is_recent, open_here};
 pub use hls::{Readiness, Unit, UnitKind};
 pub use lease::{Lease, Unavailable, is_on_network, probe};
 pub use newest::{Newest, newest_first};

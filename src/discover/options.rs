@@ -60,7 +60,34 @@ pub struct RootOptions {
     pub deliver_progressive: bool,
     /// Its application in the Ant Media API, where it is named.
     pub app: Option<String>,
+    /// How its ingest server is told to record.
+    pub control: ControlOptions,
 }
+
+/// Where an ingest server takes commands.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ControlOptions {
+    /// Base URL of its control interface, http or https; none where it is never asked.
+    pub url: Option<String>,
+    /// The file that holds the credentials for it, or `env:NAME`.
+    pub credentials_file: Option<PathBuf>,
+}
+
+impl RootOptions {
+    /// The name of its application: the one that is set, else the directory before `streams`, else its own name.
+    pub fn application(&self) -> String {
+        if let Some(app) = &self.app {
+            return app.clone();
+        }
+        let names: Vec<_> = self.path.iter().map(|name| name.to_string_lossy()).filter(|name| name != "/").collect();
+        let streams = names.iter().rposition(|name| name == STREAMS).filter(|at| *at > 0);
+        let name = streams.map_or_else(|| names.last(), |at| names.get(at - 1));
+        name.map_or_else(|| "root".to_owned(), ToString::to_string)
+    }
+}
+
+/// The directory in which Ant Media's applications record.
+const STREAMS: &str = "streams";
 
 /// What becomes of fragmented MP4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::options::{Fragmented, RootOptions, Server};
+use super::options::{ControlOptions, Fragmented, RootOptions, Server};
 
 /// A path and the root that holds it.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,6 +55,7 @@ fn own_root(path: PathBuf) -> Placed {
         fragmented: Fragmented::Auto,
         deliver_progressive: false,
         app: None,
+        control: ControlOptions::default(),
     };
     Placed { path, root, is_configured: false }
 }
@@ -72,6 +73,7 @@ mod tests {
             fragmented: Fragmented::Auto,
             deliver_progressive: false,
             app: None,
+            control: ControlOptions::default(),
         }
     }
 

@@ -213,6 +213,11 @@ impl Settler {
         }
     }
 
+    /// The open files of all processes as they were at most a second ago.
+    pub fn open_files(&self) -> Arc<OpenFiles> {
+        self.processes(PROCESSES_SERVE)
+    }
+
     /// All processes as they were at most so long ago.
     fn processes(&self, serve: Duration) -> Arc<OpenFiles> {
         let mut kept = lock(&self.processes);

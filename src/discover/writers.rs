@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::recording::Fingerprint;
 
@@ -54,8 +54,8 @@ pub enum ServerState {
 /// The state of all processes at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct OpenFiles {
-    /// Device and inode of every file that some process has open for writing, and those processes.
-    written: HashMap<(u64, u64), Vec<ProcessId>>,
+    /// Every file that some process has open for writing, by device and inode.
+    written: HashMap<(u64, u64), OpenFile>,
     /// Whether every process's open files could be read.
     is_complete: bool,
     /// Known ingest servers that run, with their start.
@@ -64,6 +64,14 @@ pub struct OpenFiles {
     sees_others: bool,
     /// Whether this process sees the whole machine, not only its container.
     sees_machine: bool,
+}
+
+/// A file that is open for writing.
+#[derive(Debug, Clone)]
+struct OpenFile {
+    /// As a process sees it: in a container it may begin elsewhere.
+    path: PathBuf,
+    by: Vec<ProcessId>,
 }
 
 /// `/proc/self/ns/pid` of the machine's first namespace (`PROC_PID_INIT_INO`).
@@ -123,7 +131,12 @@ impl OpenFiles {
 
     /// The processes that have it open for writing, as far as they can be told.
     pub fn writers_of(&self, file: &Fingerprint) -> &[ProcessId] {
-        self.written.get(&(file.device, file.inode)).map_or(&[], Vec::as_slice)
+        self.written.get(&(file.device, file.inode)).map_or(&[], |open| open.by.as_slice())
+    }
+
+    /// Every file that is open for writing: device, inode, and the path as its process sees it.
+    pub(super) fn written(&self) -> impl Iterator<Item = ((u64, u64), &Path)> {
+        self.written.iter().map(|(file, open)| (*file, open.path.as_path()))
     }
 
     /// Whether the absence of a writer is certain.
@@ -174,7 +187,8 @@ impl OpenFiles {
     fn add_file(&mut self, descriptor: &Path, id: Option<ProcessId>) {
         match fs::metadata(descriptor) {
             Ok(file) if file.is_file() => {
-                self.written.entry((file.dev(), file.ino())).or_default().extend(id);
+                let is_new = || OpenFile { path: fs::read_link(descriptor).unwrap_or_default(), by: Vec::new() };
+                self.written.entry((file.dev(), file.ino())).or_insert_with(is_new).by.extend(id);
             }
             Ok(_) => {}
             Err(e) => self.is_complete &= is_over(&e),

@@ -24,6 +24,10 @@ pub enum ErrorKind {
     Unauthorized,
     /// The token does not allow it.
     Forbidden,
+    /// The path does not have the method.
+    WrongMethod,
+    /// What is around this program has no such function, or it is not configured.
+    NotSupported,
     /// The configuration is wrong.
     Configuration,
     /// Another process owns the state directory.
@@ -81,6 +85,16 @@ impl OperationError {
     /// The token does not allow it.
     pub fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(ErrorKind::Forbidden, Class::Permanent, detail)
+    }
+
+    /// The path does not have the method.
+    pub fn wrong_method(detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::WrongMethod, Class::Permanent, detail)
+    }
+
+    /// What is around this program has no such function, or it is not configured.
+    pub fn not_supported(detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::NotSupported, Class::Permanent, detail)
     }
 
     /// It failed in a way that a later try may not meet.

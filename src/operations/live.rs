@@ -85,8 +85,7 @@ impl Operation for ListLive {
     type Data = LivePage;
 
     fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<LivePage, OperationError> {
-        let unsettled = &context.house().unsettled;
-        let items = unsettled.page(MOST).into_iter().map(LiveRecording::of).collect();
-        Ok(LivePage { items, total: unsettled.count() })
+        let (awaited, total) = context.house().unsettled.awaited(MOST);
+        Ok(LivePage { items: awaited.into_iter().map(LiveRecording::of).collect(), total })
     }
 }

@@ -25,6 +25,7 @@ mod settings;
 pub mod setup;
 mod share;
 mod status;
+mod stream_recording;
 mod streams;
 mod verify;
 mod vods;
@@ -59,6 +60,10 @@ pub use retention::{FreeLocal, Freed, Kept, PlanRetention, RetentionPlan};
 pub use settings::{Setting, Settings, ShowSettings, settings_of};
 pub use share::{ShareVod, SharedLink, check_link};
 pub use status::{RootStatus, ShowStatus, Status, TargetStatus, UnderWay};
+pub use stream_recording::{
+    Basis, RecordingState, RootRecording, ShowRecording, StreamRecording, SwitchRecording, SwitchedRecording,
+    container_of, recording_of, switch_recording,
+};
 pub use streams::{ListStreams, StreamPage, StreamSummary};
 pub use verify::{Verification, Verified, VerifyVods};
 pub use vods::{

@@ -140,8 +140,8 @@ pub struct House {
     pub(super) naming: Mutex<()>,
     /// Crashed recordings that wait for a sound one of their stream.
     pub(super) waiting: super::teaching::Waiting,
-    /// Recordings that were seen and are not taken yet.
-    pub unsettled: super::unsettled::Unsettled,
+    /// Recordings that the watching daemon knows and that are not settled.
+    pub unsettled: super::growing::Unsettled,
     /// Recordings that came too far to begin again and cannot go on yet.
     pub(super) postponed: super::postponing::Postponements,
     /// The roots that no other process may work in meanwhile.
@@ -180,7 +180,7 @@ impl House {
             unavailable: super::roots::Unavailable::default(),
             naming: Mutex::default(),
             waiting: super::teaching::Waiting::default(),
-            unsettled: super::unsettled::Unsettled::default(),
+            unsettled: super::growing::Unsettled::default(),
             postponed: super::postponing::Postponements::default(),
             company: RwLock::default(),
             roots: super::owning::OwnedRoots::default(),

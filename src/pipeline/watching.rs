@@ -18,7 +18,7 @@ use super::leaving;
 use super::pool::Urgency;
 use super::queueing;
 use super::roots;
-use super::unsettled::Awaited;
+use super::growing::Awaited;
 use super::views;
 use crate::catalog::JournalKey;
 use crate::discover::{DiscoverError, Event, Mode, Newest, Problem, SeenEvent, Settling, Unit, Watch};
@@ -67,6 +67,7 @@ pub fn watch(engine: &Engine, control: &Receiver<Control>, ready: &dyn Fn()) -> 
     engine.house().announcer.begin()?;
     engine.resume()?;
     let mut views = views::Beside::default();
+    engine.house().unsettled.begin();
     // A scan that a stop cut short has nothing to take back.
     let _ended = stop::heeding(&engine.house().stop, || {
         watcher.rescan(None);
@@ -227,7 +228,7 @@ impl<'a> Watcher<'a> {
             self.due.remove(&(gone.due_ms, path.to_owned()));
         }
         self.house().settler().forget(path);
-        self.house().unsettled.remove(path);
+        self.house().unsettled.end(path, now_ms());
         let name = path.as_os_str().to_string_lossy().into_owned();
         let settings = self.house().settings();
         for suffix in &settings.watch.temporary_suffixes {
@@ -379,7 +380,7 @@ impl<'a> Watcher<'a> {
             return;
         }
         if !self.may_be_taken(&candidate) {
-            self.house().unsettled.remove(&candidate.path);
+            self.house().unsettled.end(&candidate.path, now_ms());
             return;
         }
         let known = self.pending.remove(&candidate.path);
@@ -388,32 +389,33 @@ impl<'a> Watcher<'a> {
         }
         let seen = seen.or(known.as_ref().and_then(|k| k.seen));
         let urgency = known.map_or(urgency, |k| urgency.max(k.urgency));
-        let path = candidate.path.clone();
-        let mut candidate = candidate;
+        let (mut candidate, path) = (candidate.clone(), candidate.path);
         for _look in 0..LOOKS {
             match self.house().settler().settle(candidate.clone(), seen, Mode::Watch, now_ms()) {
                 Settling::Settled(settled) => {
-                    self.house().unsettled.remove(&path);
+                    self.house().unsettled.settle(settled.candidate(), now_ms());
                     self.engine.submit(settled, urgency, None);
                     return;
                 }
                 Settling::Wait { until_ms, reason } => {
-                    self.house().unsettled.set(Awaited { candidate: candidate.clone(), reason, until_ms });
+                    self.house().unsettled.wait(Awaited { candidate: candidate.clone(), reason, until_ms });
                     self.wait(candidate, seen, urgency, until_ms);
                     return;
                 }
                 Settling::Changed(now) => candidate = now,
                 Settling::Gone | Settling::InUnit => {
-                    self.house().unsettled.remove(&path);
+                    self.house().unsettled.end(&path, now_ms());
                     return;
                 }
             }
         }
+        self.house().unsettled.put(&candidate);
     }
 
     /// Considers a candidate again later, in place of what was to be considered under its path.
     fn wait(&mut self, candidate: Candidate, seen: Option<SeenEvent>, urgency: Urgency, due_ms: i64) {
         let path = candidate.path.clone();
+        self.house().unsettled.put(&candidate);
         if let Some(before) = self.pending.insert(path.clone(), Pending { candidate, seen, urgency, due_ms }) {
             self.due.remove(&(before.due_ms, path.clone()));
         }

@@ -189,6 +189,8 @@ pub(super) fn problem(error: &OperationError) -> Response {
         (ErrorKind::NotFound, _) => (StatusCode::NOT_FOUND, "Not found"),
         (ErrorKind::Unauthorized, _) => (StatusCode::UNAUTHORIZED, "Token needed"),
         (ErrorKind::Forbidden, _) => (StatusCode::FORBIDDEN, "Not allowed"),
+        (ErrorKind::WrongMethod, _) => (StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"),
+        (ErrorKind::NotSupported, _) => (StatusCode::NOT_IMPLEMENTED, "Not supported"),
         (ErrorKind::StateInUse | ErrorKind::RootInUse, _) => (StatusCode::CONFLICT, "In use by another process"),
         (ErrorKind::Configuration, _) => (StatusCode::CONFLICT, "Invalid configuration"),
         (ErrorKind::Internal, _) => (StatusCode::INTERNAL_SERVER_ERROR, "Internal error"),

@@ -12,8 +12,8 @@ use super::{antmedia, events, media, playback, sharing};
 use crate::operations::{
     CheckCatalog, CollectUploads, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FollowEvents, FreeLocal,
     ListEvents, ListLive, ListQueue, ListRecordings, ListStreams, ListVods, MakeLogin, Operation, OperationError, Plan,
-    PlanRetention, Process, RebuildCatalog, ReplayEvents, RetryDeliveries, ShareVod, ShowSettings, ShowStatus,
-    ShowTimeline, ShowVod, UndoSplice, VerifyVods, VodHistogram,
+    PlanRetention, Process, RebuildCatalog, ReplayEvents, RetryDeliveries, ShareVod, ShowRecording, ShowSettings,
+    ShowStatus, ShowTimeline, ShowVod, SwitchRecording, UndoSplice, VerifyVods, VodHistogram,
 };
 
 /// How an operation is asked for.
@@ -23,6 +23,8 @@ pub enum Method {
     Get,
     /// It changes something; its arguments are in the path and the body.
     Post,
+    /// It sets what the path names; its arguments are in the path and the body.
+    Put,
     /// It changes what the path names; its arguments are in the path and the body.
     Patch,
     /// It deletes what the path names; its arguments are in the path and the query.
@@ -95,6 +97,8 @@ routes! {
     Post "/retention" Whole FreeLocal;
     Get "/streams" Whole ListStreams;
     Get "/streams/{id}/timeline" Whole ShowTimeline;
+    Get "/streams/{id}/recording" Whole ShowRecording;
+    Put "/streams/{id}/recording" Whole SwitchRecording;
     Post "/login" Whole MakeLogin;
     Get "/settings" Whole ShowSettings;
     Get "/status" Whole ShowStatus;
@@ -114,6 +118,7 @@ impl Method {
         match self {
             Self::Get => MethodFilter::GET,
             Self::Post => MethodFilter::POST,
+            Self::Put => MethodFilter::PUT,
             Self::Patch => MethodFilter::PATCH,
             Self::Delete => MethodFilter::DELETE,
         }
@@ -124,6 +129,7 @@ impl Method {
         match self {
             Self::Get => "get",
             Self::Post => "post",
+            Self::Put => "put",
             Self::Patch => "patch",
             Self::Delete => "delete",
         }
@@ -131,13 +137,14 @@ impl Method {
 
     /// Whether arguments are in the body.
     pub(super) const fn has_body(self) -> bool {
-        matches!(self, Self::Post | Self::Patch)
+        matches!(self, Self::Post | Self::Put | Self::Patch)
     }
 
     pub(super) const fn of_http(self) -> HttpMethod {
         match self {
             Self::Get => HttpMethod::GET,
             Self::Post => HttpMethod::POST,
+            Self::Put => HttpMethod::PUT,
             Self::Patch => HttpMethod::PATCH,
             Self::Delete => HttpMethod::DELETE,
         }
@@ -154,5 +161,5 @@ async fn no_such_path(uri: Uri) -> Response {
 }
 
 async fn no_such_method(method: HttpMethod, uri: Uri) -> Response {
-    problem(&OperationError::invalid(format!("`{}` does not support the method {method}", uri.path())))
+    problem(&OperationError::wrong_method(format!("`{}` does not support the method {method}", uri.path())))
 }

@@ -1,5 +1,5 @@
 //! An operation as a request, and back again: arguments that the path names are there, the others of GET and DELETE in the query,
-//! those of POST and PATCH in the body.
+//! those of POST, PUT and PATCH in the body.
 
 use std::time::Duration;
 

@@ -99,6 +99,10 @@ fn a_panel_lists_plays_searches_and_deletes_recordings() {
     }
 
     assert_eq!(ask(&house, "POST", "/live/rest/v2/vods/list/0/50", "").status, 405);
+    for target in [format!("/live/{path}"), format!("/api/v1/vods/{id}/media"), format!("/live/previews/{id}.png")] {
+        let said = ask(&house, "POST", &target, "");
+        assert_eq!((said.status, said.header("allow")), (405, "GET,HEAD"), "{target}: {}", said.head);
+    }
     let deleted = ask(&house, "DELETE", &format!("/rest/v2/request?_path=live/rest/v2/vods/&ids={id}"), "");
     assert_eq!((deleted.status, &deleted.json()["success"]), (200, &json!(true)), "{}", deleted.head);
     assert_eq!(get("/live/rest/v2/vods/count").json(), json!({ "number": 1 }));

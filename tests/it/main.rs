@@ -64,6 +64,7 @@ mod priority;
 mod process;
 mod promises;
 mod rebuild_stores;
+mod recording_switch;
 mod refusals;
 mod salvage;
 mod salvage_codecs;

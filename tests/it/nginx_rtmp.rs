@@ -36,13 +36,19 @@ fn module() -> &'static str {
 }
 
 pub fn nginx(directory: &Path, records_into: &Path) -> Nginx {
+    let root = records_into.display();
+    nginx_with(directory, &format!("record all; record_unique on; record_path {root};"), "")
+}
+
+/// With these directives in the application `live`, and a block of HTTP.
+fn nginx_with(directory: &Path, application: &str, http: &str) -> Nginx {
     let port = free_port();
     let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
-    let (dir, root) = (directory.display(), records_into.display());
+    let dir = directory.display();
     let config = format!(
         "load_module {};\n{user}\nworker_processes 1;\npid {dir}/nginx.pid;\nerror_log {dir}/nginx.log warn;\ndaemon off;\n\
          events {{}}\nrtmp {{ server {{ listen 127.0.0.1:{port}; application live {{ live on;\n\
-         record all; record_unique on; record_path {root}; }} }} }}\n",
+         {application} }} }} }}\n{http}\n",
         module()
     );
     let file = directory.join("nginx.conf");
@@ -68,6 +74,87 @@ fn publish(nginx: &Nginx, stream: &str) {
         .output()
         .unwrap();
     assert!(published.status.success(), "{}", String::from_utf8_lossy(&published.stderr));
+}
+
+/// A publisher that goes on until it is dropped.
+struct Publisher(Child);
+
+impl Publisher {
+    fn start(nginx: &Nginx, stream: &str) -> Self {
+        let url = format!("rtmp://127.0.0.1:{}/live/{stream}", nginx.port);
+        let mut ffmpeg = Command::new("ffmpeg");
+        ffmpeg.args(["-nostdin", "-v", "error", "-re", "-stream_loop", "-1", "-i"]).arg(made("flv", PUBLISHED_S));
+        ffmpeg.args(["-c", "copy", "-f", "flv", &url]).stdin(Stdio::null()).stdout(Stdio::null());
+        Self(ffmpeg.spawn().unwrap())
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_control_module_switches_a_recording_and_a_growing_file_proves_it() {
+    let http_port = free_port();
+    let house = House::with_config(|dir| {
+        let dir = dir.display();
+        format!(
+            "state_dir = \"{dir}/state\"\n[watch]\nsettle = \"0s\"\nquiet = \"1s\"\n\
+             [[watch.root]]\npath = \"{dir}/root\"\nserver = \"nginx-rtmp\"\napp = \"live\"\n\
+             control = \"http://127.0.0.1:{http_port}/control?rec=manual\"\ncontrol_credentials_file = \"{dir}/control\"\n"
+        )
+    });
+    fs::write(house.path().join("control"), "operator:hunter2\n").unwrap();
+    fs::write(house.path().join("htpasswd"), "operator:{PLAIN}hunter2\n").unwrap();
+    let (dir, root) = (house.path().display(), house.root());
+    let recorder =
+        format!("recorder manual {{ record all manual; record_unique on; record_path {}; }}", root.display());
+    let http = format!(
+        "http {{ access_log off; server {{ listen 127.0.0.1:{http_port}; location /control {{\n\
+         auth_basic control; auth_basic_user_file {dir}/htpasswd; rtmp_control all; }} }} }}"
+    );
+    let nginx = nginx_with(house.path(), &recorder, &http);
+    let daemon = Daemon::start(&house);
+    let stream = |args: &[&str]| house.run(&[&["--json", "stream", "recording"], args].concat());
+    let state = || stream(&["room1"]).expect_code(0).json_lines()[0].clone();
+
+    let refused = stream(&["room1", "on"]).expect_code(5);
+    assert!(refused.err.contains("did not begin to record") && refused.err.contains("`rec`"), "{}", refused.err);
+    let publisher = Publisher::start(&nginx, "room1");
+    let begun = until("the stream is live and its recording begins", || {
+        let tried = stream(&["room1", "on"]);
+        (tried.code() == 0).then(|| tried.json_lines()[0].clone())
+    });
+    assert_eq!((&begun["record"], &begun["server"]), (&true.into(), &"nginx-rtmp".into()), "{begun}");
+    let told = until("a file of it is growing", || Some(state()).filter(|told| told["state"] == "recording"));
+    let file = &told["roots"][0]["files"][0];
+    assert_eq!((&told["roots"][0]["basis"], &file["writer"]), (&"files".into(), &"writing".into()), "{told}");
+    let again = stream(&["room1", "on"]).expect_code(0).json_lines()[0].clone();
+    assert_eq!(again["wasSo"], true, "{again}");
+    until("a second of it is recorded", || {
+        state()["roots"][0]["files"][0]["sizeBytes"].as_u64().filter(|size| *size > 50_000)
+    });
+
+    let ended = stream(&["room1", "off"]).expect_code(0).json_lines()[0].clone();
+    assert_eq!((&ended["wasSo"], &ended["path"]), (&false.into(), &file["path"]), "{ended}");
+    let vod = until("the recording is a VoD although its publisher goes on", || house.vods().pop());
+    assert_eq!((&vod["streamId"], &vod["server"]), (&"room1".into(), &"nginx-rtmp".into()), "{vod}");
+    assert_ne!(state()["state"], "recording");
+    let again = stream(&["room1", "off"]).expect_code(0).json_lines()[0].clone();
+    assert_eq!(again["wasSo"], true, "{again}");
+    drop(publisher);
+    fs::write(house.path().join("control"), "operator:wrong\n").unwrap();
+    let refused = stream(&["room1", "on"]).expect_code(5);
+    assert!(
+        refused.err.contains("HTTP status 401") && refused.err.contains("control_credentials_file"),
+        "{}",
+        refused.err
+    );
+    assert!(!daemon.log().contains("hunter2"));
+    daemon.stop();
 }
 
 fn only_vod(house: &House) -> Option<Value> {

@@ -17,8 +17,8 @@ use aftercast::discover::Mode;
 use aftercast::operations::{
     CheckCatalog, CollectUploads, Context, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FollowEvents, FreeLocal,
     InForce, ListEvents, ListLive, ListQueue, ListRecordings, ListStreams, ListVods, MakeLogin, Plan, PlanRetention,
-    Process, RebuildCatalog, ReplayEvents, RetryDeliveries, ShareVod, ShowSettings, ShowStatus, ShowTimeline, ShowVod,
-    UndoSplice, VerifyVods, VodHistogram, VodState,
+    Process, RebuildCatalog, ReplayEvents, RetryDeliveries, ShareVod, ShowRecording, ShowSettings, ShowStatus,
+    ShowTimeline, ShowVod, SwitchRecording, UndoSplice, VerifyVods, VodHistogram, VodState,
 };
 use aftercast::pipeline::{Engine, Opening, Stop};
 use aftercast::recording::Outcome;
@@ -183,6 +183,7 @@ fn every_operation_is_the_same_through_the_socket_and_directly() {
     let timeline = both.same(|_| ShowTimeline { id: "room1".into(), ..ShowTimeline::default() });
     assert_eq!(timeline["end"]["data"]["spans"].as_array().map(Vec::len), Some(1), "{timeline}");
     both.same(|_| ShowTimeline { id: "nothing".into(), from: Some("yesterday".into()), ..ShowTimeline::default() });
+    switches(&mut both);
     both.same(|_| Doctor {});
     both.same(|house| UndoSplice { path: beside(house).join("room1.mp4") });
     both.same(|_| UndoSplice { path: "relative".into() });
@@ -211,6 +212,17 @@ fn edits(both: &mut Both, id: &str) {
     assert_eq!(edited["end"]["data"]["metadata"], json!({ "room": "ä" }), "{edited}");
     both.same(|_| EditVod { id: "unknown".into(), ..edit() });
     both.same(|_| EditVod { description: Some("x".repeat(20_000)), ..edit() });
+}
+
+fn switches(both: &mut Both) {
+    let shown = both.same(|_| ShowRecording { id: "room1".into(), root: None });
+    assert_eq!(shown["end"]["data"]["state"], "unknown", "{shown}");
+    both.same(|_| ShowRecording { id: "room1".into(), root: Some("/nowhere".into()) });
+    let switch = || SwitchRecording { id: "room1".into(), record: true, root: None, format: None };
+    let refused = both.same(|_| switch());
+    assert_eq!(refused["end"]["error"]["kind"], "notSupported", "{refused}");
+    both.same(|_| SwitchRecording { format: Some("avi".into()), ..switch() });
+    both.same(|_| SwitchRecording { id: "a/../b".into(), ..switch() });
 }
 
 fn finds(both: &mut Both) {
@@ -301,7 +313,7 @@ fn a_bad_request_is_answered_with_what_is_wrong() {
         (get("/api/v1/vods?colour=red"), 400),
         (get("/api/v1/vods?after=zz"), 400),
         (get("/api/v1/vods/nobody"), 404),
-        (get("/api/v1/process"), 400),
+        (get("/api/v1/process"), 405),
         (post("/process", "no JSON"), 400),
         (post("/process", "{\"paths\":[],\"mode\":\"process\"}"), 400),
         (post("/process", "{\"paths\":[\"x\"],\"mode\":\"process\"}"), 400),

@@ -14,6 +14,7 @@ pub mod recover;
 pub mod retain;
 pub mod setup;
 pub mod status;
+pub mod stream;
 pub mod undo;
 pub mod vod;
 pub mod watch;

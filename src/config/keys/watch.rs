@@ -1,9 +1,9 @@
 //! Keys of `[watch]` and `[[watch.root]]`.
 
-use super::{Access, DURATION, Key, PATH, SWITCH, Section, Shape, TEXT, put, quote_path};
+use super::{Access, DURATION, Key, PATH, SWITCH, Section, Shape, TEXT, put, quote_path, secret};
 use crate::config::Config;
 use crate::config::value::{Value, Wrong, quote, quote_list};
-use crate::config::{moment, units};
+use crate::config::{address, moment, units};
 use crate::discover::{self, Fragmented, Server};
 use crate::recording::Container;
 use crate::recording::name::printable_text;
@@ -22,7 +22,13 @@ const PATHS: Shape =
 const SUFFIXES: Shape = Shape { unit: "list of strings", wants: r#"a list of suffixes such as [".tmp", ".part"]"# };
 const APP: Shape = Shape { unit: "name", wants: r#"a name without slashes such as "live""# };
 
-pub(super) static KEYS: [Key; 20] = [
+const CONTROL: Shape = Shape { unit: "URL", wants: r#"a URL such as "http://127.0.0.1:5080""# };
+const CREDENTIALS: Shape = Shape {
+    unit: "absolute path or env:NAME",
+    wants: r#"an absolute path such as "/etc/aftercast/ingest.credentials", or "env:NAME" for an environment variable"#,
+};
+
+pub(super) static KEYS: [Key; 22] = [
     Key::new(
         Section::Watch,
         "roots",
@@ -202,6 +208,25 @@ pub(super) static KEYS: [Key; 20] = [
         "Its application in the Ant Media API (/{app}/rest/v2); without: the directory before streams, else its own name.",
     )
     .like(r#""live""#),
+    Key::new(
+        Section::Root,
+        "control",
+        CONTROL,
+        Access::Root(|r, v| put(&mut r.control.url, control(v).map(Some)), |r| r.control.url.as_deref().map(quote)),
+        "Address at which its ingest server (antmedia, mediamtx, nginx-rtmp, ome) is asked whether it records, and told to. Without: never asked.",
+    )
+    .like(r#""http://127.0.0.1:5080""#),
+    Key::new(
+        Section::Root,
+        "control_credentials_file",
+        CREDENTIALS,
+        Access::Root(
+            |r, v| put(&mut r.control.credentials_file, secret(v).map(Some)),
+            |r| r.control.credentials_file.as_deref().map(quote_path),
+        ),
+        "File whose first line is the token or user:password for it. \"env:NAME\" takes it from the environment.",
+    )
+    .like(r#""/etc/aftercast/ingest.credentials""#),
 ];
 
 fn show(duration: std::time::Duration) -> String {
@@ -214,6 +239,10 @@ fn server(value: &Value) -> Result<Server, Wrong> {
 
 fn fragmented(value: &Value) -> Result<Fragmented, Wrong> {
     value.choice(&Fragmented::ALL.map(|f| (f.name(), f)))
+}
+
+fn control(value: &Value) -> Result<String, Wrong> {
+    value.filled_text().and_then(|text| address::control(&text).map_err(Wrong::Meaning))
 }
 
 fn template(value: &Value) -> Result<String, Wrong> {

@@ -15,6 +15,7 @@ fn namer(server: Server) -> Namer {
         fragmented: Fragmented::Auto,
         deliver_progressive: false,
         app: None,
+        control: crate::discover::ControlOptions::default(),
     };
     Namer::new(&root, &[".tmp".into(), ".tmp_extension".into()], TimeZone::UTC).unwrap()
 }
@@ -28,6 +29,7 @@ fn templated(template: &str) -> Result<Namer, TemplateError> {
         fragmented: Fragmented::Auto,
         deliver_progressive: false,
         app: None,
+        control: crate::discover::ControlOptions::default(),
     };
     Namer::new(&root, &[], TimeZone::UTC).map_err(|e| match e {
         DiscoverError::Template { source, .. } => source,
@@ -88,6 +90,7 @@ fn in_berlin(server: Server) -> Namer {
         fragmented: Fragmented::Auto,
         deliver_progressive: false,
         app: None,
+        control: crate::discover::ControlOptions::default(),
     };
     Namer::new(&root, &[], TimeZone::fixed(jiff::tz::offset(1))).unwrap()
 }
@@ -193,6 +196,7 @@ fn a_given_stream_holds_for_every_file() {
         fragmented: Fragmented::Auto,
         deliver_progressive: false,
         app: None,
+        control: crate::discover::ControlOptions::default(),
     };
     let namer = Namer::new(&root, &[], TimeZone::UTC).unwrap();
     assert_eq!(namer.read(Path::new("room1-2024-01-02_15-04-05.678.mp4")).facts.stream_id, "s");

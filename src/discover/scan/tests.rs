@@ -31,6 +31,7 @@ impl Tree {
             fragmented: Fragmented::Auto,
             deliver_progressive: false,
             app: None,
+            control: crate::discover::ControlOptions::default(),
         };
         let namer = Namer::new(&root, &[], TimeZone::UTC).unwrap();
         let tree = Self { _dir: dir, root, namer, excluded: Vec::new() };

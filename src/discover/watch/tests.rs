@@ -17,6 +17,7 @@ fn root(path: &Path) -> RootOptions {
         fragmented: Fragmented::Auto,
         deliver_progressive: false,
         app: None,
+        control: crate::discover::ControlOptions::default(),
     }
 }
 

@@ -153,6 +153,7 @@ impl Case {
             fragmented: Fragmented::Auto,
             deliver_progressive: false,
             app: None,
+            control: discover::ControlOptions::default(),
         };
         Settings {
             state_dir: disk.state_dir(),

@@ -1,14 +1,18 @@
 //! From a request to an answer: which operation it is, with which arguments, and what it says in Ant Media's shape.
 
+use std::path::PathBuf;
+
 use axum::body::Bytes;
 use axum::http::{Method, StatusCode};
 use serde::Serialize;
 
 use super::apps::{App, Apps};
 use super::asked::Asked;
-use super::shapes::{Outcome, Program, Refused, Shown};
+use super::shapes::{Broadcast, Outcome, Program, Refused, Shown};
+use crate::discover::RootOptions;
 use crate::operations::{
-    CountVods, DeleteVod, MOST_SELECTED, Operation as _, OperationError, SelectVods, ShowVod, VodFilter,
+    Context, CountVods, DeleteVod, MOST_SELECTED, Operation as _, OperationError, SelectVods, ShowVod, VodFilter,
+    container_of, recording_of, switch_recording,
 };
 use crate::recording::name::printable_text;
 use crate::recording::{VodRecord, counted};
@@ -19,6 +23,9 @@ pub(super) type Answer = Result<(Bytes, bool), Refused>;
 
 /// Ids in one request to delete at most.
 const MOST_DELETED: usize = 1000;
+
+/// Parameters of Ant Media's switch that other servers do not have.
+const UNHEARD: [&str; 2] = ["fileName", "resolutionHeight"];
 
 /// Answers a request.
 pub(super) async fn answer(service: &Service, apps: &Apps, asked: Asked) -> Answer {
@@ -41,12 +48,27 @@ pub(super) async fn answer(service: &Service, apps: &Apps, asked: Asked) -> Answ
         ["vods", _] => Err(wrong_method(&asked, "GET, HEAD, DELETE")),
         ["vods"] if is_deleting => delete(service, app_of(apps, &asked)?, ids_of(&asked)?).await,
         ["vods"] => Err(wrong_method(&asked, "DELETE")),
+        ["broadcasts", id] if is_reading => broadcast(service, app_of(apps, &asked)?, id).await,
+        ["broadcasts", _] => Err(wrong_method(&asked, "GET, HEAD")),
+        ["broadcasts", id, "recording", wanted @ ("true" | "false"), kind @ ..] if kind.len() < 2 => {
+            if asked.method != Method::PUT {
+                return Err(wrong_method(&asked, "PUT"));
+            }
+            if let Some(unheard) = UNHEARD.iter().find(|name| asked.parameter(name).is_some()) {
+                let message = format!("aftercast does not pass on `{unheard}`; ask Ant Media Server itself");
+                return Err(Refused::new(StatusCode::NOT_IMPLEMENTED, message));
+            }
+            // The container stands in the path in an older form.
+            let kind = kind.first().copied().or_else(|| asked.parameter("recordType"));
+            switch(service, app_of(apps, &asked)?, id, *wanted == "true", kind).await
+        }
         _ => Err(unknown()),
     }
 }
 
 fn unknown() -> Refused {
-    let served = "vods/list/{offset}/{size}, vods/count, vods/count/{search}, vods/{id} and version";
+    let served = "vods/list/{offset}/{size}, vods/count, vods/count/{search}, vods/{id}, broadcasts/{id}, \
+                  broadcasts/{id}/recording/{true|false} and version";
     Refused::new(StatusCode::NOT_FOUND, format!("aftercast has no such resource; it serves {served}"))
 }
 
@@ -144,6 +166,29 @@ async fn delete(service: &Service, app: &App, ids: Vec<String>) -> Answer {
     let refused: Vec<_> = failed.into_iter().map(Refused::from).collect();
     let words: Vec<_> = refused.iter().map(|refused| refused.message.as_str()).collect();
     Err(Refused::new(refused[0].status, format!("{also}{}", words.join("; "))))
+}
+
+/// The configured roots of an application.
+fn roots_of(context: &Context, roots: &[PathBuf]) -> Vec<RootOptions> {
+    let mut configured = context.house().settings().watch.roots.clone();
+    configured.retain(|root| roots.contains(&root.path));
+    configured
+}
+
+async fn broadcast(service: &Service, app: &App, id: &str) -> Answer {
+    let (roots, stream) = (app.roots(), id.to_owned());
+    let told = service.ask_for(move |context| recording_of(context, &stream, &roots_of(context, &roots))).await?;
+    Ok((body(&Broadcast::of(&told))?, false))
+}
+
+async fn switch(service: &Service, app: &App, id: &str, record: bool, kind: Option<&str>) -> Answer {
+    let format = kind.map(container_of).transpose()?.unwrap_or_default();
+    let (roots, stream) = (app.roots(), id.to_owned());
+    let switched = service
+        .ask_for(move |context| switch_recording(context, &stream, record, format, &roots_of(context, &roots)))
+        .await?;
+    let message = if switched.was_so { Some("it was so before") } else { None };
+    Ok((body(&Outcome { success: true, message, data_id: None, error_id: 0 })?, false))
 }
 
 fn body(value: &impl Serialize) -> Result<Bytes, Refused> {

@@ -36,8 +36,7 @@ impl Apps {
     pub(super) fn of(config: &Config) -> Self {
         let mut apps: Vec<App> = Vec::new();
         for options in &config.watch.roots {
-            let (name, root) = Root::of(&options.path);
-            let name = options.app.clone().unwrap_or(name);
+            let (name, root) = (options.application(), Root::of(&options.path));
             match apps.iter_mut().find(|app| app.name == name) {
                 Some(app) => app.roots.push(root),
                 None => apps.push(App { name, roots: vec![root] }),
@@ -57,8 +56,7 @@ impl Apps {
 }
 
 impl Root {
-    /// The application's default name is the directory before `streams`, else the root's own.
-    fn of(path: &Path) -> (String, Self) {
+    fn of(path: &Path) -> Self {
         let names: Vec<_> = path
             .components()
             .filter_map(|part| match part {
@@ -67,11 +65,8 @@ impl Root {
             })
             .collect();
         let streams = names.iter().rposition(|name| name == STREAMS).filter(|at| *at > 0);
-        let (name, base) = match streams {
-            Some(at) => (names[at - 1].clone(), names[at..].join("/")),
-            None => (names.last().map_or("root", String::as_str).to_owned(), STREAMS.to_owned()),
-        };
-        (name, Self { path: path.to_owned(), base, is_above: streams.is_none() })
+        let base = streams.map_or_else(|| STREAMS.to_owned(), |at| names[at..].join("/"));
+        Self { path: path.to_owned(), base, is_above: streams.is_none() }
     }
 
     fn path_of(&self, vod: &VodRecord) -> String {

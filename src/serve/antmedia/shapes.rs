@@ -7,8 +7,9 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 
 use super::apps::App;
+use crate::discover::{Growth, OpenFor};
 use crate::fault::Class;
-use crate::operations::{ErrorKind, OperationError};
+use crate::operations::{ErrorKind, OperationError, RecordingState, StreamRecording};
 use crate::recording::{VodRecord, VodType};
 use crate::serve::wire::JSON;
 
@@ -62,6 +63,48 @@ impl<'a> Shown<'a> {
             longitude: None,
             latitude: None,
             altitude: None,
+        }
+    }
+}
+
+/// What is known here of `io.antmedia.datastore.db.types.Broadcast`. Its switches are 1 where a file grows, -1 where it is certain
+/// that none does, and 0 ("as the application says") where it cannot be told.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Broadcast<'a> {
+    stream_id: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    name: Option<&'a str>,
+    /// Null where it is not known.
+    status: Option<&'static str>,
+    mp4_enabled: i32,
+    #[serde(rename = "webMEnabled")]
+    webm_enabled: i32,
+    /// Not a field of Ant Media's.
+    recording: &'a StreamRecording,
+}
+
+impl<'a> Broadcast<'a> {
+    pub(super) fn of(told: &'a StreamRecording) -> Self {
+        let is_on = told.state == RecordingState::Recording;
+        let switch = |is_its: bool| match told.state {
+            RecordingState::Recording => i32::from(is_its),
+            RecordingState::NotRecording => -1,
+            RecordingState::Unknown => 0,
+        };
+        let is_webm =
+            |file: &Growth| file.path.file_name().is_some_and(|name| name.to_string_lossy().contains(".webm"));
+        let open = || told.roots.iter().flat_map(|root| &root.files).filter(|file| file.writer != OpenFor::Nobody);
+        let has = |webm: bool| open().any(|file| is_webm(file) == webm);
+        Self {
+            stream_id: &told.stream_id,
+            kind: "liveStream",
+            name: None,
+            status: is_on.then_some("broadcasting"),
+            mp4_enabled: switch(has(false)),
+            webm_enabled: switch(has(true)),
+            recording: told,
         }
     }
 }
@@ -123,6 +166,7 @@ impl From<OperationError> for Refused {
         let status = match (error.kind, error.class) {
             (ErrorKind::Invalid, _) => StatusCode::BAD_REQUEST,
             (ErrorKind::NotFound, _) => StatusCode::NOT_FOUND,
+            (ErrorKind::NotSupported, _) => StatusCode::NOT_IMPLEMENTED,
             (ErrorKind::Internal, _) => StatusCode::INTERNAL_SERVER_ERROR,
             (_, Class::Permanent) => StatusCode::UNPROCESSABLE_ENTITY,
             _ => StatusCode::SERVICE_UNAVAILABLE,

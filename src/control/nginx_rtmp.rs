@@ -1,0 +1,34 @@
+//! nginx with the RTMP module: `rtmp_control`, `…/record/start` and `…/record/stop` with `app` and `name`; the address may add
+//! `rec`, the recorder's name, and `srv`, the number of the server block.
+//!
+//! Read in `ngx_rtmp_control_module.c` (Debian's 1.2.2 in the tests, and `04065c9a`). It answers 200 with the path of the file, and
+//! 204 or an empty 200 if nothing changed: the recorder is so already, or, from 1.1.5 on, nobody publishes the stream. It cannot be
+//! asked for a recorder's state.
+
+use std::path::PathBuf;
+
+use reqwest::Method;
+
+use super::error::ControlError;
+use super::http::Http;
+use super::{Said, Switched};
+
+/// Its status page does not have recorders.
+pub(super) fn ask() -> Said {
+    Said { is_recording: None, detail: "cannot be asked whether it records".to_owned() }
+}
+
+pub(super) async fn switch(http: &Http, app: &str, stream: &str, on: bool) -> Result<Switched, ControlError> {
+    let path = ["record", if on { "start" } else { "stop" }];
+    let answer = http.ask(Method::GET, &path, &[("app", app), ("name", stream)], None).await?;
+    match answer.status {
+        204 => Ok(Switched::Unchanged),
+        200 if answer.body.is_empty() => Ok(Switched::Unchanged),
+        // A page of anything else that listens there is no path.
+        200 => match String::from_utf8(answer.body) {
+            Ok(file) if !file.starts_with('<') && !file.contains('\n') => Ok(Switched::Done(Some(PathBuf::from(file)))),
+            _ => Err(ControlError::NotUnderstood("it is no path of a recording")),
+        },
+        _ => Err(answer.refused(&[])),
+    }
+}
