@@ -42,6 +42,7 @@ fn is_read(server: Server, template: Option<&str>, names: &Pattern) -> bool {
         fragmented: Fragmented::Auto,
         deliver_progressive: false,
         app: None,
+        control: crate::discover::ControlOptions::default(),
     };
     let Ok(reader) = Namer::new(&root, &[], TimeZone::UTC) else { return false };
     let read = reader.read(Path::new(&names.example()));
