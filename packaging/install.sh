@@ -1,5 +1,5 @@
 #!/bin/sh
-# install.sh ARCHIVE [PREFIX]: installs aftercast from its archive (aftercast-VERSION-linux-ARCHITECTURE.tar.xz) to PREFIX (default
+# install.sh ARCHIVE [PREFIX]: installs aftercast from its archive (aftercast-VERSION-linux-ARCHITECTURE.tar.gz) to PREFIX (default
 # /opt/aftercast), after its checksum was found in SHA256SUMS beside it. Nothing is downloaded. An installation that is there is
 # replaced as a whole; configuration and state are elsewhere and stay. Remove with: rm -r PREFIX /usr/local/bin/aftercast
 set -eu
@@ -21,7 +21,7 @@ if [ "$found" != "$expected" ]; then
     exit 1
 fi
 case $name in
-    aftercast-*-linux-"$(uname -m)".tar.xz) ;;
+    aftercast-*-linux-"$(uname -m)".tar.*) ;;
     *) say "$name is not for this machine ($(uname -m))"; exit 1 ;;
 esac
 [ "$(id -u)" -eq 0 ] || [ -n "${2:-}" ] || { say "run it as root, or give a PREFIX that you may write"; exit 1; }

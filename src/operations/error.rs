@@ -122,6 +122,7 @@ impl OperationError {
         let said = Self::of(error);
         match error {
             PipelineError::Catalog(CatalogError::InUse { .. }) => Self { kind: ErrorKind::StateInUse, ..said },
+            PipelineError::NoRoots => Self { kind: ErrorKind::Configuration, ..said },
             PipelineError::Root(RootError::InUse { owner, .. }) => {
                 let owner = owner.as_ref().map(|owner| owner.state_dir.clone());
                 Self { kind: ErrorKind::RootInUse, owner, ..said }

@@ -188,7 +188,7 @@ print(found)
 #[test]
 fn the_installer_refuses_an_archive_that_is_not_the_published_one() {
     let dir = tempfile::tempdir().unwrap();
-    let name = format!("aftercast-{}-linux-{}.tar.xz", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
+    let name = format!("aftercast-{}-linux-{}.tar.gz", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
     let (tree, prefix) = (dir.path().join("aftercast"), dir.path().join("opt/aftercast"));
     fs::create_dir_all(tree.join("bin")).unwrap();
     fs::hard_link(env!("CARGO_BIN_EXE_aftercast"), tree.join("bin/aftercast"))
