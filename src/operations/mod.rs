@@ -41,7 +41,10 @@ pub use doctor::{Check, Doctor, checks};
 pub use error::{ErrorKind, OperationError};
 pub use events::{FollowEvents, Followed, ListEvents, LogPage, Replay, ReplayEvents, Wanted};
 pub use histogram::{Histogram, Span, VodHistogram};
-pub use media::{Copy, FileDigest, LinkToCopy, LocateMedia, Media, MediaOf, PathInRoot};
+pub use media::{
+    Copy, FileDigest, LinkToCopy, LocateMedia, Media, MediaOf, PathInRoot, Picture, ShowSpriteIndex, SpriteIndex,
+    VERSION_DIGITS,
+};
 pub use notes::EditVod;
 pub use process::{NotSettled, Plan, PlannedRun, Process, ProcessReport, Processed, UndoSplice};
 pub use queue::{
