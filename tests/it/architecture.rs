@@ -39,9 +39,10 @@ const ORDER: [&str; 29] = [
 ];
 
 /// Outside crates and the rooms in which their names may appear.
-const OWNERS: [(&str, &[&str]); 19] = [
+const OWNERS: [(&str, &[&str]); 20] = [
     ("notify", &["discover"]),
     ("ffmpeg_next", &["media"]),
+    ("seccompiler", &["media"]),
     ("sled", &["catalog"]),
     ("hashbrown", &["catalog"]),
     ("memchr", &["catalog"]),
@@ -302,6 +303,7 @@ const OPENS_BY_PATH: &[(&str, &str)] = &[
     ("deliver/profile.rs", "credentials"),
     ("discover/mediamtx_playback.rs", "/proc, and the server's configuration"),
     ("discover/writers.rs", "/proc"),
+    ("media/apart/limits.rs", "/proc"),
     ("memory.rs", "/proc and control groups"),
     ("operations/share.rs", "state directory"),
     ("secret.rs", "secrets"),
@@ -309,7 +311,7 @@ const OPENS_BY_PATH: &[(&str, &str)] = &[
 ];
 
 /// The same for a partial of our own, which is reached through its descriptor (`/proc/self/fd/N`).
-const OPENS_A_PARTIAL: [&str; 2] = ["media/ffi/sink.rs", "media/poster.rs"];
+const OPENS_A_PARTIAL: [&str; 1] = ["media/ffi/sink.rs"];
 
 #[test]
 fn below_a_root_files_are_opened_through_durable() {
