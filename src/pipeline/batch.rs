@@ -69,6 +69,7 @@ pub fn run(engine: &Engine, batch: &Batch, hear: Hear<'_>) -> Result<Report, Pip
     let house = engine.house();
     house.own(batch.places.iter().map(|place| place.root.path.as_path()))?;
     engine.couriers().begin()?;
+    engine.studio().begin();
     if batch.is_alone {
         house.announcer.begin()?;
     }
@@ -86,6 +87,7 @@ pub fn run(engine: &Engine, batch: &Batch, hear: Hear<'_>) -> Result<Report, Pip
     let vods = run.listen(&heard, hear, &mut report);
     let own = Own { units: queue_units(house, &found.units, &mut report)?, vods };
     house.bell.ring();
+    own.take_pictures(house, batch);
     deliver(engine, batch, &own, batch.wait)?;
     tell_what_is_due(house, batch)?;
     own.free(house, batch);
@@ -271,6 +273,14 @@ impl Own {
             pending.extend(house.catalog.pending_for(asset_id)?);
         }
         Ok(pending)
+    }
+
+    /// Waits for the pictures, which nobody else makes where no daemon runs; also those that an earlier run had not come to.
+    fn take_pictures(&self, house: &House, batch: &Batch) {
+        self.vods.iter().for_each(|vod_id| house.pictures.ask(vod_id));
+        if batch.is_alone {
+            house.pictures.wait_until_done(&batch.stop);
+        }
     }
 
     fn free(&self, house: &House, batch: &Batch) {

@@ -55,6 +55,7 @@ mod nginx_rtmp;
 mod nothing_lost;
 mod operations;
 mod owners;
+mod pictures;
 mod players;
 mod presentation;
 mod priority;
