@@ -182,7 +182,7 @@ impl FileDigest {
     }
 }
 
-/// The WebVTT of a VoD's sprite sheet, for the paths of this interface.
+/// The `WebVTT` of a VoD's sprite sheet, for the paths of this interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ShowSpriteIndex {
@@ -208,7 +208,7 @@ impl Operation for ShowSpriteIndex {
 /// Digits of a digest that stand for a version of a picture in URLs.
 pub const VERSION_DIGITS: usize = 16;
 
-/// A WebVTT file.
+/// A `WebVTT` file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SpriteIndex {

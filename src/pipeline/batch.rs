@@ -13,6 +13,7 @@ use super::finding::{self, Place};
 use super::freeing;
 use super::house::{House, now_ms};
 use super::leaving;
+use super::pictures;
 use super::pool::Urgency;
 use super::queueing;
 use crate::catalog::{CatalogError, JournalKey, Known};
@@ -87,7 +88,7 @@ pub fn run(engine: &Engine, batch: &Batch, hear: Hear<'_>) -> Result<Report, Pip
     let vods = run.listen(&heard, hear, &mut report);
     let own = Own { units: queue_units(house, &found.units, &mut report)?, vods };
     house.bell.ring();
-    own.take_pictures(house, batch);
+    own.take_pictures(house, batch)?;
     deliver(engine, batch, &own, batch.wait)?;
     tell_what_is_due(house, batch)?;
     own.free(house, batch);
@@ -276,11 +277,17 @@ impl Own {
     }
 
     /// Waits for the pictures, which nobody else makes where no daemon runs; also those that an earlier run had not come to.
-    fn take_pictures(&self, house: &House, batch: &Batch) {
-        self.vods.iter().for_each(|vod_id| house.pictures.ask(vod_id));
+    fn take_pictures(&self, house: &House, batch: &Batch) -> Result<(), CatalogError> {
+        for vod_id in &self.vods {
+            if batch.again {
+                pictures::forget_failure(house, vod_id)?;
+            }
+            house.pictures.ask(vod_id);
+        }
         if batch.is_alone {
             house.pictures.wait_until_done(&batch.stop);
         }
+        Ok(())
     }
 
     fn free(&self, house: &House, batch: &Batch) {

@@ -65,6 +65,7 @@ impl InForce {
 
 /// How a house is opened.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own about a start")]
 pub struct Opening {
     /// Whether a damaged catalogue is moved aside and an empty one made (`catalog rebuild`).
     pub sets_aside: bool,

@@ -59,7 +59,7 @@ pub struct Asset {
 impl Asset {
     /// What the poster or preview of a VoD is called as its asset.
     pub const PREVIEW: &str = "preview";
-    /// What its sprite sheet is called, with the WebVTT that belongs to it.
+    /// What its sprite sheet is called, with the `WebVTT` that belongs to it.
     pub const SPRITE: &str = "sprite";
 
     /// The id of what belongs to a VoD.

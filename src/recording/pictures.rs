@@ -84,7 +84,7 @@ pub struct Sprite {
     /// The sheet, a JPEG.
     #[serde(flatten)]
     pub file: PictureFile,
-    /// The WebVTT that says which part of the sheet belongs to which time.
+    /// The `WebVTT` that says which part of the sheet belongs to which time.
     pub index: PictureFile,
     /// How its pictures lie on the sheet.
     pub tiles: Tiles,
@@ -109,7 +109,7 @@ pub struct Tiles {
 }
 
 impl Tiles {
-    /// The WebVTT for a sheet at this URL, relative to that of the WebVTT: a cue for each picture, whose text is the URL with
+    /// The `WebVTT` for a sheet at this URL, relative to that of the `WebVTT`: a cue for each picture, whose text is the URL with
     /// the place of the picture as a media fragment (`#xywh=`, Media Fragments URI 1.0 §4.2.2).
     pub fn webvtt(&self, url: &str) -> String {
         let mut text = "WEBVTT\n".to_owned();
@@ -132,13 +132,13 @@ impl Tiles {
     }
 }
 
-/// `HH:MM:SS.mmm` (WebVTT §4.1).
+/// `HH:MM:SS.mmm` (`WebVTT` §4.1).
 fn timestamp(ms: i64) -> String {
     let s = ms / 1_000;
     format!("{:02}:{:02}:{:02}.{:03}", s / 3_600, s / 60 % 60, s % 60, ms % 1_000)
 }
 
-/// The URL of a file beside, as WebVTT text may have it: only characters that need no escape there nor in a URL.
+/// The URL of a file beside, as `WebVTT` text may have it: only characters that need no escape there nor in a URL.
 pub fn url_of_name(path: &Path) -> String {
     use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
     const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

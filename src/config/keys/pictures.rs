@@ -80,7 +80,7 @@ pub(super) static KEYS: [Key; 8] = [
             |c, v| put(&mut c.pictures.timeout, interval(v)),
             |c| Some(quote(&units::show_duration(c.pictures.timeout))),
         ),
-        "Time limit of the decoder process for one picture; CPU time and wall-clock time.",
+        "CPU time that the decoder process may take for one picture; it may take five times as much wall-clock time.",
     )
     .or(r#""60s""#),
     Key::new(

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, WaitOptions, waitpid};
 
@@ -17,7 +17,7 @@ use super::{COMMAND, limits};
 use crate::fault::{Class, Fault as _, chain};
 use crate::media::MediaError;
 use crate::media::ffi::library;
-use crate::media::picture::{self, Made, Recording};
+use crate::media::picture::{self, Budget, Made, Recording};
 
 /// A fork that did its work, and one that could not.
 const DONE: i32 = 0;
@@ -43,7 +43,7 @@ pub fn serve(arguments: &[std::ffi::OsString]) -> Option<u8> {
     // An FFmpeg that cannot be loaded is what every job is answered with.
     let _ = library::ready();
     while let Ok(Some((job, recording, answers))) = receive_job(&control) {
-        let ended = apart(&control, || do_job(&job, recording, &answers));
+        let ended = apart(&control, || do_job(&job, &recording, &answers));
         drop(answers);
         if ended.and_then(|ended| send_end(&control, ended)).is_err() {
             return Some(1);
@@ -89,22 +89,22 @@ fn wait_for(pid: Option<Pid>) -> io::Result<Ended> {
 }
 
 /// Does a job under its limits and answers it.
-fn do_job(job: &Job, recording: File, answers: &UnixStream) -> i32 {
-    let deadline = Instant::now() + Duration::from_millis(job.budget_ms);
+fn do_job(job: &Job, recording: &File, answers: &UnixStream) -> i32 {
+    let budget = Budget::of(Duration::from_millis(job.budget_ms));
     if let Err(error) = limits::bound(job.memory_bytes, job.cpu_seconds) {
         let message = format!("cannot limit the decoder process: {error}");
-        return said(send_answer(answers, &Answer::Failed { message, class: Class::Environment }, &[]));
+        return said(&send_answer(answers, &Answer::Failed { message, class: Class::Environment }, &[]));
     }
     confine();
-    let recording = Recording { file: &recording, name: Path::new(&job.name), container: job.container };
-    match catch_unwind(AssertUnwindSafe(|| picture::make(recording, job.wanted, deadline))) {
-        Ok(Ok(Made { bytes, .. })) if bytes.is_empty() => said(failed(answers, "the encoder wrote nothing")),
+    let recording = Recording { file: recording, name: Path::new(&job.name), container: job.container };
+    match catch_unwind(AssertUnwindSafe(|| picture::make(recording, job.wanted, budget))) {
+        Ok(Ok(Made { bytes, .. })) if bytes.is_empty() => said(&failed(answers, "the encoder wrote nothing")),
         Ok(Ok(mut made)) => {
             let bytes = std::mem::take(&mut made.bytes);
-            said(send_answer(answers, &Answer::Made(made), &bytes))
+            said(&send_answer(answers, &Answer::Made(made), &bytes))
         }
-        Ok(Err(error)) => said(send_answer(answers, &of_error(&error), &[])),
-        Err(_) => said(failed(answers, "internal error in the decoder process; please report it")),
+        Ok(Err(error)) => said(&send_answer(answers, &of_error(&error), &[])),
+        Err(_) => said(&failed(answers, "internal error in the decoder process; please report it")),
     }
 }
 
@@ -116,9 +116,6 @@ fn of_error(error: &MediaError) -> Answer {
     Answer::Failed { message: chain(error), class: error.class() }
 }
 
-fn said(sent: io::Result<()>) -> i32 {
-    match sent {
-        Ok(()) => DONE,
-        Err(_) => NOT_DONE,
-    }
+fn said(sent: &io::Result<()>) -> i32 {
+    if sent.is_ok() { DONE } else { NOT_DONE }
 }

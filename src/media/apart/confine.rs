@@ -1,7 +1,7 @@
 //! The system calls that a decoder may make (`seccomp(2)`): those that computing, reading the recording and answering take.
 //! Anything else is refused with `EPERM`: opening a file, a socket, starting or signalling another process.
 //!
-//! Holds on x86-64 and AArch64 where the kernel has seccomp. Elsewhere the limits of `limits` hold alone.
+//! Holds on x86-64 and `AArch64` where the kernel has seccomp. Elsewhere the limits of `limits` hold alone.
 
 /// Confines this process for good. False where that cannot be done.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -42,7 +42,6 @@ mod filter {
         // Files that are open.
         libc::SYS_close,
         libc::SYS_dup,
-        libc::SYS_fcntl,
         libc::SYS_fstat,
         libc::SYS_lseek,
         libc::SYS_pread64,
@@ -88,9 +87,13 @@ mod filter {
         let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
         // A thread, not a process.
         let thread = u64::from(libc::CLONE_THREAD.unsigned_abs());
-        rules.insert(libc::SYS_clone, vec![first_argument(SeccompCmpOp::MaskedEq(thread), thread)?]);
+        rules.insert(libc::SYS_clone, vec![argument(0, SeccompCmpOp::MaskedEq(thread), thread)?]);
         // How a process aborts: it signals itself, and nobody else.
-        rules.insert(libc::SYS_tgkill, vec![first_argument(SeccompCmpOp::Eq, u64::from(std::process::id()))?]);
+        rules.insert(libc::SYS_tgkill, vec![argument(0, SeccompCmpOp::Eq, u64::from(std::process::id()))?]);
+        // Another descriptor of an open file. Leases and signals are set by the same call.
+        let duplicate = [libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_GETFL].map(libc::c_int::unsigned_abs);
+        let duplicate = duplicate.map(|command| argument(1, SeccompCmpOp::Eq, command.into()));
+        rules.insert(libc::SYS_fcntl, duplicate.into_iter().collect::<Result<_, _>>()?);
         let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
         let allowed = SeccompFilter::new(rules, refused, SeccompAction::Allow, ARCH)?;
         // The arguments of clone3 lie in memory, where a filter cannot look: without it the C library takes clone.
@@ -100,7 +103,7 @@ mod filter {
         [no_clone3, allowed].into_iter().map(BpfProgram::try_from).collect()
     }
 
-    fn first_argument(op: SeccompCmpOp, value: u64) -> Result<SeccompRule, BackendError> {
-        SeccompRule::new(vec![SeccompCondition::new(0, SeccompCmpArgLen::Dword, op, value)?])
+    fn argument(number: u8, op: SeccompCmpOp, value: u64) -> Result<SeccompRule, BackendError> {
+        SeccompRule::new(vec![SeccompCondition::new(number, SeccompCmpArgLen::Dword, op, value)?])
     }
 }

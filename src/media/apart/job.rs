@@ -13,7 +13,7 @@ use crate::recording::Container;
 pub struct Limits {
     /// Memory beyond that of the program and its libraries, bytes.
     pub memory_bytes: u64,
-    /// Wall-clock time, and CPU time.
+    /// CPU time; wall-clock time is five times as much, since a decoder runs at the lowest priority.
     pub time: Duration,
     /// Length of the answer, bytes.
     pub answer_bytes: usize,
@@ -26,7 +26,7 @@ pub(super) struct Job {
     pub(super) name: String,
     pub(super) container: Container,
     pub(super) wanted: Wanted,
-    /// When it is to come to an end with what it has, milliseconds from its beginning.
+    /// When it is to come to an end with what it has, milliseconds of CPU time.
     pub(super) budget_ms: u64,
     pub(super) memory_bytes: u64,
     pub(super) cpu_seconds: u64,

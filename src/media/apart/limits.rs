@@ -27,20 +27,16 @@ pub(super) fn give_way() {
 /// Bounds memory (beyond what the process has now), CPU time, and files.
 pub(super) fn bound(memory_bytes: u64, cpu_seconds: u64) -> io::Result<()> {
     let memory = address_space_bytes()?.saturating_add(memory_bytes);
-    let limits = [
-        (Resource::As, memory),
-        (Resource::Cpu, cpu_seconds.max(1)),
-        (Resource::Fsize, 0),
-        (Resource::Core, 0),
-        (Resource::Nofile, MOST_FILES),
-    ];
-    limits.into_iter().try_for_each(|(resource, most)| at_most(resource, most))
+    let limits = [(Resource::As, memory), (Resource::Fsize, 0), (Resource::Core, 0), (Resource::Nofile, MOST_FILES)];
+    limits.into_iter().try_for_each(|(resource, most)| at_most(resource, most, most))?;
+    // The first limit is told by a signal of its own, the second kills.
+    at_most(Resource::Cpu, cpu_seconds.max(1), cpu_seconds.max(1).saturating_add(1))
 }
 
-fn at_most(resource: Resource, most: u64) -> io::Result<()> {
-    let now = getrlimit(resource).maximum;
-    let most = Some(now.map_or(most, |now| now.min(most)));
-    Ok(setrlimit(resource, Rlimit { current: most, maximum: most })?)
+fn at_most(resource: Resource, current: u64, maximum: u64) -> io::Result<()> {
+    let now = getrlimit(resource).maximum.unwrap_or(u64::MAX);
+    let limit = Rlimit { current: Some(current.min(now)), maximum: Some(maximum.min(now)) };
+    Ok(setrlimit(resource, limit)?)
 }
 
 /// Address space that the process has now, bytes.

@@ -26,6 +26,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 const END_PATIENCE: Duration = Duration::from_secs(5);
 /// Of the time that a job has, so much is its own; the rest is to answer in. Percent.
 const BUDGET_PERCENT: u32 = 80;
+/// Wall-clock time for each second of CPU time: other programs come first.
+const PATIENCE: u32 = 5;
 
 /// Variables that a worker keeps: where libraries are, and nothing else. Secrets are among the others.
 const KEPT: [&str; 2] = ["LD_LIBRARY_PATH", "PATH"];
@@ -59,7 +61,7 @@ impl Worker {
         stop: &Stop,
     ) -> Result<Made, ApartError> {
         let budget = limits.time * BUDGET_PERCENT / 100;
-        let name = printable(Path::new(name.file_name().unwrap_or(name.as_os_str()))).to_string();
+        let name = printable(Path::new(name.file_name().unwrap_or(name.as_os_str())));
         let job = Job {
             name,
             container,
@@ -85,7 +87,7 @@ impl Worker {
     }
 
     fn ask(&mut self, job: &Job, file: &File, limits: &Limits, stop: &Stop) -> Result<(Vec<u8>, Ended), ApartError> {
-        let deadline = Instant::now() + limits.time;
+        let patience = limits.time * PATIENCE;
         // It is put back only if it is as it was: whatever goes wrong ends it, and the next job gets a new one.
         let running = match self.running.take().and_then(Running::if_alive) {
             Some(running) => running,
@@ -94,7 +96,7 @@ impl Worker {
         let (answers, theirs) = UnixStream::pair().map_err(ApartError::Start)?;
         wire::send_job(&running.control, job, [file.as_fd(), theirs.as_fd()]).map_err(ApartError::Start)?;
         drop(theirs);
-        let bytes = read_all(&answers, limits, deadline, stop)?;
+        let bytes = read_all(&answers, limits.answer_bytes, patience, stop)?;
         running.control.set_read_timeout(Some(END_PATIENCE)).map_err(ApartError::Start)?;
         let ended = wire::receive_end(&running.control).map_err(|_| ApartError::NoAnswer(-1))?;
         self.running = Some(running);
@@ -103,15 +105,14 @@ impl Worker {
 }
 
 /// Reads until the other side closes.
-fn read_all(mut answers: &UnixStream, limits: &Limits, deadline: Instant, stop: &Stop) -> Result<Vec<u8>, ApartError> {
+fn read_all(mut answers: &UnixStream, most: usize, patience: Duration, stop: &Stop) -> Result<Vec<u8>, ApartError> {
+    let begun = Instant::now();
     answers.set_read_timeout(Some(LOOK_AGAIN)).map_err(ApartError::Start)?;
-    let (mut bytes, mut block) = (Vec::new(), [0; 64 << 10]);
+    let (mut bytes, mut block) = (Vec::new(), [0; 16 << 10]);
     loop {
         match answers.read(&mut block) {
             Ok(0) => return Ok(bytes),
-            Ok(count) if bytes.len() + count > limits.answer_bytes => {
-                return Err(ApartError::TooLarge(limits.answer_bytes));
-            }
+            Ok(count) if bytes.len() + count > most => return Err(ApartError::TooLarge(most)),
             Ok(count) => bytes.extend_from_slice(&block[..count]),
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
             // A process that dies with unread data in its socket resets it.
@@ -121,8 +122,8 @@ fn read_all(mut answers: &UnixStream, limits: &Limits, deadline: Instant, stop: 
         if stop.is_requested() {
             return Err(ApartError::Stopped);
         }
-        if Instant::now() >= deadline {
-            return Err(ApartError::TimedOut(limits.time));
+        if begun.elapsed() >= patience {
+            return Err(ApartError::TimedOut(patience));
         }
     }
 }

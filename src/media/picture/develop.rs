@@ -70,7 +70,7 @@ pub(super) fn size(stored: (u32, u32), shape: Shape, height: u32) -> (u32, u32) 
     if shown_width * lines / shown_height > LONGEST {
         lines = (LONGEST * shown_height / shown_width).max(1);
     }
-    let even = |side: u64| u32::try_from((side + 1) / 2 * 2).unwrap_or(2).max(2);
+    let even = |side: u64| u32::try_from(side.div_ceil(2) * 2).unwrap_or(2).max(2);
     (even(((shown_width * lines + shown_height / 2) / shown_height).min(LONGEST)), even(lines))
 }
 

@@ -130,15 +130,12 @@ impl Frames {
             if self.is_drained {
                 return Ok(None);
             }
-            match self.next_packet()? {
-                Some(packet) => {
-                    // What is refused gives no frame.
-                    let _ = self.decoder.send_packet(&packet);
-                }
-                None => {
-                    let _ = self.decoder.send_eof();
-                    self.is_drained = true;
-                }
+            if let Some(packet) = self.next_packet()? {
+                // What is refused gives no frame.
+                let _ = self.decoder.send_packet(&packet);
+            } else {
+                let _ = self.decoder.send_eof();
+                self.is_drained = true;
             }
         }
     }

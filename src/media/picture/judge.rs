@@ -7,8 +7,8 @@ pub(super) const HEIGHT: u32 = 54;
 
 /// Luma above which a pixel is not black, of 255; FFmpeg's `blackdetect` takes the same 10 %.
 const NOT_BLACK: u8 = 26;
-/// Luma above which a pixel is well visible.
-const VISIBLE: u8 = 51;
+/// Luma above which a pixel is well visible, 30 %.
+const VISIBLE: u8 = 77;
 /// So many pixels of a picture, percent, must be above: `blackdetect` takes the same.
 const LEAST_PERCENT: usize = 2;
 /// Mean distance from the mean luma, below which a picture is flat: one colour, with the noise of its coding.

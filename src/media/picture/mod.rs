@@ -3,6 +3,7 @@
 //! Works on an open file and gives bytes back; opens and writes nothing. It decodes what came from outside, so it is only run
 //! in a process of its own ([`super::apart`]).
 
+mod budget;
 mod develop;
 mod frames;
 mod judge;
@@ -12,14 +13,13 @@ mod tone;
 mod turn;
 mod waveform;
 
-use std::time::Instant;
-
 use serde::{Deserialize, Serialize};
 
 use super::MediaError;
 use super::ffi::picture::has_encoder;
 use crate::recording::{Shows, Tiles};
 
+pub(super) use budget::Budget;
 pub(super) use frames::Recording;
 pub(super) use tone::Transfer;
 pub(super) use turn::Turn;
@@ -99,21 +99,21 @@ pub struct Made {
     pub bytes: Vec<u8>,
 }
 
-/// Makes a picture; what takes longer than until the deadline is made of what was seen by then.
-pub(super) fn make(recording: Recording<'_>, wanted: Wanted, deadline: Instant) -> Result<Made, MediaError> {
+/// Makes a picture; what takes longer than the budget is made of what was seen by then.
+pub(super) fn make(recording: Recording<'_>, wanted: Wanted, budget: Budget) -> Result<Made, MediaError> {
     match wanted {
         Wanted::Poster { height, format, quality } => {
             if !has_encoder(format) {
                 return Err(MediaError::Missing { part: format!("encoder of {}", format.name()) });
             }
             let look = poster::Look { height, format, quality };
-            match poster::of_video(recording, look, deadline)? {
+            match poster::of_video(recording, look, budget)? {
                 Some(made) => Ok(made),
-                None => waveform::of_sound(recording, look, deadline),
+                None => waveform::of_sound(recording, look, budget),
             }
         }
         Wanted::Sprite { height, interval_ms, duration_ms } => {
-            sprite::of_video(recording, sprite::Steps { height, interval_ms, duration_ms }, deadline)
+            sprite::of_video(recording, sprite::Steps { height, interval_ms, duration_ms }, budget)
         }
     }
 }

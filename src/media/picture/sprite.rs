@@ -1,10 +1,8 @@
 //! A sheet of small pictures in regular steps, each from the last keyframe before its time: no other frame is decoded.
 
-use std::time::Instant;
-
 use super::develop::{Rgb, develop};
 use super::frames::{Frames, Key, Recording, with_frames};
-use super::{Format, Made};
+use super::{Budget, Format, Made};
 use crate::media::MediaError;
 use crate::media::ffi::picture::encode;
 use crate::recording::{Defect, Shows, Tiles};
@@ -34,9 +32,9 @@ impl Steps {
     }
 }
 
-pub(super) fn of_video(recording: Recording<'_>, steps: Steps, deadline: Instant) -> Result<Made, MediaError> {
+pub(super) fn of_video(recording: Recording<'_>, steps: Steps, budget: Budget) -> Result<Made, MediaError> {
     let refused = |error| recording.refused(error);
-    let made = with_frames(&recording, |frames| sheet(frames, steps, deadline))?;
+    let made = with_frames(&recording, |frames| sheet(frames, steps, budget))?;
     let Some((_, (sheet, tiles))) = made else {
         return Err(MediaError::unfinishable(recording.name, Defect::NoKeyframe));
     };
@@ -45,21 +43,24 @@ pub(super) fn of_video(recording: Recording<'_>, steps: Steps, deadline: Instant
     Ok(Made { width: sheet.width, height: sheet.height, shows, tiles: Some(tiles), bytes })
 }
 
-/// `None` where no frame decodes. Steps behind the deadline, or whose frame does not decode, show the frame before.
-fn sheet(frames: &mut Frames, steps: Steps, deadline: Instant) -> Result<Option<(Rgb, Tiles)>, MediaError> {
+/// `None` where no frame decodes. Steps behind the budget, or whose frame does not decode, show the frame before.
+fn sheet(frames: &mut Frames, steps: Steps, budget: Budget) -> Result<Option<(Rgb, Tiles)>, MediaError> {
     let (interval_ms, count) = steps.layout();
     let mut keys = Keys { frames, shown: None, ahead: None, can_seek: true };
     let mut sheet: Option<(Rgb, Rgb)> = None;
     for tile in 0..count {
         let wanted_ms = i64::from(tile) * interval_ms;
-        let is_late = Instant::now() >= deadline;
+        let is_late = budget.is_spent();
         let picture = if is_late { None } else { keys.at(wanted_ms, steps.height)? };
         // Where the recording changes its size, the pictures on the sheet do not.
         let is_alike = |picture: &Rgb| sheet.as_ref().is_none_or(|(_, last)| picture.is_as_large_as(last));
         let picture = picture.filter(is_alike);
         let Some(picture) = picture.or_else(|| sheet.as_ref().map(|(_, last)| last.clone())) else {
             // Nothing is there before the first frame that decodes.
-            if is_late || tile >= COLUMNS { return Ok(None) } else { continue }
+            if is_late || tile >= COLUMNS {
+                return Ok(None);
+            }
+            continue;
         };
         let (all, last) = sheet.get_or_insert_with(|| {
             let (columns, rows) = (COLUMNS.min(count), count.div_ceil(COLUMNS));

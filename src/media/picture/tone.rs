@@ -77,7 +77,7 @@ fn pq(coded: f32) -> f32 {
 
 /// Light of the scene, 0 to 1.
 fn hlg(coded: f32) -> f32 {
-    let (a, b, c) = (0.178_832_77_f32, 0.284_668_92_f32, 0.559_910_73_f32);
+    let (a, b, c) = (0.178_832_77_f32, 0.284_668_92_f32, 0.559_910_7_f32);
     if coded <= 0.5 { coded * coded / 3.0 } else { (((coded - c) / a).exp() + b) / 12.0 }
 }
 

@@ -384,7 +384,7 @@ fn poster(path: &Path, container: Container, height: u32) -> Result<picture::Mad
     let file = fs::File::open(path).unwrap();
     let recording = picture::Recording { file: &file, name: path, container };
     let wanted = picture::Wanted::Poster { height, format: picture::Format::Jpeg, quality: 90 };
-    picture::make(recording, wanted, std::time::Instant::now() + std::time::Duration::from_secs(60))
+    picture::make(recording, wanted, picture::Budget::of(std::time::Duration::from_secs(60)))
 }
 
 #[test]
@@ -404,8 +404,8 @@ fn a_sheet_has_a_picture_for_each_step() {
     let file = fs::File::open(&path).unwrap();
     let recording = picture::Recording { file: &file, name: &path, container: Container::Mp4 };
     let wanted = picture::Wanted::Sprite { height: 90, interval_ms: 2_000, duration_ms: 30_000 };
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    let made = picture::make(recording, wanted, deadline).unwrap();
+    let budget = picture::Budget::of(std::time::Duration::from_secs(60));
+    let made = picture::make(recording, wanted, budget).unwrap();
     let tiles = made.tiles.unwrap();
     assert_eq!((tiles.count, tiles.columns, tiles.height), (15, 10, 90));
     assert_eq!((made.width, made.height), (10 * tiles.width, 180));

@@ -68,6 +68,15 @@ pub(in crate::pipeline) fn awaits(house: &House, vod: &VodRecord, now_ms: i64) -
     is_young && house.pictures.is_served() && is_missing_some(house, vod)
 }
 
+/// Forgets why pictures of a VoD could not be made, so that they are tried again.
+pub(in crate::pipeline) fn forget_failure(house: &House, vod_id: &str) -> Result<(), CatalogError> {
+    let vod = house.catalog.shared().vod(vod_id)?;
+    if vod.is_some_and(|vod| vod.pictures.missing.is_some()) {
+        house.catalog.shared().update_vod(vod_id, |vod| vod.pictures.missing = None)?;
+    }
+    Ok(())
+}
+
 /// Makes what is missing of a VoD.
 pub(super) fn make(house: &House, worker: &mut Worker, vod_id: &str) -> Outcome {
     match make_missing(house, worker, vod_id) {
@@ -95,7 +104,7 @@ fn make_missing(house: &House, worker: &mut Worker, vod_id: &str) -> Result<Outc
             None => attempt(house, worker, &vod, &options, "poster", poster),
         };
         match made {
-            Ok(change) => match enter(house, &vod, change)? {
+            Ok(change) => match enter(house, &vod, &change)? {
                 Some(now) => vod = now,
                 None => return Ok(Outcome::Done),
             },
@@ -105,7 +114,7 @@ fn make_missing(house: &House, worker: &mut Worker, vod_id: &str) -> Result<Outc
     }
     if missing.sprite && vod.pictures.missing.is_none() {
         match attempt(house, worker, &vod, &options, "sprite sheet", sprite) {
-            Ok(change) => match enter(house, &vod, change)? {
+            Ok(change) => match enter(house, &vod, &change)? {
                 Some(now) => vod = now,
                 None => return Ok(Outcome::Done),
             },
@@ -236,10 +245,10 @@ fn sprite(sitting: &Sitting<'_>, worker: &mut Worker) -> Result<Change, Failed> 
 
 /// Puts a change into the record, with its deliveries and its event; returns the record, or nothing if the VoD is no more: then
 /// what was made of it goes, too.
-fn enter(house: &House, vod: &VodRecord, change: Change) -> Result<Option<VodRecord>, CatalogError> {
-    let now = changed(vod, &change);
+fn enter(house: &House, vod: &VodRecord, change: &Change) -> Result<Option<VodRecord>, CatalogError> {
+    let now = changed(vod, change);
     let deliveries = queueing::deliveries_of_pictures(house, &now);
-    let entered = house.catalog.add_pictures(&vod.vod_id, |vod| *vod = changed(vod, &change), &deliveries, now_ms());
+    let entered = house.catalog.add_pictures(&vod.vod_id, |vod| *vod = changed(vod, change), &deliveries, now_ms());
     match entered {
         Ok(record) => {
             if !matches!(change, Change::Missing(_)) {

@@ -17,7 +17,7 @@ mod requests;
 mod studio;
 
 pub use files::remove_pictures;
-pub(super) use making::awaits;
+pub(super) use making::{awaits, forget_failure};
 pub use options::PictureOptions;
 pub(super) use requests::Requests;
 pub(super) use studio::Studio;

@@ -20,7 +20,7 @@ pub struct PictureOptions {
     pub sprite: bool,
     /// How long each picture of the sheet is shown. Default 10 s.
     pub sprite_interval: Duration,
-    /// How long the decoder may take for one picture. Default 60 s.
+    /// How much CPU time the decoder may take for one picture; five times as much wall-clock time. Default 60 s.
     pub timeout: Duration,
     /// How much memory it may take beyond its libraries, bytes. Default 1 GiB.
     pub memory_bytes: u64,

@@ -133,7 +133,9 @@ mod tests {
         requests.ask("nobody makes it");
         requests.serve();
         requests.sweep();
-        ["a", "b", "a"].iter().for_each(|id| requests.ask(id));
+        for id in ["a", "b", "a"] {
+            requests.ask(id);
+        }
         let next = || requests.next(Duration::ZERO);
         assert_eq!(
             [next(), next(), next(), next()],

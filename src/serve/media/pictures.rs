@@ -1,6 +1,6 @@
-//! The pictures of a VoD: its poster, its sprite sheet, and the WebVTT that belongs to the sheet.
+//! The pictures of a VoD: its poster, its sprite sheet, and the `WebVTT` that belongs to the sheet.
 //!
-//! URLs in the WebVTT are relative, so that they lead to the right place behind any proxy. An URL that carries the digest of
+//! URLs in the `WebVTT` are relative, so that they lead to the right place behind any proxy. An URL that carries the digest of
 //! its picture (`?v=`) is answered with what may be kept for ever (RFC 8246); any other is asked for again each time and
 //! answered with 304 as long as the picture is the same.
 
@@ -21,7 +21,7 @@ use crate::operations::{MediaOf, Operation as _, Picture, ShowSpriteIndex, VERSI
 pub(in crate::serve) const POSTER: &str = "/api/v1/vods/{id}/poster";
 /// Where its sprite sheet is.
 pub(in crate::serve) const SPRITE: &str = "/api/v1/vods/{id}/sprite";
-/// Where the WebVTT of the sheet is.
+/// Where the `WebVTT` of the sheet is.
 pub(in crate::serve) const SPRITE_INDEX: &str = "/api/v1/vods/{id}/sprite.vtt";
 
 const FOR_EVER: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
