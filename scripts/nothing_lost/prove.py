@@ -23,6 +23,9 @@ import sources  # noqa: E402
 import store  # noqa: E402
 import writers  # noqa: E402
 
+# Pictures have tests of their own; here every file counts.
+os.environ["AFTERCAST_PICTURES__POSTER"] = "false"
+
 PATIENCE_S = 240
 
 

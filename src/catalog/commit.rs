@@ -66,6 +66,29 @@ impl Catalog {
         Ok(committed)
     }
 
+    /// Puts pictures into a VoD's record and queues their deliveries, with an event; durable on return. The function may run more than
+    /// once.
+    pub fn add_pictures(
+        &self,
+        id: &str,
+        change: impl Fn(&mut VodRecord),
+        deliveries: &[Delivery],
+        now_ms: i64,
+    ) -> Result<VodRecord> {
+        let record = self.logged(now_ms, |tx, log| {
+            let old = tx.read::<VodRecord>(In::Vods, id)?;
+            let old = old.ok_or_else(|| stop(CatalogError::NoSuchVod { id: id.to_owned() }))?;
+            let mut new = old.clone();
+            change(&mut new);
+            write_vod(tx, Some(&old), &new)?;
+            queue::enqueue_in(tx, deliveries)?;
+            log.append(&Event::Pictured { vod: VodFacts::of(&new), missing: new.pictures.missing.clone() })?;
+            Ok(new)
+        })?;
+        self.store().flush("pictures catalogued")?;
+        Ok(record)
+    }
+
     /// Remembers that every file is in the store, in the delivery and in its VoD's record together; durable on return. If the
     /// delivery was given other files meanwhile, what was proven of the old ones does not count, and it is due again.
     pub fn delivered(&self, id: &str, objects: &[RemoteObject], now_ms: i64) -> Result<()> {

@@ -24,6 +24,7 @@ fn refreshed(old: &VodRecord, new: &VodRecord) -> VodRecord {
         creation_date: old.creation_date,
         remote: old.remote.clone(),
         preview_file_path: new.preview_file_path.clone().or_else(|| old.preview_file_path.clone()),
+        pictures: if new.pictures.is_empty() { old.pictures.clone() } else { new.pictures.clone() },
         original_path: new.original_path.clone().or_else(|| old.original_path.clone()),
         ..new.clone()
     }

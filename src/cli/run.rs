@@ -18,6 +18,7 @@ use super::{logging, memory, progress, report, signals};
 use crate::config::{self, Config, Sources};
 use crate::deliver::{TargetOptions, readable_secrets};
 use crate::discover::Mode;
+use crate::media::apart;
 use crate::operations::{Context, ErrorKind, InForce, OperationError, Plan, Process};
 use crate::pipeline::{self, Engine, House, Opening, Settings, Stop};
 use crate::serve::Client;
@@ -26,6 +27,9 @@ use crate::serve::Client;
 pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
     memory::give_back_large_blocks();
     let typed: Vec<OsString> = args.into_iter().collect();
+    if let Some(code) = apart::serve(&typed) {
+        return code;
+    }
     let cli = match Cli::read(&typed) {
         Ok(cli) => cli,
         Err(error) => {
@@ -111,6 +115,7 @@ pub fn settings_of(config: &Config) -> Settings {
         retain: config.retain.clone(),
         events: config.events,
         announce: config.announce.clone(),
+        pictures: config.pictures,
     }
 }
 
@@ -123,7 +128,8 @@ fn with_house(cli: &Cli, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let stop = Stop::default();
     signals::listen(&stop, || ());
     let sets_aside = matches!(cli.command, Command::Catalog(CatalogCommand::Rebuild { .. }));
-    let opening = Opening { sets_aside, asks_no_store: asks_no_store(&cli.command), ..Opening::default() };
+    let opening =
+        Opening { sets_aside, asks_no_store: asks_no_store(&cli.command), is_the_program: true, ..Opening::default() };
     let in_use = match Engine::start(settings, stop.clone(), opening) {
         Ok(engine) => match run_here(cli, config, engine, out) {
             Err(Failure::Operation(in_use)) if in_use.kind == ErrorKind::RootInUse => in_use,

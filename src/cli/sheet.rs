@@ -40,8 +40,16 @@ fn facts(vod: &VodRecord, time: &dyn Fn(i64) -> String) -> Facts {
     facts.push(("finished", format!("{}, {}", time(vod.creation_date), of_outcome(vod))));
     facts.push(("source", printable(&vod.source_path)));
     facts.extend(vod.original_path.iter().map(|path| ("original kept", printable(path))));
+    facts.extend(pictures(vod));
     facts.extend(vod.defects.iter().map(|defect| ("defect", defect.to_string())));
     facts
+}
+
+fn pictures(vod: &VodRecord) -> Facts {
+    let preview = vod.preview_file_path.iter().map(|path| ("poster", printable(path)));
+    let sprite = vod.pictures.sprite.iter().map(|sprite| ("sprite sheet", printable(&sprite.file.path)));
+    let missing = vod.pictures.missing.iter().map(|why| ("pictures", why.clone()));
+    preview.chain(sprite).chain(missing).collect()
 }
 
 fn stream(vod: &VodRecord) -> String {

@@ -47,6 +47,7 @@ fn about(section: Section) -> &'static str {
         Section::Watch => "Finding recordings that are no longer being written.",
         Section::Root => "One directory with its own server or template. Replaces `roots`; may be repeated.",
         Section::Finish => "Making a finished file from each recording.",
+        Section::Pictures => "Pictures of finished recordings, made by a process with limits after everything else.",
         Section::Deliver => "Uploading.",
         Section::Target => {
             "One store; may be repeated. Credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, their Azure and \

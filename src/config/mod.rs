@@ -33,6 +33,7 @@ use std::path::PathBuf;
 
 use crate::catalog::EventLimits;
 use crate::discover::{ControlOptions, Fragmented, RootOptions, Server};
+use crate::pipeline::PictureOptions;
 use crate::{announce, deliver, discover, finish, retain};
 
 pub use draft::{DraftRoot, DraftTarget, comment as draft_comment, watch as draft_watch};
@@ -57,6 +58,8 @@ pub struct Config {
     pub watch: discover::Options,
     /// `[finish]`.
     pub finish: finish::Options,
+    /// `[pictures]`.
+    pub pictures: PictureOptions,
     /// `[deliver]`.
     pub deliver: deliver::Options,
     /// `[retain]`.

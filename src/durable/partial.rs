@@ -140,6 +140,11 @@ impl Partial {
         &self.path
     }
 
+    /// Writes all of a small file at once.
+    pub fn write_all(&mut self, bytes: &[u8]) -> Result<()> {
+        io::Write::write_all(&mut self.file, bytes).map_err(FileError::on("write", &self.path))
+    }
+
     /// Gives it the owner, mode and time of the file it comes from where that is allowed, makes it durable, and gives it a name if
     /// it has none.
     ///

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use super::Description;
 use crate::recording::journey::{Candidate, Evidence, Start};
 use crate::recording::{
-    Defect, Fingerprint, Outcome, SalvageReport, SpliceMethod, SpliceUndo, StartSource, VOD_VERSION, VodRecord,
-    VodType, vod_id,
+    Defect, Fingerprint, Outcome, Pictures, SalvageReport, SpliceMethod, SpliceUndo, StartSource, VOD_VERSION,
+    VodRecord, VodType, vod_id,
 };
 
 /// Container times before this are the epochs of writers that set none (2000-01-01, milliseconds).
@@ -78,6 +78,7 @@ pub fn record_of_finished(candidate: &Candidate, made: Made, now_ms: i64) -> Vod
         start_source: start.1,
         file_size: fingerprint.size_bytes,
         preview_file_path: None,
+        pictures: Pictures::default(),
         vod_type: VodType::Stream,
         container: file.container,
         bitrate: bits_per_second(fingerprint.size_bytes, file.duration_ms),

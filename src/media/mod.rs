@@ -8,6 +8,7 @@
 //! cannot reach the network, a playlist or another file, and a name need not be UTF-8. A clean end of file says
 //! nothing about wholeness; [`whole`] compares what the container declares with what is there.
 
+pub mod apart;
 mod compare;
 mod decode;
 mod error;
@@ -18,7 +19,7 @@ mod flv;
 mod frame;
 mod meter;
 mod payload;
-mod poster;
+mod picture;
 mod presented;
 mod probe;
 mod reading;
@@ -40,7 +41,7 @@ pub use excerpt::{Excerpted, decode_excerpt, decode_from_keys};
 pub use fits::fits;
 pub use flv::{FlvPacket, FlvSaid, FlvUnit, FlvWalk, Taken, flv_said, flv_unsound_at, is_flv_head, walk_flv};
 pub use meter::TrackReading;
-pub use poster::{Poster, poster};
+pub use picture::{Format as PictureFormat, Made as MadePicture, Wanted as WantedPicture};
 pub use presented::Presented;
 pub use probe::{Probe, ProbedTrack, probe};
 pub use reading::{Reading, read};

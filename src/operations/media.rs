@@ -10,7 +10,7 @@ use super::vods::known;
 use super::{Context, Nothing, Operation, OperationError, Tell};
 use crate::deliver::{Link, Reader};
 use crate::pipeline::House;
-use crate::recording::{Fingerprint, VodRecord};
+use crate::recording::{Asset, DeliveryState, Fingerprint, PictureFile, RemoteObject, VodRecord};
 
 /// How long a presigned URL is valid: longer than most recordings play.
 const VALID: Duration = Duration::from_secs(6 * 3600);
@@ -40,6 +40,33 @@ pub enum MediaOf {
     },
     /// The preview image of the recording that is known by the first of these paths that is known.
     PreviewOf(Vec<PathInRoot>),
+    /// A picture of the VoD with this id.
+    Picture {
+        /// Its id.
+        id: String,
+        /// Which picture.
+        picture: Picture,
+    },
+}
+
+/// A picture of a VoD.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Picture {
+    /// Its poster, or the preview image that an ingest server made.
+    Poster,
+    /// Its sprite sheet.
+    Sprite,
+}
+
+impl Picture {
+    /// The asset that it is delivered as.
+    fn asset_id(self, vod_id: &str) -> String {
+        match self {
+            Self::Poster => Asset::id_of(vod_id, Asset::PREVIEW),
+            Self::Sprite => Asset::id_of(vod_id, Asset::SPRITE),
+        }
+    }
 }
 
 /// A path below a root.
@@ -58,8 +85,8 @@ pub struct PathInRoot {
 pub struct Media {
     /// Id of the VoD.
     pub vod_id: String,
-    /// Whether it is the preview image.
-    pub is_preview: bool,
+    /// Which picture of the VoD it is, if it is not its recording.
+    pub picture: Option<Picture>,
     /// The local file, unless it was freed.
     pub path: Option<PathBuf>,
     /// A name for it without directories.
@@ -92,6 +119,7 @@ impl Operation for LocateMedia {
                 vod.and_then(|vod| preview(&vod)).ok_or_else(no_media)
             }
             MediaOf::PreviewOf(paths) => first_known(house, paths)?.and_then(|vod| preview(&vod)).ok_or_else(no_media),
+            MediaOf::Picture { id, picture } => picture_of(&known(house, id)?, *picture),
         }
     }
 }
@@ -114,7 +142,7 @@ fn recording(vod: &VodRecord) -> Media {
     let digest = vod.digest.clone().map(|blake3| FileDigest { of: vod.fingerprint, blake3 });
     Media {
         vod_id: vod.vod_id.clone(),
-        is_preview: false,
+        picture: None,
         path: vod.freed_at.is_none().then(|| vod.file_path.clone()),
         name: vod.vod_name.clone(),
         digest,
@@ -123,8 +151,69 @@ fn recording(vod: &VodRecord) -> Media {
 
 fn preview(vod: &VodRecord) -> Option<Media> {
     let path = vod.preview_file_path.clone()?;
+    let file = vod.pictures.poster.as_ref().map(|poster| &poster.file).filter(|file| file.path == path);
+    Some(Media { digest: file.map(FileDigest::of), ..picture_at(vod, Picture::Poster, &path) })
+}
+
+fn picture_at(vod: &VodRecord, picture: Picture, path: &Path) -> Media {
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    Some(Media { vod_id: vod.vod_id.clone(), is_preview: true, path: Some(path), name, digest: None })
+    let (vod_id, path) = (vod.vod_id.clone(), Some(path.to_owned()));
+    Media { vod_id, picture: Some(picture), path, name, digest: None }
+}
+
+fn picture_of(vod: &VodRecord, picture: Picture) -> Result<Media, OperationError> {
+    let found = match picture {
+        Picture::Poster => preview(vod),
+        Picture::Sprite => vod.pictures.sprite.as_ref().map(|sprite| Media {
+            digest: Some(FileDigest::of(&sprite.file)),
+            ..picture_at(vod, picture, &sprite.file.path)
+        }),
+    };
+    let none = || match &vod.pictures.missing {
+        Some(why) => OperationError::not_found(why.clone()),
+        None => OperationError::not_found("this VoD has no such picture"),
+    };
+    found.ok_or_else(none)
+}
+
+impl FileDigest {
+    fn of(file: &PictureFile) -> Self {
+        Self { of: file.fingerprint, blake3: file.digest.clone() }
+    }
+}
+
+/// The `WebVTT` of a VoD's sprite sheet, for the paths of this interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ShowSpriteIndex {
+    /// Its id.
+    pub id: String,
+}
+
+impl Operation for ShowSpriteIndex {
+    type Item = Nothing;
+    type Data = SpriteIndex;
+
+    fn run(&self, context: &Context, _tell: Tell<'_, Nothing>) -> Result<SpriteIndex, OperationError> {
+        let vod = known(context.house(), &self.id)?;
+        let sheet = picture_of(&vod, Picture::Sprite)?;
+        let tiles = vod.pictures.sprite.map(|sprite| sprite.tiles);
+        let (tiles, digest) = tiles.zip(sheet.digest).ok_or_else(no_media)?;
+        // With the digest of the sheet, so that a player keeps it.
+        let sheet = format!("sprite?v={}", digest.blake3.get(..VERSION_DIGITS).unwrap_or_default());
+        Ok(SpriteIndex { text: tiles.webvtt(&sheet) })
+    }
+}
+
+/// Digits of a digest that stand for a version of a picture in URLs.
+pub const VERSION_DIGITS: usize = 16;
+
+/// A `WebVTT` file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SpriteIndex {
+    /// Its text.
+    pub text: String,
 }
 
 /// Where a copy of a VoD can be had whose local file is freed.
@@ -137,6 +226,9 @@ pub struct LinkToCopy {
     pub as_download: bool,
     /// Whether only the head of the answer is wanted.
     pub head: bool,
+    /// One of its pictures instead of the recording.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub picture: Option<Picture>,
 }
 
 /// A copy of a VoD.
@@ -157,18 +249,34 @@ impl Operation for LinkToCopy {
         let house = context.house();
         let vod = known(house, &self.id)?;
         let targets = house.targets();
-        let download_name = self.as_download.then_some(vod.vod_name.as_str());
+        let download_name = self.as_download.then_some(vod.vod_name.as_str()).filter(|_| self.picture.is_none());
         let reader = Reader { valid: VALID, wants_head: self.head, download_name };
         let mut failed = None;
-        for object in vod.remote.iter().filter(|object| object.differs.is_none()) {
+        let objects = match self.picture {
+            None => vod.remote.clone(),
+            Some(picture) => copies_of(house, &picture.asset_id(&vod.vod_id), &vod)?,
+        };
+        for object in objects.iter().filter(|object| object.differs.is_none()) {
             match targets.link(object, &reader) {
                 Ok(Link::Url(url)) => return Ok(Copy::Url(url)),
                 Ok(Link::File(path)) => return Ok(Copy::File(path)),
                 Err(error) => failed = Some(error),
             }
         }
-        Err(failed.map_or_else(|| nowhere(&vod.file_path), OperationError::from))
+        let path = self.picture.and_then(|picture| picture_of(&vod, picture).ok()?.path);
+        Err(failed.map_or_else(|| nowhere(path.as_ref().unwrap_or(&vod.file_path)), OperationError::from))
     }
+}
+
+/// The delivered copies of what belongs to a VoD.
+fn copies_of(house: &House, asset_id: &str, vod: &VodRecord) -> Result<Vec<RemoteObject>, OperationError> {
+    let deliveries = house.catalog.deliveries_of_vod(&vod.vod_id)?.into_iter();
+    let of_asset = deliveries.filter(|delivery| delivery.asset.id == asset_id);
+    let objects = of_asset.filter_map(|delivery| match delivery.state {
+        DeliveryState::Delivered { objects } => objects.into_iter().next(),
+        _ => None,
+    });
+    Ok(objects.collect())
 }
 
 fn nowhere(path: &Path) -> OperationError {

@@ -48,7 +48,10 @@ pub use events::{FollowEvents, Followed, ListEvents, LogPage, Replay, ReplayEven
 pub use histogram::{Histogram, Span, VodHistogram};
 pub use live::{ListLive, LivePage, LiveRecording};
 pub use login::{LoginCode, Logins, MakeLogin};
-pub use media::{Copy, FileDigest, LinkToCopy, LocateMedia, Media, MediaOf, PathInRoot};
+pub use media::{
+    Copy, FileDigest, LinkToCopy, LocateMedia, Media, MediaOf, PathInRoot, Picture, ShowSpriteIndex, SpriteIndex,
+    VERSION_DIGITS,
+};
 pub use notes::EditVod;
 pub use process::{NotSettled, Plan, PlannedRun, Process, ProcessReport, Processed, UndoSplice};
 pub use queue::{

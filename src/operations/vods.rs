@@ -329,6 +329,9 @@ impl Operation for DeleteVod {
             let left = pipeline::remove_local(house, &vod)?;
             file.left = left.map(str::to_owned);
         }
+        if !self.keep_file {
+            pipeline::remove_pictures(house, &vod);
+        }
         house.catalog.delete_vod(&self.id, now_ms())?;
         Ok(Deletion { is_deleted: true, ..deletion })
     }

@@ -13,6 +13,7 @@ use super::finding::{self, Place};
 use super::freeing;
 use super::house::{House, now_ms};
 use super::leaving;
+use super::pictures;
 use super::pool::Urgency;
 use super::queueing;
 use crate::catalog::{CatalogError, JournalKey, Known};
@@ -69,6 +70,7 @@ pub fn run(engine: &Engine, batch: &Batch, hear: Hear<'_>) -> Result<Report, Pip
     let house = engine.house();
     house.own(batch.places.iter().map(|place| place.root.path.as_path()))?;
     engine.couriers().begin()?;
+    engine.studio().begin();
     if batch.is_alone {
         house.announcer.begin()?;
     }
@@ -86,6 +88,7 @@ pub fn run(engine: &Engine, batch: &Batch, hear: Hear<'_>) -> Result<Report, Pip
     let vods = run.listen(&heard, hear, &mut report);
     let own = Own { units: queue_units(house, &found.units, &mut report)?, vods };
     house.bell.ring();
+    own.take_pictures(house, batch)?;
     deliver(engine, batch, &own, batch.wait)?;
     tell_what_is_due(house, batch)?;
     own.free(house, batch);
@@ -271,6 +274,20 @@ impl Own {
             pending.extend(house.catalog.pending_for(asset_id)?);
         }
         Ok(pending)
+    }
+
+    /// Waits for the pictures, which nobody else makes where no daemon runs; also those that an earlier run had not come to.
+    fn take_pictures(&self, house: &House, batch: &Batch) -> Result<(), CatalogError> {
+        for vod_id in &self.vods {
+            if batch.again {
+                pictures::forget_failure(house, vod_id)?;
+            }
+            house.pictures.ask(vod_id);
+        }
+        if batch.is_alone {
+            house.pictures.wait_until_done(&batch.stop);
+        }
+        Ok(())
     }
 
     fn free(&self, house: &House, batch: &Batch) {

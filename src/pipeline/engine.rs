@@ -8,6 +8,7 @@ use super::courier::Couriers;
 use super::error::PipelineError;
 use super::house::{House, Opening, Settings};
 use super::journey;
+use super::pictures::Studio;
 use super::pool::{Listener, Pool, Urgency};
 use super::resuming;
 use crate::catalog::CatalogError;
@@ -21,6 +22,7 @@ pub struct Engine {
     house: Arc<House>,
     pool: Pool,
     couriers: Couriers,
+    studio: Studio,
 }
 
 impl Engine {
@@ -34,8 +36,8 @@ impl Engine {
             (!at.stop.is_requested()).then(|| journey::travel(&at, settled, turn))
         };
         let pool = Pool::start(jobs, background_nice, travel).map_err(PipelineError::Threads)?;
-        let couriers = Couriers::of(&house);
-        Ok(Self { house, pool, couriers })
+        let (couriers, studio) = (Couriers::of(&house), Studio::of(&house));
+        Ok(Self { house, pool, couriers, studio })
     }
 
     /// The house it works in.
@@ -51,6 +53,11 @@ impl Engine {
     /// Its couriers.
     pub fn couriers(&self) -> &Couriers {
         &self.couriers
+    }
+
+    /// What makes pictures.
+    pub(super) fn studio(&self) -> &Studio {
+        &self.studio
     }
 
     /// Gives what new settings say of them as many threads as they ask for.
@@ -82,6 +89,7 @@ impl Engine {
     pub fn stop_working(&self) {
         self.pool.close();
         self.pool.wait_until_idle();
+        self.studio.join();
         self.couriers.join();
         self.house.announcer.join();
     }

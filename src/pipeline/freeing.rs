@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 use super::confirming;
 use super::house::{House, now_ms};
 use super::leaving::{self, Leaving};
+use super::pictures;
 use super::pruning;
 use super::roots;
 use super::views;
@@ -64,6 +65,9 @@ fn plan_all(house: &House, lists: Lists) -> Result<(Plan, u64), CatalogError> {
     for_each_page(house, |page| survey.add(&mut planner, page))?;
     Ok((planner.end(), survey.held_bytes))
 }
+
+/// What a local file is kept for that has no pictures yet, to be read in the place of an endpoint.
+const PICTURES: &str = "pictures";
 
 /// Records that are looked at together.
 const PAGE: usize = 200;
@@ -120,6 +124,8 @@ impl<'a> Survey<'a> {
             on_disk.extend(durable::seen(&vod.file_path).ok().map(|now| (vod.vod_id.clone(), now)));
             if let Awaits::Endpoint(endpoint) = awaits(self.house, vod)? {
                 awaited.insert(vod.vod_id.clone(), endpoint);
+            } else if pictures::awaits(self.house, vod, now_ms()) {
+                awaited.insert(vod.vod_id.clone(), PICTURES.to_owned());
             }
             self.measure(&vod.root);
         }
@@ -322,7 +328,8 @@ fn with_facts<T>(
         return Ok(None);
     }
     let deliveries = house.catalog.deliveries_of_vod(vod_id)?;
-    let awaits = awaits(house, &record)?;
+    let (awaits, now) = (awaits(house, &record)?, now_ms());
+    let pictures = pictures::awaits(house, &record, now).then_some(PICTURES);
     let facts = Facts {
         record: &record,
         deliveries: &deliveries,
@@ -333,8 +340,8 @@ fn with_facts<T>(
         views: &house.views.about(house, &record.root)?,
         free_bytes: durable::free_bytes(&record.root).unwrap_or(u64::MAX),
         held_bytes,
-        awaited_by: awaits.by(),
-        now_ms: now_ms(),
+        awaited_by: awaits.by().or(pictures),
+        now_ms: now,
     };
     Ok(Some(decide(&facts, &settings.retain)))
 }

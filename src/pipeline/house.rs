@@ -32,6 +32,8 @@ pub struct Settings {
     pub events: EventLimits,
     /// Who is told of events.
     pub announce: announce::Options,
+    /// Making pictures of them.
+    pub pictures: super::pictures::PictureOptions,
 }
 
 impl Settings {
@@ -63,6 +65,7 @@ impl InForce {
 
 /// How a house is opened.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own about a start")]
 pub struct Opening {
     /// Whether a damaged catalogue is moved aside and an empty one made (`catalog rebuild`).
     pub sets_aside: bool,
@@ -70,7 +73,12 @@ pub struct Opening {
     pub asks_no_store: bool,
     /// Whether to wait a little for a command that has the state directory just now (`watch`).
     pub waits_for_commands: bool,
+    /// Whether this process is the program itself, so that it can start itself again to decode. Without it no pictures are made.
+    pub is_the_program: bool,
 }
+
+/// The program of this process, also when its file has been replaced since.
+const THIS_PROGRAM: &str = "/proc/self/exe";
 
 /// How long a daemon that starts waits for a command to give back the state directory.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(15);
@@ -128,6 +136,10 @@ pub struct House {
     pub(super) bell: super::courier::Bell,
     /// What the stores have answered about their copies.
     pub(super) answers: super::confirming::Answers,
+    /// Whose pictures are wanted.
+    pub(super) pictures: super::pictures::Requests,
+    /// What is started to decode.
+    pub(super) program: Option<PathBuf>,
     /// Which targets are another view of a root.
     pub(super) views: super::views::Views,
     /// Serialises granting a permit and using it.
@@ -174,6 +186,8 @@ impl House {
             meters: super::meters::Meters::default(),
             bell: super::courier::Bell::default(),
             answers: super::confirming::Answers::default(),
+            pictures: super::pictures::Requests::default(),
+            program: opening.is_the_program.then(|| PathBuf::from(THIS_PROGRAM)),
             views: super::views::Views::default(),
             freeing: Mutex::default(),
             asides: RwLock::default(),
@@ -266,6 +280,7 @@ impl House {
         self.announcer.adjust(&settings.announce)?;
         *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = InForce::of(settings, targets);
         self.views.begin_anew();
+        self.pictures.sweep();
         self.bell.ring();
         Ok(())
     }

@@ -70,10 +70,11 @@ pub(super) fn commit(
 ) -> Result<VodRecord, PipelineError> {
     // What took the place of its source has nothing left to remove.
     let removes_source = removes_source && record.source_path != record.file_path;
-    record.preview_file_path = queueing::preview_of(&record.file_path, &record.root);
+    record.preview_file_path = queueing::preview_of(house, &record);
     let deliveries = queueing::deliveries_for(house, &record);
     house.catalog.commit_vod(key, &record, &deliveries, removes_source, now_ms())?;
     house.bell.ring();
+    house.pictures.ask(&record.vod_id);
     teaching::remember(house, &record, teaches);
     info!(
         vod_id = record.vod_id,

@@ -8,6 +8,9 @@ use crate::durable;
 use crate::recording::{Asset, AssetFile, Delivery, DeliveryState, Kind, VodRecord};
 
 const PREVIEW_EXTENSIONS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
+/// What finished recordings end in.
+const RECORDING_EXTENSIONS: [&str; 14] =
+    ["mp4", "m4v", "m4a", "mov", "webm", "mkv", "flv", "ts", "ogg", "wav", "avi", "ivf", "mp3", "aac"];
 const SIDECAR_EXTENSIONS: [&str; 4] = ["json", "xml", "vtt", "srt"];
 
 /// The deliveries of a recording that is about to be catalogued, one per asset and target.
@@ -30,24 +33,16 @@ fn to_every_target(settings: &Settings, asset: &Asset) -> Vec<Delivery> {
 }
 
 fn assets_of(record: &VodRecord) -> Vec<Asset> {
-    let asset = |kind: Kind, id: String, path: &Path| {
-        let fingerprint = durable::fingerprint(path).ok()?;
-        Some(Asset {
-            id,
-            kind,
-            vod_id: Some(record.vod_id.clone()),
-            stream_id: record.stream_id.clone(),
-            root: record.root.clone(),
-            start_ms: record.start_time,
-            duration_ms: (kind == Kind::Recording).then_some(record.duration),
-            salvaged: kind == Kind::Recording && record.salvaged,
-            files: vec![AssetFile::new(path.to_owned(), fingerprint)],
-        })
-    };
-    let id = |what: &str| format!("{}.{what}", record.vod_id);
+    let asset = |kind: Kind, id: String, path: &Path| asset_of(record, kind, id, &[path]);
+    let id = |what: &str| Asset::id_of(&record.vod_id, what);
+    let sprite = record.pictures.sprite.as_ref();
     let mut assets = Vec::new();
     assets.extend(asset(Kind::Recording, record.vod_id.clone(), &record.file_path));
-    assets.extend(record.preview_file_path.iter().filter_map(|p| asset(Kind::Preview, id("preview"), p)));
+    assets.extend(record.preview_file_path.iter().filter_map(|p| asset(Kind::Preview, id(Asset::PREVIEW), p)));
+    // The sheet before what refers to it.
+    assets.extend(sprite.and_then(|sprite| {
+        asset_of(record, Kind::Preview, id(Asset::SPRITE), &[&sprite.file.path, &sprite.index.path])
+    }));
     assets.extend(record.original_path.iter().filter_map(|p| asset(Kind::OtherContainer, id("original"), p)));
     assets.extend(sidecars(&record.file_path).into_iter().filter_map(|p| {
         let extension = p.extension()?.to_string_lossy().into_owned();
@@ -56,15 +51,57 @@ fn assets_of(record: &VodRecord) -> Vec<Asset> {
     assets
 }
 
-/// The preview image that a server left for a recording: beside it, or in `previews/` beside or above its directory.
-pub fn preview_of(recording: &Path, root: &Path) -> Option<PathBuf> {
+/// The asset of files that belong to a recording; `None` if one is not there.
+fn asset_of(record: &VodRecord, kind: Kind, id: String, paths: &[&Path]) -> Option<Asset> {
+    let file = |path: &&Path| Some(AssetFile::new((*path).to_owned(), durable::fingerprint(path).ok()?));
+    Some(Asset {
+        id,
+        kind,
+        vod_id: Some(record.vod_id.clone()),
+        stream_id: record.stream_id.clone(),
+        root: record.root.clone(),
+        start_ms: record.start_time,
+        duration_ms: (kind == Kind::Recording).then_some(record.duration),
+        salvaged: kind == Kind::Recording && record.salvaged,
+        files: paths.iter().map(file).collect::<Option<_>>()?,
+    })
+}
+
+/// The deliveries of a recording's pictures, one per asset and target; those that are known already stay as they are.
+pub fn deliveries_of_pictures(house: &House, record: &VodRecord) -> Vec<Delivery> {
+    let mut deliveries = deliveries_for(house, record);
+    deliveries.retain(|delivery| delivery.asset.kind == Kind::Preview);
+    deliveries
+}
+
+/// Paths of recordings beside this one that have its name but for the end.
+fn recordings_named_like(recording: &Path) -> Vec<PathBuf> {
+    let named = RECORDING_EXTENSIONS.iter().map(|extension| recording.with_extension(extension));
+    named.filter(|path| path != recording).collect()
+}
+
+/// The preview image that a server left for a recording: beside it, or in `previews/` beside or above its directory. One that belongs
+/// to another VoD is none of it: `a.mp4` and `a.webm` have the same name but for its end.
+pub fn preview_of(house: &House, record: &VodRecord) -> Option<PathBuf> {
+    let images = images_named_like(&record.file_path, &record.root).unwrap_or_default();
+    let image = images.into_iter().find(|path| path.is_file())?;
+    let is_of = |path: PathBuf| {
+        let other = house.catalog.shared().vod_at_path(&path).ok().flatten();
+        other.is_some_and(|other| {
+            other.vod_id != record.vod_id && other.preview_file_path.as_deref() == Some(image.as_path())
+        })
+    };
+    (!recordings_named_like(&record.file_path).into_iter().any(is_of)).then_some(image)
+}
+
+fn images_named_like(recording: &Path, root: &Path) -> Option<Vec<PathBuf>> {
     let stem = recording.file_stem()?;
     let parent = recording.parent()?;
     let near = [Some(parent.to_owned()), Some(parent.join("previews")), root.parent().map(|p| p.join("previews"))];
     let candidates = near.into_iter().flatten().flat_map(|dir| {
         PREVIEW_EXTENSIONS.map(|extension| dir.join(format!("{}.{extension}", stem.to_string_lossy())))
     });
-    candidates.into_iter().find(|p| p.is_file())
+    Some(candidates.collect())
 }
 
 fn sidecars(recording: &Path) -> Vec<PathBuf> {

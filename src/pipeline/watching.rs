@@ -65,6 +65,8 @@ pub fn watch(engine: &Engine, control: &Receiver<Control>, ready: &dyn Fn()) -> 
     let mut watcher = Watcher::start(engine)?;
     engine.couriers().begin()?;
     engine.house().announcer.begin()?;
+    engine.studio().begin();
+    engine.house().pictures.sweep();
     engine.resume()?;
     let mut views = views::Beside::default();
     engine.house().unsettled.begin();

@@ -56,6 +56,18 @@ pub struct Asset {
     pub files: Vec<AssetFile>,
 }
 
+impl Asset {
+    /// What the poster or preview of a VoD is called as its asset.
+    pub const PREVIEW: &str = "preview";
+    /// What its sprite sheet is called, with the `WebVTT` that belongs to it.
+    pub const SPRITE: &str = "sprite";
+
+    /// The id of what belongs to a VoD.
+    pub fn id_of(vod_id: &str, what: &str) -> String {
+        format!("{vod_id}.{what}")
+    }
+}
+
 /// One file of an asset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

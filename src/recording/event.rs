@@ -14,7 +14,7 @@ use super::{Defect, Delivery, Kind, Outcome, RemoteObject, VodRecord};
 use crate::fault::Class;
 
 /// Version of [`Event`] as stored.
-pub const EVENT_VERSION: u32 = 2;
+pub const EVENT_VERSION: u32 = 3;
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -107,6 +107,15 @@ pub enum Event {
         codecs: Vec<String>,
         /// The object that holds it.
         object: ObjectFacts,
+    },
+    /// A picture of a VoD was made, or could not be made. Since version 3.
+    #[serde(rename = "vod.pictures")]
+    Pictured {
+        /// Which one.
+        vod: VodFacts,
+        /// Why pictures are missing, in words.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        missing: Option<String>,
     },
     /// A VoD is no more in the catalogue.
     #[serde(rename = "vod.deleted")]
@@ -340,6 +349,7 @@ impl Event {
             Self::Undone { .. } => "recording.undone",
             Self::Catalogued { .. } => "vod.catalogued",
             Self::Available { .. } => "vod.available",
+            Self::Pictured { .. } => "vod.pictures",
             Self::Deleted { .. } => "vod.deleted",
             Self::DeliveryStarted { .. } => "delivery.started",
             Self::Delivered { .. } => "delivery.completed",
@@ -364,6 +374,7 @@ impl Event {
             Self::Undone { vod }
             | Self::Catalogued { vod }
             | Self::Available { vod, .. }
+            | Self::Pictured { vod, .. }
             | Self::Deleted { vod }
             | Self::Differs { vod, .. }
             | Self::Freed { vod } => Some(&vod.stream_id),
@@ -395,6 +406,7 @@ impl Event {
             | Self::Undone { vod }
             | Self::Catalogued { vod }
             | Self::Available { vod, .. }
+            | Self::Pictured { vod, .. }
             | Self::Deleted { vod }
             | Self::Differs { vod, .. }
             | Self::Freed { vod } => Some(vod),

@@ -13,6 +13,7 @@ mod key;
 mod kind;
 pub mod name;
 mod pauses;
+mod pictures;
 mod salvage;
 mod splice;
 mod vod;
@@ -26,6 +27,7 @@ pub use fingerprint::{Fingerprint, Seen};
 pub use key::{KeyError, KeyFacts, KeyPattern, object_key};
 pub use kind::{Kind, Kinds, KindsError};
 pub use pauses::{Span, drop_still_pictures};
+pub use pictures::{PictureFile, Pictures, Poster, Shows, Sprite, Tiles, url_of_name};
 pub use salvage::{Confidence, ParameterSource, SalvageGap, SalvageReport, SalvagedTrack};
 pub use splice::{Retirement, SpliceIntent, SpliceUndo};
 pub use vod::{

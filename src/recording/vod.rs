@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::journey::Evidence;
-use super::{Container, Defect, Fingerprint, SalvageReport, SpliceUndo};
+use super::{Container, Defect, Fingerprint, Pictures, SalvageReport, SpliceUndo};
 
 /// Version of [`VodRecord`] as stored.
-pub const VOD_VERSION: u32 = 2;
+pub const VOD_VERSION: u32 = 3;
 
 /// What was done to make the finished file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -218,6 +218,9 @@ pub struct VodRecord {
     /// Absolute path of the preview image.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub preview_file_path: Option<PathBuf>,
+    /// The pictures that were made of it, or why there are none; since version 3.
+    #[serde(skip_serializing_if = "Pictures::is_empty", default)]
+    pub pictures: Pictures,
     /// Always a recorded stream.
     #[serde(rename = "type", default)]
     pub vod_type: VodType,

@@ -233,7 +233,7 @@ pub enum Refusal {
     #[error("target `{0}` is not yet verified to be separate from the recording directory")]
     NotApart(String),
     /// An endpoint that is to see the local file is not done with it.
-    #[error("`{0}` has not been told of it yet, and is to find the local file (`announce.hold`)")]
+    #[error("`{0}` still needs the local file (`announce.hold` for endpoints, at most 1 h for pictures)")]
     Awaited(String),
     /// The time has not come.
     #[error("its retention time has not passed")]
@@ -421,7 +421,10 @@ fn companions(facts: &Facts<'_>, options: &Options) -> Vec<Proven> {
     let record = facts.record;
     let is_whole = !record.defects.iter().any(Defect::leaves_something_out);
     let original = record.original_path.as_ref().filter(|_| is_whole);
-    let paths = original.into_iter().chain(&record.preview_file_path).filter(|p| **p != record.file_path);
+    let pictures =
+        record.pictures.files().map(|file| &file.path).filter(|path| Some(*path) != record.preview_file_path.as_ref());
+    let paths = original.into_iter().chain(&record.preview_file_path).chain(pictures);
+    let paths = paths.filter(|p| **p != record.file_path);
     paths.filter_map(|path| companion(path, facts, options)).collect()
 }
 

@@ -12,8 +12,8 @@ use crate::durable;
 use crate::fault::Class;
 use crate::recording::journey::Evidence;
 use crate::recording::{
-    Asset, AssetFile, Container, Defect, Delivery, DeliveryState, Fingerprint, Kind, Kinds, Outcome, RemoteObject,
-    Seen, StartSource, VOD_VERSION, VodRecord, VodType,
+    Asset, AssetFile, Container, Defect, Delivery, DeliveryState, Fingerprint, Kind, Kinds, Outcome, Pictures,
+    RemoteObject, Seen, StartSource, VOD_VERSION, VodRecord, VodType,
 };
 
 const SEEN: Fingerprint = Fingerprint { device: 1, inode: 2, size_bytes: 100, mtime_ns: 3 };
@@ -39,6 +39,7 @@ fn record(id: &str, path: &Path, fingerprint: Fingerprint) -> VodRecord {
         start_source: StartSource::Name,
         file_size: fingerprint.size_bytes,
         preview_file_path: None,
+        pictures: Pictures::default(),
         vod_type: VodType::Stream,
         container: Container::Mp4,
         tracks: Vec::new(),

@@ -58,6 +58,7 @@ mod operations;
 mod owners;
 mod packages;
 mod page;
+mod pictures;
 mod players;
 mod presentation;
 mod priority;

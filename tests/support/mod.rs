@@ -92,6 +92,10 @@ impl House {
             // Tests run beside each other: they have no port in common.
             config.push_str("\n[serve]\nlisten = \"off\"\n");
         }
+        if !config.contains("[pictures]") {
+            // Most tests say what lies in a directory; pictures have tests of their own.
+            config.push_str("\n[pictures]\nposter = false\n");
+        }
         fs::write(dir.path().join("config.toml"), &config).unwrap();
         Self { dir }
     }

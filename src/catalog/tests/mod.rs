@@ -128,6 +128,7 @@ fn record(name: &str, inode: u64, at_ms: i64) -> VodRecord {
         start_source: StartSource::Mtime,
         file_size: 1_000,
         preview_file_path: None,
+        pictures: Pictures::default(),
         vod_type: VodType::Stream,
         container: Container::Mp4,
         tracks: Vec::new(),

@@ -30,7 +30,7 @@ pub fn run(cli: &Cli, args: &WatchArgs, out: &mut Output<'_>) -> Result<Exit, Fa
     let (orders, control) = unbounded();
     signals::listen(&stop, reloader(cli, orders, in_force.clone()));
     let socket = House::socket_path(&settings.state_dir);
-    let opening = Opening { waits_for_commands: true, ..Opening::default() };
+    let opening = Opening { waits_for_commands: true, is_the_program: true, ..Opening::default() };
     let engine = Engine::start(settings, stop, opening).map_err(|e| OperationError::of_pipeline(&e))?;
     let engine = Arc::new(engine);
     say_if_root();

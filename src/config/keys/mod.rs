@@ -8,6 +8,7 @@ mod deliver;
 mod events;
 mod finish;
 mod lookup;
+mod pictures;
 mod serve;
 mod watch;
 
@@ -31,6 +32,8 @@ pub enum Section {
     Watch,
     /// `[[watch.root]]`, several times.
     Root,
+    /// `[pictures]`.
+    Pictures,
     /// `[deliver]`.
     Deliver,
     /// `[[deliver.target]]`, several times.
@@ -51,11 +54,12 @@ pub enum Section {
 
 impl Section {
     /// All sections in the order of the example.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Top,
         Self::Watch,
         Self::Root,
         Self::Finish,
+        Self::Pictures,
         Self::Deliver,
         Self::Target,
         Self::Retain,
@@ -73,6 +77,7 @@ impl Section {
             Self::Finish => "finish",
             Self::Watch => "watch",
             Self::Root => "watch.root",
+            Self::Pictures => "pictures",
             Self::Deliver => "deliver",
             Self::Target => "deliver.target",
             Self::Retain => "retain",
@@ -227,10 +232,11 @@ static TOP: [Key; 1] = [Key::new(
 
 /// All keys in the order of the example.
 pub fn keys() -> impl Iterator<Item = &'static Key> {
-    let tables: [&'static [Key]; 8] = [
+    let tables: [&'static [Key]; 9] = [
         &TOP,
         &watch::KEYS,
         &finish::KEYS,
+        &pictures::KEYS,
         &deliver::KEYS,
         &deliver::RETAIN,
         &events::KEYS,

@@ -13,6 +13,7 @@ mod late;
 mod leading;
 pub(in crate::media) mod library;
 pub(in crate::media) mod log;
+pub(in crate::media) mod picture;
 pub(in crate::media) mod sink;
 pub(in crate::media) mod source;
 pub(in crate::media) mod stream;

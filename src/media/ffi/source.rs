@@ -98,6 +98,29 @@ impl Source {
         library::ready()?;
         log::forget();
         let (file, size_bytes) = open_regular(path)?;
+        Self::over_part(file, size_bytes, path, (container, depth, part))
+    }
+
+    /// Opens a recording that is open already, under a name for messages. Reads it at places of its own: where the file stands
+    /// is neither heeded nor kept.
+    pub(in crate::media) fn over(
+        file: File,
+        name: &Path,
+        container: Container,
+        depth: Depth,
+    ) -> Result<Self, MediaError> {
+        library::ready()?;
+        log::forget();
+        let size_bytes = file.metadata().map_err(MediaError::open(name))?.len();
+        Self::over_part(file, size_bytes, name, (container, depth, 0..u64::MAX))
+    }
+
+    fn over_part(
+        file: File,
+        size_bytes: u64,
+        path: &Path,
+        (container, depth, part): (Container, Depth, Range<u64>),
+    ) -> Result<Self, MediaError> {
         if container.is_iso() {
             check_headers(path, &file, size_bytes)?;
         }
@@ -218,6 +241,15 @@ impl Source {
 
     pub(in crate::media) fn input(&self) -> &Input {
         &self.input
+    }
+
+    /// Whether packets come from a reader of ours.
+    pub(super) const fn is_fed(&self) -> bool {
+        self.feed.is_some()
+    }
+
+    pub(super) fn input_mut(&mut self) -> &mut Input {
+        &mut self.input
     }
 
     fn refused(&self, action: &'static str, error: Error) -> MediaError {

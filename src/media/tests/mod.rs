@@ -379,12 +379,34 @@ fn a_decode_check_counts_what_does_not_decode() {
     assert_ne!(decode_check(&broken, Container::Flv, Watch::default()).unwrap(), []);
 }
 
+/// A poster made in this process.
+fn poster(path: &Path, container: Container, height: u32) -> Result<picture::Made, MediaError> {
+    let file = fs::File::open(path).unwrap();
+    let recording = picture::Recording { file: &file, name: path, container };
+    let wanted = picture::Wanted::Poster { height, format: picture::Format::Jpeg, quality: 90 };
+    picture::make(recording, wanted, picture::Budget::of(std::time::Duration::from_secs(60)))
+}
+
 #[test]
 fn a_poster_is_a_jpeg_of_the_asked_height() {
     let directory = tempfile::tempdir().unwrap();
     let output = directory.path().join("poster.jpg");
-    let made = poster(&fixture("sample_MP4_480.mp4"), Container::Mp4, &output, 180).unwrap();
+    let made = poster(&fixture("sample_MP4_480.mp4"), Container::Mp4, 180).unwrap();
     assert_eq!(made.height, 180);
-    assert!(fs::read(&output).unwrap().starts_with(&[0xFF, 0xD8, 0xFF]));
+    fs::write(&output, &made.bytes).unwrap();
+    assert!(made.bytes.starts_with(&[0xFF, 0xD8, 0xFF]));
     assert!(ffprobe(&output, "stream=width,height").contains("height=180"));
+}
+
+#[test]
+fn a_sheet_has_a_picture_for_each_step() {
+    let path = fixture("sample_MP4_480.mp4");
+    let file = fs::File::open(&path).unwrap();
+    let recording = picture::Recording { file: &file, name: &path, container: Container::Mp4 };
+    let wanted = picture::Wanted::Sprite { height: 90, interval_ms: 2_000, duration_ms: 30_000 };
+    let budget = picture::Budget::of(std::time::Duration::from_secs(60));
+    let made = picture::make(recording, wanted, budget).unwrap();
+    let tiles = made.tiles.unwrap();
+    assert_eq!((tiles.count, tiles.columns, tiles.height), (15, 10, 90));
+    assert_eq!((made.width, made.height), (10 * tiles.width, 180));
 }

@@ -28,7 +28,7 @@ use crate::recording::Fingerprint;
 use crate::serve::wire::PROBLEM;
 
 /// Digits of a digest in an entity tag.
-const TAG_DIGITS: usize = 32;
+pub(super) const TAG_DIGITS: usize = 32;
 
 /// What is sent.
 struct Representation {

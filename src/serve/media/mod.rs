@@ -4,9 +4,11 @@
 
 mod answers;
 mod naming;
+mod pictures;
 mod ranges;
 mod sending;
 
+pub(super) use pictures::{POSTER, SPRITE, SPRITE_INDEX};
 pub(super) use ranges::{Wanted, wanted};
 
 use std::fs::File;
@@ -27,9 +29,9 @@ use crate::recording::name::printable;
 /// Where media is served by the id of its VoD.
 pub(super) const PATH: &str = "/api/v1/vods/{id}/media";
 
-/// The media of VoDs by their ids.
+/// The media and pictures of VoDs by their ids.
 pub(super) fn routes() -> Router<Service> {
-    Router::new().route(PATH, get(by_id))
+    Router::new().route(PATH, get(by_id)).merge(pictures::routes())
 }
 
 async fn by_id(State(service): State<Service>, InPath(id): InPath<String>, request: Parts) -> Response {
@@ -40,7 +42,14 @@ async fn by_id(State(service): State<Service>, InPath(id): InPath<String>, reque
 pub(super) async fn answer(service: &Service, of: MediaOf, request: &Parts) -> Response {
     let (as_download, head) = (is_download(request.uri.query()), request.method == Method::HEAD);
     match service.ask_for(move |context| find(context, of, as_download, head)).await {
-        Ok(Source::File { file, media }) => answers::file(file, &media, request, as_download),
+        Ok(Source::File { file, media }) => {
+            let mut answer = answers::file(file, &media, request, as_download);
+            if media.picture.is_some() {
+                let digest = media.digest.as_ref().map(|digest| digest.blake3.as_str());
+                pictures::keep(&mut answer, digest, request);
+            }
+            answer
+        }
         Ok(Source::Elsewhere(url)) => answers::redirect(&url),
         Err(error) => problem(&error),
     }
@@ -58,10 +67,7 @@ fn find(context: &Context, of: MediaOf, as_download: bool, head: bool) -> Result
     if let Some(file) = here {
         return Ok(Source::File { file, media });
     }
-    if media.is_preview {
-        return Err(OperationError::not_found("the preview image is not on this disk any more"));
-    }
-    let link = LinkToCopy { id: media.vod_id.clone(), as_download, head };
+    let link = LinkToCopy { id: media.vod_id.clone(), as_download, head, picture: media.picture };
     match link.run(context, &mut |nothing| match nothing {})? {
         Copy::Url(url) => Ok(Source::Elsewhere(url)),
         Copy::File(path) => match open(&path)? {

@@ -121,12 +121,37 @@ fn others() -> Map<String, Value> {
     let parameters = json!([id(), download, text("Range", "header", "Bytes.")]);
     let whole = get("GetMedia", "The media of a VoD, whole or in ranges (RFC 9110, 14).", &parameters, &media);
     let part = |name| text(name, "path", "Part of the link.");
+    let [poster, sprite, index] = pictures(&media);
     let parameters = json!([id(), part("expires"), part("signature")]);
     let shared =
         get("GetShared", "The media of a VoD for whoever has the link; it needs no token.", &parameters, &media);
-    let all =
-        [(super::events::PATH, stream), (super::media::PATH, whole), ("/share/{id}/{expires}/{signature}", shared)];
+    let all = [
+        (super::events::PATH, stream),
+        (super::media::PATH, whole),
+        (super::media::POSTER, poster),
+        (super::media::SPRITE, sprite),
+        (super::media::SPRITE_INDEX, index),
+        ("/share/{id}/{expires}/{signature}", shared),
+    ];
     all.into_iter().map(|(path, item)| (path.to_owned(), item)).collect()
+}
+
+/// The pictures of a VoD.
+fn pictures(answers: &[(&str, &str, &str)]) -> [Value; 3] {
+    let id = text("id", "path", "Id of the VoD.");
+    let version =
+        text("v", "query", "Digest of the picture, at least 16 digits: the answer may then be kept for ever.");
+    let of_picture = json!([id, version]);
+    let text_of = [
+        ("200", "The WebVTT.", "text/vtt"),
+        ("304", "It is what the client has.", ""),
+        ("default", "There is none.", PROBLEM),
+    ];
+    [
+        get("GetPoster", "The poster of a VoD.", &of_picture, answers),
+        get("GetSprite", "The sprite sheet of a VoD: small pictures in regular steps.", &of_picture, answers),
+        get("GetSpriteIndex", "The WebVTT of the sprite sheet, with relative URLs.", &json!([id]), &text_of),
+    ]
 }
 
 /// A parameter that is text.

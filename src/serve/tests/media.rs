@@ -220,3 +220,68 @@ async fn what_was_freed_is_read_from_its_copy() {
     let listed = stage.get("/live/rest/v2/vods/list/0/9").await.json();
     assert!(listed.as_array().unwrap().iter().all(|vod| vod["filePath"].is_string()), "{listed}");
 }
+
+fn picture(path: &Path, bytes: &[u8]) -> PictureFile {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, bytes).unwrap();
+    let digest = blake3::hash(bytes).to_hex().to_string();
+    PictureFile { path: path.to_owned(), digest, fingerprint: durable::fingerprint(path).unwrap() }
+}
+
+#[tokio::test]
+async fn pictures_are_found_by_the_id_and_kept_for_ever_under_their_digest() {
+    let stage = Stage::new(&[(LIVE, None)]);
+    let vod = stage.add(LIVE, "room.mp4", BYTES, |vod| {
+        let previews = vod.root.join("previews");
+        let file = picture(&previews.join("room.jpg"), b"poster");
+        vod.preview_file_path = Some(file.path.clone());
+        vod.pictures.poster = Some(Poster { file, width: 854, height: 480, shows: Shows::Frame { at_ms: 40 } });
+        let (file, index) = (
+            picture(&previews.join("room.sprite.jpg"), b"sheet"),
+            picture(&previews.join("room.sprite.vtt"), b"WEBVTT"),
+        );
+        let tiles = Tiles { count: 2, columns: 10, width: 160, height: 90, interval_ms: 10_000, duration_ms: 12_000 };
+        vod.pictures.sprite = Some(Sprite { file, index, tiles });
+    });
+    let json = stage.get(&format!("/api/v1/vods/{}", vod.vod_id)).await.json();
+    let poster = &json["pictures"]["poster"];
+    assert_eq!((poster["width"].as_u64(), poster["shows"]["frame"]["atMs"].as_i64()), (Some(854), Some(40)), "{json}");
+    for (what, body) in [("poster", "poster"), ("sprite", "sheet")] {
+        let digest = json["pictures"][what]["digest"].as_str().unwrap();
+        let uri = format!("/api/v1/vods/{}/{what}", vod.vod_id);
+        let said = stage.get(&uri).await;
+        assert_eq!((said.status, &said.body[..]), (StatusCode::OK, body.as_bytes()));
+        assert_eq!((said.header("content-type"), said.header("cache-control")), ("image/jpeg", "private, no-cache"));
+        let tag = format!("\"{}\"", &digest[..32]);
+        assert_eq!(said.header("etag"), tag);
+        assert_eq!(stage.ask("GET", &uri, &[("if-none-match", &tag)]).await.status, StatusCode::NOT_MODIFIED);
+        let kept = stage.get(&format!("{uri}?v={}", &digest[..16])).await;
+        assert_eq!(kept.header("cache-control"), "private, max-age=31536000, immutable");
+        for other in ["", "0", &digest[..15], "0123456789abcdef", "%00"] {
+            assert_eq!(stage.get(&format!("{uri}?v={other}")).await.header("cache-control"), "private, no-cache");
+        }
+    }
+    let index = stage.get(&format!("/api/v1/vods/{}/sprite.vtt", vod.vod_id)).await;
+    assert_eq!(index.header("content-type"), "text/vtt; charset=utf-8");
+    let text = String::from_utf8_lossy(&index.body).into_owned();
+    let sheet = format!("sprite?v={}", &vod.pictures.sprite.as_ref().unwrap().file.digest[..16]);
+    assert!(text.contains(&format!("00:00:10.000 --> 00:00:12.000\n{sheet}#xywh=160,0,160,90\n")), "{text}");
+    // Another file under the same name is not what the digest promises.
+    std::fs::write(&vod.pictures.poster.as_ref().unwrap().file.path, "another").unwrap();
+    let uri = format!("/api/v1/vods/{}/poster?v={}", vod.vod_id, &vod.pictures.poster.unwrap().file.digest[..16]);
+    assert_eq!(stage.get(&uri).await.header("cache-control"), "private, no-cache");
+}
+
+#[tokio::test]
+async fn a_vod_without_pictures_says_why() {
+    let stage = Stage::new(&[(LIVE, None)]);
+    let silent = stage.add(LIVE, "a.mp4", BYTES, |_| ());
+    let failed = stage.add(LIVE, "b.mp4", BYTES, |vod| vod.pictures.missing = Some("no poster: timed out".into()));
+    for (vod, why) in [(silent, "no such picture"), (failed, "no poster: timed out")] {
+        for what in ["poster", "sprite", "sprite.vtt"] {
+            let said = stage.get(&format!("/api/v1/vods/{}/{what}", vod.vod_id)).await;
+            assert_eq!(said.status, StatusCode::NOT_FOUND);
+            assert!(String::from_utf8_lossy(&said.body).contains(why), "{what}: {:?}", said.body);
+        }
+    }
+}

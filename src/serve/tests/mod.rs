@@ -120,6 +120,7 @@ fn vod(root: &Path, name: &str, fingerprint: Fingerprint) -> VodRecord {
         start_source: StartSource::Mtime,
         file_size: fingerprint.size_bytes,
         preview_file_path: None,
+        pictures: Pictures::default(),
         vod_type: VodType::Stream,
         container: Container::Mp4,
         tracks: Vec::new(),

@@ -1,0 +1,121 @@
+//! The worker: loads FFmpeg, then forks for each job and says how the fork ended. It looks at no media itself.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::process::{Pid, WaitOptions, waitpid};
+
+use super::confine::confine;
+use super::job::{Answer, Job};
+use super::wire::{Ended, receive_job, send_answer, send_end};
+use super::{COMMAND, limits};
+use crate::fault::{Class, Fault as _, chain};
+use crate::media::MediaError;
+use crate::media::ffi::library;
+use crate::media::picture::{self, Budget, Made, Recording};
+
+/// A fork that did its work, and one that could not.
+const DONE: i32 = 0;
+const NOT_DONE: i32 = 1;
+
+/// Works as a worker if the arguments say so: `aftercast decoder PARENT`, with a socket as standard input. Returns the exit
+/// code, or nothing if something else is wanted.
+pub fn serve(arguments: &[std::ffi::OsString]) -> Option<u8> {
+    let [_, command, parent] = arguments else { return None };
+    if command != COMMAND {
+        return None;
+    }
+    let parent = parent.to_str().and_then(|parent| parent.parse().ok());
+    let control = io::stdin().as_fd().try_clone_to_owned().ok().map(UnixStream::from);
+    let (Some(parent), Some(control)) = (parent, control.filter(|control| control.peer_addr().is_ok())) else {
+        let _ = writeln!(io::stderr(), "`{COMMAND}` is started by aftercast itself and has no other use");
+        return Some(2);
+    };
+    if !limits::die_with(parent) {
+        return Some(1);
+    }
+    limits::give_way();
+    // An FFmpeg that cannot be loaded is what every job is answered with.
+    let _ = library::ready();
+    while let Ok(Some((job, recording, answers))) = receive_job(&control) {
+        let ended = apart(&control, || do_job(&job, &recording, &answers));
+        drop(answers);
+        if ended.and_then(|ended| send_end(&control, ended)).is_err() {
+            return Some(1);
+        }
+    }
+    Some(0)
+}
+
+/// Does work in a fork, and waits for its end. The fork cannot speak for the worker: it has not its socket.
+#[expect(unsafe_code, reason = "neither the standard library nor rustix forks")]
+fn apart(control: &UnixStream, work: impl FnOnce() -> i32) -> io::Result<Ended> {
+    let worker = std::process::id();
+    // SAFETY: this process has one thread, so the fork has all of its memory in order.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            // SAFETY: nothing in the fork uses them any more, and nothing drops them: it ends with `_exit`.
+            unsafe {
+                libc::close(libc::STDIN_FILENO);
+                libc::close(control.as_raw_fd());
+            }
+            // Nothing behind this may be left by a panic: the fork would go on as a second worker.
+            let is_ours = i32::try_from(worker).is_ok_and(limits::die_with);
+            let code = if is_ours { catch_unwind(AssertUnwindSafe(work)).unwrap_or(NOT_DONE) } else { NOT_DONE };
+            // SAFETY: ends the process at once; what is registered to be done at its end belongs to the worker.
+            unsafe { libc::_exit(code) }
+        }
+        pid => wait_for(Pid::from_raw(pid)),
+    }
+}
+
+fn wait_for(pid: Option<Pid>) -> io::Result<Ended> {
+    loop {
+        match waitpid(pid, WaitOptions::empty()) {
+            Err(rustix::io::Errno::INTR) | Ok(None) => {}
+            Err(error) => return Err(error.into()),
+            Ok(Some((_, status))) => {
+                let killed = status.terminating_signal().map(Ended::Killed);
+                return Ok(killed.unwrap_or_else(|| Ended::Exited(status.exit_status().unwrap_or(NOT_DONE))));
+            }
+        }
+    }
+}
+
+/// Does a job under its limits and answers it.
+fn do_job(job: &Job, recording: &File, answers: &UnixStream) -> i32 {
+    let budget = Budget::of(Duration::from_millis(job.budget_ms));
+    if let Err(error) = limits::bound(job.memory_bytes, job.cpu_seconds) {
+        let message = format!("cannot limit the decoder process: {error}");
+        return said(&send_answer(answers, &Answer::Failed { message, class: Class::Environment }, &[]));
+    }
+    confine();
+    let recording = Recording { file: recording, name: Path::new(&job.name), container: job.container };
+    match catch_unwind(AssertUnwindSafe(|| picture::make(recording, job.wanted, budget))) {
+        Ok(Ok(Made { bytes, .. })) if bytes.is_empty() => said(&failed(answers, "the encoder wrote nothing")),
+        Ok(Ok(mut made)) => {
+            let bytes = std::mem::take(&mut made.bytes);
+            said(&send_answer(answers, &Answer::Made(made), &bytes))
+        }
+        Ok(Err(error)) => said(&send_answer(answers, &of_error(&error), &[])),
+        Err(_) => said(&failed(answers, "internal error in the decoder process; please report it")),
+    }
+}
+
+fn failed(answers: &UnixStream, message: &str) -> io::Result<()> {
+    send_answer(answers, &Answer::Failed { message: message.to_owned(), class: Class::Permanent }, &[])
+}
+
+fn of_error(error: &MediaError) -> Answer {
+    Answer::Failed { message: chain(error), class: error.class() }
+}
+
+fn said(sent: &io::Result<()>) -> i32 {
+    if sent.is_ok() { DONE } else { NOT_DONE }
+}

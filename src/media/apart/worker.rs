@@ -1,0 +1,173 @@
+//! The side that asks: starts a worker, gives it jobs one after the other, and ends it where one takes too long.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::COMMAND;
+use super::error::ApartError;
+use super::job::{Answer, Job, Limits};
+use super::wire::{self, Ended};
+use crate::media::picture::{Made, Wanted};
+use crate::recording::Container;
+use crate::recording::name::printable;
+use crate::stop::Stop;
+
+/// How often it is looked whether to stop.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// Within so long a worker tells of the end of a fork that has closed its socket.
+const END_PATIENCE: Duration = Duration::from_secs(5);
+/// Of the time that a job has, so much is its own; the rest is to answer in. Percent.
+const BUDGET_PERCENT: u32 = 80;
+/// Wall-clock time for each second of CPU time: other programs come first.
+const PATIENCE: u32 = 5;
+
+/// Variables that a worker keeps: where libraries are, and nothing else. Secrets are among the others.
+const KEPT: [&str; 2] = ["LD_LIBRARY_PATH", "PATH"];
+
+/// A process that decodes, started when it is needed. Used by one thread, which must live as long: the process ends with it.
+#[derive(Debug)]
+pub struct Worker {
+    program: PathBuf,
+    running: Option<Running>,
+}
+
+/// Ends the whole process group when it is dropped.
+#[derive(Debug)]
+struct Running {
+    process: Child,
+    control: UnixStream,
+}
+
+impl Worker {
+    /// Of this program, which answers to [`COMMAND`].
+    pub const fn of(program: PathBuf) -> Self {
+        Self { program, running: None }
+    }
+
+    /// Makes a picture of a recording that is open. What the recording is called is for messages.
+    pub fn picture(
+        &mut self,
+        (file, name, container): (&File, &Path, Container),
+        wanted: Wanted,
+        limits: &Limits,
+        stop: &Stop,
+    ) -> Result<Made, ApartError> {
+        let budget = limits.time * BUDGET_PERCENT / 100;
+        let name = printable(Path::new(name.file_name().unwrap_or(name.as_os_str())));
+        let job = Job {
+            name,
+            container,
+            wanted,
+            budget_ms: u64::try_from(budget.as_millis()).unwrap_or(u64::MAX),
+            memory_bytes: limits.memory_bytes,
+            cpu_seconds: limits.time.as_secs().max(1),
+        };
+        let (bytes, ended) = self.ask(&job, file, limits, stop)?;
+        match (wire::read_answer(&bytes), ended) {
+            (Ok((Answer::Made(made), bytes)), Ended::Exited(0)) => Ok(Made { bytes, ..made }),
+            (Ok((Answer::Failed { message, class }, _)), Ended::Exited(0)) => {
+                Err(ApartError::Refused { message, class })
+            }
+            (_, Ended::Killed(signal)) => Err(ApartError::Signal(signal)),
+            (_, Ended::Exited(code)) => Err(ApartError::NoAnswer(code)),
+        }
+    }
+
+    /// Number of the worker process, if one is running.
+    pub fn process_id(&self) -> Option<u32> {
+        self.running.as_ref().map(|running| running.process.id())
+    }
+
+    fn ask(&mut self, job: &Job, file: &File, limits: &Limits, stop: &Stop) -> Result<(Vec<u8>, Ended), ApartError> {
+        let patience = limits.time * PATIENCE;
+        // It is put back only if it is as it was: whatever goes wrong ends it, and the next job gets a new one.
+        let running = match self.running.take().and_then(Running::if_alive) {
+            Some(running) => running,
+            None => start(&self.program).map_err(ApartError::Start)?,
+        };
+        let (answers, theirs) = UnixStream::pair().map_err(ApartError::Start)?;
+        wire::send_job(&running.control, job, [file.as_fd(), theirs.as_fd()]).map_err(ApartError::Start)?;
+        drop(theirs);
+        let bytes = read_all(&answers, limits.answer_bytes, patience, stop)?;
+        running.control.set_read_timeout(Some(END_PATIENCE)).map_err(ApartError::Start)?;
+        let ended = wire::receive_end(&running.control).map_err(|_| ApartError::NoAnswer(-1))?;
+        self.running = Some(running);
+        Ok((bytes, ended))
+    }
+}
+
+/// Reads until the other side closes.
+fn read_all(mut answers: &UnixStream, most: usize, patience: Duration, stop: &Stop) -> Result<Vec<u8>, ApartError> {
+    let begun = Instant::now();
+    answers.set_read_timeout(Some(LOOK_AGAIN)).map_err(ApartError::Start)?;
+    let (mut bytes, mut block) = (Vec::new(), [0; 16 << 10]);
+    loop {
+        match answers.read(&mut block) {
+            Ok(0) => return Ok(bytes),
+            Ok(count) if bytes.len() + count > most => return Err(ApartError::TooLarge(most)),
+            Ok(count) => bytes.extend_from_slice(&block[..count]),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            // A process that dies with unread data in its socket resets it.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(bytes),
+            Err(error) => return Err(ApartError::Start(error)),
+        }
+        if stop.is_requested() {
+            return Err(ApartError::Stopped);
+        }
+        if begun.elapsed() >= patience {
+            return Err(ApartError::TimedOut(patience));
+        }
+    }
+}
+
+/// Starts a worker: a process group of its own, an empty environment, no directory of anybody's.
+fn start(program: &Path) -> io::Result<Running> {
+    let (control, theirs) = UnixStream::pair()?;
+    let kept = KEPT.into_iter().filter_map(|name| std::env::var_os(name).map(|value| (name, value)));
+    let process = Command::new(program)
+        .arg(COMMAND)
+        .arg(std::process::id().to_string())
+        .env_clear()
+        .envs(kept)
+        // Each arena of the allocator takes address space, which is bounded.
+        .env("MALLOC_ARENA_MAX", "2")
+        .current_dir("/")
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()?;
+    Ok(Running { process, control })
+}
+
+impl Running {
+    fn if_alive(mut self) -> Option<Self> {
+        (!self.has_ended()).then_some(self)
+    }
+
+    /// Whether somebody has ended it meanwhile.
+    fn has_ended(&mut self) -> bool {
+        !matches!(self.process.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.has_ended() {
+            // The number may be another's by now; its forks have died with it.
+            return;
+        }
+        let group = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw);
+        let _ = group.map(|group| kill_process_group(group, Signal::KILL));
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
