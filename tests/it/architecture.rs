@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, top of the house first. A room may import from those before it.
-const ORDER: [&str; 30] = [
+const ORDER: [&str; 31] = [
     "printable",
     "human",
     "fault",
