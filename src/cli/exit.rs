@@ -78,7 +78,7 @@ impl From<&OperationError> for Exit {
             ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Unauthorized | ErrorKind::Forbidden => Self::Usage,
             ErrorKind::Configuration => Self::Configuration,
             ErrorKind::StateInUse | ErrorKind::RootInUse => Self::StateInUse,
-            ErrorKind::Failed => Self::of_class(error.class),
+            ErrorKind::Failed | ErrorKind::Store => Self::of_class(error.class),
             ErrorKind::Internal => Self::Internal,
         }
     }

@@ -35,7 +35,7 @@ use crate::catalog::Cursor;
 
 pub use archive::{CountVods, MOST_SELECTED, SelectVods, VodCount, VodFilter};
 pub use catalogue::{CatalogCheck, CheckCatalog, RebuildCatalog, RebuiltCatalog, Unasked};
-pub use clips::{MakeClip, ShowTimeline, clip, clip_of_any_format, format_of, spans, time_ms};
+pub use clips::{MadeClip, MakeClip, ShowTimeline, clip, clip_of_any_format, format_of, spans, time_ms};
 pub use context::{Context, InForce};
 pub use doctor::{Check, Doctor, checks};
 pub use error::{ErrorKind, OperationError};

@@ -17,6 +17,7 @@ mod beside;
 mod carried;
 mod catalogue_failure;
 mod clips;
+mod clips_of_stores;
 mod crash;
 mod damage;
 mod decoding;
