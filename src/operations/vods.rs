@@ -274,6 +274,9 @@ impl Operation for DeleteVod {
             let left = pipeline::remove_local(house, &vod)?;
             file.left = left.map(str::to_owned);
         }
+        if deletion.file.as_ref().is_some_and(|file| file.left.is_none()) || vod.freed_at.is_some() {
+            pipeline::remove_sidecar(&vod);
+        }
         house.catalog.delete_vod(&self.id, now_ms())?;
         Ok(Deletion { is_deleted: true, ..deletion })
     }

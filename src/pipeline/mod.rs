@@ -35,6 +35,7 @@ mod removing;
 mod restoring;
 mod resuming;
 mod roots;
+mod sidecars;
 mod teaching;
 #[cfg(test)]
 mod tests;
@@ -56,5 +57,7 @@ pub use pool::threads_for;
 pub use rebuilding::{Rebuilt, rebuild};
 pub use redelivering::{Looked, note_look};
 pub use removing::{Owned, objects_of, remove_local};
+pub use rescans::{Rescans, ScannedRoot};
+pub use sidecars::{remove_sidecar, sidecar_edited};
 pub use undoing::{Taken, undo};
 pub use watching::{Control, watch};

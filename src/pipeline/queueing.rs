@@ -44,7 +44,7 @@ fn assets_of(record: &VodRecord) -> Vec<Asset> {
             files: vec![AssetFile::new(path.to_owned(), fingerprint)],
         })
     };
-    let id = |what: &str| format!("{}.{what}", record.vod_id);
+    let id = |what: &str| companion_id(&record.vod_id, what);
     let mut assets = Vec::new();
     assets.extend(asset(Kind::Recording, record.vod_id.clone(), &record.file_path));
     assets.extend(record.preview_file_path.iter().filter_map(|p| asset(Kind::Preview, id("preview"), p)));
@@ -54,6 +54,15 @@ fn assets_of(record: &VodRecord) -> Vec<Asset> {
         asset(Kind::Sidecar, id(&extension), &p)
     }));
     assets
+}
+
+fn companion_id(vod_id: &str, what: &str) -> String {
+    format!("{vod_id}.{what}")
+}
+
+/// Id of the asset that the JSON sidecar of a VoD is.
+pub(super) fn sidecar_id(vod_id: &str) -> String {
+    companion_id(vod_id, "json")
 }
 
 /// The preview image that a server left for a recording: beside it, or in `previews/` beside or above its directory.

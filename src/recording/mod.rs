@@ -14,6 +14,7 @@ mod kind;
 pub mod name;
 mod pauses;
 mod salvage;
+mod sidecar;
 mod splice;
 mod vod;
 
@@ -27,6 +28,7 @@ pub use key::{KeyError, KeyFacts, KeyPattern, object_key};
 pub use kind::{Kind, Kinds, KindsError};
 pub use pauses::{Span, drop_still_pictures};
 pub use salvage::{Confidence, ParameterSource, SalvageGap, SalvageReport, SalvagedTrack};
+pub use sidecar::{Noted, SIDECAR_MAX_BYTES, read_sidecar, sidecar_of};
 pub use splice::{Retirement, SpliceIntent, SpliceUndo};
 pub use vod::{
     ID_SAMPLES, Outcome, RemoteObject, SpliceMethod, StartSource, TrackKind, TrackSummary, VOD_VERSION, VodRecord,

@@ -68,6 +68,7 @@ mod salvage_codecs;
 mod salvage_media;
 mod salvage_proof;
 mod service;
+mod sidecars;
 mod state;
 mod stop;
 mod stuck;
