@@ -68,6 +68,8 @@ pub enum Command {
     /// List or follow what happened, or send it to a webhook or command again
     #[command(subcommand)]
     Events(EventsCommand),
+    /// Have the daemon scan its roots now, and show what it found
+    Rescan(RescanArgs),
     /// Free local files that are delivered and proven, by the configured policy
     Retain(RetainArgs),
     /// Rebuild or check the catalogue
@@ -289,6 +291,13 @@ pub enum EventsCommand {
         #[arg(long, value_name = "NUMBER")]
         from: u64,
     },
+}
+
+/// Options of `rescan`.
+#[derive(Debug, Args)]
+pub struct RescanArgs {
+    /// A configured root; all if none is given
+    pub root: Option<PathBuf>,
 }
 
 /// Options of `retain`.

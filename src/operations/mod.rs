@@ -18,6 +18,7 @@ mod notes;
 mod process;
 mod queue;
 mod recordings;
+mod rescan;
 mod retention;
 mod settings;
 mod share;
@@ -49,6 +50,7 @@ pub use queue::{
     StoppedRecording, Upload,
 };
 pub use recordings::{ListRecordings, RecordingPage, RecordingStatus};
+pub use rescan::{Rescan, Rescanned};
 pub use retention::{FreeLocal, Freed, Kept, PlanRetention, RetentionPlan};
 pub use settings::{Setting, Settings, ShowSettings, settings_of};
 pub use share::{ShareVod, SharedLink, check_link};

@@ -32,6 +32,7 @@ mod rebuilding;
 mod redelivering;
 mod remembering;
 mod removing;
+mod rescans;
 mod restoring;
 mod resuming;
 mod roots;

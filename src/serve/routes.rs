@@ -12,7 +12,7 @@ use super::{antmedia, events, media, playback, sharing};
 use crate::operations::{
     CheckCatalog, CollectUploads, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FollowEvents, FreeLocal,
     ListEvents, ListQueue, ListRecordings, ListVods, Operation, OperationError, Plan, PlanRetention, Process,
-    RebuildCatalog, ReplayEvents, RetryDeliveries, ShareVod, ShowSettings, ShowStatus, ShowTimeline, ShowVod,
+    RebuildCatalog, ReplayEvents, Rescan, RetryDeliveries, ShareVod, ShowSettings, ShowStatus, ShowTimeline, ShowVod,
     UndoSplice, VerifyVods, VodHistogram,
 };
 
@@ -86,6 +86,7 @@ routes! {
     Post "/verify" Lines VerifyVods;
     Get "/queue" Whole ListQueue;
     Get "/recordings" Whole ListRecordings;
+    Post "/rescan" Whole Rescan;
     Post "/queue/retry" Whole RetryDeliveries;
     Post "/queue/gc" Lines CollectUploads;
     Get "/retention" Whole PlanRetention;

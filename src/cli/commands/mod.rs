@@ -10,6 +10,7 @@ pub mod inspect;
 pub mod process;
 pub mod queue;
 pub mod recover;
+pub mod rescan;
 pub mod retain;
 pub mod undo;
 pub mod vod;
