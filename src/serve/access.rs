@@ -5,7 +5,7 @@
 //! Only digests of the tokens are kept, and they are compared in constant time.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, WWW_AUTHENTICATE};
@@ -90,9 +90,10 @@ impl Tokens {
 const SHORTEST_TOKEN: usize = 16;
 
 /// What requests that come in on an address are held against.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Access {
-    tokens: Tokens,
+    address: SocketAddr,
+    tokens: RwLock<Tokens>,
     reads_are_free: bool,
 }
 
@@ -102,7 +103,22 @@ const OPEN: [&str; 1] = ["/healthz"];
 impl Access {
     /// For an address that is listened on.
     pub const fn of(address: SocketAddr, tokens: Tokens) -> Self {
-        Self { tokens, reads_are_free: address.ip().is_loopback() }
+        Self { address, tokens: RwLock::new(tokens), reads_are_free: address.ip().is_loopback() }
+    }
+
+    /// An error if with these tokens everybody who reaches the address could read everything.
+    pub(super) fn allows(&self, tokens: &Tokens) -> Result<(), ServeError> {
+        let is_open = tokens.is_empty() && !self.reads_are_free;
+        if is_open { Err(ServeError::Open(self.address)) } else { Ok(()) }
+    }
+
+    /// Other tokens are known from the next request on.
+    pub(super) fn replace(&self, tokens: Tokens) {
+        *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens;
+    }
+
+    fn tokens(&self) -> RwLockReadGuard<'_, Tokens> {
+        self.tokens.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a request may be answered.
@@ -119,12 +135,12 @@ impl Access {
             let is_free = needed == Role::Read && self.reads_are_free && names_this_machine(request.headers());
             return if is_free { Ok(()) } else { Err(self.missing(needed)) };
         };
-        let role = bearer(presented).and_then(|token| self.tokens.role_of(token)).ok_or(Refusal::Unknown)?;
+        let role = bearer(presented).and_then(|token| self.tokens().role_of(token)).ok_or(Refusal::Unknown)?;
         if role >= needed { Ok(()) } else { Err(Refusal::ReadOnly) }
     }
 
-    const fn missing(&self, needed: Role) -> Refusal {
-        if self.tokens.is_empty() { Refusal::NoneConfigured } else { Refusal::Missing(needed) }
+    fn missing(&self, needed: Role) -> Refusal {
+        if self.tokens().is_empty() { Refusal::NoneConfigured } else { Refusal::Missing(needed) }
     }
 }
 
@@ -163,8 +179,9 @@ impl Refusal {
         let with_header = "Send the header `Authorization: Bearer TOKEN`.";
         let (error, challenge) = match self {
             Self::NoneConfigured => (
-                OperationError::unauthorized("this request needs a token, and none is configured")
-                    .with_next_step("Set `serve.operate_token_file` and restart the daemon, or use the command line."),
+                OperationError::unauthorized("this request needs a token, and none is configured").with_next_step(
+                    "Set `serve.operate_token_file` and send SIGHUP to the daemon, or use the command line.",
+                ),
                 Some("Bearer"),
             ),
             Self::Missing(role) => (

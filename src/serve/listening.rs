@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -26,6 +26,8 @@ use super::access::{Access, Tokens};
 use super::answering::{MOST_OPERATIONS, Service};
 use super::error::ServeError;
 use super::routes::router;
+use super::tls::Certificate;
+use super::writing::{WriteLimit, Written};
 use super::{public, tls};
 use crate::config::ServeOptions;
 use crate::fault::chain;
@@ -61,6 +63,24 @@ pub struct Server {
     closing: watch::Sender<bool>,
     on_socket: Arc<Semaphore>,
     on_tcp: Arc<Semaphore>,
+    secrets: Secrets,
+}
+
+/// What was read from the files of tokens, certificate and key for the address that is listened on; a reload reads them again.
+#[derive(Debug, Clone, Default)]
+pub struct Secrets(Arc<OnceLock<(Arc<Access>, Certificate)>>);
+
+impl Secrets {
+    /// Reads the files again and puts them in force together: tokens for the next request, the certificate for the next connection. What
+    /// is open stays open. Nothing changes if one of them cannot be used, or if nothing is listened on.
+    pub fn reload(&self, options: &ServeOptions) -> Result<(), ServeError> {
+        let Some((access, certificate)) = self.0.get() else { return Ok(()) };
+        let (tokens, tls) = (Tokens::of(options)?, tls::of(options)?);
+        access.allows(&tokens)?;
+        certificate.replace(tls)?;
+        access.replace(tokens);
+        Ok(())
+    }
 }
 
 impl Server {
@@ -82,6 +102,7 @@ impl Server {
             closing: watch::channel(false).0,
             on_socket: Arc::new(Semaphore::new(MOST_ON_SOCKET as usize)),
             on_tcp: Arc::new(Semaphore::new(MOST_ON_TCP as usize)),
+            secrets: Secrets::default(),
         };
         server.answer_on(Door::Socket(listener), router(server.service.clone()), &server.on_socket);
         Ok(server)
@@ -91,16 +112,21 @@ impl Server {
     pub fn listen(&self, options: &ServeOptions) -> Result<Option<SocketAddr>, ServeError> {
         let Some(address) = options.listen else { return Ok(None) };
         let tokens = Tokens::of(options)?;
-        if tokens.is_empty() && !address.ip().is_loopback() {
-            return Err(ServeError::Open(address));
-        }
-        let tls = tls::of(options)?;
+        Access::of(address, Tokens::default()).allows(&tokens)?;
+        let certificate = Certificate::new(tls::of(options)?);
         let unusable = |source| ServeError::Address { address, source };
         let listener = self.runtime.block_on(TcpListener::bind(address)).map_err(unusable)?;
         let address = listener.local_addr().map_err(unusable)?;
-        let router = public::router(self.service.clone(), Access::of(address, tokens), &options.origins);
-        self.answer_on(Door::Tcp(listener, tls), router, &self.on_tcp);
+        let access = Arc::new(Access::of(address, tokens));
+        let router = public::router(self.service.clone(), Arc::clone(&access), &options.origins);
+        self.answer_on(Door::Tcp(listener, certificate.clone()), router, &self.on_tcp);
+        let _ = self.secrets.0.set((access, certificate));
         Ok(Some(address))
+    }
+
+    /// What a reload reads again.
+    pub fn secrets(&self) -> Secrets {
+        self.secrets.clone()
     }
 
     fn answer_on(&self, door: Door, router: Router, connections: &Arc<Semaphore>) {
@@ -146,7 +172,7 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
 /// Where connections come in.
 enum Door {
     Socket(tokio::net::UnixListener),
-    Tcp(TcpListener, Option<TlsAcceptor>),
+    Tcp(TcpListener, Certificate),
 }
 
 enum Caller {

@@ -33,5 +33,5 @@ mod wire;
 pub use access::Role;
 pub use client::Client;
 pub use error::ServeError;
-pub use listening::Server;
+pub use listening::{Secrets, Server};
 pub use routes::{Answer, Method, ROUTES, Route};

@@ -23,14 +23,14 @@ use crate::operations::ShowStatus;
 const CORS_MAX_AGE: Duration = Duration::from_secs(600);
 
 /// Answers requests that come in on TCP.
-pub(super) fn router(service: Service, access: Access, origins: &[String]) -> Router {
+pub(super) fn router(service: Service, access: Arc<Access>, origins: &[String]) -> Router {
     let metrics = Metrics::begin(&service.context);
     routes::router(service.clone())
         .merge(
             Router::new().route("/healthz", get(health)).route("/readyz", get(readiness)).with_state(service.clone()),
         )
         .merge(Router::new().route("/metrics", get(measured)).with_state((service, metrics)))
-        .layer(from_fn_with_state(Arc::new(access), guard))
+        .layer(from_fn_with_state(access, guard))
         .layer(cors(origins))
 }
 

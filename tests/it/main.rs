@@ -44,6 +44,7 @@ mod escapes;
 mod event_stream;
 mod extras;
 mod face;
+mod face_reload;
 mod ffmpeg;
 mod flv;
 mod fragments;
