@@ -10,7 +10,7 @@ use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -184,16 +184,16 @@ impl Door {
     async fn next(&self) -> io::Result<Caller> {
         Ok(match self {
             Self::Socket(listener) => Caller::Socket(listener.accept().await?.0),
-            Self::Tcp(listener, tls) => Caller::Tcp(listener.accept().await?.0, tls.clone()),
+            Self::Tcp(listener, tls) => Caller::Tcp(listener.accept().await?.0, tls.acceptor()),
         })
     }
 }
 
 /// What a connection is answered with.
-struct Answering {
-    router: Router,
-    closing: watch::Receiver<bool>,
-    _permit: OwnedSemaphorePermit,
+pub(super) struct Answering {
+    pub(super) router: Router,
+    pub(super) closing: watch::Receiver<bool>,
+    pub(super) permit: OwnedSemaphorePermit,
 }
 
 async fn accept(door: Door, router: Router, connections: Arc<Semaphore>, mut closing: watch::Receiver<bool>) {
@@ -202,7 +202,7 @@ async fn accept(door: Door, router: Router, connections: Arc<Semaphore>, mut clo
             accepted = door.next() => accepted,
             _ = closing.changed() => return,
         };
-        let answering = Answering { router: router.clone(), closing: closing.clone(), _permit: permit };
+        let answering = Answering { router: router.clone(), closing: closing.clone(), permit };
         match accepted {
             Ok(Caller::Socket(stream)) => drop(tokio::spawn(answering.converse(stream))),
             Ok(Caller::Tcp(stream, tls)) => drop(tokio::spawn(answering.welcome(stream, tls))),
@@ -226,11 +226,13 @@ impl Answering {
         }
     }
 
-    async fn converse(mut self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    pub(super) async fn converse(mut self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let _one_of_many = self.permit;
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(HEAD_LIMIT_BYTES);
-        let service = TowerToHyperService::new(self.router.clone());
-        let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+        let limit = WriteLimit::default();
+        let router = TowerToHyperService::new(self.router.clone().layer(Extension(limit.clone())));
+        let mut connection = pin!(http.serve_connection(TokioIo::new(Written::new(stream, limit)), router));
         let served = tokio::select! {
             served = connection.as_mut() => served,
             _ = self.closing.changed() => {

@@ -29,6 +29,7 @@ mod sharing;
 mod tests;
 mod tls;
 mod wire;
+mod writing;
 
 pub use access::Role;
 pub use client::Client;
