@@ -73,18 +73,20 @@ async fn events(State(service): State<Service>, request: Request) -> Response {
         let busy = OperationError::transient("too many readers of events at once");
         return problem(&busy.with_next_step("Try again later."));
     };
-    let house = service.context.house();
-    let shared = house.catalog.shared().clone();
-    let read_to = match after.map_or_else(|| shared.end_of_events().map(|end| end.0), Ok) {
+    let read_to = match after {
+        Some(after) => Ok(after),
+        None => service.ask_for(|context| Ok(context.house().catalog.shared().end_of_events()?.0)).await,
+    };
+    let read_to = match read_to {
         Ok(read_to) => read_to,
-        Err(error) => return problem(&error.into()),
+        Err(error) => return problem(&error),
     };
     if let Some(limit) = request.extensions().get::<WriteLimit>() {
         limit.set(UNREAD_LIMIT);
     }
     let house = service.context.house();
     let reader = Reader {
-        shared,
+        shared: house.catalog.shared().clone(),
         listener: house.announcer.appended().listen(),
         wanted: Wanted::of(query.types.as_deref(), query.streams.as_deref()),
         read_to,
