@@ -12,8 +12,8 @@ use tracing::{debug, error, info, warn};
 use super::appended::Listener;
 use super::error::AnnounceError;
 use super::filter::Filter;
-use super::message;
-use super::options::{Means, WebhookOptions};
+use super::message::{self, Metadata};
+use super::options::{Format, Means, WebhookOptions};
 use super::window::{Failed, Window};
 use super::{command, webhook};
 use crate::catalog::{Beginning, CatalogError, Logged, Shared};
@@ -253,13 +253,30 @@ impl Endpoint {
             Means::Command(options) => command::run(options, &logged, &id, stop).await,
             Means::Webhook(options) => {
                 let client = self.client(options)?;
-                let request = webhook::request(client, options, &logged, &id, now_ms())?;
+                let metadata = match options.format {
+                    Format::AntMedia => {
+                        self.blocking({
+                            let vod_id = logged.event.vod().map(|vod| vod.vod_id.clone());
+                            move |endpoint| endpoint.metadata(vod_id.as_deref())
+                        })
+                        .await?
+                    }
+                    Format::Json | Format::Form => Metadata::new(),
+                };
+                let body = message::body_of(options, &logged, &metadata);
+                let request = webhook::request(client, options, body, &id, now_ms())?;
                 tokio::select! {
                     sent = webhook::send(client, request) => sent,
                     () = stop.requested() => Err(AnnounceError::Stopped),
                 }
             }
         }
+    }
+
+    /// What people wrote about a VoD by now; nothing if it is deleted.
+    fn metadata(&self, vod_id: Option<&str>) -> Result<Metadata, CatalogError> {
+        let vod = vod_id.map(|id| self.shared.vod(id)).transpose()?.flatten();
+        Ok(vod.map(|vod| vod.metadata).unwrap_or_default())
     }
 
     fn read(&self, sequence: u64) -> Result<Option<Logged>, CatalogError> {

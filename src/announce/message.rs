@@ -1,5 +1,6 @@
 //! An event as an endpoint gets it.
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path};
 
 use serde_json::{Map, Value, json};
@@ -20,20 +21,27 @@ pub(super) fn json_of(logged: &Logged) -> Vec<u8> {
     serde_json::to_vec(logged).unwrap_or_default()
 }
 
-/// Content type and body of a request.
-pub(super) fn body_of(webhook: &WebhookOptions, logged: &Logged) -> (&'static str, Vec<u8>) {
+/// What people wrote about a VoD, by name.
+pub(super) type Metadata = BTreeMap<String, String>;
+
+/// Content type and body of a request. `metadata` is that of the event's VoD, which only `vodReady` has.
+pub(super) fn body_of(webhook: &WebhookOptions, logged: &Logged, metadata: &Metadata) -> (&'static str, Vec<u8>) {
     match webhook.format {
         Format::Json => ("application/json", json_of(logged)),
         Format::Form => ("application/x-www-form-urlencoded", form_of(logged).into_bytes()),
         Format::AntMedia => {
-            let ready = logged.event.vod().map(|vod| vod_ready(&logged.event, vod, logged.at_ms, webhook.extra_keys));
+            let ready = logged.event.vod().map(|vod| {
+                let ready = vod_ready(vod, metadata, logged.at_ms);
+                if webhook.extra_keys { with_extra_keys(ready, &logged.event, vod) } else { ready }
+            });
             ("application/json", ready.map_or_else(|| json_of(logged), |ready| ready.to_string().into_bytes()))
         }
     }
 }
 
-/// Ant Media's `vodReady`: the name has no extension, and numbers are strings.
-fn vod_ready(event: &Event, vod: &VodFacts, at_ms: i64, has_extra_keys: bool) -> Value {
+/// Ant Media's `vodReady`, in the order of its keys: the name has no extension, numbers are strings, and metadata is an object that is
+/// left out if it is empty.
+fn vod_ready(vod: &VodFacts, metadata: &Metadata, at_ms: i64) -> Value {
     let mut ready = json!({
         "id": vod.stream_id,
         "action": "vodReady",
@@ -41,14 +49,20 @@ fn vod_ready(event: &Event, vod: &VodFacts, at_ms: i64, has_extra_keys: bool) ->
         "vodId": vod.vod_id,
         "app": app_of(&vod.path),
         "duration": vod.duration_ms.to_string(),
-        "timestamp": at_ms.to_string(),
     });
-    if has_extra_keys && let Value::Object(keys) = &mut ready {
-        keys.insert("streamId".to_owned(), vod.stream_id.clone().into());
-        keys.insert("vodSize".to_owned(), vod.size_bytes.into());
-        if let Some(object) = event.object() {
-            keys.insert("url".to_owned(), object.url.clone().into());
-        }
+    if !metadata.is_empty() {
+        ready["metadata"] = json!(metadata);
+    }
+    ready["timestamp"] = at_ms.to_string().into();
+    ready
+}
+
+/// The same with keys that Ant Media does not send.
+fn with_extra_keys(mut ready: Value, event: &Event, vod: &VodFacts) -> Value {
+    ready["streamId"] = vod.stream_id.clone().into();
+    ready["vodSize"] = vod.size_bytes.into();
+    if let Some(object) = event.object() {
+        ready["url"] = object.url.clone().into();
     }
     ready
 }
@@ -118,7 +132,7 @@ mod tests {
     fn ready(path: &str, extra_keys: bool) -> Value {
         let mut webhook = WebhookOptions::new("a", "http://localhost");
         (webhook.format, webhook.extra_keys) = (Format::AntMedia, extra_keys);
-        serde_json::from_slice(&body_of(&webhook, &available(path)).1).unwrap()
+        serde_json::from_slice(&body_of(&webhook, &available(path), &Metadata::new()).1).unwrap()
     }
 
     #[test]
@@ -131,6 +145,16 @@ mod tests {
         let extra = ready(path, true);
         assert_eq!((&extra["streamId"], &extra["vodSize"]), (&"stream1".into(), &1_234.into()));
         assert_eq!(extra["url"], "s3://bucket/a/b.mp4");
+    }
+
+    #[test]
+    fn vod_ready_has_metadata_where_ant_media_has_it() {
+        let webhook = WebhookOptions { format: Format::AntMedia, ..WebhookOptions::new("a", "http://localhost") };
+        let metadata = Metadata::from([("court".to_owned(), "5".to_owned()), ("round".to_owned(), "final".to_owned())]);
+        let body = body_of(&webhook, &available("/x/live/streams/a.mp4"), &metadata).1;
+        let said = String::from_utf8(body).unwrap();
+        let middle = r#""duration":"61234","metadata":{"court":"5","round":"final"},"timestamp":"#;
+        assert!(said.contains(middle), "{said}");
     }
 
     #[test]
@@ -150,9 +174,9 @@ mod tests {
     fn a_form_has_the_same_values_with_joined_names() {
         let mut webhook = WebhookOptions::new("a", "http://localhost");
         webhook.format = Format::Form;
-        let (kind, body) = body_of(&webhook, &available("/srv/a & b=\n.mp4"));
+        let (kind, body) = body_of(&webhook, &available("/srv/a & b=\n.mp4"), &Metadata::new());
         assert_eq!(kind, "application/x-www-form-urlencoded");
-        let pairs: std::collections::BTreeMap<_, _> = url::form_urlencoded::parse(&body).into_owned().collect();
+        let pairs: BTreeMap<_, _> = url::form_urlencoded::parse(&body).into_owned().collect();
         assert_eq!(pairs["type"], "vod.available");
         assert_eq!(pairs["vod.path"], "/srv/a & b=\n.mp4");
         assert_eq!((pairs["codecs.0"].as_str(), pairs["codecs.1"].as_str()), ("h264", "aac"));

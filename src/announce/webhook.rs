@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use super::error::AnnounceError;
-use super::message;
 use super::options::{Signature, WebhookOptions};
 use super::{secret, signature};
-use crate::catalog::Logged;
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,15 +21,14 @@ pub(super) fn client(timeout: Duration) -> Result<reqwest::Client, AnnounceError
     client.build().map_err(AnnounceError::Request)
 }
 
-/// The request for an event; reads the secret.
+/// The request with an event's content type and body; reads the secret.
 pub(super) fn request(
     client: &reqwest::Client,
     webhook: &WebhookOptions,
-    logged: &Logged,
+    (content_type, body): (&str, Vec<u8>),
     id: &str,
     now_ms: i64,
 ) -> Result<reqwest::Request, AnnounceError> {
-    let (content_type, body) = message::body_of(webhook, logged);
     let timestamp = now_ms.div_euclid(1_000);
     let mut request = client.post(&webhook.url).header("content-type", content_type);
     request = request.header("webhook-id", id).header("webhook-timestamp", timestamp);

@@ -71,6 +71,8 @@ pub enum Command {
     /// Show whether a stream is being recorded, or switch that at its ingest server
     #[command(subcommand)]
     Stream(StreamCommand),
+    /// Have the daemon scan its roots now, and show what it found
+    Rescan(RescanArgs),
     /// Free local files that are delivered and proven, by the configured policy
     Retain(RetainArgs),
     /// Rebuild or check the catalogue
@@ -337,6 +339,13 @@ pub enum Switch {
     On,
     /// Stop recording the stream
     Off,
+}
+
+/// Options of `rescan`.
+#[derive(Debug, Args)]
+pub struct RescanArgs {
+    /// A configured root; all if none is given
+    pub root: Option<PathBuf>,
 }
 
 /// Options of `retain`.

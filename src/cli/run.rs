@@ -169,7 +169,7 @@ const fn asks_no_store(command: &Command) -> bool {
         }
         Command::Queue(command) => matches!(command, QueueCommand::List { .. } | QueueCommand::Retry { .. }),
         Command::Retain(args) => args.dry_run,
-        Command::Catalog(_) | Command::Events(_) | Command::Stream(_) => true,
+        Command::Catalog(_) | Command::Events(_) | Command::Stream(_) | Command::Rescan(_) => true,
         _ => false,
     }
 }
@@ -203,6 +203,7 @@ fn dispatch(cli: &Cli, asked: &Asked, zone: &TimeZone, out: &mut Output<'_>) -> 
         Command::Queue(command) => commands::queue::run(asked, command, out),
         Command::Events(command) => commands::events::run(asked, command, zone, out),
         Command::Stream(command) => commands::stream::run(asked, command, zone, out),
+        Command::Rescan(args) => commands::rescan::run(asked, args, out),
         Command::Retain(args) => commands::retain::run(asked, args, out),
         Command::Catalog(command) => commands::catalog::run(asked, command, out),
         _ => Err(Failure::usage("this command does not need the catalogue")),

@@ -1,68 +1,116 @@
 //! Clips, and what was read for them, kept for the next request: a player asks for many ranges of one clip, and for many clips of one
 //! recording.
 
-use std::hash::Hash;
-use std::path::{Path, PathBuf};
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use super::choose::{Asked, Format, chosen, gap};
 use super::cut::{Budget, Wanted, cut};
 use super::error::ClipError;
 use super::indexed::Indexed;
 use super::join::{Piece, joined};
+use super::kept::Kept;
 use super::layout::Clip;
+use super::place::Place;
+use super::stores::{KeptOfStores, Stores};
 use super::{fragmented, progressive};
 use crate::catalog::Shared;
+use crate::deliver::Targets;
 use crate::durable;
-use crate::memory;
-use crate::recording::{Fingerprint, VodRecord};
+use crate::recording::VodRecord;
+use crate::stop::Stop;
 
-/// Parts of this process's memory that tables, and clips, are kept in.
-const MEMORY_PARTS: u64 = 32;
-const MOST_KEPT_BYTES: u64 = 128 << 20;
+/// Recordings of one clip that are read from stores: each takes some requests.
+const MOST_STORED: usize = 64;
+/// Clips that are made from stores at once: a store that does not answer must not take all operations with it.
+const MOST_MAKING: u32 = 8;
 /// By how much the start time of a recording may be too early: names often have whole seconds. A recording that begins so little before
 /// the end of the one before is taken to begin there.
 const INEXACT_MS: i64 = 1000;
 /// Version of what is written: clips of different versions are different.
-const LAYOUT_VERSION: u32 = 1;
+const LAYOUT_VERSION: u32 = 2;
 
 /// Makes clips.
 #[derive(Debug, Default)]
 pub struct Clips {
-    tables: Mutex<Kept<Fingerprint, Arc<Indexed>>>,
+    tables: Mutex<Kept<Place, Arc<Indexed>>>,
     made: Mutex<Kept<String, Arc<Clip>>>,
     /// Held by the one clip that is being made: each may take much memory.
     making: Mutex<()>,
+    of_stores: Arc<KeptOfStores>,
+    /// Clips for which stores are being asked.
+    asking: AtomicU32,
 }
 
 impl Clips {
+    /// The stores that these targets are; a stop ends what is asked of them.
+    pub fn stores(&self, targets: Arc<Targets>, stop: Stop) -> Stores {
+        Stores { kept: Arc::clone(&self.of_stores), targets, stop, begun: Instant::now() }
+    }
+
     /// The clip that is asked for.
-    pub fn clip(&self, shared: &Shared, asked: &Asked) -> Result<Arc<Clip>, ClipError> {
+    pub fn clip(&self, shared: &Shared, stores: &Stores, asked: &Asked) -> Result<Arc<Clip>, ClipError> {
         asked.check()?;
         let vods = chosen(shared, asked)?;
-        let files = vods.iter().map(local).collect::<Result<Vec<_>, ClipError>>()?;
-        let etag = etag(asked, &vods, &files);
+        let local = vods.iter().map(local).collect::<Result<Vec<_>, ClipError>>()?;
+        let freed = local.iter().filter(|place| place.is_none()).count();
+        if freed > MOST_STORED {
+            let limit = MOST_STORED as u64;
+            return Err(ClipError::Limit {
+                what: "recordings that are not on the local disk",
+                found: freed as u64,
+                limit,
+            });
+        }
+        let _turn = if freed > 0 { Some(Turn::take(&self.asking)?) } else { None };
+        let place = |(vod, local): (&VodRecord, Option<Place>)| local.map_or_else(|| stores.place_of(vod), Ok);
+        let places = vods.iter().zip(local).map(place).collect::<Result<Vec<_>, ClipError>>()?;
+        let etag = etag(asked, &vods, &places);
         if let Some(clip) = locked(&self.made).get(&etag) {
             return Ok(clip);
         }
+        // Nobody who makes a clip of local files waits for a store.
+        let fetched = self.fetched(&vods, &places, stores)?;
         let _one_at_a_time = locked(&self.making);
         if let Some(clip) = locked(&self.made).get(&etag) {
             return Ok(clip);
         }
-        let clip = self.make(asked, &vods, &files, etag.clone())?;
+        let clip = self.make(asked, &vods, &places, &fetched, etag.clone())?;
         locked(&self.made).put(etag, Arc::clone(&clip), clip.memory_bytes());
         Ok(clip)
+    }
+
+    /// The tables of objects in stores.
+    fn fetched(&self, vods: &[VodRecord], places: &[Place], stores: &Stores) -> Result<Fetched, ClipError> {
+        let mut fetched = Fetched::new();
+        for (vod, place) in vods.iter().zip(places) {
+            let Place::Object(object) = place else { continue };
+            let kept = locked(&self.tables).get(place);
+            let file = if let Some(kept) = kept {
+                kept
+            } else {
+                let file = Arc::new(Indexed::read_object(&vod.file_path, object, stores)?);
+                locked(&self.tables).put(place.clone(), Arc::clone(&file), file.memory_bytes);
+                file
+            };
+            fetched.insert(place.clone(), file);
+        }
+        Ok(fetched)
     }
 
     fn make(
         &self,
         asked: &Asked,
         vods: &[VodRecord],
-        files: &[(PathBuf, Fingerprint)],
+        places: &[Place],
+        fetched: &Fetched,
         etag: String,
     ) -> Result<Arc<Clip>, ClipError> {
         let mut budget = Budget::of_process();
-        let pieces = self.pieces(asked, vods, files, &mut budget)?;
+        let pieces = self.pieces(asked, vods, (places, fetched), &mut budget)?;
         let tracks = joined(&pieces, asked.end_ms - asked.start_ms, &mut budget)?;
         if tracks.is_empty() {
             return Err(gap(asked, None));
@@ -80,13 +128,17 @@ impl Clips {
         &self,
         asked: &Asked,
         vods: &[VodRecord],
-        files: &[(PathBuf, Fingerprint)],
+        (places, fetched): (&[Place], &Fetched),
         budget: &mut Budget,
     ) -> Result<Vec<Piece>, ClipError> {
         let mut pieces: Vec<Piece> = Vec::new();
         let mut end_ms: Option<i64> = None;
-        for (vod, (path, fingerprint)) in vods.iter().zip(files) {
-            let file = self.indexed(path, fingerprint)?;
+        for (vod, place) in vods.iter().zip(places) {
+            let file = match (fetched.get(place), place) {
+                (Some(file), _) => Arc::clone(file),
+                (None, Place::File { path, .. }) => self.indexed(path, place)?,
+                (None, Place::Object(_)) => continue,
+            };
             let Some((start_ms, wanted)) = wanted(asked, vod.start_time, file.end_ms, end_ms) else { continue };
             let cuts = cut(&file, wanted, budget)?;
             if cuts.is_empty() {
@@ -98,18 +150,37 @@ impl Clips {
         Ok(pieces)
     }
 
-    fn indexed(&self, path: &Path, fingerprint: &Fingerprint) -> Result<Arc<Indexed>, ClipError> {
-        let kept = locked(&self.tables).get(fingerprint);
-        // The same file under another name since is the same file.
-        if let Some(kept) = kept.filter(|kept| kept.path == path) {
+    fn indexed(&self, path: &Path, place: &Place) -> Result<Arc<Indexed>, ClipError> {
+        if let Some(kept) = locked(&self.tables).get(place) {
             return Ok(kept);
         }
         let file = Arc::new(Indexed::read(path)?);
-        if file.fingerprint != *fingerprint {
+        if file.place != *place {
             return Err(ClipError::Changed { path: path.to_owned() });
         }
-        locked(&self.tables).put(*fingerprint, Arc::clone(&file), file.memory_bytes);
+        locked(&self.tables).put(place.clone(), Arc::clone(&file), file.memory_bytes);
         Ok(file)
+    }
+}
+
+/// Tables of objects by where these are.
+type Fetched = HashMap<Place, Arc<Indexed>>;
+
+/// The turn of a clip to ask stores.
+struct Turn<'a>(&'a AtomicU32);
+
+impl<'a> Turn<'a> {
+    fn take(asking: &'a AtomicU32) -> Result<Self, ClipError> {
+        // Made first: it gives back what was counted, also where that was too much.
+        let turn = Self(asking);
+        let others = asking.fetch_add(1, Ordering::Relaxed);
+        if others < MOST_MAKING { Ok(turn) } else { Err(ClipError::Busy) }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -127,95 +198,43 @@ fn wanted(asked: &Asked, start_ms: i64, length_ms: i64, before_ms: Option<i64>) 
     (from_ms < to_ms).then_some((start_ms, Wanted { from_ms, to_ms: asked.end_ms - start_ms, may_precede }))
 }
 
-/// The file of a VoD as it is now.
-fn local(vod: &VodRecord) -> Result<(PathBuf, Fingerprint), ClipError> {
+/// The local file of a VoD as it is now; `None` if there is none.
+fn local(vod: &VodRecord) -> Result<Option<Place>, ClipError> {
     let path = vod.file_path.clone();
     if !vod.container.is_iso() {
         return Err(ClipError::Container { path, container: vod.container });
     }
-    let not_local =
-        |path| ClipError::NotLocal { path, urls: vod.remote.iter().map(|object| object.url.clone()).collect() };
     if vod.freed_at.is_some() {
-        return Err(not_local(path));
+        return Ok(None);
     }
     match durable::fingerprint(&path) {
-        Ok(fingerprint) => Ok((path, fingerprint)),
-        Err(error) if error.is_missing() => Err(not_local(path)),
+        Ok(fingerprint) => Ok(Some(Place::File { path, fingerprint })),
+        Err(error) if error.is_missing() => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
-fn etag(asked: &Asked, vods: &[VodRecord], files: &[(PathBuf, Fingerprint)]) -> String {
+fn etag(asked: &Asked, vods: &[VodRecord], places: &[Place]) -> String {
     let mut hash = blake3::Hasher::new();
     let format = u32::from(asked.format == Format::Fragmented);
     hash.update(&LAYOUT_VERSION.to_be_bytes()).update(&format.to_be_bytes());
     hash.update(&asked.start_ms.to_be_bytes()).update(&asked.end_ms.to_be_bytes());
-    for (vod, (_, fingerprint)) in vods.iter().zip(files) {
+    for (vod, place) in vods.iter().zip(places) {
         hash.update(vod.vod_id.as_bytes()).update(&[0]).update(&vod.start_time.to_be_bytes());
-        for number in [fingerprint.device, fingerprint.inode, fingerprint.size_bytes] {
-            hash.update(&number.to_be_bytes());
-        }
-        hash.update(&fingerprint.mtime_ns.to_be_bytes());
+        place.hash_into(&mut hash);
     }
     let mut tag = [0; 16];
     hash.finalize_xof().fill(&mut tag);
     hex::encode(tag)
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Values by key, the last used first, bounded by what they take in memory.
-#[derive(Debug)]
-struct Kept<K, V> {
-    rows: Vec<(K, V, u64)>,
-    limit_bytes: u64,
-}
-
-impl<K, V> Default for Kept<K, V> {
-    fn default() -> Self {
-        Self { rows: Vec::new(), limit_bytes: memory::share(MEMORY_PARTS, MOST_KEPT_BYTES) }
-    }
-}
-
-impl<K: Eq + Hash, V: Clone> Kept<K, V> {
-    fn get(&mut self, key: &K) -> Option<V> {
-        let at = self.rows.iter().position(|(known, ..)| known == key)?;
-        self.rows[..=at].rotate_right(1);
-        self.rows.first().map(|(_, value, _)| value.clone())
-    }
-
-    /// Keeps a value; what was not used for the longest time goes if there is too much. One that is too large by itself is not kept.
-    fn put(&mut self, key: K, value: V, bytes: u64) {
-        if bytes > self.limit_bytes {
-            return;
-        }
-        self.rows.retain(|(known, ..)| *known != key);
-        self.rows.insert(0, (key, value, bytes.max(1 << 10)));
-        while self.rows.iter().map(|(.., bytes)| bytes).sum::<u64>() > self.limit_bytes {
-            self.rows.pop();
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_was_not_used_for_the_longest_time_goes() {
-        let mut kept = Kept { rows: Vec::new(), limit_bytes: 10 << 10 };
-        for key in 0..3 {
-            kept.put(key, key, 4 << 10);
-        }
-        assert_eq!([0, 1, 2].map(|key| kept.get(&key)), [None, Some(1), Some(2)]);
-        assert_eq!(kept.get(&1), Some(1));
-        kept.put(3, 3, 4 << 10);
-        assert_eq!([1, 2, 3].map(|key| kept.get(&key)), [Some(1), None, Some(3)]);
-        kept.put(4, 4, 11 << 10);
-        assert_eq!((kept.get(&4), kept.get(&3)), (None, Some(3)));
-    }
 
     #[test]
     fn a_recording_goes_on_where_the_one_before_ends() {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use crate::catalog::CatalogError;
+use crate::deliver::{Cause, DeliverError};
 use crate::durable::FileError;
 use crate::fault::{Class, Fault};
 use crate::isobmff::IsoError;
@@ -55,14 +56,49 @@ pub enum ClipError {
         /// What it is.
         container: Container,
     },
-    /// The file of a recording was freed or removed.
-    #[error("`{}` is not on the local disk; clips are made of local files only", printable(path))]
+    /// The file of a recording was removed, and no store has a copy that is as it was proven.
+    #[error("`{}` is not on the local disk, and no target has a proven copy of it", printable(path))]
     NotLocal {
         /// Where it was.
         path: PathBuf,
-        /// Where it is now, without secrets.
+        /// Where copies were, without secrets.
         urls: Vec<String>,
     },
+    /// A store cannot be read.
+    #[error("cannot read the copy of `{}`, which is not on the local disk", printable(path))]
+    Store {
+        /// The file of the recording.
+        path: PathBuf,
+        /// What the store said.
+        source: Box<DeliverError>,
+    },
+    /// An object is not the one that was proven.
+    #[error("{} is not the copy that was proven: {words}", printable_text(url))]
+    Replaced {
+        /// The object, without secrets.
+        url: String,
+        /// What differs.
+        words: String,
+    },
+    /// Stores took too long.
+    #[error("the copy of `{}`, which is not on the local disk, was not read within {seconds} s", printable(path))]
+    Late {
+        /// The file of the recording.
+        path: PathBuf,
+        /// The limit.
+        seconds: u64,
+    },
+    /// The header of an object takes too many requests.
+    #[error("the header of the copy of `{}` was not read after {pieces} requests", printable(path))]
+    Scattered {
+        /// The file of the recording.
+        path: PathBuf,
+        /// Requests so far.
+        pieces: u32,
+    },
+    /// Too many clips are being made from stores.
+    #[error("too many clips are being made from object stores")]
+    Busy,
     /// A recording is of a form that cannot be cut.
     #[error("cannot cut `{}`: {reason}", printable(path))]
     Uncut {
@@ -139,7 +175,8 @@ impl Fault for ClipError {
             Self::File(error) => error.class(),
             Self::Header { source, .. } => source.class(),
             Self::Catalog(error) => error.class(),
-            Self::Changed { .. } => Class::Transient,
+            Self::Store { source, .. } => source.class(),
+            Self::Changed { .. } | Self::Busy | Self::Late { .. } => Class::Transient,
             _ => Class::Permanent,
         }
     }
@@ -150,13 +187,24 @@ impl Fault for ClipError {
             Self::Gap { .. } => Some("The timeline of the stream lists what is recorded.".into()),
             Self::Container { .. } => Some("Download the whole VoD instead.".into()),
             Self::NotLocal { urls, .. } if urls.is_empty() => None,
-            Self::NotLocal { urls, .. } => Some(format!("The whole recording is at {}.", urls.join(" and "))),
+            Self::NotLocal { urls, .. } => {
+                Some(format!("Run `aftercast vod verify`; the copy at {} was found to differ.", urls.join(" and ")))
+            }
+            Self::Store { source, .. } => source.cause().map(Cause::advice).or_else(|| source.hint()),
+            Self::Replaced { .. } => {
+                Some("Run `aftercast vod verify` to compare the catalogue with the targets.".into())
+            }
+            Self::Scattered { .. } => {
+                Some("Download the whole VoD instead: a fragmented file has its header in many places.".into())
+            }
             Self::Codec { at_ms, .. } => {
                 Some(format!("Make one clip that ends at {0} and one that starts there.", at(*at_ms)))
             }
             Self::Parameters { .. } => Some("Use format=mp4, which holds both parameters.".into()),
             Self::TooLong { .. } | Self::Limit { .. } => Some("Make a shorter clip.".into()),
             Self::Changed { .. } => Some("Try again.".into()),
+            Self::Busy => Some("Try again later.".into()),
+            Self::Late { .. } => Some("Make a shorter clip, or try again later.".into()),
             Self::File(error) => error.hint(),
             Self::Header { source, .. } => source.hint(),
             Self::Catalog(error) => error.hint(),

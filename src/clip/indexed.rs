@@ -1,11 +1,14 @@
 //! A file with its sample tables, ready to be cut.
 
-use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Read, Seek};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::error::ClipError;
+use super::place::Place;
+use super::stores::Stores;
+use crate::deliver::PinnedObject;
 use crate::durable::{self, FileError};
 use crate::isobmff::{IsoError, Movie, Sample, Shape, Track, fragment, top_level};
 use crate::recording::{Fingerprint, TrackKind};
@@ -80,10 +83,10 @@ impl Lane {
 /// A file of the catalogue with its tables.
 #[derive(Debug)]
 pub struct Indexed {
-    /// The file.
+    /// The file of the recording, for messages.
     pub path: PathBuf,
-    /// It as it was when its tables were read.
-    pub fingerprint: Fingerprint,
+    /// Where its bytes are, as it was when its tables were read.
+    pub place: Place,
     /// Tracks of pictures, sound and text, those without samples left out.
     pub lanes: Vec<Lane>,
     /// When the last sample ends on the clock of the presentation, milliseconds.
@@ -98,15 +101,25 @@ impl Indexed {
         let file = durable::open_to_read(path)?;
         let metadata = file.metadata().map_err(FileError::on("read the state of", path))?;
         let fingerprint = Fingerprint::of(&metadata);
-        let movie = movie_of(&file, metadata.size()).map_err(|error| error.of(path))?;
+        let movie = movie_of(&mut BufReader::new(&file), metadata.size()).map_err(|error| error.of(path))?;
         let after = file.metadata().map_err(FileError::on("read the state of", path))?;
         if Fingerprint::of(&after) != fingerprint {
             return Err(ClipError::Changed { path: path.to_owned() });
         }
-        Self::of(path, fingerprint, movie)
+        Self::of(path, Place::File { path: path.to_owned(), fingerprint }, movie)
     }
 
-    fn of(path: &Path, fingerprint: Fingerprint, movie: Movie) -> Result<Self, ClipError> {
+    /// Reads the tables of an object by ranges; `path` is that of the recording.
+    pub fn read_object(path: &Path, object: &Arc<PinnedObject>, stores: &Stores) -> Result<Self, ClipError> {
+        let mut reader = stores.header(path, object);
+        let movie = movie_of(&mut reader, object.size_bytes);
+        match (movie, reader.failure()) {
+            (_, Some(failed)) => Err(failed),
+            (movie, None) => Self::of(path, Place::Object(Arc::clone(object)), movie.map_err(|error| error.of(path))?),
+        }
+    }
+
+    fn of(path: &Path, place: Place, movie: Movie) -> Result<Self, ClipError> {
         let uncut = |reason| ClipError::Uncut { path: path.to_owned(), reason };
         if movie.is_encrypted() {
             return Err(uncut("its samples are encrypted"));
@@ -126,7 +139,7 @@ impl Indexed {
             tables.count() * BYTES_PER_SAMPLE + tables.chunk_offsets.len() as u64 * BYTES_PER_CHUNK
         };
         let memory_bytes = lanes.iter().map(memory).sum();
-        Ok(Self { path: path.to_owned(), fingerprint, lanes, end_ms, memory_bytes })
+        Ok(Self { path: path.to_owned(), place, lanes, end_ms, memory_bytes })
     }
 }
 
@@ -151,14 +164,13 @@ impl Unread {
     }
 }
 
-fn movie_of(file: &File, len: u64) -> Result<Movie, Unread> {
-    let mut reader = BufReader::new(file);
-    let layout = top_level(&mut reader, len)?;
+fn movie_of<R: Read + Seek>(reader: &mut R, len: u64) -> Result<Movie, Unread> {
+    let layout = top_level(reader, len)?;
     let movie = match layout.shape() {
-        Shape::HeaderFirst | Shape::HeaderLast => return Ok(Movie::read(&mut reader, &layout)?),
-        Shape::Fragmented => Movie::read(&mut reader, &layout)?,
+        Shape::HeaderFirst | Shape::HeaderLast => return Ok(Movie::read(reader, &layout)?),
+        Shape::Fragmented => Movie::read(reader, &layout)?,
         Shape::NoMovieHeader | Shape::Empty | Shape::NotMedia => return Err(Unread::Uncut("it has no movie header")),
     };
-    let read = fragment::read(&mut reader, &layout, movie)?;
+    let read = fragment::read(reader, &layout, movie)?;
     if read.movie.is_encrypted() { Err(Unread::Uncut("its samples are encrypted")) } else { Ok(read.movie) }
 }

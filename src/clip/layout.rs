@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::join::Piece;
-use crate::recording::Fingerprint;
+use super::place::Place;
 
 /// A part of a clip.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,12 +26,14 @@ pub enum Part {
 pub struct Clip {
     /// Headers.
     pub(super) own: Vec<u8>,
-    /// The files with their state when the clip was made.
-    pub(super) files: Vec<(PathBuf, Fingerprint)>,
+    /// The files of the recordings, and where their bytes were when the clip was made.
+    pub(super) files: Vec<(PathBuf, Place)>,
     /// The parts in order, each with where it begins in the clip.
     pub(super) parts: Vec<(u64, Part)>,
     pub(super) len: u64,
     pub(super) etag: String,
+    /// Whether some of the files are objects in stores.
+    pub(super) is_stored: bool,
 }
 
 impl Clip {
@@ -105,7 +107,8 @@ impl Laying {
 
     /// The clip.
     pub fn finish(self, pieces: &[Piece], etag: String) -> Arc<Clip> {
-        let files = pieces.iter().map(|piece| (piece.file.path.clone(), piece.file.fingerprint)).collect();
-        Arc::new(Clip { own: self.own, files, parts: self.parts, len: self.len, etag })
+        let files = pieces.iter().map(|piece| (piece.file.path.clone(), piece.file.place.clone())).collect();
+        let is_stored = pieces.iter().any(|piece| matches!(piece.file.place, Place::Object(_)));
+        Arc::new(Clip { own: self.own, files, parts: self.parts, len: self.len, etag, is_stored })
     }
 }

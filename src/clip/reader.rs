@@ -4,10 +4,14 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::error::ClipError;
 use super::layout::{Clip, Part};
+use super::place::Place;
+use super::stores::Stores;
+use crate::deliver::PinnedObject;
 use crate::durable::{self, FileError};
 use crate::recording::Fingerprint;
 
@@ -15,15 +19,40 @@ use crate::recording::Fingerprint;
 #[derive(Debug)]
 pub struct ClipReader {
     clip: Arc<Clip>,
+    stores: Stores,
     left: Range<u64>,
     open: Option<(u32, File)>,
 }
 
 impl ClipReader {
     /// A reader of a byte range, which is clipped to the clip.
-    pub fn new(clip: Arc<Clip>, range: Range<u64>) -> Self {
+    pub fn new(clip: Arc<Clip>, stores: Stores, range: Range<u64>) -> Self {
         let end = range.end.min(clip.len());
-        Self { left: range.start.min(end)..end, clip, open: None }
+        Self { left: range.start.min(end)..end, clip, stores, open: None }
+    }
+
+    /// Whether a part of what is left is read from a store.
+    pub fn asks_stores(&self) -> bool {
+        self.clip.is_stored && self.object_parts().next().is_some()
+    }
+
+    /// Reads the first bytes that come from a store, so that one that cannot be read is known before anything was sent.
+    pub fn begin(&mut self) -> Result<(), ClipError> {
+        let first = self.object_parts().next().map(|(path, object, at)| (path.clone(), Arc::clone(object), at));
+        let Some((path, object, at)) = first else { return Ok(()) };
+        self.stores.fill(&path, &object, at, &mut [0]).map(drop)
+    }
+
+    /// The parts of what is left that are in stores: path of the recording, the object, and where in it the part begins.
+    fn object_parts(&self) -> impl Iterator<Item = (&PathBuf, &Arc<PinnedObject>, u64)> {
+        let parts = &self.clip.parts;
+        let from = parts.partition_point(|(start, _)| *start <= self.left.start).saturating_sub(1);
+        let until = parts.partition_point(|(start, _)| *start < self.left.end);
+        parts.get(from..until).unwrap_or_default().iter().filter_map(|(start, part)| {
+            let Part::File { file, range } = part else { return None };
+            let (path, Place::Object(object)) = &self.clip.files[*file as usize] else { return None };
+            Some((path, object, range.start + self.left.start.saturating_sub(*start)))
+        })
     }
 
     /// The next bytes, at most `limit` (not 0); none at the end.
@@ -58,14 +87,18 @@ impl ClipReader {
                 let from = range.start + usize::try_from(within).unwrap_or(usize::MAX);
                 into.copy_from_slice(&clip.own[from..from + len]);
             }
-            Part::File { file, range } => self.read(*file, range.start + within, into)?,
+            Part::File { file, range } => return self.read(*file, range.start + within, into),
         }
         Ok(len)
     }
 
-    fn read(&mut self, file: u32, at: u64, into: &mut [u8]) -> Result<(), ClipError> {
+    fn read(&mut self, file: u32, at: u64, into: &mut [u8]) -> Result<usize, ClipError> {
         let clip = Arc::clone(&self.clip);
-        let (path, fingerprint) = &clip.files[file as usize];
+        let (recording, place) = &clip.files[file as usize];
+        let (path, fingerprint) = match place {
+            Place::File { path, fingerprint } => (path, fingerprint),
+            Place::Object(object) => return self.stores.fill(recording, object, at, into),
+        };
         if self.open.as_ref().is_none_or(|(open, _)| *open != file) {
             let opened = durable::open_to_read(path)?;
             let metadata = opened.metadata().map_err(FileError::on("read the state of", path))?;
@@ -74,10 +107,11 @@ impl ClipReader {
             }
             self.open = Some((file, opened));
         }
-        let Some((_, open)) = &self.open else { return Ok(()) };
+        let Some((_, open)) = &self.open else { return Ok(0) };
         open.read_exact_at(into, at).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => ClipError::Changed { path: path.clone() },
-            _ => FileError::on("read", path)(error).into(),
-        })
+            _ => ClipError::from(FileError::on("read", path)(error)),
+        })?;
+        Ok(into.len())
     }
 }

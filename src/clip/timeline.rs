@@ -23,7 +23,7 @@ pub struct Span {
     pub end_ms: i64,
     /// Ids of their VoDs, by start time.
     pub vods: Vec<String>,
-    /// Whether all of it can be clipped: local files, MP4 or MOV.
+    /// Whether all of it can be clipped: MP4 or MOV, on the local disk or with a proven copy in a store.
     pub is_clippable: bool,
 }
 
@@ -64,7 +64,8 @@ pub fn timeline(shared: &Shared, asked: &Asked) -> Result<Timeline, ClipError> {
 fn of_vods(stream: String, vods: &[VodRecord]) -> Timeline {
     let (mut spans, mut codecs): (Vec<Span>, Codecs) = (Vec::new(), Codecs::new());
     for vod in vods.iter().filter(|vod| vod.duration > 0) {
-        let is_clippable = vod.container.is_iso() && vod.freed_at.is_none();
+        let has_copy = || vod.remote.iter().any(|object| object.differs.is_none());
+        let is_clippable = vod.container.is_iso() && (vod.freed_at.is_none() || has_copy());
         let own = codecs_of(vod);
         let is_close = |span: &&mut Span| vod.start_time <= span.end_ms.saturating_add(CLOSE_MS);
         let is_alike = own.iter().all(|(track, codec)| codecs.get(track).is_none_or(|known| known == codec));

@@ -40,25 +40,55 @@ impl Answer {
 /// Asks a bucket, and gives up after [`ANSWER_PATIENCE`] or when the work is told to stop.
 pub(super) async fn ask_bucket(bucket: &Bucket, proven: &RemoteObject, run: &Run<'_>) -> Result<Answer> {
     let deadline = tokio::time::Instant::now() + ANSWER_PATIENCE;
-    let look = async || -> Result<Option<RemoteState>> {
-        tokio::select! {
-            held = bucket.head(&proven.key) => Ok(held?.map(RemoteState::from)),
-            stopped = run.cancelled() => Err(stopped),
-            () = tokio::time::sleep_until(deadline) => {
-                let words = format!("no answer within {} s", ANSWER_PATIENCE.as_secs());
-                Err(bucket.refusal(Verb::Head, &proven.key, Cause::Timeout, &words))
-            }
+    Ok(ask(bucket, proven, run, deadline).await?.0)
+}
+
+/// The same, with the object as it is reported; its entity tag is left out if it is another one at every look.
+pub(super) async fn look_in_bucket(
+    bucket: &Bucket,
+    proven: &RemoteObject,
+    run: &Run<'_>,
+) -> Result<(Answer, Option<RemoteState>)> {
+    let deadline = tokio::time::Instant::now() + ANSWER_PATIENCE;
+    let (answer, mut state) = ask(bucket, proven, run, deadline).await?;
+    if let Some(state) = state.as_mut().filter(|state| state.etag != proven.etag) {
+        let again = look(bucket, proven, run, deadline).await?;
+        state.etag = state.etag.take().filter(|tag| again.is_some_and(|again| again.etag.as_ref() == Some(tag)));
+    }
+    Ok((answer, state))
+}
+
+async fn look(
+    bucket: &Bucket,
+    proven: &RemoteObject,
+    run: &Run<'_>,
+    deadline: tokio::time::Instant,
+) -> Result<Option<RemoteState>> {
+    tokio::select! {
+        held = bucket.head(&proven.key) => Ok(held?.map(RemoteState::from)),
+        stopped = run.cancelled() => Err(stopped),
+        () = tokio::time::sleep_until(deadline) => {
+            let words = format!("no answer within {} s", ANSWER_PATIENCE.as_secs());
+            Err(bucket.refusal(Verb::Head, &proven.key, Cause::Timeout, &words))
         }
-    };
-    let now = look().await?;
+    }
+}
+
+async fn ask(
+    bucket: &Bucket,
+    proven: &RemoteObject,
+    run: &Run<'_>,
+    deadline: tokio::time::Instant,
+) -> Result<(Answer, Option<RemoteState>)> {
+    let now = look(bucket, proven, run, deadline).await?;
     let answer = Answer::of(now.as_ref(), proven);
-    let (Answer::Differs(_), Some(state)) = (&answer, &now) else { return Ok(answer) };
+    let (Answer::Differs(_), Some(state)) = (&answer, &now) else { return Ok((answer, now)) };
     if state.size_bytes != proven.size_bytes || !differs_by_tag(state, proven) {
-        return Ok(answer);
+        return Ok((answer, now));
     }
     // Some gateways give an object another tag at every look; such a tag tells nothing.
-    let is_steady = look().await?.is_some_and(|again| again.etag == state.etag);
-    Ok(if is_steady { answer } else { Answer::AsProven { beyond_size: false } })
+    let is_steady = look(bucket, proven, run, deadline).await?.is_some_and(|again| again.etag == state.etag);
+    Ok((if is_steady { answer } else { Answer::AsProven { beyond_size: false } }, now))
 }
 
 /// Whether there is nothing but an entity tag to compare.

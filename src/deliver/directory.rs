@@ -63,6 +63,16 @@ impl Directory {
         durable::remove(&self.path_of(key)).map_err(DeliverError::disk(&self.target))
     }
 
+    /// The beginning of the file under a key.
+    pub fn read(&self, key: &str, most_bytes: u64) -> Result<Vec<u8>> {
+        let path = self.path_of(key);
+        let mut bytes = Vec::new();
+        let opened = durable::open_to_read(&path).map_err(DeliverError::disk(&self.target))?;
+        let read = opened.take(most_bytes).read_to_end(&mut bytes);
+        let failed = |source| DeliverError::disk(&self.target)(FileError { verb: "read", path, source });
+        read.map(|_| bytes).map_err(failed)
+    }
+
     /// Whether what stands under a key already is this file; `None` for other content.
     pub fn adopt(&self, key: &str, size_bytes: u64, source: &Source, run: &Run<'_>) -> Result<Option<Proof>> {
         let there = durable::fingerprint(&self.path_of(key)).map_err(DeliverError::disk(&self.target))?;

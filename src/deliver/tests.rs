@@ -290,3 +290,40 @@ fn two_targets_of_one_name_are_refused() {
     let options = Options { targets: vec![target.clone(), target], ..Options::default() };
     assert!(Targets::open(&options, &Runtime::start().unwrap()).unwrap_err().is_configuration());
 }
+
+#[test]
+fn ranges_of_a_copy_are_read_until_it_is_another_object() {
+    let f = fixture();
+    let bytes = noise(300_000);
+    write(f.root.path(), "x.mp4", &bytes);
+    let proven = f.upload(&asset(f.root.path(), "id", &["x.mp4"])).unwrap().remove(0);
+    let pin = || f.targets.pin(&proven, &Stop::default()).unwrap();
+    let Looked::AsProven(Pinned::Object(pinned)) = pin() else { panic!("{:?}", pin()) };
+    for range in [0..10, 70_000..200_001, 299_999..300_000] {
+        let read = f.targets.read(&pinned, range.clone()).unwrap().unwrap();
+        let range = usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
+        assert!(read == bytes[range]);
+    }
+    // As long as the one before.
+    f.put(&proven.key, &noise(300_001)[1..]);
+    assert_eq!(f.targets.read(&pinned, 0..10).unwrap(), None);
+    assert!(matches!(pin(), Looked::Differs(_)), "{:?}", pin());
+    f.targets.delete("cloud", &proven.key).unwrap();
+    assert_eq!(f.targets.read(&pinned, 0..10).unwrap(), None);
+    assert!(matches!(pin(), Looked::Differs(difference) if difference.is_missing));
+}
+
+#[test]
+fn a_copy_in_a_directory_is_pinned_as_a_file_and_one_that_was_written_again_differs() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, base) = (dir.path().join("root"), dir.path().join("store"));
+    fs::create_dir(&base).unwrap();
+    write(&root, "x.mp4", &noise(5_000));
+    let targets = disk_targets(&base);
+    let asset = asset(&root, "id", &["x.mp4"]);
+    let proven = targets.upload("disk", &asset, DATE, &Stop::default(), &|_| {}, &NoLedger).unwrap().remove(0);
+    let pin = || targets.pin(&proven, &Stop::default()).unwrap();
+    assert!(matches!(pin(), Looked::AsProven(Pinned::File { path, .. }) if path == base.join("x.mp4")));
+    fs::write(base.join("x.mp4"), &noise(5_001)[1..]).unwrap();
+    assert!(matches!(pin(), Looked::Differs(difference) if difference.when_read), "{:?}", pin());
+}

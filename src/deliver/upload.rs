@@ -7,6 +7,8 @@
 //! 2. what is missing is sent, segments a few at once, each playlist or manifest only after all that came before it;
 //! 3. every object is confirmed by the store before it counts.
 //!
+//! A sidecar that was edited since takes the place of the one that was delivered before; nothing else is ever replaced.
+//!
 //! So an upload that was cut off continues with what is missing, and a second run sends one request per object.
 
 use std::sync::PoisonError;
@@ -17,6 +19,7 @@ use serde_json::Value;
 
 use super::attributes::{OWN_CHECKSUM, attributes, header_text, metadata_name};
 use super::bucket::{Bucket, Held};
+use super::directory::Directory;
 use super::error::{DeliverError, Result};
 use super::ledger::{Head, Rows, distrusted_row, heads, is_distrusted, unconfirmed_row};
 use super::multipart::throw_away;
@@ -24,7 +27,7 @@ use super::names::{is_manifest, keys};
 use super::source::Source;
 use super::target::{Store, Target};
 use super::transfer::{Proof, Run, Stored, Transfer};
-use crate::recording::{Asset, AssetFile, RemoteObject};
+use crate::recording::{Asset, AssetFile, Kind, RemoteObject, SIDECAR_MAX_BYTES, read_sidecar};
 
 /// Numbered names tried before it is given up.
 const NUMBERS_MAX: u32 = 100;
@@ -195,15 +198,27 @@ impl Placing<'_> {
                     return Ok(Look::Other { is_ours });
                 }
                 Some(held) => {
-                    let is_ours = held.is_of(&self.asset_id) && held.size_bytes == source.size_bytes();
+                    let is_marked = held.is_of(&self.asset_id);
+                    let is_ours = is_marked && held.size_bytes == source.size_bytes();
                     let adopted = self.adopt(&self.transfer(bucket, key, &source), held).await?;
+                    if adopted.is_none() && is_marked && self.asset.kind == Kind::Sidecar {
+                        bucket.delete(key).await?;
+                        return self.free(key, false);
+                    }
                     (adopted, is_ours || self.is_unconfirmed(key)?)
                 }
             },
             Store::Directory(directory) => match directory.head(key)? {
                 None => return self.free(key, is_distrusted),
                 Some(_) if is_distrusted => return Ok(Look::Other { is_ours: false }),
-                Some((size_bytes, _)) => (directory.adopt(key, size_bytes, &source, self.run)?, false),
+                Some((size_bytes, _)) => {
+                    let adopted = directory.adopt(key, size_bytes, &source, self.run)?;
+                    if adopted.is_none() && self.is_older_sidecar(directory, key) {
+                        directory.delete(key)?;
+                        return self.free(key, false);
+                    }
+                    (adopted, false)
+                }
             },
         };
         source.check()?;
@@ -211,6 +226,15 @@ impl Placing<'_> {
         self.forget_unconfirmed(key)?;
         (self.run.progress)(proof.size_bytes);
         Ok(Look::Same(Placed { proof, changed_ns: source.changed_ns() }))
+    }
+
+    /// Whether a file is the sidecar of the same VoD as it was before somebody edited it: that one is replaced, as it is ours.
+    fn is_older_sidecar(&self, directory: &Directory, key: &str) -> bool {
+        if self.asset.kind != Kind::Sidecar {
+            return false;
+        }
+        let there = directory.read(key, SIDECAR_MAX_BYTES).ok().and_then(|text| read_sidecar(&text));
+        there.is_some_and(|(vod_id, _)| self.asset.vod_id.as_deref() == Some(vod_id.as_str()))
     }
 
     /// Whatever was wrong under a key is gone with the object.

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Context, Nothing, Operation, OperationError, Tell};
-use crate::clip::{Asked, Clip, ClipError, Format, Timeline, timeline};
+use crate::clip::{Asked, Clip, ClipError, Format, Stores, Timeline, timeline};
 use crate::recording::name::printable_text;
 
 /// When a stream is recorded.
@@ -82,16 +82,32 @@ impl MakeClip {
 }
 
 /// Makes a clip, or finds the one that was made for the same request.
-pub fn clip(context: &Context, asked: &Asked) -> Result<Arc<Clip>, OperationError> {
-    Ok(context.clips().clip(context.house().catalog.shared(), asked)?)
+pub fn clip(context: &Context, asked: &Asked) -> Result<MadeClip, OperationError> {
+    Ok(made(context, asked)?)
 }
 
 /// The same in another format if the parameters of a track change, which clips in fragments cannot hold.
-pub fn clip_of_any_format(context: &Context, asked: &Asked) -> Result<Arc<Clip>, OperationError> {
-    match context.clips().clip(context.house().catalog.shared(), asked) {
+pub fn clip_of_any_format(context: &Context, asked: &Asked) -> Result<MadeClip, OperationError> {
+    match made(context, asked) {
         Err(ClipError::Parameters { .. }) => clip(context, &Asked { format: Format::Mp4, ..asked.clone() }),
         made => Ok(made?),
     }
+}
+
+/// A clip, and the stores that parts of it are read from.
+#[derive(Debug, Clone)]
+pub struct MadeClip {
+    /// The clip.
+    pub clip: Arc<Clip>,
+    /// The stores.
+    pub stores: Stores,
+}
+
+fn made(context: &Context, asked: &Asked) -> Result<MadeClip, ClipError> {
+    let house = context.house();
+    let stores = context.clips().stores(house.targets(), house.stop.clone());
+    let clip = context.clips().clip(house.catalog.shared(), &stores, asked)?;
+    Ok(MadeClip { clip, stores })
 }
 
 /// The spans of a stream in a time.

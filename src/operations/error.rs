@@ -36,6 +36,8 @@ pub enum ErrorKind {
     RootInUse,
     /// It was tried and failed; the class says what to do about it.
     Failed,
+    /// An object store could not give what it is to have; the class says what to do about it.
+    Store,
     /// A fault of the program itself.
     Internal,
 }
@@ -137,6 +139,7 @@ impl OperationError {
         let kind = match error {
             ClipError::Reversed { .. } | ClipError::TooLong { .. } => ErrorKind::Invalid,
             ClipError::NoStream { .. } | ClipError::Gap { .. } => ErrorKind::NotFound,
+            ClipError::Store { .. } | ClipError::Replaced { .. } | ClipError::Late { .. } => ErrorKind::Store,
             _ => said.kind,
         };
         Self { kind, ..said }

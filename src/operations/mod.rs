@@ -20,6 +20,7 @@ mod notes;
 mod process;
 mod queue;
 mod recordings;
+mod rescan;
 mod retention;
 mod settings;
 pub mod setup;
@@ -40,7 +41,7 @@ use crate::catalog::Cursor;
 
 pub use archive::{CountVods, MOST_SELECTED, SelectVods, VodCount, VodFilter};
 pub use catalogue::{CatalogCheck, CheckCatalog, RebuildCatalog, RebuiltCatalog, Unasked};
-pub use clips::{MakeClip, ShowTimeline, clip, clip_of_any_format, format_of, spans, time_ms};
+pub use clips::{MadeClip, MakeClip, ShowTimeline, clip, clip_of_any_format, format_of, spans, time_ms};
 pub use context::{Context, InForce};
 pub use doctor::{Check, Doctor, checks};
 pub use error::{ErrorKind, OperationError};
@@ -59,6 +60,7 @@ pub use queue::{
     StoppedRecording, Upload,
 };
 pub use recordings::{ListRecordings, RecordingPage, RecordingStatus};
+pub use rescan::{Rescan, Rescanned};
 pub use retention::{FreeLocal, Freed, Kept, PlanRetention, RetentionPlan};
 pub use settings::{Setting, Settings, ShowSettings, settings_of};
 pub use share::{ShareVod, SharedLink, check_link};

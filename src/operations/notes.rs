@@ -9,14 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use super::vods::known;
 use super::{Context, Nothing, Operation, OperationError, Tell};
-use crate::recording::{VOD_VERSION, VodRecord};
+use crate::pipeline;
+use crate::recording::{Noted, VOD_VERSION, VodRecord};
 
-/// Longest description, characters.
-const LONGEST_DESCRIPTION: usize = 10_000;
-/// Names a VoD may have values for.
-const MOST_NAMES: usize = 100;
-/// Longest name or value, characters.
-const LONGEST_VALUE: usize = 1_000;
+const LONGEST_DESCRIPTION: usize = Noted::LONGEST_DESCRIPTION;
+const MOST_NAMES: usize = Noted::MOST_NAMES;
+const LONGEST_VALUE: usize = Noted::LONGEST_VALUE;
 
 /// Changes description and metadata of a VoD. What is not named stays as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -45,7 +43,9 @@ impl Operation for EditVod {
         if changed.metadata.len() > MOST_NAMES {
             return Err(OperationError::invalid(format!("a VoD has at most {MOST_NAMES} names in `metadata`")));
         }
-        Ok(house.catalog.edit_notes(&self.id, |vod| self.apply(vod))?)
+        let vod = house.catalog.edit_notes(&self.id, |vod| self.apply(vod))?;
+        pipeline::sidecar_edited(house, &vod);
+        Ok(vod)
     }
 }
 

@@ -332,6 +332,9 @@ impl Operation for DeleteVod {
         if !self.keep_file {
             pipeline::remove_pictures(house, &vod);
         }
+        if deletion.file.as_ref().is_some_and(|file| file.left.is_none()) || vod.freed_at.is_some() {
+            pipeline::remove_sidecar(&vod);
+        }
         house.catalog.delete_vod(&self.id, now_ms())?;
         Ok(Deletion { is_deleted: true, ..deletion })
     }

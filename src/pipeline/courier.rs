@@ -294,6 +294,7 @@ fn attempt_delivery(house: &House, delivery: &Delivery, attempt: u32) {
             info!(delivery = delivery.id, attempt, "delivered");
             if let Some(vod_id) = &delivery.asset.vod_id {
                 super::freeing::free_if_due(house, vod_id);
+                super::sidecars::clear_if_freed(house, vod_id);
             }
         }
         Err(error) => note_failure(house, delivery, attempt, &error),

@@ -13,6 +13,7 @@ use super::leaving::{self, Leaving};
 use super::pictures;
 use super::pruning;
 use super::roots;
+use super::sidecars;
 use super::views;
 use crate::announce::Awaits;
 use crate::catalog::CatalogError;
@@ -374,6 +375,7 @@ fn free_with(house: &House, permit: Permit) -> bool {
         Ok(_) => {
             info!(vod_id, "freed; every required target holds it");
             let noted = house.catalog.shared().freed(&vod_id, now_ms());
+            sidecars::clear_if_freed(house, &vod_id);
             noted.inspect_err(|fault| warn!(vod_id, error = chain(fault), "file freed, but not recorded")).is_ok()
         }
     }

@@ -132,6 +132,8 @@ pub struct House {
     pub meters: super::meters::Meters,
     /// Tells webhooks and hook commands of events.
     pub announcer: Announcer,
+    /// Scans that somebody asks the daemon for.
+    pub rescans: super::rescans::Rescans,
     /// Wakes the couriers when something may be due.
     pub(super) bell: super::courier::Bell,
     /// What the stores have answered about their copies.
@@ -184,6 +186,7 @@ impl House {
             runtime,
             stop,
             meters: super::meters::Meters::default(),
+            rescans: super::rescans::Rescans::default(),
             bell: super::courier::Bell::default(),
             answers: super::confirming::Answers::default(),
             pictures: super::pictures::Requests::default(),

@@ -9,6 +9,7 @@ use super::error::PipelineError;
 use super::house::{House, now_ms};
 use super::position::Position;
 use super::queueing;
+use super::sidecars;
 use super::teaching;
 use crate::catalog::JournalKey;
 use crate::durable::{self, FileError, Named};
@@ -71,6 +72,8 @@ pub(super) fn commit(
     // What took the place of its source has nothing left to remove.
     let removes_source = removes_source && record.source_path != record.file_path;
     record.preview_file_path = queueing::preview_of(house, &record);
+    // Before its delivery is queued: what is delivered is the file as it is then.
+    sidecars::write(house, &record);
     let deliveries = queueing::deliveries_for(house, &record);
     house.catalog.commit_vod(key, &record, &deliveries, removes_source, now_ms())?;
     house.bell.ring();

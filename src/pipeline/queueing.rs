@@ -51,6 +51,11 @@ fn assets_of(record: &VodRecord) -> Vec<Asset> {
     assets
 }
 
+/// Id of the asset that the JSON sidecar of a VoD is.
+pub(super) fn sidecar_id(vod_id: &str) -> String {
+    Asset::id_of(vod_id, "json")
+}
+
 /// The asset of files that belong to a recording; `None` if one is not there.
 fn asset_of(record: &VodRecord, kind: Kind, id: String, paths: &[&Path]) -> Option<Asset> {
     let file = |path: &&Path| Some(AssetFile::new((*path).to_owned(), durable::fingerprint(path).ok()?));

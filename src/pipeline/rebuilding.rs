@@ -7,6 +7,7 @@ use super::error::PipelineError;
 use super::finding::{self, Item, Place};
 use super::house::{House, now_ms};
 use super::restoring;
+use super::sidecars;
 use crate::discover::{Mode, Problem, Settled, Settling};
 use crate::fault::chain;
 use crate::finish::{self, Action, FinishError, Making};
@@ -88,7 +89,7 @@ fn record_of(house: &House, candidate: Candidate) -> Result<Option<VodRecord>, F
     };
     match plan.action {
         Action::Keep if !has_finished_sibling(settled.path()) => {
-            record_of_settled(&settled, &inspection, plan.container).map(Some)
+            record_of_settled(&settled, &inspection, plan.container).map(|record| Some(sidecars::with_notes(record)))
         }
         _ => Ok(None),
     }

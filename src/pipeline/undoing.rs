@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use super::error::PipelineError;
 use super::house::{House, now_ms};
+use super::sidecars::remove_sidecar;
 use crate::durable;
 use crate::fault::chain;
 use crate::finish::{self, Undone};
@@ -41,6 +42,7 @@ pub fn undo(house: &House, path: &Path) -> Result<Option<Taken>, PipelineError> 
     }
     let path = if is_renamed { vod.source_path.clone() } else { under_own_name(&vod, path) };
     house.catalog.undone(&vod.vod_id, now_ms())?;
+    remove_sidecar(&vod);
     info!(vod_id = vod.vod_id, path = %printable(&path), "splice in place undone");
     Ok(Some(Taken { undone, path }))
 }

@@ -18,6 +18,7 @@ use super::house::{House, Settings, now_ms};
 use super::leaving;
 use super::pool::Urgency;
 use super::queueing;
+use super::rescans::ScannedRoot;
 use super::roots;
 use super::views;
 use crate::catalog::JournalKey;
@@ -73,12 +74,14 @@ pub fn watch(engine: &Engine, control: &Receiver<Control>, ready: &dyn Fn()) -> 
     // A scan that a stop cut short has nothing to take back.
     let _ended = stop::heeding(&engine.house().stop, || {
         watcher.rescan(None);
+        engine.house().rescans.open();
         ready();
         views = views::Beside::begin(engine.house());
         while !engine.house().stop.is_requested() {
             watcher.turn(control);
         }
     });
+    engine.house().rescans.close();
     info!("shutting down; finishing current steps");
     watcher.freeing.join();
     views.join();
@@ -92,11 +95,19 @@ struct Pending {
     due_ms: i64,
 }
 
-/// What a scan found to be done.
+/// What a scan found to be done, and how much there is of the root that is being scanned.
 struct Gathered {
     newest: Newest,
     asides: Vec<PathBuf>,
     problems: Vec<Problem>,
+    counted: ScannedRoot,
+}
+
+impl Gathered {
+    fn new() -> Self {
+        let counted = ScannedRoot::default();
+        Self { newest: Newest::new(MOST_AT_ONCE), asides: Vec::new(), problems: Vec::new(), counted }
+    }
 }
 
 struct Watcher<'a> {
@@ -155,6 +166,10 @@ impl<'a> Watcher<'a> {
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => std::thread::sleep(self.nap()),
+        }
+        while let Some(request) = self.house().rescans.next() {
+            let found = self.rescan_roots(request.root());
+            request.end(found);
         }
         for path in self.house().waiting.woken() {
             self.look_at(&path, None);
@@ -280,18 +295,48 @@ impl<'a> Watcher<'a> {
 
     /// Scans a directory, or every root. A place that cannot be read is told once.
     fn rescan(&mut self, directory: Option<&Path>) {
-        let mut gathered = Gathered { newest: Newest::new(MOST_AT_ONCE), asides: Vec::new(), problems: Vec::new() };
-        if let Some(directory) = directory {
-            if let Some(reader) = self.reader_of(directory).filter(|reader| self.is_there(reader)) {
-                self.gather(reader, directory, &mut gathered);
+        let Some(directory) = directory else {
+            self.rescan_roots(None);
+            return;
+        };
+        let mut gathered = Gathered::new();
+        if let Some(reader) = self.reader_of(directory).filter(|reader| self.is_there(reader)) {
+            self.gather(reader, directory, &mut gathered);
+        }
+        self.take_gathered(gathered, false);
+    }
+
+    /// Scans every root, or one; tells what there is in each.
+    fn rescan_roots(&mut self, wanted: Option<&Path>) -> Vec<ScannedRoot> {
+        let mut gathered = Gathered::new();
+        let roots = self.readers.iter().map(|reader| reader.root().path.clone());
+        let roots: Vec<_> = roots.filter(|root| wanted.is_none_or(|wanted| wanted == root)).collect();
+        let owned: Vec<_> =
+            roots.iter().map(|root| roots::is_available(self.house(), root) && self.owns(root)).collect();
+        let mut scanned = Vec::new();
+        for (root, is_available) in roots.into_iter().zip(owned) {
+            let before = gathered.problems.len();
+            let reader = self.readers.iter().find(|reader| reader.root().path == root);
+            if let Some(reader) = reader.filter(|_| is_available) {
+                self.gather(reader, &root, &mut gathered);
             }
-        } else {
-            self.gather_all(&mut gathered);
+            let problems = gathered.problems[before..].iter().map(|problem| chain(problem)).collect();
+            let counted = std::mem::take(&mut gathered.counted);
+            scanned.push(ScannedRoot { root, is_available, problems, ..counted });
+        }
+        debug!(roots = scanned.len(), "roots scanned");
+        let is_all = wanted.is_none();
+        if is_all {
             self.scanned = Instant::now();
             self.next_rescan = self.scanned + self.house().settings().watch.rescan;
         }
-        let Gathered { newest, asides, problems } = gathered;
-        self.has_more = newest.is_cut() || (self.has_more && directory.is_some());
+        self.take_gathered(gathered, is_all);
+        scanned
+    }
+
+    fn take_gathered(&mut self, gathered: Gathered, is_all: bool) {
+        let Gathered { newest, asides, problems, .. } = gathered;
+        self.has_more = newest.is_cut() || (self.has_more && !is_all);
         for problem in &problems {
             self.tell(problem);
         }
@@ -299,16 +344,6 @@ impl<'a> Watcher<'a> {
         for candidate in newest.into_sorted() {
             self.consider(candidate, None, Urgency::Backlog);
         }
-    }
-
-    fn gather_all(&mut self, gathered: &mut Gathered) {
-        let roots: Vec<_> = self.readers.iter().map(|reader| reader.root().path.clone()).collect();
-        let owned: Vec<_> =
-            roots.iter().map(|root| roots::is_available(self.house(), root) && self.owns(root)).collect();
-        for (reader, _) in self.readers.iter().zip(owned).filter(|(_, is_owned)| *is_owned) {
-            self.gather(reader, &reader.root().path, gathered);
-        }
-        debug!("all roots scanned");
     }
 
     /// Holds what there is to do below a directory, and of that no more than is done next. Units are queued as they are found.
@@ -319,18 +354,24 @@ impl<'a> Watcher<'a> {
         let mut held_units = Vec::new();
         reader.visit(house, directory, &mut |item| match item {
             Item::Candidate(candidate) => {
+                gathered.counted.recordings += 1;
                 let is_taken = first.as_mut().is_none_or(|first| first.takes(&candidate));
                 if is_taken && !self.engine.pool().holds(&candidate.path) && self.may_be_taken(&candidate) {
+                    gathered.counted.taken += 1;
                     gathered.newest.add(candidate);
                 }
             }
-            Item::Unit(unit, stream_id) => match &first {
-                None => self.queue_unit(&unit, &stream_id),
-                Some(first) => held_units.extend(first.takes_unit(&unit).then_some((unit, stream_id))),
-            },
+            Item::Unit(unit, stream_id) => {
+                gathered.counted.units += 1;
+                match &first {
+                    None => self.queue_unit(&unit, &stream_id),
+                    Some(first) => held_units.extend(first.takes_unit(&unit).then_some((unit, stream_id))),
+                }
+            }
             Item::Aside(path) => gathered.asides.push(path),
             Item::Problem(problem) => gathered.problems.push(problem),
-            Item::Waiting(_) | Item::Unhandled(_) => {}
+            Item::Waiting(_) => gathered.counted.waiting += 1,
+            Item::Unhandled(_) => gathered.counted.unhandled += 1,
         });
         if let Some(first) = first {
             first.end();

@@ -5,7 +5,7 @@
 //! Only digests of the tokens are kept, and they are compared in constant time.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, WWW_AUTHENTICATE};
@@ -91,9 +91,10 @@ impl Tokens {
 const SHORTEST_TOKEN: usize = 16;
 
 /// What requests that come in on an address are held against.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Access {
-    tokens: Tokens,
+    address: SocketAddr,
+    tokens: RwLock<Tokens>,
     sessions: Sessions,
     reads_are_free: bool,
     has_page: bool,
@@ -105,7 +106,23 @@ const OPEN: [&str; 1] = ["/healthz"];
 impl Access {
     /// For an address that is listened on.
     pub const fn of(address: SocketAddr, tokens: Tokens, sessions: Sessions) -> Self {
-        Self { tokens, sessions, reads_are_free: address.ip().is_loopback(), has_page: false }
+        let reads_are_free = address.ip().is_loopback();
+        Self { address, tokens: RwLock::new(tokens), sessions, reads_are_free, has_page: false }
+    }
+
+    /// An error if with these tokens everybody who reaches the address could read everything.
+    pub(super) fn allows(&self, tokens: &Tokens) -> Result<(), ServeError> {
+        let is_open = tokens.is_empty() && !self.reads_are_free;
+        if is_open { Err(ServeError::Open(self.address)) } else { Ok(()) }
+    }
+
+    /// Other tokens are known from the next request on.
+    pub(super) fn replace(&self, tokens: Tokens) {
+        *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens;
+    }
+
+    fn tokens(&self) -> RwLockReadGuard<'_, Tokens> {
+        self.tokens.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The page is served, too; its files need no token.
@@ -149,16 +166,16 @@ impl Access {
     }
 
     fn role_of(&self, token: &str) -> Option<Role> {
-        self.tokens.role_of(token).max(self.sessions.role_of(blake3::hash(token.as_bytes())))
+        self.tokens().role_of(token).max(self.sessions.role_of(blake3::hash(token.as_bytes())))
     }
 
     /// What a request is answered knowing of who asks.
-    const fn asker(&self, role: Option<Role>) -> Asker {
-        Asker { role, has_tokens: !self.tokens.is_empty() }
+    fn asker(&self, role: Option<Role>) -> Asker {
+        Asker { role, has_tokens: !self.tokens().is_empty() }
     }
 
-    const fn missing(&self, needed: Role) -> Refusal {
-        if self.tokens.is_empty() { Refusal::NoneConfigured } else { Refusal::Missing(needed) }
+    fn missing(&self, needed: Role) -> Refusal {
+        if self.tokens().is_empty() { Refusal::NoneConfigured } else { Refusal::Missing(needed) }
     }
 }
 
@@ -197,8 +214,9 @@ impl Refusal {
         let with_header = "Send the header `Authorization: Bearer TOKEN`.";
         let (error, challenge) = match self {
             Self::NoneConfigured => (
-                OperationError::unauthorized("this request needs a token, and none is configured")
-                    .with_next_step("Set `serve.operate_token_file` and restart the daemon, or use the command line."),
+                OperationError::unauthorized("this request needs a token, and none is configured").with_next_step(
+                    "Set `serve.operate_token_file` and send SIGHUP to the daemon, or use the command line.",
+                ),
                 Some("Bearer"),
             ),
             Self::Missing(role) => (

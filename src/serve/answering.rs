@@ -193,6 +193,10 @@ pub(super) fn problem(error: &OperationError) -> Response {
         (ErrorKind::NotSupported, _) => (StatusCode::NOT_IMPLEMENTED, "Not supported"),
         (ErrorKind::StateInUse | ErrorKind::RootInUse, _) => (StatusCode::CONFLICT, "In use by another process"),
         (ErrorKind::Configuration, _) => (StatusCode::CONFLICT, "Invalid configuration"),
+        (ErrorKind::Store, Class::Transient | Class::Cancelled) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "Object store currently not available")
+        }
+        (ErrorKind::Store, _) => (StatusCode::BAD_GATEWAY, "Object store refused"),
         (ErrorKind::Internal, _) => (StatusCode::INTERNAL_SERVER_ERROR, "Internal error"),
         (ErrorKind::Failed, Class::Permanent) => (StatusCode::UNPROCESSABLE_ENTITY, "Failed"),
         (ErrorKind::Failed, _) => (StatusCode::SERVICE_UNAVAILABLE, "Currently not possible"),

@@ -40,6 +40,12 @@ pub enum ServeError {
         /// Why.
         reason: String,
     },
+    /// A reload would turn TLS on or off.
+    #[error("TLS cannot be turned {} while the address is open", if *to { "on" } else { "off" })]
+    TlsSwitched {
+        /// Whether it would be on.
+        to: bool,
+    },
 }
 
 impl Fault for ServeError {
@@ -62,6 +68,7 @@ impl Fault for ServeError {
                  this user."
                     .to_owned()
             }
+            Self::TlsSwitched { .. } => "Restart the daemon.".to_owned(),
             Self::Tls { .. } => "Set `serve.tls_cert` and `serve.tls_key` to a certificate chain and its private key, in PEM."
                 .to_owned(),
         })

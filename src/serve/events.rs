@@ -1,7 +1,8 @@
 //! Events of the log as server-sent events (`text/event-stream`): `GET /api/v1/events`.
 //!
 //! Each has its sequence number as `id`, so that a client that was away goes on with `Last-Event-ID` by itself. What a client has
-//! not read is not held here but read from the log when it has: one that never reads costs a page of events and its connection.
+//! not read is not held here but read from the log when it has: one that never reads costs a page of events and its connection, and is
+//! disconnected ([`UNREAD_LIMIT`]).
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -22,6 +23,7 @@ use tokio::task::spawn_blocking;
 
 use super::answering::{Service, problem};
 use super::wire::arguments;
+use super::writing::WriteLimit;
 use crate::announce::Listener;
 use crate::catalog::{EventPage, Shared};
 use crate::operations::{OperationError, Wanted};
@@ -33,6 +35,8 @@ pub(super) const PATH: &str = "/api/v1/events";
 const STREAM: &str = "text/event-stream";
 /// Time without an event after which a comment says that the connection lives.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How long a client may take nothing of what was sent. One that was disconnected comes back with `Last-Event-ID`.
+const UNREAD_LIMIT: Duration = Duration::from_secs(60);
 /// Events read at once.
 const PAGE: usize = 50;
 /// Readers at once.
@@ -69,14 +73,20 @@ async fn events(State(service): State<Service>, request: Request) -> Response {
         let busy = OperationError::transient("too many readers of events at once");
         return problem(&busy.with_next_step("Try again later."));
     };
-    let house = service.context.house();
-    let shared = house.catalog.shared().clone();
-    let read_to = match after.map_or_else(|| shared.end_of_events().map(|end| end.0), Ok) {
-        Ok(read_to) => read_to,
-        Err(error) => return problem(&error.into()),
+    let read_to = match after {
+        Some(after) => Ok(after),
+        None => service.ask_for(|context| Ok(context.house().catalog.shared().end_of_events()?.0)).await,
     };
+    let read_to = match read_to {
+        Ok(read_to) => read_to,
+        Err(error) => return problem(&error),
+    };
+    if let Some(limit) = request.extensions().get::<WriteLimit>() {
+        limit.set(UNREAD_LIMIT);
+    }
+    let house = service.context.house();
     let reader = Reader {
-        shared,
+        shared: house.catalog.shared().clone(),
         listener: house.announcer.appended().listen(),
         wanted: Wanted::of(query.types.as_deref(), query.streams.as_deref()),
         read_to,

@@ -7,10 +7,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -27,6 +27,8 @@ use super::answering::{MOST_OPERATIONS, Service};
 use super::error::ServeError;
 use super::routes::router;
 use super::sessions::Sessions;
+use super::tls::Certificate;
+use super::writing::{WriteLimit, Written};
 use super::{public, tls};
 use crate::config::ServeOptions;
 use crate::fault::chain;
@@ -62,6 +64,24 @@ pub struct Server {
     closing: watch::Sender<bool>,
     on_socket: Arc<Semaphore>,
     on_tcp: Arc<Semaphore>,
+    secrets: Secrets,
+}
+
+/// What was read from the files of tokens, certificate and key for the address that is listened on; a reload reads them again.
+#[derive(Debug, Clone, Default)]
+pub struct Secrets(Arc<OnceLock<(Arc<Access>, Certificate)>>);
+
+impl Secrets {
+    /// Reads the files again and puts them in force together: tokens for the next request, the certificate for the next connection. What
+    /// is open stays open. Nothing changes if one of them cannot be used, or if nothing is listened on.
+    pub fn reload(&self, options: &ServeOptions) -> Result<(), ServeError> {
+        let Some((access, certificate)) = self.0.get() else { return Ok(()) };
+        let (tokens, tls) = (Tokens::of(options)?, tls::of(options)?);
+        access.allows(&tokens)?;
+        certificate.replace(tls)?;
+        access.replace(tokens);
+        Ok(())
+    }
 }
 
 impl Server {
@@ -83,6 +103,7 @@ impl Server {
             closing: watch::channel(false).0,
             on_socket: Arc::new(Semaphore::new(MOST_ON_SOCKET as usize)),
             on_tcp: Arc::new(Semaphore::new(MOST_ON_TCP as usize)),
+            secrets: Secrets::default(),
         };
         server.answer_on(Door::Socket(listener), router(server.service.clone()), &server.on_socket);
         Ok(server)
@@ -92,19 +113,24 @@ impl Server {
     pub fn listen(&self, options: &ServeOptions) -> Result<Option<SocketAddr>, ServeError> {
         let Some(address) = options.listen else { return Ok(None) };
         let tokens = Tokens::of(options)?;
-        if tokens.is_empty() && !address.ip().is_loopback() {
-            return Err(ServeError::Open(address));
-        }
-        let tls = tls::of(options)?;
+        Access::of(address, Tokens::default(), Sessions::default()).allows(&tokens)?;
+        let certificate = Certificate::new(tls::of(options)?);
         let unusable = |source| ServeError::Address { address, source };
         let listener = self.runtime.block_on(TcpListener::bind(address)).map_err(unusable)?;
         let address = listener.local_addr().map_err(unusable)?;
-        let router = public::router(self.service.clone(), Access::of(address, tokens, Sessions::default()), options);
+        let access = Arc::new(Access::of(address, tokens, Sessions::default()).with_page(options.page));
+        let router = public::router(self.service.clone(), Arc::clone(&access), options);
         if options.page {
-            self.service.context.logins().say_address(page_address(address, tls.is_some()));
+            self.service.context.logins().say_address(page_address(address, options.tls_cert.is_some()));
         }
-        self.answer_on(Door::Tcp(listener, tls), router, &self.on_tcp);
+        self.answer_on(Door::Tcp(listener, certificate.clone()), router, &self.on_tcp);
+        let _ = self.secrets.0.set((access, certificate));
         Ok(Some(address))
+    }
+
+    /// What a reload reads again.
+    pub fn secrets(&self) -> Secrets {
+        self.secrets.clone()
     }
 
     fn answer_on(&self, door: Door, router: Router, connections: &Arc<Semaphore>) {
@@ -161,7 +187,7 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
 /// Where connections come in.
 enum Door {
     Socket(tokio::net::UnixListener),
-    Tcp(TcpListener, Option<TlsAcceptor>),
+    Tcp(TcpListener, Certificate),
 }
 
 enum Caller {
@@ -173,16 +199,16 @@ impl Door {
     async fn next(&self) -> io::Result<Caller> {
         Ok(match self {
             Self::Socket(listener) => Caller::Socket(listener.accept().await?.0),
-            Self::Tcp(listener, tls) => Caller::Tcp(listener.accept().await?.0, tls.clone()),
+            Self::Tcp(listener, tls) => Caller::Tcp(listener.accept().await?.0, tls.acceptor()),
         })
     }
 }
 
 /// What a connection is answered with.
-struct Answering {
-    router: Router,
-    closing: watch::Receiver<bool>,
-    _permit: OwnedSemaphorePermit,
+pub(super) struct Answering {
+    pub(super) router: Router,
+    pub(super) closing: watch::Receiver<bool>,
+    pub(super) permit: OwnedSemaphorePermit,
 }
 
 async fn accept(door: Door, router: Router, connections: Arc<Semaphore>, mut closing: watch::Receiver<bool>) {
@@ -191,7 +217,7 @@ async fn accept(door: Door, router: Router, connections: Arc<Semaphore>, mut clo
             accepted = door.next() => accepted,
             _ = closing.changed() => return,
         };
-        let answering = Answering { router: router.clone(), closing: closing.clone(), _permit: permit };
+        let answering = Answering { router: router.clone(), closing: closing.clone(), permit };
         match accepted {
             Ok(Caller::Socket(stream)) => drop(tokio::spawn(answering.converse(stream))),
             Ok(Caller::Tcp(stream, tls)) => drop(tokio::spawn(answering.welcome(stream, tls))),
@@ -215,11 +241,13 @@ impl Answering {
         }
     }
 
-    async fn converse(mut self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    pub(super) async fn converse(mut self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let _one_of_many = self.permit;
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(HEAD_LIMIT_BYTES);
-        let service = TowerToHyperService::new(self.router.clone());
-        let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+        let limit = WriteLimit::default();
+        let router = TowerToHyperService::new(self.router.clone().layer(Extension(limit.clone())));
+        let mut connection = pin!(http.serve_connection(TokioIo::new(Written::new(stream, limit)), router));
         let served = tokio::select! {
             served = connection.as_mut() => served,
             _ = self.closing.changed() => {

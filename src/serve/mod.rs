@@ -32,9 +32,10 @@ mod sharing;
 mod tests;
 mod tls;
 mod wire;
+mod writing;
 
 pub use access::Role;
 pub use client::Client;
 pub use error::ServeError;
-pub use listening::Server;
+pub use listening::{Secrets, Server};
 pub use routes::{Answer, Method, ROUTES, Route};

@@ -24,9 +24,8 @@ use crate::operations::ShowStatus;
 const CORS_MAX_AGE: Duration = Duration::from_secs(600);
 
 /// Answers requests that come in on TCP.
-pub(super) fn router(service: Service, access: Access, options: &ServeOptions) -> Router {
+pub(super) fn router(service: Service, access: Arc<Access>, options: &ServeOptions) -> Router {
     let (has_page, origins) = (options.page, options.origins.as_slice());
-    let access = access.with_page(has_page);
     let metrics = Metrics::begin(&service.context);
     let sessions = sessions::routes(access.sessions().clone(), options.tls_cert.is_some());
     let page = if has_page { page::routes() } else { Router::new() };
@@ -36,7 +35,7 @@ pub(super) fn router(service: Service, access: Access, options: &ServeOptions) -
             Router::new().route("/healthz", get(health)).route("/readyz", get(readiness)).with_state(service.clone()),
         )
         .merge(Router::new().route("/metrics", get(measured)).with_state((service, metrics)))
-        .layer(from_fn_with_state(Arc::new(access), guard))
+        .layer(from_fn_with_state(access, guard))
         .layer(cors(origins))
 }
 

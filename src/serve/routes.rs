@@ -12,7 +12,7 @@ use super::{antmedia, events, media, playback, sharing};
 use crate::operations::{
     CheckCatalog, CollectUploads, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FollowEvents, FreeLocal,
     ListEvents, ListLive, ListQueue, ListRecordings, ListStreams, ListVods, MakeLogin, Operation, OperationError, Plan,
-    PlanRetention, Process, RebuildCatalog, ReplayEvents, RetryDeliveries, ShareVod, ShowRecording, ShowSettings,
+    PlanRetention, Process, RebuildCatalog, ReplayEvents, Rescan, RetryDeliveries, ShareVod, ShowRecording, ShowSettings,
     ShowStatus, ShowTimeline, ShowVod, SwitchRecording, UndoSplice, VerifyVods, VodHistogram,
 };
 
@@ -90,6 +90,7 @@ routes! {
     Post "/verify" Lines VerifyVods;
     Get "/queue" Whole ListQueue;
     Get "/recordings" Whole ListRecordings;
+    Post "/rescan" Whole Rescan;
     Get "/live" Whole ListLive;
     Post "/queue/retry" Whole RetryDeliveries;
     Post "/queue/gc" Lines CollectUploads;

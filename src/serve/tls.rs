@@ -1,7 +1,7 @@
-//! HTTPS without a proxy: the certificate and its key.
+//! HTTPS without a proxy: the certificate and its key, which a reload can replace.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -11,6 +11,36 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use super::error::ServeError;
 use crate::config::ServeOptions;
 use crate::fault::chain;
+
+/// What new connections are encrypted with.
+#[derive(Clone)]
+pub(super) struct Certificate(Arc<RwLock<Option<TlsAcceptor>>>);
+
+impl std::fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Certificate").field("is_set", &self.acceptor().is_some()).finish()
+    }
+}
+
+impl Certificate {
+    pub fn new(acceptor: Option<TlsAcceptor>) -> Self {
+        Self(Arc::new(RwLock::new(acceptor)))
+    }
+
+    pub fn acceptor(&self) -> Option<TlsAcceptor> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Connections that come in from now on get another one. Whether TLS is spoken at all does not change while the address is open.
+    pub fn replace(&self, acceptor: Option<TlsAcceptor>) -> Result<(), ServeError> {
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if known.is_some() != acceptor.is_some() {
+            return Err(ServeError::TlsSwitched { to: acceptor.is_some() });
+        }
+        *known = acceptor;
+        Ok(())
+    }
+}
 
 /// What TLS is done with, if a certificate is set.
 pub(super) fn of(options: &ServeOptions) -> Result<Option<TlsAcceptor>, ServeError> {

@@ -14,40 +14,52 @@ use crate::support::recordings::{decode_errors, duration_s, ffmpeg, made, packet
 use crate::support::{House, standard_config};
 
 /// 2026-03-04T14:30:15Z, as the names below say it.
-const START_MS: i64 = 1_772_634_615_000;
-const NAME: &str = "2026-03-04_14-30-15-000000";
+pub const START_MS: i64 = 1_772_634_615_000;
+pub const NAME: &str = "2026-03-04_14-30-15-000000";
 
 /// A house next to MediaMTX, its daemon, and a place for what it answers.
-struct Playing {
-    house: House,
-    _daemon: Daemon,
+pub struct Playing {
+    pub house: House,
+    daemon: Daemon,
 }
 
-#[derive(Debug)]
-struct Answer {
-    status: u16,
+pub struct Answer {
+    pub status: u16,
     head: String,
-    body: Vec<u8>,
+    pub body: Vec<u8>,
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let body: String = String::from_utf8_lossy(&self.body).chars().take(500).collect();
+        write!(f, "{}\n{} bytes: {}", self.head, self.body.len(), body.escape_debug())
+    }
 }
 
 impl Answer {
-    fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
     }
 }
 
 impl Playing {
-    fn new(house: House) -> Self {
+    pub fn new(house: House) -> Self {
         let daemon = Daemon::start(&house);
-        Self { house, _daemon: daemon }
+        Self { house, daemon }
     }
 
-    fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)]) -> Answer {
+    /// Ends the daemon in order.
+    pub fn end(self) -> House {
+        self.daemon.stop();
+        self.house
+    }
+
+    pub fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)]) -> Answer {
         let mut stream = UnixStream::connect(self.house.path().join("state/aftercast.sock")).unwrap();
         let mut request = format!("{method} {target} HTTP/1.1\r\nhost: playback.test\r\nconnection: close\r\n");
         for (name, value) in headers {
@@ -62,7 +74,7 @@ impl Playing {
         Answer { status, head, body: bytes[end + 4..].to_vec() }
     }
 
-    fn get(&self, target: &str) -> Answer {
+    pub fn get(&self, target: &str) -> Answer {
         self.ask("GET", target, &[])
     }
 
@@ -90,7 +102,7 @@ fn at_ms(seconds: f64) -> i64 {
     START_MS + ms
 }
 
-fn target(stream: &str, (from, to): (f64, f64), format: &str) -> String {
+pub fn target(stream: &str, (from, to): (f64, f64), format: &str) -> String {
     format!("/api/v1/streams/{stream}/clip?start={}&end={}&format={format}", at_ms(from), at_ms(to))
 }
 
@@ -373,6 +385,11 @@ fn mediamtx_clients_find_what_they_call() {
     }
 }
 
+fn remove_with_its_copy(house: &House, path: &Path) {
+    fs::remove_file(path).unwrap();
+    fs::remove_file(house.store().join(path.strip_prefix(house.root()).unwrap())).unwrap();
+}
+
 #[test]
 fn sound_alone_and_what_cannot_be_clipped() {
     let house = next_to_mediamtx("");
@@ -385,7 +402,7 @@ fn sound_alone_and_what_cannot_be_clipped() {
     house.put(&made("mp4", 2), &format!("away/{NAME}.mp4"));
     house.process().expect_code(0);
     let source = file_of(&house, "radio");
-    fs::remove_file(file_of(&house, "away")).unwrap();
+    remove_with_its_copy(&house, &file_of(&house, "away"));
     let playing = Playing::new(house);
     for span in [(0.0, 2.0), (3.41, 7.25), (10.2, 30.0)] {
         let copy = playing.house.path().join("copy.mp4");
@@ -407,7 +424,7 @@ fn sound_alone_and_what_cannot_be_clipped() {
         (target("radio", (0.0, 1e7), "mp4"), 400, "longer than"),
         (target("radio", (0.0, 1.0), "avi"), 400, "unknown format"),
         (target("web", (0.0, 1.0), "mp4"), 422, "webm"),
-        (target("away", (0.0, 1.0), "mp4"), 422, "not on the local disk"),
+        (target("away", (0.0, 1.0), "mp4"), 502, "it is missing"),
         (target("change", (0.0, 7.0), "mp4"), 422, "changes from h264 to hevc at 2026-03-04T14:30:19Z"),
         ("/api/v1/streams/radio/clip?start=1".to_owned(), 400, "end"),
         ("/api/v1/streams/radio/clip?start=1&end=never".to_owned(), 400, "no time"),

@@ -32,7 +32,7 @@ fn house_at(address: &str) -> House {
 }
 
 /// The address that the daemon says it serves on.
-fn address_of(daemon: &Daemon) -> String {
+pub fn address_of(daemon: &Daemon) -> String {
     until("the daemon says where it serves", || {
         let log = daemon.log();
         let at = log.find("serving HTTP")?;
@@ -42,7 +42,7 @@ fn address_of(daemon: &Daemon) -> String {
 }
 
 /// Status and body of an answer of `curl`.
-fn curl(args: &[&str]) -> (u16, String) {
+pub fn curl(args: &[&str]) -> (u16, String) {
     let said = Command::new("curl").args(["-s", "-w", "\n%{http_code}"]).args(args).output().unwrap();
     let said = String::from_utf8(said.stdout).unwrap();
     let (body, status) = said.rsplit_once('\n').unwrap();
@@ -222,7 +222,7 @@ fn what_cannot_be_served_ends_the_start_with_what_to_do() {
     refused(short, "fewer than 16 characters");
 }
 
-fn certificate(dir: &Path, name: &str) {
+pub fn certificate(dir: &Path, name: &str) {
     let (key, cert) = (dir.join(format!("{name}.key")), dir.join(format!("{name}.crt")));
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])

@@ -17,7 +17,7 @@ use aftercast::discover::Mode;
 use aftercast::operations::{
     CheckCatalog, CollectUploads, Context, DeleteVod, DeleteVods, Doctor, EditVod, ExportVods, FollowEvents, FreeLocal,
     InForce, ListEvents, ListLive, ListQueue, ListRecordings, ListStreams, ListVods, MakeLogin, Plan, PlanRetention,
-    Process, RebuildCatalog, ReplayEvents, RetryDeliveries, ShareVod, ShowRecording, ShowSettings, ShowStatus,
+    Process, RebuildCatalog, ReplayEvents, Rescan, RetryDeliveries, ShareVod, ShowRecording, ShowSettings, ShowStatus,
     ShowTimeline, ShowVod, SwitchRecording, UndoSplice, VerifyVods, VodHistogram, VodState,
 };
 use aftercast::pipeline::{Engine, Opening, Stop};
@@ -252,6 +252,8 @@ fn finds(both: &mut Both) {
     let second = both.same(|_| at(1));
     assert_eq!(second["end"]["data"]["total"], 2, "{second}");
     both.same(|_| ListVods { from_ms: Some(0), ..at(0) });
+    let unknown = both.same(|house| Rescan { root: Some(beside(house)) });
+    assert_eq!(unknown["end"]["error"]["kind"], "notFound", "{unknown}");
     assert_eq!(both.same(|_| ExportVods {})["items"].as_array().map(Vec::len), Some(2));
 }
 
@@ -374,5 +376,39 @@ fn a_command_sees_the_settings_in_force_after_a_reload() {
     fs::write(&file, changed).unwrap();
     daemon.signal("HUP");
     until("the new settings are in force", || (quiet() == "\"3s\"").then_some(()));
+    daemon.stop();
+}
+
+#[test]
+fn a_rescan_tells_what_it_found_and_takes_it() {
+    let house = House::with_config(|dir| {
+        // Nothing but a scan that is asked for finds anything.
+        crate::support::standard_config(dir, "").replace("[watch]\n", "[watch]\nrescan = \"1h\"\npoll = true\n")
+    });
+    let scan = |args: &[&str]| house.run(&[&["--json", "rescan"], args].concat());
+    assert!(scan(&[]).expect_code(2).err.contains("no daemon is watching"));
+    let daemon = Daemon::start(&house);
+    let empty = scan(&[]).expect_code(0).json_lines().remove(0);
+    assert_eq!(empty["roots"].as_array().map(Vec::len), Some(1), "{empty}");
+    assert_eq!((&empty["roots"][0]["recordings"], &empty["roots"][0]["isAvailable"]), (&json!(0), &json!(true)));
+    house.put(&made("mp4-faststart", 2), "room1.mp4");
+    house.put(&made("flv", 2), "room2.flv");
+    fs::write(house.root().join("room3.mp4.tmp_extension"), b"still written").unwrap();
+    fs::write(house.root().join("room4.mpg"), b"not handled").unwrap();
+    let root = house.root();
+    let found = scan(&[root.to_str().unwrap()]).expect_code(0).json_lines().remove(0);
+    let found = &found["roots"][0];
+    assert!(
+        found["recordings"].as_u64() >= Some(2) && found["taken"].as_u64() <= found["recordings"].as_u64(),
+        "{found}"
+    );
+    assert_eq!(found["unhandled"], 1, "{found}");
+    until("both are VoDs", || (house.vods().len() == 2).then_some(()));
+    let again = scan(&[]).expect_code(0).json_lines().remove(0);
+    assert_eq!(again["roots"][0]["unhandled"], 1, "{again}");
+    let elsewhere = house.run(&["rescan", "/no/root"]).expect_code(2);
+    assert!(elsewhere.err.contains("is not a configured root"), "{}", elsewhere.err);
+    let table = house.run(&["rescan"]).expect_code(0);
+    assert!(table.out.contains("ROOT") && table.out.contains(root.to_str().unwrap()), "{}", table.out);
     daemon.stop();
 }

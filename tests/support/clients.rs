@@ -6,7 +6,7 @@ use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::multipart::MultipartStore;
 use object_store::path::Path as Key;
-use object_store::{Attribute, GetOptions, ObjectStore};
+use object_store::{Attribute, GetOptions, ObjectStore, PutOptions};
 
 fn secret(options: &TargetOptions, name: &str) -> String {
     std::fs::read_to_string(&options.credential_files[name]).unwrap()
@@ -98,4 +98,11 @@ pub fn see(options: &TargetOptions, key: &str) -> Seen {
         }
     }
     seen
+}
+
+/// Puts an object there, as another program would.
+pub fn put(options: &TargetOptions, key: &str, bytes: Vec<u8>) {
+    let (client, key) = (client(options), Key::parse(key).unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(client.put_opts(&key, bytes.into(), PutOptions::default())).unwrap();
 }

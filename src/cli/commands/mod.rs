@@ -11,6 +11,7 @@ pub mod open;
 pub mod process;
 pub mod queue;
 pub mod recover;
+pub mod rescan;
 pub mod retain;
 pub mod setup;
 pub mod status;

@@ -2,10 +2,10 @@
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::{Sender, unbounded};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::super::args::{Cli, WatchArgs};
 use super::super::asked::Asked;
@@ -20,7 +20,7 @@ use crate::fault::{Fault as _, chain};
 use crate::media;
 use crate::operations::{Context, InForce, OperationError, Plan, Process};
 use crate::pipeline::{self, Control, Engine, House, Opening, Stop};
-use crate::serve::{ServeError, Server};
+use crate::serve::{Secrets, ServeError, Server};
 
 /// Watches until it is told to stop.
 pub fn run(cli: &Cli, args: &WatchArgs, out: &mut Output<'_>) -> Result<Exit, Failure> {
@@ -28,7 +28,8 @@ pub fn run(cli: &Cli, args: &WatchArgs, out: &mut Output<'_>) -> Result<Exit, Fa
     let settings = settings_of(&config);
     let (stop, in_force) = (Stop::default(), InForce::new(config));
     let (orders, control) = unbounded();
-    signals::listen(&stop, reloader(cli, orders, in_force.clone()));
+    let secrets = Arc::default();
+    signals::listen(&stop, reloader(cli, orders, &in_force, &secrets));
     let socket = House::socket_path(&settings.state_dir);
     let opening = Opening { waits_for_commands: true, is_the_program: true, ..Opening::default() };
     let engine = Engine::start(settings, stop, opening).map_err(|e| OperationError::of_pipeline(&e))?;
@@ -57,6 +58,7 @@ pub fn run(cli: &Cli, args: &WatchArgs, out: &mut Output<'_>) -> Result<Exit, Fa
         if let Some(address) = context.logins().address().filter(|_| std::io::stderr().is_terminal()) {
             writeln!(out.err, "The page: {address} (`aftercast open` logs a browser in)").map_err(Failure::output)?;
         }
+        let _ = secrets.set(served.secrets());
     }
     let watched = pipeline::watch(&engine, &control, &|| {
         context.say_ready();
@@ -112,21 +114,46 @@ fn notify(state: &[sd_notify::NotifyState<'_>]) {
     }
 }
 
-/// Reads the configuration again at SIGHUP; an unsound one is said and the old one stays in force.
-fn reloader(cli: &Cli, orders: Sender<Control>, in_force: InForce) -> impl Fn() + Send + 'static {
+/// Reads the configuration again at SIGHUP, and the files of tokens and certificates; what is unsound is said and the old one stays in force.
+fn reloader(
+    cli: &Cli,
+    orders: Sender<Control>,
+    in_force: &InForce,
+    secrets: &Arc<OnceLock<Secrets>>,
+) -> impl Fn() + Send + 'static {
+    let (in_force, secrets) = (in_force.clone(), Arc::clone(secrets));
     let file: Option<PathBuf> = cli.config.clone();
     move || {
         info!("reloading configuration");
         match config::load(&Sources::of_process(file.as_deref(), &[])) {
             Ok(config) => {
-                let (settings, in_force) = (Box::new(settings_of(&config)), in_force.clone());
-                let then = Box::new(move || in_force.set(config));
+                let (in_force, secrets) = (in_force.clone(), Arc::clone(&secrets));
+                let settings = Box::new(settings_of(&config));
+                let then = Box::new(move || {
+                    if let Some(secrets) = secrets.get() {
+                        reload_secrets(secrets, &config);
+                    }
+                    in_force.set(config);
+                });
                 drop(orders.send(Control::Reload { settings, then }));
             }
             Err(error) => {
                 report::print(&error);
                 warn!("configuration not reloaded; the old one stays in force");
             }
+        }
+    }
+}
+
+fn reload_secrets(secrets: &Secrets, config: &Config) {
+    match secrets.reload(&config.serve) {
+        Ok(()) => debug!("tokens and certificate reloaded"),
+        Err(error) => {
+            error!(
+                error = chain(&error),
+                hint = error.hint(),
+                "tokens and certificate not reloaded; the old ones stay in force"
+            );
         }
     }
 }

@@ -53,7 +53,7 @@ pub(super) static KEYS: [Key; 22] = [
             |c| Some(c.deliver.upload_extensions.bits().to_string()),
         ),
         "Kinds of files to upload: the sum of 1 (finished recordings), 2 (HLS), 4 (previews), 8 (DASH), 16 (kept \
-         originals), 32 (sidecars), or a list of names. For every store.",
+         originals), 32 (sidecars: `x.json` is written beside `x.mp4`), or a list of names. For every store.",
     )
     .also(&["uploadExtensionsToS3", "upload_extensions_to_s3"])
     .or("7"),

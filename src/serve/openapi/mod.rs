@@ -132,6 +132,7 @@ fn others() -> Map<String, Value> {
         (super::media::SPRITE, sprite),
         (super::media::SPRITE_INDEX, index),
         ("/share/{id}/{expires}/{signature}", shared),
+        (super::playback::CLIP, clip()),
     ];
     all.into_iter().map(|(path, item)| (path.to_owned(), item)).collect()
 }
@@ -152,6 +153,35 @@ fn pictures(answers: &[(&str, &str, &str)]) -> [Value; 3] {
         get("GetSprite", "The sprite sheet of a VoD: small pictures in regular steps.", &of_picture, answers),
         get("GetSpriteIndex", "The WebVTT of the sprite sheet, with relative URLs.", &json!([id]), &text_of),
     ]
+}
+
+fn clip() -> Value {
+    let answers = [
+        ("200", "The whole clip.", "video/mp4"),
+        ("206", "The range that was asked for.", "video/mp4"),
+        ("304", "It is what the client has.", ""),
+        ("416", "The clip has no byte of the range.", ""),
+        ("502", "A recording is not on the local disk, and the store refuses or has another object.", PROBLEM),
+        ("503", "The same, and the store does not answer; or there are too many requests.", PROBLEM),
+        ("default", "It was not done.", PROBLEM),
+    ];
+    let needed = |name, what| {
+        let mut parameter = text(name, "query", what);
+        parameter["required"] = true.into();
+        parameter
+    };
+    let parameters = json!([
+        text("id", "path", "Id of the stream."),
+        needed("start", "Its first moment: RFC 3339, or milliseconds since the Unix epoch."),
+        needed("end", "The first moment that is not in it."),
+        text("format", "query", "`mp4` (if it is not said) or `fmp4`."),
+        text("rendition", "query", "Only this rendition."),
+        text("download", "query", "`1`: with a name to save it under."),
+        text("Range", "header", "One range of bytes."),
+    ]);
+    let what =
+        "A span of a stream as one MP4. Recordings that were freed locally are read from their stores by ranges.";
+    get("GetClip", what, &parameters, &answers)
 }
 
 /// A parameter that is text.

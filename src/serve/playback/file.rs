@@ -1,50 +1,59 @@
 //! A clip as the answer to GET and HEAD.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::LazyLock;
 
 use axum::body::{Body, Bytes};
 use axum::http::header::{ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG};
 use axum::http::response::Builder;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use futures::stream;
 use jiff::Timestamp;
+use tokio::sync::Semaphore;
 use tracing::warn;
 
 use super::range::{Ranged, ranged};
 use super::text;
-use crate::clip::{Asked, Clip, ClipReader};
+use crate::clip::{Asked, ClipReader};
 use crate::fault::chain;
+use crate::operations::{MadeClip, OperationError};
+use crate::serve::answering::Service;
 
 /// Bytes that are read at once.
 const BLOCK_BYTES: usize = 256 << 10;
+/// Reads from object stores at once; more wait. Each takes a thread while the store is silent.
+const MOST_STORE_READS: usize = 32;
+
+static STORE_READS: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(MOST_STORE_READS));
 
 /// What is served.
 #[derive(Debug)]
 pub(super) struct Served<'a> {
     /// The file.
-    pub clip: Arc<Clip>,
+    pub clip: MadeClip,
     /// Under which name it is to be saved, if it is.
     pub name: Option<String>,
+    /// How the client asked.
+    pub method: &'a Method,
     /// What the client asked.
     pub headers: &'a HeaderMap,
 }
 
 /// Answers with the clip, the range of it that was asked for, or that the client has it (RFC 9110 §13, §14). The router leaves the body out of an
-/// answer to HEAD.
-pub(super) fn serve(served: Served<'_>) -> Response {
-    let Served { clip, name, headers } = served;
+/// answer to HEAD. A store that cannot be read is an error before the first byte, where the first read finds it.
+pub(super) async fn serve(service: &Service, served: Served<'_>) -> Result<Response, OperationError> {
+    let Served { clip: MadeClip { clip, stores }, name, method, headers } = served;
     let (len, tag) = (clip.len(), format!("\"{}\"", clip.etag()));
     let builder = Response::builder().header(ETAG, &tag).header(ACCEPT_RANGES, "bytes");
     if text(headers, "if-none-match").is_some_and(|tags| names(tags, &tag)) {
-        return answer(builder.status(StatusCode::NOT_MODIFIED), Body::empty());
+        return Ok(answer(builder.status(StatusCode::NOT_MODIFIED), Body::empty()));
     }
     let is_same = text(headers, "if-range").is_none_or(|known| known == tag);
     let range = match ranged(text(headers, "range").filter(|_| is_same), len) {
         Ranged::Unsatisfiable => {
             let builder = builder.header(CONTENT_RANGE, format!("bytes */{len}"));
-            return answer(builder.status(StatusCode::RANGE_NOT_SATISFIABLE), Body::empty());
+            return Ok(answer(builder.status(StatusCode::RANGE_NOT_SATISFIABLE), Body::empty()));
         }
         Ranged::Part(range) => Some(range),
         Ranged::Whole => None,
@@ -61,7 +70,11 @@ pub(super) fn serve(served: Served<'_>) -> Response {
     let builder = disposition.into_iter().fold(builder, |builder, value| builder.header(CONTENT_DISPOSITION, value));
     let range = range.unwrap_or(0..len);
     let builder = builder.header(CONTENT_LENGTH, range.end - range.start);
-    answer(builder, body(ClipReader::new(clip, range)))
+    let mut reader = ClipReader::new(clip, stores, range);
+    if *method != Method::HEAD && reader.asks_stores() {
+        reader = service.ask_now(move |_| Ok(reader.begin().map(|()| reader)?)).await?;
+    }
+    Ok(answer(builder, body(reader)))
 }
 
 fn answer(builder: Builder, body: Body) -> Response {
@@ -78,6 +91,8 @@ fn names(tags: &str, tag: &str) -> bool {
 fn body(reader: ClipReader) -> Body {
     Body::from_stream(stream::unfold(Some(reader), |reader| async move {
         let mut reader = reader?;
+        // Threads for blocking work are few, and others need them.
+        let _turn = if reader.asks_stores() { STORE_READS.acquire().await.ok() } else { None };
         let read = tokio::task::spawn_blocking(move || {
             let bytes = reader.next_bytes(BLOCK_BYTES);
             (bytes, reader)

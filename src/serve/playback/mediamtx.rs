@@ -5,7 +5,7 @@
 
 use axum::extract::{RawQuery, State};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -76,11 +76,21 @@ async fn listed(service: &Service, query: RawQuery, headers: &HeaderMap) -> Resu
 }
 
 /// Serves a span of a path.
-pub(super) async fn get(State(service): State<Service>, query: RawQuery, headers: HeaderMap) -> Response {
-    got(&service, query, &headers).await.unwrap_or_else(|error| refusal(&error))
+pub(super) async fn get(
+    State(service): State<Service>,
+    query: RawQuery,
+    method: Method,
+    headers: HeaderMap,
+) -> Response {
+    got(&service, query, &method, &headers).await.unwrap_or_else(|error| refusal(&error))
 }
 
-async fn got(service: &Service, query: RawQuery, headers: &HeaderMap) -> Result<Response, OperationError> {
+async fn got(
+    service: &Service,
+    query: RawQuery,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Response, OperationError> {
     let query: GetQuery = arguments(Vec::new(), &query.0.unwrap_or_default())?;
     let start_ms = time_ms("start", &query.start)?;
     let end_ms = start_ms.saturating_add(duration_ms(&query.duration)?);
@@ -89,7 +99,7 @@ async fn got(service: &Service, query: RawQuery, headers: &HeaderMap) -> Result<
     let asked = asked(query.path, start_ms, end_ms, format)?;
     let make = if named.is_some() { operations::clip } else { operations::clip_of_any_format };
     let clip = service.ask_now(move |context| make(context, &asked)).await?;
-    Ok(serve(Served { clip, name: None, headers }))
+    serve(service, Served { clip, name: None, method, headers }).await
 }
 
 fn asked(path: String, start_ms: i64, end_ms: i64, format: Format) -> Result<Asked, OperationError> {

@@ -17,12 +17,12 @@ use super::wire::{arguments, not_valid};
 use crate::operations::{self, MakeClip, OperationError};
 use file::{Served, serve};
 
+/// Where clips are.
+pub(super) const CLIP: &str = "/api/v1/streams/{id}/clip";
+
 /// The routes of this module.
 pub(super) fn routes() -> Router<Service> {
-    Router::new()
-        .route("/api/v1/streams/{id}/clip", get(clip))
-        .route("/list", get(mediamtx::list))
-        .route("/get", get(mediamtx::get))
+    Router::new().route(CLIP, get(clip)).route("/list", get(mediamtx::list)).route("/get", get(mediamtx::get))
 }
 
 async fn clip(State(service): State<Service>, request: Request) -> Response {
@@ -40,7 +40,7 @@ async fn clipped(service: &Service, request: Request) -> Result<Response, Operat
     let asked = wish.asked()?;
     let name = wish.download.as_deref().filter(|flag| *flag != "0").map(|_| file::name_of(&asked));
     let clip = service.ask_now(move |context| operations::clip(context, &asked)).await?;
-    Ok(serve(Served { clip, name, headers: &parts.headers }))
+    serve(service, Served { clip, name, method: &parts.method, headers: &parts.headers }).await
 }
 
 /// A header as text.

@@ -2,6 +2,7 @@
 
 mod antmedia;
 mod media;
+mod unread;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
